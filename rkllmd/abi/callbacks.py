@@ -1,0 +1,104 @@
+"""The optional callbacks of RKLLM 1.3, for models converted without a tokenizer or without an embedding layer.
+
+They are called by the runtime, on whatever thread it likes, so no exception may leave them: an error is a non-zero
+answer to C and a line to the ``log`` that the caller gave. Keep what is returned here as long as the LLM handle.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Callable
+from typing import Any
+
+from rkllmd.abi.rkllm import LLMGetEmbedCallback, LLMTokenizerCallback
+from rkllmd.errors import InvalidParams, NotSupported
+
+Log = Callable[[str], None]
+
+_ERROR = -1
+_FLOAT32 = 4
+
+
+def tokenizer_callback(path: str, log: Log) -> Any:
+    """Return an LLMTokenizerCallback that encodes with the tokenizer.json at ``path``.
+
+    Raises NotSupported without the tokenizers library and InvalidParams if the file is no tokenizer.
+    """
+    try:
+        from tokenizers import Tokenizer  # an extra of ours, and 20 MB that most daemons do without
+    except ImportError:
+        raise NotSupported(
+            "tokenizer_path needs the tokenizers library: pip install 'rkllmd[tokenizer]'.",
+            runtime="rkllmd",
+            needs="rkllmd[tokenizer]",
+        ) from None
+    try:
+        tokenizer = Tokenizer.from_file(path)
+    except Exception as error:  # the library raises bare Exception, also for a missing file
+        raise InvalidParams(
+            "tokenizer_path is no readable tokenizer.json.", path="$.tokenizer_path", keyword="format"
+        ) from error
+
+    def encode(_userdata: object, text: Any, text_len: int, tokens: Any, n_tokens_max: int) -> int:
+        try:
+            if not text or not tokens or text_len < 0:  # reading through NULL is a crash, not an exception
+                raise ValueError("no text, or no buffer")
+            # Without special tokens: the runtime has put the chat template, and the BOS in it, into the text already.
+            ids = tokenizer.encode(text[:text_len].decode(), add_special_tokens=False).ids
+            if len(ids) > n_tokens_max:
+                # Cutting a prompt short would answer another question than the one that was asked.
+                log(f"the text has {len(ids)} tokens, the runtime takes {n_tokens_max}")
+                return _ERROR
+            ctypes.memmove(tokens, (ctypes.c_int32 * len(ids))(*ids), len(ids) * ctypes.sizeof(ctypes.c_int32))
+            return len(ids)
+        except BaseException as error:
+            return _failed(log, "tokenizer", error)
+
+    return LLMTokenizerCallback(encode)
+
+
+def embedding_callback(path: str, log: Log) -> Any:
+    """Return an LLMGetEmbedCallback that looks rows up in the raw float32 file [vocabulary, width] at ``path``.
+
+    The file is mapped, so only rows that are used take memory; it must not be cut short while in use. Its width follows
+    from the first call: the runtime gives a buffer of exactly num_tokens rows.
+
+    Raises InvalidParams if the file cannot be mapped or holds no whole float32s.
+    """
+    try:
+        with open(path, "rb") as file:
+            table = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:  # ValueError: the file is empty, or the path holds a NUL
+        raise InvalidParams("embedding_path is no readable file.", path="$.embedding_path", keyword="format") from error
+    if len(table) % _FLOAT32:
+        raise InvalidParams(
+            "embedding_path holds no whole float32s.", path="$.embedding_path", keyword="multipleOf", limit=_FLOAT32
+        )
+
+    def embed(_userdata: object, tokens: Any, num_tokens: int, buffer: int | None, length: int) -> int:
+        try:
+            if not tokens or num_tokens == 0 or buffer is None:  # reading through NULL is a crash, not an exception
+                raise ValueError("no tokens, or no buffer")
+            row, rest = divmod(length, num_tokens)
+            if row == 0 or rest or row % _FLOAT32 or len(table) % row:
+                raise ValueError(f"{length} bytes for {num_tokens} tokens do not fit a file of {len(table)} bytes")
+            ids = tokens[:num_tokens]
+            if min(ids) < 0 or max(ids) >= len(table) // row:
+                raise ValueError(f"a token id is outside the {len(table) // row} rows of the file")
+            rows = memoryview((ctypes.c_uint8 * length).from_address(buffer)).cast("B")
+            for index, token in enumerate(ids):
+                rows[index * row : (index + 1) * row] = table[token * row : (token + 1) * row]
+            return 0
+        except BaseException as error:
+            return _failed(log, "embedding", error)
+
+    return LLMGetEmbedCallback(embed)
+
+
+def _failed(log: Log, which: str, error: BaseException) -> int:
+    try:
+        log(f"the {which} callback failed: {error}")
+    except BaseException:
+        return _ERROR  # there is nobody left to tell
+    return _ERROR

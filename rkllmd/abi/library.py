@@ -1,0 +1,213 @@
+"""The vendor's library: find it, identify it, choose the struct layout by its version, prove the layout.
+
+The wrong layout is silent corruption first and a crash in ``rkllm_run`` later, and no symbol tells runtime 1.2.1 from
+1.3.0. So the version is read from the file before the file is loaded, an unknown version is refused by name, and the
+choice is proven (``canary.py``) before any other call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rkllmd.abi import canary
+from rkllmd.abi.rkllm import LAYOUTS, Layout, Signature
+from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
+
+FILE_NAME = "librkllmrt.so"
+SEARCH_DIRECTORIES = (
+    "/usr/lib",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/lib",
+    "/lib64",
+    "/opt/lib",
+    "/opt/rkllm/lib",
+)
+SUPPORTED = "1.2.1, 1.2.2, 1.2.3 and 1.3.x"
+FIX_VERSION = (
+    f"Install runtime {SUPPORTED}, or, if you know that this one has the same structs, name their layout with "
+    "--rkllm-layout 1.2 or 1.3."
+)
+
+# Betas are in none of these on purpose: 1.2.1b1 lays out its structs differently from 1.2.1.
+_LAYOUT_BY_VERSION = (
+    (re.compile(r"1\.2\.[123]"), "1.2"),
+    (re.compile(r"1\.3\.\d+"), "1.3"),
+)
+# In the file: "RKLLM SDK (version: 1.2.0 | target: Linux | build: f8ca3ae8 2025-04-08 ...)". The file names the version
+# of the RKNN core inside too ("rknn llm lib version: 2.3.3b0 ..."), which says nothing about our structs.
+_VERSION = re.compile(rb"RKLLM SDK \(version:\s*(\d+\.\d+\.\d+[\w.+~-]{0,32})([^)\0]{0,256})")
+_INDISPENSABLE = ("rkllm_createDefaultParam", "rkllm_init", "rkllm_run", "rkllm_destroy")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a library file says about itself: ``version`` (None if it names none) and the rest, ``build``."""
+
+    version: str | None
+    build: str = ""
+
+
+class Library:
+    """A loaded and proven runtime. Its C functions are attributes: ``library.rkllm_abort(handle)`` → raw status.
+
+    A function that this build lacks is there too and raises NotSupported when called. ctypes releases the GIL during
+    a call; which thread may make which call is the caller's business.
+    """
+
+    __slots__ = ("functions", "identity", "layout", "path")
+
+    def __init__(
+        self, path: Path, identity: Identity, layout: Layout, functions: dict[str, Callable[..., Any]]
+    ) -> None:
+        self.path = path
+        self.identity = identity
+        self.layout = layout
+        self.functions = functions
+
+    @property
+    def version(self) -> str:
+        """The runtime's version, such as "1.2.3"; "unknown" if its file names none."""
+        return self.identity.version or "unknown"
+
+    @property
+    def runtime(self) -> str:
+        """How errors name this runtime: "rkllm 1.2.3"."""
+        return f"rkllm {self.version}"
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        try:
+            return self.functions[name]
+        except KeyError:
+            raise AttributeError(f"RKLLM has no function {name}") from None
+
+
+def find(explicit: str | None, environ: Mapping[str, str]) -> Path:
+    """Return the path of the runtime library.
+
+    ``explicit`` (else the environment's RKLLM_LIB_PATH) is a file, or a directory that holds librkllmrt.so; where it is
+    given nothing else is tried. Otherwise LD_LIBRARY_PATH and the usual directories are searched.
+
+    Raises RuntimeUnavailable with every place that was searched.
+    """
+    given = explicit or environ.get("RKLLM_LIB_PATH")
+    if given:
+        candidates = [Path(given), Path(given, FILE_NAME)]
+    else:
+        own = [part for part in re.split("[:;]", environ.get("LD_LIBRARY_PATH", "")) if part]
+        candidates = [Path(directory, FILE_NAME) for directory in dict.fromkeys([*own, *SEARCH_DIRECTORIES])]
+    for candidate in candidates:
+        # os.path.isfile, unlike Path.is_file, takes an unreadable directory for an absent file.
+        if os.path.isfile(candidate):
+            return candidate.absolute()
+    raise RuntimeUnavailable(
+        f"There is no {FILE_NAME} in {given or 'any of the usual places'}.",
+        searched=[str(candidate) for candidate in candidates],
+        found=None,
+        fix=f"Copy {FILE_NAME} ({SUPPORTED}) to /usr/lib, or name it with --rkllm-library or RKLLM_LIB_PATH.",
+    )
+
+
+def identify(path: str | Path) -> Identity:
+    """Read the runtime's version from the file's bytes; the file is not loaded. Raises RuntimeUnavailable."""
+    try:
+        with open(path, "rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                return Identity(None)  # an empty file cannot be mapped
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                match = _VERSION.search(content)
+                # Taken out before the mapping closes: a match refers to what it was found in.
+                texts = [text.decode("utf-8", "replace") for text in match.groups()] if match else []
+    except OSError as error:
+        raise _cannot_load(Path(path), str(error)) from error
+    return Identity(texts[0], texts[1].strip(" |")) if texts else Identity(None)
+
+
+def choose_layout(identity: Identity, layout_override: str | None, path: str | Path) -> Layout:
+    """Return the layout of ``identity``'s version, or the one that the operator insists on.
+
+    Raises RuntimeUnavailable for a version that is not known to have one of the layouts.
+    """
+    if layout_override is not None:
+        if layout_override not in LAYOUTS:
+            known = " and ".join(LAYOUTS)
+            raise RuntimeUnavailable(
+                f"There is no struct layout of this name; known are {known}.",
+                searched=[],
+                found=str(path),
+                fix=f"Use --rkllm-layout with one of {known}.",
+            )
+        return LAYOUTS[layout_override]
+    for versions, name in _LAYOUT_BY_VERSION:
+        if identity.version and versions.fullmatch(identity.version):
+            return LAYOUTS[name]
+    what = f"is RKLLM runtime {identity.version}" if identity.version else "does not name an RKLLM version"
+    raise RuntimeUnavailable(
+        f"{path} {what}; supported are {SUPPORTED}. Its structs may differ, so it was not loaded.",
+        searched=[],
+        found=f"{path} ({identity.version or 'no version'})",
+        fix=FIX_VERSION,
+    )
+
+
+def load(path: str | Path, layout_override: str | None = None) -> Library:
+    """Identify, load, prove and bind the library at ``path``. Raises RuntimeUnavailable: what is wrong, and a fix."""
+    path = Path(path).absolute()  # dlopen searches for a bare name instead of taking the file beside us
+    identity = identify(path)
+    layout = choose_layout(identity, layout_override, path)
+    try:
+        dll = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    except OSError as error:
+        raise _cannot_load(path, str(error)) from error
+    missing = [name for name in _INDISPENSABLE if not hasattr(dll, name)]
+    if missing:
+        raise RuntimeUnavailable(
+            f"{path} is no complete RKLLM runtime: it has no {', '.join(missing)}.",
+            searched=[],
+            found=str(path),
+            fix=f"Install {FILE_NAME} {SUPPORTED}.",
+        )
+    found = f"{path} ({identity.version or 'no version'})"
+    canary.prove(layout, dll.rkllm_createDefaultParam, found)
+    runtime = f"rkllm {identity.version or 'unknown'}"
+    functions = {name: _bind(dll, name, signature, runtime) for name, signature in layout.signatures.items()}
+    return Library(path, identity, layout, functions)
+
+
+def check(function: str, status: int, log: Sequence[str] = ()) -> None:
+    """Raise RuntimeFailure if ``status`` is not 0; ``log`` holds what the runtime itself said during the call."""
+    if status != 0:
+        raise RuntimeFailure(f"{function} failed with status {status}.", function=function, status=status, log=[*log])
+
+
+def _bind(dll: ctypes.CDLL, name: str, signature: Signature, runtime: str) -> Callable[..., Any]:
+    try:
+        function = dll[name]  # a function object of our own: dll.name would be shared and cached
+    except AttributeError:
+
+        def missing(*_arguments: object) -> int:
+            raise NotSupported(f"{runtime} has no {name}.", runtime=runtime, needs=f"a build that exports {name}")
+
+        return missing
+    function.argtypes = signature.argtypes
+    function.restype = signature.restype
+    return function
+
+
+def _cannot_load(path: Path, reason: str) -> RuntimeUnavailable:
+    """Return the error for a file that the loader refuses, in the loader's own words, with what helps."""
+    fix = f"Install {FILE_NAME} {SUPPORTED} for this machine's architecture."
+    absent = re.search(r"(lib[\w.+-]+): cannot open shared object file", reason)
+    if absent and absent[1] != path.name:
+        fix = f"Install the package that holds {absent[1]}, or add its directory to LD_LIBRARY_PATH before starting."
+    if absent and absent[1].startswith("libomp"):
+        fix = f"Install {absent[1]} (Debian and Ubuntu: apt install libomp-dev)."
+    return RuntimeUnavailable(f"{path} cannot be loaded: {reason}", searched=[str(path)], found=str(path), fix=fix)

@@ -1,0 +1,180 @@
+"""Every setting: its default with the reason, its limits, and where it may come from.
+
+Defaults are overridden by the configuration file (TOML), that by the environment, that by the command line. A wrong
+value stops the start with a sentence that names the key, where it came from, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+DEFAULT_FILE: Final = Path("/etc/rkllmd.toml")
+# struct sockaddr_un holds 108 bytes with the closing zero (unix(7)); a longer path fails in bind with a puzzling error.
+_SOCKET_PATH_BYTES: Final = 107
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; the message is one sentence for the person who wrote it."""
+
+
+def _socket_path(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or len(value.encode()) > _SOCKET_PATH_BYTES:
+        raise ValueError(f"an absolute path of at most {_SOCKET_PATH_BYTES} bytes")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a string")
+    return value
+
+
+def _choice(*allowed: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError("one of " + ", ".join(allowed))
+        return str(value)
+
+    return parse
+
+
+def _integer(low: int, high: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        text = str(value).strip()
+        number = int(text) if text.lstrip("-").isdecimal() and text.isascii() else None
+        if isinstance(value, bool) or number is None or not low <= number <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return number
+
+    return parse
+
+
+def _directories(value: Any) -> tuple[str, ...]:
+    items = value.split(":") if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)) or not all(
+        isinstance(item, str) and item.startswith("/") for item in items
+    ):
+        raise ValueError("absolute directories (a list in the file, separated by ':' elsewhere)")
+    return tuple(items)
+
+
+def _setting(
+    default: Any, parse: Callable[[Any], Any], help_text: str, *, env: str | None = None, reload: bool = False
+) -> Any:
+    metadata = {"parse": parse, "help": help_text, "env": env, "reload": reload}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings in force. ``reload`` marks those that SIGHUP takes over without a restart."""
+
+    socket: str = _setting("/tmp/rkllm.sock", _socket_path, "path of the Unix socket", env="RKLLM_UDS_PATH")
+
+    runtime: str = _setting(
+        "auto",
+        _choice("auto", "vendor", "portable", "simulator"),
+        "which library serves: the vendor's where an NPU is found, else the portable one; simulator: a test library",
+    )
+    rkllm_library: str = _setting("", _text, "path of librkllmrt.so, or its directory", env="RKLLM_LIB_PATH")
+    # The version string in the file decides; this is the way out for a runtime that is newer than this daemon.
+    rkllm_layout: str = _setting("auto", _choice("auto", "1.2", "1.3"), "struct layout of the RKLLM library")
+    # Reports say that rkllm_run_async hung or gave empty text before 1.2.2, whose change log says that it was fixed.
+    run_async_calls: str = _setting(
+        "auto",
+        _choice("auto", "rkllm_run", "rkllm_run_async"),
+        "the C function behind rkllm.run_async; auto: rkllm_run below runtime 1.2.2",
+    )
+    # It was once reported to hang on 1.2.1, and is called on the event loop: there the daemon answers by itself.
+    is_running_calls: str = _setting(
+        "auto",
+        _choice("auto", "always", "never"),
+        "whether rkllm.is_running asks the runtime for its raw status; auto: from runtime 1.2.2 on",
+    )
+    model: str = _setting("", _text, "a model to load at start; 'demo' is the portable runtime's own")
+    # A second load that does not fit has taken the first model down with it, so several are a decision.
+    max_models: int = _setting(1, _integer(1, 8), "how many language models may be loaded at once")
+
+    # RKLLM_LOG_LEVEL is also read by the vendor's runtime, which prints its performance table from 1 on.
+    log_level: int = _setting(
+        2, _integer(0, 3), "0 errors, 1 warnings, 2 information, 3 debug", env="RKLLM_LOG_LEVEL", reload=True
+    )
+
+    # bitcoind documents that several hundred connections can crash it by running out of descriptors: a bound, and the
+    # soft limit of open files is raised to the hard one at start.
+    max_connections: int = _setting(
+        100, _integer(1, 10_000), "connections at once", env="RKLLM_MAX_CONNECTIONS", reload=True
+    )
+    # 16 MiB is what sd-varlink and containerd take.
+    max_line_bytes: int = _setting(16 * 2**20, _integer(1024, 2**30), "longest line from a client", reload=True)
+    # MPD drops a client at 8 MiB of unread output, geth after 10 s without progress.
+    outbox_bytes: int = _setting(8 * 2**20, _integer(65_536, 2**30), "unread output that drops a client", reload=True)
+    outbox_seconds: int = _setting(10, _integer(1, 3600), "seconds without progress that drop a client", reload=True)
+    # QMP stops reading at 8 calls; ours are answered concurrently, so this only bounds memory.
+    max_queue: int = _setting(256, _integer(1, 100_000), "NPU calls that may wait", reload=True)
+    max_calls_per_connection: int = _setting(
+        128, _integer(1, 100_000), "NPU calls of one connection that may wait", reload=True
+    )
+
+    allowed_directories: tuple[str, ...] = _setting(
+        ("/",), _directories, "where models, adapters and prompt caches may be read"
+    )
+    # A client's path is written to by the daemon's user, so writing has its own and narrower list.
+    writable_directories: tuple[str, ...] = _setting(
+        ("/tmp", "/var/lib/rkllmd", "/var/cache/rkllmd"), _directories, "where prompt caches may be written"
+    )
+
+    def reloaded(self, fresh: Config) -> Config:
+        """Return this configuration with the settings of ``fresh`` that may change while running."""
+        changed = {item.name: getattr(fresh, item.name) for item in fields(self) if item.metadata["reload"]}
+        return replace(self, **changed)
+
+
+def environment_name(setting: str) -> str:
+    """Return the environment variable of a setting."""
+    for item in fields(Config):
+        if item.name == setting and item.metadata["env"]:
+            return str(item.metadata["env"])
+    return f"RKLLM_{setting.upper()}"
+
+
+def load(environ: Mapping[str, str], flags: Mapping[str, Any], file: Path | None = None) -> Config:
+    """Put the configuration together: defaults < ``file`` < ``environ`` < ``flags`` (those that are not None).
+
+    Without ``file``, ``/etc/rkllmd.toml`` is read if it exists. Raises ConfigError.
+    """
+    values: dict[str, Any] = {}
+    path = file or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    if path is not None:
+        _take(values, _read(path), lambda key: str(path))
+    from_environment = {
+        item.name: environ[name] for item in fields(Config) if environ.get(name := environment_name(item.name))
+    }
+    _take(values, from_environment, lambda key: f"environment variable {environment_name(key)}")
+    given = {key: value for key, value in flags.items() if value is not None}
+    _take(values, given, lambda key: f"option --{key.replace('_', '-')}")
+    return Config(**values)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from None
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror}.") from None
+
+
+def _take(values: dict[str, Any], found: Mapping[str, Any], origin: Callable[[str], str]) -> None:
+    known = {item.name: item for item in fields(Config)}
+    for key, value in found.items():
+        if key not in known:
+            raise ConfigError(f"{origin(key)}: there is no setting {key!r}; known are {', '.join(known)}.")
+        try:
+            values[key] = known[key].metadata["parse"](value)
+        except ValueError as error:
+            raise ConfigError(f"{origin(key)}: {key} is {str(value)[:200]!r}, allowed is {error}.") from None

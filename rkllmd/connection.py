@@ -1,0 +1,294 @@
+"""One client: lines in, lines out, what it has in flight, and how it goes.
+
+One task reads and one writes. What is ready is sent at once, in one piece, if the kernel takes it: a token must not
+wait for a task switch. What the kernel does not take waits in the outbox, and from then on the writer alone sends
+until the outbox is empty. Requests run concurrently. Three ways to leave:
+
+- end of file on reading is not a disconnect (``nc -N`` and socat half-close): what is in flight is answered first;
+- a client that is wholly gone (hang-up, EPIPE, ECONNRESET) has its waiting calls dropped and its run aborted;
+- a client that does not read is dropped when its outbox is full or makes no progress.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket as stdlib_socket
+import struct
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+import trio
+
+from rkllmd import dispatch, jsonrpc
+from rkllmd.errors import FrameTooLarge, RpcError, ShuttingDown
+
+if TYPE_CHECKING:
+    from rkllmd.context import Context
+    from rkllmd.hangup import HangupWatcher
+    from rkllmd.npu import Job
+
+log = structlog.get_logger()
+
+_RECEIVE_BYTES: Final = 65_536
+# Parsing and converting this much takes about a millisecond: more goes to a helper thread.
+_LARGE_LINE: Final = 65_536
+# Requests handled before other tasks get their turn, so that no slice of the loop is longer than a millisecond.
+_LINES_AT_ONCE: Final = 64
+# With this much unread output, no more is read from the client: a pipelining client is slowed down, not dropped.
+_OUTBOX_HIGH: Final = 256 * 1024
+_SEND_BYTES: Final = 1024 * 1024
+
+_numbers = itertools.count(1)
+
+
+class Connection:
+    """A connected client."""
+
+    def __init__(self, socket: stdlib_socket.socket, context: Context, hangups: HangupWatcher) -> None:
+        """Take over a connected, non-blocking Unix stream socket."""
+        self.number = next(_numbers)
+        self.session = jsonrpc.Session()
+        self.is_gone = False
+        self._socket = socket
+        self._context = context
+        self._hangups = hangups
+        self._jobs: dict[jsonrpc.Call, Job] = {}
+        self._outbox: deque[bytes] = deque()
+        self._outbox_bytes = 0
+        self._is_corked = False
+        self._is_writing = False
+        self._reading_ended = False
+        self._answered = trio.lowlevel.ParkingLot()
+        self._writable = trio.lowlevel.ParkingLot()
+        self._readable = trio.lowlevel.ParkingLot()
+        self._scope = trio.CancelScope()
+        self._peer = _peer_credentials(socket)
+        self._log = log.bind(client=self.number, **self._peer)
+
+    def describe(self) -> str:
+        """Return who it is, for the log and server.queue."""
+        return f"client {self.number} (pid {self._peer['pid']}, uid {self._peer['uid']})"
+
+    # -- the connection's life ---------------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Serve the client until it has left or was dropped. Raises nothing but Cancelled."""
+        self._log.debug("client_connected")
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    await self._read()
+                    await self._finish()
+                    nursery.cancel_scope.cancel()
+        except* OSError as errors:
+            self._log.debug("client_lost", reason=str(errors.exceptions[0]))
+        except* Exception as errors:
+            self._log.error("connection_failed", exc_info=errors.exceptions[0])
+        finally:
+            self.is_gone = True
+            self._writable.unpark_all()
+            self._context.npu.cancel_client(self)
+            self._socket.close()
+            self._log.debug("client_gone")
+
+    def drop(self, reason: str) -> None:
+        """Give the client up at once; its run is aborted."""
+        if not self.is_gone:
+            self.is_gone = True
+            self._log.warning(reason, unread_bytes=self._outbox_bytes)
+            self._scope.cancel()
+
+    async def _finish(self) -> None:
+        """After the last request: answer what is in flight, send it all, unless the client goes meanwhile."""
+        self._reading_ended = True
+        with self._hangups.watch(self._socket, self._hung_up):
+            while self.session.open_calls:
+                await self._answered.park()
+            while self._outbox_bytes:
+                await self._writable.park()
+
+    def _hung_up(self) -> None:
+        self.is_gone = True
+        self._scope.cancel()
+
+    def refuse_all(self) -> None:
+        """Answer what is still in flight when the daemon leaves."""
+        for call in list(self._jobs):
+            self.refuse(call, ShuttingDown("The daemon is shutting down; the call had not ended."))
+
+    async def flush(self) -> None:
+        """Wait until everything is sent, or the client is gone."""
+        while self._outbox_bytes and not self.is_gone:
+            await self._writable.park()
+
+    # -- in ----------------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        lines = jsonrpc.LineBuffer(self._context.config.max_line_bytes)
+        while not lines.overflowed:
+            data = await self._receive()
+            await self._handle(lines.feed(data) if data else lines.end())
+            if not data:
+                return
+            while self._outbox_bytes > _OUTBOX_HIGH:
+                await self._writable.park()
+        limit = lines.limit
+        self._log.warning("frame_too_large", limit=limit)
+        self._send(jsonrpc.error_line(FrameTooLarge(f"A line has at most {limit} bytes.", limit=limit)))
+
+    async def _receive(self) -> bytes:
+        """Return what has arrived; nothing at the end of file. Raises OSError."""
+        while True:
+            # Not trio's own recv, which tries first and fails in ping-pong, and yields once more after success.
+            await trio.lowlevel.wait_readable(self._socket)
+            with contextlib.suppress(BlockingIOError):
+                return self._socket.recv(_RECEIVE_BYTES)
+
+    async def _handle(self, lines: list[bytes]) -> None:
+        for first in range(0, len(lines), _LINES_AT_ONCE):
+            if first:
+                await trio.lowlevel.checkpoint()
+            with self._corked():
+                for line in lines[first : first + _LINES_AT_ONCE]:
+                    if len(line) > _LARGE_LINE:
+                        await self._handle_large(line)
+                    else:
+                        self._handle_message(jsonrpc.parse(line))
+
+    @contextlib.contextmanager
+    def _corked(self) -> Iterator[None]:
+        """Send what is answered inside in one piece at the end."""
+        self._is_corked = True
+        try:
+            yield
+        finally:
+            self._is_corked = False
+            self._flush()
+
+    def _handle_message(self, message: jsonrpc.Message | list[jsonrpc.Message]) -> None:
+        calls, reply = self.session.receive(message)
+        if reply:
+            self._send(reply)
+        elif not calls and isinstance(message, jsonrpc.Unsolicited):
+            self._log.info("unsolicited_response")
+        for call in calls:
+            try:
+                self._start(call, dispatch.prepare(self._context, call))
+            except Exception as error:  # the call is answered, whatever happened
+                dispatch.refuse(self, call, error)
+
+    async def _handle_large(self, line: bytes) -> None:
+        """Handle one line with its heavy parts on a helper thread; the client's next line waits for it."""
+        self._is_corked = False  # its streams go on meanwhile
+        self._flush()
+        message = await trio.to_thread.run_sync(jsonrpc.parse, line)
+        calls, reply = self.session.receive(message)
+        self._send(reply)
+        for call in calls:
+            try:
+                prepared = await trio.to_thread.run_sync(dispatch.prepare, self._context, call)
+                self._start(call, prepared)
+            except Exception as error:  # as above
+                dispatch.refuse(self, call, error)
+
+    def _start(self, call: jsonrpc.Call, prepared: dispatch.Prepared) -> None:
+        if self._context.npu.closing:
+            raise ShuttingDown("The daemon is shutting down.")
+        job = dispatch.start(self._context, self, call, prepared)
+        if job is not None and not call.finished:
+            self._jobs[call] = job
+
+    def find_job(self, call_id: jsonrpc.Id) -> Job | None:
+        """Return the queued or running job of the request with this id."""
+        call = self.session.find(call_id)
+        return None if call is None else self._jobs.get(call)
+
+    # -- out ---------------------------------------------------------------------------------------------------------
+
+    def answer(self, call: jsonrpc.Call, result: Any) -> None:
+        """Send the call's result, unless the call was answered because the daemon leaves."""
+        if not call.finished:
+            self._answer(call, self.session.finish(call, result))
+
+    def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
+        """Send the call's error, with the same exception."""
+        if not call.finished:
+            self._answer(call, self.session.fail(call, error))
+
+    def send_partials(self, call: jsonrpc.Call, partials: list[dict[str, Any]], *, as_notifications: bool) -> None:
+        """Send partial results of ``call``; a notification has nobody to send them to."""
+        if call.is_notification or self.is_gone:
+            return
+        if as_notifications:
+            lines = [jsonrpc.notification("rkllm.token", {"id": call.id, **partial}) for partial in partials]
+        else:
+            lines = [jsonrpc.partial(call.id, partial) for partial in partials]
+        self._send(b"".join(lines))
+
+    def _answer(self, call: jsonrpc.Call, line: bytes) -> None:
+        self._jobs.pop(call, None)
+        self._send(line)
+        if self._reading_ended:
+            self._answered.unpark_all()
+
+    def _send(self, data: bytes) -> None:
+        if not data or self.is_gone:
+            return
+        if self._outbox_bytes >= self._context.config.outbox_bytes:
+            self.drop("slow_reader")
+            return
+        self._outbox.append(data)
+        self._outbox_bytes += len(data)
+        if not self._is_corked:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send the outbox as far as the kernel takes it at once; leave the rest to the writer."""
+        if not self._outbox or self._is_writing or self.is_gone:
+            return
+        data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
+        self._outbox.clear()
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # EPIPE, ECONNRESET: nobody will read the answers
+            self._hung_up()
+            return
+        self._outbox_bytes -= len(data)
+        if sent < len(data):
+            self._outbox.append(data[sent:])
+            self._outbox_bytes += len(data) - sent
+            self._is_writing = True
+            self._readable.unpark()
+
+    async def _write(self) -> None:
+        """Send what the kernel did not take at once, in big pieces."""
+        while True:
+            while not self._is_writing:
+                await self._readable.park()
+            view = memoryview(b"".join(self._outbox))
+            self._outbox.clear()
+            while view:
+                with trio.move_on_after(self._context.config.outbox_seconds) as patience:
+                    await trio.lowlevel.wait_writable(self._socket)
+                if patience.cancelled_caught:
+                    self.drop("slow_reader")
+                    return
+                with contextlib.suppress(BlockingIOError):
+                    sent = self._socket.send(view[:_SEND_BYTES])
+                    view = view[sent:]
+                    self._outbox_bytes -= sent
+            self._is_writing = bool(self._outbox)
+            self._writable.unpark_all()
+
+
+def _peer_credentials(socket: stdlib_socket.socket) -> dict[str, int]:
+    """Return pid, uid and gid of the process that connected (SO_PEERCRED, unix(7))."""
+    raw = socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, gid = struct.unpack("3i", raw)
+    return {"pid": pid, "uid": uid, "gid": gid}

@@ -1,0 +1,169 @@
+"""One exception per error kind; each knows its JSON-RPC code.
+
+Programs match ``data.kind``, people read ``message`` (protocol, section 6). Raise these anywhere below the connection:
+the connection turns them into JSON-RPC Error objects and nothing else does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class RpcError(Exception):
+    """Base of everything that a client can be told.
+
+    ``message`` is one sentence a person can act on; ``data`` holds what a program needs. The values in ``data`` must be
+    the daemon's own or short: a client's input is never echoed, since it may be megabytes long or nested too deeply
+    for the serializer (orjson refuses to write beyond 253 levels but reads 1024).
+    """
+
+    code: ClassVar[int] = -32603
+    kind: ClassVar[str] = "InternalError"
+
+    def __init__(self, message: str, **data: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the Error object of JSON-RPC 2.0, section 5.1."""
+        return {"code": self.code, "message": self.message, "data": {"kind": self.kind, **self.data}}
+
+
+class _SpecificationError(RpcError):
+    """An error whose message is the specification's own word; the sentence for people is ``data.detail``."""
+
+    title: ClassVar[str]
+
+    def __init__(self, detail: str, **data: Any) -> None:
+        super().__init__(self.title, detail=detail, **data)
+
+
+class ParseError(_SpecificationError):
+    """The line is not JSON."""
+
+    code = -32700
+    kind = "ParseError"
+    title = "Parse error"
+
+
+class InvalidRequest(_SpecificationError):
+    """The line is JSON but no JSON-RPC 2.0 Request."""
+
+    code = -32600
+    kind = "InvalidRequest"
+    title = "Invalid Request"
+
+
+class FrameTooLarge(RpcError):
+    """A line is longer than the limit; the connection is closed after this error."""
+
+    code = -32600
+    kind = "FrameTooLarge"
+
+
+class DuplicateId(RpcError):
+    """The id is that of a request still in flight on the same connection."""
+
+    code = -32600
+    kind = "DuplicateId"
+
+
+class MethodNotFound(_SpecificationError):
+    """No method of this name exists."""
+
+    code = -32601
+    kind = "MethodNotFound"
+    title = "Method not found"
+
+
+class InvalidParams(RpcError):
+    """The parameters do not fit the method's schema; nothing was executed.
+
+    ``data``: ``path`` (JSON path below ``params``), ``keyword`` (the schema keyword that failed) and ``limit`` (its
+    value), where they apply.
+    """
+
+    code = -32602
+    kind = "InvalidParams"
+
+
+class InternalError(RpcError):
+    """A fault of the daemon itself; the log has the traceback."""
+
+
+class ModelNotInitialized(RpcError):
+    """No model or context is loaded."""
+
+    code = -32000
+    kind = "ModelNotInitialized"
+
+
+class QueueFull(RpcError):
+    """A bound is reached: ``queued``, ``limit``, ``retry_after_ms``."""
+
+    code = -32001
+    kind = "QueueFull"
+
+
+class RuntimeFailure(RpcError):
+    """A C function failed: ``function``, ``status``, ``status_name`` where it has one, ``log``."""
+
+    code = -32002
+    kind = "RuntimeError"
+
+
+class Cancelled(RpcError):
+    """The call was cancelled before it had a result."""
+
+    code = -32003
+    kind = "Cancelled"
+
+
+class InvalidHandle(RpcError):
+    """The handle does not exist (any more) or is of another kind."""
+
+    code = -32005
+    kind = "InvalidHandle"
+
+
+class AmbiguousHandle(RpcError):
+    """The handle was left out and several are alive."""
+
+    code = -32005
+    kind = "AmbiguousHandle"
+
+
+class ModelAlreadyLoaded(RpcError):
+    """As many models are loaded as the configuration allows: ``loaded``."""
+
+    code = -32007
+    kind = "ModelAlreadyLoaded"
+
+
+class NotSupported(RpcError):
+    """The runtime version or platform lacks it: ``runtime``, ``needs``."""
+
+    code = -32008
+    kind = "NotSupported"
+
+
+class PermissionDenied(RpcError):
+    """A path outside the allowed directories."""
+
+    code = -32009
+    kind = "PermissionDenied"
+
+
+class ShuttingDown(RpcError):
+    """The daemon is leaving; connect again in a moment."""
+
+    code = -32010
+    kind = "ShuttingDown"
+
+
+class RuntimeUnavailable(RpcError):
+    """No usable runtime library: ``searched``, ``found``, ``fix``."""
+
+    code = -32011
+    kind = "RuntimeUnavailable"

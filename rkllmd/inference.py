@@ -1,0 +1,159 @@
+"""What rkllm.run and rkllm.run_async share: one run of a model, from the request's check to its final result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ctypes import byref
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from rkllmd import paths
+from rkllmd.context import Context, Invocation
+from rkllmd.errors import InvalidParams, RuntimeFailure
+from rkllmd.handles import Model
+from rkllmd.streaming import Generation
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+STREAM_SHAPES: Final = ("partial", "final", "notify")
+
+# Whether FINISH follows the callback that returned "pause" is not known without a board. With rkllm_run it does not
+# matter, since the call returns; with rkllm_run_async nothing else tells the end, so it is given this long.
+_PAUSE_GRACE_SECONDS: Final = 0.25
+
+
+def check(invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_infer_params: Converted) -> None:
+    """Refuse at once what does not fit the loaded model. Raises InvalidParams, PermissionDenied."""
+    shape = invocation.call.members.get("stream")
+    if shape is not None and shape not in STREAM_SHAPES:
+        raise InvalidParams(
+            'The member "stream" is one of partial, final and notify.',
+            member="stream",
+            keyword="enum",
+            limit=list(STREAM_SHAPES),
+        )
+    given = len(rkllm_input.json) if isinstance(rkllm_input.json, list) else 1
+    if given != model.n_batch:
+        raise InvalidParams(
+            f"The model was loaded with n_batch {model.n_batch}: rkllm_input must be "
+            + (f"an array of {model.n_batch} inputs." if model.n_batch > 1 else "one input."),
+            path=rkllm_input.path,
+            keyword="minItems" if given < model.n_batch else "maxItems",
+            limit=model.n_batch,
+        )
+    cache = rkllm_infer_params.json.get("prompt_cache_params") or {}
+    if cache.get("save_prompt_cache"):
+        where = f"{rkllm_infer_params.path}.prompt_cache_params.prompt_cache_path"
+        allowed = invocation.context.config.writable_directories
+        paths.writable_file(cache["prompt_cache_path"], allowed, where)
+
+
+def abort(context: Context, model: Model) -> None:
+    """Ask the model's current run to stop; called on the event loop, at any time during the run."""
+    if model.generation is not None:
+        model.generation.abort_requested = True
+        context.runtime.library.rkllm_abort(model.pointer)
+
+
+def generate(
+    invocation: Invocation,
+    model: Model,
+    rkllm_input: Converted,
+    rkllm_infer_params: Converted,
+    *,
+    asynchronous: bool,
+) -> Callable[[], dict[str, Any]]:
+    """Run the model, on the worker thread; return the function that makes the final result on the event loop."""
+    parameters = rkllm_infer_params.c
+    keep_history = bool(parameters.keep_history)
+    history_reset = _take_turn(invocation, model, keep_history=keep_history)
+    invocation.runtime.remember_kv_cache_sizes(model)
+    generation = _generation(invocation, model, parameters, default_shape="partial" if asynchronous else "final")
+    model.generation = generation
+    try:
+        if invocation.is_cancelled:  # between leaving the queue and here
+            generation.abort_requested = True
+            return partial(_final, generation, {}, None, {})
+        function = invocation.runtime.run_function(asynchronous=asynchronous)
+        first = rkllm_input.c if isinstance(rkllm_input.json, list) else byref(rkllm_input.c)
+        status, log = invocation.runtime.invoke(function, model.pointer, first, byref(parameters), None)
+        if status == 0 and (function == "rkllm_run_async" or model.is_async):
+            _wait_for_end(generation)
+        model.paused = generation.paused
+        failure = None
+        if (status != 0 or generation.failed) and not generation.abort_requested:
+            failure = _failure(function, status, log)
+        extra = {"history_reset": True} if history_reset else {}
+        return partial(_final, generation, extra, failure, generation.tensors())
+    finally:
+        model.generation = None
+
+
+def _generation(invocation: Invocation, model: Model, parameters: Any, default_shape: str) -> Generation:
+    context, client, call = invocation.context, invocation.client, invocation.call
+    shape = call.members.get("stream", default_shape)
+    send = None if shape == "final" else partial(client.send_partials, call, as_notifications=shape == "notify")
+    per_run = getattr(parameters, "max_new_tokens", 0)  # exists from layout 1.3 on
+    generation = Generation(
+        mode=parameters.mode,
+        n_batch=model.n_batch,
+        max_new_tokens=per_run if per_run > 0 else model.max_new_tokens,
+        can_free_buffer=invocation.runtime.library.layout.name != "1.2",
+        wake=context.run_soon,
+        send=send,
+    )
+
+    def abort_again() -> None:
+        # An abort that came before the runtime had begun is lost; tokens that still arrive show it.
+        if invocation.is_cancelled and model.generation is generation:
+            abort(context, model)
+
+    generation.on_progress = abort_again
+    return generation
+
+
+def _wait_for_end(generation: Generation) -> None:
+    generation.ended.wait()
+    if generation.paused:
+        generation.finished.wait(timeout=_PAUSE_GRACE_SECONDS)
+
+
+def _final(
+    generation: Generation, extra: dict[str, Any], failure: RuntimeFailure | None, tensors: dict[str, Any]
+) -> dict[str, Any]:
+    """Run on the event loop after the run: the last partials go out, then the final result or the error."""
+    generation.drain_rest()
+    if failure is not None:
+        raise failure
+    return {**generation.final(), **tensors, **extra}
+
+
+def _failure(function: str, status: int, log: list[str]) -> RuntimeFailure:
+    how = f"returned {status}" if status != 0 else "reported RKLLM_RUN_ERROR"
+    said = f": {log[-1]}" if log else "; the runtime said nothing about why."
+    return RuntimeFailure(f"{function} {how}{said}", function=function, status=status, log=log)
+
+
+def _take_turn(invocation: Invocation, model: Model, *, keep_history: bool) -> bool:
+    """Make sure that nobody's words leak into this turn; return whether a history was cleared for that.
+
+    The KV cache is cleared when it holds another client's history, or when this client wants to build a history upon
+    what another client's run has left.
+    """
+    client = invocation.client.number
+    foreign = model.history_client not in (None, client)
+    clear = foreign and (model.history_kept or model.paused or keep_history)
+    if clear:
+        invocation.runtime.call("rkllm_clear_kv_cache", model.pointer, 1, None, None)
+        model.paused = False
+    model.history_client = client
+    model.history_kept = keep_history
+    return clear
+
+
+def destroy_model(context: Context, model: Model) -> None:
+    """Unload a model, on the worker thread; its handle is dead afterwards even if the runtime complains."""
+    context.models.remove(model.number)
+    pointer, model.pointer = model.pointer, type(model.pointer)()
+    context.runtime.call("rkllm_destroy", pointer)

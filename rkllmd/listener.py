@@ -1,0 +1,141 @@
+"""The listening socket: inherited from systemd or bound here, with its lock and permissions.
+
+Order as SPDK does it: lock a file beside the socket, then unlink, then bind. Probing a socket and unlinking it if
+nobody answers is a race that many projects have had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket as stdlib_socket
+import stat
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+import trio
+
+log = structlog.get_logger()
+
+_FIRST_INHERITED: Final = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
+# rw-rw----: the owner and the group (docker's way); set by umask around bind, since chmod afterwards leaves a gap.
+_UMASK: Final = 0o117
+# Clients that connect in one burst wait here; the kernel caps it at net.core.somaxconn.
+_BACKLOG: Final = 4096
+# Out of descriptors: accept again after this long, as trio.serve_listeners does.
+_RETRY_SECONDS: Final = 0.1
+_OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+
+
+class ListenError(Exception):
+    """The socket can't be had; the message is one sentence with the fix."""
+
+
+@dataclass
+class Listener:
+    """A listening socket, and what is needed to leave it behind in order."""
+
+    socket: stdlib_socket.socket
+    path: str
+    # Only for a socket bound here: the lock's descriptor, and the inode to be removed at the end.
+    lock: int | None = None
+    inode: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        """Close the socket; remove its path if we bound it and it is still ours."""
+        self.socket.close()
+        if self.inode is not None:
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(self.path)
+                if (status.st_dev, status.st_ino) == self.inode:
+                    os.unlink(self.path)
+        if self.lock is not None:
+            os.close(self.lock)
+
+
+def inherited(environ: MutableMapping[str, str]) -> Listener | None:
+    """Return the socket that the service manager passed, or None; the variables are taken out of ``environ``.
+
+    Raises ListenError if what was passed is no listening Unix stream socket.
+    """
+    pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
+    environ.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()) or not count.isdecimal() or int(count) < 1:
+        return None
+    try:
+        socket = stdlib_socket.socket(fileno=_FIRST_INHERITED)
+        listening = socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise ListenError(f"Descriptor 3 was passed as a listening socket but is none: {error.strerror}.") from None
+    if socket.family != stdlib_socket.AF_UNIX or socket.type != stdlib_socket.SOCK_STREAM or not listening:
+        raise ListenError("Descriptor 3 must be a listening Unix stream socket (ListenStream= with a path).")
+    socket.set_inheritable(False)
+    return Listener(socket, str(socket.getsockname()))
+
+
+def bind(path: str) -> Listener:
+    """Lock, unlink, bind and listen. Raises ListenError if another daemon has the lock or the path can't be had."""
+    try:
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ListenError(f"The lock {path}.lock can't be opened: {error.strerror}.") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(lock, 32).decode("ascii", "replace").strip()
+        os.close(lock)
+        raise ListenError(
+            f"Another rkllmd{f' (pid {holder})' if holder else ''} serves {path}: stop it, or choose another --socket."
+        ) from None
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    socket = stdlib_socket.socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM)
+    try:
+        _make_room(path)
+        umask = os.umask(_UMASK)
+        try:
+            socket.bind(path)
+        finally:
+            os.umask(umask)
+        socket.listen(_BACKLOG)
+        status = os.stat(path)
+    except OSError as error:
+        socket.close()
+        os.close(lock)
+        raise ListenError(f"{path} can't be bound: {error.strerror}.") from None
+    return Listener(socket, path, lock, (status.st_dev, status.st_ino))
+
+
+def _make_room(path: str) -> None:
+    """Remove the socket that an earlier run left; anything else at this path is not ours to remove."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, "there is a file at this path that is no socket")
+    os.unlink(path)
+
+
+async def accept(listener: Listener, serve: Callable[[stdlib_socket.socket], None]) -> None:
+    """Accept connections until cancelled; each is given to ``serve``, non-blocking, which must not raise."""
+    listener.socket.setblocking(False)
+    short_of_resources = False
+    while True:
+        await trio.lowlevel.wait_readable(listener.socket)
+        try:
+            client, _ = listener.socket.accept()
+        except OSError as error:
+            if error.errno in _OUT_OF_RESOURCES:
+                if not short_of_resources:  # one line for each shortage, not ten a second
+                    log.error("accept_failed", reason=error.strerror, fix="raise LimitNOFILE or lower max_connections")
+                short_of_resources = True
+                await trio.sleep(_RETRY_SECONDS)
+            continue  # otherwise the client left before it was accepted
+        short_of_resources = False
+        client.setblocking(False)
+        serve(client)

@@ -1,0 +1,150 @@
+"""How a method is declared: its kind, its parameters in the C order, and the function that serves it.
+
+A function module holds one C function: its signature in the docstring, and one function decorated with ``method``. The
+module's name is the method's name: ``rkllmd/rkllm/load_lora.py`` is ``rkllm.load_lora``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from rkllmd import schemas
+
+
+class Kind(StrEnum):
+    """Where and when a method runs (protocol, section 3)."""
+
+    INSTANT = "instant"  # inline on the event loop, at any time
+    ORDERED = "ordered"  # inline while its handle is idle, behind the handle's running call otherwise
+    NPU = "npu"  # on the NPU worker thread
+    STREAMING = "streaming"  # as npu, with partial results
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A leading handle: a small positive integer; null or left out means the only live one."""
+
+    name: str = "handle"
+    required = False
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the handle."""
+        return {"type": ["integer", "null"], "minimum": 1, "description": "null: the only live one"}
+
+
+@dataclass(frozen=True)
+class Struct:
+    """A pointer to a C struct: an object with its field names, converted to C before the call.
+
+    ``extras`` are JSON members that are the daemon's own and not in the struct. ``many``: where n_batch is above 1, C
+    takes an array of them, and so does JSON.
+    """
+
+    name: str
+    c_type: str
+    required: bool = True
+    required_fields: Sequence[str] = ()
+    many: bool = False
+
+    @cached_property
+    def item_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of one struct: the one that validates."""
+        schema = schemas.struct_schema(self.c_type)
+        return {**schema, "required": list(self.required_fields)} if self.required_fields else schema
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the parameter, for discovery."""
+        if not self.many:
+            return self.item_schema
+        return {"anyOf": [self.item_schema, {"type": "array", "items": self.item_schema, "minItems": 1}]}
+
+    @cached_property
+    def field_names(self) -> frozenset[str]:
+        """Return the names that the flat form takes for this struct."""
+        return frozenset(schemas.struct_schema(self.c_type)["properties"])
+
+
+@dataclass(frozen=True)
+class Value:
+    """A plain value: an integer, a string, an array of positions."""
+
+    name: str
+    schema: dict[str, Any] = field(hash=False)
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class COnly:
+    """A position that only C has (out-parameter, callback, userdata): null, or left out."""
+
+    name: str
+    required = False
+
+
+Parameter = Handle | Struct | Value | COnly
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A callable method. ``name`` is the wire's; ``summary`` and ``c_signature`` are for people and discovery."""
+
+    name: str
+    kind: Kind
+    parameters: tuple[Parameter, ...]
+    call: Callable[..., Any]
+    summary: str
+    c_signature: str | None
+    check: Callable[..., None] | None
+    abort: Callable[..., None] | None
+    group: str | None
+
+    @cached_property
+    def json_parameters(self) -> tuple[Handle | Struct | Value, ...]:
+        """Return the parameters that JSON has, in the C order."""
+        return tuple(item for item in self.parameters if not isinstance(item, COnly))
+
+    @property
+    def c_function(self) -> str | None:
+        """Return the C function's name, or None for the daemon's own methods."""
+        return self.c_signature.partition("(")[0].split()[-1].lstrip("*") if self.c_signature else None
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What ``method`` leaves on the function for methods.py to find."""
+
+    kind: Kind
+    parameters: tuple[Parameter, ...]
+    check: Callable[..., None] | None
+    abort: Callable[..., None] | None
+    group: str | None
+
+
+def method(
+    kind: Kind,
+    parameters: Sequence[Parameter] = (),
+    *,
+    check: Callable[..., None] | None = None,
+    abort: Callable[..., None] | None = None,
+    group: str | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare the function that serves this module's method.
+
+    The function is called with an ``Invocation`` and then the parameters by name: a ``Model`` for a handle, a
+    ``Converted`` for a struct, the JSON value otherwise. ``check`` is called the same way on the event loop before the
+    call is queued: what can be refused at once must not wait for a minute first. ``abort`` is called with the context
+    and the model, on the event loop, to make a running call end early; a method without it can't be interrupted.
+    ``group``: the name under which older clients put several plain parameters into one object.
+    """
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__rkllmd__ = Declaration(kind, tuple(parameters), check, abort, group)  # type: ignore[attr-defined]  # our mark
+        return function
+
+    return declare

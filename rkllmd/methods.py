@@ -1,0 +1,51 @@
+"""Finds the function modules and makes the table of methods: adding a file adds the method.
+
+Each package is a namespace on the wire; each module in it whose name has no leading underscore is one method.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from types import ModuleType
+
+from rkllmd.method import Declaration, Method
+
+# Package → namespace on the wire.
+NAMESPACES = {"rkllmd.rkllm": "rkllm", "rkllmd.server": "server", "rkllmd.rpc": "rpc"}
+
+_C_SIGNATURE = re.compile(r"^C: (.*?\))$", re.MULTILINE | re.DOTALL)
+
+
+def discover() -> dict[str, Method]:
+    """Import every function module and return the methods by their names."""
+    methods = {}
+    for package_name, namespace in NAMESPACES.items():
+        package = importlib.import_module(package_name)
+        for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda item: item.name):
+            if not info.name.startswith("_"):
+                module = importlib.import_module(f"{package_name}.{info.name}")
+                method = _method(module, f"{namespace}.{info.name}")
+                methods[method.name] = method
+    return methods
+
+
+def _method(module: ModuleType, name: str) -> Method:
+    functions = [item for item in vars(module).values() if isinstance(getattr(item, "__rkllmd__", None), Declaration)]
+    if len(functions) != 1:
+        raise TypeError(f"{module.__name__} must declare exactly one method, it declares {len(functions)}")
+    declaration: Declaration = functions[0].__rkllmd__
+    text = module.__doc__ or ""
+    signature = _C_SIGNATURE.search(text)
+    return Method(
+        name=name,
+        kind=declaration.kind,
+        parameters=declaration.parameters,
+        call=functions[0],
+        summary=text.partition("\n")[0].partition(": ")[2],
+        c_signature=" ".join(signature.group(1).split()) if signature else None,
+        check=declaration.check,
+        abort=declaration.abort,
+        group=declaration.group,
+    )

@@ -1,0 +1,161 @@
+"""The three forms of parameters (protocol, section 3): positional, named, flat → one value per C parameter.
+
+Without I/O and without C: which value belongs to which parameter, and where in the client's JSON it stood, so that an
+error's ``path`` names the place in what the client sent and not in what became of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rkllmd import schemas
+from rkllmd.errors import InvalidParams
+from rkllmd.method import COnly, Handle, Method, Parameter, Struct, Value
+
+
+@dataclass(slots=True)
+class Given:
+    """One parameter's JSON value and its JSON path below ``params``."""
+
+    value: Any
+    path: str
+
+
+def bind(method: Method, params: list[Any] | dict[str, Any]) -> dict[str, Given]:
+    """Assign ``params`` to the method's parameters and check each against its schema.
+
+    A parameter that was left out, or given as null where C takes NULL, is missing from the answer. Raises
+    InvalidParams.
+    """
+    if not params:
+        given: dict[str, Given] = {}
+    elif isinstance(params, list):
+        given = _positional(method, params)
+    else:
+        given = _named_and_flat(method, _ungrouped(method, params))
+    for parameter in method.json_parameters:
+        item = given.get(parameter.name)
+        if item is None or (item.value is None and not parameter.required):
+            given.pop(parameter.name, None)
+            if parameter.required:
+                raise InvalidParams(
+                    f"{method.name} needs {parameter.name}.", path=f"$.{parameter.name}", keyword="required"
+                )
+        else:
+            _check(parameter, item)
+    return given
+
+
+def _check(parameter: Handle | Struct | Value, item: Given) -> None:
+    if not isinstance(parameter, Struct):
+        schemas.check(schemas.validator(parameter.schema), item.value, item.path)
+    elif parameter.many and isinstance(item.value, list):
+        for index, element in enumerate(item.value):
+            schemas.check(schemas.validator(parameter.item_schema), element, f"{item.path}[{index}]")
+    else:
+        schemas.check(schemas.validator(parameter.item_schema), item.value, item.path)
+
+
+def _positional(method: Method, values: list[Any]) -> dict[str, Given]:
+    """Assign an array in the C order; the leading handle and the positions that only C has may be left out."""
+    given: dict[str, Given] = {}
+    parameters: list[Parameter] = list(method.parameters)
+    if parameters and isinstance(parameters[0], Handle) and not (values[0] is None or type(values[0]) is int):
+        parameters.pop(0)
+    index = 0
+    if method.group and isinstance(values[-1], dict) and values[-1].keys() <= {item.name for item in parameters}:
+        handle = {"handle": values[0]} if type(values[0]) is int else {}
+        return _named_and_flat(method, {**handle, **values[-1]})
+    for position, parameter in enumerate(parameters):
+        if index == len(values):
+            break
+        if isinstance(parameter, COnly) and not _stands_for_c_only(values[index:], parameters[position + 1 :]):
+            continue
+        if not isinstance(parameter, COnly):
+            given[parameter.name] = Given(values[index], f"$[{index}]")
+        index += 1
+    if index < len(values):
+        names = ", ".join(parameter.name for parameter in method.json_parameters)
+        raise InvalidParams(
+            f"{method.name} takes {names or 'no parameters'}: position {index} is too much.",
+            path=f"$[{index}]",
+            keyword="maxItems",
+            limit=index,
+        )
+    return given
+
+
+def _stands_for_c_only(values: Sequence[Any], following: Sequence[Parameter]) -> bool:
+    """Tell whether ``values`` begins with the null of a C-only position: it does if there are values to spare."""
+    wanted = sum(1 for parameter in following if not isinstance(parameter, COnly) and parameter.required)
+    return values[0] is None and len(values) > wanted
+
+
+def _ungrouped(method: Method, members: dict[str, Any]) -> dict[str, Any]:
+    """Spread the object that holds several plain parameters, as clients of the C server before this one send it."""
+    group = members.get(method.group) if method.group else None
+    if not isinstance(group, dict):
+        return members
+    others = {name: value for name, value in members.items() if name != method.group}
+    return {**group, **others}
+
+
+def _named_and_flat(method: Method, members: dict[str, Any]) -> dict[str, Given]:
+    """Assign an object whose members are C parameter names, fields of the struct parameters, or both.
+
+    Where a struct is given by name and some of its fields beside it (``{"model_path": …, "param": {…}}``), the fields
+    are merged into it; a field given twice is an error.
+    """
+    parameters = {parameter.name: parameter for parameter in method.parameters}
+    structs = [parameter for parameter in method.parameters if isinstance(parameter, Struct)]
+    given: dict[str, Given] = {}
+    fields: dict[str, dict[str, Any]] = {}
+    for name, value in members.items():
+        if name in parameters:
+            if not isinstance(parameters[name], COnly):
+                given[name] = Given(value, f"$.{name}")
+            elif value is not None:
+                raise InvalidParams(f"{name} exists only in C: leave it out.", path=f"$.{name}", keyword="const")
+            continue
+        struct = next((item for item in structs if name in item.field_names), None)
+        if struct is None:
+            raise _unknown(method, name)
+        fields.setdefault(struct.name, {})[name] = value
+    for struct_name, flat in fields.items():
+        named = given.get(struct_name)
+        if named is None or named.value is None:
+            given[struct_name] = Given(flat, "$")
+        else:
+            named.value = _merged(named, flat)
+    return given
+
+
+def _merged(named: Given, flat: dict[str, Any]) -> dict[str, Any]:
+    first = next(iter(flat))
+    if not isinstance(named.value, dict):
+        raise InvalidParams(
+            f"{first} stands beside {named.path[2:]}, which is no object: put it inside.",
+            path=f"$.{first}",
+            keyword="type",
+        )
+    if twice := named.value.keys() & flat.keys():
+        name = min(twice)
+        raise InvalidParams(f"{name} is given twice.", path=f"$.{name}", keyword="uniqueItems")
+    return {**named.value, **flat}
+
+
+def _unknown(method: Method, name: str) -> InvalidParams:
+    known: list[str] = []
+    for parameter in method.json_parameters:
+        known.append(parameter.name)
+        if isinstance(parameter, Struct):
+            known.extend(sorted(parameter.field_names))
+    shown = name if len(name) <= 64 else name[:61] + "..."
+    close = difflib.get_close_matches(shown, known, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return InvalidParams(
+        f"{method.name} has no parameter {shown!r}.{hint}", path=f"$.{shown}", keyword="additionalProperties"
+    )

@@ -1,0 +1,67 @@
+"""Paths from a client: checked before C sees them.
+
+The vendor's library has left the process for a missing file, and writes wherever it is told to. So a path must be
+absolute (the client's working directory is not the daemon's), lie in a directory that the configuration allows after
+links are resolved, and be a regular file where it is to be read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from rkllmd.errors import InvalidParams, PermissionDenied
+
+
+def readable_file(given: str, allowed: Sequence[str], where: str) -> Path:
+    """Return the file that ``given`` names. ``where`` is the JSON path for errors.
+
+    Raises InvalidParams if there is no such file, PermissionDenied if it may not be read.
+    """
+    path = _resolve(given, allowed, where, "allowed_directories")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise InvalidParams(
+            f"{where[2:]}: there is no file {given}: {error.strerror}.", path=where, keyword="file"
+        ) from None
+    if not stat.S_ISREG(mode):
+        raise InvalidParams(f"{where[2:]}: {given} is not a regular file.", path=where, keyword="file")
+    if not os.access(path, os.R_OK):
+        raise PermissionDenied(f"{where[2:]}: the daemon's user may not read {given}.", path=where)
+    return path
+
+
+def writable_file(given: str, allowed: Sequence[str], where: str) -> Path:
+    """Return the path of the file to be written; its directory exists. Raises as ``readable_file``."""
+    path = _resolve(given, allowed, where, "writable_directories")
+    if path.exists() and not path.is_file():
+        raise InvalidParams(f"{where[2:]}: {given} is not a regular file.", path=where, keyword="file")
+    if not path.parent.is_dir():
+        raise InvalidParams(f"{where[2:]}: there is no directory {path.parent}.", path=where, keyword="file")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PermissionDenied(f"{where[2:]}: the daemon's user may not write {given}.", path=where)
+    return path
+
+
+def _resolve(given: str, allowed: Sequence[str], where: str, setting: str) -> Path:
+    if "\0" in given:
+        raise InvalidParams(f"{where[2:]}: a path holds no NUL character.", path=where, keyword="pattern")
+    if not given.startswith("/"):
+        raise InvalidParams(
+            f"{where[2:]}: {given!r} is not absolute; the daemon's working directory is not yours.",
+            path=where,
+            keyword="absolute",
+        )
+    if len(os.fsencode(given)) >= 4096:  # PATH_MAX, limits.h
+        raise InvalidParams(f"{where[2:]}: a path has at most 4095 bytes.", path=where, keyword="maxLength", limit=4095)
+    path = Path(os.path.realpath(given))
+    if not any(path.is_relative_to(os.path.realpath(directory)) for directory in allowed):
+        raise PermissionDenied(
+            f"{where[2:]}: {given} is outside the directories that the setting {setting} allows.",
+            path=where,
+            allowed=list(allowed),
+        )
+    return path

@@ -1,0 +1,1 @@
+"""The RKLLM functions: one module for each, found by its name."""

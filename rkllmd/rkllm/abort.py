@@ -1,0 +1,27 @@
+"""rkllm_abort: stop the model's running generation; its request is answered with what was generated.
+
+C: int rkllm_abort(LLMHandle handle)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rkllmd.context import Invocation
+from rkllmd.handles import Model
+from rkllmd.method import Kind, method
+from rkllmd.rkllm._common import LLM, success
+
+
+@method(Kind.INSTANT, [LLM])
+def abort(invocation: Invocation, model: Model) -> dict[str, Any]:
+    """Stop the run, whoever started it; ``aborted`` tells whether there was one.
+
+    Without a run the C function is not called: what an abort does to the next run is not known.
+    """
+    npu = invocation.context.npu
+    running = npu.queue.running
+    if running is None or running.model is not model or running.abort is None:
+        return success(aborted=False)
+    npu.cancel(running)
+    return success(aborted=True)

@@ -1,0 +1,68 @@
+"""rkllm_clear_kv_cache: forget the conversation, or ranges of it.
+
+C: int rkllm_clear_kv_cache(LLMHandle handle, int keep_system_prompt, int *start_pos, int *end_pos)
+
+Without positions the whole cache goes, the system prompt kept if ``keep_system_prompt``. Ranges are ``[start, end)``
+for each batch entry; they override ``keep_system_prompt`` and are valid only with ``keep_history`` 0 while the run is
+paused (manual 1.3.0).
+"""
+
+from __future__ import annotations
+
+from ctypes import c_int
+from typing import Any
+
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams
+from rkllmd.handles import Model
+from rkllmd.method import Kind, Value, method
+from rkllmd.rkllm._common import LLM, success
+
+_FLAG = {"enum": [0, 1, True, False], "description": "1: keep the system prompt", "default": 1}
+_POSITIONS = {
+    "type": ["array", "null"],
+    "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+    "minItems": 1,
+    "maxItems": 255,
+    "description": "one position for each batch entry",
+}
+
+
+def _check(invocation: Invocation, model: Model, start_pos: Any = None, end_pos: Any = None, **_: Any) -> None:
+    if (start_pos is None) != (end_pos is None):
+        missing = "end_pos" if end_pos is None else "start_pos"
+        raise InvalidParams("start_pos and end_pos go together.", path=f"$.{missing}", keyword="required")
+    for name, positions in (("start_pos", start_pos), ("end_pos", end_pos)):
+        if positions is not None and len(positions) != model.n_batch:
+            raise InvalidParams(
+                f"{name} has one position for each of the model's {model.n_batch} batch entries.",
+                path=f"$.{name}",
+                keyword="maxItems" if len(positions) > model.n_batch else "minItems",
+                limit=model.n_batch,
+            )
+
+
+@method(
+    Kind.ORDERED,
+    [
+        LLM,
+        Value("keep_system_prompt", _FLAG, required=False),
+        Value("start_pos", _POSITIONS, required=False),
+        Value("end_pos", _POSITIONS, required=False),
+    ],
+    check=_check,
+)
+def clear_kv_cache(
+    invocation: Invocation,
+    model: Model,
+    keep_system_prompt: int = 1,
+    start_pos: list[int] | None = None,
+    end_pos: list[int] | None = None,
+) -> dict[str, Any]:
+    """Clear the cache, or the given ranges of it."""
+    start, end = (None if given is None else (c_int * len(given))(*given) for given in (start_pos, end_pos))
+    invocation.runtime.call("rkllm_clear_kv_cache", model.pointer, int(keep_system_prompt), start, end)
+    if start is None:
+        model.history_kept = False
+        model.paused = False
+    return success()

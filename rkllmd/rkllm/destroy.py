@@ -1,0 +1,21 @@
+"""rkllm_destroy: unload a language model and free its memory.
+
+C: int rkllm_destroy(LLMHandle handle)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rkllmd.context import Invocation
+from rkllmd.handles import Model
+from rkllmd.inference import destroy_model
+from rkllmd.method import Kind, method
+from rkllmd.rkllm._common import LLM, success
+
+
+@method(Kind.NPU, [LLM])
+def destroy(invocation: Invocation, model: Model) -> dict[str, Any]:
+    """Unload the model; calls that still wait for it are answered ModelNotInitialized."""
+    destroy_model(invocation.context, model)
+    return success()

@@ -1,0 +1,25 @@
+"""rkllm_get_kv_cache_size: how many tokens the KV cache holds, for each batch entry.
+
+C: int rkllm_get_kv_cache_size(LLMHandle handle, int *cache_sizes)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rkllmd.context import Invocation
+from rkllmd.handles import Model
+from rkllmd.method import COnly, Kind, method
+from rkllmd.rkllm._common import LLM
+
+
+@method(Kind.INSTANT, [LLM, COnly("cache_sizes")])
+def get_kv_cache_size(invocation: Invocation, model: Model) -> dict[str, Any]:
+    """Return the sizes; during a run those before it, marked ``"running": true``.
+
+    Whether the runtime may be asked from another thread during a run is not known, so it is not.
+    """
+    running = invocation.context.npu.queue.running
+    if running is not None and running.model is model:
+        return {"success": True, "cache_sizes": model.kv_cache_sizes, "running": True}
+    return {"success": True, "cache_sizes": invocation.runtime.kv_cache_sizes(model)}

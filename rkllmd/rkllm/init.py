@@ -1,0 +1,110 @@
+"""rkllm_init: load a language model; it stays loaded until rkllm.destroy, whoever disconnects.
+
+C: int rkllm_init(LLMHandle *handle, RKLLMParam *param, RKLLMCallback *callback)
+
+Up to runtime 1.2.3 the last argument is the result callback itself. Beside the fields of RKLLMParam, two members of
+the daemon's own set the other callbacks of 1.3: ``tokenizer_path`` (a tokenizer.json, for a model converted without
+its tokenizer) and ``embedding_path`` (rows of float32, for a model without its embedding layer).
+"""
+
+from __future__ import annotations
+
+from ctypes import byref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from rkllmd import paths
+from rkllmd.abi import callbacks
+from rkllmd.abi.rkllm import LLMResultCallback
+from rkllmd.context import Context, Invocation
+from rkllmd.errors import Cancelled, ModelAlreadyLoaded, RuntimeFailure
+from rkllmd.handles import Model
+from rkllmd.inference import destroy_model
+from rkllmd.method import COnly, Kind, Struct, method
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+log = structlog.get_logger()
+
+_CALLBACK_PATHS = ("tokenizer_path", "embedding_path")
+
+
+def _check(invocation: Invocation, param: Converted) -> None:
+    context = invocation.context
+    allowed = context.config.allowed_directories
+    for name in ("model_path", *_CALLBACK_PATHS):
+        if name in param.json:
+            paths.readable_file(param.json[name], allowed, f"{param.path}.{name}")
+    _refuse_more_than_allowed(context)
+
+
+def _refuse_more_than_allowed(context: Context) -> None:
+    if len(context.models) >= context.config.max_models:
+        raise ModelAlreadyLoaded(
+            f"{len(context.models)} model(s) may be loaded at once (max_models): call rkllm.destroy first.",
+            loaded=[{"handle": model.number, "model_path": model.path} for model in context.models],
+        )
+
+
+@method(
+    Kind.NPU,
+    [COnly("handle"), Struct("param", "RKLLMParam", required_fields=["model_path"]), COnly("callback")],
+    check=_check,
+)
+def init(invocation: Invocation, param: Converted) -> dict[str, Any]:
+    """Load the model; return its handle."""
+    context, runtime = invocation.context, invocation.runtime
+    _refuse_more_than_allowed(context)  # again: another load may have ended while this one waited
+    c_param = param.c
+    path = param.json["model_path"]
+    model = Model(
+        library=runtime.library,
+        path=path,
+        size_bytes=Path(path).stat().st_size,
+        n_batch=max(1, c_param.extend_param.n_batch),
+        max_new_tokens=c_param.max_new_tokens,
+        max_context_len=c_param.max_context_len,
+        is_async=bool(c_param.is_async),
+        use_cross_attn=bool(c_param.extend_param.use_cross_attn),
+        param=c_param,
+        keep_alive=[param.keep],
+    )
+
+    def on_result(results: Any, _userdata: Any, state: int) -> int:
+        generation = model.generation
+        return 0 if generation is None else generation.on_result(results, state)
+
+    callback = LLMResultCallback(on_result)
+    model.keep_alive.append(callback)
+    argument = callback if runtime.library.layout.name == "1.2" else byref(_callbacks(invocation, model, param))
+    status, lines = runtime.invoke("rkllm_init", byref(model.pointer), byref(c_param), argument)
+    if status == 0 and not model.pointer:
+        status = -1  # some versions answer 0 for a load that failed and leave the handle empty
+    if status != 0:
+        said = f": {lines[-1]}" if lines else "; the runtime said nothing about why."
+        raise RuntimeFailure(f"rkllm_init failed{said}", function="rkllm_init", status=status, log=lines)
+    model.number = context.models.add(model)
+    if invocation.is_cancelled:
+        destroy_model(context, model)
+        raise Cancelled("The load was cancelled; the model was unloaded again.")
+    log.info("model_loaded", handle=model.number, model_path=path, bytes=model.size_bytes)
+    return {"success": True, "status": 0, "handle": model.number}
+
+
+def _callbacks(invocation: Invocation, model: Model, param: Converted) -> Any:
+    """Return the RKLLMCallback of layout 1.3; it lives as long as the model."""
+    struct = invocation.runtime.library.layout.structs["RKLLMCallback"]()
+    struct.result_callback = model.keep_alive[-1]
+    if "tokenizer_path" in param.json:
+        struct.tokenizer_callback = callbacks.tokenizer_callback(param.json["tokenizer_path"], _report)
+    if "embedding_path" in param.json:
+        struct.embed_callback = callbacks.embedding_callback(param.json["embedding_path"], _report)
+    model.keep_alive.append(struct)
+    return struct
+
+
+def _report(what: str) -> None:
+    log.error("runtime_callback_failed", reason=what)

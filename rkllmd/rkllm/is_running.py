@@ -1,0 +1,25 @@
+"""rkllm_is_running: whether the model is generating.
+
+C: int rkllm_is_running(LLMHandle handle)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rkllmd.context import Invocation
+from rkllmd.handles import Model
+from rkllmd.method import Kind, method
+from rkllmd.rkllm._common import LLM
+
+
+@method(Kind.INSTANT, [LLM])
+def is_running(invocation: Invocation, model: Model) -> dict[str, Any]:
+    """Return the daemon's own knowledge and the runtime's raw answer beside it.
+
+    The header of 1.2 says 0 while a task runs, that of 1.3 says 1; ``status_code`` is null where the runtime is not
+    asked (see the setting is_running_calls).
+    """
+    running = invocation.context.npu.queue.running
+    busy = running is not None and running.model is model and running.abort is not None
+    return {"is_running": busy, "status_code": invocation.runtime.raw_is_running(model)}

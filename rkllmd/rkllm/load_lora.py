@@ -1,0 +1,43 @@
+"""rkllm_load_lora: put a LoRA adapter beside the loaded model; a run names it in lora_params.
+
+C: int rkllm_load_lora(LLMHandle handle, RKLLMLoraAdapter *lora_adapter)
+"""
+
+from __future__ import annotations
+
+from ctypes import byref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rkllmd import paths
+from rkllmd.context import Invocation
+from rkllmd.handles import Model
+from rkllmd.method import Kind, Struct, method
+from rkllmd.rkllm._common import LLM, success
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+
+def _check(invocation: Invocation, model: Model, lora_adapter: Converted) -> None:
+    allowed = invocation.context.config.allowed_directories
+    paths.readable_file(lora_adapter.json["lora_adapter_path"], allowed, f"{lora_adapter.path}.lora_adapter_path")
+
+
+@method(
+    Kind.NPU,
+    [LLM, Struct("lora_adapter", "RKLLMLoraAdapter", required_fields=["lora_adapter_path"])],
+    check=_check,
+)
+def load_lora(invocation: Invocation, model: Model, lora_adapter: Converted) -> dict[str, Any]:
+    """Load the adapter under ``lora_adapter_name`` (default: the file's name without its ending), ``scale`` (1.0)."""
+    adapter = lora_adapter.c
+    if adapter.lora_adapter_name is None:
+        adapter.lora_adapter_name = Path(lora_adapter.json["lora_adapter_path"]).stem.encode()
+    if "scale" not in lora_adapter.json:
+        adapter.scale = 1.0  # zero, as a field left out would otherwise be, is an adapter without effect
+    invocation.runtime.call("rkllm_load_lora", model.pointer, byref(lora_adapter.c))
+    name = adapter.lora_adapter_name.decode()
+    model.keep_alive.append(lora_adapter)
+    model.lora_adapters.append(name)
+    return success(lora_adapter_name=name)

@@ -1,0 +1,29 @@
+"""rkllm_load_prompt_cache: load a prompt cache file; runs then reuse the longest common prefix.
+
+C: int rkllm_load_prompt_cache(LLMHandle handle, const char *prompt_cache_path)
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from rkllmd import paths
+from rkllmd.context import Invocation
+from rkllmd.handles import Model
+from rkllmd.method import Kind, Value, method
+from rkllmd.rkllm._common import LLM, success
+
+
+def _check(invocation: Invocation, model: Model, prompt_cache_path: str) -> None:
+    config = invocation.context.config
+    paths.readable_file(prompt_cache_path, config.allowed_directories, "$.prompt_cache_path")
+
+
+@method(Kind.NPU, [LLM, Value("prompt_cache_path", {"type": "string", "minLength": 1})], check=_check)
+def load_prompt_cache(invocation: Invocation, model: Model, prompt_cache_path: str) -> dict[str, Any]:
+    """Load the file, which a run with save_prompt_cache has written; release one cache before loading another."""
+    path = os.fsencode(prompt_cache_path)
+    model.keep_alive.append(path)
+    invocation.runtime.call("rkllm_load_prompt_cache", model.pointer, path)
+    return success(prompt_cache_path=prompt_cache_path)

@@ -1,0 +1,27 @@
+"""rkllm_set_chat_template: replace the model's own chat template.
+
+C: int rkllm_set_chat_template(LLMHandle handle, const char *system_prompt, const char *prompt_prefix,
+    const char *prompt_postfix)
+
+Afterwards enable_thinking has no effect: thinking is then up to the prompt (manual 1.3.0).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rkllmd.context import Invocation
+from rkllmd.handles import Model
+from rkllmd.method import Kind, method
+from rkllmd.rkllm._common import LLM, c_string, success, text
+
+_NAMES = ("system_prompt", "prompt_prefix", "prompt_postfix")
+
+
+@method(Kind.ORDERED, [LLM, *(text(name) for name in _NAMES)], group="template_config")
+def set_chat_template(invocation: Invocation, model: Model, **strings: str) -> dict[str, Any]:
+    """Set the template; a string that is left out is empty."""
+    arguments = [c_string(strings.get(name, "")) for name in _NAMES]
+    model.keep_alive.append(arguments)
+    invocation.runtime.call("rkllm_set_chat_template", model.pointer, *arguments)
+    return success()

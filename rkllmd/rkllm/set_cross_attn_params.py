@@ -1,0 +1,32 @@
+"""rkllm_set_cross_attn_params: give the encoder's keys and values to a model converted for cross-attention.
+
+C: int rkllm_set_cross_attn_params(LLMHandle handle, RKLLMCrossAttnParam *cross_attn_params)
+
+Float32 tensors: ``encoder_k_cache`` [layers][tokens][kv_heads][head_dim], ``encoder_v_cache``
+[layers][kv_heads][head_dim][tokens], ``encoder_mask`` [tokens]; int32 ``encoder_pos`` [tokens] (manual 1.3.0).
+"""
+
+from __future__ import annotations
+
+from ctypes import byref
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.context import Invocation
+from rkllmd.handles import Model
+from rkllmd.method import Kind, Struct, method
+from rkllmd.rkllm._common import LLM, success
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+
+@method(Kind.ORDERED, [LLM, Struct("cross_attn_params", "RKLLMCrossAttnParam")])
+def set_cross_attn_params(invocation: Invocation, model: Model, cross_attn_params: Converted) -> dict[str, Any]:
+    """Set the encoder's output for the runs that follow; it is kept in memory until it is replaced."""
+    runtime = invocation.runtime
+    if runtime.name == "portable":
+        raise runtime.not_supported("cross-attention", needs="a vendor runtime (librkllmrt.so)")
+    runtime.call("rkllm_set_cross_attn_params", model.pointer, byref(cross_attn_params.c))
+    # Whether the runtime copies is not documented: the last one set stays alive.
+    model.cross_attention = cross_attn_params
+    return success(num_tokens=cross_attn_params.c.num_tokens)

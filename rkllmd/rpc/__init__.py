@@ -1,0 +1,1 @@
+"""Methods that JSON-RPC 2.0 reserves for extensions: one module for each, found by its name."""

@@ -1,0 +1,65 @@
+"""server.status: what the daemon is doing, what is loaded, what it runs on."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rkllmd import __version__
+from rkllmd.context import Context, Invocation
+from rkllmd.handles import Model
+from rkllmd.method import Kind, method
+from rkllmd.platform import machine
+from rkllmd.server._jobs import describe_client, elapsed_ms
+
+
+@method(Kind.INSTANT)
+def status(invocation: Invocation) -> dict[str, Any]:
+    """Return the state; nothing in it comes from a call into the runtime, so it answers at any time."""
+    context = invocation.context
+    now = time.monotonic()
+    return {
+        "state": context.npu.state,
+        "current": _current(context, now),
+        "queue_length": len(context.npu.queue),
+        "models": [_model(model, now) for model in context.models],
+        "contexts": [],
+        "clients": len(context.clients),
+        "npu_load": context.platform.npu_load(),
+        "memory": context.platform.memory(),
+        "uptime_s": round(now - context.started_at, 1),
+        "versions": {
+            "daemon": __version__,
+            "runtime": context.runtime.describe(),
+            "driver": context.platform.driver_version(),
+            "soc": context.platform.soc(),
+            "machine": machine(),
+        },
+        "last_crash": None,
+    }
+
+
+def _current(context: Context, now: float) -> dict[str, Any] | None:
+    job = context.npu.queue.running
+    if job is None:
+        return None
+    generation = job.model.generation if isinstance(job.model, Model) else None
+    return {
+        "method": job.method,
+        "client": describe_client(job.client),
+        "elapsed_ms": elapsed_ms(job.started_at, now),
+        "progress": {"tokens": generation.transcript.tokens} if generation is not None else None,
+    }
+
+
+def _model(model: Model, now: float) -> dict[str, Any]:
+    return {
+        "handle": model.number,
+        "model_path": model.path,
+        "size_bytes": model.size_bytes,
+        "n_batch": model.n_batch,
+        "max_context_len": model.max_context_len,
+        "lora_adapters": model.lora_adapters,
+        "paused": model.paused,
+        "loaded_s": round(now - model.loaded_at, 1),
+    }

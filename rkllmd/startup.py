@@ -1,0 +1,64 @@
+"""Loads the configured model at start, through the same door as every client: rkllm.init."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+import trio
+
+from rkllmd import dispatch, jsonrpc
+from rkllmd.context import Context
+from rkllmd.errors import RpcError
+from rkllmd.npu import Job, as_error
+from rkllmd.portable import build as portable
+
+log = structlog.get_logger()
+
+DEMO = "demo"
+
+
+class _Starter:
+    """The client that the daemon itself is while it starts."""
+
+    number = 0
+
+    def __init__(self) -> None:
+        self.ended = trio.Event()
+        self.error: RpcError | None = None
+
+    def describe(self) -> str:
+        return "start"
+
+    def find_job(self, call_id: jsonrpc.Id) -> Job | None:
+        return None
+
+    def send_partials(self, call: jsonrpc.Call, partials: list[dict[str, Any]], *, as_notifications: bool) -> None:
+        pass
+
+    def answer(self, call: jsonrpc.Call, result: Any) -> None:
+        self.ended.set()
+
+    def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
+        self.error = error
+        self.ended.set()
+
+
+async def load_model_at_start(context: Context, announce: Callable[[str], None]) -> None:
+    """Load ``config.model``. A failure is logged and announced; the daemon serves on without a model."""
+    path = context.config.model
+    if path == DEMO:
+        path = str(portable.demo_model_path())
+    request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", {"model_path": path}, {})
+    starter, call = _Starter(), jsonrpc.Call(request, None)
+    try:
+        dispatch.start(context, starter, call, dispatch.prepare(context, call))
+        await starter.ended.wait()
+    except Exception as error:
+        starter.error = as_error(error, "rkllm.init")
+    if starter.error is None:
+        announce(f"Model {path} is loaded.")
+    else:
+        log.error("model_not_loaded", model_path=path, error=starter.error.to_json())
+        announce(f"Model {path} is not loaded: {starter.error.message}")

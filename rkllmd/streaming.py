@@ -1,0 +1,269 @@
+"""Result callbacks → partial results.
+
+Three parts, in the order in which a token meets them:
+
+1. ``Generation.on_result``: called by C, on the worker thread or the runtime's own. Copies what the callback shows,
+   appends it to a buffer and wakes the event loop if the buffer was empty. It never waits for a client and lets no
+   exception out.
+2. ``Transcript``: without I/O. Joins characters that were split over callbacks, numbers the partials, keeps the text.
+3. ``Generation.drain``: on the event loop. Takes the buffer, gives the partials' bytes to the client.
+"""
+
+from __future__ import annotations
+
+import codecs
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from rkllmd.abi.convert import from_c
+from rkllmd.abi.rkllm import LLMCallState, RKLLMInferMode
+from rkllmd.abi.tensors import copy_tensor, tensor_to_json
+
+log = structlog.get_logger()
+
+NORMAL: Final = int(LLMCallState.RKLLM_RUN_NORMAL)
+WAITING: Final = int(LLMCallState.RKLLM_RUN_WAITING)
+FINISH: Final = int(LLMCallState.RKLLM_RUN_FINISH)
+ERROR: Final = int(LLMCallState.RKLLM_RUN_ERROR)
+
+# What a result callback returns (manual 1.3.0): go on, pause, free the output buffer (from 1.3.0 on).
+_CONTINUE: Final = 0
+_PAUSE: Final = 1
+_FREE_BUFFER: Final = 2
+
+# The event loop empties the buffer in well under a millisecond; a runtime that gets this far ahead of it (only a
+# simulator can) waits for the loop, never for a client.
+_BUFFER_LIMIT: Final = 16_384
+
+# The loop does this many at a stretch (well under 1 ms) before others get their turn.
+_DRAIN_AT_ONCE: Final = 128
+
+# One callback as copied: its state, and per batch entry the token's id and the bytes of its text (None for C's NULL).
+Token = tuple[int, bytes | None]
+Callback = tuple[int, list[Token]]
+
+
+class TextJoiner:
+    """Joins the bytes of one text into whole characters; what never completes becomes U+FFFD."""
+
+    __slots__ = ("_decoder", "_held", "parts")
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = b""
+        self.parts: list[str] = []
+
+    def add(self, state: int, data: bytes | None) -> str:
+        """Take the text of one callback and return the characters that are whole now."""
+        if state == WAITING:
+            # The runtime holds the bytes back itself; should it show them nevertheless, they are either repeated in
+            # the next normal text or continued by it: its first byte tells which.
+            self._held += data or b""
+            return ""
+        if not data:
+            return ""
+        if self._held:
+            data = self._held + data if data[0] & 0xC0 == 0x80 else data
+            self._held = b""
+        text = self._decoder.decode(data)
+        if text:
+            self.parts.append(text)
+        return text
+
+    def end(self) -> str:
+        """Return the replacement of bytes that stayed incomplete."""
+        text = self._decoder.decode(self._held, final=True)
+        self._held = b""
+        if text:
+            self.parts.append(text)
+        return text
+
+
+class Transcript:
+    """What a run has said so far, as partial results and as the final one."""
+
+    def __init__(self, n_batch: int) -> None:
+        self.n_batch = n_batch
+        self.seq = 0
+        self.tokens = 0
+        self._joiners = [TextJoiner() for _ in range(n_batch)]
+
+    def partial(self, state: int, entries: list[Token]) -> dict[str, Any]:
+        """Return the partial result of one callback."""
+        seq = self.seq
+        self.seq += 1
+        self.tokens += 1
+        if self.n_batch == 1:
+            token_id, data = entries[0]
+            text = self._joiners[0].add(state, data)
+            return {"text": text, "token_id": token_id, "_callback_state": state, "seq": seq}
+        batch = [
+            {"text": joiner.add(state, data), "token_id": token_id}
+            for joiner, (token_id, data) in zip(self._joiners, entries, strict=True)
+        ]
+        return {"batch": batch, "_callback_state": state, "seq": seq}
+
+    def final(self, *, whole: bool) -> dict[str, Any]:
+        """Return the text members of the final result: the ``whole`` text, or what was still incomplete."""
+        rests = [joiner.end() for joiner in self._joiners]
+        texts = ["".join(joiner.parts) for joiner in self._joiners] if whole else rests
+        if self.n_batch == 1:
+            return {"text": texts[0], "token_id": 0, "_callback_state": FINISH}
+        return {"batch": [{"text": text, "token_id": 0} for text in texts], "_callback_state": FINISH}
+
+
+class Generation:
+    """One run of a model, from its first callback to its final result."""
+
+    def __init__(
+        self,
+        *,
+        mode: int,
+        n_batch: int,
+        max_new_tokens: int,
+        can_free_buffer: bool,
+        wake: Callable[[Callable[[], None]], None],
+        send: Callable[[list[dict[str, Any]]], None] | None,
+    ) -> None:
+        """Prepare a run.
+
+        ``wake(drain)`` schedules ``drain`` on the event loop, from any thread; ``send`` takes partial results there,
+        or is None where only the final result is wanted.
+        """
+        self.mode = mode
+        self.max_new_tokens = max_new_tokens
+        self.transcript = Transcript(n_batch)
+        self.abort_requested = False
+        self.pause_requested = False
+        self.paused = False
+        self.failed = False
+        self.perf: dict[str, Any] | None = None
+        self.ended = threading.Event()  # no token comes any more: finished, failed or paused
+        self.finished = threading.Event()
+        self.on_progress: Callable[[], None] | None = None
+        self._n_batch = n_batch
+        self._can_free_buffer = can_free_buffer
+        self._wake = wake
+        self._send = send
+        self._buffer: deque[Callback] = deque()
+        self._room = threading.Event()
+        self._tensors: list[tuple[str, dict[str, int], bytes]] = []
+
+    # -- called by C -------------------------------------------------------------------------------------------------
+
+    def on_result(self, results: Any, state: int) -> int:
+        """Take one callback: ``results`` points to n_batch RKLLMResults. Returns what the runtime is to do next."""
+        try:
+            if state == FINISH:
+                self.perf = from_c(results[0].perf) if results else None
+                self.finished.set()
+                self.ended.set()
+                return _CONTINUE
+            if state == ERROR:
+                self.failed = True
+                self.ended.set()
+                return _CONTINUE
+            if self.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
+                return self._keep_tensors(results)
+            self._append((state, [(r.token_id, r.text) for r in self._each(results)]))
+            if self.pause_requested:
+                self.paused = True
+                self.ended.set()
+                return _PAUSE
+        except BaseException as error:  # nothing may reach C, SystemExit included
+            log.error("result_callback_failed", exc_info=error)
+        return _CONTINUE
+
+    def _each(self, results: Any) -> list[Any]:
+        return [results[0]] if self._n_batch == 1 else results[: self._n_batch]
+
+    def _append(self, callback: Callback) -> None:
+        buffer = self._buffer
+        buffer.append(callback)
+        length = len(buffer)
+        if length == 1:
+            self._wake(self.drain)
+        elif length > _BUFFER_LIMIT:
+            self._room.clear()
+            if len(buffer) > _BUFFER_LIMIT:
+                self._room.wait(timeout=1.0)
+
+    def _keep_tensors(self, results: Any) -> int:
+        """Copy hidden states and logits out of C's memory; they become JSON after the run."""
+        for result in self._each(results):
+            hidden, logits = result.last_hidden_layer, result.logits
+            self._keep_rows("last_hidden_layer", "embd_size", hidden.embd_size, hidden.num_tokens, hidden.hidden_states)
+            self._keep_rows("logits", "vocab_size", logits.vocab_size, logits.num_tokens, logits.logits)
+        return _FREE_BUFFER if self._can_free_buffer else _CONTINUE
+
+    def _keep_rows(self, name: str, width_name: str, width: int, rows: int, pointer: Any) -> None:
+        data = copy_tensor(pointer, rows * width)
+        if data:
+            self._tensors.append((name, {width_name: width, "num_tokens": rows}, data))
+
+    # -- on the event loop -------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Turn what the callbacks left into partial results and give them to the client."""
+        try:
+            self._drain(_DRAIN_AT_ONCE)
+            if self._buffer:
+                self._wake(self.drain)
+        except Exception as error:  # trio ends the whole daemon for an exception in a scheduled function
+            log.error("partial_results_failed", exc_info=error)
+
+    def drain_rest(self) -> None:
+        """Do all that ``drain`` would still do; for the end of the run, when no callback comes any more."""
+        while self._buffer:
+            self._drain(_BUFFER_LIMIT)
+
+    def _drain(self, most: int) -> None:
+        buffer = self._buffer
+        if not buffer:
+            return
+        partials: list[dict[str, Any]] = []
+        # An entry leaves the buffer only after its use: while the loop is at work the buffer is never empty, and the
+        # callback need not wake it.
+        while buffer and len(partials) < most:
+            state, entries = buffer[0]
+            partials.append(self.transcript.partial(state, entries))
+            buffer.popleft()
+        self._room.set()
+        if self._send is not None:
+            self._send(partials)
+        if self.on_progress is not None:
+            self.on_progress()
+
+    def tensors(self) -> dict[str, Any]:
+        """Return hidden states and logits as JSON; slow for big ones, so it is called on the worker thread."""
+        members: dict[str, list[dict[str, Any]]] = {}
+        for name, sizes, data in self._tensors:
+            content = "hidden_states" if name == "last_hidden_layer" else name
+            width = next(iter(sizes.values()))
+            tensor = tensor_to_json(data, (sizes["num_tokens"], width))
+            members.setdefault(name, []).append({**sizes, content: tensor})
+        return {name: found[0] if self._n_batch == 1 and len(found) == 1 else found for name, found in members.items()}
+
+    def finish_reason(self) -> str:
+        """Return why the run ended: ``stop``, ``length``, ``abort`` or ``pause``."""
+        if self.paused:
+            return "pause"
+        if self.abort_requested:
+            return "abort"
+        limit_reached = 0 < self.max_new_tokens <= self.transcript.tokens
+        return "length" if limit_reached else "stop"
+
+    def final(self) -> dict[str, Any]:
+        """Return the final result, without what the caller adds."""
+        self.drain_rest()
+        result = self.transcript.final(whole=self._send is None)
+        if self._send is not None:
+            result["seq"] = self.transcript.seq
+        result["finish_reason"] = self.finish_reason()
+        if self.perf is not None:
+            result["perf"] = self.perf
+        return result

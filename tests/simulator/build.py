@@ -1,0 +1,94 @@
+"""Compile the simulator: ``build("1.3", "1.3.0", directory)`` returns the path of a ``librkllmrt.so``.
+
+Version and layout are separate, so that a test can make a library that is too old (1.1.4), unknown (9.9.9), or lies:
+one whose version string says 1.3.0 while its structs are those of 1.2.
+
+By hand: ``python -m tests.simulator.build 1.3 1.3.0 build``
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+LAYOUTS = {"1.2": "12", "1.3": "13", "12": "12", "13": "13"}
+SOURCES = Path(__file__).parent
+HEADERS = SOURCES.parents[1] / "rkllmd" / "abi"
+FLAGS = (
+    *("-std=c11", "-O2", "-g", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden"),
+    *("-Wall", "-Wextra", "-Werror"),
+)
+
+_VERSION = re.compile(r"[\w.+~-]+")
+
+
+def build(layout: str, version: str, directory: Path, flags: Sequence[str] = ()) -> Path:
+    """Return a simulator with the structs of ``layout`` ("1.2" or "1.3") whose version string names ``version``.
+
+    Compiled once per content of the sources into a folder of its own under ``directory``; several processes may build
+    at the same time. ``flags`` are added to the compiler's (``-fsanitize=address``). ``CC`` names another compiler.
+
+    Raises ValueError for an unknown layout or a version that can't stand in a file name, and RuntimeError with the
+    compiler's words when it fails.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout {layout!r} is none of {', '.join(LAYOUTS)}")
+    if not _VERSION.fullmatch(version):
+        raise ValueError(f"version {version!r} has characters that can't stand in a file name")
+    command = [
+        *shlex.split(os.environ.get("CC", "cc")),
+        *FLAGS,
+        *flags,
+        f"-DRKLLM_LAYOUT={LAYOUTS[layout]}",
+        f'-DRKLLM_VERSION="{version}"',
+        f"-I{HEADERS}",
+    ]
+    sources = sorted(SOURCES.glob("*.c"))
+    target = directory / f"simulator-{version}-{LAYOUTS[layout]}-{_digest(command, sources)}" / "librkllmrt.so"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _compile([*command, *map(str, sources)], target)
+    return target
+
+
+def _digest(command: Sequence[str], sources: Sequence[Path]) -> str:
+    """Return a hash of all that the library is made of."""
+    digest = hashlib.sha256("\0".join(command).encode())
+    for path in (*sources, SOURCES / "simulator.h", HEADERS / "rkllm.h"):
+        content = path.read_bytes()
+        digest.update(f"\0{path.name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def _compile(command: Sequence[str], target: Path) -> None:
+    """Run the compiler into a file of its own and rename it, so that nobody ever loads half a library."""
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        output = Path(scratch) / target.name
+        try:
+            done = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True, check=False)
+        except FileNotFoundError as error:
+            raise RuntimeError(
+                f"The C compiler {command[0]!r} is missing; on Debian and Ubuntu: apt-get install gcc libc6-dev"
+            ) from error
+        if done.returncode:
+            raise RuntimeError(f"The simulator does not compile:\n{done.stderr}")
+        output.replace(target)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Build what the command line names and print where it is."""
+    if len(arguments) != 3:
+        sys.exit("usage: python -m tests.simulator.build <layout: 1.2 or 1.3> <version> <directory>")
+    layout, version, directory = arguments
+    print(build(layout, version, Path(directory)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
