@@ -340,9 +340,14 @@ def _to_bool(item: Any, path: str) -> bool:
 def _to_float(item: Any, path: str) -> float:
     if type(item) not in (int, float):
         raise InvalidParams(f"{path} must be a number.", path=path, keyword="type", limit="number")
-    if not -_FLOAT_MAX <= item <= _FLOAT_MAX:  # also refuses NaN
+    # The float decides, not the double: the shortest spelling of the greatest float is a double beyond it.
+    try:
+        number = c_float(item).value
+    except OverflowError:  # an integer beyond even the double
+        number = math.inf
+    if not math.isfinite(number):
         raise InvalidParams(f"{path} must fit a float.", path=path, keyword="maximum", limit=_FLOAT_MAX)
-    return float(item)
+    return number
 
 
 def _to_int(item: Any, field_type: Any, path: str) -> int:

@@ -243,7 +243,8 @@ def test_batch(layout: Layout) -> None:
     with pytest.raises(InvalidParams) as caught:
         to_c_array([*values, {}], layout["RKLLMInput"], "$.rkllm_input", keep)
     assert caught.value.data["path"] == "$.rkllm_input[3]"
-    for value in ([], {}, None, "x"):
+    empty: list[Any] = [[], {}, None, "x"]
+    for value in empty:
         with pytest.raises(InvalidParams):
             to_c_array(value, layout["RKLLMInput"], "$", keep)
 

@@ -1,0 +1,93 @@
+# rkllmd: `make run` and `make test` do all the set-up on a fresh machine; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOCKET ?= /tmp/rkllm.sock
+# Where `make install` puts the daemon's own virtual environment; DESTDIR is for packagers.
+PREFIX ?= /opt/rkllmd
+DESTDIR ?=
+WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
+
+# Builds only what the portable runtime needs of llama.cpp: two minutes on two cores instead of five, once per machine.
+ENGINE_OPTIONS := CMAKE_ARGS="-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/rkllmd/portable/engine.cmake"
+PIP := $(ENGINE_OPTIONS) $(BIN)/pip --disable-pip-version-check install --quiet
+
+.PHONY: help run test lint coverage bench fuzz demo-model install clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run         start the daemon on this machine and hold a first conversation"
+	@echo "make test        run all tests"
+	@echo "make lint        check style and types"
+	@echo "make coverage    run all tests and fail under 95 % branch coverage"
+	@echo "make bench       measure speed and latency"
+	@echo "make fuzz        the long fuzz runs (MINUTES=10)"
+	@echo "make demo-model  train the demo model anew"
+	@echo "make install     install the daemon and its systemd units (as root)"
+	@echo "make clean       remove everything that was built"
+
+run: $(VENV)/.run compiler
+	@$(BIN)/python -m rkllmd.portable.build > /dev/null
+	@$(BIN)/python examples/first_conversation.py --socket $(SOCKET) --wait 60 &
+	@exec $(BIN)/rkllmd serve --socket $(SOCKET) --model demo --log-level 1
+
+test: $(VENV)/.test compiler
+	@$(BIN)/python -m rkllmd.portable.build > /dev/null
+	@$(BIN)/python -m pytest -n $(WORKERS) tests
+
+lint: $(VENV)/.lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+coverage: $(VENV)/.test compiler
+	@$(BIN)/python -m rkllmd.portable.build > /dev/null
+	@$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term:skip-covered --cov-fail-under=95 tests
+	@$(BIN)/python -m coverage report --include=rkllmd/jsonrpc.py --fail-under=100
+
+bench: $(VENV)/.test compiler
+	@$(BIN)/python -m rkllmd.portable.build > /dev/null
+	@$(BIN)/python -m tests.bench
+
+fuzz: $(VENV)/.test compiler
+	@RKLLMD_FUZZ_MINUTES=$${MINUTES:-10} $(BIN)/python -m pytest -n $(WORKERS) -k fuzz tests
+
+demo-model: $(VENV)/.lint compiler
+	@$(BIN)/pip install --quiet -r rkllmd/portable/demo/requirements.txt
+	@$(BIN)/python -m rkllmd.portable.demo.train_all
+
+install:
+	@PYTHON="$(PYTHON)" sh systemd/install.sh "$(DESTDIR)" "$(PREFIX)"
+
+clean:
+	@rm -rf $(VENV) build rkllmd/portable/build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: compiler
+compiler:
+	@command -v "$${CXX:-c++}" > /dev/null || command -v g++ > /dev/null || command -v clang++ > /dev/null || \
+		{ echo "A C++ compiler is missing: sudo apt install g++"; exit 1; }
+	@command -v cc > /dev/null || { echo "A C compiler is missing: sudo apt install gcc"; exit 1; }
+
+$(BIN)/python:
+	@command -v $(PYTHON) > /dev/null || \
+		{ echo "Python is missing: sudo apt install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed: name one with make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) > /dev/null || \
+		{ rm -rf $(VENV); echo "Python's venv module is missing: sudo apt install python3-venv"; exit 1; }
+
+# The compiler comes first: without it pip fails after minutes, with pages of output.
+$(VENV)/.run: pyproject.toml rkllmd/portable/engine.cmake | compiler $(BIN)/python
+	@[ -e $@ ] || echo "Installing; building the engine takes some minutes, once on each machine ..."
+	@$(PIP) --editable '.[portable]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	@$(PIP) --editable '.[portable,test]'
+	@touch $@
+
+$(VENV)/.lint: pyproject.toml | $(BIN)/python
+	@$(PIP) --editable '.[test,lint]'
+	@touch $@

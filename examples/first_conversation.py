@@ -1,0 +1,75 @@
+"""Hold a short conversation with the loaded model, streamed token by token.
+
+python examples/first_conversation.py [--socket /tmp/rkllm.sock] [--wait SECONDS] [QUESTION ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+
+from rkllmd.client import CallError, Client, ConnectionLost, default_socket
+
+QUESTIONS = ["What is an NPU?", "What is the capital of Norway?"]
+
+
+def connect(path: str, seconds: float) -> Client:
+    """Connect to the daemon, which may still be starting."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return Client(path)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def ask(rkllm: Client, question: str) -> None:
+    """Print the question, and the answer as it comes."""
+    print(f"\n> {question}\n  ", end="", flush=True)
+    for result in rkllm.stream("rkllm.run_async", {"role": "user", "prompt_input": question, "keep_history": 1}):
+        print(result["text"], end="", flush=True)
+    perf = result["perf"]
+    speed = 1000 * perf["generate_tokens"] / max(perf["generate_time_ms"], 0.001)
+    print(f"\n  ({perf['generate_tokens']} tokens, {speed:.0f} tokens/s)", flush=True)
+
+
+def invite(path: str) -> None:
+    """Print lines to try."""
+    request = '{"jsonrpc":"2.0","id":1,"method":"rkllm.run_async","params":{"prompt":"Tell me a joke."}}'
+    if shutil.which("socat"):
+        command = f"echo '{request}' | socat -t 600 - UNIX-CONNECT:{path}"
+    else:
+        command = f"echo '{request}' | nc -N -U {path}"
+    print(
+        f"\nThe daemon goes on serving {path}. In another terminal, try:\n\n  {command}\n\nCtrl-C ends it.", flush=True
+    )
+
+
+def main() -> int:
+    """Converse; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--socket", default=default_socket(), help="path of the daemon's socket")
+    parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="wait for the daemon to start")
+    parser.add_argument("questions", nargs="*", default=QUESTIONS)
+    given = parser.parse_args()
+    try:
+        with connect(given.socket, given.wait) as rkllm:
+            for question in given.questions:
+                ask(rkllm, question)
+    except OSError as error:
+        print(f"No daemon serves {given.socket} ({error.strerror}): start one with 'rkllmd serve'.", file=sys.stderr)
+        return 1
+    except (CallError, ConnectionLost) as error:
+        print(error, file=sys.stderr)
+        return 1
+    if given.wait:
+        invite(given.socket)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""``python -m rkllmd.portable.build``: compile the portable runtime, a shared library with the C interface of RKLLM.
+
+The engine is llama.cpp as llama-cpp-python installs it, headers and libraries; our library is compiled against exactly
+that installation, because the layouts of llama.cpp's structs move between releases. The file's name holds a hash of all
+that goes into it, so building is needed once and is instant afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+HEADER = HERE.parent / "abi" / "rkllm.h"
+FLAGS = ("-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
+
+
+class PortableRuntimeError(Exception):
+    """The portable runtime cannot be had; the message is one sentence that says what to do."""
+
+
+class EngineMissingError(PortableRuntimeError):
+    """llama-cpp-python, or a part of it that we need, is not installed."""
+
+
+class CompilerMissingError(PortableRuntimeError):
+    """There is no C++ compiler."""
+
+
+class BuildError(PortableRuntimeError):
+    """The compiler refused."""
+
+
+class NotBuiltError(PortableRuntimeError):
+    """The library has not been built yet."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An installed llama.cpp."""
+
+    name: str
+    headers: Path
+    libraries: Path
+    link: tuple[str, ...]
+
+
+def find_engine() -> Engine:
+    """Find llama-cpp-python without importing it, which would load numpy and the engine."""
+    spec = importlib.util.find_spec("llama_cpp")
+    if spec is None or spec.origin is None:
+        raise EngineMissingError("llama-cpp-python is not installed: pip install 'rkllmd[portable]'")
+    package = Path(spec.origin).resolve().parent
+    engine = Engine(
+        name=f"of llama-cpp-python {importlib.metadata.version('llama_cpp_python')}",
+        headers=package.parent / "include",
+        libraries=package / "lib",
+        link=("-lllama", "-lggml", "-lggml-base"),
+    )
+    for needed in (engine.headers / "llama.h", engine.libraries / "libllama.so"):
+        if not needed.exists():
+            raise EngineMissingError(
+                f"llama-cpp-python is installed without {needed.name}: pip install --force-reinstall --no-binary "
+                "llama-cpp-python 'rkllmd[portable]'"
+            )
+    return engine
+
+
+def find_compiler() -> list[str]:
+    """Return the command of the C++ compiler, $CXX first."""
+    named = os.environ.get("CXX")
+    for command in [named] if named else ["c++", "g++", "clang++"]:
+        words = shlex.split(command)
+        if words and shutil.which(words[0]):
+            return words
+    if named:
+        raise CompilerMissingError(f"the C++ compiler that CXX names, {named}, was not found")
+    raise CompilerMissingError("a C++ compiler is needed: sudo apt install g++")
+
+
+def _sources() -> list[Path]:
+    return sorted(HERE.glob("*.cpp"))
+
+
+def _hash(engine: Engine) -> str:
+    digest = hashlib.sha256()
+    facts = [engine.name, str(engine.headers), str(engine.libraries), platform.machine(), *engine.link, *FLAGS]
+    digest.update("\0".join(facts).encode())
+    for path in [*_sources(), *sorted(HERE.glob("*.hpp")), HEADER, engine.headers / "llama.h"]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _folder() -> Path:
+    """Return the folder for built files: inside a source checkout, otherwise the user's cache."""
+    checkout = (HERE.parent.parent / "pyproject.toml").exists()
+    if checkout and os.access(HERE, os.W_OK):
+        return HERE / "build"
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "rkllmd"
+
+
+def _target(engine: Engine) -> Path:
+    return _folder() / f"librkllmrt-portable-{_hash(engine)}.so"
+
+
+def library_path() -> Path:
+    """Return the built library; raise NotBuiltError if there is none for this engine and these sources."""
+    target = _target(find_engine())
+    if not target.exists():
+        raise NotBuiltError("the portable runtime is not built yet: python -m rkllmd.portable.build")
+    return target
+
+
+def build() -> Path:
+    """Return the library, compiling it if need be."""
+    engine = find_engine()
+    target = _target(engine)
+    if target.exists():
+        return target
+    compiler = find_compiler()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Another build may be running: each works in a folder of its own, and the last step is a rename.
+        with _scratch(target.parent) as scratch:
+            _compile(compiler, engine, scratch / "library.so")
+            (scratch / "library.so").replace(target)
+    except OSError as error:
+        raise BuildError(f"the portable runtime cannot be written to {target.parent}: {error.strerror}") from error
+    return target
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as name:
+        yield Path(name)
+
+
+def _compile(compiler: list[str], engine: Engine, output: Path) -> None:
+    include = [f"-I{HERE}", f"-I{HEADER.parent}", "-isystem", str(engine.headers)]
+    define = f'-DRKLLMD_ENGINE="{engine.name}"'
+
+    def compile_one(source: Path) -> str:
+        compiled = str(output.with_name(source.stem + ".o"))
+        _run([*compiler, *FLAGS, *include, define, "-c", str(source), "-o", compiled])
+        return compiled
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compile_one, _sources()))
+    where = [f"-L{engine.libraries}", f"-Wl,-rpath,{engine.libraries}"]
+    _run(
+        [
+            *compiler,
+            "-shared",
+            *objects,
+            *where,
+            *engine.link,
+            "-lpthread",
+            "-Wl,--no-undefined",
+            "-s",
+            "-o",
+            str(output),
+        ]
+    )
+
+
+def _run(command: list[str]) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if result.returncode != 0:
+        first = next((line for line in result.stderr.splitlines() if "error" in line), result.stderr.strip()[-300:])
+        raise BuildError(f"the portable runtime does not compile: {first}")
+
+
+def main() -> int:
+    """Build, and say in one line where the library is or what is missing."""
+    try:
+        sys.stdout.write(f"{build()}\n")
+    except PortableRuntimeError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

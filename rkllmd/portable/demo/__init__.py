@@ -1,0 +1,1 @@
+"""The one-megabyte demo model: its text, its training and its evaluation."""

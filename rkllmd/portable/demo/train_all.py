@@ -1,0 +1,44 @@
+"""``python -m rkllmd.portable.demo.train_all``: make demo.gguf and demo-lora.gguf anew.
+
+Needs torch, tokenizers, gguf and numpy (see README.md beside this file), and takes a quarter of an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from rkllmd.portable.demo.corpus import corpus
+from rkllmd.portable.demo.export import export_lora, export_model
+from rkllmd.portable.demo.lora import ALPHA, train_lora
+from rkllmd.portable.demo.model import Model, Shape
+from rkllmd.portable.demo.tokenizer import train_tokenizer
+from rkllmd.portable.demo.train import Plan, batches, train
+
+CHATS = 60_000
+TOKENIZER_CHATS = 20_000
+PLAN = Plan(steps=1_200)
+THREADS = 2
+
+
+def main(folder: Path) -> None:
+    """Train the model and its adapter and write both files into the folder."""
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(1)
+    chats = corpus(CHATS)
+    tokenizer = train_tokenizer(chats[:TOKENIZER_CHATS])
+    model = Model(Shape())
+    sys.stdout.write(f"{sum(parameter.numel() for parameter in model.parameters())} weights\n")
+    loss = train(model, batches(tokenizer, chats, PLAN), PLAN)
+    sys.stdout.write(f"loss {loss:.4f}\n")
+    weights = {
+        name if name.endswith(".weight") else f"{name}.weight": tensor for name, tensor in model.state_dict().items()
+    }
+    export_model(folder / "demo.gguf", model.shape, weights, tokenizer)
+    export_lora(folder / "demo-lora.gguf", ALPHA, train_lora(model, tokenizer))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)

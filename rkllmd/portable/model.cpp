@@ -1,0 +1,192 @@
+#include "model.hpp"
+
+#include "log.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <sys/stat.h>
+#include <thread>
+
+namespace portable {
+namespace {
+
+// Below this size the threads of the engine wait for each other longer than they work.
+constexpr uint64_t SMALL_MODEL_BYTES = 32u << 20;
+constexpr int LARGEST_BATCH = 512;
+
+void start_engine() {
+    static std::once_flag once;
+    std::call_once(once, [] {
+        capture_engine_log();
+        llama_backend_init();
+    });
+}
+
+// The engine would say only that loading failed, and for some files it would abort.
+void check_gguf(const std::string &path, const char *what) {
+    struct stat status{};
+    if (stat(path.c_str(), &status) != 0) {
+        throw Failure("cannot open the " + std::string(what) + " " + path + ": " + strerror(errno));
+    }
+    if (!S_ISREG(status.st_mode)) {
+        throw Failure("the " + std::string(what) + " " + path + " is not a file");
+    }
+    FILE *file = fopen(path.c_str(), "rb");
+    if (!file) {
+        throw Failure("cannot open the " + std::string(what) + " " + path + ": " + strerror(errno));
+    }
+    char magic[4] = {};
+    size_t read = fread(magic, 1, sizeof magic, file);
+    fclose(file);
+    if (read != sizeof magic || memcmp(magic, "GGUF", sizeof magic) != 0) {
+        throw Failure("the " + std::string(what) + " " + path +
+                      " is no GGUF file (.rkllm files run on the NPU with the vendor's runtime only)");
+    }
+}
+
+uint64_t available_memory() {
+    FILE *file = fopen("/proc/meminfo", "r");
+    if (!file) {
+        return UINT64_MAX;
+    }
+    char line[128];
+    unsigned long long kilobytes = 0;
+    bool found = false;
+    while (!found && fgets(line, sizeof line, file)) {
+        found = sscanf(line, "MemAvailable: %llu kB", &kilobytes) == 1;
+    }
+    fclose(file);
+    return found ? kilobytes * 1024 : UINT64_MAX;
+}
+
+// The engine touches the whole KV cache at once: asked for too much, the kernel would kill the process.
+void check_cache_memory(const llama_model *model, uint64_t cells) {
+    uint64_t heads = std::max(1, llama_model_n_head(model));
+    uint64_t row = static_cast<uint64_t>(llama_model_n_embd(model)) / heads * llama_model_n_head_kv(model);
+    uint64_t bytes = cells * static_cast<uint64_t>(llama_model_n_layer(model)) * row * 2 * sizeof(uint16_t);
+    uint64_t available = available_memory();
+    if (bytes > available) {
+        throw Failure("a KV cache of " + std::to_string(cells) + " tokens needs " + std::to_string(bytes >> 20) +
+                      " MB, but only " + std::to_string(available >> 20) + " MB of memory are available");
+    }
+}
+
+} // namespace
+
+Model::Model(const RKLLMParam &param) {
+    start_engine();
+    check_gguf(param.model_path, "model file");
+    forget_engine_errors();
+    model_.reset(llama_model_load_from_file(param.model_path, llama_model_default_params()));
+    if (!model_) {
+        throw Failure("cannot load the model file " + std::string(param.model_path) + engine_error());
+    }
+    if (llama_model_has_encoder(model_.get()) || !llama_model_has_decoder(model_.get())) {
+        throw Failure("the model has an encoder: only decoder models generate text");
+    }
+    if (llama_vocab_type(vocab()) == LLAMA_VOCAB_TYPE_NONE || vocabulary() <= 0) {
+        throw Failure("the model has no vocabulary");
+    }
+    create_context(param);
+}
+
+void Model::create_context(const RKLLMParam &param) {
+    entries_ = std::max<int>(1, param.extend_param.n_batch);
+    if (entries_ > static_cast<int>(llama_max_parallel_sequences())) {
+        throw Failure("n_batch is " + std::to_string(entries_) + ", at most " +
+                      std::to_string(llama_max_parallel_sequences()) + " are possible");
+    }
+    if (param.max_context_len < 0) {
+        throw Failure("max_context_len is negative");
+    }
+    int trained = llama_model_n_ctx_train(model_.get());
+    limit_ = param.max_context_len > 0 ? param.max_context_len : trained;
+    if (limit_ <= 1) {
+        throw Failure("the context has room for " + std::to_string(limit_) + " tokens only");
+    }
+    if (limit_ > trained) {
+        log_warning("max_context_len is %d, but the model was trained for %d tokens", limit_, trained);
+    }
+    check_cache_memory(model_.get(), static_cast<uint64_t>(limit_) * static_cast<uint64_t>(entries_));
+
+    llama_context_params context = llama_context_default_params();
+    // The engine rounds each entry's share up; limit_ stays what the caller asked for.
+    context.n_ctx = static_cast<uint32_t>(limit_) * static_cast<uint32_t>(entries_);
+    context.n_batch = context.n_ubatch = LARGEST_BATCH;
+    context.n_seq_max = static_cast<uint32_t>(entries_);
+    // Hidden states are wanted for each token, not for the text as a whole.
+    context.pooling_type = LLAMA_POOLING_TYPE_NONE;
+    context.n_threads = context.n_threads_batch = choose_threads(param.extend_param);
+    context.no_perf = true;
+    // Ranges of old cells can be asked for again (n_keep, clear_kv_cache), so a sliding window may not drop them.
+    context.swa_full = true;
+    forget_engine_errors();
+    context_.reset(llama_init_from_model(model_.get(), context));
+    if (!context_ || !llama_get_memory(context_.get())) {
+        throw Failure("cannot create a context of " + std::to_string(limit_) + " tokens" + engine_error());
+    }
+}
+
+int Model::choose_threads(const RKLLMExtendParam &param) {
+    cpu_set_t present;
+    CPU_ZERO(&present);
+    if (sched_getaffinity(0, sizeof present, &present) != 0) {
+        CPU_SET(0, &present);
+    }
+    // The default mask names the fast cores of an RK3588; on a machine that lacks one of them it means nothing.
+    bool named = param.enabled_cpus_mask != 0;
+    CPU_ZERO(&cpus_);
+    for (int cpu = 0; cpu < 32; ++cpu) {
+        if (param.enabled_cpus_mask >> cpu & 1u) {
+            CPU_SET(cpu, &cpus_);
+            named = named && CPU_ISSET(cpu, &present);
+        }
+    }
+    pinned_ = named;
+    int usable = CPU_COUNT(pinned_ ? &cpus_ : &present);
+    int threads = param.enabled_cpus_num > 0 ? std::min<int>(param.enabled_cpus_num, usable) : usable;
+    return llama_model_size(model_.get()) < SMALL_MODEL_BYTES ? 1 : std::max(1, threads);
+}
+
+bool Model::has_2d_positions() const {
+    llama_rope_type type = llama_model_rope_type(model_.get());
+    return type == LLAMA_ROPE_TYPE_MROPE || type == LLAMA_ROPE_TYPE_IMROPE;
+}
+
+void Model::load_lora(const std::string &name, const std::string &path, float scale) {
+    check_gguf(path, "LoRA file");
+    forget_engine_errors();
+    llama_adapter_lora_ptr adapter(llama_adapter_lora_init(model_.get(), path.c_str()));
+    if (!adapter) {
+        throw Failure("cannot load the LoRA file " + path + engine_error());
+    }
+    use_lora(""); // the context may still point at an adapter of this name
+    loras_[name] = Lora{std::move(adapter), scale};
+}
+
+void Model::use_lora(const std::string &name) {
+    if (name.empty()) {
+        llama_set_adapters_lora(context_.get(), nullptr, 0, nullptr);
+        return;
+    }
+    Lora &lora = loras_.at(name);
+    llama_adapter_lora *adapter = lora.adapter.get();
+    llama_set_adapters_lora(context_.get(), &adapter, 1, &lora.scale);
+}
+
+Pinned::Pinned(const cpu_set_t *cpus) {
+    if (cpus && sched_getaffinity(0, sizeof before_, &before_) == 0) {
+        changed_ = sched_setaffinity(0, sizeof *cpus, cpus) == 0;
+    }
+}
+
+Pinned::~Pinned() {
+    if (changed_) {
+        sched_setaffinity(0, sizeof before_, &before_);
+    }
+}
+
+} // namespace portable

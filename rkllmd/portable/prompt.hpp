@@ -1,0 +1,56 @@
+// What a run is given to read, checked and copied: the caller may free its input when rkllm_run_async returns.
+#pragma once
+
+#include "abi.hpp"
+#include "chat_template.hpp"
+#include "model.hpp"
+#include "vocabulary.hpp"
+
+#include <string>
+#include <vector>
+
+namespace portable {
+
+// Rows of embeddings that lie in a grid, for models whose positions have more than one dimension.
+struct Grid {
+    int frames = 0, rows = 0, columns = 0;
+};
+
+// Either tokens or embedding rows.
+struct Segment {
+    Tokens tokens;
+    std::vector<float> rows;
+    size_t row_count = 0;
+    Grid grid;
+
+    size_t size() const { return rows.empty() ? tokens.size() : row_count; }
+};
+
+using Prompt = std::vector<Segment>;
+
+size_t prompt_size(const Prompt &prompt);
+
+// Where the turn stands in its conversation.
+enum class Turn { FIRST, NEXT, RESUMED };
+
+class PromptReader {
+  public:
+    PromptReader(const Model &model, const Vocabulary &vocabulary, const ChatTemplate &chat)
+        : model_(model), vocabulary_(vocabulary), chat_(chat) {}
+
+    Prompt read(const RKLLMInput &input, Turn turn) const;
+
+  private:
+    std::string templated(const RKLLMInput &input, const char *text, Turn turn) const;
+    Prompt read_tokens(const RKLLMTokenInput &input) const;
+    Prompt read_embeddings(const RKLLMEmbedInput &input) const;
+    Prompt read_multimodal(const RKLLMInput &input, Turn turn) const;
+    Segment copy_rows(const float *rows, size_t count, const char *what) const;
+    Grid grid_of(size_t frames, size_t tokens, size_t width, size_t height) const;
+
+    const Model &model_;
+    const Vocabulary &vocabulary_;
+    const ChatTemplate &chat_;
+};
+
+} // namespace portable

@@ -1,0 +1,436 @@
+#include "run.hpp"
+
+#include "log.hpp"
+#include "report.hpp"
+#include "sampling.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <sys/stat.h>
+
+namespace portable {
+namespace {
+
+Turn turn_of(const Session &session, bool keep_history) {
+    if (session.paused) {
+        return Turn::RESUMED;
+    }
+    bool history = keep_history && std::all_of(session.sequences.begin(), session.sequences.end(),
+                                               [](const Sequence &sequence) { return sequence.in_history; });
+    return history ? Turn::NEXT : Turn::FIRST;
+}
+
+bool is_templated(RKLLMInputType type) {
+    return type == RKLLM_INPUT_PROMPT || type == RKLLM_INPUT_MULTIMODAL;
+}
+
+// Whether the token that ended the answer before still has to be read: the model's own template brings it along.
+bool must_read(const Session &session, llama_token unread, bool templated) {
+    if (unread == Sequence::NO_TOKEN) {
+        return false;
+    }
+    return !templated || session.chat.is_custom() || !session.vocabulary.ends_generation(unread);
+}
+
+Job::Entry prepare_entry(const Session &session, const Sequence &sequence, const RKLLMInput &input, Turn turn) {
+    PromptReader reader(session.model, session.vocabulary, session.chat);
+    Job::Entry entry;
+    entry.prompt = reader.read(input, turn);
+    bool templated = is_templated(input.input_type);
+    if (turn == Turn::FIRST) {
+        std::string system = templated ? session.chat.system_part() : "";
+        if (!system.empty() && !entry.prompt.empty()) {
+            entry.system_cells = common_length(session.vocabulary.encode(system, true), entry.prompt.front().tokens);
+        }
+        return entry;
+    }
+    if (turn == Turn::RESUMED || must_read(session, sequence.unread, templated)) {
+        Segment unread;
+        if (sequence.unread != Sequence::NO_TOKEN) {
+            unread.tokens.push_back(sequence.unread);
+        }
+        entry.prompt.insert(entry.prompt.begin(), unread);
+    }
+    size_t size = prompt_size(entry.prompt);
+    if (size == 0) {
+        throw Failure("there is nothing to resume: the input and the cache are empty");
+    }
+    if (!sequence.could_make_room(size, session.kept_cells(sequence))) {
+        throw Failure("the prompt of " + std::to_string(size) + " tokens does not fit the context of " +
+                      std::to_string(session.model.context_limit()) + " tokens beside what is kept");
+    }
+    return entry;
+}
+
+// The rows that each entry's result points at.
+void point_at_rows(const Session &session, Rows wanted, std::vector<RKLLMResult> &results) {
+    int width = wanted == Rows::HIDDEN ? session.model.hidden_width() : session.model.vocabulary();
+    for (size_t i = 0; i < results.size(); ++i) {
+        const std::vector<float> &rows = session.rows[i];
+        int count = static_cast<int>(rows.size() / static_cast<size_t>(width));
+        if (wanted == Rows::HIDDEN) {
+            results[i].last_hidden_layer = {rows.data(), width, count};
+        } else {
+            results[i].logits = {rows.data(), width, count};
+        }
+    }
+}
+
+class Run {
+  public:
+    Run(Session &session, Job &job) : session_(session), job_(job) {}
+
+    void execute();
+    const Performance &performance() const { return performance_; }
+    // After an error: what is in the cache is uncertain.
+    void give_up();
+    int call_back(std::vector<RKLLMResult> &results, LLMCallState state) const;
+
+  private:
+    struct Lane { // an entry on its way
+        Lane(Sequence &its_sequence, llama_sampler_ptr its_sampler)
+            : sequence(&its_sequence), sampler(std::move(its_sampler)) {}
+
+        Sequence *sequence;
+        llama_sampler_ptr sampler;
+        llama_token token = Sequence::NO_TOKEN;
+        std::string partial; // bytes of a character that is not whole yet
+        std::string text;
+        int made = 0;
+        bool done = false;
+    };
+
+    bool prefill();
+    bool prefill_entry(Sequence &sequence, Job::Entry &entry, std::vector<float> &rows);
+    size_t reuse(Sequence &sequence, Prompt &prompt);
+    void begin_lane(Sequence &sequence, size_t index);
+    void generate();
+    void finish_lanes();
+    bool give_out();
+    bool step();
+    void sample(Lane &lane, int output);
+    void deliver_rows(Rows wanted);
+    Rows wanted() const;
+
+    Session &session_;
+    Job &job_;
+    Performance performance_;
+    std::vector<Lane> lanes_;
+};
+
+Rows Run::wanted() const {
+    switch (job_.mode) {
+    case RKLLM_INFER_GET_LAST_HIDDEN_LAYER:
+        return Rows::HIDDEN;
+    case RKLLM_INFER_GET_LOGITS:
+        return Rows::LOGITS;
+    case RKLLM_INFER_GENERATE:
+        break;
+    }
+    return Rows::NONE;
+}
+
+int Run::call_back(std::vector<RKLLMResult> &results, LLMCallState state) const {
+    void *userdata = job_.userdata ? job_.userdata : session_.callback.result_userdata;
+    return session_.callback.result_callback(results.data(), userdata, state);
+}
+
+void Run::execute() {
+    if (session_.cells_lora != job_.lora && job_.turn == Turn::FIRST) {
+        session_.clear(); // cells that another adapter computed are of no use
+    }
+    session_.cells_lora = job_.lora;
+    session_.model.use_lora(job_.lora);
+    llama_set_embeddings(session_.model.context(), wanted() == Rows::HIDDEN);
+    session_.rows.assign(job_.entries.size(), {});
+    session_.paused = false;
+
+    performance_.start();
+    bool complete = prefill();
+    performance_.end_prefill();
+    if (complete && !job_.save_path.empty()) {
+        session_.sequences.front().save(job_.save_path);
+    }
+    if (complete && wanted() != Rows::NONE) {
+        deliver_rows(wanted());
+    } else if (complete) {
+        generate();
+    }
+    performance_.end();
+    for (Sequence &sequence : session_.sequences) {
+        sequence.in_history = job_.keep_history && sequence.size() > 0;
+    }
+}
+
+bool Run::prefill() {
+    for (size_t i = 0; i < job_.entries.size(); ++i) {
+        Sequence &sequence = session_.sequences[i];
+        if (job_.turn == Turn::RESUMED && sequence.answered) {
+            begin_lane(sequence, i);
+            lanes_.back().done = true;
+            continue;
+        }
+        if (!prefill_entry(sequence, job_.entries[i], session_.rows[i])) {
+            return false;
+        }
+        begin_lane(sequence, i);
+        if (wanted() == Rows::NONE) {
+            // Now, since reading the next entry's prompt takes these logits away.
+            sample(lanes_.back(), -1);
+        }
+    }
+    return true;
+}
+
+// False: aborted, and the sequence is as before.
+bool Run::prefill_entry(Sequence &sequence, Job::Entry &entry, std::vector<float> &rows) {
+    if (job_.turn == Turn::FIRST) {
+        size_t reused = reuse(sequence, entry.prompt);
+        sequence.system_cells = entry.system_cells;
+        sequence.in_history = false;
+        performance_.reused_tokens += static_cast<int>(reused);
+    }
+    llama_token unread = sequence.unread;
+    if (!sequence.make_room(prompt_size(entry.prompt), session_.kept_cells(sequence))) {
+        throw Failure("the prompt does not fit the context beside what is kept");
+    }
+    size_t before = static_cast<size_t>(sequence.size());
+    for (const Segment &segment : entry.prompt) {
+        if (session_.stop || !session_.decoder.read(sequence, segment, wanted(), rows)) {
+            sequence.cut(before);
+            sequence.unread = unread;
+            return false;
+        }
+        performance_.prefill_tokens += static_cast<int>(segment.size());
+    }
+    sequence.unread = Sequence::NO_TOKEN;
+    if (job_.turn == Turn::FIRST) {
+        sequence.prompt_cells = static_cast<size_t>(sequence.size());
+    }
+    return true;
+}
+
+// Leaves in the cache what the prompt begins with, if it may be reused, and takes it off the prompt.
+size_t Run::reuse(Sequence &sequence, Prompt &prompt) {
+    if (wanted() != Rows::NONE || prompt.front().tokens.empty()) {
+        sequence.clear(); // results are wanted for each token, so each has to be computed
+        return 0;
+    }
+    Tokens &tokens = prompt.front().tokens;
+    size_t common = sequence.common_prefix(tokens);
+    size_t cached = std::min(common_length(session_.cached_prompt, tokens), tokens.size() - 1);
+    if (cached > common) { // a run in between has dropped cells that this one can use
+        try {
+            sequence.load(session_.cached_path);
+        } catch (const Failure &failure) {
+            log_warning("%s: it is not reused", failure.what());
+            session_.cached_prompt.clear();
+        }
+        common = sequence.common_prefix(tokens);
+    }
+    sequence.cut(common);
+    sequence.unread = Sequence::NO_TOKEN;
+    common = std::min(common, static_cast<size_t>(sequence.size())); // some models cannot cut
+    tokens.erase(tokens.begin(), tokens.begin() + static_cast<long>(common));
+    return common;
+}
+
+void Run::begin_lane(Sequence &sequence, size_t index) {
+    uint32_t seed = sampling_seed() + static_cast<uint32_t>(index);
+    lanes_.emplace_back(sequence, make_sampler(job_.sampling, session_.model.vocabulary(), seed));
+    if (job_.turn != Turn::RESUMED) {
+        sequence.answer.clear();
+        sequence.answered = false;
+    }
+    for (llama_token token : sequence.answer) {
+        llama_sampler_accept(lanes_.back().sampler.get(), token);
+    }
+}
+
+void Run::sample(Lane &lane, int output) {
+    const float *logits = llama_get_logits_ith(session_.model.context(), output);
+    if (!logits) {
+        throw Failure("the engine has no logits");
+    }
+    // The sampler would abort the process over a NaN, which embeddings or an adapter from outside can cause.
+    int bad = 0;
+    for (int i = 0; i < session_.model.vocabulary(); ++i) {
+        bad += !(logits[i] < INFINITY);
+    }
+    if (bad > 0) {
+        throw Failure("the model computed logits that are no numbers");
+    }
+    lane.token = llama_sampler_sample(lane.sampler.get(), session_.model.context(), output);
+}
+
+void Run::generate() {
+    while (!session_.stop) {
+        finish_lanes();
+        if (std::all_of(lanes_.begin(), lanes_.end(), [](const Lane &lane) { return lane.done; })) {
+            return;
+        }
+        if (!give_out() || !step()) {
+            return;
+        }
+    }
+}
+
+void Run::finish_lanes() {
+    for (Lane &lane : lanes_) {
+        if (lane.done) {
+            continue;
+        }
+        bool ended = !session_.param.ignore_eos_token && session_.vocabulary.ends_generation(lane.token);
+        if (ended) {
+            lane.sequence->unread = lane.token;
+        }
+        lane.done = ended || (job_.max_new_tokens > 0 && lane.made >= job_.max_new_tokens);
+        lane.sequence->answered = lane.done;
+    }
+}
+
+// One token of each lane to the callback. False: the run ends here, paused.
+bool Run::give_out() {
+    std::vector<RKLLMResult> results(lanes_.size());
+    bool waiting = true;
+    for (size_t i = 0; i < lanes_.size(); ++i) {
+        Lane &lane = lanes_[i];
+        results[i].token_id = Sequence::NO_TOKEN;
+        if (lane.done) {
+            continue;
+        }
+        lane.partial += session_.vocabulary.piece(lane.token);
+        size_t whole = whole_characters(lane.partial);
+        lane.text = lane.partial.substr(0, whole);
+        lane.partial.erase(0, whole);
+        lane.made++;
+        lane.sequence->unread = lane.token;
+        lane.sequence->answer.push_back(lane.token);
+        performance_.generated_tokens++;
+        waiting = waiting && lane.text.empty() && !lane.partial.empty();
+        results[i].token_id = lane.token;
+        results[i].text = lane.text.c_str();
+    }
+    session_.paused = call_back(results, waiting ? RKLLM_RUN_WAITING : RKLLM_RUN_NORMAL) == 1;
+    return !session_.paused;
+}
+
+// Reads the given tokens and samples the next ones. False: aborted, or the context is full.
+bool Run::step() {
+    std::vector<std::pair<Sequence *, llama_token>> tokens;
+    std::vector<Lane *> active;
+    for (Lane &lane : lanes_) {
+        bool last = job_.max_new_tokens > 0 && lane.made >= job_.max_new_tokens;
+        if (lane.done || last) {
+            continue; // the last token need not be read: nothing is asked after it, in this run
+        }
+        if (!lane.sequence->make_room(1, session_.kept_cells(*lane.sequence))) {
+            log_warning("the context of %d tokens is full and cannot be shifted: the answer ends here",
+                        session_.model.context_limit());
+            return false;
+        }
+        tokens.emplace_back(lane.sequence, lane.token);
+        active.push_back(&lane);
+    }
+    if (tokens.empty()) {
+        return true;
+    }
+    if (session_.stop || !session_.decoder.step(tokens)) {
+        return false;
+    }
+    for (size_t i = 0; i < active.size(); ++i) {
+        active[i]->sequence->unread = Sequence::NO_TOKEN;
+        sample(*active[i], static_cast<int>(i));
+    }
+    return true;
+}
+
+void Run::deliver_rows(Rows wanted) {
+    std::vector<RKLLMResult> results(session_.rows.size());
+    point_at_rows(session_, wanted, results);
+    if (call_back(results, RKLLM_RUN_NORMAL) == 2) {
+        session_.rows.clear();
+        session_.rows.shrink_to_fit();
+    }
+}
+
+void Run::give_up() {
+    session_.rows.clear();
+    session_.clear();
+}
+
+} // namespace
+
+Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &param, void *userdata) {
+    if (param.mode < RKLLM_INFER_GENERATE || param.mode > RKLLM_INFER_GET_LOGITS) {
+        throw Failure("mode " + std::to_string(static_cast<int>(param.mode)) + " is unknown");
+    }
+    Job job;
+    job.mode = param.mode;
+    job.keep_history = param.keep_history != 0;
+    job.max_new_tokens = param.max_new_tokens > 0 ? param.max_new_tokens : session.param.max_new_tokens;
+    job.sampling = param.sampling_params ? *param.sampling_params : sampling_of(session.param);
+    job.userdata = userdata;
+    check_sampling(job.sampling);
+    if (param.lora_params && param.lora_params->lora_adapter_name) {
+        job.lora = param.lora_params->lora_adapter_name;
+        if (!session.model.has_lora(job.lora)) {
+            throw Failure("no LoRA adapter of the name " + job.lora + " is loaded");
+        }
+    }
+    job.turn = turn_of(session, job.keep_history);
+    for (Sequence &sequence : session.sequences) {
+        job.entries.push_back(prepare_entry(session, sequence, inputs[sequence.id()], job.turn));
+    }
+    if (param.prompt_cache_params && param.prompt_cache_params->save_prompt_cache) {
+        const char *path = param.prompt_cache_params->prompt_cache_path;
+        const Prompt &prompt = job.entries.front().prompt;
+        bool embedded = std::any_of(prompt.begin(), prompt.end(), [](const Segment &s) { return !s.rows.empty(); }) ||
+                        (job.turn != Turn::FIRST && session.sequences.front().has_embeddings());
+        struct stat status{};
+        if (!path || !*path) {
+            throw Failure("a prompt cache is to be saved, but prompt_cache_path is empty");
+        }
+        if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
+            throw Failure("prompt_cache_path " + std::string(path) + " is not a file");
+        }
+        if (job.entries.size() > 1 || embedded) {
+            throw Failure("a prompt cache holds the tokens of one prompt: n_batch must be 1 and there may be no "
+                          "embeddings");
+        }
+        job.save_path = path;
+    }
+    return job;
+}
+
+int execute(const std::shared_ptr<Session> &session, Claim claim, Job job) {
+    session->work_here();
+    std::vector<RKLLMResult> results(job.entries.size());
+    LLMCallState last = RKLLM_RUN_FINISH;
+    Run run(*session, job);
+    try {
+        Pinned pinned(session->model.cpus());
+        run.execute();
+    } catch (const std::exception &error) {
+        log_error("rkllm_run: %s", error.what());
+        run.give_up();
+        last = RKLLM_RUN_ERROR;
+    }
+    for (RKLLMResult &result : results) {
+        result.token_id = results.size() > 1 ? Sequence::NO_TOKEN : 0;
+        result.perf = last == RKLLM_RUN_FINISH ? run.performance().stat() : RKLLMPerfStat{};
+    }
+    if (last == RKLLM_RUN_FINISH) {
+        run.performance().print(session->sequences.front().size());
+    }
+    bool paused = session->paused;
+    // Idle before the last callback, so that whoever waits for it can start the next run at once.
+    session->running = false;
+    claim.release();
+    if (!paused) {
+        run.call_back(results, last);
+    }
+    return last == RKLLM_RUN_FINISH ? 0 : -1;
+}
+
+} // namespace portable

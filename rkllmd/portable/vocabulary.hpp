@@ -1,0 +1,42 @@
+// Text to tokens and back.
+#pragma once
+
+#include "abi.hpp"
+#include "model.hpp"
+
+#include <string>
+#include <vector>
+
+namespace portable {
+
+using Tokens = std::vector<llama_token>;
+
+class Vocabulary {
+  public:
+    Vocabulary(const Model &model, const RKLLMCallback &callback, bool skip_special)
+        : model_(model), callback_(callback), skip_special_(skip_special) {}
+
+    // By the caller's tokenizer if there is one. `start`: the text begins a sequence, so the model's first token goes
+    // before it.
+    Tokens encode(const std::string &text, bool start) const;
+
+    // The bytes that a token stands for; they need not be whole characters.
+    std::string piece(llama_token token) const;
+
+    bool ends_generation(llama_token token) const { return llama_vocab_is_eog(model_.vocab(), token); }
+
+    // The engine aborts the process when it looks up a token that the vocabulary does not have.
+    void check(const Tokens &tokens) const;
+
+  private:
+    Tokens encode_by_callback(const std::string &text) const;
+
+    const Model &model_;
+    const RKLLMCallback &callback_;
+    bool skip_special_;
+};
+
+// Length of the part of the text that consists of whole UTF-8 characters.
+size_t whole_characters(const std::string &text);
+
+} // namespace portable

@@ -1,0 +1,121 @@
+"""Prints each figure beside its target, and beside a bare trio echo server measured in the same run.
+
+``python -m tests.bench [--quick]``; --quick shortens the 30 s model load to 3 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.bench import measure
+from tests.daemon import Daemon
+
+
+def _line(what: str, figure: str, target: str = "", limit: str = "") -> None:
+    print(f"  {what:<58} {figure:>14}   {target:<12} {limit}", flush=True)
+
+
+@contextmanager
+def _echo_server(directory: Path) -> Iterator[str]:
+    path = str(directory / "echo.sock")
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("echo_server.py")), path], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    try:
+        yield path
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def _folder(directory: Path, name: str) -> Path:
+    folder = directory / name
+    folder.mkdir()
+    return folder
+
+
+def _requests(directory: Path) -> None:
+    with _echo_server(directory) as echo:
+        echo_ping_pong, echo_pipelined = measure.ping_pong(echo), measure.pipelined(echo)
+    with Daemon(_folder(directory, "requests")) as daemon:
+        daemon.load()
+        ping_pong, pipelined = measure.ping_pong(daemon.path), measure.pipelined(daemon.path)
+    _line("instant requests, ping-pong, 1/s", f"{ping_pong:,.0f}", ">= 20,000", f"echo {echo_ping_pong:,.0f}")
+    _line("instant requests, pipelined, 1/s", f"{pipelined:,.0f}", ">= 100,000", f"echo {echo_pipelined:,.0f}")
+
+
+def _streams(directory: Path) -> None:
+    for thread in ("caller", "own"):
+        scenario = f"text=abcdefgh ;repeat=60000;tokens=words;thread={thread}"
+        with Daemon(_folder(directory, f"full-speed-{thread}"), scenario=scenario) as daemon:
+            daemon.load(max_new_tokens=0)
+            rate = max(measure.partials(daemon.path) for _ in range(3))
+            _line(f"partials at full speed, callbacks on {thread} thread, 1/s", f"{rate:,.0f}", ">= 50,000")
+    scenario = "text=x ;repeat=600;tokens=words;stamp=1;pace_us=10000"
+    for function in ("rkllm_run", "rkllm_run_async"):
+        with Daemon(_folder(directory, function), "--run-async-calls", function, scenario=scenario) as daemon:
+            daemon.load(max_new_tokens=0)
+            latency = measure.token_latencies(daemon.path)
+            _line(f"callback to client at 100 tokens/s, {function}, p50 us", f"{latency.p50:,.0f}", "<= 100")
+            _line(f"callback to client at 100 tokens/s, {function}, p99 us", f"{latency.p99:,.0f}", "<= 1,000")
+
+
+def _loading(directory: Path, seconds: int) -> None:
+    scenario = f"delay.rkllm_init={1000 * (seconds + 5)}"
+    with Daemon(_folder(directory, "loading"), "--max-connections", "200", scenario=scenario) as daemon, daemon.connect() as loader:
+        idle = measure.instant_latencies(daemon.path, clients=100, seconds=seconds)
+        loader.request("rkllm.init", {"model_path": str(daemon.model)})
+        loading = measure.instant_latencies(daemon.path, clients=100, seconds=seconds)
+        with daemon.connect() as wire:
+            state = wire.ask("server.status")["result"]["state"]
+        assert state == "loading", state
+        _line(f"instant calls of 100 clients, idle daemon, p99 us ({idle.count:,} calls)", f"{idle.p99:,.0f}")
+        _line(
+            f"the same while a model loads for {seconds} s, p99 us ({loading.count:,} calls)",
+            f"{loading.p99:,.0f}",
+            f"<= {idle.p99 + 1000:,.0f}",
+        )
+        daemon.process.kill()
+
+
+def _footprint(directory: Path) -> None:
+    started = time.perf_counter()
+    daemon = Daemon(_folder(directory, "footprint"))
+    daemon.wait_ready()
+    ready = time.perf_counter() - started
+    resident = [
+        int(line.split()[1]) / 1024
+        for line in Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines()
+        if line.startswith("VmRSS:")
+    ]
+    daemon.stop()
+    _line("ready after exec, s", f"{ready:.2f}", "<= 0.5")
+    _line("idle daemon, resident MB", f"{resident[0]:.1f}", "<= 50")
+
+
+def main() -> None:
+    """Run all measurements."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a model load of 3 s instead of 30 s")
+    quick = parser.parse_args().quick
+    print(f"  {'':<58} {'measured':>14}   {'target':<12} {'limit in this run'}")
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        _footprint(directory)
+        _requests(directory)
+        _streams(directory)
+        _loading(directory, 3 if quick else 30)
+
+
+if __name__ == "__main__":
+    main()
