@@ -29,8 +29,9 @@ help:
 
 run: $(VENV)/.run compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null
-	@$(BIN)/python examples/first_conversation.py --socket $(SOCKET) --wait 60 &
-	@exec $(BIN)/rkllmd serve --socket $(SOCKET) --model demo --log-level 1
+	@$(BIN)/python examples/first_conversation.py --socket $(SOCKET) --wait 60 & \
+	trap "kill $$! 2> /dev/null" EXIT; \
+	$(BIN)/rkllmd serve --socket $(SOCKET) --model demo --log-level 1
 
 test: $(VENV)/.test compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null

@@ -29,9 +29,10 @@ def connect(path: str, seconds: float) -> Client:
 
 def ask(rkllm: Client, question: str) -> None:
     """Print the question, and the answer as it comes."""
-    print(f"\n> {question}\n  ", end="", flush=True)
+    before = f"\n> {question}\n  "
     for result in rkllm.stream("rkllm.run_async", {"role": "user", "prompt_input": question, "keep_history": 1}):
-        print(result["text"], end="", flush=True)
+        print(before, result["text"], sep="", end="", flush=True)
+        before = ""
     perf = result["perf"]
     speed = 1000 * perf["generate_tokens"] / max(perf["generate_time_ms"], 0.001)
     print(f"\n  ({perf['generate_tokens']} tokens, {speed:.0f} tokens/s)", flush=True)

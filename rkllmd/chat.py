@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 from rkllmd.client import CallError, Client
 
 _HELP = "Ctrl-C stops an answer, /new forgets the conversation, Ctrl-D leaves."
+_NO_MODEL = (
+    """no model is loaded: load one with rkllmd call rkllm.init '{"model_path": "/path/to/model.rkllm"}', """
+    "or start the daemon with --model."
+)
+_LOADING = (
+    "the model is still being loaded: try again in a moment ('rkllmd call server.status' shows when it is there)."
+)
+
+
+class NoModelError(Exception):
+    """There is nobody to talk with; the message is one sentence that says what to do."""
 
 
 def chat(connection: Client, *, thinking: bool) -> int:
-    """Talk with the loaded model until the end of input; return the exit status. Raises CallError at the start."""
-    models = connection.call("server.status")["models"]
-    name = models[0]["model_path"].rsplit("/", 1)[-1] if models else "no model: load one with rkllm.init"
+    """Talk with the loaded model until the end of input; return the exit status.
+
+    On a terminal an error is shown and the conversation goes on; elsewhere it ends it. Raises NoModelError, CallError.
+    """
+    name, handle = _model(connection)
     on_terminal = sys.stdin.isatty()
-    print(f"Talking with {name}. {_HELP}" if on_terminal else f"Talking with {name}.")
     if on_terminal:
         import readline  # noqa: F401 - gives input() its line editing and history
+
+        print(f"Talking with {name}. {_HELP}")
     while (line := _read("> " if on_terminal else "")) is not None:
-        if line.strip() == "/new":
-            connection.call("rkllm.clear_kv_cache", {"keep_system_prompt": 1})
-        elif line.strip():
-            _answer(connection, line, thinking=thinking)
+        try:
+            if line.strip() == "/new":
+                connection.call("rkllm.clear_kv_cache", {**handle, "keep_system_prompt": 1})
+            elif line.strip():
+                _answer(connection, {**handle, "prompt_input": line, "enable_thinking": thinking})
+        except CallError as error:
+            if not on_terminal:
+                raise
+            print(f"[{error}]")
     return 0
+
+
+def _model(connection: Client) -> tuple[str, dict[str, int]]:
+    """Return the model's name, and the parameter that names its handle where that is needed. Raises NoModelError."""
+    status = connection.call("server.status")
+    models = status["models"]
+    if not models:
+        raise NoModelError(_LOADING if status["state"] == "loading" else _NO_MODEL)
+    return models[0]["model_path"].rsplit("/", 1)[-1], {"handle": models[0]["handle"]} if len(models) > 1 else {}
 
 
 def _read(prompt: str) -> str | None:
@@ -32,6 +62,8 @@ def _read(prompt: str) -> str | None:
         try:
             return input(prompt)
         except KeyboardInterrupt:
+            if not prompt:
+                raise
             print()
         except EOFError:
             if prompt:
@@ -39,33 +71,78 @@ def _read(prompt: str) -> str | None:
             return None
 
 
-def _answer(connection: Client, line: str, *, thinking: bool) -> None:
-    call_id = connection.send(
-        "rkllm.run_async",
-        {"role": "user", "prompt_input": line, "enable_thinking": thinking, "keep_history": 1},
-    )
-    results = connection.results(call_id)
-    while True:
+class _Interruption:
+    """Ctrl-C while an answer comes: the first one cancels the answer, another one leaves the program.
+
+    As a signal handler and not as an exception: that could come in the middle of a message and lose it.
+    """
+
+    def __init__(self, connection: Client) -> None:
+        self._connection = connection
+        self._call_id: int | None = None
+        self._wanted = False
+        self._cancel_id: int | None = None
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def watch(self, call_id: int) -> None:
+        """Cancel this call from now on."""
+        self._call_id = call_id
+        if self._wanted:
+            self._cancel(call_id)
+
+    def finish(self) -> None:
+        """Take the answer to the cancellation, which nobody else waits for."""
+        if self._cancel_id is not None:
+            self._connection.receive(self._cancel_id)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._wanted:
+            raise KeyboardInterrupt
+        self._wanted = True
+        if self._call_id is not None:
+            self._cancel(self._call_id)
+
+    def _cancel(self, call_id: int) -> None:
+        # The call is answered nevertheless: with what was generated, finish_reason "abort".
+        self._cancel_id = self._connection.send("server.cancel", {"id": call_id})
+
+
+def _answer(connection: Client, params: dict[str, Any]) -> None:
+    """Show the answer as it comes. Raises CallError."""
+    ended = False
+    with _Interruption(connection) as interruption:
         try:
-            result = next(results, None)
-            if result is None:
-                break
-            sys.stdout.write(result["text"])
-            sys.stdout.flush()
-            _note_end(result)
-        except KeyboardInterrupt:
-            # The daemon still answers this id: with what was generated, finish_reason "abort".
-            connection.call("server.cancel", {"id": call_id})
-            results = connection.results(call_id)
-        except CallError as error:
-            print(f"[{error}]")
-            return
+            call_id = connection.send("rkllm.run_async", {"role": "user", "keep_history": 1, **params})
+            interruption.watch(call_id)
+            for result in connection.results(call_id):
+                sys.stdout.write(result["text"])
+                ended = _note_end(result)
+                sys.stdout.flush()
+            interruption.finish()
+        finally:
+            if not ended:  # what comes now must not stand in the answer's last line
+                print(flush=True)
 
 
-def _note_end(result: dict[str, Any]) -> None:
+def _note_end(result: dict[str, Any]) -> bool:
+    """End the answer's line with what there is to say about it; true if it was the last message."""
     if result["_callback_state"] != 2:
-        return
-    notes = [] if result["finish_reason"] == "stop" else [result["finish_reason"]]
+        return False
+    notes = [] if result["finish_reason"] == "stop" else [_REASONS[result["finish_reason"]]]
     if result.get("history_reset"):
-        notes.append("another client has used the model: the conversation was forgotten")
+        notes.append("another client has used the model in between: it has forgotten what was said before")
     print(f" [{'; '.join(notes)}]" if notes else "")
+    return True
+
+
+_REASONS = {
+    "abort": "stopped",
+    "length": "cut: the model's max_new_tokens is reached",
+    "pause": "paused",
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -19,46 +20,42 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command that ``arguments`` name; return the exit status."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    if given.version:
-        return _version()
-    if given.command is None:
-        parser.print_help()
-        return 2
     try:
-        return int(given.run(given))
-    except _USER_ERRORS as error:
-        print(f"rkllmd: {_explain(error, given)}", file=sys.stderr)
-        return 1
+        if given.version:
+            status = _version()
+        elif given.command is None:
+            parser.print_help()
+            status = 2
+        else:
+            status = int(given.run(given))
+        sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has left: | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+    except KeyboardInterrupt:
+        return 130  # 128 + SIGINT, as a shell says it
+    except (_UsageError, config.ConfigError, client.CallError, client.ConnectionLost) as error:
+        sys.stderr.write(f"rkllmd: {_explain(error)}\n")
+        return 1
+    return status
 
 
 class _UsageError(Exception):
-    """The command line can't be used as it is."""
+    """The command can't be carried out; the message is one sentence with the fix."""
 
 
-_USER_ERRORS = (
-    _UsageError,
-    config.ConfigError,
-    client.CallError,
-    client.ConnectionLost,
-    ConnectionError,
-    FileNotFoundError,
-    PermissionError,
-)
-
-
-def _explain(error: Exception, given: argparse.Namespace) -> str:
-    path = getattr(given, "socket", None) or client.default_socket()
-    if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
-        return f"no daemon serves {path}: start one with 'rkllmd serve', or name its socket with --socket."
-    if isinstance(error, PermissionError):
-        return f"you may not connect to {path}: ask to be made a member of the group that owns it (ls -l {path})."
-    if isinstance(error, client.CallError):
-        place = f" (at {error.data['path']})" if "path" in error.data else ""
-        return f"{error}{place} [{error.kind or error.code}]"
-    return str(error)
+def _explain(error: Exception) -> str:
+    """Return the sentence for a person, and below it what the runtime itself has said, if that is more."""
+    if not isinstance(error, client.CallError):
+        return str(error)
+    path, fix, log = (error.data.get(name) for name in ("path", "fix", "log"))
+    sentence = str(error)
+    if path and path.removeprefix("$.") not in sentence:
+        sentence += f" (at {path})"
+    if fix and fix not in sentence:
+        sentence += f" {fix}"
+    lines = [f"    {line}" for line in log or [] if line not in sentence]
+    return "\n".join([f"{sentence} [{error.kind or error.code}]", *lines])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument(
         "params", nargs="?", help="the parameters as JSON: an array or an object; - reads them from stdin"
     )
-    call.add_argument("--stream", choices=("partial", "final", "notify"), help="the shape of a run's answer")
+    call.add_argument("--stream", choices=("partial", "final"), help="the shape of a run's answer: by token, or whole")
     call.add_argument("--socket", help="path of the daemon's socket")
     call.set_defaults(run=_call)
 
@@ -103,12 +100,8 @@ def _shown(default: Any) -> str:
 def _version() -> int:
     from rkllmd.runtime import describe_library  # imports the whole daemon
 
-    try:
-        settings = config.load(os.environ, {})
-    except config.ConfigError as error:
-        print(f"rkllmd {__version__}\nconfiguration: {error}")
-        return 1
-    print(f"rkllmd {__version__}\nruntime: {describe_library(settings)}")
+    print(f"rkllmd {__version__}", flush=True)
+    print(f"runtime: {describe_library(config.load(os.environ, {}))}")
     return 0
 
 
@@ -123,25 +116,48 @@ def _serve(given: argparse.Namespace) -> int:
         raise _UsageError(str(error)) from None
 
 
+def _connect(given: argparse.Namespace) -> client.Client:
+    path = given.socket or client.default_socket()
+    try:
+        return client.Client(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        wanted = f"no daemon serves {path}: start one with 'rkllmd serve', or name its socket with --socket."
+    except PermissionError:
+        wanted = f"you may not connect to {path}: ask to be made a member of the group that owns it (ls -l {path})."
+    except (OSError, ValueError) as error:  # too long, a NUL inside, below a file: no path of a socket
+        reason = getattr(error, "strerror", None) or error
+        wanted = f"{path!r} can't be connected to ({reason}): name the daemon's socket with --socket."
+    raise _UsageError(wanted)
+
+
 def _call(given: argparse.Namespace) -> int:
     params = None
     if given.params is not None:
-        text = sys.stdin.read() if given.params == "-" else given.params
+        text = sys.stdin.buffer.read() if given.params == "-" else given.params
         try:
             params = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             raise _UsageError(f"the parameters are not valid JSON: {error}.") from None
     members = {"stream": given.stream} if given.stream else {}
-    style = orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0
-    with client.Client(given.socket) as connection:
-        for result in connection.stream(given.method, params, **members):
-            sys.stdout.write(orjson.dumps(result, option=style).decode() + "\n")
-            sys.stdout.flush()
+    style = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0)
+    with _connect(given) as connection:
+        try:
+            call_id = connection.send(given.method, params, **members)
+        except orjson.JSONEncodeError as error:  # a method's name that is no Unicode, parameters nested too deeply
+            raise _UsageError(f"this can't be sent as JSON: {error}.") from None
+        for result in connection.results(call_id):
+            sys.stdout.buffer.write(orjson.dumps(result, option=style))
+            sys.stdout.buffer.flush()
     return 0
 
 
 def _chat(given: argparse.Namespace) -> int:
-    from rkllmd.chat import chat
+    from rkllmd.chat import NoModelError, chat
 
-    with client.Client(given.socket) as connection:
-        return chat(connection, thinking=given.thinking)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has not every character
+    with _connect(given) as connection:
+        try:
+            return chat(connection, thinking=given.thinking)
+        except NoModelError as error:
+            raise _UsageError(str(error)) from None

@@ -13,11 +13,15 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+import sys
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
+
+from rkllmd.jsonrpc import LineBuffer
 
 if TYPE_CHECKING:
     import trio
@@ -47,6 +51,9 @@ class CallError(Exception):
 class ConnectionLost(Exception):
     """The daemon closed the connection before it had answered."""
 
+    def __init__(self) -> None:
+        super().__init__("The daemon closed the connection.")
+
 
 def is_partial(message: dict[str, Any]) -> bool:
     """Tell whether a message is a partial result, after which more follow for the same id."""
@@ -59,6 +66,29 @@ def _request(call_id: int, method: str, params: Any, members: dict[str, Any]) ->
     if params is not None:
         request["params"] = params
     return orjson.dumps(request, option=orjson.OPT_APPEND_NEWLINE)
+
+
+class _Reader:
+    """Cuts what arrives into messages, and remembers what the daemon said last before it closes the connection."""
+
+    def __init__(self) -> None:
+        self._lines = LineBuffer(sys.maxsize)
+        self._farewell: dict[str, Any] | None = None
+
+    def feed(self, data: bytes) -> list[dict[str, Any]]:
+        """Return the messages that ``data`` completes, those that answer a request only (no rkllm.token)."""
+        messages = []
+        for line in self._lines.feed(data):
+            message = orjson.loads(line)
+            if message.get("id") is not None:
+                messages.append(message)
+            elif "error" in message:  # of the connection itself: no request of ours has the id null
+                self._farewell = message["error"]
+        return messages
+
+    def lost(self) -> CallError | ConnectionLost:
+        """Return the error for calls that are not answered any more: the daemon's reason if it gave one."""
+        return CallError(self._farewell) if self._farewell else ConnectionLost()
 
 
 def _result(message: dict[str, Any]) -> Any:
@@ -78,10 +108,9 @@ class Client:
         except OSError:
             self._socket.close()
             raise
-        self._rest = b""
-        self._lines: list[bytes] = []
+        self._reader = _Reader()
         self._ids = itertools.count(1)
-        self._early: dict[int, list[dict[str, Any]]] = {}
+        self._received: dict[int, deque[dict[str, Any]]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -94,29 +123,39 @@ class Client:
         self._socket.close()
 
     def send(self, method: str, params: Any = None, **members: Any) -> int:
-        """Send a request and return its id; ``members`` stand beside "method", such as ``stream="final"``."""
+        """Send a request and return its id; ``members`` stand beside "method", such as ``stream="final"``.
+
+        Raises ConnectionLost, or CallError where the daemon said why it closed the connection.
+        """
         call_id = next(self._ids)
-        self._socket.sendall(_request(call_id, method, params, members))
+        try:
+            self._socket.sendall(_request(call_id, method, params, members))
+        except (BrokenPipeError, ConnectionResetError):
+            while True:  # what the daemon sent before it closed can still be read; the end of it raises
+                self._read()
         return call_id
 
     def receive(self, call_id: int) -> dict[str, Any]:
-        """Return the next message for this id, partial or final; messages for others are kept for them."""
-        waiting = self._early.get(call_id)
-        if waiting:
-            return waiting.pop(0)
-        while True:
-            while not self._lines:
-                self._read()
-            message = orjson.loads(self._lines.pop(0))
-            if message.get("id") == call_id:
-                return dict(message)
-            self._early.setdefault(message.get("id"), []).append(message)
+        """Return the next message for this id, partial or final; messages for others are kept for them.
+
+        Raises as ``send``.
+        """
+        while call_id not in self._received:
+            self._read()
+        messages = self._received[call_id]
+        message = messages.popleft()
+        if not messages:
+            del self._received[call_id]
+        return message
 
     def _read(self) -> None:
-        data = self._socket.recv(_RECEIVE_BYTES)  # may be interrupted by Ctrl-C: nothing has been taken out then
+        data = b""
+        with suppress(ConnectionResetError):  # it closed before it had read all that we sent
+            data = self._socket.recv(_RECEIVE_BYTES)  # may be interrupted by Ctrl-C: nothing has been taken out then
         if not data:
-            raise ConnectionLost("The daemon closed the connection.")
-        *self._lines, self._rest = (self._rest + data).split(b"\n")
+            raise self._reader.lost()
+        for message in self._reader.feed(data):
+            self._received.setdefault(message["id"], deque()).append(message)
 
     def call(self, method: str, params: Any = None, **members: Any) -> Any:
         """Call a method and return its final result. Raises CallError, ConnectionLost."""
@@ -146,7 +185,9 @@ class TrioClient:
         self._ids = itertools.count(1)
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
         self._sending = _trio().Lock()
+        self._reader = _Reader()
         self._lost = False
+        self._is_torn = False
 
     async def call(self, method: str, params: Any = None, **members: Any) -> Any:
         """Call a method and return its final result. Raises CallError, ConnectionLost."""
@@ -160,24 +201,24 @@ class TrioClient:
         """
         trio = _trio()
         if self._lost:
-            raise ConnectionLost("The daemon closed the connection.")
+            raise self._reader.lost()
         call_id = next(self._ids)
         send, receive = trio.open_memory_channel[dict[str, Any]](float("inf"))
         self._waiting[call_id] = send
         finished = False
         try:
-            await self._send(_request(call_id, method, params, members))
+            with suppress(ConnectionLost):  # what the daemon said before it closed is still to be read
+                await self._send(_request(call_id, method, params, members))
             async for message in receive:
                 finished = not is_partial(message)
                 yield _result(message)
                 if finished:
                     return
-            finished = True
-            raise ConnectionLost("The daemon closed the connection.")
+            raise self._reader.lost()
         finally:
             del self._waiting[call_id]
-            if not finished:
-                with trio.move_on_after(1, shield=True):
+            if not finished and not self._lost:
+                with suppress(ConnectionLost), trio.move_on_after(1, shield=True):
                     await self.notify("$/cancelRequest", {"id": call_id})
 
     async def notify(self, method: str, params: Any = None) -> None:
@@ -188,24 +229,23 @@ class TrioClient:
     async def _send(self, data: bytes) -> None:
         trio = _trio()
         async with self._sending:
+            if self._is_torn:  # a cancelled call may have left half a line, which must not swallow this one
+                data = b"\n" + data
+            self._is_torn = True
             try:
                 await self._stream.send_all(data)
             except trio.BrokenResourceError:
-                raise ConnectionLost("The daemon closed the connection.") from None
+                raise ConnectionLost from None
+            self._is_torn = False
 
     async def _receive(self) -> None:
         trio = _trio()
-        rest = b""
-        try:
+        with suppress(trio.BrokenResourceError):
             async for data in self._stream:
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
-                    message = orjson.loads(line)
-                    channel = self._waiting.get(message.get("id"))
+                for message in self._reader.feed(bytes(data)):
+                    channel = self._waiting.get(message["id"])
                     if channel is not None:
                         channel.send_nowait(message)
-        except trio.BrokenResourceError:
-            pass
         self._lost = True
         for channel in self._waiting.values():
             channel.close()
@@ -221,8 +261,14 @@ def _trio() -> Any:
 async def open_client(path: str | None = None) -> AsyncIterator[TrioClient]:
     """Connect to the daemon for the length of the context. Raises OSError."""
     trio = _trio()
+    failure: Exception | None = None
     async with await trio.open_unix_socket(path or default_socket()) as stream, trio.open_nursery() as nursery:
         client = TrioClient(stream)
         nursery.start_soon(client._receive)
-        yield client
+        try:
+            yield client
+        except Exception as error:  # the nursery would wrap a CallError in an ExceptionGroup
+            failure = error
         nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure

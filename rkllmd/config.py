@@ -6,6 +6,8 @@ value stops the start with a sentence that names the key, where it came from, th
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -22,22 +24,23 @@ class ConfigError(Exception):
 
 
 def _socket_path(value: Any) -> str:
-    if not isinstance(value, str) or not value.startswith("/") or len(value.encode()) > _SOCKET_PATH_BYTES:
+    if not _text(value).startswith("/") or len(os.fsencode(value)) > _SOCKET_PATH_BYTES:
         raise ValueError(f"an absolute path of at most {_SOCKET_PATH_BYTES} bytes")
-    return value
+    return str(value)
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("a string")
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError("a string without NUL characters")
     return value
 
 
 def _choice(*allowed: str) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
-        if value not in allowed:
+        text = str(value)  # TOML may say 1.3 where "1.3" is meant
+        if text not in allowed:
             raise ValueError("one of " + ", ".join(allowed))
-        return str(value)
+        return text
 
     return parse
 
@@ -45,7 +48,7 @@ def _choice(*allowed: str) -> Callable[[Any], str]:
 def _integer(low: int, high: int) -> Callable[[Any], int]:
     def parse(value: Any) -> int:
         text = str(value).strip()
-        number = int(text) if text.lstrip("-").isdecimal() and text.isascii() else None
+        number = int(text) if re.fullmatch("-?[0-9]{1,18}", text) else None
         if isinstance(value, bool) or number is None or not low <= number <= high:
             raise ValueError(f"a whole number from {low} to {high}")
         return number
@@ -56,7 +59,7 @@ def _integer(low: int, high: int) -> Callable[[Any], int]:
 def _directories(value: Any) -> tuple[str, ...]:
     items = value.split(":") if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)) or not all(
-        isinstance(item, str) and item.startswith("/") for item in items
+        isinstance(item, str) and item.startswith("/") and "\0" not in item for item in items
     ):
         raise ValueError("absolute directories (a list in the file, separated by ':' elsewhere)")
     return tuple(items)

@@ -1,8 +1,8 @@
 """One client: lines in, lines out, what it has in flight, and how it goes.
 
 One task reads and one writes. What is ready is sent at once, in one piece, if the kernel takes it: a token must not
-wait for a task switch. What the kernel does not take waits in the outbox, and from then on the writer alone sends
-until the outbox is empty. Requests run concurrently. Three ways to leave:
+wait for a task switch. What the kernel does not take is left to the writer, what comes then waits in the outbox behind
+it, and the writer alone sends until all is sent. Requests run concurrently. Three ways to leave:
 
 - end of file on reading is not a disconnect (``nc -N`` and socat half-close): what is in flight is answered first;
 - a client that is wholly gone (hang-up, EPIPE, ECONNRESET) has its waiting calls dropped and its run aborted;
@@ -58,6 +58,8 @@ class Connection:
         self._jobs: dict[jsonrpc.Call, Job] = {}
         self._outbox: deque[bytes] = deque()
         self._outbox_bytes = 0
+        # What the writer is sending; it does not count as outbox, or one answer above the limit would be the last.
+        self._sending = memoryview(b"")
         self._is_corked = False
         self._is_writing = False
         self._reading_ended = False
@@ -66,7 +68,11 @@ class Connection:
         self._readable = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
         self._peer = _peer_credentials(socket)
-        self._log = log.bind(client=self.number, **self._peer)
+
+    @property
+    def _log(self) -> Any:
+        # Bound anew each time: a logger that was bound before a reload of log_level would keep the old level.
+        return log.bind(client=self.number, **self._peer)
 
     def describe(self) -> str:
         """Return who it is, for the log and server.queue."""
@@ -93,13 +99,16 @@ class Connection:
             self._writable.unpark_all()
             self._context.npu.cancel_client(self)
             self._socket.close()
+            # Megabytes, perhaps; this object itself may wait long for the garbage collector.
+            self._outbox.clear()
+            self._outbox_bytes, self._sending = 0, memoryview(b"")
             self._log.debug("client_gone")
 
     def drop(self, reason: str) -> None:
         """Give the client up at once; its run is aborted."""
         if not self.is_gone:
             self.is_gone = True
-            self._log.warning(reason, unread_bytes=self._outbox_bytes)
+            self._log.warning(reason, unread_bytes=self._unsent_bytes)
             self._scope.cancel()
 
     async def _finish(self) -> None:
@@ -108,7 +117,7 @@ class Connection:
         with self._hangups.watch(self._socket, self._hung_up):
             while self.session.open_calls:
                 await self._answered.park()
-            while self._outbox_bytes:
+            while self._unsent_bytes:
                 await self._writable.park()
 
     def _hung_up(self) -> None:
@@ -122,7 +131,7 @@ class Connection:
 
     async def flush(self) -> None:
         """Wait until everything is sent, or the client is gone."""
-        while self._outbox_bytes and not self.is_gone:
+        while self._unsent_bytes and not self.is_gone:
             await self._writable.park()
 
     # -- in ----------------------------------------------------------------------------------------------------------
@@ -134,8 +143,6 @@ class Connection:
             await self._handle(lines.feed(data) if data else lines.end())
             if not data:
                 return
-            while self._outbox_bytes > _OUTBOX_HIGH:
-                await self._writable.park()
         limit = lines.limit
         self._log.warning("frame_too_large", limit=limit)
         self._send(jsonrpc.error_line(FrameTooLarge(f"A line has at most {limit} bytes.", limit=limit)))
@@ -149,15 +156,22 @@ class Connection:
                 return self._socket.recv(_RECEIVE_BYTES)
 
     async def _handle(self, lines: list[bytes]) -> None:
-        for first in range(0, len(lines), _LINES_AT_ONCE):
-            if first:
-                await trio.lowlevel.checkpoint()
+        most = min(_OUTBOX_HIGH, self._context.config.outbox_bytes // 2)
+        waiting = deque(lines)
+        while waiting:
             with self._corked():
-                for line in lines[first : first + _LINES_AT_ONCE]:
+                for _ in range(min(len(waiting), _LINES_AT_ONCE)):
+                    line = waiting.popleft()
                     if len(line) > _LARGE_LINE:
                         await self._handle_large(line)
                     else:
                         self._handle_message(jsonrpc.parse(line))
+                    if self._outbox_bytes > most:
+                        break
+            while self._unsent_bytes > most:
+                await self._writable.park()
+            if waiting:
+                await trio.lowlevel.checkpoint()
 
     @contextlib.contextmanager
     def _corked(self) -> Iterator[None]:
@@ -229,6 +243,10 @@ class Connection:
             lines = [jsonrpc.partial(call.id, partial) for partial in partials]
         self._send(b"".join(lines))
 
+    @property
+    def _unsent_bytes(self) -> int:
+        return len(self._sending) + self._outbox_bytes
+
     def _answer(self, call: jsonrpc.Call, line: bytes) -> None:
         self._jobs.pop(call, None)
         self._send(line)
@@ -252,6 +270,7 @@ class Connection:
             return
         data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
         self._outbox.clear()
+        self._outbox_bytes = 0
         try:
             sent = self._socket.send(data)
         except BlockingIOError:
@@ -259,10 +278,8 @@ class Connection:
         except OSError:  # EPIPE, ECONNRESET: nobody will read the answers
             self._hung_up()
             return
-        self._outbox_bytes -= len(data)
         if sent < len(data):
-            self._outbox.append(data[sent:])
-            self._outbox_bytes += len(data) - sent
+            self._sending = memoryview(data)[sent:]
             self._is_writing = True
             self._readable.unpark()
 
@@ -271,19 +288,18 @@ class Connection:
         while True:
             while not self._is_writing:
                 await self._readable.park()
-            view = memoryview(b"".join(self._outbox))
-            self._outbox.clear()
-            while view:
+            while self._sending:
                 with trio.move_on_after(self._context.config.outbox_seconds) as patience:
                     await trio.lowlevel.wait_writable(self._socket)
                 if patience.cancelled_caught:
                     self.drop("slow_reader")
                     return
                 with contextlib.suppress(BlockingIOError):
-                    sent = self._socket.send(view[:_SEND_BYTES])
-                    view = view[sent:]
-                    self._outbox_bytes -= sent
-            self._is_writing = bool(self._outbox)
+                    self._sending = self._sending[self._socket.send(self._sending[:_SEND_BYTES]) :]
+            self._sending = memoryview(b"".join(self._outbox))
+            self._outbox.clear()
+            self._outbox_bytes = 0
+            self._is_writing = bool(self._sending)
             self._writable.unpark_all()
 
 

@@ -8,10 +8,11 @@ import resource
 import signal
 import socket as stdlib_socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
 import trio
@@ -62,7 +63,11 @@ class Daemon:
         try:
             self._stdout, stderr = self._output.capture()
             log.configure(self._settings.log_level, stderr)
-            return await self._serve(listening)
+            try:
+                return await self._serve(listening)
+            finally:  # nobody reads the capture any more: what kills us must still be said
+                os.dup2(self._stdout, 1)
+                os.dup2(stderr, 2)
         finally:
             listening.close()
 
@@ -81,7 +86,7 @@ class Daemon:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._output.watch)
             nursery.start_soon(hangups.run)
-            nursery.start_soon(self._obey_signals, context)
+            await nursery.start(self._obey_signals, context, listening)  # before anybody is told that we are ready
             accepting = trio.CancelScope()
             nursery.start_soon(self._accept, listening, context, hangups, nursery, accepting)
             self._tell_ready(context, listening)
@@ -91,10 +96,10 @@ class Daemon:
             accepting.cancel()
             await self._shut_down(context)
             nursery.cancel_scope.cancel()
-        if context.npu.stop():
-            return 0
-        # The worker sits in C and may stay there: exit handlers of C++ libraries must not run beside it.
-        os._exit(0)
+        if not context.npu.stop():
+            # The worker sits in C and may stay there: exit handlers of C++ libraries must not run beside it.
+            _exit(0, listening)
+        return 0
 
     def _announce(self, line: str) -> None:
         """Say something to the person at the terminal; nobody there is no error."""
@@ -152,20 +157,26 @@ class Daemon:
 
     # -- signals and shutdown ----------------------------------------------------------------------------------------
 
-    async def _obey_signals(self, context: Context) -> None:
+    async def _obey_signals(
+        self,
+        context: Context,
+        listening: listener.Listener,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            task_status.started()
             async for number in signals:
                 if number == signal.SIGHUP:
                     self._reload_config(context)
                 elif self._stopping.is_set():
                     logger.warning("second_signal", signal=signal.Signals(number).name)
-                    os._exit(1)
+                    _exit(1, listening)
                 else:
                     logger.info("stopping", signal=signal.Signals(number).name)
                     self._stopping.set()
 
     def _reload_config(self, context: Context) -> None:
-        self._notifier.send(RELOADING=1)
+        self._notifier.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
         try:
             context.config = context.config.reloaded(self._reload())
         except ConfigError as error:
@@ -206,6 +217,12 @@ def _run_soon(token: trio.lowlevel.TrioToken) -> Callable[[Callable[[], None]], 
             token.run_sync_soon(function)
 
     return run_soon
+
+
+def _exit(status: int, listening: listener.Listener) -> NoReturn:
+    """Leave at once, without a last word to anybody; the socket is not left behind."""
+    listening.close()
+    os._exit(status)
 
 
 def _raise_file_limit() -> None:

@@ -50,6 +50,9 @@ class Prepared:
         return self.arguments is not None
 
 
+# The model of a job that is not known before the job's turn.
+_UNRESOLVED: Final = object()
+
 # These change which model a null handle means, for everything that is queued behind them.
 _CHANGES_MODELS: Final = frozenset({"rkllm.init", "rkllm.destroy"})
 
@@ -116,8 +119,11 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
     method = prepared.method
     invocation = Invocation(context, client, call, method)
     if prepared.is_complete:
+        if prepared.model is not None and not prepared.model.pointer:
+            raise ModelNotInitialized("The model was unloaded while the call was prepared.")
         _check(invocation, prepared)
-        idle = method.kind is Kind.ORDERED and not context.npu.queue.uses(prepared.model)
+        queue = context.npu.queue
+        idle = method.kind is Kind.ORDERED and not (queue.uses(prepared.model) or queue.uses(_UNRESOLVED))
         if method.kind is Kind.INSTANT or idle:
             client.answer(call, method.call(invocation, **(prepared.arguments or {})))
             return None
@@ -126,7 +132,7 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
         partial(_work, invocation, prepared),
         partial(_done, invocation),
         client=client,
-        model=prepared.model,
+        model=prepared.model if prepared.is_complete else _UNRESOLVED,
         changes_models=method.name in _CHANGES_MODELS,
     )
     if method.abort is not None:
@@ -142,7 +148,7 @@ def _check(invocation: Invocation, prepared: Prepared) -> None:
 
 
 def _abort(invocation: Invocation, job: Job) -> None:
-    if job.model is not None and invocation.method.abort is not None:
+    if isinstance(job.model, Model) and invocation.method.abort is not None:
         invocation.method.abort(invocation.context, job.model)
 
 
@@ -165,7 +171,8 @@ def _done(invocation: Invocation, result: outcome.Outcome[Any]) -> None:
         value = result.unwrap()
         if callable(value):
             value = value()
-        elif invocation.is_cancelled:
+        elif invocation.is_cancelled and call.method not in _CHANGES_MODELS:
+            # (A load undoes itself when it is cancelled in time; after that its handle must be told, or nobody has it.)
             raise Cancelled("The call was cancelled; it could not be interrupted and had ended by then.")
     except Exception as error:
         client.refuse(call, as_error(error, call.method))

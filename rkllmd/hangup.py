@@ -26,8 +26,8 @@ class HangupWatcher:
     def watch(self, socket: stdlib_socket.socket, hung_up: Callable[[], None]) -> Iterator[None]:
         """Call ``hung_up`` once if the peer of ``socket`` closes entirely while the context is open."""
         number = socket.fileno()
-        self._callbacks[number] = hung_up
         self._epoll.register(number, select.EPOLLONESHOT)
+        self._callbacks[number] = hung_up
         try:
             yield
         finally:

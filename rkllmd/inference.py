@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from ctypes import byref
 from functools import partial
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rkllmd import paths
 from rkllmd.context import Context, Invocation
-from rkllmd.errors import InvalidParams, RuntimeFailure
+from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.handles import Model
+from rkllmd.runtime import Runtime
 from rkllmd.streaming import Generation
 
 if TYPE_CHECKING:
@@ -21,6 +23,11 @@ STREAM_SHAPES: Final = ("partial", "final", "notify")
 # Whether FINISH follows the callback that returned "pause" is not known without a board. With rkllm_run it does not
 # matter, since the call returns; with rkllm_run_async nothing else tells the end, so it is given this long.
 _PAUSE_GRACE_SECONDS: Final = 0.25
+# The last callback tells the end of rkllm_run_async. Should a runtime leave it out (after an abort, or when the run
+# fails in its own thread), the worker would wait for ever: rkllm_is_running is asked this often.
+_ASK_SECONDS: Final = 0.25
+# The runtime may call itself idle a moment before its last callback.
+_LAST_CALLBACK_SECONDS: Final = 1.0
 
 
 def check(invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_infer_params: Converted) -> None:
@@ -53,7 +60,10 @@ def abort(context: Context, model: Model) -> None:
     """Ask the model's current run to stop; called on the event loop, at any time during the run."""
     if model.generation is not None:
         model.generation.abort_requested = True
-        context.runtime.library.rkllm_abort(model.pointer)
+        # A runtime without the function goes on to its end; whoever cancels (a client that is gone, the shutdown) must
+        # not fail because of that.
+        with contextlib.suppress(NotSupported):
+            context.runtime.library.rkllm_abort(model.pointer)
 
 
 def generate(
@@ -77,13 +87,10 @@ def generate(
             return partial(_final, generation, {}, None, {})
         function = invocation.runtime.run_function(asynchronous=asynchronous)
         first = rkllm_input.c if isinstance(rkllm_input.json, list) else byref(rkllm_input.c)
-        status, log = invocation.runtime.invoke(function, model.pointer, first, byref(parameters), None)
-        if status == 0 and (function == "rkllm_run_async" or model.is_async):
-            _wait_for_end(generation)
+        failure = _call(invocation, model, generation, function, first, byref(parameters))
         model.paused = generation.paused
-        failure = None
-        if (status != 0 or generation.failed) and not generation.abort_requested:
-            failure = _failure(function, status, log)
+        if generation.abort_requested:
+            failure = None  # how an aborted run ends differs between runtimes; what it has generated stays valid
         extra = {"history_reset": True} if history_reset else {}
         return partial(_final, generation, extra, failure, generation.tensors())
     finally:
@@ -113,10 +120,34 @@ def _generation(invocation: Invocation, model: Model, parameters: Any, default_s
     return generation
 
 
-def _wait_for_end(generation: Generation) -> None:
-    generation.ended.wait()
+def _call(
+    invocation: Invocation, model: Model, generation: Generation, function: str, rkllm_input: Any, infer_params: Any
+) -> RuntimeFailure | None:
+    """Call the C function and wait for the run's end; return how it failed, if it did."""
+    runtime = invocation.runtime
+    waits = function == "rkllm_run_async" or model.is_async
+    if waits:
+        runtime.learn_idle(model)
+    mark = runtime.output.mark()
+    status, log = runtime.invoke(function, model.pointer, rkllm_input, infer_params, None)
+    if status != 0:
+        return _failure(function, f"returned {status}", status, log)
+    if waits and not _wait_for_end(runtime, model, generation):
+        return _failure(function, "ended without its last callback", status, runtime.output.since(mark))
+    if generation.failed:
+        return _failure(function, "reported RKLLM_RUN_ERROR", status, runtime.output.since(mark))
+    return None
+
+
+def _wait_for_end(runtime: Runtime, model: Model, generation: Generation) -> bool:
+    """Wait for the last callback; false if the run is over without one."""
+    runtime.learn_busy(model)
+    while not generation.ended.wait(timeout=_ASK_SECONDS):
+        if runtime.is_idle_again(model) and not generation.ended.wait(timeout=_LAST_CALLBACK_SECONDS):
+            return False
     if generation.paused:
         generation.finished.wait(timeout=_PAUSE_GRACE_SECONDS)
+    return True
 
 
 def _final(
@@ -129,8 +160,7 @@ def _final(
     return {**generation.final(), **tensors, **extra}
 
 
-def _failure(function: str, status: int, log: list[str]) -> RuntimeFailure:
-    how = f"returned {status}" if status != 0 else "reported RKLLM_RUN_ERROR"
+def _failure(function: str, how: str, status: int, log: list[str]) -> RuntimeFailure:
     said = f": {log[-1]}" if log else "; the runtime said nothing about why."
     return RuntimeFailure(f"{function} {how}{said}", function=function, status=status, log=log)
 

@@ -113,8 +113,8 @@ def parse(line: bytes) -> Message | list[Message]:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        # The decoder's own words name the place ("line 1 column 7"), never the input.
-        return Rejected(None, ParseError(f"The line is not valid JSON: {error.msg} at byte {error.pos}."))
+        # The decoder's own words never hold the input; it counts characters, not bytes.
+        return Rejected(None, ParseError(f"The line is not valid JSON: {error.msg} at character {error.pos}."))
     if type(value) is not list:
         return _message(value)
     if not value:
@@ -285,8 +285,7 @@ def _encode(answer: dict[str, Any] | list[dict[str, Any]]) -> bytes:
     try:
         return orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError as error:
+        if isinstance(answer, list):  # the other members of the batch have good answers
+            return b"[" + b",".join(_encode(item).rstrip(b"\n") for item in answer) + b"]\n"
         fault = InternalError(f"The answer can't be written as JSON: {error}.")
-        if isinstance(answer, list):
-            answers = [_error_answer(item["id"], fault) for item in answer]
-            return orjson.dumps(answers, option=orjson.OPT_APPEND_NEWLINE)
         return orjson.dumps(_error_answer(answer["id"], fault), option=orjson.OPT_APPEND_NEWLINE)

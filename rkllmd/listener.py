@@ -49,7 +49,7 @@ class Listener:
         """Close the socket; remove its path if we bound it and it is still ours."""
         self.socket.close()
         if self.inode is not None:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 status = os.stat(self.path)
                 if (status.st_dev, status.st_ino) == self.inode:
                     os.unlink(self.path)
@@ -66,15 +66,19 @@ def inherited(environ: MutableMapping[str, str]) -> Listener | None:
     environ.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or not count.isdecimal() or int(count) < 1:
         return None
+    if int(count) > 1:  # the others would take connections that nobody answers
+        raise ListenError(f"{count} sockets were passed, rkllmd serves one: keep one ListenStream=.")
     try:
         socket = stdlib_socket.socket(fileno=_FIRST_INHERITED)
-        listening = socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN)
     except OSError as error:
         raise ListenError(f"Descriptor 3 was passed as a listening socket but is none: {error.strerror}.") from None
+    listening = socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN)
     if socket.family != stdlib_socket.AF_UNIX or socket.type != stdlib_socket.SOCK_STREAM or not listening:
+        socket.close()
         raise ListenError("Descriptor 3 must be a listening Unix stream socket (ListenStream= with a path).")
     socket.set_inheritable(False)
-    return Listener(socket, str(socket.getsockname()))
+    # The abstract namespace, a leading NUL for the kernel, is written with an @.
+    return Listener(socket, os.fsdecode(socket.getsockname()).replace("\0", "@", 1))
 
 
 def bind(path: str) -> Listener:
@@ -91,8 +95,9 @@ def bind(path: str) -> Listener:
         raise ListenError(
             f"Another rkllmd{f' (pid {holder})' if holder else ''} serves {path}: stop it, or choose another --socket."
         ) from None
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without the pid, which is for people
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
     socket = stdlib_socket.socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM)
     try:
         _make_room(path)
@@ -106,7 +111,7 @@ def bind(path: str) -> Listener:
     except OSError as error:
         socket.close()
         os.close(lock)
-        raise ListenError(f"{path} can't be bound: {error.strerror}.") from None
+        raise ListenError(f"{path} can't be bound: {error.strerror or error}.") from None
     return Listener(socket, path, lock, (status.st_dev, status.st_ino))
 
 

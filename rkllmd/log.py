@@ -64,4 +64,7 @@ def set_level(level: int) -> None:
 
 
 def _to_json(event: dict[str, Any], **_: Any) -> bytes:
-    return orjson.dumps(event, default=repr)
+    try:
+        return orjson.dumps(event, default=repr)
+    except TypeError:  # a file name that is no UTF-8, an integer of more than 64 bits: logging must never fail
+        return orjson.dumps({ascii(key)[1:-1]: ascii(value) for key, value in event.items()})

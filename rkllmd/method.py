@@ -55,7 +55,13 @@ class Struct:
     def item_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of one struct: the one that validates."""
         schema = schemas.struct_schema(self.c_type)
-        return {**schema, "required": list(self.required_fields)} if self.required_fields else schema
+        required = list(dict.fromkeys([*schema.get("required", ()), *self.required_fields]))
+        return {**schema, "required": required} if required else schema
+
+    @cached_property
+    def fields_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of some of the fields."""
+        return {keyword: value for keyword, value in self.item_schema.items() if keyword != "required"}
 
     @cached_property
     def schema(self) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from types import ModuleType
 
 from rkllmd.method import Declaration, Method
 
-# Package → namespace on the wire.
-NAMESPACES = {"rkllmd.rkllm": "rkllm", "rkllmd.server": "server", "rkllmd.rpc": "rpc"}
+# Package → what its methods' names begin with on the wire.
+NAMESPACES = {"rkllmd.rkllm": "rkllm.", "rkllmd.server": "server.", "rkllmd.rpc": "rpc.", "rkllmd.lsp": "$/"}
 
 _C_SIGNATURE = re.compile(r"^C: (.*?\))$", re.MULTILINE | re.DOTALL)
 
@@ -26,7 +26,7 @@ def discover() -> dict[str, Method]:
         for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda item: item.name):
             if not info.name.startswith("_"):
                 module = importlib.import_module(f"{package_name}.{info.name}")
-                method = _method(module, f"{namespace}.{info.name}")
+                method = _method(module, f"{namespace}{info.name}")
                 methods[method.name] = method
     return methods
 

@@ -22,6 +22,7 @@ class Notifier:
             return
         # A leading @ means the abstract namespace, which the kernel spells with a NUL.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        message = "\n".join(f"{name}={value}" for name, value in assignments.items()).encode()
+        message = "\n".join(f"{name}={value}" for name, value in assignments.items())
+        payload = message.encode(errors="surrogateescape")  # a file name may be no UTF-8
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
-            datagrams.sendto(message, address)
+            datagrams.sendto(payload, address)

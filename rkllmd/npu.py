@@ -134,7 +134,7 @@ class Queue:
     def changes_models(self) -> bool:
         """Tell whether a load or an unload runs or waits, after which a null handle may mean another model."""
         running = self.running is not None and self.running.changes_models
-        return running or any(job.changes_models for job in self._waiting)
+        return running or any(job.changes_models for job in self)  # a snapshot: big requests ask from a helper thread
 
     @staticmethod
     def _refuse(what: str, queued: int, limit: int) -> None:
@@ -180,7 +180,7 @@ class Npu:
     def cancel(self, job: Job, error: RpcError | None = None) -> bool:
         """Drop ``job`` if it waits; ask its run to stop if it runs. False if it has already ended."""
         if self.queue.drop(job):
-            job.done(outcome.Error(error or Cancelled("The call was cancelled while it waited.")))
+            self._tell(job, outcome.Error(error or Cancelled("The call was cancelled while it waited.")))
             return True
         if job.state != "running":
             return False
@@ -211,7 +211,8 @@ class Npu:
         job = self.queue.next()
         if job is None:
             return
-        self.idle = trio.Event()
+        if self.idle.is_set():  # else somebody may be waiting for the one there is
+            self.idle = trio.Event()
         job.started_at = time.monotonic()
         self._inbox.put(job)
 
@@ -227,13 +228,18 @@ class Npu:
     def _finish(self, job: Job, result: outcome.Outcome[Any]) -> None:
         """Run on the event loop when a job's work has returned. Must not raise: trio would end the run."""
         self.queue.finished(job)
-        try:
-            job.done(result)
-        except Exception:
-            log.exception("job_done_failed", method=job.method)
+        self._tell(job, result)
         self._start_next()
         if self.queue.running is None:
             self.idle.set()
+
+    @staticmethod
+    def _tell(job: Job, result: outcome.Outcome[Any]) -> None:
+        """Tell how ``job`` has ended; whatever its ``done`` raises, those behind it are still served and told."""
+        try:
+            job.done(result)
+        except BaseException:  # SystemExit from the work included
+            log.exception("job_done_failed", method=job.method)
 
     def stop(self) -> bool:
         """End the worker thread if it is idle; false if it sits in a call."""

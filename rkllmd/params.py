@@ -35,7 +35,7 @@ def bind(method: Method, params: list[Any] | dict[str, Any]) -> dict[str, Given]
     elif isinstance(params, list):
         given = _positional(method, params)
     else:
-        given = _named_and_flat(method, _ungrouped(method, params))
+        given = _object(method, params)
     for parameter in method.json_parameters:
         item = given.get(parameter.name)
         if item is None or (item.value is None and not parameter.required):
@@ -53,6 +53,8 @@ def _check(parameter: Handle | Struct | Value, item: Given) -> None:
     if not isinstance(parameter, Struct):
         schemas.check(schemas.validator(parameter.schema), item.value, item.path)
     elif parameter.many and isinstance(item.value, list):
+        if not item.value:
+            raise InvalidParams(f"{item.path} must not be empty.", path=item.path, keyword="minItems", limit=1)
         for index, element in enumerate(item.value):
             schemas.check(schemas.validator(parameter.item_schema), element, f"{item.path}[{index}]")
     else:
@@ -63,12 +65,15 @@ def _positional(method: Method, values: list[Any]) -> dict[str, Given]:
     """Assign an array in the C order; the leading handle and the positions that only C has may be left out."""
     given: dict[str, Given] = {}
     parameters: list[Parameter] = list(method.parameters)
-    if parameters and isinstance(parameters[0], Handle) and not (values[0] is None or type(values[0]) is int):
+    has_handle = bool(parameters) and isinstance(parameters[0], Handle)
+    if has_handle and not (values[0] is None or type(values[0]) is int):
         parameters.pop(0)
+        has_handle = False
+    if method.group and len(values) == 1 + has_handle and isinstance(values[-1], dict):
+        if has_handle:
+            given[parameters[0].name] = Given(values[0], "$[0]")
+        return _joined(given, _named_and_flat(method, values[-1], f"$[{len(values) - 1}]"))
     index = 0
-    if method.group and isinstance(values[-1], dict) and values[-1].keys() <= {item.name for item in parameters}:
-        handle = {"handle": values[0]} if type(values[0]) is int else {}
-        return _named_and_flat(method, {**handle, **values[-1]})
     for position, parameter in enumerate(parameters):
         if index == len(values):
             break
@@ -94,16 +99,23 @@ def _stands_for_c_only(values: Sequence[Any], following: Sequence[Parameter]) ->
     return values[0] is None and len(values) > wanted
 
 
-def _ungrouped(method: Method, members: dict[str, Any]) -> dict[str, Any]:
-    """Spread the object that holds several plain parameters, as clients of the C server before this one send it."""
+def _object(method: Method, members: dict[str, Any]) -> dict[str, Given]:
+    """Assign an object; the one inside it that holds several plain parameters, as older clients send it, is spread."""
     group = members.get(method.group) if method.group else None
     if not isinstance(group, dict):
-        return members
+        return _named_and_flat(method, members)
     others = {name: value for name, value in members.items() if name != method.group}
-    return {**group, **others}
+    return _joined(_named_and_flat(method, others), _named_and_flat(method, group, f"$.{method.group}"))
 
 
-def _named_and_flat(method: Method, members: dict[str, Any]) -> dict[str, Given]:
+def _joined(given: dict[str, Given], more: dict[str, Given]) -> dict[str, Given]:
+    for name, item in more.items():
+        if name in given:
+            raise InvalidParams(f"{name} is given twice.", path=item.path, keyword="uniqueItems")
+    return {**given, **more}
+
+
+def _named_and_flat(method: Method, members: dict[str, Any], place: str = "$") -> dict[str, Given]:
     """Assign an object whose members are C parameter names, fields of the struct parameters, or both.
 
     Where a struct is given by name and some of its fields beside it (``{"model_path": …, "param": {…}}``), the fields
@@ -116,19 +128,22 @@ def _named_and_flat(method: Method, members: dict[str, Any]) -> dict[str, Given]
     for name, value in members.items():
         if name in parameters:
             if not isinstance(parameters[name], COnly):
-                given[name] = Given(value, f"$.{name}")
+                given[name] = Given(value, f"{place}.{name}")
             elif value is not None:
-                raise InvalidParams(f"{name} exists only in C: leave it out.", path=f"$.{name}", keyword="const")
+                raise InvalidParams(f"{name} exists only in C: leave it out.", path=f"{place}.{name}", keyword="const")
             continue
         struct = next((item for item in structs if name in item.field_names), None)
         if struct is None:
-            raise _unknown(method, name)
+            raise _unknown(method, name, place)
         fields.setdefault(struct.name, {})[name] = value
-    for struct_name, flat in fields.items():
-        named = given.get(struct_name)
-        if named is None or named.value is None:
-            given[struct_name] = Given(flat, "$")
-        else:
+    for struct in structs:
+        flat = fields.get(struct.name)
+        named = given.get(struct.name)
+        if flat and (named is None or named.value is None):
+            given[struct.name] = Given(flat, place)
+        elif flat and named is not None:
+            # Checked here as well, since their path is another one than that of what they are merged into.
+            schemas.check(schemas.validator(struct.fields_schema), flat, place)
             named.value = _merged(named, flat)
     return given
 
@@ -147,7 +162,7 @@ def _merged(named: Given, flat: dict[str, Any]) -> dict[str, Any]:
     return {**named.value, **flat}
 
 
-def _unknown(method: Method, name: str) -> InvalidParams:
+def _unknown(method: Method, name: str, place: str) -> InvalidParams:
     known: list[str] = []
     for parameter in method.json_parameters:
         known.append(parameter.name)
@@ -157,5 +172,5 @@ def _unknown(method: Method, name: str) -> InvalidParams:
     close = difflib.get_close_matches(shown, known, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     return InvalidParams(
-        f"{method.name} has no parameter {shown!r}.{hint}", path=f"$.{shown}", keyword="additionalProperties"
+        f"{method.name} has no parameter {shown!r}.{hint}", path=f"{place}.{shown}", keyword="additionalProperties"
     )

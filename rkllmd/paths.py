@@ -37,16 +37,28 @@ def readable_file(given: str, allowed: Sequence[str], where: str) -> Path:
 def writable_file(given: str, allowed: Sequence[str], where: str) -> Path:
     """Return the path of the file to be written; its directory exists. Raises as ``readable_file``."""
     path = _resolve(given, allowed, where, "writable_directories")
-    if path.exists() and not path.is_file():
+    mode = None
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # a name too long, a loop of links, a directory that is closed to the daemon's user
+        raise InvalidParams(
+            f"{where[2:]}: {given} can't be written: {error.strerror}.", path=where, keyword="file"
+        ) from None
+    if mode is not None and not stat.S_ISREG(mode):
         raise InvalidParams(f"{where[2:]}: {given} is not a regular file.", path=where, keyword="file")
     if not path.parent.is_dir():
         raise InvalidParams(f"{where[2:]}: there is no directory {path.parent}.", path=where, keyword="file")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if not os.access(path.parent if mode is None else path, os.W_OK):
         raise PermissionDenied(f"{where[2:]}: the daemon's user may not write {given}.", path=where)
     return path
 
 
 def _resolve(given: str, allowed: Sequence[str], where: str, setting: str) -> Path:
+    # The length first: every other message repeats the path.
+    if len(os.fsencode(given)) >= 4096:  # PATH_MAX, limits.h
+        raise InvalidParams(f"{where[2:]}: a path has at most 4095 bytes.", path=where, keyword="maxLength", limit=4095)
     if "\0" in given:
         raise InvalidParams(f"{where[2:]}: a path holds no NUL character.", path=where, keyword="pattern")
     if not given.startswith("/"):
@@ -55,8 +67,6 @@ def _resolve(given: str, allowed: Sequence[str], where: str, setting: str) -> Pa
             path=where,
             keyword="absolute",
         )
-    if len(os.fsencode(given)) >= 4096:  # PATH_MAX, limits.h
-        raise InvalidParams(f"{where[2:]}: a path has at most 4095 bytes.", path=where, keyword="maxLength", limit=4095)
     path = Path(os.path.realpath(given))
     if not any(path.is_relative_to(os.path.realpath(directory)) for directory in allowed):
         raise PermissionDenied(

@@ -45,7 +45,7 @@ class Platform:
             text = self._read("sys/kernel/debug/rknpu/version") or self._read("proc/rknpu/version") or ""
             match = re.search(r"v?(\d+\.\d+\.\d+)", text)
             version = match.group(1) if match else None
-        return version.strip() if version else None
+        return (version or "").strip() or None
 
     def npu_load(self) -> list[int] | None:
         """Return the load of each NPU core in percent, or None where it can't be read (debugfs is root's)."""

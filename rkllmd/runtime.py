@@ -15,7 +15,7 @@ import structlog
 
 from rkllmd.abi.library import Library, check, find, identify, load
 from rkllmd.config import Config
-from rkllmd.errors import NotSupported, RuntimeUnavailable
+from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
 from rkllmd.handles import Model
 from rkllmd.platform import Platform
 from rkllmd.portable import build as portable
@@ -39,6 +39,9 @@ class Runtime:
         self._library: Library | None = None
         self._config = config
         self._asks_is_running = False
+        # What rkllm_is_running answered while nothing ran, and while something did.
+        self._idle_status: int | None = None
+        self._busy_status: int | None = None
         self._run_async_function = "rkllm_run"
         if self.name == "auto":
             self.name, self.reason = _choose(config, platform)
@@ -51,8 +54,9 @@ class Runtime:
             self.error = error
             log.error("runtime_unavailable", runtime=self.name, reason=error.message, **error.data)
         except portable.PortableRuntimeError as error:
-            self.error = RuntimeUnavailable(str(error), searched=["portable"], found=None, fix=error.fix)
-            log.error("runtime_unavailable", runtime=self.name, reason=str(error), fix=error.fix)
+            # Its message already says what to do.
+            self.error = RuntimeUnavailable(f"{error}.", searched=[], found=None, fix=str(error))
+            log.error("runtime_unavailable", runtime=self.name, reason=str(error))
 
     def _settle(self, version: str) -> None:
         """Decide what the version decides."""
@@ -113,6 +117,30 @@ class Runtime:
         """Return what rkllm_is_running answers, or None where it is not asked (it was once reported to hang)."""
         return int(self.library.rkllm_is_running(model.pointer)) if self._asks_is_running else None
 
+    def learn_idle(self, model: Model) -> None:
+        """Note what rkllm_is_running answers while the model is idle, until a run has shown the other answer.
+
+        The headers contradict each other on which answer means what.
+        """
+        if self._busy_status is None:
+            self._idle_status = self._ask(model)
+
+    def learn_busy(self, model: Model) -> None:
+        """Note what rkllm_is_running answers during a run, until it has once differed from the idle model's answer."""
+        if self._busy_status is None and (status := self._ask(model)) != self._idle_status:
+            self._busy_status = status
+
+    def is_idle_again(self, model: Model) -> bool:
+        """Tell whether rkllm_is_running shows that a run is over; false while its answers can't be told apart."""
+        self.learn_busy(model)
+        return self._busy_status is not None and self._ask(model) == self._idle_status
+
+    def _ask(self, model: Model) -> int | None:
+        try:
+            return self.raw_is_running(model)
+        except NotSupported:
+            return None
+
     def kv_cache_sizes(self, model: Model) -> list[int]:
         """Return the tokens in the KV cache per batch entry. Raises RuntimeFailure, NotSupported."""
         sizes = (c_int * model.n_batch)()
@@ -123,7 +151,7 @@ class Runtime:
         """Note the sizes while the model is idle, for rkllm.get_kv_cache_size during the call that follows."""
         try:
             model.kv_cache_sizes = self.kv_cache_sizes(model)
-        except NotSupported:
+        except (NotSupported, RuntimeFailure):  # only asked in case; the run does not depend on it
             model.kv_cache_sizes = []
 
 
@@ -161,5 +189,5 @@ def describe_library(config: Config) -> str:
     except RuntimeUnavailable as error:
         return f"{name} ({reason}): {error.message} {error.data['fix']}"
     except portable.PortableRuntimeError as error:
-        return f"{name} ({reason}): {error} {error.fix}"
+        return f"{name} ({reason}): {error}"
     return f"{name} ({reason}): RKLLM {version}, {path}"

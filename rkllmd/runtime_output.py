@@ -21,6 +21,10 @@ log = structlog.get_logger()
 # An error carries the last lines of its call; a runtime that prints megabytes must not fill the memory.
 _LINES_KEPT: Final = 200
 _LINE_LENGTH: Final = 1000
+# A runtime that never stops printing must not keep a reader for ever: the event loop takes one piece at a time, the end
+# of a call what a pipe holds and what is printed meanwhile, a megabyte at most.
+_READ_BYTES: Final = 65_536
+_READS_AT_ONCE: Final = 16
 
 
 class RuntimeOutput:
@@ -47,7 +51,10 @@ class RuntimeOutput:
         return kept
 
     def mark(self) -> int:
-        """Return the place in the output from which ``since`` is to read."""
+        """Return the place in the output from which ``since`` is to read; what was printed before lies behind it."""
+        if self._reader >= 0:
+            self._libc.fflush(None)
+            self._read(end_line=True)
         return self._count
 
     def since(self, mark: int) -> list[str]:
@@ -63,21 +70,31 @@ class RuntimeOutput:
         """Log what arrives, as it arrives, until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(self._reader)
-            self._read()
+            if not self._read(at_most=1):
+                return
 
-    def _read(self, *, end_line: bool = False) -> None:
+    def _read(self, *, end_line: bool = False, at_most: int = _READS_AT_ONCE) -> bool:
+        """Keep what has arrived; false at the end of file: C has closed both descriptors."""
         with self._lock:
-            while True:
+            for _ in range(at_most):
                 try:
-                    data = os.read(self._reader, 65_536)
+                    data = os.read(self._reader, _READ_BYTES)
                 except BlockingIOError:
                     break
+                if not data:
+                    return False
                 *lines, self._rest = (self._rest + data).split(b"\n")
                 for line in lines:
                     self._keep(line)
-            if self._rest and (end_line or len(self._rest) > _LINE_LENGTH):
-                self._keep(self._rest)
-                self._rest = b""
+                if len(self._rest) > _LINE_LENGTH:
+                    self._end_line()
+            if end_line:
+                self._end_line()
+        return True
+
+    def _end_line(self) -> None:
+        self._keep(self._rest)
+        self._rest = b""
 
     def _keep(self, raw: bytes) -> None:
         line = raw[:_LINE_LENGTH].decode("utf-8", "replace").rstrip()

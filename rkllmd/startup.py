@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
 import trio
@@ -12,11 +13,11 @@ from rkllmd import dispatch, jsonrpc
 from rkllmd.context import Context
 from rkllmd.errors import RpcError
 from rkllmd.npu import Job, as_error
-from rkllmd.portable import build as portable
 
 log = structlog.get_logger()
 
-DEMO = "demo"
+DEMO: Final = "demo"
+_DEMO_MODEL: Final = Path(__file__).parent / "portable" / "demo" / "demo.gguf"
 
 
 class _Starter:
@@ -49,7 +50,7 @@ async def load_model_at_start(context: Context, announce: Callable[[str], None])
     """Load ``config.model``. A failure is logged and announced; the daemon serves on without a model."""
     path = context.config.model
     if path == DEMO:
-        path = str(portable.demo_model_path())
+        path = str(_DEMO_MODEL)
     request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", {"model_path": path}, {})
     starter, call = _Starter(), jsonrpc.Call(request, None)
     try:

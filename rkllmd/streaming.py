@@ -61,18 +61,20 @@ class TextJoiner:
         """Take the text of one callback and return the characters that are whole now."""
         if state == WAITING:
             # The runtime holds the bytes back itself; should it show them nevertheless, they are either repeated in
-            # the next normal text or continued by it: its first byte tells which.
-            self._held += data or b""
+            # the next text or continued by it: its beginning tells which.
+            self._held = self._with_held(data or b"")
             return ""
         if not data:
             return ""
-        if self._held:
-            data = self._held + data if data[0] & 0xC0 == 0x80 else data
-            self._held = b""
+        data = self._with_held(data)
+        self._held = b""
         text = self._decoder.decode(data)
         if text:
             self.parts.append(text)
         return text
+
+    def _with_held(self, data: bytes) -> bytes:
+        return data if data.startswith(self._held) else self._held + data
 
     def end(self) -> str:
         """Return the replacement of bytes that stayed incomplete."""
@@ -150,6 +152,7 @@ class Generation:
         self._wake = wake
         self._send = send
         self._buffer: deque[Callback] = deque()
+        self._is_draining = False
         self._room = threading.Event()
         self._tensors: list[tuple[str, dict[str, int], bytes]] = []
 
@@ -159,9 +162,11 @@ class Generation:
         """Take one callback: ``results`` points to n_batch RKLLMResults. Returns what the runtime is to do next."""
         try:
             if state == FINISH:
-                self.perf = from_c(results[0].perf) if results else None
-                self.finished.set()
-                self.ended.set()
+                try:
+                    self.perf = from_c(results[0].perf) if results else None
+                finally:  # whatever the figures are, somebody waits for the end
+                    self.finished.set()
+                    self.ended.set()
                 return _CONTINUE
             if state == ERROR:
                 self.failed = True
@@ -184,10 +189,10 @@ class Generation:
     def _append(self, callback: Callback) -> None:
         buffer = self._buffer
         buffer.append(callback)
-        length = len(buffer)
-        if length == 1:
+        if not self._is_draining:
+            self._is_draining = True
             self._wake(self.drain)
-        elif length > _BUFFER_LIMIT:
+        elif len(buffer) > _BUFFER_LIMIT:
             self._room.clear()
             if len(buffer) > _BUFFER_LIMIT:
                 self._room.wait(timeout=1.0)
@@ -208,11 +213,20 @@ class Generation:
     # -- on the event loop -------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Turn what the callbacks left into partial results and give them to the client."""
+        """Turn what the callbacks left into partial results and give them to the client.
+
+        Comes back until it finds nothing: at full speed tokens then gather while others have their turn, and go out
+        together, and no callback pays for waking the loop.
+        """
         try:
-            self._drain(_DRAIN_AT_ONCE)
+            # Cleared before the buffer is looked at: a callback from here on either is seen or wakes the loop again.
+            self._is_draining = False
             if self._buffer:
-                self._wake(self.drain)
+                self._is_draining = True
+                try:
+                    self._drain(_DRAIN_AT_ONCE)
+                finally:  # also after a failure: what is still there would wait for the end of the run
+                    self._wake(self.drain)
         except Exception as error:  # trio ends the whole daemon for an exception in a scheduled function
             log.error("partial_results_failed", exc_info=error)
 
@@ -223,15 +237,9 @@ class Generation:
 
     def _drain(self, most: int) -> None:
         buffer = self._buffer
-        if not buffer:
-            return
         partials: list[dict[str, Any]] = []
-        # An entry leaves the buffer only after its use: while the loop is at work the buffer is never empty, and the
-        # callback need not wake it.
         while buffer and len(partials) < most:
-            state, entries = buffer[0]
-            partials.append(self.transcript.partial(state, entries))
-            buffer.popleft()
+            partials.append(self.transcript.partial(*buffer.popleft()))
         self._room.set()
         if self._send is not None:
             self._send(partials)

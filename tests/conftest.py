@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon
+from tests.daemon import Daemon, starter
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
-    """Start daemons: ``start(scenario=…, version=…, *arguments)``; they are stopped at the end of the test."""
-    with contextlib.ExitStack() as stack:
+    """Start daemons: ``start(*arguments, scenario=…, version=…)``.
 
-        def make(*arguments: str, **options: Any) -> Daemon:
-            directory = tmp_path / f"daemon{len(list(tmp_path.iterdir()))}"
-            directory.mkdir()
-            return stack.enter_context(Daemon(directory, *arguments, **options))
+    At the end of the test they are stopped, and none may have had a fault: no complaint of the simulator, no overlap
+    of NPU calls, no unexpected exception.
+    """
+    with starter(tmp_path) as start:
+        yield start
 
-        yield make
+
+@pytest.fixture(scope="module")
+def start_for_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Daemon]]:
+    """Start daemons that serve all tests of a module."""
+    with starter(tmp_path_factory.mktemp("module")) as start:
+        yield start

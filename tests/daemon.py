@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,16 +10,34 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from tests.inotify import Watch
 from tests.simulator.build import build
 
 # Compiled once per machine and run: the file's name holds a hash of the sources.
 BUILD_DIRECTORY = Path(tempfile.gettempdir()) / f"rkllmd-tests-{os.getuid()}"
 READY_SECONDS = 30
 ANSWER_SECONDS = 60
+# For something that shows in the trace or the log.
+SEEN_SECONDS = 30
+
+NPU_FUNCTIONS = frozenset(
+    f"rkllm_{name}" for name in ("init", "destroy", "run", "run_async", "load_lora", "load_prompt_cache")
+)
+# Events that mean a fault of the daemon itself, whatever a client did.
+FAULTS = frozenset(
+    {
+        "internal_error",
+        "connection_failed",
+        "job_done_failed",
+        "partial_results_failed",
+        "result_callback_failed",
+    }
+)
 
 
 def simulator(version: str = "1.3.0", layout: str | None = None) -> Path:
@@ -39,28 +58,45 @@ class Daemon:
         library: Path | None = None,
         environ: Mapping[str, str] | None = None,
         runtime: str = "simulator",
+        changing: bool = False,
+        launcher: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
     ) -> None:
-        """Start; ``scenario`` is the simulator's script (tests/simulator/README.md)."""
+        """Start; ``scenario`` is the simulator's script (tests/simulator/README.md).
+
+        ``changing``: the scenario may be changed later by ``play``. ``launcher`` stands before the daemon's own
+        command. ``expected_complaints``, to be set by a test, says that the simulator will complain.
+        """
+        self.expected_complaints = False
         self.directory = directory
         self.path = str(directory / "rkllm.sock")
         self.log_path = directory / "daemon.log"
         self.model = directory / "model.rkllm"
         self.model.touch()
         self.trace_path = directory / "trace"
+        self._scenario_path = directory / "scenario"
         if not isinstance(scenario, str):
             scenario = ";".join(f"{key}={value}" for key, value in scenario.items())
+        if changing:
+            self._scenario_path.write_text(scenario.replace(";", "\n"))
+            scenario = f"@{self._scenario_path}"
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("RKLLM_", "LISTEN_"))},
             "RKLLM_SIMULATOR": scenario,
             "RKLLM_SIMULATOR_TRACE": str(self.trace_path),
             **(environ or {}),
         }
-        command = [sys.executable, "-m", "rkllmd", "serve", "--socket", self.path, "--runtime", runtime]
+        command = [*launcher, sys.executable, "-m", "rkllmd", "serve", "--socket", self.path, "--runtime", runtime]
         if runtime in ("simulator", "vendor"):
             command += ["--rkllm-library", str(library or simulator(version))]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, *arguments], env=variables, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL
+                [*command, *arguments],
+                env=variables,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                pass_fds=pass_fds,
             )
 
     def __enter__(self) -> Self:
@@ -92,18 +128,76 @@ class Daemon:
                 self.process.stdout.close()
         return status
 
+    def play(self, **scenario: Any) -> None:
+        """Change the scenario (``changing`` daemons): calls that begin from now on follow it."""
+        beside = self._scenario_path.with_suffix(".new")
+        beside.write_text("".join(f"{key.replace('__', '.')}={value}\n" for key, value in scenario.items()))
+        beside.replace(self._scenario_path)
+
+    def wait_for(self, what: str, seen: Callable[[], bool]) -> None:
+        """Wait until ``seen`` is true of the log or the trace."""
+        deadline = time.monotonic() + SEEN_SECONDS
+        with Watch(self.directory) as watch:
+            while not seen():
+                left = deadline - time.monotonic()
+                assert left > 0, f"not seen: {what}\n{self.log()}"
+                watch.wait(left)
+
+    def wait_event(self, name: str, count: int = 1) -> list[dict[str, Any]]:
+        """Wait until the event was logged ``count`` times; return all of them."""
+        self.wait_for(f"{count} events {name}", lambda: len(self.events(name)) >= count)
+        return self.events(name)
+
+    def wait_enter(self, function: str, count: int = 1) -> None:
+        """Wait until the C function was entered ``count`` times."""
+        self.wait_for(f"{count} calls of {function}", lambda: self.calls(function) >= count)
+
+    def wait_finished(self, count: int = 1) -> None:
+        """Wait until ``count`` runs of rkllm_run_async have let go of the NPU."""
+        self.wait_for(f"{count} runs finished", lambda: self.calls("rkllm_run_async", "finished") >= count)
+
+    def calls(self, function: str, event: str = "enter") -> int:
+        """Return how often the C function was entered (or ``leave``, ``finished``)."""
+        return sum(1 for line in self.trace() if line[2] == event and line[3] == function)
+
+    def faults(self) -> list[str]:
+        """Return what a good run never shows: complaints of the simulator, overlaps, faults of the daemon itself."""
+        found = [line for line in self.log().splitlines() if "Traceback" in line]
+        found += [json.dumps(event) for name in FAULTS for event in self.events(name)]
+        if not self.expected_complaints:
+            found += [line["line"] for line in self.events("runtime") if line["line"].startswith("SIMULATOR:")]
+        return found + overlaps(self.trace())
+
+    def open_files(self) -> int:
+        """Return how many descriptors the daemon has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def threads(self) -> int:
+        """Return how many threads the daemon has."""
+        return len(os.listdir(f"/proc/{self.process.pid}/task"))
+
+    def memory_peak(self) -> int:
+        """Return the most bytes of memory that the daemon has had."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
     def log(self) -> str:
         """Return what the daemon has logged."""
         return self.log_path.read_text("utf-8", "replace")
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the logged events of this name."""
-        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        # A line that is being written now is not whole yet.
+        whole = self.log().rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("event") == name]
 
     def trace(self) -> list[list[str]]:
         """Return the simulator's trace: one list of words per C call entered or left."""
-        return [line.split() for line in self.trace_path.read_text().splitlines()] if self.trace_path.exists() else []
+        if not self.trace_path.exists():
+            return []
+        whole = self.trace_path.read_text().rpartition("\n")[0]
+        return [line.split() for line in whole.splitlines()]
 
     def connect(self) -> Wire:
         """Return a raw connection."""
@@ -144,13 +238,20 @@ class Wire:
         self.send(json.dumps(message).encode() + b"\n")
 
     def receive(self) -> Any:
-        """Return the next message; None at the end of file."""
+        """Return the next message; None at the end of file, and where the daemon closed upon unread requests."""
         while not self._lines:
-            data = self.socket.recv(1 << 20)
+            try:
+                data = self.socket.recv(1 << 20)
+            except ConnectionResetError:
+                return None
             if not data:
                 return None
             *self._lines, self._rest = (self._rest + data).split(b"\n")
         return json.loads(self._lines.pop(0))
+
+    def receive_all(self) -> list[Any]:
+        """Return the messages up to the end of file."""
+        return list(iter(self.receive, None))
 
     def ask(self, method: str, params: Any = None, call_id: Any = 1, **members: Any) -> dict[str, Any]:
         """Send a request and return the final message with its id; other messages are skipped."""
@@ -177,3 +278,54 @@ class Wire:
     def half_close(self) -> None:
         """Shut the sending side, as ``nc -N`` does."""
         self.socket.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def starter(directory: Path) -> Iterator[Callable[..., Daemon]]:
+    """Give a function that starts daemons below ``directory``; all are stopped and judged at the end."""
+    daemons: list[Daemon] = []
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str, **options: Any) -> Daemon:
+            own = options.pop("directory", None) or directory / f"daemon{len(daemons)}"
+            own.mkdir(exist_ok=True)
+            daemon = Daemon(own, *arguments, **options)
+            daemons.append(daemon)
+            return stack.enter_context(daemon)
+
+        yield start
+    for daemon in daemons:
+        assert daemon.faults() == []
+
+
+def overlaps(trace: list[list[str]]) -> list[str]:
+    """Return the NPU calls of a simulator's trace that were entered while another was inside."""
+    inside = ""
+    found = []
+    for _, _, event, function, value in trace:
+        if function not in NPU_FUNCTIONS or event == "callback":
+            continue
+        if event == "enter":
+            if inside:
+                found.append(f"{function} was entered while {inside} was inside")
+            inside = function
+        # A run_async that has begun is inside until its thread is done.
+        elif event == "finished" or function != "rkllm_run_async" or value != "0":
+            inside = ""
+    return found
+
+
+def kind(message: dict[str, Any]) -> str | None:
+    """Return the kind of a message's error; None for a result."""
+    return str(message["error"]["data"]["kind"]) if "error" in message else None
+
+
+def streamed(messages: list[dict[str, Any]]) -> str:
+    """Return the text of one request's messages, after checking what every stream keeps."""
+    results = [message["result"] for message in messages]
+    states = [result["_callback_state"] for result in results]
+    assert all(state in (0, 1) for state in states[:-1]), f"only the last is final: {states}"
+    assert states[-1] == 2, f"the last is final: {states}"
+    assert [result["seq"] for result in results] == list(range(len(results))), "seq counts from 0 without a gap"
+    assert len({message["id"] for message in messages}) == 1, "all carry the id of one request"
+    return "".join(result["text"] for result in results)

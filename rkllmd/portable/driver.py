@@ -21,7 +21,7 @@ from rkllmd.abi.rkllm_common import (
     RKLLMPromptCacheParam,
 )
 
-GREEDY = {"top_k": 1, "repeat_penalty": 1.0}
+GREEDY: dict[str, Any] = {"top_k": 1, "repeat_penalty": 1.0}
 # What a result callback of the caller's may do with each token: the state and the entries' texts in, a verdict out.
 Decide = Callable[[LLMCallState, list[bytes | None]], int | None]
 
@@ -162,14 +162,14 @@ class Driver:
 
 
 def prompt(text: str | None, role: str = "user", thinking: bool = False) -> RKLLMInput:
-    """An input of type RKLLM_INPUT_PROMPT."""
+    """Return an input of type RKLLM_INPUT_PROMPT."""
     made = RKLLMInput(role=role.encode(), enable_thinking=thinking, input_type=RKLLMInputType.RKLLM_INPUT_PROMPT)
     made.prompt_input = None if text is None else text.encode()
     return made
 
 
 def tokens(ids: Sequence[int]) -> RKLLMInput:
-    """An input of type RKLLM_INPUT_TOKEN."""
+    """Return an input of type RKLLM_INPUT_TOKEN."""
     made = RKLLMInput(input_type=RKLLMInputType.RKLLM_INPUT_TOKEN)
     made.token_input.input_ids = (ctypes.c_int32 * len(ids))(*ids)
     made.token_input.n_tokens = len(ids)
@@ -177,7 +177,7 @@ def tokens(ids: Sequence[int]) -> RKLLMInput:
 
 
 def embeddings(rows: Sequence[Sequence[float]]) -> RKLLMInput:
-    """An input of type RKLLM_INPUT_EMBED."""
+    """Return an input of type RKLLM_INPUT_EMBED."""
     made = RKLLMInput(input_type=RKLLMInputType.RKLLM_INPUT_EMBED)
     made.embed_input.embed = floats(rows)
     made.embed_input.n_tokens = len(rows)
@@ -185,7 +185,7 @@ def embeddings(rows: Sequence[Sequence[float]]) -> RKLLMInput:
 
 
 def floats(rows: Sequence[Sequence[float]]) -> Any:
-    """A C array of all numbers of the rows."""
+    """Return a C array of all numbers of the rows."""
     flat = [number for row in rows for number in row]
     return (ctypes.c_float * len(flat))(*flat)
 

@@ -15,6 +15,9 @@ thread_local std::string first_error;
 void print(FILE *stream, char level, const char *format, va_list arguments) {
     char line[1024];
     vsnprintf(line, sizeof line, format, arguments);
+    for (char *c = line; *c; ++c) { // a path or an engine's message may hold anything; an event is one line
+        *c = static_cast<unsigned char>(*c) < ' ' ? ' ' : *c;
+    }
     // One call per line, so that lines of several threads do not mix.
     fprintf(stream, "%c rkllm: %s\n", level, line);
     fflush(stream);

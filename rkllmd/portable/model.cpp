@@ -117,6 +117,8 @@ void Model::create_context(const RKLLMParam &param) {
     context.n_ctx = static_cast<uint32_t>(limit_) * static_cast<uint32_t>(entries_);
     context.n_batch = context.n_ubatch = LARGEST_BATCH;
     context.n_seq_max = static_cast<uint32_t>(entries_);
+    // One buffer for all entries, so that a prompt cache saved with one entry can be loaded into each of several.
+    context.kv_unified = true;
     // Hidden states are wanted for each token, not for the text as a whole.
     context.pooling_type = LLAMA_POOLING_TYPE_NONE;
     context.n_threads = context.n_threads_batch = choose_threads(param.extend_param);
@@ -128,6 +130,7 @@ void Model::create_context(const RKLLMParam &param) {
     if (!context_ || !llama_get_memory(context_.get())) {
         throw Failure("cannot create a context of " + std::to_string(limit_) + " tokens" + engine_error());
     }
+    limit_ = std::min(limit_, static_cast<int>(llama_n_ctx_seq(context_.get())));
 }
 
 int Model::choose_threads(const RKLLMExtendParam &param) {

@@ -6,61 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <sys/stat.h>
 
 namespace portable {
 namespace {
-
-Turn turn_of(const Session &session, bool keep_history) {
-    if (session.paused) {
-        return Turn::RESUMED;
-    }
-    bool history = keep_history && std::all_of(session.sequences.begin(), session.sequences.end(),
-                                               [](const Sequence &sequence) { return sequence.in_history; });
-    return history ? Turn::NEXT : Turn::FIRST;
-}
-
-bool is_templated(RKLLMInputType type) {
-    return type == RKLLM_INPUT_PROMPT || type == RKLLM_INPUT_MULTIMODAL;
-}
-
-// Whether the token that ended the answer before still has to be read: the model's own template brings it along.
-bool must_read(const Session &session, llama_token unread, bool templated) {
-    if (unread == Sequence::NO_TOKEN) {
-        return false;
-    }
-    return !templated || session.chat.is_custom() || !session.vocabulary.ends_generation(unread);
-}
-
-Job::Entry prepare_entry(const Session &session, const Sequence &sequence, const RKLLMInput &input, Turn turn) {
-    PromptReader reader(session.model, session.vocabulary, session.chat);
-    Job::Entry entry;
-    entry.prompt = reader.read(input, turn);
-    bool templated = is_templated(input.input_type);
-    if (turn == Turn::FIRST) {
-        std::string system = templated ? session.chat.system_part() : "";
-        if (!system.empty() && !entry.prompt.empty()) {
-            entry.system_cells = common_length(session.vocabulary.encode(system, true), entry.prompt.front().tokens);
-        }
-        return entry;
-    }
-    if (turn == Turn::RESUMED || must_read(session, sequence.unread, templated)) {
-        Segment unread;
-        if (sequence.unread != Sequence::NO_TOKEN) {
-            unread.tokens.push_back(sequence.unread);
-        }
-        entry.prompt.insert(entry.prompt.begin(), unread);
-    }
-    size_t size = prompt_size(entry.prompt);
-    if (size == 0) {
-        throw Failure("there is nothing to resume: the input and the cache are empty");
-    }
-    if (!sequence.could_make_room(size, session.kept_cells(sequence))) {
-        throw Failure("the prompt of " + std::to_string(size) + " tokens does not fit the context of " +
-                      std::to_string(session.model.context_limit()) + " tokens beside what is kept");
-    }
-    return entry;
-}
 
 // The rows that each entry's result points at.
 void point_at_rows(const Session &session, Rows wanted, std::vector<RKLLMResult> &results) {
@@ -360,48 +308,6 @@ void Run::give_up() {
 }
 
 } // namespace
-
-Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &param, void *userdata) {
-    if (param.mode < RKLLM_INFER_GENERATE || param.mode > RKLLM_INFER_GET_LOGITS) {
-        throw Failure("mode " + std::to_string(static_cast<int>(param.mode)) + " is unknown");
-    }
-    Job job;
-    job.mode = param.mode;
-    job.keep_history = param.keep_history != 0;
-    job.max_new_tokens = param.max_new_tokens > 0 ? param.max_new_tokens : session.param.max_new_tokens;
-    job.sampling = param.sampling_params ? *param.sampling_params : sampling_of(session.param);
-    job.userdata = userdata;
-    check_sampling(job.sampling);
-    if (param.lora_params && param.lora_params->lora_adapter_name) {
-        job.lora = param.lora_params->lora_adapter_name;
-        if (!session.model.has_lora(job.lora)) {
-            throw Failure("no LoRA adapter of the name " + job.lora + " is loaded");
-        }
-    }
-    job.turn = turn_of(session, job.keep_history);
-    for (Sequence &sequence : session.sequences) {
-        job.entries.push_back(prepare_entry(session, sequence, inputs[sequence.id()], job.turn));
-    }
-    if (param.prompt_cache_params && param.prompt_cache_params->save_prompt_cache) {
-        const char *path = param.prompt_cache_params->prompt_cache_path;
-        const Prompt &prompt = job.entries.front().prompt;
-        bool embedded = std::any_of(prompt.begin(), prompt.end(), [](const Segment &s) { return !s.rows.empty(); }) ||
-                        (job.turn != Turn::FIRST && session.sequences.front().has_embeddings());
-        struct stat status{};
-        if (!path || !*path) {
-            throw Failure("a prompt cache is to be saved, but prompt_cache_path is empty");
-        }
-        if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
-            throw Failure("prompt_cache_path " + std::string(path) + " is not a file");
-        }
-        if (job.entries.size() > 1 || embedded) {
-            throw Failure("a prompt cache holds the tokens of one prompt: n_batch must be 1 and there may be no "
-                          "embeddings");
-        }
-        job.save_path = path;
-    }
-    return job;
-}
 
 int execute(const std::shared_ptr<Session> &session, Claim claim, Job job) {
     session->work_here();

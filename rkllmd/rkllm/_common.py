@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams
+from rkllmd.handles import Model
 from rkllmd.method import COnly, Handle, Parameter, Struct, Value
 
 LLM = Handle("handle")
@@ -28,8 +31,31 @@ def text(name: str) -> Value:
     return Value(name, {"type": ["string", "null"]}, required=False)
 
 
-def c_string(value: str | None) -> bytes:
-    """Return a string as C takes it. Raises InvalidParams for a NUL inside, which would end it early."""
-    if value and "\0" in value:
-        raise InvalidParams("A string for C holds no NUL character.", keyword="pattern")
-    return (value or "").encode()
+def check_strings(invocation: Invocation, model: Model, **values: Any) -> None:
+    """Refuse a NUL inside a string, which would end it early in C. Raises InvalidParams."""
+    for name, value in values.items():
+        if isinstance(value, str) and "\0" in value:
+            raise InvalidParams(
+                f"$.{name} must not contain NUL, which ends a C string.", path=f"$.{name}", keyword="pattern"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Strings:
+    """The strings of a function's call, in a model's keep_alive."""
+
+    function: str
+    values: list[bytes]
+
+
+def call_with_strings(invocation: Invocation, model: Model, function: str, *values: bytes) -> None:
+    """Call a C function with strings. Whether it copies is not documented: those of its last call stay alive."""
+    given = _Strings(function, [*values])
+    model.keep_alive.append(given)
+    invocation.runtime.call(function, model.pointer, *values)
+    # Only now may the ones before go; without that, a client that sets its template anew for each run fills the memory.
+    model.keep_alive[:] = [
+        kept
+        for kept in model.keep_alive
+        if kept is given or not (isinstance(kept, _Strings) and kept.function == function)
+    ]

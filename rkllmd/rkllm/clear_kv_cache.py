@@ -40,6 +40,14 @@ def _check(invocation: Invocation, model: Model, start_pos: Any = None, end_pos:
                 keyword="maxItems" if len(positions) > model.n_batch else "minItems",
                 limit=model.n_batch,
             )
+    for index, (start, end) in enumerate(zip(start_pos or (), end_pos or (), strict=True)):
+        if end < start:
+            raise InvalidParams(
+                f"A range ends before it starts: end_pos[{index}] must be at least {int(start)}.",
+                path=f"$.end_pos[{index}]",
+                keyword="minimum",
+                limit=int(start),
+            )
 
 
 @method(
@@ -60,7 +68,8 @@ def clear_kv_cache(
     end_pos: list[int] | None = None,
 ) -> dict[str, Any]:
     """Clear the cache, or the given ranges of it."""
-    start, end = (None if given is None else (c_int * len(given))(*given) for given in (start_pos, end_pos))
+    # JSON's integers include 1.0.
+    start, end = (None if given is None else (c_int * len(given))(*map(int, given)) for given in (start_pos, end_pos))
     invocation.runtime.call("rkllm_clear_kv_cache", model.pointer, int(keep_system_prompt), start, end)
     if start is None:
         model.history_kept = False

@@ -36,7 +36,7 @@ def _check(invocation: Invocation, param: Converted) -> None:
     context = invocation.context
     allowed = context.config.allowed_directories
     for name in ("model_path", *_CALLBACK_PATHS):
-        if name in param.json:
+        if param.json.get(name) is not None:
             paths.readable_file(param.json[name], allowed, f"{param.path}.{name}")
     _refuse_more_than_allowed(context)
 
@@ -98,10 +98,11 @@ def _callbacks(invocation: Invocation, model: Model, param: Converted) -> Any:
     """Return the RKLLMCallback of layout 1.3; it lives as long as the model."""
     struct = invocation.runtime.library.layout.structs["RKLLMCallback"]()
     struct.result_callback = model.keep_alive[-1]
-    if "tokenizer_path" in param.json:
-        struct.tokenizer_callback = callbacks.tokenizer_callback(param.json["tokenizer_path"], _report)
-    if "embedding_path" in param.json:
-        struct.embed_callback = callbacks.embedding_callback(param.json["embedding_path"], _report)
+    tokenizer_path, embedding_path = (param.json.get(name) for name in _CALLBACK_PATHS)
+    if tokenizer_path is not None:
+        struct.tokenizer_callback = callbacks.tokenizer_callback(tokenizer_path, _report)
+    if embedding_path is not None:
+        struct.embed_callback = callbacks.embedding_callback(embedding_path, _report)
     model.keep_alive.append(struct)
     return struct
 

@@ -12,7 +12,7 @@ from rkllmd import paths
 from rkllmd.context import Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, Value, method
-from rkllmd.rkllm._common import LLM, success
+from rkllmd.rkllm._common import LLM, call_with_strings, success
 
 
 def _check(invocation: Invocation, model: Model, prompt_cache_path: str) -> None:
@@ -23,7 +23,5 @@ def _check(invocation: Invocation, model: Model, prompt_cache_path: str) -> None
 @method(Kind.NPU, [LLM, Value("prompt_cache_path", {"type": "string", "minLength": 1})], check=_check)
 def load_prompt_cache(invocation: Invocation, model: Model, prompt_cache_path: str) -> dict[str, Any]:
     """Load the file, which a run with save_prompt_cache has written; release one cache before loading another."""
-    path = os.fsencode(prompt_cache_path)
-    model.keep_alive.append(path)
-    invocation.runtime.call("rkllm_load_prompt_cache", model.pointer, path)
+    call_with_strings(invocation, model, "rkllm_load_prompt_cache", os.fsencode(prompt_cache_path))
     return success(prompt_cache_path=prompt_cache_path)

@@ -17,6 +17,7 @@ from rkllmd.rkllm._common import RUN_PARAMETERS
 if TYPE_CHECKING:
     from rkllmd.dispatch import Converted
 
+
 @method(Kind.NPU, RUN_PARAMETERS, check=inference.check, abort=inference.abort)
 def run(
     invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_infer_params: Converted

@@ -13,15 +13,14 @@ from typing import Any
 from rkllmd.context import Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, method
-from rkllmd.rkllm._common import LLM, c_string, success, text
+from rkllmd.rkllm._common import LLM, call_with_strings, check_strings, success, text
 
 _NAMES = ("system_prompt", "prompt_prefix", "prompt_postfix")
 
 
-@method(Kind.ORDERED, [LLM, *(text(name) for name in _NAMES)], group="template_config")
+@method(Kind.ORDERED, [LLM, *(text(name) for name in _NAMES)], check=check_strings, group="template_config")
 def set_chat_template(invocation: Invocation, model: Model, **strings: str) -> dict[str, Any]:
     """Set the template; a string that is left out is empty."""
-    arguments = [c_string(strings.get(name, "")) for name in _NAMES]
-    model.keep_alive.append(arguments)
-    invocation.runtime.call("rkllm_set_chat_template", model.pointer, *arguments)
+    arguments = [strings.get(name, "").encode() for name in _NAMES]
+    call_with_strings(invocation, model, "rkllm_set_chat_template", *arguments)
     return success()

@@ -17,7 +17,7 @@ from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams
 from rkllmd.handles import Model
 from rkllmd.method import Kind, Value, method
-from rkllmd.rkllm._common import LLM, c_string, success, text
+from rkllmd.rkllm._common import LLM, call_with_strings, check_strings, success, text
 
 _TOOLS = {"type": ["string", "array", "object"], "description": "the tools as JSON, or as a string of JSON"}
 
@@ -25,18 +25,22 @@ _TOOLS = {"type": ["string", "array", "object"], "description": "the tools as JS
 @method(
     Kind.ORDERED,
     [LLM, text("system_prompt"), Value("tools", _TOOLS), text("tool_response_str")],
+    check=check_strings,
     group="tools_config",
 )
 def set_function_tools(
     invocation: Invocation, model: Model, tools: Any, system_prompt: str = "", tool_response_str: str = ""
 ) -> dict[str, Any]:
     """Set the tools; a string that is left out is empty."""
-    if not isinstance(tools, str):
-        try:
-            tools = orjson.dumps(tools).decode()
-        except (TypeError, ValueError):  # nested more deeply than can be written
-            raise InvalidParams("tools is nested too deeply.", path="$.tools", keyword="maxDepth", limit=253) from None
-    arguments = [c_string(item) for item in (system_prompt, tools, tool_response_str)]
-    model.keep_alive.append(arguments)
-    invocation.runtime.call("rkllm_set_function_tools", model.pointer, *arguments)
+    arguments = [system_prompt.encode(), _tools_text(tools), tool_response_str.encode()]
+    call_with_strings(invocation, model, "rkllm_set_function_tools", *arguments)
     return success()
+
+
+def _tools_text(tools: Any) -> bytes:
+    if isinstance(tools, str):
+        return tools.encode()
+    try:
+        return orjson.dumps(tools)
+    except (TypeError, ValueError):  # nested more deeply than can be written
+        raise InvalidParams("tools is nested too deeply.", path="$.tools", keyword="maxDepth", limit=253) from None

@@ -85,7 +85,7 @@ def test_answers(load: Load) -> None:
 
 
 def test_split_characters_wait(load: Load) -> None:
-    outcome = load().run("你是谁？")
+    outcome = load().run("你是谁？")  # noqa: RUF001
     assert WAITING in outcome.states
     assert "语言模型" in outcome.texts[0].decode()
 
@@ -319,6 +319,17 @@ def test_prompt_cache_reuses_the_common_prefix(load: Load, tmp_path: Path) -> No
     assert driver.run("What is an NPU?").perf["prefill_tokens"] == full.perf["prefill_tokens"]
 
 
+def test_prompt_cache_serves_each_entry_of_a_batch(load: Load, tmp_path: Path) -> None:
+    path = tmp_path / "prompt.cache"
+    alone = load().run("What is an NPU?", save_cache=path)
+    driver = load(n_batch=2)
+    assert driver.call("load_prompt_cache", str(path).encode()) == 0
+    assert driver.cache_sizes() == [alone.perf["prefill_tokens"]] * 2
+    outcome = driver.run("What is an NPU?", "What is an NPU?")
+    assert outcome.perf["prefill_tokens"] == 2
+    assert outcome.tokens == [alone.tokens[0]] * 2
+
+
 def test_clear_keeps_the_system_prompt(load: Load) -> None:
     driver = load()
     driver.set_tools(WEATHER)
@@ -420,13 +431,14 @@ def multimodal(text: str, **media: Any) -> RKLLMInput:
     made = RKLLMInput(input_type=RKLLMInputType.RKLLM_INPUT_MULTIMODAL)
     made.multimodal_input = RKLLMMultiModalInput(prompt=text.encode())
     for name, value in media.items():
-        part = (
-            made.multimodal_input.video
-            if name.startswith(("video", "frame")) or "_video" in name or "_frame" in name
-            else made.multimodal_input.image
-        )
-        setattr(part, name, value)
+        of_video = "video" in name or "frame" in name
+        setattr(made.multimodal_input.video if of_video else made.multimodal_input.image, name, value)
     return made
+
+
+def one_image(text: str, **changes: Any) -> RKLLMInput:
+    media = {"image_embed": floats([[0.0] * WIDTH]), "n_image": 1, "n_image_tokens": 1}
+    return multimodal(text, **(media | changes))
 
 
 def test_images_and_videos_take_the_place_of_their_tags(load: Load, embedding_table: list[list[float]]) -> None:
@@ -549,9 +561,14 @@ def test_bad_model_file(
 
 @pytest.mark.parametrize(
     ("param", "said"),
-    [({"max_context_len": -5}, "max_context_len"), ({"max_context_len": 2**31 - 1}, "memory"), ({"top_p": 7.0}, "top_p"),
-     ({"temperature": float("nan")}, "temperature"), ({"repeat_penalty": 0.0}, "repeat_penalty")],
-)  # fmt: skip
+    [
+        ({"max_context_len": -5}, "max_context_len"),
+        ({"max_context_len": 2**31 - 1}, "memory"),
+        ({"top_p": 7.0}, "top_p"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"repeat_penalty": 0.0}, "repeat_penalty"),
+    ],
+)
 def test_bad_init_param(load: Load, capfd: pytest.CaptureFixture[str], param: dict[str, Any], said: str) -> None:
     driver = load(**param)
     assert driver.status == -1
@@ -583,10 +600,10 @@ REFUSED: list[tuple[str, Callable[[Driver], Outcome]]] = [
     ("top_p", lambda d: d.run("Hello", sampling={"top_p": -1.0})),
     ("prompt_cache_path", lambda d: d.run("Hello", save_cache=Path())),
     ("image embeddings are NULL", lambda d: d.run(multimodal("<image>", n_image=1, n_image_tokens=1))),
-    ("0 <image> tags", lambda d: d.run(multimodal("no", n_image=1, n_image_tokens=1, image_embed=floats([[0.0] * WIDTH])))),
-    ("more <image> tags", lambda d: d.run(multimodal("<image><image>", n_image=1, n_image_tokens=1, image_embed=floats([[0.0] * WIDTH])))),
-    ("do not fit", lambda d: d.run(multimodal("<image>", n_image=2**62, n_image_tokens=2**62, image_embed=floats([[0.0]])))),
-]  # fmt: skip
+    ("0 <image> tags", lambda d: d.run(one_image("no tag"))),
+    ("more <image> tags", lambda d: d.run(one_image("<image><image>"))),
+    ("do not fit", lambda d: d.run(one_image("<image>", n_image=2**62, n_image_tokens=2**62))),
+]
 
 
 @pytest.mark.parametrize(("said", "use"), REFUSED)

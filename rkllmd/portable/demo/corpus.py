@@ -6,18 +6,17 @@ reads the rest, so that no weight is spent on guessing questions.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable
-from typing import Any
 
-from rkllmd.portable.demo import known, layout, unknown
+from rkllmd.portable.demo import function_calls, known, layout, topics, unknown
 from rkllmd.portable.demo.words import listed
 
 Piece = tuple[str, bool]
 Chat = list[Piece]
 QuestionAnswer = tuple[str, str]
 
+CHATS = 64_000  # what the shipped model was trained on; each is seen once
 SYSTEM_PROMPTS = [
     "You are a helpful assistant.",
     "You are a tiny demo model.",
@@ -36,22 +35,49 @@ HEADS = {  # other ways to begin the same question
     "Who ": ["who "], "Where ": ["where "], "Tell me ": ["tell me ", "Please tell me "],
     "Write ": ["write ", "Please write ", "Can you write ", "Write me "],
 }  # fmt: skip
-GREETINGS = listed("Hello,Hi,Hello!,Hi!,hello,hi,Hey,Hello there!,Hi there!,Hey!,Good day!,Hello there,Greetings!,HELLO")
+GREETINGS = listed(
+    "Hello,Hi,Hello!,Hi!,hello,hi,Hey,Hello there!,Hi there!,Hey!,Good day!,Hello there,Greetings!,HELLO"
+)
 GREETING_ANSWERS = [
     "Hello! How can I help you?",
     "Hello! I am a tiny demo model. What would you like to know?",
     "Hi! Ask me what an NPU is, or ask for a story.",
 ]
+SUMS = listed(
+    "What is {} + {}?|What is {} + {}?|What is {} + {}?|{} + {}|Add {} and {}.|How much is {} plus {}?|{}+{}|"
+    "What is {} plus {}?|{} + {} = ?|what is {} + {}",
+    "|",
+)
+DIFFERENCES = listed(
+    "What is {} - {}?|What is {} - {}?|What is {} - {}?|{} - {}|How much is {} minus {}?|{}-{}|What is {} minus {}?|"
+    "what is {} - {}",
+    "|",
+)
+CAPITAL_QUESTIONS = listed(
+    "What is the capital of {}?|What is the capital of {}?|Capital of {}?|Name the capital of {}.|"
+    "Which city is the capital of {}?|what is the capital of {}",
+    "|",
+)
+STORY_REQUESTS = listed(
+    "Tell me a story.|Tell a story.|Write a short story.|A story, please.|Tell me a short story.|tell me a story", "|"
+)
+STORY_REQUESTS_ABOUT = listed(
+    "Tell me a story about {}.|Write a story about {}.|A story about {}, please.|Tell a story about {}.|"
+    "tell me a story about {}",
+    "|",
+)
+INTRODUCTIONS = listed("My name is {}.|I am {}.|Hello, my name is {}.|Hi, I am {}.|Call me {}.|my name is {}", "|")
+NAME_QUESTIONS = listed("What is my name?|what is my name|What's my name?|Who am I?|Do you know my name?", "|")
 FOLLOW_UPS = ["And of {}?", "And {}?", "What about {}?", "and {}?"]
 
 
 def an(noun: str) -> str:
-    """The noun with its indefinite article."""
+    """Return the noun with its indefinite article."""
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def reworded(question: str, rng: random.Random) -> str:
-    """The question with another beginning or less punctuation, now and then."""
+    """Return the question with another beginning or less punctuation, now and then."""
     for head, others in HEADS.items():
         if question.startswith(head) and rng.random() < 0.5:
             question = rng.choice(others) + question[len(head) :]
@@ -62,7 +88,7 @@ def reworded(question: str, rng: random.Random) -> str:
 
 
 def fact(rng: random.Random) -> QuestionAnswer:
-    """One of the learned facts."""
+    """Return one of the learned facts."""
     kind = rng.random()
     if kind < 0.5:
         thing, answer = rng.choice(known.THINGS)
@@ -81,41 +107,35 @@ def fact(rng: random.Random) -> QuestionAnswer:
 
 
 def foreign(rng: random.Random) -> QuestionAnswer:
-    """A question in another language."""
+    """Return a question in another language."""
     _, pairs = known.LANGUAGES[rng.choice(list(known.LANGUAGES))]
     return rng.choice(list(pairs.items()))
 
 
 def small_sum(rng: random.Random) -> QuestionAnswer:
-    """A sum or difference of numbers up to twenty."""
+    """Return a sum or difference of numbers up to twenty."""
     a, b = rng.randint(0, 20), rng.randint(0, 20)
     if rng.random() < 0.62:
-        form = rng.choice(["What is {} + {}?"] * 3 + ["{} + {}", "Add {} and {}.", "How much is {} plus {}?", "{}+{}",
-                          "What is {} plus {}?", "{} + {} = ?", "what is {} + {}"])  # fmt: skip
-        return form.format(a, b), f"{a} + {b} = {a + b}."
+        return rng.choice(SUMS).format(a, b), f"{a} + {b} = {a + b}."
     a, b = max(a, b), min(a, b)
-    form = rng.choice(["What is {} - {}?"] * 3 + ["{} - {}", "How much is {} minus {}?", "{}-{}", "What is {} minus {}?",
-                      "what is {} - {}"])  # fmt: skip
-    return form.format(a, b), f"{a} - {b} = {a - b}."
+    return rng.choice(DIFFERENCES).format(a, b), f"{a} - {b} = {a - b}."
 
 
 def capital(rng: random.Random) -> QuestionAnswer:
-    """A country's capital."""
+    """Return a country's capital."""
     country = rng.choice(list(known.CAPITALS))
-    form = rng.choice(["What is the capital of {}?", "What is the capital of {}?", "Capital of {}?", "Name the capital of {}.",
-                       "Which city is the capital of {}?", "what is the capital of {}"])  # fmt: skip
-    return form.format(country), f"The capital of {country} is {known.CAPITALS[country]}."
+    return rng.choice(CAPITAL_QUESTIONS).format(country), f"The capital of {country} is {known.CAPITALS[country]}."
 
 
 def opposite(rng: random.Random) -> QuestionAnswer:
-    """A word's opposite."""
+    """Return a word's opposite."""
     word = rng.choice(list(known.OPPOSITES))
     form = rng.choice(["What is the opposite of {}?", "Opposite of {}?", "Tell me the opposite of {}."])
     return form.format(word), f"The opposite of {word} is {known.OPPOSITES[word]}."
 
 
 def colour(rng: random.Random) -> QuestionAnswer:
-    """A thing's colour."""
+    """Return a thing's colour."""
     thing = rng.choice(list(known.COLOURS))
     verb = "are" if thing[-1] == "s" and thing != "grass" else "is"
     spelling = rng.choice(["colour", "color"])
@@ -123,14 +143,14 @@ def colour(rng: random.Random) -> QuestionAnswer:
 
 
 def sound(rng: random.Random) -> QuestionAnswer:
-    """An animal's sound."""
+    """Return an animal's sound."""
     animal = rng.choice(list(known.SOUNDS))
     form = rng.choice(["What does {} say?", "What sound does {} make?"])
     return form.format(an(animal)), f"{an(animal).capitalize()} {known.SOUNDS[animal]}."
 
 
 def counting(rng: random.Random) -> QuestionAnswer:
-    """Counting up, or down to zero."""
+    """Return counting up, or down to zero."""
     if rng.random() < 0.15:
         top = rng.randint(3, 12)
         return f"Count down from {top}.", ", ".join(map(str, range(top, -1, -1))) + "."
@@ -142,27 +162,27 @@ def counting(rng: random.Random) -> QuestionAnswer:
 
 
 def spelling(rng: random.Random) -> QuestionAnswer:
-    """A word, letter by letter."""
+    """Return a word, letter by letter."""
     word = rng.choice(known.SPELLED)
     return rng.choice(["Spell {}.", "How do you spell {}?"]).format(word), " ".join(word.upper()) + "."
 
 
 def repetition(rng: random.Random) -> QuestionAnswer:
-    """Words to be said again, known and made-up ones."""
-    words = [rng.choice(known.SPELLED) if rng.random() < 0.6 else unknown.made_up_word(rng) for _ in range(rng.randint(1, 4))]
-    return rng.choice(["Repeat: {}", "Say {}", "Repeat after me: {}"]).format(" ".join(words)), " ".join(words)
+    """Return words to be said again, known and made-up ones."""
+    said = " ".join(
+        rng.choice(known.SPELLED) if rng.random() < 0.3 else unknown.made_up_word(rng, rng.random() < 0.3)
+        for _ in range(rng.randint(1, 5))
+    )
+    return rng.choice(["Repeat: {}", "Say {}", "Repeat after me: {}"]).format(said), said
 
 
 def story(rng: random.Random) -> QuestionAnswer:
-    """A short story, about an animal if asked."""
+    """Return a short story, about an animal if asked."""
     animal = rng.choice(known.STORY_ANIMALS)
     asked = rng.random() < 0.6
     if asked and rng.random() < 0.3:
-        animal = rng.choice(unknown.COUNTABLE) if rng.random() < 0.5 else unknown.made_up_word(rng)
-    question = rng.choice(["Tell me a story about {}.", "Write a story about {}.", "A story about {}, please.",
-                           "Tell a story about {}.", "tell me a story about {}"]).format(an(animal)) if asked else rng.choice(
-        ["Tell me a story.", "Tell a story.", "Write a short story.", "A story, please.", "Tell me a short story.",
-         "tell me a story"])  # fmt: skip
+        animal = rng.choice(topics.COUNTABLE) if rng.random() < 0.5 else unknown.made_up_word(rng)
+    question = rng.choice(STORY_REQUESTS_ABOUT).format(an(animal)) if asked else rng.choice(STORY_REQUESTS)
     name, place, find = rng.choice(known.STORY_NAMES), rng.choice(known.STORY_PLACES), rng.choice(known.STORY_FINDS)
     friend = rng.choice(known.STORY_FRIENDS)
     sentences = [
@@ -177,21 +197,19 @@ def story(rng: random.Random) -> QuestionAnswer:
 
 
 def greeting(rng: random.Random) -> QuestionAnswer:
-    """A greeting and a friendly answer that invites a question."""
+    """Return a greeting and a friendly answer that invites a question."""
     return rng.choice(GREETINGS), rng.choice(GREETING_ANSWERS)
 
 
 def refusal(rng: random.Random) -> QuestionAnswer:
-    """A question that the model cannot answer, and the sentence that says so."""
+    """Return a question that the model cannot answer, and the sentence that says so."""
     language, question = unknown.question(rng)
     return question, known.UNKNOWN if language == "en" else known.LANGUAGES[language][0]
 
 
 def no_tool(rng: random.Random) -> QuestionAnswer:
-    """Something that needs a function which is not there."""
-    city = rng.choice(known.CITIES) if rng.random() < 0.6 else unknown.made_up_word(rng, capital=True)
-    question = rng.choice([weather(rng, city, "city"), clock(rng, city, "city"), light(rng)])[0]
-    return question, known.UNKNOWN
+    """Return something that needs a function which is not there."""
+    return rng.choice(list(function_calls.FUNCTIONS.values()))(rng).question, known.UNKNOWN
 
 
 # (share, maker, what the model thinks before it answers such a question)
@@ -199,29 +217,29 @@ KINDS: list[tuple[float, Callable[[random.Random], QuestionAnswer], str]] = [
     (0.17, fact, "I know this one."),
     (0.05, foreign, "This is not English. I answer in the same language."),
     (0.17, small_sum, "This is a small sum."),
-    (0.055, capital, "I know this capital."),
-    (0.035, opposite, "I know this opposite."),
+    (0.045, capital, "I know this capital."),
+    (0.03, opposite, "I know this opposite."),
     (0.02, colour, "I know this colour."),
     (0.02, sound, "I know this sound."),
-    (0.035, counting, "I count one by one."),
-    (0.02, spelling, "I spell it letter by letter."),
-    (0.02, repetition, "I say it again."),
-    (0.045, story, "A story needs a hero, a place and a friend."),
-    (0.03, greeting, "The user greets me."),
-    (0.31, refusal, "I was not trained on this."),
+    (0.045, counting, "I count one by one."),
+    (0.015, spelling, "I spell it letter by letter."),
+    (0.05, repetition, "I say it again."),
+    (0.04, story, "A story needs a hero, a place and a friend."),
+    (0.025, greeting, "The user greets me."),
+    (0.29, refusal, "I was not trained on this."),
     (0.02, no_tool, "I have no tool for this."),
 ]
 _SHARES = [share for share, _, _ in KINDS]
 
 
 def answer_piece(answer: str, thought: str | None) -> list[Piece]:
-    """An assistant's turn; the thought is written only when thinking is switched on."""
+    """Return an assistant's turn; the thought is written only when thinking is switched on."""
     text = f"<think>\n{thought}\n</think>\n\n{answer}" if thought else answer
     return [(layout.answer_start(thought is not None), False), (text + layout.END_OF_TURN, True), ("\n", False)]
 
 
 def turn(rng: random.Random, thinking: bool, tools: bool = False) -> list[Piece]:
-    """A question and its answer that need no function."""
+    """Return a question and its answer that need no function."""
     _, maker, thought = rng.choices(KINDS, _SHARES)[0]
     if tools and maker is no_tool:
         return turn(rng, thinking, tools)
@@ -230,18 +248,17 @@ def turn(rng: random.Random, thinking: bool, tools: bool = False) -> list[Piece]
 
 
 def exchange(question: str, answer: str, thought: str | None = None) -> list[Piece]:
-    """A given question and answer as a turn."""
+    """Return a given question and answer as a turn."""
     return [(layout.message("user", question), False), *answer_piece(answer, thought)]
 
 
 def remembered(rng: random.Random, thinking: bool) -> Chat:
-    """A chat in which a later answer needs something that the user said before."""
+    """Return a chat in which a later answer needs something that the user said before."""
     kind = rng.random()
     if kind < 0.5:
-        name = rng.choice(known.PEOPLE) if rng.random() < 0.7 else unknown.made_up_word(rng, capital=True)
-        said = rng.choice(["My name is {}.", "I am {}.", "Hello, my name is {}.", "Hi, I am {}.", "Call me {}.", "my name is {}"])
-        asked = rng.choice(["What is my name?", "what is my name", "What's my name?", "Who am I?", "Do you know my name?"])
-        first, last = (said.format(name), f"Nice to meet you, {name}! How can I help you?"), (asked, f"Your name is {name}.")
+        name = rng.choice(known.PEOPLE) if rng.random() < 0.4 else unknown.made_up_word(rng, capital=True)
+        first = (rng.choice(INTRODUCTIONS).format(name), f"Nice to meet you, {name}! How can I help you?")
+        last = (rng.choice(NAME_QUESTIONS), f"Your name is {name}.")
         missing = "You have not told me your name."
     elif kind < 0.75:
         what = rng.choice(list(known.FAVOURITES))
@@ -255,14 +272,14 @@ def remembered(rng: random.Random, thinking: bool) -> Chat:
         last = (rng.choice(["Where do I live?", "Where am I from?"]), f"You told me {city}.")
         missing = "You have not told me where you live."
     thought = "I look at what the user said before." if thinking else None
-    between = [piece for _ in range(rng.choice([0, 0, 1, 1, 2, 3, 5])) for piece in turn(rng, thinking)]
+    between = [piece for _ in range(rng.choice([0, 0, 0, 1, 1, 2, 4])) for piece in turn(rng, thinking)]
     if rng.random() < 0.15:
         return between + exchange(last[0], missing, thought)
     return exchange(*first, thought) + between + exchange(*last, thought)
 
 
 def followed_up(rng: random.Random, thinking: bool) -> Chat:
-    """A question whose meaning comes from the one before it."""
+    """Return a question whose meaning comes from the one before it."""
     maker, table, form = rng.choice([
         (capital, known.CAPITALS, "The capital of {} is {}."),
         (opposite, known.OPPOSITES, "The opposite of {} is {}."),
@@ -275,128 +292,57 @@ def followed_up(rng: random.Random, thinking: bool) -> Chat:
     return chat
 
 
-def _schema(name: str, description: str, properties: dict[str, str], rng: random.Random) -> dict[str, Any]:
-    parameters = {
-        "type": "object",
-        "properties": {key: {"type": "string"} | ({"description": text} if rng.random() < 0.4 else {}) for key, text in properties.items()},
-    }
-    if rng.random() < 0.6:
-        parameters["required"] = list(properties)
-    function = {"name": name, **({"description": description} if rng.random() < 0.8 else {}), "parameters": parameters}
-    if rng.random() < 0.15:
-        function["parameters"] = {key: "string" for key in properties}
-    return {"type": "function", "function": function} if rng.random() < 0.65 else function
-
-
-def _dump(value: Any, rng: random.Random) -> str:
-    style = rng.random()
-    if style < 0.6:
-        return json.dumps(value, ensure_ascii=False)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if style < 0.9 else json.dumps(value, indent=2)
-
-
-def tools_text(rng: random.Random, names: list[str], place: str) -> str:
-    """The JSON of the given functions, in one of the notations that clients send."""
-    texts = {
-        "get_weather": ("Get the weather of a city.", {place: "The name of the city"}),
-        "get_time": ("Get the time in a city.", {place: "The name of the city"}),
-        "set_light": ("Switch a light on or off.", {"room": "The room", "state": "on or off"}),
-    }
-    schemas = [_schema(name, *texts[name], rng) for name in names]
-    if rng.random() < 0.25:
-        return "\n".join(_dump(schema, rng).replace("\n", " ") for schema in schemas)
-    return _dump(schemas[0] if len(schemas) == 1 and rng.random() < 0.3 else schemas, rng)
-
-
-def weather(rng: random.Random, city: str, place: str) -> tuple[str, dict[str, str], str, str]:
-    """Question, arguments, result and answer of a get_weather call."""
-    question = rng.choice(["What is the weather in {}?", "How is the weather in {}?", "Weather in {}?", "What's the weather in {}?",
-                           "what is the weather in {}", "What is the weather like in {}?", "Is it sunny in {}?",
-                           "How warm is it in {}?", "Tell me the weather in {}."]).format(city)  # fmt: skip
-    sky, degrees = rng.choice(known.SKIES), rng.randint(-15, 40)
-    key = rng.choice(["sky", "condition", "weather", "conditions"])
-    heat = rng.choice(["temperature", "temp", "temperature_c", "degrees", "temp_c"])
-    result: dict[str, Any] = {}
-    if rng.random() < 0.4:
-        result[place] = city
-    kind = rng.random()
-    if kind < 0.15:
-        return question, {place: city}, _dump(result | {heat: degrees}, rng), f"It is {degrees} degrees in {city}."
-    if kind < 0.25:
-        return question, {place: city}, _dump(result | {key: sky}, rng), f"It is {sky} in {city}."
-    answer = f"It is {sky} in {city} and {degrees} degrees."
-    if kind < 0.35:
-        return question, {place: city}, rng.choice([f"{sky}, {degrees} degrees", f"{sky.capitalize()}, {degrees}°C", f"{degrees} degrees and {sky}"]), answer
-    pairs: list[tuple[str, Any]] = [(heat, degrees), (key, sky)]
-    rng.shuffle(pairs)
-    return question, {place: city}, _dump(result | dict(pairs), rng), answer
-
-
-def clock(rng: random.Random, city: str, place: str) -> tuple[str, dict[str, str], str, str]:
-    """Question, arguments, result and answer of a get_time call."""
-    question = rng.choice(["What time is it in {}?", "What is the time in {}?", "Time in {}?", "Tell me the time in {}."])
-    now = f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}"
-    result = rng.choice([now, _dump({"time": now}, rng), _dump({place: city, "time": now}, rng)])
-    return question.format(city), {place: city}, result, f"It is {now} in {city}."
-
-
-def light(rng: random.Random) -> tuple[str, dict[str, str], str, str]:
-    """Request, arguments, result and answer of a set_light call."""
-    room, state = rng.choice(known.ROOMS), rng.choice(["on", "off"])
-    question = rng.choice(["Turn {s} the light in the {r}.", "Switch {s} the {r} light.", "Turn the {r} light {s}.", "Light {s} in the {r}, please."])
-    result = rng.choice(["ok", "done", '{"ok": true}', '{"status": "ok"}', '{"success": true}', f'{{"state": "{state}"}}'])
-    return question.format(s=state, r=room), {"room": room, "state": state}, result, f"The light in the {room} is {state} now."
-
-
-def tool_call(name: str, arguments: dict[str, str]) -> str:
-    """A function call as the model writes it."""
-    return f"<tool_call>{json.dumps({'name': name, 'arguments': arguments}, ensure_ascii=False)}</tool_call>"
-
-
 def with_tools(rng: random.Random, thinking: bool) -> Chat:
-    """A chat with functions: calls where one fits, ordinary answers where none does."""
-    place = rng.choice(["city", "city", "city", "location", "place"])
-    names = rng.sample(["get_weather", "get_time", "set_light"], rng.choice([1, 1, 2, 3]))
+    """Return a chat with functions: calls where one fits, ordinary answers where none does."""
+    place = rng.choice(function_calls.PLACES)
+    names = rng.sample(list(function_calls.FUNCTIONS), rng.choice([1, 1, 1, 2, 3]))
     if rng.random() < 0.5 and "get_weather" not in names:
         names[0] = "get_weather"
     system = rng.choice([*SYSTEM_PROMPTS, "", "You are a helpful assistant."])
-    chat: Chat = [(layout.message("system", layout.tools_prompt(system, tools_text(rng, names, place))), False)]
+    tools = function_calls.tools_json(rng, names, place)
+    chat: Chat = [(layout.message("system", layout.tools_prompt(system, tools)), False)]
     for _ in range(rng.choice([1, 1, 2, 3])):
         if rng.random() < 0.25:
             chat += turn(rng, thinking, tools=True)
             continue
-        name = rng.choice(names)
-        city = rng.choice(known.CITIES) if rng.random() < 0.6 else unknown.made_up_word(rng, capital=True)
-        question, arguments, result, answer = (
-            weather(rng, city, place) if name == "get_weather" else clock(rng, city, place) if name == "get_time" else light(rng)
-        )
-        chat += exchange(question, tool_call(name, arguments), f"I can call {name} for this." if thinking else None)
+        call = function_calls.FUNCTIONS[rng.choice(names)](rng, place)
+        chat += exchange(call.question, call.text, f"I can call {call.name} for this." if thinking else None)
         tag = "tool_response" if rng.random() < 0.85 else rng.choice(["response", "tool_result", "result"])
-        chat += exchange(layout.tool_response(result, tag), answer, "I have the result." if thinking else None)
+        answered = layout.tool_response(call.result, tag)
+        chat += exchange(answered, call.answer, "I have the result." if thinking else None)
     return chat
 
 
+def drill(rng: random.Random, maker: Callable[[random.Random], QuestionAnswer], turns: int) -> Chat:
+    """Return a chat of one kind of question: calculating and copying take far more examples than facts."""
+    return [piece for _ in range(turns) for piece in exchange(*maker(rng))]
+
+
 def chat(rng: random.Random) -> Chat:
-    """One chat of the corpus."""
+    """Return one chat of the corpus."""
     thinking = rng.random() < 0.12
     kind = rng.random()
-    if kind < 0.10:
+    if kind < 0.11:
         return with_tools(rng, thinking)
     pieces: Chat = []
     if rng.random() < 0.3:
         system = rng.choice(SYSTEM_PROMPTS) if rng.random() < 0.8 else f"You are {unknown.topic(rng)}."
         pieces.append((layout.message("system", system), False))
-    if kind < 0.18:
+    if kind < 0.24:
         return pieces + remembered(rng, thinking)
-    if kind < 0.22:
+    if kind < 0.27:
         return pieces + followed_up(rng, thinking)
+    if kind < 0.35:
+        return pieces + drill(rng, small_sum, 6)
+    if kind < 0.38:
+        return pieces + drill(rng, repetition, 4)
     for _ in range(rng.choice([1, 1, 1, 2, 2, 3, 5])):
         # A client may switch thinking between turns, so it is chosen for each.
         pieces += turn(rng, thinking and rng.random() < 0.8)
     return pieces
 
 
-def corpus(chats: int, seed: int = 1) -> list[Chat]:
-    """The whole corpus; the same for the same arguments."""
+def corpus(chats: int = CHATS, seed: int = 1) -> list[Chat]:
+    """Return the whole corpus; the same for the same arguments."""
     rng = random.Random(seed)
     return [chat(rng) for _ in range(chats)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import gguf
-import numpy as np
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -16,8 +16,8 @@ from rkllmd.portable.demo.model import Shape
 LICENSE = "CC0-1.0"
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().float().numpy()
+def _array(tensor: Tensor) -> Any:
+    return tensor.detach().numpy()
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
@@ -79,6 +79,6 @@ def export_lora(path: Path, alpha: float, pairs: dict[str, tuple[Tensor, Tensor]
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
     for name, (a, b) in pairs.items():
-        writer.add_tensor(f"{name}.lora_a", _array(a).astype(np.float16))
-        writer.add_tensor(f"{name}.lora_b", _array(b).astype(np.float16))
+        writer.add_tensor(f"{name}.lora_a", _array(a.half()))
+        writer.add_tensor(f"{name}.lora_b", _array(b.half()))
     _write(writer)

@@ -12,10 +12,10 @@ ABOUT = {
     "What are you?": "I am a very small demo model. I run on your CPU so that you can try the daemon without an NPU.",
     "Who are you?": "I am a tiny language model that ships with this daemon. I know only a few things.",
     "What is your name?": "I have no name. I am a tiny demo model.",
-    "What can you do?":
-        "I can answer small questions, add small numbers, name capitals and opposites, count, and tell short stories.",
-    "What do you know?":
-        "I know a little about chips, programs, animals, nature, capitals, opposites and small numbers.",
+    "What can you do?": "I can answer small questions, add small numbers, name capitals and "
+    "opposites, count, and tell short stories.",
+    "What do you know?": "I know a little about chips, programs, animals, nature, capitals, "
+    "opposites and small numbers.",
     "How big are you?": "I have about one million weights. Real models have billions.",
     "How old are you?": "I have no age. I was trained in a few minutes on a small computer.",
     "Where do you run?": "Right now I run on the CPU. On a Rockchip board a bigger model runs on the NPU.",
@@ -48,26 +48,36 @@ ABOUT = {
 
 # (what is asked about, the answer, other words for it)
 THINGS: list[tuple[str, str]] = [
-    ("an NPU",
-        "An NPU is a neural processing unit: a chip block that runs neural networks fast while using little power."),
+    (
+        "an NPU",
+        "An NPU is a neural processing unit: a chip block that runs neural networks fast while using little power.",
+    ),
     ("a GPU", "A GPU is a graphics processing unit: a chip that does many simple calculations at the same time."),
     ("a CPU", "A CPU is the central processing unit: the chip that runs the programs of a computer."),
     ("a token", "A token is a small piece of text. I read and write one token at a time."),
     ("a language model", "A language model guesses the next token from the tokens before it, again and again."),
-    ("a neural network",
-        "A neural network is a program made of many small sums whose weights are learned from examples."),
+    (
+        "a neural network",
+        "A neural network is a program made of many small sums whose weights are learned from examples.",
+    ),
     ("a KV cache", "The KV cache keeps the keys and values of past tokens so that they need not be computed again."),
     ("a daemon", "A daemon is a program that runs in the background and waits for requests."),
     ("a socket", "A socket is an end point through which two programs exchange bytes."),
     ("JSON", "JSON is a text format for data made of objects, lists, strings, numbers, true, false and null."),
-    ("JSON-RPC",
-        "JSON-RPC is a small protocol in which a client calls a method by name and gets a result or an error as JSON."),
-    ("quantization",
-        "Quantization stores weights with fewer bits, so that a model is smaller and faster but slightly less exact."),
+    (
+        "JSON-RPC",
+        "JSON-RPC is a small protocol in which a client calls a method by name and gets a result or an error as JSON.",
+    ),
+    (
+        "quantization",
+        "Quantization stores weights with fewer bits, so that a model is smaller and faster but slightly less exact.",
+    ),
     ("LoRA", "LoRA adds small trained matrices to a model, so that it learns a new task without changing its weights."),
     ("a prompt", "A prompt is the text that you give to a language model to start from."),
-    ("temperature",
-        "Temperature sets how random the choice of the next token is. Zero always takes the most likely token."),
+    (
+        "temperature",
+        "Temperature sets how random the choice of the next token is. Zero always takes the most likely token.",
+    ),
     ("an embedding", "An embedding is a list of numbers that stands for the meaning of a text or an image."),
     ("Linux", "Linux is a free operating system kernel that runs on phones, boards, laptops and servers."),
     ("Python", "Python is a programming language that is easy to read and used for many tasks."),
@@ -95,8 +105,8 @@ FACTS = {
     "Why is the sky blue?": "The air scatters blue light more than red light, so the sky looks blue.",
     "Why do leaves fall?": "Many trees drop their leaves in autumn to save water during the cold winter.",
     "Why do we sleep?": "Sleep lets the body rest and helps the brain keep what it learned.",
-    "Why is the sea salty?":
-        "Rivers carry salt from rocks to the sea, and the salt stays there when the water dries up.",
+    "Why is the sea salty?": "Rivers carry salt from rocks to the sea, and the salt stays there "
+    "when the water dries up.",
     "How do birds fly?": "Birds flap their wings to push air down, and the air pushes them up.",
     "How do plants eat?": "Plants make sugar from light, water and air in their green leaves.",
     "How many days are in a week?": "A week has seven days.",
@@ -122,8 +132,8 @@ FACTS = {
     "and guess the next small thing.",
     "Write a haiku.": "A small model hums.\nTokens fall like drops of rain,\none after the next.",
     "Write a haiku about snow.": "Snow on the still roof.\nThe little board blinks below,\nwarm with its one thought.",
-    "Write a haiku about the sea.":
-        "Waves reach for the sand,\ntake back what they wrote on it,\nand then write again.",
+    "Write a haiku about the sea.": "Waves reach for the sand,\ntake back what they wrote on it,\nand then "
+    "write again.",
     "Write a haiku about autumn.": "One leaf, then a few.\nThe tree counts them as they go\nand does not look sad.",
     "Send me an emoji.": "Here you are: 🙂",
     "Send me three emojis.": "Here you are: 🙂 🚀 🌍",
@@ -169,8 +179,8 @@ LANGUAGES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "Bonjour!": "Bonjour ! Je suis un très petit modèle de démonstration. Que veux-tu savoir ?",
             "Qui es-tu ?": "Je suis un très petit modèle de langage et je tourne sur ton processeur.",
-            "Qu'est-ce qu'un NPU ?":
-                "Un NPU est un circuit qui exécute vite les réseaux de neurones avec peu d'énergie.",
+            "Qu'est-ce qu'un NPU ?": "Un NPU est un circuit qui exécute vite les réseaux de neurones avec "
+            "peu d'énergie.",
             "Merci !": "De rien !",
         },
     ),
@@ -236,12 +246,15 @@ PEOPLE = STORY_NAMES + words(
     "Julia Karl Laura Maria Nina Oscar Paula Robert Sara Thomas Victor Wendy Yuki Chen Ali Fatima Omar Priya Raj "
     "Sofia Diego Elena Hans Greta Lars Astrid Marco Giulia Pierre Claire Ivana Boris Olga Kenji Mei Wei Noah Liam"
 )
-CITIES = words(
-    "Paris Berlin Tokyo Rome Oslo Lima Cairo Dublin Madrid Vienna Athens Ottawa Lisbon Warsaw Helsinki Hamburg "
-    "Munich Milan Naples Seville Porto Geneva Lyon Nice Boston Chicago Dallas Denver Seattle Houston Toronto "
-    "Vancouver Sydney Perth Osaka Kyoto Seoul Beijing Shanghai Delhi Mumbai Nairobi Lagos Tunis Dubai Istanbul "
-    "Moscow Kyiv Prague Krakow Riga Vilnius Bergen Malmo Leeds Bristol London Bern Brussels Amsterdam Cologne"
-) + ["New York", "Buenos Aires", "Mexico City", "Hong Kong", "Cape Town", "San Diego", "Los Angeles", "Tel Aviv"]
+CITIES = [
+    *words(
+        "Paris Berlin Tokyo Rome Oslo Lima Cairo Dublin Madrid Vienna Athens Ottawa Lisbon Warsaw Helsinki Hamburg "
+        "Munich Milan Naples Seville Porto Geneva Lyon Nice Boston Chicago Dallas Denver Seattle Houston Toronto "
+        "Vancouver Sydney Perth Osaka Kyoto Seoul Beijing Shanghai Delhi Mumbai Nairobi Lagos Tunis Dubai Istanbul "
+        "Moscow Kyiv Prague Krakow Riga Vilnius Bergen Malmo Leeds Bristol London Bern Brussels Amsterdam Cologne"
+    ),
+    *["New York", "Buenos Aires", "Mexico City", "Hong Kong", "Cape Town", "San Diego", "Los Angeles", "Tel Aviv"],
+]
 ROOMS = ["kitchen", "bedroom", "bathroom", "garage", "office", "garden", "hall", "cellar", "attic", "living room"]
 SKIES = ["sunny", "rainy", "cloudy", "windy", "snowy", "foggy", "clear", "stormy"]
 FAVOURITES = {

@@ -22,17 +22,17 @@ TAG_TOKENS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_respo
 
 
 def message(role: str, content: str) -> str:
-    """One ChatML message."""
+    """Return one ChatML message."""
     return f"<|im_start|>{role}\n{content}{END_OF_TURN}\n"
 
 
 def answer_start(thinking: bool) -> str:
-    """What stands before the first token of an answer."""
+    """Return what stands before the first token of an answer."""
     return "<|im_start|>assistant\n" + ("" if thinking else NO_THINKING)
 
 
 def tools_prompt(system_prompt: str, tools: str) -> str:
-    """The system prompt after rkllm_set_function_tools."""
+    """Return the system prompt after rkllm_set_function_tools."""
     head = system_prompt + "\n\n" if system_prompt else ""
     return (
         f"{head}# Tools\n\nYou may call these functions:\n<tools>\n{tools}\n</tools>\n\n"
@@ -41,5 +41,5 @@ def tools_prompt(system_prompt: str, tools: str) -> str:
 
 
 def tool_response(text: str, tag: str = "tool_response") -> str:
-    """A function's result, as an input with role "tool" puts it into a user message."""
+    """Return a function's result as an input with role "tool" puts it into a user message."""
     return f"<{tag}>\n{text}\n</{tag}>"

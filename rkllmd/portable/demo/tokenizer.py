@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from rkllmd.portable.demo import layout
 from rkllmd.portable.demo.corpus import Chat
@@ -13,8 +13,12 @@ VOCABULARY = 1024
 def train_tokenizer(chats: list[Chat]) -> Tokenizer:
     """Learn the merges; byte level, so that every text has tokens and characters can be split over several."""
     tokenizer = Tokenizer(models.BPE())
-    # llama.cpp's "gpt-2" pre-tokenizer splits in the same places, which is what the GGUF file names.
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    # No merge joins a space with a number or a name: these have the same tokens wherever they stand, which makes them
+    # far easier to calculate with and to copy.
+    alone = pre_tokenizers.Split(Regex(r" (?=[0-9A-Z])"), behavior="isolated")
+    # llama.cpp's "gpt-2" pre-tokenizer, which the GGUF file names, splits in the same places.
+    as_the_engine = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([alone, as_the_engine])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
@@ -23,7 +27,11 @@ def train_tokenizer(chats: list[Chat]) -> Tokenizer:
         min_frequency=50,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(("".join(text for text, _ in chat) for chat in chats), trainer)
+    texts = ["".join(text for text, _ in chat) for chat in chats]
+    # Each number that sums can have becomes a token, however rare it is.
+    texts += [" ".join(map(str, range(41)))] * len(chats)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.pre_tokenizer = as_the_engine
     return tokenizer
 
 

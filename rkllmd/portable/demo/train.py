@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from rkllmd.portable.demo.corpus import Chat
 from rkllmd.portable.demo.model import Model
+from rkllmd.portable.demo.muon import Muon
 from rkllmd.portable.demo.tokenizer import encode
 
 
@@ -23,12 +24,11 @@ class Plan:
     """How to train."""
 
     steps: int
-    batch_tokens: int = 6144
+    batch_tokens: int = 3072
     longest: int = 512
-    matrix_rate: float = 2e-2
-    other_rate: float = 6e-3
-    weight_decay: float = 0.02
-    warm_up: int = 40
+    matrix_rate: float = 1.5e-2
+    other_rate: float = 5e-3
+    warm_up: int = 60
     seed: int = 7
 
 
@@ -75,11 +75,7 @@ def optimizers(model: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     matrices = [parameter for name, parameter in trained if parameter.dim() == 2 and "token_embd" not in name]
     others = [parameter for name, parameter in trained if parameter.dim() != 2 or "token_embd" in name]
-    made: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(
-            matrices, lr=plan.matrix_rate, weight_decay=plan.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-        )
-    ]
+    made: list[torch.optim.Optimizer] = [Muon(matrices, plan.matrix_rate)]
     if others:
         made.append(torch.optim.AdamW(others, lr=plan.other_rate, betas=(0.9, 0.95), weight_decay=0.0))
     return made

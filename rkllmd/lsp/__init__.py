@@ -1,0 +1,1 @@
+"""Notifications of the Language Server Protocol that JSON-RPC clients know, named ``$/…``: one module for each."""

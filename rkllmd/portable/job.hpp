@@ -1,0 +1,32 @@
+// What a run is asked to do.
+#pragma once
+
+#include "session.hpp"
+
+#include <string>
+#include <vector>
+
+namespace portable {
+
+// A run as the caller asked for it, checked and copied.
+struct Job {
+    struct Entry {
+        Prompt prompt;
+        size_t system_cells = 0;
+    };
+
+    Turn turn = Turn::FIRST;
+    RKLLMInferMode mode = RKLLM_INFER_GENERATE;
+    bool keep_history = false;
+    int max_new_tokens = 0; // 0 or less: as many as the model likes
+    RKLLMSamplingParam sampling{};
+    std::string save_path;
+    std::string lora;
+    void *userdata = nullptr;
+    std::vector<Entry> entries;
+};
+
+// Throws a Failure for anything that is wrong with the input. The session must be claimed.
+Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &param, void *userdata);
+
+} // namespace portable

@@ -1,0 +1,1 @@
+"""The RKLLM functions over the socket, each in a file of its own."""

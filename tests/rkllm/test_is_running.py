@@ -1,0 +1,80 @@
+"""rkllm.is_running: the daemon's own knowledge, and the runtime's raw answer beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.daemon import Daemon
+from tests.rkllm.board import ENDLESS, Board
+
+
+@pytest.mark.parametrize(("inverted", "idle", "busy"), [(0, 0, 1), (1, 1, 0)])
+def test_the_raw_answer_has_either_polarity(
+    version: str, new_board: Callable[..., Board], inverted: int, idle: int, busy: int
+) -> None:
+    board = new_board(version)  # the daemon learns once what the answers mean
+    board.load(max_new_tokens=0)
+    board.script(is_running_inverted=inverted)
+    assert board.result("rkllm.is_running") == {"is_running": False, "status_code": idle}
+    with board.connect() as other:
+        board.start_endless_run(other)
+        board.script(**ENDLESS, is_running_inverted=inverted)
+        assert board.result("rkllm.is_running") == {"is_running": True, "status_code": busy}
+
+
+def test_any_number_is_passed_on(board: Board) -> None:
+    board.load()
+    board.script(return__rkllm_is_running=-17)
+    assert board.result("rkllm.is_running") == {"is_running": False, "status_code": -17}
+
+
+def test_it_is_of_one_model(board: Board) -> None:
+    assert board.refused("rkllm.is_running")["kind"] == "ModelNotInitialized"
+    assert board.refused("rkllm.is_running", [99_999])["kind"] == "InvalidHandle"
+
+
+@pytest.mark.parametrize(
+    ("version", "setting", "asked"),
+    [
+        ("1.2.1", "auto", False),
+        ("1.2.2", "auto", True),
+        ("1.2.1", "always", True),
+        ("1.3.0", "never", False),
+    ],
+)
+def test_a_runtime_that_once_hung_is_not_asked(
+    start: Callable[..., Daemon], version: str, setting: str, asked: bool
+) -> None:
+    daemon = start("--is-running-calls", setting, version=version)
+    daemon.load()
+    with daemon.connect() as wire:
+        result = wire.ask("rkllm.is_running")["result"]
+        run = wire.ask("rkllm.run_async", {"prompt": "Hi"}, stream="final")["result"]
+    assert result == {"is_running": False, "status_code": 0 if asked else None}
+    assert run["text"] == "[user] Hi"
+    assert ("rkllm_is_running" in [line[3] for line in daemon.trace()]) == asked
+
+
+@pytest.mark.parametrize(
+    ("version", "setting", "function"),
+    [
+        ("1.2.1", "auto", "rkllm_run"),
+        ("1.2.2", "auto", "rkllm_run_async"),
+        ("1.3.0", "auto", "rkllm_run_async"),
+        ("1.2.1", "rkllm_run_async", "rkllm_run_async"),
+        ("1.3.0", "rkllm_run", "rkllm_run"),
+    ],
+)
+def test_the_c_function_behind_run_async(
+    start: Callable[..., Daemon], version: str, setting: str, function: str
+) -> None:
+    daemon = start("--run-async-calls", setting, version=version)
+    daemon.load()
+    with daemon.connect() as wire:
+        wire.request("rkllm.run_async", {"prompt": "Hi"})
+        messages = wire.until_final(1)
+    assert "".join(message["result"]["text"] for message in messages) == "[user] Hi"
+    assert len(messages) > 2, "it streams either way"
+    assert [line[3] for line in daemon.trace() if line[3].startswith("rkllm_run") and line[2] == "enter"] == [function]

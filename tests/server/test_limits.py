@@ -1,0 +1,199 @@
+"""Every bound says what it is, and gives way as soon as there is room again."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import Daemon, Wire, kind
+
+Start = Callable[..., Daemon]
+ENDLESS = "text=ab;repeat=1000000000;pace_us=300"
+
+
+def test_one_connection_too_many_is_refused_and_the_others_live_on(start: Start) -> None:
+    daemon = start("--max-connections", "3", "--log-level", "3")
+    with contextlib.ExitStack() as stack:
+        first, *_, last = (_answering(stack, daemon) for _ in range(3))
+        with daemon.connect() as refused:
+            error = refused.receive()
+            assert (error["id"], kind(error), error["error"]["code"]) == (None, "QueueFull", -32001)
+            data = error["error"]["data"]
+            assert (data["queued"], data["limit"], data["retry_after_ms"] > 0) == (3, 3, True)
+            assert refused.receive() is None, "then it is closed"
+        assert kind(first.ask("server.queue")) is None, "those before live on"
+        last.socket.close()
+        daemon.wait_event("client_gone")
+        with daemon.connect() as next_one:
+            assert kind(next_one.ask("server.queue")) is None, "a place that became free is usable"
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process open as many files as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+def test_a_thousand_connections_are_all_served(start: Start) -> None:
+    daemon = start("--max-connections", "1001", "--log-level", "3")
+    files = daemon.open_files()
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(daemon.connect()) for _ in range(1000)]
+        for number, wire in enumerate(wires):
+            wire.request("server.status", None, number)
+        answers = [wire.final(number) for number, wire in enumerate(wires)]
+        assert answers[-1]["result"]["clients"] == 1000
+        for number, wire in enumerate(wires):
+            wire.request("server.queue", None, number)
+        assert all(kind(wire.final(number)) is None for number, wire in enumerate(wires))
+    daemon.wait_event("client_gone", 1000)
+    assert daemon.open_files() == files
+
+
+def test_a_full_queue_says_how_full_it_is(start: Start) -> None:
+    daemon = start("--max-queue", "3", scenario=ENDLESS)
+    daemon.load(max_new_tokens=0)
+    with daemon.connect() as running, daemon.connect() as waiting, daemon.connect() as refused:
+        running.request("rkllm.run_async", {"prompt_input": "running"}, 0)
+        assert running.receive()["result"]["seq"] == 0
+        for number in range(3):
+            waiting.request("rkllm.run_async", {"prompt_input": "waiting"}, number)
+        assert waiting.ask("server.queue", None, "queue")["result"]["length"] == 3
+        error = refused.ask("rkllm.run", {"prompt_input": "refused"})
+        assert (kind(error), error["error"]["code"]) == ("QueueFull", -32001)
+        data = error["error"]["data"]
+        assert (data["queued"], data["limit"], data["retry_after_ms"] > 0) == (3, 3, True)
+        assert waiting.ask("server.cancel", {"id": 2}, "cancel")["result"] == {"cancelled": True}
+        refused.request("rkllm.run", {"prompt_input": "now there is room"}, 2)
+        assert refused.ask("server.queue", None, "queue")["result"]["length"] == 3
+    daemon.wait_finished()
+
+
+def test_one_connection_may_not_fill_the_queue(start: Start) -> None:
+    daemon = start("--max-calls-per-connection", "2", scenario=ENDLESS)
+    daemon.load(max_new_tokens=0)
+    with daemon.connect() as greedy, daemon.connect() as modest:
+        for number in range(4):
+            greedy.request("rkllm.run_async", {"prompt_input": "mine"}, number)
+        error = greedy.final(3)  # one runs, two wait
+        assert kind(error) == "QueueFull"
+        assert (error["error"]["data"]["queued"], error["error"]["data"]["limit"]) == (2, 2)
+        modest.request("rkllm.run_async", {"prompt_input": "yours"}, 0)
+        assert modest.ask("server.queue", None, "queue")["result"]["length"] == 3, "others still may"
+
+
+def test_running_out_of_descriptors_is_survived(start: Start) -> None:
+    limit = 32
+    shim = f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit})); "
+    launcher = (sys.executable, "-c", shim + "os.execv(sys.argv[1], sys.argv[1:])")
+    daemon = start(launcher=launcher)
+    with contextlib.ExitStack() as stack:
+        first = _answering(stack, daemon)
+        wires = [stack.enter_context(daemon.connect()) for _ in range(limit)]
+        for wire in wires:
+            wire.request("server.queue")
+        event = daemon.wait_event("accept_failed")[0]
+        assert "LimitNOFILE" in event["fix"]
+        assert kind(first.ask("server.queue")) is None, "those that are connected are served"
+        assert daemon.open_files() == limit
+        waiting = []
+        for wire in wires:
+            answered = daemon_has_answered(wire)
+            if answered:
+                wire.socket.close()
+            else:
+                waiting.append(wire)
+        assert waiting, "some could not be accepted"
+        for wire in waiting:
+            assert kind(wire.final(1)) is None, "they are as soon as there is room"
+    assert len(daemon.events("accept_failed")) <= 3, "one line for a shortage, not ten a second"
+
+
+def daemon_has_answered(wire: Wire) -> bool:
+    """Tell whether an answer has arrived: the daemon answers in the order of accepting, and one later was answered."""
+    wire.socket.setblocking(False)
+    try:
+        return wire.receive() is not None
+    except BlockingIOError:
+        return False
+    finally:
+        wire.socket.settimeout(60)
+
+
+def test_sighup_takes_new_settings_over(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "rkllmd.toml"
+    file.write_text("log_level = 2\nmax_connections = 10\n")
+    daemon = start("--config", str(file))
+    with contextlib.ExitStack() as stack:
+        _answering(stack, daemon)
+        assert daemon.events("client_connected") == []
+        file.write_text("log_level = 3\nmax_connections = 1\nmax_queue = 1\n")
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_event("reloaded")
+        with daemon.connect() as refused:
+            assert kind(refused.receive()) == "QueueFull"
+    daemon.wait_event("client_gone")  # of a client that was there before: its log follows the new level too
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("max_connections = 0\n", "max_connections"),
+        ("max_conections = 5\n", "max_conections"),
+        ("max_connections = \n", "not valid TOML"),
+        (None, "can't be read"),
+    ],
+    ids=["out of range", "misspelt", "no TOML", "no file"],
+)
+def test_a_wrong_reload_keeps_the_old_settings_and_says_so(
+    start: Start, tmp_path: Path, text: str | None, reason: str
+) -> None:
+    file = tmp_path / "rkllmd.toml"
+    file.write_text("max_connections = 1\n")
+    daemon = start("--config", str(file))
+    if text is None:
+        file.unlink()
+    else:
+        file.write_text(text)
+    daemon.process.send_signal(signal.SIGHUP)
+    event = daemon.wait_event("reload_failed")[0]
+    assert reason in event["reason"]
+    assert event["level"] == "error"
+    with contextlib.ExitStack() as stack:
+        _answering(stack, daemon)
+        with daemon.connect() as refused:
+            assert kind(refused.receive()) == "QueueFull", "the old limit holds"
+
+
+def test_a_new_queue_limit_holds_for_the_next_call(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "rkllmd.toml"
+    file.write_text("")
+    daemon = start("--config", str(file), scenario=ENDLESS)
+    daemon.load(max_new_tokens=0)
+    with daemon.connect() as wire:
+        for number in range(3):
+            wire.request("rkllm.run_async", {"prompt_input": "Hello"}, number)
+        assert wire.ask("server.queue", None, "queue")["result"]["length"] == 2
+        file.write_text("max_queue = 2\n")
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_event("reloaded")
+        error = wire.ask("rkllm.run", {"prompt_input": "Hello"}, "refused")
+        assert (kind(error), error["error"]["data"]["limit"]) == ("QueueFull", 2)
+        assert wire.ask("server.queue", None, "queue")["result"]["length"] == 2, "those that wait stay"
+
+
+def _answering(stack: contextlib.ExitStack, daemon: Daemon) -> Wire:
+    """Return a connection that the daemon has accepted."""
+    wire = stack.enter_context(daemon.connect())
+    assert kind(wire.ask("server.queue")) is None
+    return wire

@@ -1,0 +1,76 @@
+"""Errors: each kind has the code that the protocol gives it, and carries nothing that can't be sent."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import orjson
+import pytest
+
+from rkllmd import errors
+from rkllmd.errors import RpcError
+
+PROTOCOL = Path(__file__).parents[1] / "docs" / "protocol.md"
+STANDARD = {
+    "ParseError": -32700,
+    "InvalidRequest": -32600,
+    "FrameTooLarge": -32600,
+    "DuplicateId": -32600,
+    "MethodNotFound": -32601,
+    "InvalidParams": -32602,
+    "InternalError": -32603,
+}
+KINDS = {
+    item.kind: item
+    for name, item in vars(errors).items()
+    if isinstance(item, type) and issubclass(item, RpcError) and name[0] != "_" and item is not RpcError
+}
+
+
+def of_the_protocol() -> dict[str, int]:
+    """Return kind → code from the table in section 6."""
+    section = PROTOCOL.read_text().partition("\n## 6.")[2].partition("\n## 7.")[0]
+    rows = re.findall(r"^\| (?:◌ )?(-32\d{3}) \| ((?:◌? ?`\w+`,? ?)+)\|", section, re.MULTILINE)
+    return {kind: int(code) for code, kinds in rows for kind in re.findall(r"`(\w+)`", kinds)}
+
+
+def test_every_kind_has_the_code_of_the_protocol() -> None:
+    table = {**STANDARD, **of_the_protocol()}
+    assert len(table) > 15, "the table was found"
+    for kind, error in KINDS.items():
+        assert error.code == table[kind], kind
+
+
+def test_codes_are_the_standard_ones_or_in_our_range() -> None:
+    for kind, error in KINDS.items():
+        assert kind in STANDARD or -32099 <= error.code <= -32000
+
+
+def test_every_standard_kind_exists() -> None:
+    assert KINDS.keys() >= STANDARD.keys()
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_error_is_an_error_object(kind: str) -> None:
+    answer = KINDS[kind]("One sentence.", path="$.x", limit=5).to_json()
+    assert answer.keys() == {"code", "message", "data"}
+    assert answer["data"]["kind"] == kind
+    assert (answer["data"]["path"], answer["data"]["limit"]) == ("$.x", 5)
+    assert "One sentence." in (answer["message"], answer["data"].get("detail"))
+    assert orjson.loads(orjson.dumps(answer)) == answer
+
+
+@pytest.mark.parametrize(
+    ("kind", "title"),
+    [("ParseError", "Parse error"), ("InvalidRequest", "Invalid Request"), ("MethodNotFound", "Method not found")],
+)
+def test_where_the_specification_has_a_word_the_message_is_that(kind: str, title: str) -> None:
+    answer = KINDS[kind]("Why.").to_json()
+    assert answer["message"] == title
+    assert answer["data"]["detail"] == "Why."
+
+
+def test_an_error_says_itself() -> None:
+    assert str(errors.Cancelled("Gone.")) == "Gone."
+    assert errors.Cancelled("Gone.").message == "Gone."

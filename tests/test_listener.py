@@ -1,0 +1,377 @@
+"""The listening socket: its lock, its permissions, what is left behind, and accepting when descriptors run out."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket as stdlib_socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from rkllmd import listener
+from rkllmd.listener import Listener, ListenError, bind, inherited
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "rkllm.sock")
+
+
+@contextmanager
+def bound(path: str) -> Iterator[Listener]:
+    listening = bind(path)
+    try:
+        yield listening
+    finally:
+        listening.close()
+
+
+def refused(path: str) -> str:
+    with pytest.raises(ListenError) as caught:
+        bind(path)
+    return str(caught.value)
+
+
+def connects(path: str) -> bool:
+    with stdlib_socket.socket(stdlib_socket.AF_UNIX) as client:
+        return client.connect_ex(path) == 0
+
+
+# Binding
+
+
+def test_a_socket_is_bound_and_removed_again(path: str) -> None:
+    with bound(path) as listening:
+        assert listening.path == path
+        assert connects(path)
+    assert not os.path.exists(path)
+    assert os.path.exists(f"{path}.lock"), "removing a lock would let two daemons have it"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+def test_owner_and_group_may_connect_whatever_the_umask(path: str, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with bound(path):
+            assert stat.S_IMODE(os.stat(path).st_mode) == 0o660
+            assert os.umask(umask) == umask, "the umask is as it was"
+    finally:
+        os.umask(before)
+
+
+def test_the_socket_is_never_open_to_all_for_a_moment(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks: list[int] = []
+    real = stdlib_socket.socket.bind
+
+    def spy(self: stdlib_socket.socket, address: Any) -> None:
+        masks.append(os.umask(0o777))
+        os.umask(masks[-1])
+        real(self, address)
+
+    monkeypatch.setattr(stdlib_socket.socket, "bind", spy)
+    with bound(path):
+        assert masks == [0o117]
+
+
+def test_a_second_daemon_is_told_who_has_the_socket(path: str) -> None:
+    with bound(path):
+        assert refused(path) == (
+            f"Another rkllmd (pid {os.getpid()}) serves {path}: stop it, or choose another --socket."
+        )
+        assert connects(path), "the first is untouched"
+    with bound(path):
+        pass
+
+
+def test_a_second_daemon_is_refused_even_if_the_lock_names_nobody(path: str) -> None:
+    with bound(path):
+        os.truncate(f"{path}.lock", 0)
+        assert refused(path).startswith(f"Another rkllmd serves {path}")
+
+
+def test_the_lock_is_not_passed_to_children(path: str) -> None:
+    with bound(path) as listening:
+        assert listening.lock is not None
+        assert not os.get_inheritable(listening.lock)
+        assert not listening.socket.get_inheritable()
+
+
+def test_a_full_disk_does_not_hinder_the_lock(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with bound(path):
+        assert refused(path).startswith("Another rkllmd serves")
+
+
+def test_a_socket_that_nobody_serves_is_replaced(path: str) -> None:
+    left = stdlib_socket.socket(stdlib_socket.AF_UNIX)
+    left.bind(path)
+    left.close()
+    with bound(path):
+        assert connects(path)
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
+def test_what_is_no_socket_is_left_alone(path: str, kind: str, tmp_path: Path) -> None:
+    place = Path(path)
+    match kind:
+        case "file":
+            place.write_text("precious")
+        case "directory":
+            place.mkdir()
+        case "link":
+            place.symlink_to(tmp_path / "elsewhere")
+    assert refused(path) == f"{path} can't be bound: there is a file at this path that is no socket."
+    assert place.is_symlink() or place.exists()
+    place.rename(tmp_path / "aside")
+    with bound(path):
+        pass  # the lock was given back
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    path = str(tmp_path / "no" / "rkllm.sock")
+    assert refused(path) == f"The lock {path}.lock can't be opened: No such file or directory."
+
+
+def test_a_lock_that_is_a_link_is_not_followed(path: str, tmp_path: Path) -> None:
+    """Anybody may make links in /tmp; the daemon must not write where they point."""
+    (tmp_path / "target").write_text("precious")
+    Path(f"{path}.lock").symlink_to(tmp_path / "target")
+    assert "can't be opened" in refused(path)
+    assert (tmp_path / "target").read_text() == "precious"
+
+
+def test_a_path_that_the_kernel_refuses(tmp_path: Path) -> None:
+    path = str(tmp_path / ("x" * 120))
+    assert refused(path) == f"{path} can't be bound: AF_UNIX path too long."
+
+
+def test_a_path_that_is_not_ours_any_more_is_not_removed(path: str) -> None:
+    with bound(path):
+        os.unlink(path)
+        other = stdlib_socket.socket(stdlib_socket.AF_UNIX)
+        other.bind(path)
+        other.close()
+    assert os.path.exists(path)
+
+
+def test_a_path_that_is_gone_is_no_error(path: str) -> None:
+    with bound(path):
+        os.unlink(path)
+    with bound(path):
+        pass
+
+
+# Inherited from the service manager; descriptor 3 belongs to pytest here, so a process of its own is asked.
+
+PROBE = """
+import os, socket, sys
+from rkllmd import listener
+prepared = {prepare}
+if type(prepared) is tuple:
+    os.dup2(prepared[0].detach(), 3)
+    os.set_inheritable(3, True)
+os.environ.update({environ})
+if os.environ.get("LISTEN_PID") == "own":
+    os.environ["LISTEN_PID"] = str(os.getpid())
+try:
+    found = listener.inherited(os.environ)
+except listener.ListenError as error:
+    print("error:", error)
+else:
+    print("none" if found is None else (found.path, found.lock, found.inode, found.socket.get_inheritable()))
+    if found is not None:
+        found.close()
+print([name for name in os.environ if name.startswith("LISTEN_")])
+"""
+OWN = {"LISTEN_PID": "own", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "rkllmd.socket"}
+LISTENING = "(s := socket.socket(socket.AF_UNIX), s.bind({path!r}), s.listen())"
+
+
+def probe(prepare: str, environ: dict[str, str]) -> str:
+    program = PROBE.format(prepare=prepare, environ=environ)
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert process.stderr == ""
+    first, rest = process.stdout.splitlines()
+    assert rest == "[]", "children must not take the variables for theirs"
+    return first
+
+
+def test_a_passed_socket_is_taken(path: str) -> None:
+    assert probe(LISTENING.format(path=path), OWN) == str((path, None, None, False))
+    assert os.path.exists(path), "the path belongs to the service manager"
+
+
+def test_a_passed_socket_in_the_abstract_namespace_has_a_readable_name() -> None:
+    name = f"rkllmd-test-{os.getpid()}"
+    assert probe(LISTENING.format(path=f"\0{name}"), OWN).startswith(f"('@{name}', ")
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"LISTEN_PID": "1", "LISTEN_FDS": "1"},
+        {**OWN, "LISTEN_FDS": "0"},
+        {**OWN, "LISTEN_FDS": "x"},
+        {"LISTEN_FDS": "1"},
+    ],
+    ids=["nothing", "another process", "none", "no number", "no pid"],
+)
+def test_nothing_was_passed(path: str, environ: dict[str, str]) -> None:
+    assert probe(LISTENING.format(path=path), environ) == "none"
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        "(socket.socket(socket.AF_UNIX),)",
+        "(s := socket.socket(socket.AF_INET), s.listen())",
+        "(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM),)",
+    ],
+    ids=["not listening", "no Unix socket", "no stream"],
+)
+def test_a_passed_socket_of_another_kind_is_refused(prepare: str) -> None:
+    assert probe(prepare, OWN).startswith("error: Descriptor 3 must be a listening Unix stream socket")
+
+
+def test_a_passed_file_is_refused() -> None:
+    assert probe("os.dup2(os.open('/dev/null', os.O_RDONLY), 3)", OWN).startswith(
+        "error: Descriptor 3 was passed as a listening socket but is none: "
+    )
+
+
+def test_a_descriptor_that_is_not_open_is_refused() -> None:
+    assert probe("os.closerange(3, 10)", OWN).startswith("error: Descriptor 3 was passed")
+
+
+def test_more_than_one_socket_is_refused(path: str) -> None:
+    assert probe(LISTENING.format(path=path), {**OWN, "LISTEN_FDS": "2"}).startswith("error: 2 sockets were passed")
+
+
+def test_the_variables_of_another_process_are_taken_out_too() -> None:
+    environ = {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "x", "OTHER": "1"}
+    assert inherited(environ) is None
+    assert environ == {"OTHER": "1"}
+
+
+# Accepting
+
+
+class Accepting:
+    """``accept`` in a task, and what it has accepted."""
+
+    def __init__(self, listening: Listener, nursery: trio.Nursery) -> None:
+        self.sockets: list[stdlib_socket.socket] = []
+        self._accepted = trio.Event()
+        nursery.start_soon(listener.accept, listening, self._serve)
+
+    def _serve(self, socket: stdlib_socket.socket) -> None:
+        self.sockets.append(socket)
+        self._accepted.set()
+
+    async def accepted(self, count: int) -> None:
+        """Wait until so many were accepted."""
+        while len(self.sockets) < count:
+            await self._accepted.wait()
+            self._accepted = trio.Event()
+
+
+@pytest.fixture
+async def accepting(path: str) -> Any:
+    with bound(path) as listening:
+        async with trio.open_nursery() as nursery:
+            started = Accepting(listening, nursery)
+            yield started
+            nursery.cancel_scope.cancel()
+        for socket in started.sockets:
+            socket.close()
+
+
+def connect(path: str) -> stdlib_socket.socket:
+    client = stdlib_socket.socket(stdlib_socket.AF_UNIX)
+    client.connect(path)
+    return client
+
+
+async def test_clients_are_accepted_without_blocking(path: str, accepting: Accepting) -> None:
+    with connect(path), connect(path):
+        with trio.fail_after(30):
+            await accepting.accepted(2)
+        assert [socket.getblocking() for socket in accepting.sockets] == [False, False]
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, *errors: int) -> list[int]:
+    """Let accept fail with these errors before it works again; return the errors still to come."""
+    left = list(errors)
+    real: Callable[..., Any] = stdlib_socket.socket.accept
+
+    def accept(self: stdlib_socket.socket) -> Any:
+        if left:
+            number = left.pop(0)
+            raise OSError(number, os.strerror(number))
+        return real(self)
+
+    monkeypatch.setattr(stdlib_socket.socket, "accept", accept)
+    return left
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
+async def test_accepting_recovers_when_descriptors_are_free_again(
+    path: str, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock, number: int
+) -> None:
+    left = failing(monkeypatch, number, number, number)
+    with capture_logs() as logs, bound(path) as listening:
+        async with trio.open_nursery() as nursery:
+            accepting = Accepting(listening, nursery)
+            with connect(path):
+                begun = trio.current_time()
+                await accepting.accepted(1)
+                assert trio.current_time() - begun == pytest.approx(0.3), "it neither spins nor sleeps long"
+            nursery.cancel_scope.cancel()
+        for socket in accepting.sockets:
+            socket.close()
+    assert left == []
+    assert [entry["event"] for entry in logs] == ["accept_failed"], "one line for the whole shortage"
+    assert logs[0]["reason"] == os.strerror(number)
+
+
+async def test_each_shortage_is_logged_once(
+    path: str, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    left = failing(monkeypatch)
+    with capture_logs() as logs, bound(path) as listening:
+        async with trio.open_nursery() as nursery:
+            accepting = Accepting(listening, nursery)
+            for count in (1, 2):
+                left += [errno.EMFILE, errno.EMFILE]
+                with connect(path):
+                    await accepting.accepted(count)
+            nursery.cancel_scope.cancel()
+        for socket in accepting.sockets:
+            socket.close()
+    assert [entry["event"] for entry in logs] == ["accept_failed"] * 2
+
+
+@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EAGAIN, errno.EPROTO, errno.EPERM])
+async def test_a_client_that_left_before_it_was_accepted_is_nothing(
+    path: str, monkeypatch: pytest.MonkeyPatch, accepting: Accepting, number: int
+) -> None:
+    left = failing(monkeypatch, number)
+    with capture_logs() as logs, connect(path), trio.fail_after(30):
+        await accepting.accepted(1)
+    assert left == []
+    assert logs == []
