@@ -6,6 +6,7 @@ python examples/many_questions.py
 from __future__ import annotations
 
 import sys
+from contextlib import aclosing
 
 import trio
 
@@ -23,10 +24,11 @@ async def ask(rkllm: TrioClient, question: str) -> None:
 async def ask_impatiently(rkllm: TrioClient, question: str, words: int) -> None:
     """Print the first words of an answer; leaving the loop early cancels the run in the daemon."""
     heard = []
-    async for partial in rkllm.stream("rkllm.run_async", {"prompt": question}):
-        heard.append(partial["text"])
-        if len(heard) == words:
-            break
+    async with aclosing(rkllm.stream("rkllm.run_async", {"prompt": question})) as results:
+        async for partial in results:
+            heard.append(partial["text"])
+            if len(heard) == words:
+                break
     print(f"> {question}\n  {''.join(heard)} ... enough!")
 
 
@@ -37,7 +39,7 @@ async def main() -> int:
             nursery.start_soon(ask_impatiently, rkllm, "Tell me a story.", 8)
             for question in QUESTIONS:
                 nursery.start_soon(ask, rkllm, question)
-    except* OSError:
+    except OSError:
         print("No daemon is running: start one with 'rkllmd serve'.", file=sys.stderr)
         return 1
     return 0

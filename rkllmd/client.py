@@ -15,7 +15,7 @@ import os
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -194,10 +194,11 @@ class TrioClient:
         results = [result async for result in self.stream(method, params, **members)]
         return results[-1]
 
-    async def stream(self, method: str, params: Any = None, **members: Any) -> AsyncIterator[Any]:
+    async def stream(self, method: str, params: Any = None, **members: Any) -> AsyncGenerator[Any, None]:
         """Call a method and yield its partial results and then its final one.
 
-        Leaving early, also by cancellation, cancels the call in the daemon. Raises CallError, ConnectionLost.
+        Leaving early, also by cancellation, cancels the call in the daemon; ``async with aclosing(client.stream(…))``
+        makes sure that this happens at once and not when the generator is collected. Raises CallError, ConnectionLost.
         """
         trio = _trio()
         if self._lost:

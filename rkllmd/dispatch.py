@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import outcome
 
-from rkllmd import params
+from rkllmd import __version__, params
 from rkllmd.abi.convert import sampling_from, to_c, to_c_array
 from rkllmd.context import Client, Context, Invocation
 from rkllmd.errors import Cancelled, MethodNotFound, ModelNotInitialized, NotSupported, RpcError
@@ -67,7 +67,11 @@ def prepare(context: Context, call: Call) -> Prepared:
     if method is None:
         raise _not_found(context, call.method)
     if call.members.get("fds"):
-        raise NotSupported("This version takes no file descriptors: send tensors as base64.", runtime="", needs="fds")
+        raise NotSupported(
+            "This version takes no file descriptors: send tensors as base64.",
+            runtime=f"rkllmd {__version__}",
+            needs="a later version",
+        )
     if not call.params and not method.parameters:
         return Prepared(method, {}, None, {})
     prepared = Prepared(method, params.bind(method, call.params))

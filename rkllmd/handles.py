@@ -87,9 +87,10 @@ class Handles(Generic[T]):
         Raises ModelNotInitialized, AmbiguousHandle or InvalidHandle.
         """
         if number is None:
-            if len(self._live) == 1:
-                return next(iter(self._live.values()))
-            if not self._live:
+            live = list(self._live.values())  # one look: the worker may unload a model meanwhile
+            if len(live) == 1:
+                return live[0]
+            if not live:
                 raise ModelNotInitialized(f"No {self.kind} is loaded: call rkllm.init first.")
             raise AmbiguousHandle(f"Several {self.kind}s are loaded: name one by its handle.", handles=list(self._live))
         if number not in self._live:

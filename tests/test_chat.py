@@ -122,7 +122,8 @@ def test_a_conversation(start: Callable[..., Daemon], sit_at: Callable[..., Term
     person.expect("[user] And now?\n")
     person.expect("> ")
     second = kv_size(daemon)
-    assert second > first, "what was said is kept"
+    tokens = (len("[user] And now?") + 1) // 2  # of two bytes
+    assert second == first + len("And now?") + tokens, "what was said before is kept"
     person.type("/new\n")
     person.expect("> ")
     assert kv_size(daemon) == 0

@@ -381,7 +381,7 @@ async def test_trio_a_cancelled_call_is_cancelled_in_the_daemon() -> None:
 async def test_trio_a_stream_left_early_is_cancelled_in_the_daemon() -> None:
     async with played() as (client, daemon, nursery):
         nursery.start_soon(daemon.answer, PARTIAL)
-        async with contextlib.aclosing(client.stream("x")) as stream:  # type: ignore[type-var]
+        async with contextlib.aclosing(client.stream("x")) as stream:
             async for _ in stream:
                 break
         assert (await daemon.request())["params"] == {"id": daemon.requests[0]["id"]}
@@ -544,11 +544,12 @@ async def test_trio_the_real_daemon_aborts_a_run_whose_call_is_cancelled(daemon:
     daemon.play(text="ab", repeat=1_000_000, pace_us=1000)
     aborts = daemon.calls("rkllm_abort")
     async with open_client(daemon.path) as client:
-        with trio.CancelScope() as scope:
-            async for partial in client.stream("rkllm.run_async", {"prompt": "Hello", "max_new_tokens": 0}):
-                if partial["seq"] == 3:
-                    scope.cancel()
-                    await trio.lowlevel.checkpoint()
+        stream = client.stream("rkllm.run_async", {"prompt": "Hello", "max_new_tokens": 0})
+        async with contextlib.aclosing(stream):
+            with trio.CancelScope() as scope:
+                async for partial in stream:
+                    if partial["seq"] == 3:
+                        scope.cancel()
         assert scope.cancelled_caught
         daemon.play(text="next")
         # It waits behind the run, so its answer shows that the run has ended.

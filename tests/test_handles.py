@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rkllmd.errors import AmbiguousHandle, InvalidHandle, ModelNotInitialized
@@ -74,6 +74,7 @@ def test_iterating_while_one_is_removed() -> None:
     assert len(handles) == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=30))
 def test_no_number_is_used_twice(adds: list[bool]) -> None:
     handles: Handles[int] = Handles("x")

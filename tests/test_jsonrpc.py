@@ -683,6 +683,7 @@ def is_response(answer: Any) -> bool:
     )
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_parsed_without_an_exception(line: bytes) -> None:
     parsed = parse(line)
@@ -690,6 +691,7 @@ def test_any_bytes_are_parsed_without_an_exception(line: bytes) -> None:
         assert isinstance(message, (Request, Rejected)) or message is UNSOLICITED
 
 
+@settings(deadline=None)
 @given(LINES)
 def test_every_request_is_answered_exactly_once(line: bytes) -> None:
     messages = served(line + b"\n")
@@ -700,6 +702,7 @@ def test_every_request_is_answered_exactly_once(line: bytes) -> None:
     assert all(message != [] for message in messages)
 
 
+@settings(deadline=None)
 @given(st.lists(LINES | st.binary(max_size=30), max_size=6), st.lists(st.integers(0, 2000), max_size=12), st.booleans())
 def test_splitting_never_changes_the_result(lines: list[bytes], cuts: list[int], ended: bool) -> None:
     stream = b"\n".join(lines) + (b"\n" if ended else b"")
@@ -708,6 +711,7 @@ def test_splitting_never_changes_the_result(lines: list[bytes], cuts: list[int],
     assert served(*pieces) == served(stream)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300).map(lambda data: data.replace(b"x", b"\n")), st.integers(0, 40), st.data())
 def test_splitting_never_changes_the_lines(stream: bytes, limit: int, data: st.DataObject) -> None:
     def cut(pieces: list[bytes]) -> tuple[list[bytes], bool]:
@@ -722,7 +726,7 @@ def test_splitting_never_changes_the_lines(stream: bytes, limit: int, data: st.D
     assert all(len(line) <= limit for line in whole[0])
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(REQUESTS | st.lists(REQUESTS, min_size=1, max_size=4), max_size=6), st.randoms(use_true_random=False))
 def test_any_order_of_answers_leaves_nothing_behind(messages: list[Any], random: Any) -> None:
     server = Server(at_once=False)

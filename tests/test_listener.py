@@ -6,8 +6,6 @@ import errno
 import os
 import socket as stdlib_socket
 import stat
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -173,93 +171,107 @@ def test_a_path_that_is_gone_is_no_error(path: str) -> None:
         pass
 
 
-# Inherited from the service manager; descriptor 3 belongs to pytest here, so a process of its own is asked.
-
-PROBE = """
-import os, socket, sys
-from rkllmd import listener
-prepared = {prepare}
-if type(prepared) is tuple:
-    os.dup2(prepared[0].detach(), 3)
-    os.set_inheritable(3, True)
-os.environ.update({environ})
-if os.environ.get("LISTEN_PID") == "own":
-    os.environ["LISTEN_PID"] = str(os.getpid())
-try:
-    found = listener.inherited(os.environ)
-except listener.ListenError as error:
-    print("error:", error)
-else:
-    print("none" if found is None else (found.path, found.lock, found.inode, found.socket.get_inheritable()))
-    if found is not None:
-        found.close()
-print([name for name in os.environ if name.startswith("LISTEN_")])
-"""
-OWN = {"LISTEN_PID": "own", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "rkllmd.socket"}
-LISTENING = "(s := socket.socket(socket.AF_UNIX), s.bind({path!r}), s.listen())"
+# Inherited from the service manager. Descriptor 3 belongs to pytest here, so another stands in for it.
 
 
-def probe(prepare: str, environ: dict[str, str]) -> str:
-    program = PROBE.format(prepare=prepare, environ=environ)
-    process = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert process.stderr == ""
-    first, rest = process.stdout.splitlines()
-    assert rest == "[]", "children must not take the variables for theirs"
-    return first
+def pass_on(monkeypatch: pytest.MonkeyPatch, descriptor: int) -> None:
+    monkeypatch.setattr(listener, "_FIRST_INHERITED", descriptor)
+    os.set_inheritable(descriptor, True)  # as it is after exec
 
 
-def test_a_passed_socket_is_taken(path: str) -> None:
-    assert probe(LISTENING.format(path=path), OWN) == str((path, None, None, False))
+def variables(count: str = "1", pid: str | None = None) -> dict[str, str]:
+    own = str(os.getpid()) if pid is None else pid
+    return {"LISTEN_PID": own, "LISTEN_FDS": count, "LISTEN_FDNAMES": "rkllmd.socket"}
+
+
+def listening_at(path: str) -> int:
+    socket = stdlib_socket.socket(stdlib_socket.AF_UNIX)
+    socket.bind(path)
+    socket.listen()
+    return socket.detach()
+
+
+def test_a_passed_socket_is_taken(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pass_on(monkeypatch, listening_at(path))
+    environ = variables()
+    found = inherited(environ)
+    assert found is not None
+    assert (found.path, found.lock, found.inode) == (path, None, None)
+    assert environ == {}, "children must not take the variables for theirs"
+    assert not found.socket.get_inheritable()
+    assert connects(path)
+    found.close()
+    assert not connects(path)
     assert os.path.exists(path), "the path belongs to the service manager"
 
 
-def test_a_passed_socket_in_the_abstract_namespace_has_a_readable_name() -> None:
+def test_a_passed_socket_in_the_abstract_namespace_has_a_readable_name(monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"rkllmd-test-{os.getpid()}"
-    assert probe(LISTENING.format(path=f"\0{name}"), OWN).startswith(f"('@{name}', ")
+    pass_on(monkeypatch, listening_at(f"\0{name}"))
+    found = inherited(variables())
+    assert found is not None
+    assert found.path == f"@{name}"
+    found.close()
+
+
+def test_the_descriptor_is_the_one_of_the_interface() -> None:
+    assert listener._FIRST_INHERITED == 3, "SD_LISTEN_FDS_START in sd_listen_fds(3)"
 
 
 @pytest.mark.parametrize(
     "environ",
-    [
-        {},
-        {"LISTEN_PID": "1", "LISTEN_FDS": "1"},
-        {**OWN, "LISTEN_FDS": "0"},
-        {**OWN, "LISTEN_FDS": "x"},
-        {"LISTEN_FDS": "1"},
-    ],
-    ids=["nothing", "another process", "none", "no number", "no pid"],
+    [{}, variables(pid="1"), variables("0"), variables("x"), variables(""), {"LISTEN_FDS": "1"}],
+    ids=["nothing", "another process", "none", "no number", "no count", "no pid"],
 )
-def test_nothing_was_passed(path: str, environ: dict[str, str]) -> None:
-    assert probe(LISTENING.format(path=path), environ) == "none"
+def test_nothing_was_passed(path: str, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptor = listening_at(path)
+    pass_on(monkeypatch, descriptor)
+    try:
+        assert inherited(environ) is None
+        assert environ == {}
+        assert connects(path), "it is not ours to close"
+    finally:
+        os.close(descriptor)
 
 
 @pytest.mark.parametrize(
-    "prepare",
+    ("family", "kind", "listens"),
     [
-        "(socket.socket(socket.AF_UNIX),)",
-        "(s := socket.socket(socket.AF_INET), s.listen())",
-        "(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM),)",
+        (stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM, False),
+        (stdlib_socket.AF_INET, stdlib_socket.SOCK_STREAM, True),
+        (stdlib_socket.AF_UNIX, stdlib_socket.SOCK_DGRAM, False),
     ],
     ids=["not listening", "no Unix socket", "no stream"],
 )
-def test_a_passed_socket_of_another_kind_is_refused(prepare: str) -> None:
-    assert probe(prepare, OWN).startswith("error: Descriptor 3 must be a listening Unix stream socket")
+def test_a_passed_socket_of_another_kind_is_refused(
+    family: int, kind: int, listens: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = stdlib_socket.socket(family, kind)
+    if listens:
+        socket.listen()
+    pass_on(monkeypatch, socket.detach())
+    with pytest.raises(ListenError, match="must be a listening Unix stream socket"):
+        inherited(variables())
 
 
-def test_a_passed_file_is_refused() -> None:
-    assert probe("os.dup2(os.open('/dev/null', os.O_RDONLY), 3)", OWN).startswith(
-        "error: Descriptor 3 was passed as a listening socket but is none: "
-    )
+def test_a_passed_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptor = os.open("/dev/null", os.O_RDONLY)
+    pass_on(monkeypatch, descriptor)
+    with pytest.raises(ListenError, match="was passed as a listening socket but is none"):
+        inherited(variables())
+    os.close(descriptor)
 
 
-def test_a_descriptor_that_is_not_open_is_refused() -> None:
-    assert probe("os.closerange(3, 10)", OWN).startswith("error: Descriptor 3 was passed")
+def test_a_descriptor_that_is_not_open_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "_FIRST_INHERITED", 1_000_000)
+    with pytest.raises(ListenError, match="is none: Bad file descriptor"):
+        inherited(variables())
 
 
-def test_more_than_one_socket_is_refused(path: str) -> None:
-    assert probe(LISTENING.format(path=path), {**OWN, "LISTEN_FDS": "2"}).startswith("error: 2 sockets were passed")
+def test_more_than_one_socket_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "_FIRST_INHERITED", 1_000_000)
+    with pytest.raises(ListenError, match="2 sockets were passed"):
+        inherited(variables("2"))
 
 
 def test_the_variables_of_another_process_are_taken_out_too() -> None:

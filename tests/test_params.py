@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rkllmd import methods
@@ -356,6 +356,7 @@ CALLS = st.sampled_from(sorted(METHODS)).flatmap(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(CALLS)
 def test_anything_is_bound_or_refused_as_invalid_params(call: tuple[str, Any]) -> None:
     name, params = call
@@ -374,6 +375,7 @@ def test_anything_is_bound_or_refused_as_invalid_params(call: tuple[str, Any]) -
         assert given.keys() >= {item.name for item in method.json_parameters if item.required}
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(METHODS)), st.lists(st.none(), max_size=6))
 def test_nulls_never_become_values(name: str, params: list[None]) -> None:
     try:

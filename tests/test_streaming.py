@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -105,6 +105,7 @@ PIECES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(PIECES)
 @example([b"\xe2", b"\x82\xac"])
 @example([b"\xf0\x9f", b"", b"\x98", b"a"])
@@ -113,6 +114,7 @@ def test_joined_is_the_whole_text_however_it_is_cut(pieces: list[bytes]) -> None
     assert "".join(texts) == b"".join(pieces).decode("utf-8", "replace")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([NORMAL, WAITING]), st.none() | st.binary(max_size=5)), max_size=12))
 def test_the_text_is_valid_whatever_comes(callbacks: list[tuple[int, bytes | None]]) -> None:
     for text in joined(*callbacks):
@@ -120,6 +122,7 @@ def test_the_text_is_valid_whatever_comes(callbacks: list[tuple[int, bytes | Non
         orjson.dumps(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12), st.data())
 def test_held_back_bytes_are_neither_lost_nor_doubled(text: str, data: st.DataObject) -> None:
     """As a runtime would cut it: what leaves a character unfinished is WAITING, and then repeated or continued."""
@@ -605,6 +608,7 @@ def test_a_run_without_tensors_has_none(loop: Loop) -> None:
     assert run.tensors() == {}
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["token", "turn", "run"]), max_size=40), st.integers(1, 4))
 def test_any_order_of_tokens_and_turns_gives_each_token_once(events: list[str], at_once: int) -> None:
     loop = Loop()

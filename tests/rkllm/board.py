@@ -40,6 +40,9 @@ ONLY_1_3: dict[str, Any] = {"ignore_eos_token": False}
 # A run that goes on until something stops it; the model must be loaded with max_new_tokens 0.
 ENDLESS = {"text": "abcd", "repeat": 1_000_000_000, "pace_us": 1000}
 
+# A run that lasts ten seconds unless it is paused; without ``pace_us`` it resumes at once. max_new_tokens 0 here too.
+PAUSABLE = {"text": " ".join(f"w{number}" for number in range(2000)), "tokens": "words", "pace_us": 5000}
+
 
 class Board:
     """The daemon, one connection, and what has reached C since the test began."""

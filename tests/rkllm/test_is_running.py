@@ -35,6 +35,22 @@ def test_it_is_of_one_model(board: Board) -> None:
     assert board.refused("rkllm.is_running", [99_999])["kind"] == "InvalidHandle"
 
 
+@pytest.mark.parametrize("version", ["1.3.0"])
+def test_one_models_run_is_not_anothers(version: str, new_board: Callable[..., Board]) -> None:
+    board = new_board(version, "--max-models", "2")
+    busy, idle = board.load(max_new_tokens=0), board.load()
+    with board.connect() as other:
+        board.script(**ENDLESS)
+        other.request("rkllm.run_async", {"prompt": "Hi", "handle": busy}, "endless")
+        other.receive()
+        assert board.result("rkllm.is_running", [busy])["is_running"] is True
+        assert board.result("rkllm.is_running", [idle])["is_running"] is False
+        assert board.result("rkllm.abort", [idle])["aborted"] is False
+        assert board.result("rkllm.get_kv_cache_size", [idle]) == {"success": True, "cache_sizes": [0]}
+        assert board.result("rkllm.set_chat_template", {"handle": idle, "prompt_prefix": "#"})["success"] is True
+        assert board.result("rkllm.is_running", [busy])["is_running"] is True, "none of this has stopped it"
+
+
 @pytest.mark.parametrize(
     ("version", "setting", "asked"),
     [

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.rkllm.board import Board
+from tests.rkllm.board import ENDLESS, Board
 
 OK = {"success": True, "status": 0}
 
@@ -136,10 +136,10 @@ def test_the_sizes_of_a_batch(board: Board) -> None:
 
 
 def test_a_run_does_not_depend_on_the_sizes(board: Board) -> None:
-    board.load()
+    board.load(max_new_tokens=0)
     board.script(return__rkllm_get_kv_cache_size=-1)
     assert board.say() == "[user] Hi"
-    board.script(return__rkllm_get_kv_cache_size=-1, text="abcd", pace_us=20_000)
+    board.script(**ENDLESS, return__rkllm_get_kv_cache_size=-1)
     board.wire.request("rkllm.run_async", {"prompt": "Hi"}, "run")
     board.wire.receive()
     with board.connect() as other:

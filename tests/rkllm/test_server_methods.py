@@ -65,11 +65,11 @@ def test_the_status_of_a_loaded_model(board: Board) -> None:
 
 
 def test_the_status_while_a_model_loads(board: Board) -> None:
-    board.script(delay__rkllm_init=300)
+    board.script(delay__rkllm_init=1000)
     with board.connect() as other:
         other.request("rkllm.init", {"model_path": str(board.model)}, "load")
-        while (found := status(board))["state"] == "idle":
-            pass  # the other connection's request may not have been read yet
+        board.daemon.wait_for("the load", lambda: "rkllm_init" in board.calls())
+        found = status(board)
         assert found["state"] == "loading"
         assert found["current"]["method"] == "rkllm.init"
         assert found["current"]["client"].endswith(f"(pid {os.getpid()}, uid {os.getuid()})")

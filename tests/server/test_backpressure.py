@@ -126,7 +126,7 @@ def _send_until_stuck(wire: Wire, other: Wire, data: bytes) -> int:
 def _exchange(wire: Wire, data: bytes, count: int) -> list[Any]:
     """Send the rest while reading; return the ids of all answers."""
     sent = 0
-    ids = []
+    ids: list[Any] = []
     while len(ids) < count:
         while sent < len(data) and (accepted := _send_some(wire, data[sent : sent + 65_536])):
             sent += accepted

@@ -18,7 +18,7 @@ Start = Callable[..., Daemon]
 
 MAX_LINE = 16 * 2**20
 # For the long run: RKLLMD_FUZZ_EXAMPLES=50000 sends about a million frames; without it the frames are always the same.
-FUZZ_EXAMPLES = int(os.environ.get("RKLLMD_FUZZ_EXAMPLES", "120"))
+FUZZ_EXAMPLES = int(os.environ.get("RKLLMD_FUZZ_EXAMPLES", "80"))
 
 
 @pytest.fixture(scope="module")

@@ -80,17 +80,18 @@ def test_an_ordered_call_waits_for_the_run_before_it(start: Start) -> None:
 
 def test_a_call_right_after_a_pipelined_load_and_run_waits_for_the_run(start: Start) -> None:
     """The run's model is not known before its turn; until then it may be any. Its big input makes that a while."""
-    daemon = start(scenario="delay.rkllm_init=150")
-    run = {"input_type": "RKLLM_INPUT_TOKEN", "input_ids": [1] * 300_000}
+    daemon = start(scenario="delay.rkllm_init=700")
+    run = {"input_type": "RKLLM_INPUT_TOKEN", "token_input": {"input_ids": [1] * 300_000}}
     with daemon.connect() as wire, daemon.connect() as other:
-        for number in range(4):
-            wire.request("rkllm.init", {"model_path": str(daemon.model)}, "init")
-            wire.request("rkllm.run_async", run, "run")
-            handle = wire.final("init")["result"]["handle"]
-            for _ in range(30):
-                assert kind(other.ask("rkllm.clear_kv_cache", [handle, 1], number)) is None
-            assert wire.final("run")["result"]["finish_reason"] == "stop"
-            assert kind(wire.ask("rkllm.destroy", None, "destroy")) is None
+        wire.request("rkllm.init", {"model_path": str(daemon.model)}, "init")
+        wire.request("rkllm.run_async", run, "run")
+        while other.ask("server.queue")["result"]["length"] == 0:
+            assert other.ask("server.status")["result"]["models"] == [], "the run was queued too late for this test"
+        handle = wire.final("init")["result"]["handle"]
+        assert kind(other.ask("rkllm.clear_kv_cache", [handle, 1])) is None
+        assert wire.final("run")["result"]["finish_reason"] == "stop"
+    events = [line[2:4] for line in daemon.trace()]
+    assert events.index(["enter", "rkllm_clear_kv_cache"]) > events.index(["finished", "rkllm_run_async"])
 
 
 @pytest.mark.parametrize("version", ["1.2.1", "1.2.3", "1.3.0"])
