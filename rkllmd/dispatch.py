@@ -178,7 +178,7 @@ def _done(invocation: Invocation, result: outcome.Outcome[Any]) -> None:
         elif invocation.is_cancelled and call.method not in _CHANGES_MODELS:
             # (A load undoes itself when it is cancelled in time; after that its handle must be told, or nobody has it.)
             raise Cancelled("The call was cancelled; it could not be interrupted and had ended by then.")
-    except Exception as error:
+    except BaseException as error:  # also a SystemExit from the work: the call is answered, whatever happened
         client.refuse(call, as_error(error, call.method))
     else:
         client.answer(call, value)

@@ -53,7 +53,9 @@ def check(invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_in
     if cache.get("save_prompt_cache"):
         where = f"{rkllm_infer_params.path}.prompt_cache_params.prompt_cache_path"
         allowed = invocation.context.config.writable_directories
-        paths.writable_file(cache["prompt_cache_path"], allowed, where)
+        resolved = paths.writable_file(cache["prompt_cache_path"], allowed, where)
+        # A link that is changed from now on leads nowhere else.
+        rkllm_infer_params.c.prompt_cache_params.contents.prompt_cache_path = bytes(resolved)
 
 
 def abort(context: Context, model: Model) -> None:

@@ -106,7 +106,7 @@ class Method:
     call: Callable[..., Any]
     summary: str
     c_signature: str | None
-    check: Callable[..., None] | None
+    check: Callable[..., Any] | None
     abort: Callable[..., None] | None
     group: str | None
 
@@ -127,7 +127,7 @@ class Declaration:
 
     kind: Kind
     parameters: tuple[Parameter, ...]
-    check: Callable[..., None] | None
+    check: Callable[..., Any] | None
     abort: Callable[..., None] | None
     group: str | None
 
@@ -136,7 +136,7 @@ def method(
     kind: Kind,
     parameters: Sequence[Parameter] = (),
     *,
-    check: Callable[..., None] | None = None,
+    check: Callable[..., Any] | None = None,
     abort: Callable[..., None] | None = None,
     group: str | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

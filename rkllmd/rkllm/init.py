@@ -9,6 +9,7 @@ its tokenizer) and ``embedding_path`` (rows of float32, for a model without its 
 
 from __future__ import annotations
 
+import os
 from ctypes import byref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from rkllmd import paths
 from rkllmd.abi import callbacks
 from rkllmd.abi.rkllm import LLMResultCallback
 from rkllmd.context import Context, Invocation
-from rkllmd.errors import Cancelled, ModelAlreadyLoaded, RuntimeFailure
+from rkllmd.errors import Cancelled, ModelAlreadyLoaded, NotSupported, RuntimeFailure
 from rkllmd.handles import Model
 from rkllmd.inference import destroy_model
 from rkllmd.method import COnly, Kind, Struct, method
@@ -37,8 +38,27 @@ def _check(invocation: Invocation, param: Converted) -> None:
     allowed = context.config.allowed_directories
     for name in ("model_path", *_CALLBACK_PATHS):
         if param.json.get(name) is not None:
-            paths.readable_file(param.json[name], allowed, f"{param.path}.{name}")
-    _refuse_more_than_allowed(context)
+            resolved = paths.readable_file(param.json[name], allowed, f"{param.path}.{name}")
+            param.json[name] = str(resolved)  # a link that is changed from now on leads nowhere else
+    param.c.model_path = os.fsencode(param.json["model_path"])
+    _refuse_batches_of_unknown_size(invocation, param)
+    if not context.npu.queue.changes_models():  # else it is decided when those before it are done
+        _refuse_more_than_allowed(context)
+
+
+def _refuse_batches_of_unknown_size(invocation: Invocation, param: Converted) -> None:
+    """Refuse n_batch > 1 where the size of an RKLLMInput is not proven, since C then walks an array of them.
+
+    Runtime 1.3.1 is said to append a struct to RKLLMMultiModalInput. A single input stays right, there are zeros
+    behind it; the second one of an array would be read from the wrong place.
+    """
+    library = invocation.runtime.library
+    if param.c.extend_param.n_batch > 1 and library.layout.name == "1.3" and library.version != "1.3.0":
+        raise NotSupported(
+            f"n_batch above 1 is not proven with runtime {library.version}: its RKLLMInput may be larger.",
+            runtime=library.runtime,
+            needs="1.3.0, or 1.2.1 to 1.2.3",
+        )
 
 
 def _refuse_more_than_allowed(context: Context) -> None:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def _check(invocation: Invocation, model: Model, lora_adapter: Converted) -> None:
     allowed = invocation.context.config.allowed_directories
-    paths.readable_file(lora_adapter.json["lora_adapter_path"], allowed, f"{lora_adapter.path}.lora_adapter_path")
+    given = lora_adapter.json["lora_adapter_path"]
+    resolved = paths.readable_file(given, allowed, f"{lora_adapter.path}.lora_adapter_path")
+    lora_adapter.c.lora_adapter_path = bytes(resolved)
 
 
 @method(

@@ -5,7 +5,7 @@ C: int rkllm_load_prompt_cache(LLMHandle handle, const char *prompt_cache_path)
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Any
 
 from rkllmd import paths
@@ -15,13 +15,14 @@ from rkllmd.method import Kind, Value, method
 from rkllmd.rkllm._common import LLM, call_with_strings, success
 
 
-def _check(invocation: Invocation, model: Model, prompt_cache_path: str) -> None:
-    config = invocation.context.config
-    paths.readable_file(prompt_cache_path, config.allowed_directories, "$.prompt_cache_path")
+def _resolve(invocation: Invocation, model: Model, prompt_cache_path: str) -> Path:
+    allowed = invocation.context.config.allowed_directories
+    return paths.readable_file(prompt_cache_path, allowed, "$.prompt_cache_path")
 
 
-@method(Kind.NPU, [LLM, Value("prompt_cache_path", {"type": "string", "minLength": 1})], check=_check)
+@method(Kind.NPU, [LLM, Value("prompt_cache_path", {"type": "string", "minLength": 1})], check=_resolve)
 def load_prompt_cache(invocation: Invocation, model: Model, prompt_cache_path: str) -> dict[str, Any]:
     """Load the file, which a run with save_prompt_cache has written; release one cache before loading another."""
-    call_with_strings(invocation, model, "rkllm_load_prompt_cache", os.fsencode(prompt_cache_path))
+    resolved = _resolve(invocation, model, prompt_cache_path)  # again: the file may have gone while the call waited
+    call_with_strings(invocation, model, "rkllm_load_prompt_cache", bytes(resolved))
     return success(prompt_cache_path=prompt_cache_path)

@@ -75,7 +75,10 @@ def _streams(directory: Path) -> None:
 
 def _loading(directory: Path, seconds: int) -> None:
     scenario = f"delay.rkllm_init={1000 * (seconds + 5)}"
-    with Daemon(_folder(directory, "loading"), "--max-connections", "200", scenario=scenario) as daemon, daemon.connect() as loader:
+    with (
+        Daemon(_folder(directory, "loading"), "--max-connections", "200", scenario=scenario) as daemon,
+        daemon.connect() as loader,
+    ):
         idle = measure.instant_latencies(daemon.path, clients=100, seconds=seconds)
         loader.request("rkllm.init", {"model_path": str(daemon.model)})
         loading = measure.instant_latencies(daemon.path, clients=100, seconds=seconds)

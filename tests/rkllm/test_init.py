@@ -358,3 +358,13 @@ def test_files_outside_the_allowed_directories_are_refused(
     assert board.refused("rkllm.load_lora", adapter)["kind"] == "PermissionDenied"
     cache = {"prompt_cache_path": str(board.model)}
     assert board.refused("rkllm.load_prompt_cache", cache)["kind"] == "PermissionDenied"
+
+
+def test_batches_are_refused_where_the_size_of_an_input_is_not_proven(start: Callable[..., Daemon]) -> None:
+    """Runtime 1.3.1 may have a larger RKLLMInput: one input is safe, an array of them is not."""
+    daemon = start(version="1.3.1")
+    with daemon.connect() as wire:
+        refused = wire.ask("rkllm.init", {"model_path": str(daemon.model), "extend_param": {"n_batch": 2}})
+        assert refused["error"]["data"]["kind"] == "NotSupported"
+        assert "rkllm_init" not in str(daemon.trace())
+        assert "handle" in wire.ask("rkllm.init", {"model_path": str(daemon.model)})["result"]

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rkllmd.portable.demo.copying import Batch, copy_batches
 from rkllmd.portable.demo.corpus import Chat
 from rkllmd.portable.demo.model import Model
 from rkllmd.portable.demo.muon import Muon
@@ -26,23 +27,16 @@ class Plan:
     steps: int
     batch_tokens: int = 3072
     longest: int = 512
-    matrix_rate: float = 1.5e-2
-    other_rate: float = 5e-3
-    warm_up: int = 60
+    matrix_rate: float = 1e-2
+    other_rate: float = 2e-3
+    warm_up: int = 40
+    copy_steps: int = 0  # exercises in copying, before all else
+    copy_again: int = 25  # and one more after so many other batches
     seed: int = 7
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Chats of similar length side by side, padded at their ends."""
-
-    tokens: Tensor
-    rows: Tensor  # positions after which a learned token comes
-    targets: Tensor
-
-
 def batches(tokenizer: Tokenizer, chats: list[Chat], plan: Plan) -> list[Batch]:
-    """All chats once, in random order.
+    """Return all chats once, in random order, after the exercises in copying.
 
     Chats of one batch have nearly the same length, so that little is spent on padding, and each stands alone, so that
     none can look into another, as it would in a packed window.
@@ -59,7 +53,13 @@ def batches(tokenizer: Tokenizer, chats: list[Chat], plan: Plan) -> list[Batch]:
             group.append(item)
         groups.append(group)
     random.Random(plan.seed).shuffle(groups)
-    return [_pad(group) for group in groups]
+    made = [_pad(group) for group in groups]
+    if plan.copy_steps == 0:
+        return made
+    copies = copy_batches(plan.copy_steps + len(made) // plan.copy_again, tokenizer.get_vocab_size(), plan.seed)
+    for again, batch in enumerate(copies[plan.copy_steps :], 1):
+        made.insert(again * (plan.copy_again + 1) - 1, batch)
+    return copies[: plan.copy_steps] + made
 
 
 def _pad(group: list[tuple[list[int], list[bool]]]) -> Batch:

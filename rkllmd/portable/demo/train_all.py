@@ -18,7 +18,7 @@ from rkllmd.portable.demo.tokenizer import train_tokenizer
 from rkllmd.portable.demo.train import Plan, batches, train
 
 TOKENIZER_CHATS = 20_000
-PLAN = Plan(steps=2_700)
+PLAN = Plan(steps=2_600, copy_steps=200)
 THREADS = 1  # a model as small as this gains little from more, and loses much on a machine that is not idle
 
 
