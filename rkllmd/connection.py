@@ -1,8 +1,9 @@
 """One client: lines in, lines out, what it has in flight, and how it goes.
 
 One task reads and one writes. What is ready is sent at once, in one piece, if the kernel takes it: a token must not
-wait for a task switch. What the kernel does not take is left to the writer, what comes then waits in the outbox behind
-it, and the writer alone sends until all is sent. Requests run concurrently. Three ways to leave:
+wait for a task switch, and may be sent from the thread that it comes on. What the kernel does not take is left to the
+writer, what comes then waits in the outbox behind it, and the writer alone sends until all is sent. Requests run
+concurrently. Three ways to leave:
 
 - end of file on reading is not a disconnect (``nc -N`` and socat half-close): what is in flight is answered first;
 - a client that is wholly gone (hang-up, EPIPE, ECONNRESET) has its waiting calls dropped and its run aborted;
@@ -15,6 +16,7 @@ import contextlib
 import itertools
 import socket as stdlib_socket
 import struct
+import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -62,6 +64,9 @@ class Connection:
         self._sending = memoryview(b"")
         self._is_corked = False
         self._is_writing = False
+        # Held while something is sent outside the writer, and while the socket is closed: never for longer than a
+        # system call that does not block.
+        self._send_lock = threading.Lock()
         self._reading_ended = False
         self._answered = trio.lowlevel.ParkingLot()
         self._writable = trio.lowlevel.ParkingLot()
@@ -98,7 +103,8 @@ class Connection:
             self.is_gone = True
             self._writable.unpark_all()
             self._context.npu.cancel_client(self)
-            self._socket.close()
+            with self._send_lock:
+                self._socket.close()
             # Megabytes, perhaps; this object itself may wait long for the garbage collector.
             self._outbox.clear()
             self._outbox_bytes, self._sending = 0, memoryview(b"")
@@ -237,11 +243,31 @@ class Connection:
         """Send partial results of ``call``; a notification has nobody to send them to."""
         if call.is_notification or self.is_gone:
             return
-        if as_notifications:
-            lines = [jsonrpc.notification("rkllm.token", {"id": call.id, **partial}) for partial in partials]
+        self._send(b"".join([_partial_line(call, partial, as_notifications) for partial in partials]))
+
+    def send_partial_now(self, call: jsonrpc.Call, partial: dict[str, Any], *, as_notification: bool) -> bool:
+        """Send one partial result from any thread, if nothing waits before it and the kernel takes it; else false."""
+        if call.is_notification:
+            return True
+        line = _partial_line(call, partial, as_notification)
+        # The event loop holds the lock only while it sends: if it does, the token goes the long way.
+        if self._is_busy() or not self._send_lock.acquire(blocking=False):
+            return False
+        try:
+            if self._is_busy():
+                return False
+            sent = self._socket.send(line)
+        except OSError:  # it would block; or the client is gone, which the event loop finds out by itself
+            return False
         else:
-            lines = [jsonrpc.partial(call.id, partial) for partial in partials]
-        self._send(b"".join(lines))
+            if sent < len(line):
+                self._leave_to_writer(line, sent)
+            return True
+        finally:
+            self._send_lock.release()
+
+    def _is_busy(self) -> bool:
+        return bool(self._outbox) or self._is_writing or self._is_corked or self.is_gone
 
     @property
     def _unsent_bytes(self) -> int:
@@ -266,22 +292,29 @@ class Connection:
 
     def _flush(self) -> None:
         """Send the outbox as far as the kernel takes it at once; leave the rest to the writer."""
-        if not self._outbox or self._is_writing or self.is_gone:
-            return
-        data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
-        self._outbox.clear()
-        self._outbox_bytes = 0
-        try:
-            sent = self._socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:  # EPIPE, ECONNRESET: nobody will read the answers
-            self._hung_up()
-            return
-        if sent < len(data):
-            self._sending = memoryview(data)[sent:]
-            self._is_writing = True
-            self._readable.unpark()
+        with self._send_lock:
+            if not self._outbox or self._is_writing or self.is_gone:
+                return
+            data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
+            self._outbox.clear()
+            self._outbox_bytes = 0
+            try:
+                sent = self._socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:  # EPIPE, ECONNRESET: nobody will read the answers
+                self._hung_up()
+                return
+            if sent < len(data):
+                self._leave_to_writer(data, sent)
+
+    def _leave_to_writer(self, data: bytes, sent: int) -> None:
+        self._sending = memoryview(data)[sent:]
+        self._is_writing = True
+        self._context.run_soon(self._wake_writer)
+
+    def _wake_writer(self) -> None:
+        self._readable.unpark()
 
     async def _write(self) -> None:
         """Send what the kernel did not take at once, in big pieces."""
@@ -301,6 +334,12 @@ class Connection:
             self._outbox_bytes = 0
             self._is_writing = bool(self._sending)
             self._writable.unpark_all()
+
+
+def _partial_line(call: jsonrpc.Call, partial: dict[str, Any], as_notification: bool) -> bytes:
+    if as_notification:
+        return jsonrpc.notification("rkllm.token", {"id": call.id, **partial})
+    return jsonrpc.partial(call.id, partial)
 
 
 def _peer_credentials(socket: stdlib_socket.socket) -> dict[str, int]:

@@ -49,6 +49,9 @@ class Client(Protocol):
     def send_partials(self, call: jsonrpc.Call, partials: list[dict[str, Any]], *, as_notifications: bool) -> None:
         """Send partial results of ``call``."""
 
+    def send_partial_now(self, call: jsonrpc.Call, partial: dict[str, Any], *, as_notification: bool) -> bool:
+        """Send one partial result from any thread, if that needs no waiting; false if it was not sent."""
+
     def answer(self, call: jsonrpc.Call, result: Any) -> None:
         """Send the call's result."""
 

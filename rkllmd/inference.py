@@ -102,7 +102,10 @@ def generate(
 def _generation(invocation: Invocation, model: Model, parameters: Any, default_shape: str) -> Generation:
     context, client, call = invocation.context, invocation.client, invocation.call
     shape = call.members.get("stream", default_shape)
-    send = None if shape == "final" else partial(client.send_partials, call, as_notifications=shape == "notify")
+    send = send_now = None
+    if shape != "final":
+        send = partial(client.send_partials, call, as_notifications=shape == "notify")
+        send_now = partial(client.send_partial_now, call, as_notification=shape == "notify")
     per_run = getattr(parameters, "max_new_tokens", 0)  # exists from layout 1.3 on
     generation = Generation(
         mode=parameters.mode,
@@ -111,6 +114,7 @@ def _generation(invocation: Invocation, model: Model, parameters: Any, default_s
         can_free_buffer=invocation.runtime.library.layout.name != "1.2",
         wake=context.run_soon,
         send=send,
+        send_now=send_now,
     )
 
     def abort_again() -> None:

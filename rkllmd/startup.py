@@ -38,6 +38,9 @@ class _Starter:
     def send_partials(self, call: jsonrpc.Call, partials: list[dict[str, Any]], *, as_notifications: bool) -> None:
         pass
 
+    def send_partial_now(self, call: jsonrpc.Call, partial: dict[str, Any], *, as_notification: bool) -> bool:
+        return True
+
     def answer(self, call: jsonrpc.Call, result: Any) -> None:
         self.ended.set()
 

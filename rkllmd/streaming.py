@@ -2,9 +2,9 @@
 
 Three parts, in the order in which a token meets them:
 
-1. ``Generation.on_result``: called by C, on the worker thread or the runtime's own. Copies what the callback shows,
-   appends it to a buffer and wakes the event loop if the buffer was empty. It never waits for a client and lets no
-   exception out.
+1. ``Generation.on_result``: called by C, on the worker thread or the runtime's own. Copies what the callback shows and
+   sends it at once, if tokens come slowly and nothing waits before it; otherwise appends it to a buffer and wakes the
+   event loop if it is not awake. It never waits for a client and lets no exception out.
 2. ``Transcript``: without I/O. Joins characters that were split over callbacks, numbers the partials, keeps the text.
 3. ``Generation.drain``: on the event loop. Takes the buffer, gives the partials' bytes to the client.
 """
@@ -12,7 +12,9 @@ Three parts, in the order in which a token meets them:
 from __future__ import annotations
 
 import codecs
+import functools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -34,6 +36,10 @@ ERROR: Final = int(LLMCallState.RKLLM_RUN_ERROR)
 _CONTINUE: Final = 0
 _PAUSE: Final = 1
 _FREE_BUFFER: Final = 2
+
+# Tokens that are further apart than this are sent from the callback's thread: waking the event loop first costs a
+# thread switch, twice the latency on two idle cores. Faster ones are left to the loop, which sends many in one piece.
+_AT_ONCE_SECONDS: Final = 0.001
 
 # The event loop empties the buffer in well under a millisecond; a runtime that gets this far ahead of it (only a
 # simulator can) waits for the loop, never for a client.
@@ -130,11 +136,13 @@ class Generation:
         can_free_buffer: bool,
         wake: Callable[[Callable[[], None]], None],
         send: Callable[[list[dict[str, Any]]], None] | None,
+        send_now: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
         """Prepare a run.
 
         ``wake(drain)`` schedules ``drain`` on the event loop, from any thread; ``send`` takes partial results there,
-        or is None where only the final result is wanted.
+        or is None where only the final result is wanted. ``send_now`` takes one from any thread, and is false if it
+        could not be sent without waiting.
         """
         self.mode = mode
         self.max_new_tokens = max_new_tokens
@@ -151,6 +159,8 @@ class Generation:
         self._can_free_buffer = can_free_buffer
         self._wake = wake
         self._send = send
+        self._send_now = send_now
+        self._last_at = 0.0
         self._buffer: deque[Callback] = deque()
         self._is_draining = False
         self._room = threading.Event()
@@ -172,9 +182,13 @@ class Generation:
                 self.failed = True
                 self.ended.set()
                 return _CONTINUE
+            if not results:  # ctypes would take a slice of NULL for an invitation to crash
+                raise ValueError("the runtime called back with NULL for its results")
             if self.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
                 return self._keep_tensors(results)
-            self._append((state, [(r.token_id, r.text) for r in self._each(results)]))
+            callback = (state, [(r.token_id, r.text) for r in self._each(results)])
+            if not self._deliver(callback):
+                self._append(callback)
             if self.pause_requested:
                 self.paused = True
                 self.ended.set()
@@ -185,6 +199,24 @@ class Generation:
 
     def _each(self, results: Any) -> list[Any]:
         return [results[0]] if self._n_batch == 1 else results[: self._n_batch]
+
+    def _deliver(self, callback: Callback) -> bool:
+        """Do on this thread what the event loop would do, if it has nothing to do with this run at the moment."""
+        now = time.monotonic()
+        is_slow = now - self._last_at > _AT_ONCE_SECONDS
+        self._last_at = now
+        # An abort has to be repeated by the loop as long as tokens come.
+        if self._is_draining or self._buffer or self.abort_requested:
+            return False
+        if self._send is None:
+            self.transcript.partial(*callback)
+            return True
+        if self._send_now is None or not is_slow:
+            return False
+        result = self.transcript.partial(*callback)
+        if not self._send_now(result):
+            self._wake(functools.partial(self._send_late, result))
+        return True
 
     def _append(self, callback: Callback) -> None:
         buffer = self._buffer
@@ -228,6 +260,14 @@ class Generation:
                 finally:  # also after a failure: what is still there would wait for the end of the run
                     self._wake(self.drain)
         except Exception as error:  # trio ends the whole daemon for an exception in a scheduled function
+            log.error("partial_results_failed", exc_info=error)
+
+    def _send_late(self, result: dict[str, Any]) -> None:
+        """Send one partial result on the event loop; what is buffered later is also sent later."""
+        try:
+            if self._send is not None:
+                self._send([result])
+        except Exception as error:  # as in drain
             log.error("partial_results_failed", exc_info=error)
 
     def drain_rest(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import selectors
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +14,8 @@ from typing import Final
 
 import orjson
 
-PING: Final = b'{"jsonrpc":"2.0","id":1,"method":"rkllm.is_running"}\n'
+IS_RUNNING: Final = b'{"jsonrpc":"2.0","id":1,"method":"rkllm.is_running"}\n'
+CONSTANTS: Final = b'{"jsonrpc":"2.0","id":1,"method":"rkllm.get_constants"}\n'
 _RECEIVE_BYTES: Final = 1 << 20
 
 
@@ -44,7 +47,7 @@ def connect(path: str) -> socket.socket:
     return connection
 
 
-def ping_pong(path: str, line: bytes = PING, requests: int = 40_000) -> float:
+def ping_pong(path: str, line: bytes = CONSTANTS, requests: int = 40_000) -> float:
     """Return the requests per second of one connection that waits for each answer."""
     with connect(path) as connection:
         started = time.perf_counter()
@@ -54,7 +57,7 @@ def ping_pong(path: str, line: bytes = PING, requests: int = 40_000) -> float:
         return requests / (time.perf_counter() - started)
 
 
-def pipelined(path: str, line: bytes = PING, requests: int = 400_000) -> float:
+def pipelined(path: str, line: bytes = CONSTANTS, requests: int = 400_000) -> float:
     """Return the requests per second of one connection that waits for none."""
     chunk = line * 400
 
@@ -100,6 +103,26 @@ def partials(path: str) -> float:
     started = time.perf_counter()
     _stream(path, count)
     return received / (time.perf_counter() - started)
+
+
+def hop_latencies(count: int = 400) -> Latencies:
+    """Return how long a bare Python process takes to hear from another that writes to it every 10 ms.
+
+    No path from callback to client can be shorter on this machine at this moment.
+    """
+    program = (
+        "import socket, sys, time\n"
+        "wire = socket.socket(fileno=int(sys.argv[1]))\n"
+        "for _ in range(int(sys.argv[2])):\n"
+        "    time.sleep(0.01)\n"
+        "    wire.send(b'%d\\n' % time.monotonic_ns())\n"
+    )
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-c", program, str(theirs.fileno()), str(count)]
+    with ours, theirs, subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:
+        stamps = [(int(ours.recv(100)), time.monotonic_ns()) for _ in range(count)]
+        process.wait()
+    return Latencies.of([(heard - said) / 1e9 for said, heard in stamps])
 
 
 def token_latencies(path: str) -> Latencies:

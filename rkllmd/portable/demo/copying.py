@@ -1,8 +1,7 @@
-"""Exercises in copying, which come before the chats.
+"""Exercises in copying: random tokens that occur twice.
 
-To repeat a name or to fill in a function's argument, a model has to find what followed the same token before. Chats show
-this too rarely for a model as small as ours to find out in the time that it has; on random tokens that occur twice, it
-finds out within some hundred steps, and keeps it.
+They come first, to settle the heads that induction.py puts in, and now and then between the chats, so that the heads
+stay what they are.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ROWS = 40
+TOKENS = 3072
 FIRST_TOKEN = 3  # after the control tokens
 
 
@@ -32,10 +31,11 @@ def copy_batches(count: int, vocabulary: int, seed: int) -> list[Batch]:
     generator = torch.Generator().manual_seed(seed)
     made = []
     for _ in range(count):
-        length, gap = rng.randint(6, 24), rng.randint(0, 24)
-        drawn = torch.randint(FIRST_TOKEN, vocabulary, (ROWS, length + gap), generator=generator)
+        length, gap = rng.randint(4, 24), rng.randint(0, rng.choice([24, 160]))
+        size = TOKENS // (2 * length + gap)
+        drawn = torch.randint(FIRST_TOKEN, vocabulary, (size, length + gap), generator=generator)
         tokens = torch.cat((drawn, drawn[:, :length]), 1)
-        rows = torch.zeros(ROWS, tokens.shape[1] - 1, dtype=torch.bool)
+        rows = torch.zeros(size, tokens.shape[1] - 1, dtype=torch.bool)
         rows[:, length + gap :] = True  # the first of them cannot be foreseen
         made.append(Batch(tokens[:, :-1], rows, tokens[:, 1:][rows]))
     return made

@@ -16,7 +16,7 @@ Piece = tuple[str, bool]
 Chat = list[Piece]
 QuestionAnswer = tuple[str, str]
 
-CHATS = 64_000  # what the shipped model was trained on; each is seen once
+CHATS = 50_000  # what the shipped model was trained on; each is seen once
 SYSTEM_PROMPTS = [
     "You are a helpful assistant.",
     "You are a tiny demo model.",
@@ -332,9 +332,9 @@ def chat(rng: random.Random) -> Chat:
         return pieces + remembered(rng, thinking)
     if kind < 0.27:
         return pieces + followed_up(rng, thinking)
-    if kind < 0.35:
-        return pieces + drill(rng, small_sum, 6)
     if kind < 0.38:
+        return pieces + drill(rng, small_sum, 6)
+    if kind < 0.40:
         return pieces + drill(rng, repetition, 4)
     for _ in range(rng.choice([1, 1, 1, 2, 2, 3, 5])):
         # A client may switch thinking between turns, so it is chosen for each.

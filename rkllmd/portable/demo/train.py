@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from rkllmd.portable.demo.copying import Batch, copy_batches

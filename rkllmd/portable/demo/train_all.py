@@ -12,13 +12,14 @@ import torch
 
 from rkllmd.portable.demo.corpus import corpus
 from rkllmd.portable.demo.export import export_lora, export_model
+from rkllmd.portable.demo.induction import initial_model
 from rkllmd.portable.demo.lora import ALPHA, train_lora
-from rkllmd.portable.demo.model import Model, Shape
+from rkllmd.portable.demo.model import Shape
 from rkllmd.portable.demo.tokenizer import train_tokenizer
 from rkllmd.portable.demo.train import Plan, batches, train
 
 TOKENIZER_CHATS = 20_000
-PLAN = Plan(steps=2_600, copy_steps=200)
+PLAN = Plan(steps=2_200, copy_steps=80)
 THREADS = 1  # a model as small as this gains little from more, and loses much on a machine that is not idle
 
 
@@ -28,7 +29,7 @@ def main(folder: Path) -> None:
     torch.manual_seed(1)
     chats = corpus()
     tokenizer = train_tokenizer(chats[:TOKENIZER_CHATS])
-    model = Model(Shape())
+    model = initial_model(Shape())
     sys.stdout.write(f"{sum(parameter.numel() for parameter in model.parameters())} weights\n")
     loss = train(model, batches(tokenizer, chats, PLAN), PLAN)
     sys.stdout.write(f"loss {loss:.4f}\n")
