@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from rkllmd import streaming
 from rkllmd.abi.rkllm import RKLLMInferMode, RKLLMResult
 from rkllmd.streaming import NORMAL, Generation
 
@@ -40,7 +39,7 @@ class Client:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the time, which the test moves."""
     now = [100.0]
-    monkeypatch.setattr(streaming.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("rkllmd.streaming.time.monotonic", lambda: now[0])
     return now
 
 

@@ -4,7 +4,8 @@ C: int rkllm_clear_kv_cache(LLMHandle handle, int keep_system_prompt, int *start
 
 Without positions the whole cache goes, the system prompt kept if ``keep_system_prompt``. Ranges are ``[start, end)``
 for each batch entry; they override ``keep_system_prompt`` and are valid only with ``keep_history`` 0 while the run is
-paused (manual 1.3.0).
+paused (manual 1.3.0). The runtime reads as many as the model has batch entries; a client may send more, so that one
+script serves models with different n_batch.
 """
 
 from __future__ import annotations
@@ -32,15 +33,23 @@ def _check(invocation: Invocation, model: Model, start_pos: Any = None, end_pos:
     if (start_pos is None) != (end_pos is None):
         missing = "end_pos" if end_pos is None else "start_pos"
         raise InvalidParams("start_pos and end_pos go together.", path=f"$.{missing}", keyword="required")
-    for name, positions in (("start_pos", start_pos), ("end_pos", end_pos)):
-        if positions is not None and len(positions) != model.n_batch:
-            raise InvalidParams(
-                f"{name} has one position for each of the model's {model.n_batch} batch entries.",
-                path=f"$.{name}",
-                keyword="maxItems" if len(positions) > model.n_batch else "minItems",
-                limit=model.n_batch,
-            )
-    for index, (start, end) in enumerate(zip(start_pos or (), end_pos or (), strict=True)):
+    if start_pos is None:
+        return
+    if len(start_pos) < model.n_batch:
+        raise InvalidParams(
+            f"start_pos needs a position for each of the model's {model.n_batch} batch entries.",
+            path="$.start_pos",
+            keyword="minItems",
+            limit=model.n_batch,
+        )
+    if len(end_pos) != len(start_pos):
+        raise InvalidParams(
+            f"end_pos needs as many positions as start_pos, {len(start_pos)}.",
+            path="$.end_pos",
+            keyword="minItems" if len(end_pos) < len(start_pos) else "maxItems",
+            limit=len(start_pos),
+        )
+    for index, (start, end) in enumerate(zip(start_pos, end_pos, strict=True)):
         if end < start:
             raise InvalidParams(
                 f"A range ends before it starts: end_pos[{index}] must be at least {int(start)}.",
