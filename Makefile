@@ -3,21 +3,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOCKET ?= /tmp/rkllm.sock
+SOCKET ?= $(or $(RKLLM_UDS_PATH),/tmp/rkllm.sock)
 # Where `make install` puts the daemon's own virtual environment; DESTDIR is for packagers.
 PREFIX ?= /opt/rkllmd
 DESTDIR ?=
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
 # Builds only what the portable runtime needs of llama.cpp: two minutes on two cores instead of five, once per machine.
-ENGINE_OPTIONS := CMAKE_ARGS="-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/rkllmd/portable/engine.cmake"
+ENGINE_OPTIONS := CMAKE_ARGS="'-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/rkllmd/portable/engine.cmake'"
 PIP := $(ENGINE_OPTIONS) $(BIN)/pip --disable-pip-version-check install --quiet
 
 .PHONY: help run test lint coverage bench fuzz demo-model install clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make run         start the daemon on this machine and hold a first conversation"
+	@echo "make run         start the daemon on this machine and hold a first conversation (SOCKET=/tmp/rkllm.sock)"
 	@echo "make test        run all tests"
 	@echo "make lint        check style and types"
 	@echo "make coverage    run all tests and fail under 95 % branch coverage"
@@ -29,9 +29,13 @@ help:
 
 run: $(VENV)/.run compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null
-	@$(BIN)/python examples/first_conversation.py --socket $(SOCKET) --wait 60 & \
+	@if $(BIN)/rkllmd call server.status --socket "$(SOCKET)" > /dev/null 2>&1; then \
+		echo "A daemon serves $(SOCKET) already: stop it, or choose another socket with make run SOCKET=/tmp/other.sock"; \
+		exit 1; \
+	fi
+	@$(BIN)/python examples/first_conversation.py --socket "$(SOCKET)" --wait 60 & \
 	trap "kill $$! 2> /dev/null" EXIT; \
-	$(BIN)/rkllmd serve --socket $(SOCKET) --model demo --log-level 1
+	$(BIN)/rkllmd serve --socket "$(SOCKET)" --model demo --log-level 1
 
 test: $(VENV)/.test compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null

@@ -9,6 +9,7 @@ import argparse
 import shutil
 import sys
 import time
+from pathlib import Path
 
 from rkllmd.client import CallError, Client, ConnectionLost, default_socket
 
@@ -45,8 +46,11 @@ def invite(path: str) -> None:
         command = f"echo '{request}' | socat -t 600 - UNIX-CONNECT:{path}"
     else:
         command = f"echo '{request}' | nc -N -U {path}"
+    program = Path(sys.executable).with_name("rkllmd")
     print(
-        f"\nThe daemon goes on serving {path}. In another terminal, try:\n\n  {command}\n\nCtrl-C ends it.", flush=True
+        f"\nThe daemon goes on serving {path}. In another terminal, try:\n\n  {command}\n\n"
+        f"or, for a conversation:\n\n  {program} chat --socket {path}\n\nCtrl-C ends the daemon.",
+        flush=True,
     )
 
 

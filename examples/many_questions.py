@@ -42,6 +42,9 @@ async def main() -> int:
     except OSError:
         print("No daemon is running: start one with 'rkllmd serve'.", file=sys.stderr)
         return 1
+    except ExceptionGroup as group:  # what the tasks have met, such as a CallError when no model is loaded
+        print(*group.exceptions, sep="\n", file=sys.stderr)
+        return 1
     return 0
 
 

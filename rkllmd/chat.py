@@ -34,12 +34,16 @@ def chat(connection: Client, *, thinking: bool) -> int:
         import readline  # noqa: F401 - gives input() its line editing and history
 
         print(f"Talking with {name}. {_HELP}")
+    has_history = False
     while (line := _read("> " if on_terminal else "")) is not None:
         try:
             if line.strip() == "/new":
                 connection.call("rkllm.clear_kv_cache", {**handle, "keep_system_prompt": 1})
+                has_history = False
             elif line.strip():
-                _answer(connection, {**handle, "prompt_input": line, "enable_thinking": thinking})
+                params = {**handle, "prompt_input": line, "enable_thinking": thinking}
+                _answer(connection, params, has_history=has_history)
+                has_history = True
         except CallError as error:
             if not on_terminal:
                 raise
@@ -113,7 +117,7 @@ class _Interruption:
         self._cancel_id = self._connection.send("server.cancel", {"id": call_id})
 
 
-def _answer(connection: Client, params: dict[str, Any]) -> None:
+def _answer(connection: Client, params: dict[str, Any], *, has_history: bool) -> None:
     """Show the answer as it comes. Raises CallError."""
     ended = False
     with _Interruption(connection) as interruption:
@@ -122,7 +126,7 @@ def _answer(connection: Client, params: dict[str, Any]) -> None:
             interruption.watch(call_id)
             for result in connection.results(call_id):
                 sys.stdout.write(result["text"])
-                ended = _note_end(result)
+                ended = _note_end(result, has_history=has_history)
                 sys.stdout.flush()
             interruption.finish()
         finally:
@@ -130,12 +134,12 @@ def _answer(connection: Client, params: dict[str, Any]) -> None:
                 print(flush=True)
 
 
-def _note_end(result: dict[str, Any]) -> bool:
+def _note_end(result: dict[str, Any], *, has_history: bool) -> bool:
     """End the answer's line with what there is to say about it; true if it was the last message."""
     if result["_callback_state"] != 2:
         return False
     notes = [] if result["finish_reason"] == "stop" else [_REASONS[result["finish_reason"]]]
-    if result.get("history_reset"):
+    if has_history and result.get("history_reset"):  # otherwise it was only somebody else's history
         notes.append("another client has used the model in between: it has forgotten what was said before")
     print(f" [{'; '.join(notes)}]" if notes else "")
     return True

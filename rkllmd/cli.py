@@ -106,9 +106,13 @@ def _version() -> int:
 
 
 def _serve(given: argparse.Namespace) -> int:
-    from rkllmd import daemon, listener  # trio and the rest are needed by no other command
+    from rkllmd import daemon, listener, startup  # trio and the rest are needed by no other command
 
     flags = {item.name: getattr(given, item.name) for item in fields(config.Config)}
+    for name in ("model", "rkllm_library"):
+        # What stands on the command line is meant from where the command is given.
+        if flags[name] and not (name == "model" and flags[name] == startup.DEMO):
+            flags[name] = os.path.abspath(flags[name])
     settings = config.load(os.environ, flags, given.config)
     try:
         return daemon.serve(settings, flags, given.config)

@@ -103,11 +103,14 @@ class Client:
     def __init__(self, path: str | None = None) -> None:
         """Connect to the socket at ``path``. Raises OSError."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        path = path or default_socket()
         try:
-            self._socket.connect(path or default_socket())
-        except OSError:
+            self._socket.connect(path)
+        except OSError as error:
             self._socket.close()
-            raise
+            if error.errno is None:  # a path that is none, or too long: the message says so
+                raise
+            raise type(error)(error.errno, error.strerror, path) from None  # the system's own words lack the path
         self._reader = _Reader()
         self._ids = itertools.count(1)
         self._received: dict[int, deque[dict[str, Any]]] = {}

@@ -21,7 +21,7 @@ from rkllmd import __version__, config, jsonrpc, listener, log, methods
 from rkllmd.config import Config, ConfigError
 from rkllmd.connection import Connection
 from rkllmd.context import Context
-from rkllmd.errors import QueueFull
+from rkllmd.errors import QueueFull, RpcError
 from rkllmd.hangup import HangupWatcher
 from rkllmd.inference import destroy_model
 from rkllmd.notify import Notifier
@@ -110,11 +110,12 @@ class Daemon:
         runtime = context.runtime.describe()
         self._notifier.send(READY=1, STATUS=f"serving {listening.path} with the {runtime['name']} runtime")
         logger.info("ready", version=__version__, socket=listening.path, pid=os.getpid(), runtime=runtime)
-        detail = f"RKLLM {runtime['version']}" if "version" in runtime else "not usable, see the log"
-        self._announce(
-            f"rkllmd {__version__} serves {listening.path} with the {runtime['name']} runtime ({detail}): "
-            f"{runtime['reason']}."
-        )
+        serves = f"rkllmd {__version__} serves {listening.path} with the {runtime['name']} runtime"
+        error = context.runtime.error
+        if error is None:
+            self._announce(f"{serves} (RKLLM {runtime['version']}): {runtime['reason']}.")
+        else:
+            self._announce(f"{serves}, which can't be used: {error.message} {error.data['fix']}")
 
     # -- connections -------------------------------------------------------------------------------------------------
 
@@ -207,7 +208,10 @@ class Daemon:
         else:
             with trio.move_on_after(_DESTROY_SECONDS):
                 for model in context.models:
-                    await context.npu.run("rkllm.destroy", partial(destroy_model, context, model))
+                    try:
+                        await context.npu.run("rkllm.destroy", partial(destroy_model, context, model))
+                    except RpcError as error:  # the others are still to be unloaded; the process ends it anyway
+                        logger.error("model_not_unloaded", model_path=model.path, error=error.to_json())
         logger.info("stopped")
 
 

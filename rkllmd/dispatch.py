@@ -19,7 +19,7 @@ from rkllmd.errors import Cancelled, MethodNotFound, ModelNotInitialized, NotSup
 from rkllmd.handles import Model
 from rkllmd.jsonrpc import Call
 from rkllmd.method import Handle, Kind, Method, Struct
-from rkllmd.npu import Job, as_error
+from rkllmd.npu import UNRESOLVED, Job, as_error
 
 
 @dataclass(slots=True)
@@ -49,9 +49,6 @@ class Prepared:
         """Tell whether the model is known and everything is converted."""
         return self.arguments is not None
 
-
-# The model of a job that is not known before the job's turn.
-_UNRESOLVED: Final = object()
 
 # These change which model a null handle means, for everything that is queued behind them.
 _CHANGES_MODELS: Final = frozenset({"rkllm.init", "rkllm.destroy"})
@@ -126,8 +123,7 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
         if prepared.model is not None and not prepared.model.pointer:
             raise ModelNotInitialized("The model was unloaded while the call was prepared.")
         _check(invocation, prepared)
-        queue = context.npu.queue
-        idle = method.kind is Kind.ORDERED and not (queue.uses(prepared.model) or queue.uses(_UNRESOLVED))
+        idle = method.kind is Kind.ORDERED and not context.npu.queue.uses(prepared.model)
         if method.kind is Kind.INSTANT or idle:
             client.answer(call, method.call(invocation, **(prepared.arguments or {})))
             return None
@@ -136,7 +132,7 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
         partial(_work, invocation, prepared),
         partial(_done, invocation),
         client=client,
-        model=prepared.model if prepared.is_complete else _UNRESOLVED,
+        model=prepared.model if prepared.is_complete else UNRESOLVED,
         changes_models=method.name in _CHANGES_MODELS,
     )
     if method.abort is not None:
@@ -190,6 +186,8 @@ def refuse(client: Client, call: Call, error: Exception) -> None:
 
 
 def _not_found(context: Context, name: str) -> MethodNotFound:
+    if name.startswith("rknn."):
+        return MethodNotFound("This version serves RKLLM; the RKNN functions come in a later one.")
     shown = name if len(name) <= 64 else name[:61] + "..."
     close = difflib.get_close_matches(shown, context.methods, n=1)
     hint = f" Did you mean {close[0]}?" if close else " rpc.discover lists them all."

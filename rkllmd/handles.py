@@ -32,7 +32,6 @@ class Model:
     max_new_tokens: int
     max_context_len: int
     is_async: bool
-    use_cross_attn: bool
     # The RKLLMParam that it was loaded with.
     param: Any
     # Every string and callback given to rkllm_init stays alive as long as the handle: freeing model_path after init
@@ -51,6 +50,9 @@ class Model:
     paused: bool = False
     # The sizes before the running call, for rkllm.get_kv_cache_size while one is running.
     kv_cache_sizes: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.kv_cache_sizes = [0] * self.n_batch
 
 
 T = TypeVar("T")

@@ -49,12 +49,16 @@ def check(invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_in
             keyword="minItems" if given < model.n_batch else "maxItems",
             limit=model.n_batch,
         )
+    _resolve_cache_path(invocation, rkllm_infer_params)
+
+
+def _resolve_cache_path(invocation: Invocation, rkllm_infer_params: Converted) -> None:
+    """Check the path that C is to write and give C just that. Raises InvalidParams, PermissionDenied."""
     cache = rkllm_infer_params.json.get("prompt_cache_params") or {}
     if cache.get("save_prompt_cache"):
         where = f"{rkllm_infer_params.path}.prompt_cache_params.prompt_cache_path"
         allowed = invocation.context.config.writable_directories
         resolved = paths.writable_file(cache["prompt_cache_path"], allowed, where)
-        # A link that is changed from now on leads nowhere else.
         rkllm_infer_params.c.prompt_cache_params.contents.prompt_cache_path = bytes(resolved)
 
 
@@ -77,6 +81,7 @@ def generate(
     asynchronous: bool,
 ) -> Callable[[], dict[str, Any]]:
     """Run the model, on the worker thread; return the function that makes the final result on the event loop."""
+    _resolve_cache_path(invocation, rkllm_infer_params)  # again: a link may have changed while the call waited
     parameters = rkllm_infer_params.c
     keep_history = bool(parameters.keep_history)
     history_reset = _take_turn(invocation, model, keep_history=keep_history)

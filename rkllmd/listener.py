@@ -86,6 +86,8 @@ def bind(path: str) -> Listener:
     try:
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise ListenError(f"There is no directory {os.path.dirname(path)} for the socket: make it first.") from None
         raise ListenError(f"The lock {path}.lock can't be opened: {error.strerror}.") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from rkllmd import schemas
+
+# RKLLMExtendParam.n_batch is a uint8.
+MAX_INPUTS: Final = 255
 
 
 class Kind(StrEnum):
@@ -41,8 +44,8 @@ class Handle:
 class Struct:
     """A pointer to a C struct: an object with its field names, converted to C before the call.
 
-    ``extras`` are JSON members that are the daemon's own and not in the struct. ``many``: where n_batch is above 1, C
-    takes an array of them, and so does JSON.
+    ``many``: where n_batch is above 1, C takes an array of them, and so does JSON. ``example`` is the field that most
+    people give first.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Struct:
     required: bool = True
     required_fields: Sequence[str] = ()
     many: bool = False
+    example: str = ""
 
     @cached_property
     def item_schema(self) -> dict[str, Any]:
@@ -68,7 +72,8 @@ class Struct:
         """Return the JSON Schema of the parameter, for discovery."""
         if not self.many:
             return self.item_schema
-        return {"anyOf": [self.item_schema, {"type": "array", "items": self.item_schema, "minItems": 1}]}
+        array = {"type": "array", "items": self.item_schema, "minItems": 1, "maxItems": MAX_INPUTS}
+        return {"anyOf": [self.item_schema, array]}
 
     @cached_property
     def field_names(self) -> frozenset[str]:

@@ -32,6 +32,9 @@ log = structlog.get_logger()
 # Nothing is known yet about how long what waits will take; a later version estimates it from history.
 _RETRY_AFTER_MS: Final = 1000
 
+# The model of a job that is not known before the job's turn: it may be any.
+UNRESOLVED: Final = object()
+
 
 class Job:
     """One call for the worker: the work, and the one place that is told how it ended."""
@@ -128,8 +131,11 @@ class Queue:
 
     def uses(self, model: object) -> bool:
         """Tell whether a job on this model runs or waits, so that an ordered call must go behind it."""
-        running = self.running is not None and self.running.model is model
-        return running or any(job.model is model for job in self._waiting)
+        return self.runs_on(model) or any(job.model in (model, UNRESOLVED) for job in self._waiting)
+
+    def runs_on(self, model: object) -> bool:
+        """Tell whether the worker is inside a job on this model, or on one that may be it."""
+        return self.running is not None and self.running.model in (model, UNRESOLVED)
 
     def changes_models(self) -> bool:
         """Tell whether a load or an unload runs or waits, after which a null handle may mean another model."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from rkllmd import schemas
 from rkllmd.errors import InvalidParams
-from rkllmd.method import COnly, Handle, Method, Parameter, Struct, Value
+from rkllmd.method import MAX_INPUTS, COnly, Handle, Method, Parameter, Struct, Value
 
 
 @dataclass(slots=True)
@@ -41,8 +41,10 @@ def bind(method: Method, params: list[Any] | dict[str, Any]) -> dict[str, Given]
         if item is None or (item.value is None and not parameter.required):
             given.pop(parameter.name, None)
             if parameter.required:
+                example = getattr(parameter, "example", "")
+                hint = f", or its fields directly, such as {example}" if example else ""
                 raise InvalidParams(
-                    f"{method.name} needs {parameter.name}.", path=f"$.{parameter.name}", keyword="required"
+                    f"{method.name} needs {parameter.name}{hint}.", path=f"$.{parameter.name}", keyword="required"
                 )
         else:
             _check(parameter, item)
@@ -55,6 +57,9 @@ def _check(parameter: Handle | Struct | Value, item: Given) -> None:
     elif parameter.many and isinstance(item.value, list):
         if not item.value:
             raise InvalidParams(f"{item.path} must not be empty.", path=item.path, keyword="minItems", limit=1)
+        if len(item.value) > MAX_INPUTS:  # before each is looked at, which takes 20 µs
+            detail = f"{item.path} must have at most {MAX_INPUTS} items."
+            raise InvalidParams(detail, path=item.path, keyword="maxItems", limit=MAX_INPUTS)
         for index, element in enumerate(item.value):
             schemas.check(schemas.validator(parameter.item_schema), element, f"{item.path}[{index}]")
     else:

@@ -24,13 +24,12 @@ def readable_file(given: str, allowed: Sequence[str], where: str) -> Path:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise InvalidParams(
-            f"{where[2:]}: there is no file {given}: {error.strerror}.", path=where, keyword="file"
-        ) from None
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise InvalidParams(f"{_name(where)}: {given}: {reason}.", path=where, keyword="file") from None
     if not stat.S_ISREG(mode):
-        raise InvalidParams(f"{where[2:]}: {given} is not a regular file.", path=where, keyword="file")
+        raise InvalidParams(f"{_name(where)}: {given} is not a regular file.", path=where, keyword="file")
     if not os.access(path, os.R_OK):
-        raise PermissionDenied(f"{where[2:]}: the daemon's user may not read {given}.", path=where)
+        raise PermissionDenied(f"{_name(where)}: the daemon's user may not read {given}.", path=where)
     return path
 
 
@@ -44,34 +43,40 @@ def writable_file(given: str, allowed: Sequence[str], where: str) -> Path:
         pass
     except OSError as error:  # a name too long, a loop of links, a directory that is closed to the daemon's user
         raise InvalidParams(
-            f"{where[2:]}: {given} can't be written: {error.strerror}.", path=where, keyword="file"
+            f"{_name(where)}: {given} can't be written: {error.strerror}.", path=where, keyword="file"
         ) from None
     if mode is not None and not stat.S_ISREG(mode):
-        raise InvalidParams(f"{where[2:]}: {given} is not a regular file.", path=where, keyword="file")
+        raise InvalidParams(f"{_name(where)}: {given} is not a regular file.", path=where, keyword="file")
     if not path.parent.is_dir():
-        raise InvalidParams(f"{where[2:]}: there is no directory {path.parent}.", path=where, keyword="file")
+        raise InvalidParams(f"{_name(where)}: there is no directory {path.parent}.", path=where, keyword="file")
     if not os.access(path.parent if mode is None else path, os.W_OK):
-        raise PermissionDenied(f"{where[2:]}: the daemon's user may not write {given}.", path=where)
+        raise PermissionDenied(f"{_name(where)}: the daemon's user may not write {given}.", path=where)
     return path
 
 
 def _resolve(given: str, allowed: Sequence[str], where: str, setting: str) -> Path:
     # The length first: every other message repeats the path.
     if len(os.fsencode(given)) >= 4096:  # PATH_MAX, limits.h
-        raise InvalidParams(f"{where[2:]}: a path has at most 4095 bytes.", path=where, keyword="maxLength", limit=4095)
+        message = f"{_name(where)}: a path has at most 4095 bytes."
+        raise InvalidParams(message, path=where, keyword="maxLength", limit=4095)
     if "\0" in given:
-        raise InvalidParams(f"{where[2:]}: a path holds no NUL character.", path=where, keyword="pattern")
+        raise InvalidParams(f"{_name(where)}: a path holds no NUL character.", path=where, keyword="pattern")
     if not given.startswith("/"):
         raise InvalidParams(
-            f"{where[2:]}: {given!r} is not absolute; the daemon's working directory is not yours.",
+            f"{_name(where)}: {given!r} is not absolute; the daemon's working directory is not yours.",
             path=where,
             keyword="absolute",
         )
     path = Path(os.path.realpath(given))
     if not any(path.is_relative_to(os.path.realpath(directory)) for directory in allowed):
         raise PermissionDenied(
-            f"{where[2:]}: {given} is outside the directories that the setting {setting} allows.",
+            f"{_name(where)}: {given} is outside the directories that the setting {setting} allows.",
             path=where,
             allowed=list(allowed),
         )
     return path
+
+
+def _name(where: str) -> str:
+    """Return the JSON path as people say it: without the root."""
+    return where.removeprefix("$").removeprefix(".")

@@ -1,14 +1,16 @@
 """What the C libraries print: captured, logged line by line, attached to the error of the call that failed.
 
 The vendor's libraries print instead of reporting. File descriptors 1 and 2 are pointed at a pipe; whoever comes first
-reads it: the event loop when something arrives, or the worker at the end of a call, so that an error carries the lines
-of its own call.
+reads it: a thread when something arrives, or the worker at the end of a call, so that an error carries the lines of its
+own call. The event loop would not do for the former: it may itself be in a call that prints, or that waits for C's lock
+of stdout, while the pipe is full.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import select
 import threading
 from collections import deque
 from typing import Final
@@ -21,8 +23,8 @@ log = structlog.get_logger()
 # An error carries the last lines of its call; a runtime that prints megabytes must not fill the memory.
 _LINES_KEPT: Final = 200
 _LINE_LENGTH: Final = 1000
-# A runtime that never stops printing must not keep a reader for ever: the event loop takes one piece at a time, the end
-# of a call what a pipe holds and what is printed meanwhile, a megabyte at most.
+# A runtime that never stops printing must not keep a reader for ever: the thread takes one piece at a time, the end of
+# a call what a pipe holds and what is printed meanwhile, a megabyte at most.
 _READ_BYTES: Final = 65_536
 _READS_AT_ONCE: Final = 16
 
@@ -68,10 +70,13 @@ class RuntimeOutput:
 
     async def watch(self) -> None:
         """Log what arrives, as it arrives, until cancelled."""
-        while True:
-            await trio.lowlevel.wait_readable(self._reader)
-            if not self._read(at_most=1):
-                return
+        await trio.to_thread.run_sync(self._watch, abandon_on_cancel=True)
+
+    def _watch(self) -> None:
+        arrival = select.poll()
+        arrival.register(self._reader, select.POLLIN)
+        while arrival.poll() and self._read(at_most=1):
+            pass
 
     def _read(self, *, end_line: bool = False, at_most: int = _READS_AT_ONCE) -> bool:
         """Keep what has arrived; false at the end of file: C has closed both descriptors."""

@@ -12,7 +12,6 @@ Three parts, in the order in which a token meets them:
 from __future__ import annotations
 
 import codecs
-import functools
 import threading
 import time
 from collections import deque
@@ -161,7 +160,8 @@ class Generation:
         self._send = send
         self._send_now = send_now
         self._last_at = 0.0
-        self._buffer: deque[Callback] = deque()
+        # What the loop is to send, in order: callbacks, and partial results that could not be sent at once.
+        self._buffer: deque[Callback | dict[str, Any]] = deque()
         self._is_draining = False
         self._room = threading.Event()
         self._tensors: list[tuple[str, dict[str, int], bytes]] = []
@@ -205,8 +205,9 @@ class Generation:
         now = time.monotonic()
         is_slow = now - self._last_at > _AT_ONCE_SECONDS
         self._last_at = now
+        # The buffer first: what the loop has just taken out of it is sent before the loop stops draining.
         # An abort has to be repeated by the loop as long as tokens come.
-        if self._is_draining or self._buffer or self.abort_requested:
+        if self._buffer or self._is_draining or self.abort_requested:
             return False
         if self._send is None:
             self.transcript.partial(*callback)
@@ -215,12 +216,12 @@ class Generation:
             return False
         result = self.transcript.partial(*callback)
         if not self._send_now(result):
-            self._wake(functools.partial(self._send_late, result))
+            self._append(result)  # the tokens after it queue up behind it
         return True
 
-    def _append(self, callback: Callback) -> None:
+    def _append(self, item: Callback | dict[str, Any]) -> None:
         buffer = self._buffer
-        buffer.append(callback)
+        buffer.append(item)
         if not self._is_draining:
             self._is_draining = True
             self._wake(self.drain)
@@ -262,14 +263,6 @@ class Generation:
         except Exception as error:  # trio ends the whole daemon for an exception in a scheduled function
             log.error("partial_results_failed", exc_info=error)
 
-    def _send_late(self, result: dict[str, Any]) -> None:
-        """Send one partial result on the event loop; what is buffered later is also sent later."""
-        try:
-            if self._send is not None:
-                self._send([result])
-        except Exception as error:  # as in drain
-            log.error("partial_results_failed", exc_info=error)
-
     def drain_rest(self) -> None:
         """Do all that ``drain`` would still do; for the end of the run, when no callback comes any more."""
         while self._buffer:
@@ -279,7 +272,8 @@ class Generation:
         buffer = self._buffer
         partials: list[dict[str, Any]] = []
         while buffer and len(partials) < most:
-            partials.append(self.transcript.partial(*buffer.popleft()))
+            item = buffer.popleft()
+            partials.append(item if isinstance(item, dict) else self.transcript.partial(*item))
         self._room.set()
         if self._send is not None:
             self._send(partials)

@@ -23,9 +23,13 @@ cp "$here/rkllmd.tmpfiles" "$destdir/usr/lib/tmpfiles.d/rkllmd.conf"
 [ -e "$destdir/etc/rkllmd.toml" ] || cp "$here/rkllmd.toml" "$destdir/etc/rkllmd.toml"
 
 if [ -n "$destdir" ]; then
+    # The scripts must name the interpreter where it will be, not where it was put together.
+    find "$destdir$prefix" -maxdepth 2 \( -path '*/bin/*' -o -name pyvenv.cfg \) -type f \
+        -exec sed -i "s|$destdir$prefix|$prefix|g" {} +
     echo "Installed below $destdir."
     exit 0
 fi
+ln -sf "$prefix/bin/rkllmd" /usr/local/bin/rkllmd
 systemd-sysusers
 systemd-tmpfiles --create rkllmd.conf
 systemctl daemon-reload

@@ -226,7 +226,7 @@ def test_call_prints_a_stream_line_by_line(daemon: Daemon) -> None:
     ("arguments", "told"),
     [
         (["rkllm.rum"], "Method not found: There is no method 'rkllm.rum'. Did you mean rkllm.run? [MethodNotFound]"),
-        (["rkllm.run"], "rkllm.run needs rkllm_input. [InvalidParams]"),
+        (["rkllm.run"], "rkllm.run needs rkllm_input, or its fields directly, such as prompt. [InvalidParams]"),
         (
             ["rkllm.run", '[[{"prompt": "a"}, {"prompt": "b"}]]'],
             "The model was loaded with n_batch 1: rkllm_input must be one input. (at $[0]) [InvalidParams]",
@@ -369,3 +369,21 @@ def test_a_daemon_that_goes_during_a_call(start: Callable[..., Daemon]) -> None:
     output, errors = process.communicate(timeout=30)
     done: Any = subprocess.CompletedProcess([], process.returncode, output, errors)
     assert sentence(done) == "The daemon closed the connection."
+
+
+def test_a_model_on_the_command_line_is_meant_from_where_the_command_is_given(
+    start: Callable[..., Daemon], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.rkllm").touch()
+    daemon = start("--model", "mine.rkllm")
+    daemon.wait_event("model_loaded")
+    assert daemon.events("model_loaded")[0]["model_path"] == str(tmp_path / "mine.rkllm")
+
+
+def test_a_runtime_that_cannot_be_used_is_explained_in_the_first_line(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, library=tmp_path / "nowhere.so")
+    line = daemon.wait_ready()
+    daemon.stop()
+    assert "which can't be used: There is no librkllmrt.so in" in line
+    assert "--rkllm-library" in line

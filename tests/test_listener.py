@@ -139,7 +139,7 @@ def test_what_is_no_socket_is_left_alone(path: str, kind: str, tmp_path: Path) -
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     path = str(tmp_path / "no" / "rkllm.sock")
-    assert refused(path) == f"The lock {path}.lock can't be opened: No such file or directory."
+    assert refused(path) == f"There is no directory {Path(path).parent} for the socket: make it first."
 
 
 def test_a_lock_that_is_a_link_is_not_followed(path: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from rkllmd import npu
 from rkllmd.errors import Cancelled, InternalError, InvalidParams, QueueFull, RpcError, ShuttingDown
-from rkllmd.npu import Job, Npu, Queue
+from rkllmd.npu import UNRESOLVED, Job, Npu, Queue
 
 
 def nothing(*_: Any) -> None:
@@ -97,6 +97,17 @@ def test_which_model_is_in_use() -> None:
     assert queue.uses(running)
     queue.next()
     assert [queue.uses(model) for model in (running, waiting, idle)] == [True, True, False]
+    assert [queue.runs_on(model) for model in (running, waiting, idle)] == [True, False, False]
+
+
+def test_a_job_whose_model_is_not_known_yet_may_use_any() -> None:
+    queue = Queue(10, 10)
+    queue.add(job(model=UNRESOLVED))
+    model = object()
+    assert queue.uses(model)
+    assert not queue.runs_on(model)
+    queue.next()
+    assert queue.runs_on(model)
 
 
 def test_whether_the_loaded_models_are_about_to_change() -> None:

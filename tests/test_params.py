@@ -210,6 +210,7 @@ def test_named_and_flat(name: str, params: dict[str, Any], expected: dict[str, A
         ("rkllm.run", {"rkllm_input": {"prompt": 5}}, "$.rkllm_input.prompt", "type"),
         ("rkllm.run", {"rkllm_input": [INPUT, {"rol": "x"}]}, "$.rkllm_input[1]", "additionalProperties"),
         ("rkllm.run", {"rkllm_input": []}, "$.rkllm_input", "minItems"),
+        ("rkllm.run", {"rkllm_input": [{"prompt": ""}] * 256}, "$.rkllm_input", "maxItems"),
         ("rkllm.run", {"handle": "1", "prompt": "x"}, "$.handle", "type"),
         ("rkllm.run", {"prompt": "x", "mode": "FAST"}, "$.mode", "enum"),
         ("rkllm.run", {"rkllm_input": INPUT, "prompt_input": "again"}, "$.prompt_input", "uniqueItems"),

@@ -143,7 +143,7 @@ def test_a_file_is_no_directory(check: Check, inside: Path) -> None:
 
 
 def test_a_file_to_read_must_exist(inside: Path) -> None:
-    assert "No such file" in refused(readable_file, InvalidParams, inside / "no", inside).message
+    assert "there is no such file" in refused(readable_file, InvalidParams, inside / "no", inside).message
     (inside / "dangling").symlink_to(inside / "no")
     refused(readable_file, InvalidParams, inside / "dangling", inside)
 

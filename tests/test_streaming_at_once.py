@@ -111,6 +111,19 @@ def test_what_the_socket_does_not_take_goes_through_the_loop_in_order(clock: lis
     assert texts(client) == ["a", "b", "c"]
 
 
+def test_a_slow_token_behind_one_that_the_socket_did_not_take_keeps_its_place(clock: list[float]) -> None:
+    """The loop is busy with others meanwhile: what it has not sent yet comes first."""
+    client = Client()
+    generation = run(client)
+    client.is_ready = False
+    token(generation, "a")
+    client.is_ready = True
+    clock[0] += 1
+    token(generation, "b")
+    client.turn_the_loop()
+    assert texts(client) == ["a", "b"]
+
+
 def test_after_an_abort_the_loop_hears_of_each_token(clock: list[float]) -> None:
     """It repeats an abort that came before the runtime had begun."""
     client = Client()

@@ -15,7 +15,7 @@ LLM = Handle("handle")
 # rkllm_run and rkllm_run_async take the same.
 RUN_PARAMETERS: tuple[Parameter, ...] = (
     LLM,
-    Struct("rkllm_input", "RKLLMInput", many=True),
+    Struct("rkllm_input", "RKLLMInput", many=True, example="prompt"),
     Struct("rkllm_infer_params", "RKLLMInferParam", required=False),
     COnly("userdata"),
 )

@@ -19,7 +19,6 @@ def get_kv_cache_size(invocation: Invocation, model: Model) -> dict[str, Any]:
 
     Whether the runtime may be asked from another thread during a run is not known, so it is not.
     """
-    running = invocation.context.npu.queue.running
-    if running is not None and running.model is model:
+    if invocation.context.npu.queue.runs_on(model):
         return {"success": True, "cache_sizes": model.kv_cache_sizes, "running": True}
     return {"success": True, "cache_sizes": invocation.runtime.kv_cache_sizes(model)}

@@ -88,7 +88,6 @@ def init(invocation: Invocation, param: Converted) -> dict[str, Any]:
         max_new_tokens=c_param.max_new_tokens,
         max_context_len=c_param.max_context_len,
         is_async=bool(c_param.is_async),
-        use_cross_attn=bool(c_param.extend_param.use_cross_attn),
         param=c_param,
         keep_alive=[param.keep],
     )
@@ -106,10 +105,10 @@ def init(invocation: Invocation, param: Converted) -> dict[str, Any]:
     if status != 0:
         said = f": {lines[-1]}" if lines else "; the runtime said nothing about why."
         raise RuntimeFailure(f"rkllm_init failed{said}", function="rkllm_init", status=status, log=lines)
-    model.number = context.models.add(model)
-    if invocation.is_cancelled:
+    if invocation.is_cancelled:  # before anybody can find the model
         destroy_model(context, model)
         raise Cancelled("The load was cancelled; the model was unloaded again.")
+    model.number = context.models.add(model)
     log.info("model_loaded", handle=model.number, model_path=path, bytes=model.size_bytes)
     return {"success": True, "status": 0, "handle": model.number}
 

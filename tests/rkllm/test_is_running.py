@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -49,6 +50,18 @@ def test_one_models_run_is_not_anothers(version: str, new_board: Callable[..., B
         assert board.result("rkllm.get_kv_cache_size", [idle]) == {"success": True, "cache_sizes": [0]}
         assert board.result("rkllm.set_chat_template", {"handle": idle, "prompt_prefix": "#"})["success"] is True
         assert board.result("rkllm.is_running", [busy])["is_running"] is True, "none of this has stopped it"
+
+
+def test_a_handle_that_is_being_unloaded_is_not_asked(board: Board) -> None:
+    board.load()
+    board.script(delay__rkllm_is_running=100)
+    lines = [{"jsonrpc": "2.0", "id": name, "method": f"rkllm.{name}"} for name in ("destroy", "is_running")]
+    board.wire.send("".join(json.dumps(line) + "\n" for line in lines).encode())
+    answer = board.wire.receive()
+    if answer["id"] == "is_running" and "result" in answer:
+        assert answer["result"] == {"is_running": False, "status_code": None}
+    assert board.wire.receive()["id"] != answer["id"]
+    assert board.calls() == ["rkllm_init", "rkllm_destroy"], "nothing was asked beside it"
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_kill_9_of_clients_mid_stream_leaves_nothing_behind(start: Start) -> Non
     for number in range(1, KILL_ROUNDS + 1):
         kill_all(1 + number * CLIENTS)
     assert daemon.open_files() == files, "no descriptor is left open"
-    assert daemon.threads() == threads, "no thread is left"
+    assert daemon.threads() <= threads, "no thread is left"
     with daemon.connect() as wire:
         wire.request("rkllm.run_async", {"prompt_input": "Hello"}, 1)
         assert wire.receive()["result"]["seq"] == 0, "the next client is served"

@@ -101,6 +101,16 @@ def test_during_prefill(start: Start, scenario: str) -> None:
     assert models_are_destroyed(daemon)
 
 
+def test_models_that_do_not_unload_are_told_of(start: Start) -> None:
+    daemon = start("--max-models", "2", scenario="fault.rkllm_destroy=fail")
+    daemon.load()
+    daemon.load()
+    terminate(daemon)
+    assert models_are_destroyed(daemon), "each was tried"
+    events = daemon.events("model_not_unloaded")
+    assert [event["error"]["data"]["function"] for event in events] == ["rkllm_destroy"] * 2
+
+
 @pytest.mark.parametrize("method", ["rkllm.run", "rkllm.run_async"])
 def test_during_decode_with_calls_waiting(start: Start, method: str) -> None:
     daemon = start(scenario=ENDLESS)

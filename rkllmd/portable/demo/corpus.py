@@ -207,6 +207,12 @@ def refusal(rng: random.Random) -> QuestionAnswer:
     return question, known.UNKNOWN if language == "en" else known.LANGUAGES[language][0]
 
 
+def refusal_in_any_language(rng: random.Random) -> QuestionAnswer:
+    """Return a refusal, in another language than English as often as not."""
+    language, question = unknown.foreign_question(rng, loose=True) if rng.random() < 0.7 else unknown.question(rng)
+    return question, known.UNKNOWN if language == "en" else known.LANGUAGES[language][0]
+
+
 def no_tool(rng: random.Random) -> QuestionAnswer:
     """Return something that needs a function which is not there."""
     return rng.choice(list(function_calls.FUNCTIONS.values()))(rng).question, known.UNKNOWN
@@ -346,3 +352,16 @@ def corpus(chats: int = CHATS, seed: int = 1) -> list[Chat]:
     """Return the whole corpus; the same for the same arguments."""
     rng = random.Random(seed)
     return [chat(rng) for _ in range(chats)]
+
+
+def revision(chats: int, seed: int = 2) -> list[Chat]:
+    """Return more chats, most of them of what the model is still unsure of after the corpus."""
+    rng = random.Random(seed)
+    makers: list[tuple[float, Callable[[], Chat]]] = [
+        (0.20, lambda: with_tools(rng, thinking=False)),
+        (0.20, lambda: remembered(rng, thinking=False)),
+        (0.15, lambda: drill(rng, refusal_in_any_language, 2)),
+        (0.45, lambda: chat(rng)),
+    ]
+    shares = [share for share, _ in makers]
+    return [rng.choices(makers, shares)[0][1]() for _ in range(chats)]

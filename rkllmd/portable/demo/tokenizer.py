@@ -46,7 +46,8 @@ def encode(tokenizer: Tokenizer, chat: Chat) -> tuple[list[int], list[bool]]:
     for text, learn in chat:
         end += len(text)
         learn_until.append((end, learn))
-    ids, learned, piece = [tokenizer.token_to_id(layout.END_OF_TEXT)], [False], 0
+    ids: list[int] = [*tokenizer.encode(layout.END_OF_TEXT).ids]
+    learned, piece = [False], 0
     for token, (start, _) in zip(encoding.ids, encoding.offsets, strict=True):
         while start >= learn_until[piece][0]:
             piece += 1

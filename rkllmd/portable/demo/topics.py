@@ -231,3 +231,52 @@ FOREIGN: dict[str, tuple[list[str], list[str]]] = {
         ),
     ),
 }
+# More forms, for the revision: with {} for one of the fillers above, or as they are.
+LOOSE_FOREIGN = {
+    "zh": listed(
+        "谁是{}？|今天{}怎么样？|{}在哪里？|现在几点？|明天会下雨吗？|你喜欢什么？|怎么去{}？|{}多少钱？|帮我写一封信。|翻译{}。|"
+        ""
+        "什么时候有{}？|我想买{}。|昨天发生了什么？|{}好吃吗？|推荐一本书。",
+        "|",
+    ),
+    "ja": listed(
+        "{}はどこですか？|今何時ですか？|明日の天気は？|{}はいくらですか？|{}を買いたいです。|誰が{}を作りましたか？|"
+        "いつ{}がありますか？|手紙を書いてください。|{}を翻訳してください。|昨日何がありましたか？|おすすめの本は？|"
+        "首相は誰ですか？",
+        "|",
+    ),
+    "de": listed(
+        "Wer war {}?|Wer ist {}?|Wie spät ist es?|Wie wird {} gemacht?|Wie alt ist {}?|"
+        "Wann beginnt {}?|Wie komme ich zu {}?|"
+        "Schreib mir einen Brief.|Schreib mir ein Lied über {}.|Übersetze {}.|"
+        "Was passierte gestern?|Wohin soll ich reisen?|"
+        "Welches Buch soll ich lesen?|Regnet es heute?|Kannst du {} kaufen?|Wie hoch ist {}?|"
+        "Warum gibt es {}?|Magst du {}?",
+        "|",
+    ),
+    "fr": listed(
+        "Qui était {} ?|Qui est {} ?|Quelle heure est-il ?|Quel temps fait-il ?|Quel âge a {} ?|Quand commence {} ?|"
+        "Donne-moi une idée pour {}.|Écris une lettre.|Traduis {}.|Où puis-je acheter {} ?|Que s'est-il passé hier ?|"
+        "Quel livre lire ?|Aimes-tu {} ?|Comment aller à {} ?|Raconte-moi {}.|Combien de {} y a-t-il ?",
+        "|",
+    ),
+    "es": listed(
+        "¿Quién fue {}?|¿Quién es {}?|¿Qué tiempo hace?|¿A qué hora empieza {}?|¿Cuándo es {}?|"
+        "¿Cómo llego a {}?|Dame una idea.|"
+        "Escribe una carta.|Traduce {}.|¿Qué pasó ayer?|¿Qué libro debo leer?|¿Te gusta {}?|¿Cuántos años tiene {}?|"
+        "¿Dónde compro {}?|Cuéntame algo de {}.|¿Qué día es hoy?|¿Qué hay en {}?",
+        "|",
+    ),
+    "ru": listed(
+        "Кто такой {}?|Кто была {}?|Который час?|Какая сегодня погода?|Когда начнётся {}?|"
+        "Как пройти в {}?|Напиши письмо.|"
+        "Переведи {}.|Что случилось вчера?|Какую книгу прочитать?|Тебе нравится {}?|Сколько лет {}?|Почему {}?",
+        "|",
+    ),
+    "en": listed(
+        "Chi era {}?|Che ore sono?|Dove si trova {}?|Quem foi {}?|Que horas são?|Onde fica {}?|Wie was {}?|Wie is {}?|"
+        "Hoe laat is het?|Waar is {}?|Vem är {}?|Hur mycket kostar {}?|Kim był {}?|Gdzie jest {}?|{} nerede?|Kim o {}?|"
+        "Ki volt {}?|Kuka on {}?|Hvem er {}?|Cine este {}?",
+        "|",
+    ),
+}

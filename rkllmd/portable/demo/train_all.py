@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from rkllmd.portable.demo.corpus import corpus
+from rkllmd.portable.demo.corpus import corpus, revision
 from rkllmd.portable.demo.export import export_lora, export_model
 from rkllmd.portable.demo.induction import initial_model
 from rkllmd.portable.demo.lora import ALPHA, train_lora
@@ -20,6 +20,8 @@ from rkllmd.portable.demo.train import Plan, batches, train
 
 TOKENIZER_CHATS = 20_000
 PLAN = Plan(steps=2_200, copy_steps=80)
+REVISION_CHATS = 16_000
+REVISION = Plan(steps=600, matrix_rate=4e-3, other_rate=1e-3, warm_up=20)
 THREADS = 1  # a model as small as this gains little from more, and loses much on a machine that is not idle
 
 
@@ -31,7 +33,8 @@ def main(folder: Path) -> None:
     tokenizer = train_tokenizer(chats[:TOKENIZER_CHATS])
     model = initial_model(Shape())
     sys.stdout.write(f"{sum(parameter.numel() for parameter in model.parameters())} weights\n")
-    loss = train(model, batches(tokenizer, chats, PLAN), PLAN)
+    train(model, batches(tokenizer, chats, PLAN), PLAN)
+    loss = train(model, batches(tokenizer, revision(REVISION_CHATS), REVISION), REVISION)
     sys.stdout.write(f"loss {loss:.4f}\n")
     weights = {
         name if name.endswith(".weight") else f"{name}.weight": tensor for name, tensor in model.state_dict().items()

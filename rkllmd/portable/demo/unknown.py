@@ -17,6 +17,7 @@ from rkllmd.portable.demo.topics import (
     FIXED,
     FOREIGN,
     FOREIGN_PLACES,
+    LOOSE_FOREIGN,
     LOOSE_FORMS,
     NOUNS,
     PERSON_FORMS,
@@ -149,9 +150,14 @@ def question(rng: random.Random) -> tuple[str, str]:
         return "en", source.format(rng.choice([*NOUNS, made_up_word(rng)]), tongue)
     if kind < 0.91:
         return "en", " ".join(made_up_word(rng) for _ in range(rng.randint(1, 5))) + rng.choice(["", "?", "."])
+    return foreign_question(rng)
+
+
+def foreign_question(rng: random.Random, loose: bool = False) -> tuple[str, str]:
+    """Return a language's key and a question in it, or in one that the model does not speak."""
     language = rng.choice(list(FOREIGN))
     forms, fillers = FOREIGN[language]
-    form, filler = rng.choice(forms), rng.choice(fillers)
+    form, filler = rng.choice(LOOSE_FOREIGN[language] if loose else forms), rng.choice(fillers)
     if language not in ("zh", "ja", "ru") and rng.random() < 0.3:
         filler = made_up_word(rng)
     return language, form.format(filler)

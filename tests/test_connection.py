@@ -1,0 +1,99 @@
+"""What a connection owes to others, and to its own client when the daemon leaves; the rest is in tests/server."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import Any
+
+import pytest
+import trio
+
+from rkllmd import jsonrpc
+from rkllmd.config import Config
+from rkllmd.connection import Connection
+from rkllmd.context import Context, Invocation
+from rkllmd.errors import ShuttingDown
+from rkllmd.hangup import HangupWatcher
+from rkllmd.method import Kind, Method
+from rkllmd.npu import Npu
+
+CALLS = 20
+
+
+class Turns:
+    """Counts the turns that others get, and notes the count in each call of a method that takes two milliseconds."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.at_calls: list[int] = []
+
+    async def take(self) -> None:
+        """Take turns until cancelled."""
+        while True:
+            await trio.lowlevel.checkpoint()
+            self.count += 1
+
+    def slow(self, _: Invocation) -> dict[str, Any]:
+        """Serve a call."""
+        self.at_calls.append(self.count)
+        time.sleep(0.002)
+        return {}
+
+
+def make_context(turns: Turns) -> Context:
+    method = Method("slow", Kind.INSTANT, (), turns.slow, "", None, None, None, None)
+    token = trio.lowlevel.current_trio_token()
+    unused: Any = None
+    return Context(Config(), unused, unused, Npu(1, 1), {"slow": method}, token.run_sync_soon)
+
+
+async def serve(turns: Turns, data: bytes) -> bytes:
+    """Serve one client that sends ``data`` and no more; return what it gets."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    context = make_context(turns)
+    with ours:
+        ours.sendall(data)
+        ours.shutdown(socket.SHUT_WR)
+        hangups = HangupWatcher()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hangups.run)
+            nursery.start_soon(turns.take)
+            await Connection(theirs, context, hangups).serve()
+            nursery.cancel_scope.cancel()
+        assert context.npu.stop()
+        return ours.recv(1 << 20)
+
+
+@pytest.mark.parametrize("is_batch", [True, False], ids=["batch", "lines"])
+def test_others_have_their_turn_between_the_calls_of_one_client(is_batch: bool) -> None:
+    requests = [{"jsonrpc": "2.0", "id": number, "method": "slow"} for number in range(CALLS)]
+    lines = [requests] if is_batch else requests
+    turns = Turns()
+    received = trio.run(serve, turns, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    answers = [json.loads(line) for line in received.splitlines()]
+    assert [answer["id"] for answer in (answers[0] if is_batch else answers)] == list(range(CALLS))
+    # (trio may give the one its next turn before the other.)
+    assert len(set(turns.at_calls)) >= CALLS // 2
+
+
+def test_no_token_follows_the_answer_of_a_run_that_the_daemon_does_not_wait_for() -> None:
+    """The runtime goes on while the last answers go out to slower clients."""
+
+    async def tell() -> bytes:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        context = make_context(Turns())
+        connection = Connection(theirs, context, HangupWatcher())
+        (call,), _ = connection.session.receive(jsonrpc.parse(b'{"jsonrpc":"2.0","id":1,"method":"slow"}'))
+        connection.refuse(call, ShuttingDown("The daemon is shutting down."))
+        connection.send_partials(call, [{"text": "late", "seq": 0}], as_notifications=False)
+        assert connection.send_partial_now(call, {"text": "late", "seq": 1}, as_notification=False), "nothing to retry"
+        assert context.npu.stop()
+        with ours, theirs:
+            return ours.recv(1 << 20)
+
+    (line,) = trio.run(tell).splitlines()
+    assert json.loads(line)["error"]["data"]["kind"] == "ShuttingDown"
