@@ -317,7 +317,9 @@ def _run_as(uid: int, *arguments: str) -> subprocess.CompletedProcess[str]:
         f"os.setgroups([]); os.setgid({uid}); os.setuid({uid}); sys.exit(cli.run(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", script, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    # Not measured: that user may not write the figures.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_a_reader_that_leaves_is_no_error(start: Callable[..., Daemon]) -> None:

@@ -132,6 +132,7 @@ def build() -> Path:
     if target.exists():
         return target
     compiler = find_compiler()
+    sys.stderr.write("Compiling the portable runtime, once ...\n")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Another build may be running: each works in a folder of its own, and the last step is a rename.
