@@ -18,7 +18,7 @@ from rkllmd.context import Client, Context, Invocation
 from rkllmd.errors import Cancelled, MethodNotFound, ModelNotInitialized, NotSupported, RpcError
 from rkllmd.handles import Model
 from rkllmd.jsonrpc import Call
-from rkllmd.method import Handle, Kind, Method, Struct
+from rkllmd.method import Kind, Method, Struct
 from rkllmd.npu import UNRESOLVED, Job, as_error
 
 
@@ -69,25 +69,18 @@ def prepare(context: Context, call: Call) -> Prepared:
             runtime=f"rkllmd {__version__}",
             needs="a later version",
         )
-    if not call.params and not method.parameters:
-        return Prepared(method, {}, None, {})
-    prepared = Prepared(method, params.bind(method, call.params))
-    waits = method.kind is not Kind.INSTANT and _handle_name(method) not in (None, *prepared.given)
+    prepared = Prepared(method, params.bind(method, call.params) if call.params or method.needs_params else {})
+    waits = method.kind is not Kind.INSTANT and method.handle_name not in (None, *prepared.given)
     if not (waits and context.npu.queue.changes_models()):
         _complete(context, prepared)
     return prepared
-
-
-def _handle_name(method: Method) -> str | None:
-    first = method.parameters[0] if method.parameters else None
-    return first.name if isinstance(first, Handle) else None
 
 
 def _complete(context: Context, prepared: Prepared) -> None:
     """Resolve the handle and convert the structs."""
     method, given = prepared.method, prepared.given
     arguments: dict[str, Any] = {}
-    handle_name = _handle_name(method)
+    handle_name = method.handle_name
     if handle_name is not None:
         handle = given.get(handle_name)
         prepared.model = arguments["model"] = context.models.get(None if handle is None else handle.value)

@@ -120,6 +120,17 @@ class Method:
         """Return the parameters that JSON has, in the C order."""
         return tuple(item for item in self.parameters if not isinstance(item, COnly))
 
+    @cached_property
+    def handle_name(self) -> str | None:
+        """Return the name of the leading handle, if there is one."""
+        first = self.parameters[0] if self.parameters else None
+        return first.name if isinstance(first, Handle) else None
+
+    @cached_property
+    def needs_params(self) -> bool:
+        """Tell whether something must be given: without that, a call without params needs no binding."""
+        return any(parameter.required for parameter in self.parameters)
+
     @property
     def c_function(self) -> str | None:
         """Return the C function's name, or None for the daemon's own methods."""

@@ -73,7 +73,9 @@ RKLLMParam rkllm_createDefaultParam() {
     RKLLMParam param{};
     param.max_context_len = 512;
     param.max_new_tokens = 256;
-    param.top_k = 40;
+    // Greedy: the same question gets the same answer, and a tiny model its most legible one. Whoever wants variety asks
+    // for it, by top_k at init or in a run's sampling_params.
+    param.top_k = 1;
     param.top_p = 0.9f;
     param.temperature = 0.8f;
     param.repeat_penalty = 1.1f;

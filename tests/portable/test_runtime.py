@@ -333,16 +333,16 @@ def test_prompt_cache_serves_each_entry_of_a_batch(load: Load, tmp_path: Path) -
 def test_clear_keeps_the_system_prompt(load: Load) -> None:
     driver = load()
     driver.set_tools(WEATHER)
-    full = driver.run("Hello", keep_history=True)
+    full = driver.run("What is an NPU?", keep_history=True)
     assert driver.clear(keep_system=True) == 0
     kept = driver.cache_sizes()[0]
     assert 0 < kept < full.perf["prefill_tokens"]
-    again = driver.run("Hello", keep_history=True)
+    again = driver.run("What is an NPU?", keep_history=True)
     assert again.perf["prefill_tokens"] == full.perf["prefill_tokens"] - kept
     assert again.text == full.text
     assert driver.clear() == 0
     assert driver.cache_sizes() == [0]
-    assert driver.run("Hello").perf["prefill_tokens"] == full.perf["prefill_tokens"]
+    assert driver.run("What is an NPU?").perf["prefill_tokens"] == full.perf["prefill_tokens"]
 
 
 def test_clear_ranges(load: Load) -> None:

@@ -20,7 +20,7 @@ from rkllmd.portable.demo.train import Plan, batches, train
 RANK = 4
 ALPHA = 8.0
 ADAPTED = ("attn_q", "attn_v", "attn_output", "ffn_down")
-PLAN = Plan(steps=200, matrix_rate=3e-3, batch_tokens=2048, warm_up=10)
+PLAN = Plan(steps=400, matrix_rate=4e-3, batch_tokens=2048, warm_up=10)
 
 
 class Adapted(nn.Module):
@@ -61,5 +61,5 @@ def train_lora(model: Model, tokenizer: Tokenizer) -> dict[str, tuple[Tensor, Te
             setattr(block, name, layer)
             adapted[f"blk.{index}.{name}.weight"] = layer
     rng = random.Random(3)
-    train(model, batches(tokenizer, [pirate(chat(rng)) for _ in range(4000)], PLAN), PLAN)
+    train(model, batches(tokenizer, [pirate(chat(rng)) for _ in range(8000)], PLAN), PLAN)
     return {name: (layer.a, layer.b) for name, layer in adapted.items()}
