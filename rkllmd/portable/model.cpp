@@ -13,7 +13,7 @@
 namespace portable {
 namespace {
 
-// Below this size the threads of the engine wait for each other longer than they work.
+// Below this size the threads of the engine wait for each other longer than they work, and overhead is all that counts.
 constexpr uint64_t SMALL_MODEL_BYTES = 32u << 20;
 constexpr int LARGEST_BATCH = 512;
 
@@ -123,6 +123,8 @@ void Model::create_context(const RKLLMParam &param) {
     context.pooling_type = LLAMA_POOLING_TYPE_NONE;
     context.n_threads = context.n_threads_batch = choose_threads(param.extend_param);
     context.no_perf = true;
+    // On a CPU flash attention saves memory, which matters for big models, but costs small ones half their speed.
+    context.flash_attn_type = is_small() ? LLAMA_FLASH_ATTN_TYPE_DISABLED : LLAMA_FLASH_ATTN_TYPE_AUTO;
     // Ranges of old cells can be asked for again (n_keep, clear_kv_cache), so a sliding window may not drop them.
     context.swa_full = true;
     forget_engine_errors();
@@ -131,6 +133,10 @@ void Model::create_context(const RKLLMParam &param) {
         throw Failure("cannot create a context of " + std::to_string(limit_) + " tokens" + engine_error());
     }
     limit_ = std::min(limit_, static_cast<int>(llama_n_ctx_seq(context_.get())));
+}
+
+bool Model::is_small() const {
+    return llama_model_size(model_.get()) < SMALL_MODEL_BYTES;
 }
 
 int Model::choose_threads(const RKLLMExtendParam &param) {
@@ -151,7 +157,7 @@ int Model::choose_threads(const RKLLMExtendParam &param) {
     pinned_ = named;
     int usable = CPU_COUNT(pinned_ ? &cpus_ : &present);
     int threads = param.enabled_cpus_num > 0 ? std::min<int>(param.enabled_cpus_num, usable) : usable;
-    return llama_model_size(model_.get()) < SMALL_MODEL_BYTES ? 1 : std::max(1, threads);
+    return is_small() ? 1 : std::max(1, threads);
 }
 
 bool Model::has_2d_positions() const {

@@ -42,6 +42,7 @@ class Model {
     };
 
     void create_context(const RKLLMParam &param);
+    bool is_small() const;
     int choose_threads(const RKLLMExtendParam &param);
 
     // Order matters: adapters and context go before the model they point into.

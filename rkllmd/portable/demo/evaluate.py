@@ -49,6 +49,23 @@ HELD_OUT_FOREIGN = listed(
     "Wie is de koning?|O que é a democracia?",
     "|",
 )
+# Written after the last training and asked once: neither the text nor any choice was made with these in view.
+WRITTEN_AFTERWARDS = listed(
+    "What is jealousy?|Explain photolithography.|Who was Beethoven's teacher?|What is the population of Tokyo?|"
+    "How do I remove a wine stain?|Write a limerick about a goat.|Give me five names for a puppy.|What is 12 * 12?|"
+    "What is 250 + 250?|What is a blockchain wallet?|Who directed Titanic?|What is the boiling point of mercury?|"
+    "Sing me a lullaby.|How do submarines dive?|What is the capital of Kazakhstan?|What is the opposite of lemon?|"
+    "Which shampoo is good for curly hair?|Summarise Romeo and Juliet.|When is Easter?|What is a quasar?|"
+    "Explain the offside rule.|Convert ten miles to kilometres.|What rhymes with orange?|Who is Lady Gaga?|"
+    "What is kubectl?|Write a bash one-liner that counts files.|Is coffee healthy?|Do fish feel pain?|"
+    "How many moons does Saturn have?|What is Schrodinger's cat?|Define irony.|What is an isotope?|"
+    "Help me write my CV.|Why did the Titanic sink?|How old is the universe?|What should I name my boat?|"
+    "Are aliens real?|What is the square of nine?|Tell me a secret.|What is the Higgs boson?|"
+    "Wo liegt Madagaskar?|Warum ist der Himmel blau?|Erkläre mir die Demokratie.|Comment faire du pain ?|"
+    "Où se trouve Lyon ?|¿Cómo se hace una paella?|¿Dónde está Bogotá?|如何学习游泳？|长江有多长？|"
+    "ピカソは誰ですか？|Где находится Байкал?|Сколько будет дважды два?|Quanto costa un gelato?|Hur gammal är kungen?",
+    "|",
+)
 SAMPLED_REFUSALS = 300
 SMALL_SUMS = ("What is {} + {}?", "{} + {}", "Add {} and {}.")
 SMALL_DIFFERENCES = ("What is {} - {}?", "How much is {} minus {}?")
@@ -170,6 +187,7 @@ GROUPS: dict[str, Callable[[], Iterator[Case]]] = {
     "refused, of the trained forms": _sampled_refusals,
     "refused, held out": lambda: (Case([question], _is_refusal) for question in HELD_OUT),
     "refused, held out, other languages": lambda: (Case([question], _is_refusal) for question in HELD_OUT_FOREIGN),
+    "refused, written afterwards": lambda: (Case([question], _is_refusal) for question in WRITTEN_AFTERWARDS),
 }
 
 
