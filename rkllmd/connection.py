@@ -19,7 +19,6 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -165,31 +164,26 @@ class Connection:
 
     async def _handle(self, lines: list[bytes]) -> None:
         most = min(_OUTBOX_HIGH, self._context.config.outbox_bytes // 2)
-        waiting = deque(lines)
-        while waiting:
-            with self._corked():
-                end = time.monotonic() + _SLICE_SECONDS
-                while waiting:
-                    line = waiting.popleft()
-                    if len(line) > _LARGE_LINE:
-                        await self._handle_large(line)
-                    else:
-                        await self._handle_message(jsonrpc.parse(line), end)
-                    if self._outbox_bytes > most or time.monotonic() > end:
-                        break
-            while self._unsent_bytes > most:
-                await self._writable.park()
-            if waiting:
+        end = time.monotonic() + _SLICE_SECONDS
+        self._is_corked = True  # what is answered here is sent in one piece
+        for line in lines:
+            if len(line) > _LARGE_LINE:
+                await self._handle_large(line)
+            else:
+                await self._handle_message(jsonrpc.parse(line), end)
+            if self._outbox_bytes > most or time.monotonic() > end:
+                self._uncork()
+                await self._wait_for_room(most)
                 await trio.lowlevel.checkpoint()
+                end = time.monotonic() + _SLICE_SECONDS
+                self._is_corked = True
+        self._uncork()
+        await self._wait_for_room(most)
 
-    @contextlib.contextmanager
-    def _corked(self) -> Iterator[None]:
-        """Send what is answered inside in one piece at the end."""
-        self._is_corked = True
-        try:
-            yield
-        finally:
-            self._uncork()
+    async def _wait_for_room(self, most: int) -> None:
+        """Read no more from a client that does not read: wait until it has taken all but ``most`` bytes."""
+        while len(self._sending) + self._outbox_bytes > most:
+            await self._writable.park()
 
     def _uncork(self) -> None:
         """Send what is there; also before waiting in the middle, for the client's streams go on meanwhile."""

@@ -61,6 +61,8 @@ class LineBuffer:
         """
         if self.overflowed:
             return []
+        if not self._pending and data.find(b"\n") == len(data) - 1 <= self.limit:  # one whole line, as most often
+            return [data[:-1]] if data and not data.isspace() else []
         first, newline, rest = data.partition(b"\n")
         self._pending += first
         lines = []
