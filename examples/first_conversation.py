@@ -25,7 +25,7 @@ def connect(path: str, seconds: float) -> Client:
         except OSError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.05)
+            time.sleep(0.05)  # nothing tells that a socket has come to be bound
 
 
 def ask(rkllm: Client, question: str) -> None:

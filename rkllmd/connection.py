@@ -124,8 +124,7 @@ class Connection:
         with self._hangups.watch(self._socket, self._hung_up):
             while self.session.open_calls:
                 await self._answered.park()
-            while self._unsent_bytes:
-                await self._writable.park()
+            await self._wait_for_room(0)
 
     def _hung_up(self) -> None:
         self.is_gone = True
@@ -181,8 +180,8 @@ class Connection:
         await self._wait_for_room(most)
 
     async def _wait_for_room(self, most: int) -> None:
-        """Read no more from a client that does not read: wait until it has taken all but ``most`` bytes."""
-        while len(self._sending) + self._outbox_bytes > most:
+        """Wait until the client has taken all but ``most`` bytes; no more is read from it meanwhile."""
+        while self._unsent_bytes > most:
             await self._writable.park()
 
     def _uncork(self) -> None:

@@ -115,7 +115,7 @@ class Daemon:
         if error is None:
             self._announce(f"{serves} (RKLLM {runtime['version']}): {runtime['reason']}.")
         else:
-            self._announce(f"{serves}, which can't be used: {error.message} {error.data['fix']}")
+            self._announce(f"{serves}, which can't be used: {error.sentence}")
 
     # -- connections -------------------------------------------------------------------------------------------------
 

@@ -167,3 +167,9 @@ class RuntimeUnavailable(RpcError):
 
     code = -32011
     kind = "RuntimeUnavailable"
+
+    @property
+    def sentence(self) -> str:
+        """Return the message with the fix, for a person; just once where the message is the fix already."""
+        fix = self.data["fix"]
+        return self.message if fix in self.message else f"{self.message} {fix}"

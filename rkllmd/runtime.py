@@ -187,7 +187,7 @@ def describe_library(config: Config) -> str:
         path: Path = portable.library_path() if name == "portable" else find(config.rkllm_library or None, os.environ)
         version = identify(path).version or "unknown version"
     except RuntimeUnavailable as error:
-        return f"{name} ({reason}): {error.message} {error.data['fix']}"
+        return f"{name} ({reason}): {error.sentence}"
     except portable.PortableRuntimeError as error:
         return f"{name} ({reason}): {error}"
     return f"{name} ({reason}): RKLLM {version}, {path}"

@@ -38,7 +38,7 @@ class Turns:
     def slow(self, _: Invocation) -> dict[str, Any]:
         """Serve a call."""
         self.at_calls.append(self.count)
-        time.sleep(0.002)
+        time.sleep(0.002)  # not a wait for anything: it is the slow call whose neighbours must have their turn
         return {}
 
 

@@ -74,3 +74,12 @@ def test_where_the_specification_has_a_word_the_message_is_that(kind: str, title
 def test_an_error_says_itself() -> None:
     assert str(errors.Cancelled("Gone.")) == "Gone."
     assert errors.Cancelled("Gone.").message == "Gone."
+
+
+def test_an_unusable_runtime_is_told_with_its_fix_once() -> None:
+    apart = errors.RuntimeUnavailable("There is none.", searched=[], found=None, fix="Install one.")
+    assert apart.sentence == "There is none. Install one."
+    within = errors.RuntimeUnavailable(
+        "It is not built: make it.", searched=[], found=None, fix="It is not built: make it"
+    )
+    assert within.sentence == "It is not built: make it."
