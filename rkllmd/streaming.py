@@ -23,6 +23,7 @@ import structlog
 from rkllmd.abi.convert import from_c
 from rkllmd.abi.rkllm import LLMCallState, RKLLMInferMode
 from rkllmd.abi.tensors import copy_tensor, tensor_to_json
+from rkllmd.abi.thread_state import KeptThreadState
 
 log = structlog.get_logger()
 
@@ -160,6 +161,7 @@ class Generation:
         self._send = send
         self._send_now = send_now
         self._last_at = 0.0
+        self._thread_state = KeptThreadState()
         # What the loop is to send, in order: callbacks, and partial results that could not be sent at once.
         self._buffer: deque[Callback | dict[str, Any]] = deque()
         self._is_draining = False
@@ -171,6 +173,10 @@ class Generation:
     def on_result(self, results: Any, state: int) -> int:
         """Take one callback: ``results`` points to n_batch RKLLMResults. Returns what the runtime is to do next."""
         try:
+            if state in (FINISH, ERROR):
+                self._thread_state.release()
+            elif not self._thread_state.is_kept:
+                self._thread_state.keep()
             if state == FINISH:
                 try:
                     self.perf = from_c(results[0].perf) if results else None
@@ -191,6 +197,7 @@ class Generation:
                 self._append(callback)
             if self.pause_requested:
                 self.paused = True
+                self._thread_state.release()
                 self.ended.set()
                 return _PAUSE
         except BaseException as error:  # nothing may reach C, SystemExit included
