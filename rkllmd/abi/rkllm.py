@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rkllmd.abi import rkllm_1_2, rkllm_1_3, rkllm_common
+from rkllmd.abi.c_types import Signature, Struct
 from rkllmd.abi.rkllm_common import (
     CpuMask,
     LLMCallState,
@@ -23,8 +24,6 @@ from rkllmd.abi.rkllm_common import (
     RKLLMLoraAdapter,
     RKLLMPerfStat,
     RKLLMResult,
-    Signature,
-    Struct,
 )
 
 __all__ = [

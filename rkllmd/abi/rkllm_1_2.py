@@ -8,6 +8,7 @@ from __future__ import annotations
 from ctypes import POINTER, Union, c_bool, c_char_p, c_float, c_int, c_int32, c_size_t
 from typing import ClassVar
 
+from rkllmd.abi.c_types import Struct
 from rkllmd.abi.rkllm_common import (
     RKLLMEmbedInput,
     RKLLMExtendParam,
@@ -16,7 +17,6 @@ from rkllmd.abi.rkllm_common import (
     RKLLMLoraParam,
     RKLLMPromptCacheParam,
     RKLLMTokenInput,
-    Struct,
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ctypes import POINTER, Union, c_bool, c_char_p, c_float, c_int, c_int32, c_size_t, c_void_p
 from typing import ClassVar
 
+from rkllmd.abi.c_types import Struct
 from rkllmd.abi.rkllm_common import (
     LLMGetEmbedCallback,
     LLMResultCallback,
@@ -19,7 +20,6 @@ from rkllmd.abi.rkllm_common import (
     RKLLMLoraParam,
     RKLLMPromptCacheParam,
     RKLLMTokenInput,
-    Struct,
 )
 
 

@@ -2,21 +2,13 @@
 
 Each mirror has its C text above it; a test compares every field with the layout facts, and compiles ``rkllm.h`` against
 the same facts. What differs between the layouts is in ``rkllm_1_2.py`` and ``rkllm_1_3.py``.
-
-Three class attributes say what the C type cannot:
-
-- ``_enums_``: fields whose C type is an enum (ctypes sees an int),
-- ``_flags_``: integer fields that mean yes or no,
-- ``_required_``: fields that make no sense as NULL or zero, so a client has to give them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from ctypes import (
     CFUNCTYPE,
     POINTER,
-    Structure,
     c_char,
     c_char_p,
     c_float,
@@ -30,7 +22,8 @@ from ctypes import (
     c_void_p,
 )
 from enum import IntEnum, IntFlag
-from typing import Any, ClassVar, NamedTuple
+
+from rkllmd.abi.c_types import Struct
 
 # typedef void *LLMHandle;
 LLMHandle = c_void_p
@@ -73,26 +66,6 @@ class CpuMask(IntFlag):
     CPU5 = 1 << 5
     CPU6 = 1 << 6
     CPU7 = 1 << 7
-
-
-class Struct(Structure):
-    """Base of every mirror: a ctypes Structure that can say more about its fields (see the module's docstring)."""
-
-    _enums_: ClassVar[Mapping[str, type[IntEnum]]] = {}
-    _flags_: ClassVar[frozenset[str]] = frozenset()
-    _required_: ClassVar[tuple[str, ...]] = ()
-
-
-class Signature(NamedTuple):
-    """One C function: its arguments by C name, in C order, and what it returns."""
-
-    arguments: dict[str, Any]
-    restype: Any
-
-    @property
-    def argtypes(self) -> list[Any]:
-        """The argument types alone, as ctypes wants them."""
-        return list(self.arguments.values())
 
 
 # typedef struct {

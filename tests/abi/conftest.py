@@ -65,17 +65,23 @@ int rkllm_destroy(LLMHandle handle) { return handle ? 0 : -1; }
 @pytest.fixture(scope="session")
 def facts() -> dict[str, Any]:
     """Layout name → the facts of that layout, as released beside the project."""
-    directory = Path(os.environ.get("RKLLMD_SHARED", CHECKOUT.parent / "shared")) / "abi"
-    found = {}
-    for layout in ("1.2", "1.3"):
-        path = directory / f"rkllm-{layout}.json"
-        if not path.is_file():
-            pytest.fail(
-                f"The layout facts {path} are missing: the structs can't be checked. Put the folder shared/ beside the "
-                "checkout, or name it in RKLLMD_SHARED."
-            )
-        found[layout] = json.loads(path.read_text())
-    return found
+    return {layout: _facts(f"rkllm-{layout}") for layout in ("1.2", "1.3")}
+
+
+@pytest.fixture(scope="session")
+def rknn_facts() -> dict[str, Any]:
+    """Header name → the facts of RKNN's headers, as released beside the project."""
+    return {name: _facts(name) for name in ("rknn_api", "rknn_matmul_api", "rknn_custom_op")}
+
+
+def _facts(name: str) -> Any:
+    path = Path(os.environ.get("RKLLMD_SHARED", CHECKOUT.parent / "shared")) / "abi" / f"{name}.json"
+    if not path.is_file():
+        pytest.fail(
+            f"The layout facts {path} are missing: the structs can't be checked. Put the folder shared/ beside the "
+            "checkout, or name it in RKLLMD_SHARED."
+        )
+    return json.loads(path.read_text())
 
 
 @pytest.fixture

@@ -1,0 +1,161 @@
+"""The constants of rknn_api.h, runtime 2.3.2: enums by their C names, and the macros in groups that are named by us."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+
+class rknn_query_cmd(IntEnum):
+    """What rknn_query is asked for; some commands have two names."""
+
+    RKNN_QUERY_IN_OUT_NUM = 0
+    RKNN_QUERY_INPUT_ATTR = 1
+    RKNN_QUERY_OUTPUT_ATTR = 2
+    RKNN_QUERY_PERF_DETAIL = 3
+    RKNN_QUERY_PERF_RUN = 4
+    RKNN_QUERY_SDK_VERSION = 5
+    RKNN_QUERY_MEM_SIZE = 6
+    RKNN_QUERY_CUSTOM_STRING = 7
+    RKNN_QUERY_NATIVE_INPUT_ATTR = 8
+    RKNN_QUERY_NATIVE_OUTPUT_ATTR = 9
+    RKNN_QUERY_NATIVE_NC1HWC2_INPUT_ATTR = 8
+    RKNN_QUERY_NATIVE_NC1HWC2_OUTPUT_ATTR = 9
+    RKNN_QUERY_NATIVE_NHWC_INPUT_ATTR = 10
+    RKNN_QUERY_NATIVE_NHWC_OUTPUT_ATTR = 11
+    RKNN_QUERY_DEVICE_MEM_INFO = 12
+    RKNN_QUERY_INPUT_DYNAMIC_RANGE = 13
+    RKNN_QUERY_CURRENT_INPUT_ATTR = 14
+    RKNN_QUERY_CURRENT_OUTPUT_ATTR = 15
+    RKNN_QUERY_CURRENT_NATIVE_INPUT_ATTR = 16
+    RKNN_QUERY_CURRENT_NATIVE_OUTPUT_ATTR = 17
+    RKNN_QUERY_CMD_MAX = 18
+
+
+class rknn_tensor_type(IntEnum):
+    """A tensor's element type."""
+
+    RKNN_TENSOR_FLOAT32 = 0
+    RKNN_TENSOR_FLOAT16 = 1
+    RKNN_TENSOR_INT8 = 2
+    RKNN_TENSOR_UINT8 = 3
+    RKNN_TENSOR_INT16 = 4
+    RKNN_TENSOR_UINT16 = 5
+    RKNN_TENSOR_INT32 = 6
+    RKNN_TENSOR_UINT32 = 7
+    RKNN_TENSOR_INT64 = 8
+    RKNN_TENSOR_BOOL = 9
+    RKNN_TENSOR_INT4 = 10
+    RKNN_TENSOR_BFLOAT16 = 11
+    RKNN_TENSOR_TYPE_MAX = 12
+
+
+class rknn_tensor_qnt_type(IntEnum):
+    """How a tensor is quantised."""
+
+    RKNN_TENSOR_QNT_NONE = 0
+    RKNN_TENSOR_QNT_DFP = 1
+    RKNN_TENSOR_QNT_AFFINE_ASYMMETRIC = 2
+    RKNN_TENSOR_QNT_MAX = 3
+
+
+class rknn_tensor_format(IntEnum):
+    """A tensor's order of dimensions."""
+
+    RKNN_TENSOR_NCHW = 0
+    RKNN_TENSOR_NHWC = 1
+    RKNN_TENSOR_NC1HWC2 = 2
+    RKNN_TENSOR_UNDEFINED = 3
+    RKNN_TENSOR_FORMAT_MAX = 4
+
+
+class rknn_core_mask(IntEnum):
+    """The NPU cores that a context runs on."""
+
+    RKNN_NPU_CORE_AUTO = 0
+    RKNN_NPU_CORE_0 = 1
+    RKNN_NPU_CORE_1 = 2
+    RKNN_NPU_CORE_2 = 4
+    RKNN_NPU_CORE_0_1 = 3
+    RKNN_NPU_CORE_0_1_2 = 7
+    RKNN_NPU_CORE_ALL = 65535
+    RKNN_NPU_CORE_UNDEFINED = 65536
+
+
+class rknn_tensor_mem_flags(IntEnum):
+    """Where a tensor memory came from."""
+
+    RKNN_TENSOR_MEMORY_FLAGS_ALLOC_INSIDE = 1
+    RKNN_TENSOR_MEMORY_FLAGS_FROM_FD = 2
+    RKNN_TENSOR_MEMORY_FLAGS_FROM_PHYS = 3
+    RKNN_TENSOR_MEMORY_FLAGS_UNKNOWN = 4
+
+
+class rknn_mem_alloc_flags(IntEnum):
+    """How rknn_create_mem2 allocates."""
+
+    RKNN_FLAG_MEMORY_FLAGS_DEFAULT = 0
+    RKNN_FLAG_MEMORY_CACHEABLE = 1
+    RKNN_FLAG_MEMORY_NON_CACHEABLE = 2
+    RKNN_FLAG_MEMORY_TRY_ALLOC_SRAM = 4
+
+
+class rknn_mem_sync_mode(IntEnum):
+    """The direction of rknn_mem_sync."""
+
+    RKNN_MEMORY_SYNC_TO_DEVICE = 1
+    RKNN_MEMORY_SYNC_FROM_DEVICE = 2
+    RKNN_MEMORY_SYNC_BIDIRECTIONAL = 3
+
+
+class rknn_flag(IntFlag):
+    """The macros for the ``flag`` of rknn_init; PRIOR_HIGH is the absence of the other two."""
+
+    RKNN_FLAG_PRIOR_HIGH = 0
+    RKNN_FLAG_PRIOR_MEDIUM = 1
+    RKNN_FLAG_PRIOR_LOW = 2
+    RKNN_FLAG_ASYNC_MASK = 4
+    RKNN_FLAG_COLLECT_PERF_MASK = 8
+    RKNN_FLAG_MEM_ALLOC_OUTSIDE = 16
+    RKNN_FLAG_SHARE_WEIGHT_MEM = 32
+    RKNN_FLAG_FENCE_IN_OUTSIDE = 64
+    RKNN_FLAG_FENCE_OUT_OUTSIDE = 128
+    RKNN_FLAG_COLLECT_MODEL_INFO_ONLY = 256
+    RKNN_FLAG_INTERNAL_ALLOC_OUTSIDE = 512
+    RKNN_FLAG_EXECUTE_FALLBACK_PRIOR_DEVICE_GPU = 1024
+    RKNN_FLAG_ENABLE_SRAM = 2048
+    RKNN_FLAG_SHARE_SRAM = 4096
+    RKNN_FLAG_DISABLE_PROC_HIGH_PRIORITY = 8192
+    RKNN_FLAG_DISABLE_FLUSH_INPUT_MEM_CACHE = 16384
+    RKNN_FLAG_DISABLE_FLUSH_OUTPUT_MEM_CACHE = 32768
+    RKNN_FLAG_MODEL_BUFFER_ZERO_COPY = 65536
+
+
+class rknn_mem_flag(IntFlag):
+    """The macro for the allocation flags of rknn_create_mem2."""
+
+    RKNN_MEM_FLAG_ALLOC_NO_CONTEXT = 131072
+
+
+class rknn_error(IntEnum):
+    """What the functions return."""
+
+    RKNN_SUCC = 0
+    RKNN_ERR_FAIL = -1
+    RKNN_ERR_TIMEOUT = -2
+    RKNN_ERR_DEVICE_UNAVAILABLE = -3
+    RKNN_ERR_MALLOC_FAIL = -4
+    RKNN_ERR_PARAM_INVALID = -5
+    RKNN_ERR_MODEL_INVALID = -6
+    RKNN_ERR_CTX_INVALID = -7
+    RKNN_ERR_INPUT_INVALID = -8
+    RKNN_ERR_OUTPUT_INVALID = -9
+    RKNN_ERR_DEVICE_UNMATCH = -10
+    RKNN_ERR_INCOMPATILE_PRE_COMPILE_MODEL = -11
+    RKNN_ERR_INCOMPATILE_OPTIMIZATION_LEVEL_VERSION = -12
+    RKNN_ERR_TARGET_PLATFORM_UNMATCH = -13
+
+
+RKNN_MAX_DIMS = 16
+RKNN_MAX_NUM_CHANNEL = 15
+RKNN_MAX_NAME_LEN = 256
+RKNN_MAX_DYNAMIC_SHAPE_NUM = 512
