@@ -22,8 +22,8 @@ help:
 	@echo "make lint        check style and types"
 	@echo "make coverage    run all tests and fail under 95 % branch coverage"
 	@echo "make bench       measure speed and latency"
-	@echo "make fuzz        the long fuzz runs (MINUTES=10)"
-	@echo "make demo-model  train the demo model anew"
+	@echo "make fuzz        the long runs: a million hostile lines, 10,000 rounds of descriptors … (RKLLMD_FUZZ_EXAMPLES=50000 …)"
+	@echo "make demo-model  train the demo models anew"
 	@echo "make install     install the daemon and its systemd units (as root)"
 	@echo "make clean       remove everything that was built"
 
@@ -55,12 +55,18 @@ bench: $(VENV)/.test compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null
 	@$(BIN)/python -m tests.bench
 
+# Each variable overrides its number: make fuzz RKLLMD_FUZZ_EXAMPLES=1000. The tests that have none run as always.
+LONG_RUNS := RKLLMD_FUZZ_EXAMPLES=50000 RKLLMD_FD_ROUNDS=10000 RKLLMD_KILL_ROUNDS=1000 RKLLMD_RACES=20000 \
+	RKLLMD_MIX=5000 RKLLMD_PIPELINED=200000
+LONG_TESTS := $(addprefix tests/server/test_,bad_input.py descriptors.py disconnect.py cancel.py never_freezes.py backpressure.py)
+
 fuzz: $(VENV)/.test compiler
-	@RKLLMD_FUZZ_MINUTES=$${MINUTES:-10} $(BIN)/python -m pytest -n $(WORKERS) -k fuzz tests
+	@env $(LONG_RUNS) $(MAKEOVERRIDES) $(BIN)/python -m pytest -n $(WORKERS) $(LONG_TESTS)
 
 demo-model: $(VENV)/.lint compiler
 	@$(BIN)/pip install --quiet -r rkllmd/portable/demo/requirements.txt
 	@$(BIN)/python -m rkllmd.portable.demo.train_all
+	@$(BIN)/python -m rkllmd.portable.demo.vision.train
 
 install:
 	@PYTHON="$(PYTHON)" sh systemd/install.sh "$(DESTDIR)" "$(PREFIX)"

@@ -98,10 +98,12 @@ def _shown(default: Any) -> str:
 
 
 def _version() -> int:
-    from rkllmd.runtime import describe_library  # imports the whole daemon
+    from rkllmd import rknn_runtime, runtime  # these import the whole daemon
 
     print(f"rkllmd {__version__}", flush=True)
-    print(f"runtime: {describe_library(config.load(os.environ, {}))}")
+    settings = config.load(os.environ, {})
+    print(f"runtime: {runtime.describe_library(settings)}")
+    print(f"RKNN runtime: {rknn_runtime.describe_library(settings)}")
     return 0
 
 
@@ -109,7 +111,7 @@ def _serve(given: argparse.Namespace) -> int:
     from rkllmd import daemon, listener, startup  # trio and the rest are needed by no other command
 
     flags = {item.name: getattr(given, item.name) for item in fields(config.Config)}
-    for name in ("model", "rkllm_library"):
+    for name in ("model", "rkllm_library", "rknn_library"):
         # What stands on the command line is meant from where the command is given.
         if flags[name] and not (name == "model" and flags[name] == startup.DEMO):
             flags[name] = os.path.abspath(flags[name])

@@ -6,21 +6,31 @@ Both hold one connection, over which any number of requests may run; needs nothi
         print(rkllm.call("rkllm.run", {"prompt": "Hello"})["text"])
         for partial in rkllm.stream("rkllm.run_async", {"prompt": "Hello"}):
             print(partial["text"], end="")
+
+Tensors go by file descriptor, so that their bytes are never written as text: give a ``Tensor``, or an array of numpy,
+anywhere in the parameters, and with ``reply_fds=True`` take ``memoryview`` as the "data" of those in the result.
+
+        result = rkllm.call("rknn.infer", {"inputs": image}, reply_fds=True)
 """
 
 from __future__ import annotations
 
+import array
 import itertools
+import mmap
 import os
 import socket
+import struct
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
+from rkllmd import shared_memory
 from rkllmd.jsonrpc import LineBuffer
 
 if TYPE_CHECKING:
@@ -28,6 +38,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SOCKET: Final = "/tmp/rkllm.sock"
 _RECEIVE_BYTES: Final = 65_536
+_MOST_FDS: Final = 253  # in one message (SCM_MAX_FD)
+_ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_MOST_FDS * struct.calcsize("i"))
 # RKLLM_RUN_NORMAL and RKLLM_RUN_WAITING: more will follow.
 _UNFINISHED: Final = (0, 1)
 
@@ -61,11 +73,59 @@ def is_partial(message: dict[str, Any]) -> bool:
     return isinstance(result, dict) and result.get("_callback_state") in _UNFINISHED
 
 
-def _request(call_id: int, method: str, params: Any, members: dict[str, Any]) -> bytes:
-    request = {"jsonrpc": "2.0", "id": call_id, "method": method, **members}
-    if params is not None:
-        request["params"] = params
-    return orjson.dumps(request, option=orjson.OPT_APPEND_NEWLINE)
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """Bytes for the daemon, which travel by file descriptor; ``dtype`` and ``shape`` as in the protocol, section 5."""
+
+    data: Any
+    dtype: str
+    shape: Sequence[int]
+
+
+class _Request:
+    """A request's line, and the descriptors that go with it."""
+
+    def __init__(
+        self, call_id: int | None, method: str, params: Any, members: dict[str, Any], fds: Sequence[int] = ()
+    ) -> None:
+        self.fds = [*fds]
+        self._own: list[int] = []
+        request: dict[str, Any] = {"jsonrpc": "2.0", "method": method, **members}
+        if call_id is not None:
+            request["id"] = call_id
+        if params is not None:
+            request["params"] = params
+        try:
+            line = orjson.dumps(request, default=self._write)
+        except BaseException:
+            self.close()
+            raise
+        # Only now it is known how many tensors there are.
+        self.line = line[:-1] + (b',"fds":%d}\n' % len(self.fds) if self.fds else b"}\n")
+
+    def _write(self, value: Any) -> Any:
+        """Return what JSON has instead of ``value``."""
+        # An array of numpy, or of anything that is like one; numpy itself is not needed here.
+        if not hasattr(value, "dtype") or not hasattr(value, "shape"):
+            raise TypeError(f"{type(value).__name__} is neither JSON nor a tensor")
+        data = memoryview(value.data if isinstance(value, Tensor) else value)
+        if not data.c_contiguous:
+            raise TypeError("a tensor must be contiguous: use numpy.ascontiguousarray")
+        fd = shared_memory.make(data.cast("B"))
+        self._own.append(fd)
+        self.fds.append(fd)
+        return {"fd": len(self.fds) - 1, "dtype": str(value.dtype), "shape": list(value.shape)}
+
+    @property
+    def rights(self) -> list[tuple[int, int, Any]]:
+        """Return what sendmsg takes."""
+        return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", self.fds))] if self.fds else []
+
+    def close(self) -> None:
+        """Close the descriptors of the tensors; the kernel has its own once they are sent."""
+        for fd in self._own:
+            os.close(fd)
+        self._own.clear()
 
 
 class _Reader:
@@ -73,13 +133,21 @@ class _Reader:
 
     def __init__(self) -> None:
         self._lines = LineBuffer(sys.maxsize)
+        self._fds: deque[int] = deque()
         self._farewell: dict[str, Any] | None = None
 
-    def feed(self, data: bytes) -> list[dict[str, Any]]:
+    def feed(self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]] = ()) -> list[dict[str, Any]]:
         """Return the messages that ``data`` completes, those that answer a request only (no rkllm.token)."""
+        for _, _, rights in ancillary:
+            self._fds.extend(fd for (fd,) in struct.iter_unpack("i", rights))
         messages = []
         for line in self._lines.feed(data):
             message = orjson.loads(line)
+            if message.get("fds"):
+                fds = [self._fds.popleft() for _ in range(message["fds"])]
+                message["result"] = _with_tensors(message["result"], fds)
+                for fd in fds:
+                    os.close(fd)
             if message.get("id") is not None:
                 messages.append(message)
             elif "error" in message:  # of the connection itself: no request of ours has the id null
@@ -89,6 +157,33 @@ class _Reader:
     def lost(self) -> CallError | ConnectionLost:
         """Return the error for calls that are not answered any more: the daemon's reason if it gave one."""
         return CallError(self._farewell) if self._farewell else ConnectionLost()
+
+    def close(self) -> None:
+        """Close what came and was never asked for."""
+        while self._fds:
+            os.close(self._fds.popleft())
+
+
+def _with_tensors(value: Any, fds: Sequence[int]) -> Any:
+    """Return a result with the bytes of its tensors mapped as "data" instead of their descriptors' numbers."""
+    if isinstance(value, list):
+        return [_with_tensors(item, fds) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if type(value.get("fd")) is int and "size" in value:
+        fd, offset = fds[value["fd"]], value.get("offset", 0)
+        rest = {name: item for name, item in value.items() if name not in ("fd", "offset")}
+        return {**rest, "data": _map(fd, offset, value["size"])}
+    return {name: _with_tensors(item, fds) for name, item in value.items()}
+
+
+def _map(fd: int, offset: int, size: int) -> memoryview:
+    """Return what the daemon shares: a result can only be read, a tensor memory be written to as well."""
+    try:
+        mapped = mmap.mmap(fd, offset + size, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    except OSError:
+        mapped = mmap.mmap(fd, offset + size, prot=mmap.PROT_READ)
+    return memoryview(mapped)[offset:]
 
 
 def _result(message: dict[str, Any]) -> Any:
@@ -124,18 +219,24 @@ class Client:
     def close(self) -> None:
         """Disconnect; what is still running for this client is aborted."""
         self._socket.close()
+        self._reader.close()
 
-    def send(self, method: str, params: Any = None, **members: Any) -> int:
+    def send(self, method: str, params: Any = None, *, fds: Sequence[int] = (), **members: Any) -> int:
         """Send a request and return its id; ``members`` stand beside "method", such as ``stream="final"``.
 
-        Raises ConnectionLost, or CallError where the daemon said why it closed the connection.
+        ``fds`` are descriptors for the parameters' ``{"fd": n}``, such as dma-bufs; they stay the caller's. Raises
+        ConnectionLost, or CallError where the daemon said why it closed the connection.
         """
         call_id = next(self._ids)
+        request = _Request(call_id, method, params, members, fds)
         try:
-            self._socket.sendall(_request(call_id, method, params, members))
+            sent = self._socket.sendmsg([request.line], request.rights)
+            self._socket.sendall(request.line[sent:])
         except (BrokenPipeError, ConnectionResetError):
             while True:  # what the daemon sent before it closed can still be read; the end of it raises
                 self._read()
+        finally:
+            request.close()
         return call_id
 
     def receive(self, call_id: int) -> dict[str, Any]:
@@ -153,16 +254,18 @@ class Client:
 
     def _read(self) -> None:
         data = b""
+        ancillary: list[tuple[int, int, bytes]] = []
         with suppress(ConnectionResetError):  # it closed before it had read all that we sent
-            data = self._socket.recv(_RECEIVE_BYTES)  # may be interrupted by Ctrl-C: nothing has been taken out then
+            # May be interrupted by Ctrl-C: nothing has been taken out then.
+            data, ancillary, _, _ = self._socket.recvmsg(_RECEIVE_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
         if not data:
             raise self._reader.lost()
-        for message in self._reader.feed(data):
+        for message in self._reader.feed(data, ancillary):
             self._received.setdefault(message["id"], deque()).append(message)
 
-    def call(self, method: str, params: Any = None, **members: Any) -> Any:
+    def call(self, method: str, params: Any = None, *, fds: Sequence[int] = (), **members: Any) -> Any:
         """Call a method and return its final result. Raises CallError, ConnectionLost."""
-        call_id = self.send(method, params, **members)
+        call_id = self.send(method, params, fds=fds, **members)
         while is_partial(message := self.receive(call_id)):
             pass
         return _result(message)
@@ -192,12 +295,14 @@ class TrioClient:
         self._lost = False
         self._is_torn = False
 
-    async def call(self, method: str, params: Any = None, **members: Any) -> Any:
+    async def call(self, method: str, params: Any = None, *, fds: Sequence[int] = (), **members: Any) -> Any:
         """Call a method and return its final result. Raises CallError, ConnectionLost."""
-        results = [result async for result in self.stream(method, params, **members)]
+        results = [result async for result in self.stream(method, params, fds=fds, **members)]
         return results[-1]
 
-    async def stream(self, method: str, params: Any = None, **members: Any) -> AsyncGenerator[Any, None]:
+    async def stream(
+        self, method: str, params: Any = None, *, fds: Sequence[int] = (), **members: Any
+    ) -> AsyncGenerator[Any, None]:
         """Call a method and yield its partial results and then its final one.
 
         Leaving early, also by cancellation, cancels the call in the daemon; ``async with aclosing(client.stream(…))``
@@ -212,7 +317,7 @@ class TrioClient:
         finished = False
         try:
             with suppress(ConnectionLost):  # what the daemon said before it closed is still to be read
-                await self._send(_request(call_id, method, params, members))
+                await self._send(_Request(call_id, method, params, members, fds))
             async for message in receive:
                 finished = not is_partial(message)
                 yield _result(message)
@@ -227,30 +332,38 @@ class TrioClient:
 
     async def notify(self, method: str, params: Any = None) -> None:
         """Send a notification: it is never answered."""
-        request = {"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params})}
-        await self._send(orjson.dumps(request, option=orjson.OPT_APPEND_NEWLINE))
+        await self._send(_Request(None, method, params, {}))
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, request: _Request) -> None:
         trio = _trio()
-        async with self._sending:
-            if self._is_torn:  # a cancelled call may have left half a line, which must not swallow this one
-                data = b"\n" + data
-            self._is_torn = True
-            try:
-                await self._stream.send_all(data)
-            except trio.BrokenResourceError:
-                raise ConnectionLost from None
-            self._is_torn = False
+        try:
+            async with self._sending:
+                # A cancelled call may have left half a line, which must not swallow this one.
+                data = b"\n" + request.line if self._is_torn else request.line
+                self._is_torn = True
+                try:
+                    sent = await self._stream.socket.sendmsg([data], request.rights) if request.fds else 0
+                    await self._stream.send_all(data[sent:])
+                except (trio.BrokenResourceError, OSError):
+                    raise ConnectionLost from None
+                self._is_torn = False
+        finally:
+            request.close()
 
     async def _receive(self) -> None:
-        trio = _trio()
-        with suppress(trio.BrokenResourceError):
-            async for data in self._stream:
-                for message in self._reader.feed(bytes(data)):
+        with suppress(OSError):
+            while True:
+                data, ancillary, _, _ = await self._stream.socket.recvmsg(
+                    _RECEIVE_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
+                )
+                if not data:
+                    break
+                for message in self._reader.feed(data, ancillary):
                     channel = self._waiting.get(message["id"])
                     if channel is not None:
                         channel.send_nowait(message)
         self._lost = True
+        self._reader.close()
         for channel in self._waiting.values():
             channel.close()
 

@@ -56,6 +56,13 @@ def _integer(low: int, high: int) -> Callable[[Any], int]:
     return parse
 
 
+def _boolean(value: Any) -> bool:
+    text = str(value).lower()
+    if text not in ("true", "false"):
+        raise ValueError("true or false")
+    return text == "true"
+
+
 def _directories(value: Any) -> tuple[str, ...]:
     items = value.split(":") if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)) or not all(
@@ -84,8 +91,11 @@ class Config:
         "which library serves: the vendor's where an NPU is found, else the portable one; simulator: a test library",
     )
     rkllm_library: str = _setting("", _text, "path of librkllmrt.so, or its directory", env="RKLLM_LIB_PATH")
+    rknn_library: str = _setting("", _text, "path of librknnrt.so, or its directory", env="RKNN_LIB_PATH")
     # The version string in the file decides; this is the way out for a runtime that is newer than this daemon.
     rkllm_layout: str = _setting("auto", _choice("auto", "1.2", "1.3"), "struct layout of the RKLLM library")
+    # As above; rknn_api.h of other versions differs from the one that this daemon knows, in places nobody has listed.
+    rknn_layout: str = _setting("auto", _choice("auto", "2.3.2"), "struct layout of the RKNN library")
     # Reports say that rkllm_run_async hung or gave empty text before 1.2.2, whose change log says that it was fixed.
     run_async_calls: str = _setting(
         "auto",
@@ -129,6 +139,23 @@ class Config:
     # A client's path is written to by the daemon's user, so writing has its own and narrower list.
     writable_directories: tuple[str, ...] = _setting(
         ("/tmp", "/var/lib/rkllmd", "/var/cache/rkllmd"), _directories, "where prompt caches may be written"
+    )
+
+    # Code of an operator's library runs inside the daemon, so nobody may have it loaded until the operator's own
+    # directory is named here.
+    operator_directories: tuple[str, ...] = _setting(
+        (), _directories, "where libraries of custom RKNN operators may be loaded from"
+    )
+    # Whoever names a physical address can read and write all of the machine's memory through the NPU.
+    allow_physical_addresses: bool = _setting(
+        False, _boolean, "whether rknn.create_mem_from_phys is served (true, false)"
+    )
+    # Tensor memory can't be swapped out, and a client only has to ask for it. A camera's frame takes 6 MB.
+    max_memory_bytes: int = _setting(
+        2**30, _integer(2**20, 2**40), "tensor memory (rknn.create_mem) of all clients together", reload=True
+    )
+    max_handles_per_connection: int = _setting(
+        256, _integer(1, 100_000), "RKNN contexts and memories of one connection", reload=True
     )
 
     def reloaded(self, fresh: Config) -> Config:

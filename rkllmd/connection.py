@@ -14,18 +14,21 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import socket as stdlib_socket
 import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import trio
 
 from rkllmd import dispatch, jsonrpc
-from rkllmd.errors import FrameTooLarge, RpcError, ShuttingDown
+from rkllmd.errors import FrameTooLarge, InvalidParams, InvalidRequest, RpcError, ShuttingDown
+from rkllmd.outbox import Outbox
 
 if TYPE_CHECKING:
     from rkllmd.context import Context
@@ -42,7 +45,13 @@ _LARGE_LINE: Final = 65_536
 _SLICE_SECONDS: Final = 0.0005
 # With this much unread output, no more is read from the client: a pipelining client is slowed down, not dropped.
 _OUTBOX_HIGH: Final = 256 * 1024
-_SEND_BYTES: Final = 1024 * 1024
+
+# A model has a handful of inputs; the kernel takes 253 in one message (SCM_MAX_FD).
+MAX_FDS: Final = 16
+# For a line that is not complete, or a batch.
+_MAX_WAITING_FDS: Final = 64
+_FD_SIZE: Final = struct.calcsize("i")
+_ANCILLARY_BYTES: Final = stdlib_socket.CMSG_SPACE(MAX_FDS * _FD_SIZE)
 
 _numbers = itertools.count(1)
 
@@ -59,10 +68,10 @@ class Connection:
         self._context = context
         self._hangups = hangups
         self._jobs: dict[jsonrpc.Call, Job] = {}
-        self._outbox: deque[bytes] = deque()
-        self._outbox_bytes = 0
-        # What the writer is sending; it does not count as outbox, or one answer above the limit would be the last.
-        self._sending = memoryview(b"")
+        # File descriptors that have come and are not yet given to a call, and whether nobody knows any more to which.
+        self._fds: deque[int] = deque()
+        self._fds_are_lost = False
+        self._outbox = Outbox()
         self._is_corked = False
         self._is_writing = False
         # Held while something is sent outside the writer, and while the socket is closed: never for longer than a
@@ -108,14 +117,14 @@ class Connection:
                 self._socket.close()
             # Megabytes, perhaps; this object itself may wait long for the garbage collector.
             self._outbox.clear()
-            self._outbox_bytes, self._sending = 0, memoryview(b"")
+            self._close_fds()
             self._log.debug("client_gone")
 
     def drop(self, reason: str) -> None:
         """Give the client up at once; its run is aborted."""
         if not self.is_gone:
             self.is_gone = True
-            self._log.warning(reason, unread_bytes=self._unsent_bytes)
+            self._log.warning(reason, unread_bytes=self._outbox.unsent_bytes)
             self._scope.cancel()
 
     async def _finish(self) -> None:
@@ -137,21 +146,24 @@ class Connection:
 
     async def flush(self) -> None:
         """Wait until everything is sent, or the client is gone."""
-        while self._unsent_bytes and not self.is_gone:
+        while self._outbox and not self.is_gone:
             await self._writable.park()
 
     # -- in ----------------------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
         lines = jsonrpc.LineBuffer(self._context.config.max_line_bytes)
-        while not lines.overflowed:
+        while not lines.overflowed and not self._fds_are_lost:
             data = await self._receive()
             await self._handle(lines.feed(data) if data else lines.end())
+            if self._fds and not len(lines):  # those of a line that is still coming may wait for it
+                self._lose_fds("File descriptors came that no message declares in its member fds.")
             if not data:
                 return
-        limit = lines.limit
-        self._log.warning("frame_too_large", limit=limit)
-        self._send(jsonrpc.error_line(FrameTooLarge(f"A line has at most {limit} bytes.", limit=limit)))
+        if lines.overflowed:
+            limit = lines.limit
+            self._log.warning("frame_too_large", limit=limit)
+            self._send(jsonrpc.error_line(FrameTooLarge(f"A line has at most {limit} bytes.", limit=limit)))
 
     async def _receive(self) -> bytes:
         """Return what has arrived; nothing at the end of file. Raises OSError."""
@@ -159,9 +171,51 @@ class Connection:
             # Not trio's own recv, which tries first and fails in ping-pong, and yields once more after success.
             await trio.lowlevel.wait_readable(self._socket)
             with contextlib.suppress(BlockingIOError):
-                return self._socket.recv(_RECEIVE_BYTES)
+                data, ancillary, flags, _ = self._socket.recvmsg(
+                    _RECEIVE_BYTES, _ANCILLARY_BYTES, stdlib_socket.MSG_CMSG_CLOEXEC
+                )
+                if ancillary or flags & stdlib_socket.MSG_CTRUNC:
+                    self._take_fds(ancillary, flags)
+                return data
 
-    async def _handle(self, lines: list[bytes]) -> None:
+    def _take_fds(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> None:
+        """Queue descriptors as they come: always before the last byte of the message that declares them."""
+        for level, kind, data in ancillary:
+            if (level, kind) == (stdlib_socket.SOL_SOCKET, stdlib_socket.SCM_RIGHTS):
+                whole = len(data) - len(data) % _FD_SIZE
+                self._fds.extend(fd for (fd,) in struct.iter_unpack("i", data[:whole]))
+        if flags & stdlib_socket.MSG_CTRUNC or len(self._fds) > _MAX_WAITING_FDS:
+            self._lose_fds(f"A message brings at most {MAX_FDS} file descriptors, and {_MAX_WAITING_FDS} may wait.")
+
+    def _lose_fds(self, why: str) -> None:
+        """Nobody knows any more which descriptor belongs to which message: take none, and no more messages."""
+        self._close_fds()
+        if not self._fds_are_lost:
+            self._fds_are_lost = True
+            self._log.warning("file_descriptors_lost", reason=why)
+            self._send(jsonrpc.error_line(InvalidRequest(f"{why} The connection is closed.", limit=MAX_FDS)))
+
+    def _give_fds(self, call: jsonrpc.Call) -> None:
+        """Give a call the descriptors that it declares, the ones that came first. Raises InvalidParams."""
+        count = call.members.get("fds", 0)
+        if type(count) is not int or not 0 <= count <= MAX_FDS:
+            raise InvalidParams(
+                f'The member "fds" is a number from 0 to {MAX_FDS}.', member="fds", keyword="maximum", limit=MAX_FDS
+            )
+        if count > len(self._fds):
+            raise InvalidParams(
+                f"The request declares {count} file descriptors, {len(self._fds)} came with it.",
+                member="fds",
+                keyword="maximum",
+                limit=len(self._fds),
+            )
+        call.fds = [self._fds.popleft() for _ in range(count)]
+
+    def _close_fds(self) -> None:
+        while self._fds:
+            os.close(self._fds.popleft())
+
+    async def _handle(self, lines: list[bytes | bytearray]) -> None:
         most = min(_OUTBOX_HIGH, self._context.config.outbox_bytes // 2)
         end = time.monotonic() + _SLICE_SECONDS
         self._is_corked = True  # what is answered here is sent in one piece
@@ -170,7 +224,7 @@ class Connection:
                 await self._handle_large(line)
             else:
                 await self._handle_message(jsonrpc.parse(line), end)
-            if self._outbox_bytes > most or time.monotonic() > end:
+            if self._outbox.waiting_bytes > most or time.monotonic() > end:
                 self._uncork()
                 await self._wait_for_room(most)
                 await trio.lowlevel.checkpoint()
@@ -181,7 +235,7 @@ class Connection:
 
     async def _wait_for_room(self, most: int) -> None:
         """Wait until the client has taken all but ``most`` bytes; no more is read from it meanwhile."""
-        while self._unsent_bytes > most:
+        while self._outbox.unsent_bytes > most:
             await self._writable.park()
 
     def _uncork(self) -> None:
@@ -190,14 +244,10 @@ class Connection:
         self._flush()
 
     async def _handle_message(self, message: jsonrpc.Message | list[jsonrpc.Message], end: float) -> None:
-        calls, reply = self.session.receive(message)
-        if reply:
-            self._send(reply)
-        elif not calls and isinstance(message, jsonrpc.Unsolicited):
-            self._log.debug("unsolicited_response")  # at a higher level a client could fill the log
-        for call in calls:
+        for call in (calls := self._receive_message(message)):
             try:
-                self._start(call, dispatch.prepare(self._context, call))
+                self._give_fds(call)
+                self._start(call, dispatch.prepare(self._context, self, call))
             except Exception as error:  # the call is answered, whatever happened
                 dispatch.refuse(self, call, error)
             if len(calls) > 1 and time.monotonic() > end:
@@ -205,18 +255,30 @@ class Connection:
                 await trio.lowlevel.cancel_shielded_checkpoint()  # shielded: each member of a batch gets its answer
                 end = time.monotonic() + _SLICE_SECONDS
 
-    async def _handle_large(self, line: bytes) -> None:
+    async def _handle_large(self, line: bytes | bytearray) -> None:
         """Handle one line with its heavy parts on a helper thread; the client's next line waits for it."""
         self._uncork()
         message = await trio.to_thread.run_sync(jsonrpc.parse, line)
-        calls, reply = self.session.receive(message)
-        self._send(reply)
-        for call in calls:
+        for call in self._receive_message(message):
             try:
-                prepared = await trio.to_thread.run_sync(dispatch.prepare, self._context, call)
+                self._give_fds(call)
+                # Shielded: only a call that is answered closes its descriptors, even if the client has left meanwhile.
+                with trio.CancelScope(shield=True):
+                    prepared = await trio.to_thread.run_sync(dispatch.prepare, self._context, self, call)
                 self._start(call, prepared)
             except Exception as error:  # as above
                 dispatch.refuse(self, call, error)
+
+    def _receive_message(self, message: jsonrpc.Message | list[jsonrpc.Message]) -> list[jsonrpc.Call]:
+        """Return the calls of a message; what is none is answered."""
+        calls, reply = self.session.receive(message)
+        if reply:
+            self._send(reply)
+        elif not calls and isinstance(message, jsonrpc.Unsolicited):
+            self._log.debug("unsolicited_response")  # at a higher level a client could fill the log
+        if self._fds and len(calls) != (len(message) if isinstance(message, list) else 1):
+            self._lose_fds("File descriptors came, and a message that may have declared them can't be read.")
+        return calls
 
     def _start(self, call: jsonrpc.Call, prepared: dispatch.Prepared) -> None:
         if self._context.npu.closing:
@@ -232,10 +294,12 @@ class Connection:
 
     # -- out ---------------------------------------------------------------------------------------------------------
 
-    def answer(self, call: jsonrpc.Call, result: Any) -> None:
-        """Send the call's result, unless the call was answered because the daemon leaves."""
-        if not call.finished:
-            self._answer(call, self.session.finish(call, result))
+    def answer(self, call: jsonrpc.Call, result: Any, fds: Sequence[int] = ()) -> None:
+        """Send the call's result, unless the call was answered because the daemon leaves; ``fds`` are closed."""
+        if call.finished:
+            _close(fds)
+        else:
+            self._answer(call, self.session.finish(call, result, len(fds)), fds)
 
     def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
         """Send the call's error, with the same exception."""
@@ -267,7 +331,8 @@ class Connection:
             return False
         else:
             if sent < len(line):
-                self._leave_to_writer(line, sent)
+                self._outbox.begin(memoryview(line)[sent:])
+                self._wake_writer_later()
             return True
         finally:
             self._send_lock.release()
@@ -275,47 +340,43 @@ class Connection:
     def _is_busy(self) -> bool:
         return bool(self._outbox) or self._is_writing or self._is_corked or self.is_gone
 
-    @property
-    def _unsent_bytes(self) -> int:
-        return len(self._sending) + self._outbox_bytes
-
-    def _answer(self, call: jsonrpc.Call, line: bytes) -> None:
+    def _answer(self, call: jsonrpc.Call, line: jsonrpc.Line, fds: Sequence[int] = ()) -> None:
         self._jobs.pop(call, None)
-        self._send(line)
+        if call.fds:
+            _close(call.fds)
+            call.fds = []
+        self._send(line, fds)
         if self._reading_ended:
             self._answered.unpark_all()
 
-    def _send(self, data: bytes) -> None:
-        if not data or self.is_gone:
+    def _send(self, line: jsonrpc.Line, fds: Sequence[int] = ()) -> None:
+        if not line or self.is_gone:
+            _close(fds)
             return
-        if self._outbox_bytes >= self._context.config.outbox_bytes:
+        if self._outbox.waiting_bytes >= self._context.config.outbox_bytes:
+            _close(fds)
             self.drop("slow_reader")
             return
-        self._outbox.append(data)
-        self._outbox_bytes += len(data)
+        self._outbox.add(line if isinstance(line, list) else (line,), fds)
         if not self._is_corked:
             self._flush()
 
     def _flush(self) -> None:
         """Send the outbox as far as the kernel takes it at once; leave the rest to the writer."""
         with self._send_lock:
-            if not self._outbox or self._is_writing or self.is_gone:
+            if self._is_writing or self.is_gone:
                 return
-            data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
-            self._outbox.clear()
-            self._outbox_bytes = 0
             try:
-                sent = self._socket.send(data)
+                while self._outbox:
+                    if not self._outbox.send(self._socket):
+                        self._wake_writer_later()
+                        return
             except BlockingIOError:
-                sent = 0
+                self._wake_writer_later()
             except OSError:  # EPIPE, ECONNRESET: nobody will read the answers
                 self._hung_up()
-                return
-            if sent < len(data):
-                self._leave_to_writer(data, sent)
 
-    def _leave_to_writer(self, data: bytes, sent: int) -> None:
-        self._sending = memoryview(data)[sent:]
+    def _wake_writer_later(self) -> None:
         self._is_writing = True
         self._context.run_soon(self._wake_writer)
 
@@ -323,23 +384,20 @@ class Connection:
         self._readable.unpark()
 
     async def _write(self) -> None:
-        """Send what the kernel did not take at once, in big pieces."""
+        """Send what the kernel did not take at once."""
         while True:
             while not self._is_writing:
                 await self._readable.park()
-            while self._sending:
+            while self._outbox:
                 with trio.move_on_after(self._context.config.outbox_seconds) as patience:
                     await trio.lowlevel.wait_writable(self._socket)
                 if patience.cancelled_caught:
                     self.drop("slow_reader")
                     return
                 with contextlib.suppress(BlockingIOError):
-                    self._sending = self._sending[self._socket.send(self._sending[:_SEND_BYTES]) :]
-            self._sending = memoryview(b"".join(self._outbox))
-            self._outbox.clear()
-            self._outbox_bytes = 0
-            self._is_writing = bool(self._sending)
-            self._writable.unpark_all()
+                    self._outbox.send(self._socket)
+                self._writable.unpark_all()
+            self._is_writing = False
 
 
 def _partial_line(call: jsonrpc.Call, partial: dict[str, Any], as_notification: bool) -> bytes:
@@ -353,3 +411,8 @@ def _peer_credentials(socket: stdlib_socket.socket) -> dict[str, int]:
     raw = socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, uid, gid = struct.unpack("3i", raw)
     return {"pid": pid, "uid": uid, "gid": gid}
+
+
+def _close(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rkllmd import jsonrpc
+from rkllmd import jsonrpc, rknn_handles, shared_memory
+from rkllmd.abi.tensors import tensor_to_json
 from rkllmd.config import Config
 from rkllmd.errors import RpcError
 from rkllmd.handles import Handles, Model
 from rkllmd.npu import Job, Npu
 from rkllmd.platform import Platform
+from rkllmd.rknn_runtime import RknnRuntime
 from rkllmd.runtime import Runtime
 
 if TYPE_CHECKING:
     from rkllmd.method import Method
+
+
+# The kernel takes 253 in one message (SCM_MAX_FD).
+_MOST_FDS = 253
 
 
 @dataclass(eq=False)
@@ -25,14 +32,25 @@ class Context:
 
     config: Config
     runtime: Runtime
+    rknn_runtime: RknnRuntime
     platform: Platform
     npu: Npu
     methods: dict[str, Method]
     # Schedules a function on the event loop, from any thread.
     run_soon: Callable[[Callable[[], None]], None]
     models: Handles[Model] = field(default_factory=lambda: Handles("language model"))
+    contexts: Handles[rknn_handles.Context] = field(default_factory=lambda: Handles("RKNN context", "rknn.init"))
+    matmuls: Handles[rknn_handles.Matmul] = field(
+        default_factory=lambda: Handles("matmul context", "rknn.matmul_create")
+    )
+    memories: Handles[rknn_handles.Memory] = field(default_factory=lambda: Handles("tensor memory", "rknn.create_mem"))
     clients: dict[int, Client] = field(default_factory=dict)
     started_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def handles(self) -> dict[str, Handles[Any]]:
+        """Return the live objects by the kind of their handles."""
+        return {"llm": self.models, "context": self.contexts, "matmul": self.matmuls, "memory": self.memories}
 
 
 class Client(Protocol):
@@ -52,8 +70,8 @@ class Client(Protocol):
     def send_partial_now(self, call: jsonrpc.Call, partial: dict[str, Any], *, as_notification: bool) -> bool:
         """Send one partial result from any thread, if that needs no waiting; false if it was not sent."""
 
-    def answer(self, call: jsonrpc.Call, result: Any) -> None:
-        """Send the call's result."""
+    def answer(self, call: jsonrpc.Call, result: Any, fds: Sequence[int] = ()) -> None:
+        """Send the call's result with file descriptors, which are closed when they are sent."""
 
     def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
         """Send the call's error."""
@@ -68,6 +86,30 @@ class Invocation:
     call: jsonrpc.Call
     method: Method
     job: Job | None = None
+    # What goes with the result; closed by whoever sends it.
+    fds: list[int] = field(default_factory=list)
+
+    @property
+    def rknn(self) -> RknnRuntime:
+        """Return the RKNN runtime in use."""
+        return self.context.rknn_runtime
+
+    def tensor(self, data: bytes | memoryview, shape: Sequence[int], dtype: str) -> dict[str, Any]:
+        """Return a tensor as the client wants it: by file descriptor if it said reply_fds, as base64 otherwise."""
+        if not self.call.members.get("reply_fds") or not len(data) or len(self.fds) == _MOST_FDS:
+            return tensor_to_json(data, shape, dtype)
+        return self.attach(shared_memory.make(data), size=len(data), dtype=dtype, shape=list(shape))
+
+    def attach(self, fd: int, **members: Any) -> dict[str, Any]:
+        """Send a descriptor along, which is the invocation's from now on; return how the result refers to it."""
+        self.fds.append(fd)
+        return {"fd": len(self.fds) - 1, **members}
+
+    def close_fds(self) -> None:
+        """Close what will not be sent."""
+        for fd in self.fds:
+            os.close(fd)
+        self.fds.clear()
 
     @property
     def runtime(self) -> Runtime:

@@ -27,6 +27,8 @@ from rkllmd.inference import destroy_model
 from rkllmd.notify import Notifier
 from rkllmd.npu import Npu
 from rkllmd.platform import Platform
+from rkllmd.rknn_release import release_all, release_client
+from rkllmd.rknn_runtime import RknnRuntime
 from rkllmd.runtime import Runtime
 from rkllmd.runtime_output import RuntimeOutput
 from rkllmd.startup import load_model_at_start
@@ -77,6 +79,7 @@ class Daemon:
         context = Context(
             config=self._settings,
             runtime=Runtime(self._settings, platform, self._output),
+            rknn_runtime=RknnRuntime(self._settings, platform, self._output),
             platform=platform,
             npu=Npu(self._settings.max_queue, self._settings.max_calls_per_connection),
             methods=methods.discover(),
@@ -109,13 +112,27 @@ class Daemon:
     def _tell_ready(self, context: Context, listening: listener.Listener) -> None:
         runtime = context.runtime.describe()
         self._notifier.send(READY=1, STATUS=f"serving {listening.path} with the {runtime['name']} runtime")
-        logger.info("ready", version=__version__, socket=listening.path, pid=os.getpid(), runtime=runtime)
+        logger.info(
+            "ready",
+            version=__version__,
+            socket=listening.path,
+            pid=os.getpid(),
+            runtime=runtime,
+            rknn_runtime=context.rknn_runtime.describe(),
+        )
         serves = f"rkllmd {__version__} serves {listening.path} with the {runtime['name']} runtime"
-        error = context.runtime.error
+        error, rknn = context.runtime.error, context.rknn_runtime
         if error is None:
-            self._announce(f"{serves} (RKLLM {runtime['version']}): {runtime['reason']}.")
+            versions = [f"RKLLM {runtime['version']}"]
+            if rknn.error is None and rknn.name == context.runtime.name:
+                versions.append(f"RKNN {rknn.library.version}")
+            self._announce(f"{serves} ({', '.join(versions)}): {runtime['reason']}.")
         else:
             self._announce(f"{serves}, which can't be used: {error.sentence}")
+        if rknn.error is not None:
+            self._announce(f"RKNN is not served: {rknn.error.sentence}")
+        elif rknn.name != context.runtime.name or error is not None:
+            self._announce(f"RKNN {rknn.library.version} is served with the {rknn.name} runtime: {rknn.reason}.")
 
     # -- connections -------------------------------------------------------------------------------------------------
 
@@ -155,6 +172,7 @@ class Daemon:
         finally:
             self._connections.discard(connection)
             del context.clients[connection.number]
+            release_client(context, connection.number)
 
     # -- signals and shutdown ----------------------------------------------------------------------------------------
 
@@ -207,6 +225,7 @@ class Daemon:
             )
         else:
             with trio.move_on_after(_DESTROY_SECONDS):
+                await context.npu.run("rknn.destroy", partial(release_all, context))
                 for model in context.models:
                     try:
                         await context.npu.run("rkllm.destroy", partial(destroy_model, context, model))

@@ -8,102 +8,149 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import outcome
 
-from rkllmd import __version__, params
+from rkllmd import params
 from rkllmd.abi.convert import sampling_from, to_c, to_c_array
+from rkllmd.attachments import Attachments
 from rkllmd.context import Client, Context, Invocation
-from rkllmd.errors import Cancelled, MethodNotFound, ModelNotInitialized, NotSupported, RpcError
-from rkllmd.handles import Model
+from rkllmd.errors import Cancelled, InvalidHandle, InvalidParams, MethodNotFound, ModelNotInitialized, RpcError
+from rkllmd.handles import Model, resolve
 from rkllmd.jsonrpc import Call
-from rkllmd.method import Kind, Method, Struct
+from rkllmd.long_strings import LongString
+from rkllmd.method import Handle, Kind, Method, Struct, Value
 from rkllmd.npu import UNRESOLVED, Job, as_error
 
 
 @dataclass(slots=True)
 class Converted:
-    """A struct parameter: the C struct (or array), and where its fields stood in the client's JSON.
+    """A struct or tensor parameter: the C struct (or array), and where its fields stood in the client's JSON.
 
     ``keep`` holds everything that C may read through its pointers: as long as this object lives, so do they.
+    ``sources`` has what its tensors refer to. A raw one has no ``c``: the function converts it.
     """
 
     c: Any
     json: Any
     path: str
+    sources: Attachments
     keep: list[Any] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Prepared:
-    """A call on its way: what the client gave, and, once the model is known, the arguments for the function."""
+    """A call on its way: what the client gave, and, once the handles are known, the arguments for the function."""
 
     method: Method
     given: dict[str, params.Given]
-    model: Model | None = None
+    attachments: Attachments
+    # What the handles stand for, that of the leading one first.
+    objects: list[Any] = field(default_factory=list)
     arguments: dict[str, Any] | None = None
 
     @property
     def is_complete(self) -> bool:
-        """Tell whether the model is known and everything is converted."""
+        """Tell whether the handles are known and everything is converted."""
         return self.arguments is not None
 
+    @property
+    def target(self) -> Any:
+        """Return the model or context that the call is for."""
+        return self.objects[0] if self.objects else None
 
-# These change which model a null handle means, for everything that is queued behind them.
-_CHANGES_MODELS: Final = frozenset({"rkllm.init", "rkllm.destroy"})
+    def check_alive(self, when: str) -> None:
+        """Raise the error for an object that is gone by now; ``when`` that may have happened."""
+        for item in self.objects:
+            if isinstance(item, Model) and not item.is_alive:
+                raise ModelNotInitialized(f"The model was unloaded while the call {when}.")
+            if item is not None and not item.is_alive:
+                raise InvalidHandle(f"Its handle was released while the call {when}.", handle=item.number)
+        self.attachments.check()
 
 
-def prepare(context: Context, call: Call) -> Prepared:
+def prepare(context: Context, client: Client, call: Call) -> Prepared:
     """Find the method, bind, validate and convert the parameters. Raises RpcError; nothing has been executed then.
 
-    A call without a handle that waits behind a load means the model that will be there when its turn comes: it is
-    completed then, so that a script may send rkllm.init and rkllm.run in one go.
+    A call without a handle that waits behind a load means what will be there when its turn comes: it is completed then,
+    so that a script may send rkllm.init and rkllm.run in one go.
     """
     method = context.methods.get(call.method)
     if method is None:
         raise _not_found(context, call.method)
-    if call.members.get("fds"):
-        raise NotSupported(
-            "This version takes no file descriptors: send tensors as base64.",
-            runtime=f"rkllmd {__version__}",
-            needs="a later version",
-        )
-    prepared = Prepared(method, params.bind(method, call.params) if call.params or method.needs_params else {})
-    waits = method.kind is not Kind.INSTANT and method.handle_name not in (None, *prepared.given)
-    if not (waits and context.npu.queue.changes_models()):
-        _complete(context, prepared)
+    if call.members.get("reply_fds"):
+        _check_reply_fds(call)
+    given = params.bind(method, call.params) if call.params or method.needs_params else {}
+    prepared = Prepared(method, given, Attachments(call.fds, partial(context.memories.get, client=client.number)))
+    handle = method.handle
+    waits = handle is not None and handle.name not in given and method.kind is not Kind.INSTANT
+    if not (waits and handle is not None and context.npu.queue.changes(handle.kinds)):
+        _complete(context, client, prepared)
     return prepared
 
 
-def _complete(context: Context, prepared: Prepared) -> None:
-    """Resolve the handle and convert the structs."""
+def _check_reply_fds(call: Call) -> None:
+    if call.members["reply_fds"] is not True or call.batch is not None or call.is_notification:
+        raise InvalidParams(
+            'The member "reply_fds" is true or false, and not for batches and notifications.',
+            member="reply_fds",
+            keyword="type",
+            limit="boolean",
+        )
+
+
+def _complete(context: Context, client: Client, prepared: Prepared) -> None:
+    """Resolve the handles and convert the structs."""
     method, given = prepared.method, prepared.given
     arguments: dict[str, Any] = {}
-    handle_name = method.handle_name
-    if handle_name is not None:
-        handle = given.get(handle_name)
-        prepared.model = arguments["model"] = context.models.get(None if handle is None else handle.value)
+    # The leading handle last: a tensor memory tells which context is meant.
+    for handle in reversed([item for item in method.json_parameters if isinstance(item, Handle)]):
+        resolved = _resolve(context, client, prepared, handle)
+        prepared.objects.insert(0, resolved)
+        arguments[handle.argument] = resolved
     for parameter in method.json_parameters:
         if isinstance(parameter, Struct):
-            item = given.get(parameter.name, params.Given({}, "$"))
-            arguments[parameter.name] = _convert(context, parameter, item, prepared.model)
-        elif parameter.name in given and parameter.name != handle_name:
-            arguments[parameter.name] = given[parameter.name].value
+            item = given.get(parameter.name)
+            if item is not None or not parameter.raw:
+                found = params.Given({}, "$") if item is None else item
+                arguments[parameter.name] = _convert(context, parameter, found, prepared)
+        elif isinstance(parameter, Value) and parameter.name in given:
+            item = given[parameter.name]
+            value = str(item.value) if isinstance(item.value, LongString) else item.value
+            raw = Converted(None, item.value, item.path, prepared.attachments)
+            arguments[parameter.name] = raw if parameter.is_tensor else value
     prepared.arguments = arguments
 
 
-def _convert(context: Context, parameter: Struct, item: params.Given, model: Model | None) -> Converted:
+def _resolve(context: Context, client: Client, prepared: Prepared, parameter: Handle) -> Any:
+    item = prepared.given.get(parameter.name)
+    if item is None and prepared.objects:
+        return prepared.objects[0].parent
+    number = None if item is None else item.value
+    return resolve([context.handles[kind] for kind in parameter.kinds], number, client.number)
+
+
+def _convert(context: Context, parameter: Struct, item: params.Given, prepared: Prepared) -> Converted:
+    converted = Converted(None, item.value, item.path, prepared.attachments)
+    if parameter.raw:
+        return converted
     library = context.runtime.library
     struct_type = library.layout.structs[parameter.c_type]
     defaults = {"RKLLMParam": context.runtime.defaults} if context.runtime.defaults is not None else {}
+    model = prepared.target
     if model is not None and "RKLLMSamplingParam" in library.layout.structs:
         # A run that gives some sampling parameters keeps the others as the model was loaded with.
         defaults["RKLLMSamplingParam"] = sampling_from(model.param, library.layout.structs["RKLLMSamplingParam"])
-    converted = Converted(None, item.value, item.path)
     convert = to_c_array if isinstance(item.value, list) else to_c
     converted.c = convert(
-        item.value, struct_type, item.path, converted.keep, defaults=defaults, runtime=library.runtime
+        item.value,
+        struct_type,
+        item.path,
+        converted.keep,
+        defaults=defaults,
+        runtime=library.runtime,
+        sources=prepared.attachments,
     )
     return converted
 
@@ -113,20 +160,19 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
     method = prepared.method
     invocation = Invocation(context, client, call, method)
     if prepared.is_complete:
-        if prepared.model is not None and not prepared.model.pointer:
-            raise ModelNotInitialized("The model was unloaded while the call was prepared.")
+        prepared.check_alive("was prepared")
         _check(invocation, prepared)
-        idle = method.kind is Kind.ORDERED and not context.npu.queue.uses(prepared.model)
-        if method.kind is Kind.INSTANT or idle:
-            client.answer(call, method.call(invocation, **(prepared.arguments or {})))
+        if _runs_inline(invocation, prepared):
+            result = method.call(invocation, **(prepared.arguments or {}))
+            client.answer(call, result, invocation.fds)
             return None
     job = Job(
         method.name,
         partial(_work, invocation, prepared),
         partial(_done, invocation),
         client=client,
-        model=prepared.model if prepared.is_complete else UNRESOLVED,
-        changes_models=method.name in _CHANGES_MODELS,
+        target=prepared.target if prepared.is_complete else UNRESOLVED,
+        changes=method.changes,
     )
     if method.abort is not None:
         job.abort = partial(_abort, invocation, job)
@@ -135,25 +181,34 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
     return job
 
 
+def _runs_inline(invocation: Invocation, prepared: Prepared) -> bool:
+    method = prepared.method
+    if method.kind is Kind.INSTANT:
+        return method.known is None or method.known(invocation, **(prepared.arguments or {}))
+    # What is RKNN's belongs to the worker thread, always.
+    is_model = isinstance(prepared.target, Model)
+    return method.kind is Kind.ORDERED and is_model and not invocation.context.npu.queue.uses(prepared.target)
+
+
 def _check(invocation: Invocation, prepared: Prepared) -> None:
     if prepared.method.check is not None:
         prepared.method.check(invocation, **(prepared.arguments or {}))
 
 
 def _abort(invocation: Invocation, job: Job) -> None:
-    if isinstance(job.model, Model) and invocation.method.abort is not None:
-        invocation.method.abort(invocation.context, job.model)
+    if isinstance(job.target, Model) and invocation.method.abort is not None:
+        invocation.method.abort(invocation.context, job.target)
 
 
 def _work(invocation: Invocation, prepared: Prepared) -> Any:
     """Run on the worker thread."""
     if not prepared.is_complete:
-        _complete(invocation.context, prepared)
+        _complete(invocation.context, invocation.client, prepared)
         _check(invocation, prepared)
         if invocation.job is not None:
-            invocation.job.model = prepared.model
-    elif prepared.model is not None and not prepared.model.pointer:
-        raise ModelNotInitialized("The model was unloaded while the call waited.")
+            invocation.job.target = prepared.target
+    else:
+        prepared.check_alive("waited")
     return prepared.method.call(invocation, **(prepared.arguments or {}))
 
 
@@ -164,13 +219,14 @@ def _done(invocation: Invocation, result: outcome.Outcome[Any]) -> None:
         value = result.unwrap()
         if callable(value):
             value = value()
-        elif invocation.is_cancelled and call.method not in _CHANGES_MODELS:
+        elif invocation.is_cancelled and not invocation.method.changes:
             # (A load undoes itself when it is cancelled in time; after that its handle must be told, or nobody has it.)
             raise Cancelled("The call was cancelled; it could not be interrupted and had ended by then.")
     except BaseException as error:  # also a SystemExit from the work: the call is answered, whatever happened
+        invocation.close_fds()
         client.refuse(call, as_error(error, call.method))
     else:
-        client.answer(call, value)
+        client.answer(call, value, invocation.fds)
 
 
 def refuse(client: Client, call: Call, error: Exception) -> None:
@@ -179,8 +235,6 @@ def refuse(client: Client, call: Call, error: Exception) -> None:
 
 
 def _not_found(context: Context, name: str) -> MethodNotFound:
-    if name.startswith("rknn."):
-        return MethodNotFound("This version serves RKLLM; the RKNN functions come in a later one.")
     shown = name if len(name) <= 64 else name[:61] + "..."
     close = difflib.get_close_matches(shown, context.methods, n=1)
     hint = f" Did you mean {close[0]}?" if close else " rpc.discover lists them all."

@@ -134,6 +134,20 @@ class AmbiguousHandle(RpcError):
     kind = "AmbiguousHandle"
 
 
+class NotYours(RpcError):
+    """The handle belongs to another connection."""
+
+    code = -32005
+    kind = "NotYours"
+
+
+class OutOfMemory(RpcError):
+    """Refused before the runtime was called: ``needed_bytes``, ``available_bytes``, ``reserve_bytes``, ``loaded``."""
+
+    code = -32006
+    kind = "OutOfMemory"
+
+
 class ModelAlreadyLoaded(RpcError):
     """As many models are loaded as the configuration allows: ``loaded``."""
 
@@ -149,7 +163,7 @@ class NotSupported(RpcError):
 
 
 class PermissionDenied(RpcError):
-    """A path outside the allowed directories."""
+    """A path outside the allowed directories, a physical address, or more handles than a client may have."""
 
     code = -32009
     kind = "PermissionDenied"

@@ -8,11 +8,11 @@ from __future__ import annotations
 import ctypes
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from rkllmd.errors import AmbiguousHandle, InvalidHandle, ModelNotInitialized
+from rkllmd.errors import AmbiguousHandle, InvalidHandle, ModelNotInitialized, NotYours
 
 if TYPE_CHECKING:
     from rkllmd.abi.library import Library
@@ -54,16 +54,23 @@ class Model:
     def __post_init__(self) -> None:
         self.kv_cache_sizes = [0] * self.n_batch
 
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether it is still loaded."""
+        return bool(self.pointer)
+
 
 T = TypeVar("T")
 
 
 class Handles(Generic[T]):
-    """The live objects of one kind by their handles."""
+    """The live objects of one kind by their handles, each with its owner: a client's number, or None for everybody."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, maker: str = "rkllm.init") -> None:
+        """Start without any; ``kind`` and ``maker``, the method that makes one, are for error messages."""
         self.kind = kind
-        self._live: dict[int, T] = {}
+        self.maker = maker
+        self._live: dict[int, tuple[T, int | None]] = {}
 
     def __len__(self) -> int:
         """Return how many are alive."""
@@ -71,30 +78,52 @@ class Handles(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         """Iterate over a snapshot of the live objects."""
-        return iter(list(self._live.values()))
+        return iter([item for item, _ in list(self._live.values())])
 
-    def add(self, item: T) -> int:
+    def add(self, item: T, owner: int | None = None) -> int:
         """Give ``item`` a handle."""
         number = next(_numbers)
-        self._live[number] = item
+        self._live[number] = (item, owner)
         return number
 
     def remove(self, number: int) -> None:
         """Forget a handle; its number is not used again."""
         self._live.pop(number, None)
 
-    def get(self, number: int | None) -> T:
-        """Return the object of a handle, or the only live one for None.
+    def owner_of(self, number: int) -> int | None:
+        """Return the client that a live object belongs to, or None for everybody's."""
+        return self._live[number][1]
 
-        Raises ModelNotInitialized, AmbiguousHandle or InvalidHandle.
-        """
-        if number is None:
-            live = list(self._live.values())  # one look: the worker may unload a model meanwhile
-            if len(live) == 1:
-                return live[0]
-            if not live:
-                raise ModelNotInitialized(f"No {self.kind} is loaded: call rkllm.init first.")
-            raise AmbiguousHandle(f"Several {self.kind}s are loaded: name one by its handle.", handles=list(self._live))
-        if number not in self._live:
-            raise InvalidHandle(f"There is no {self.kind} with this handle.", handle=number, handles=list(self._live))
-        return self._live[number]
+    def owned_by(self, client: int) -> list[T]:
+        """Return what goes when this client goes."""
+        return [item for item, owner in list(self._live.values()) if owner == client]
+
+    def usable_by(self, client: int | None) -> dict[int, T]:
+        """Return what this client may use, by handle."""
+        # One look: the worker may unload something meanwhile.
+        return {number: item for number, (item, owner) in list(self._live.items()) if owner in (None, client)}
+
+    def get(self, number: int | None, client: int | None = None) -> T:
+        """Return the object of a handle, or the only live one for None. Raises as ``resolve``."""
+        found: T = resolve([self], number, client)
+        return found
+
+
+def resolve(registries: Sequence[Handles[Any]], number: int | None, client: int | None) -> Any:
+    """Return the object of a handle that may be of several kinds, or the only live one that ``client`` may use.
+
+    Raises ModelNotInitialized, AmbiguousHandle, InvalidHandle or NotYours.
+    """
+    usable = {key: item for handles in registries for key, item in handles.usable_by(client).items()}
+    if number is not None and number in usable:
+        return usable[number]
+    kind = registries[0].kind
+    if number is None:
+        if len(usable) == 1:
+            return next(iter(usable.values()))
+        if not usable:
+            raise ModelNotInitialized(f"No {kind} is loaded: call {registries[0].maker} first.")
+        raise AmbiguousHandle(f"Several {kind}s are loaded: name one by its handle.", handles=list(usable))
+    if any(number in handles._live for handles in registries):
+        raise NotYours(f"This {kind} belongs to another connection.", handle=number)
+    raise InvalidHandle(f"There is no {kind} with this handle.", handle=number, handles=list(usable))

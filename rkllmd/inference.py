@@ -99,7 +99,7 @@ def generate(
         if generation.abort_requested:
             failure = None  # how an aborted run ends differs between runtimes; what it has generated stays valid
         extra = {"history_reset": True} if history_reset else {}
-        return partial(_final, generation, extra, failure, generation.tensors())
+        return partial(_final, generation, extra, failure, generation.tensors(invocation.tensor))
     finally:
         model.generation = None
 

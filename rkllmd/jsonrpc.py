@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import orjson
 
+from rkllmd import long_strings
 from rkllmd.errors import DuplicateId, InternalError, InvalidRequest, ParseError, RpcError
 
 # geth takes 1000 items; a batch is answered only when its last member is done, which on one NPU makes long ones
@@ -53,7 +54,7 @@ class LineBuffer:
         """Return the number of bytes held for a line that is not complete."""
         return len(self._pending)
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes) -> list[bytes | bytearray]:
         """Add ``data`` and return the lines it completes, without their newlines; blank ones are left out.
 
         Lines before a too long one are returned, it and what follows are not: ``overflowed`` is true from then on,
@@ -65,10 +66,12 @@ class LineBuffer:
             return [data[:-1]] if data and not data.isspace() else []
         first, newline, rest = data.partition(b"\n")
         self._pending += first
-        lines = []
+        lines: list[bytes | bytearray] = []
         if newline:
-            lines = [bytes(self._pending), *rest.split(b"\n")]
-            self._pending = bytearray(lines.pop())
+            # The first as it is: copying 16 MiB would hold the event loop for milliseconds.
+            *following, pending = rest.split(b"\n")
+            lines = [self._pending, *following]
+            self._pending = bytearray(pending)
         self.overflowed = len(self._pending) > self.limit
         for index, line in enumerate(lines):
             if len(line) > self.limit:
@@ -79,7 +82,7 @@ class LineBuffer:
             self._pending.clear()
         return [line for line in lines if line and not line.isspace()]
 
-    def end(self) -> list[bytes]:
+    def end(self) -> list[bytes | bytearray]:
         """Return the unterminated last line at the end of the stream, if there is one (``printf '{…}' | nc -U``)."""
         return self.feed(b"\n") if self._pending else []
 
@@ -110,13 +113,15 @@ UNSOLICITED: Final = Unsolicited()
 Message = Request | Rejected | Unsolicited
 
 
-def parse(line: bytes) -> Message | list[Message]:
+def parse(line: bytes | bytearray) -> Message | list[Message]:
     """Turn one line into a message, or into a list of them for a batch. Raises nothing."""
     try:
-        value = orjson.loads(line)
+        value = long_strings.loads(line)
     except orjson.JSONDecodeError as error:
         # The decoder's own words never hold the input; it counts characters, not bytes.
         return Rejected(None, ParseError(f"The line is not valid JSON: {error.msg} at character {error.pos}."))
+    if len(line) >= long_strings.LONG:
+        _make_plain_beside_params(value)
     if type(value) is not list:
         return _message(value)
     if not value:
@@ -125,6 +130,13 @@ def parse(line: bytes) -> Message | list[Message]:
         detail = f"A batch holds at most {MAX_BATCH} Requests, this one {len(value)}: send them one per line."
         return Rejected(None, InvalidRequest(detail, limit=MAX_BATCH))
     return [_message(item) for item in value]
+
+
+def _make_plain_beside_params(value: Any) -> None:
+    """Leave LongStrings only below "params": nobody expects them elsewhere."""
+    for message in value if type(value) is list else [value]:
+        if type(message) is dict:
+            message.update({name: long_strings.plain(item) for name, item in message.items() if name != "params"})
 
 
 def _message(value: Any) -> Message:
@@ -159,6 +171,10 @@ def _id_fault(value: Any) -> str | None:
     return "An id is a string, an integer from -2^63 to 2^64-1, or null."
 
 
+# One line to send; in several pieces where it holds a LongText.
+Line = bytes | list[bytes]
+
+
 class Batch:
     """The answers of one batch, until its last member is done."""
 
@@ -168,14 +184,14 @@ class Batch:
         self._answers = answers
         self._waiting = waiting
 
-    def done(self, answer: dict[str, Any] | None) -> bytes:
+    def done(self, answer: dict[str, Any] | None) -> Line:
         """Note that a member is done; return the array when it was the last, nothing until then."""
         self._waiting -= 1
         if answer is not None:
             self._answers.append(answer)
         return b"" if self._waiting else self.encode()
 
-    def encode(self) -> bytes:
+    def encode(self) -> Line:
         """Return the array of answers; a batch of notifications only has none at all, not ``[]``."""
         return _encode(self._answers) if self._answers else b""
 
@@ -183,7 +199,7 @@ class Batch:
 class Call:
     """One request of a connection, from its arrival to its answer."""
 
-    __slots__ = ("batch", "finished", "id", "is_notification", "members", "method", "params")
+    __slots__ = ("batch", "fds", "finished", "id", "is_notification", "members", "method", "params")
 
     def __init__(self, request: Request, batch: Batch | None) -> None:
         self.is_notification = isinstance(request.id, _Absent)
@@ -193,6 +209,8 @@ class Call:
         self.members = request.members
         self.batch = batch
         self.finished = False
+        # The file descriptors that came with it; the connection closes them when the call is answered.
+        self.fds: list[int] = []
 
 
 class Session:
@@ -206,7 +224,7 @@ class Session:
         """Return the call in flight with this id."""
         return None if call_id is None else self._in_flight.get(call_id)
 
-    def receive(self, message: Message | list[Message]) -> tuple[list[Call], bytes]:
+    def receive(self, message: Message | list[Message]) -> tuple[list[Call], Line]:
         """Take a parsed line: return the calls to make, and the bytes to send at once.
 
         Each returned call must be given to ``finish`` or ``fail`` exactly once.
@@ -220,15 +238,16 @@ class Session:
             message = taken
         return [], (_encode(_error_answer(message.id, message.error)) if isinstance(message, Rejected) else b"")
 
-    def finish(self, call: Call, result: Any) -> bytes:
-        """Answer ``call`` with ``result``; return the bytes to send now."""
-        return self._answer(call, {"jsonrpc": "2.0", "id": call.id, "result": result})
+    def finish(self, call: Call, result: Any, fds: int = 0) -> Line:
+        """Answer ``call`` with ``result`` and so many file descriptors; return the line to send now."""
+        answer = {"jsonrpc": "2.0", "id": call.id, "result": result}
+        return self._answer(call, {**answer, "fds": fds} if fds else answer)
 
-    def fail(self, call: Call, error: RpcError) -> bytes:
-        """Answer ``call`` with ``error``; return the bytes to send now."""
+    def fail(self, call: Call, error: RpcError) -> Line:
+        """Answer ``call`` with ``error``; return the line to send now."""
         return self._answer(call, _error_answer(call.id, error))
 
-    def _receive_batch(self, messages: list[Message]) -> tuple[list[Call], bytes]:
+    def _receive_batch(self, messages: list[Message]) -> tuple[list[Call], Line]:
         answers: list[dict[str, Any]] = []
         batch = Batch(answers, 0)
         calls = []
@@ -251,7 +270,7 @@ class Session:
         self.open_calls += 1
         return call
 
-    def _answer(self, call: Call, answer: dict[str, Any]) -> bytes:
+    def _answer(self, call: Call, answer: dict[str, Any]) -> Line:
         if call.finished:
             raise AssertionError(f"{call.method} was answered twice")
         call.finished = True
@@ -275,19 +294,23 @@ def notification(method: str, params: dict[str, Any]) -> bytes:
 
 def error_line(error: RpcError) -> bytes:
     """Return the line of an error that belongs to no request (``"id": null``)."""
-    return _encode(_error_answer(None, error))
+    return orjson.dumps(_error_answer(None, error), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _error_answer(call_id: Id, error: RpcError) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": call_id, "error": error.to_json()}
 
 
-def _encode(answer: dict[str, Any] | list[dict[str, Any]]) -> bytes:
+def _encode(answer: dict[str, Any] | list[dict[str, Any]]) -> Line:
     """Serialize an answer; one that can't be written becomes an InternalError rather than silence."""
     try:
-        return orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE)
+        return long_strings.dumps(answer)
     except TypeError as error:
         if isinstance(answer, list):  # the other members of the batch have good answers
-            return b"[" + b",".join(_encode(item).rstrip(b"\n") for item in answer) + b"]\n"
+            return b"[" + b",".join(_joined(_encode(item)).rstrip(b"\n") for item in answer) + b"]\n"
         fault = InternalError(f"The answer can't be written as JSON: {error}.")
         return orjson.dumps(_error_answer(answer["id"], fault), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _joined(line: Line) -> bytes:
+    return line if isinstance(line, bytes) else b"".join(line)

@@ -6,7 +6,7 @@ module's name is the method's name: ``rkllmd/rkllm/load_lora.py`` is ``rkllm.loa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -29,14 +29,23 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Handle:
-    """A leading handle: a small positive integer; null or left out means the only live one."""
+    """A handle, a small positive integer, of one of these ``kinds`` (the names of ``Context.handles``).
 
-    name: str = "handle"
-    required = False
+    The leading one may be null or left out, which means the only live one. The function gets what it stands for as
+    ``argument``. ``aliases`` are other names that C gives the same parameter in other functions.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    argument: str
+    aliases: tuple[str, ...] = ()
+    required: bool = False
 
     @cached_property
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema of the handle."""
+        if self.required:
+            return {"type": "integer", "minimum": 1, "description": f"the handle of a {self.kinds[0]}"}
         return {"type": ["integer", "null"], "minimum": 1, "description": "null: the only live one"}
 
 
@@ -45,7 +54,7 @@ class Struct:
     """A pointer to a C struct: an object with its field names, converted to C before the call.
 
     ``many``: where n_batch is above 1, C takes an array of them, and so does JSON. ``example`` is the field that most
-    people give first.
+    people give first. ``raw``: the function converts it, since what it means depends on the handle's object.
     """
 
     name: str
@@ -54,6 +63,7 @@ class Struct:
     required_fields: Sequence[str] = ()
     many: bool = False
     example: str = ""
+    raw: bool = False
 
     @cached_property
     def item_schema(self) -> dict[str, Any]:
@@ -83,11 +93,17 @@ class Struct:
 
 @dataclass(frozen=True)
 class Value:
-    """A plain value: an integer, a string, an array of positions."""
+    """A plain value: an integer, a string, an array of positions.
+
+    ``in_c``: false for what C has not, which therefore has a name but no position. ``is_tensor``: the function gets a
+    ``Converted``, to read what the JSON refers to.
+    """
 
     name: str
     schema: dict[str, Any] = field(hash=False)
     required: bool = True
+    in_c: bool = True
+    is_tensor: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +130,8 @@ class Method:
     check: Callable[..., Any] | None
     abort: Callable[..., None] | None
     group: str | None
+    changes: frozenset[str]
+    known: Callable[..., bool] | None
 
     @cached_property
     def json_parameters(self) -> tuple[Handle | Struct | Value, ...]:
@@ -121,10 +139,15 @@ class Method:
         return tuple(item for item in self.parameters if not isinstance(item, COnly))
 
     @cached_property
+    def handle(self) -> Handle | None:
+        """Return the leading handle, if there is one."""
+        first = self.parameters[0] if self.parameters else None
+        return first if isinstance(first, Handle) else None
+
+    @cached_property
     def handle_name(self) -> str | None:
         """Return the name of the leading handle, if there is one."""
-        first = self.parameters[0] if self.parameters else None
-        return first.name if isinstance(first, Handle) else None
+        return self.handle.name if self.handle else None
 
     @cached_property
     def needs_params(self) -> bool:
@@ -146,6 +169,8 @@ class Declaration:
     check: Callable[..., Any] | None
     abort: Callable[..., None] | None
     group: str | None
+    changes: frozenset[str]
+    known: Callable[..., bool] | None
 
 
 def method(
@@ -155,18 +180,24 @@ def method(
     check: Callable[..., Any] | None = None,
     abort: Callable[..., None] | None = None,
     group: str | None = None,
+    changes: Iterable[str] = (),
+    known: Callable[..., bool] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare the function that serves this module's method.
 
-    The function is called with an ``Invocation`` and then the parameters by name: a ``Model`` for a handle, a
+    The function is called with an ``Invocation`` and then the parameters by name: the object of a handle, a
     ``Converted`` for a struct, the JSON value otherwise. ``check`` is called the same way on the event loop before the
     call is queued: what can be refused at once must not wait for a minute first. ``abort`` is called with the context
     and the model, on the event loop, to make a running call end early; a method without it can't be interrupted.
-    ``group``: the name under which older clients put several plain parameters into one object.
+    ``group``: the name under which older clients put several plain parameters into one object. ``changes``: the kinds
+    of handles that a call makes or releases. ``known``: for an instant method, whether the daemon knows the answer by
+    itself; where it does not, the call goes to the worker thread.
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
-        function.__rkllmd__ = Declaration(kind, tuple(parameters), check, abort, group)  # type: ignore[attr-defined]  # our mark
+        function.__rkllmd__ = Declaration(  # type: ignore[attr-defined]  # our mark
+            kind, tuple(parameters), check, abort, group, frozenset(changes), known
+        )
         return function
 
     return declare

@@ -6,20 +6,29 @@ Each package is a namespace on the wire; each module in it whose name has no lea
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 import re
 from types import ModuleType
 
+from rkllmd.config import ConfigError
 from rkllmd.method import Declaration, Method
 
 # Package → what its methods' names begin with on the wire.
-NAMESPACES = {"rkllmd.rkllm": "rkllm.", "rkllmd.server": "server.", "rkllmd.rpc": "rpc.", "rkllmd.lsp": "$/"}
+NAMESPACES = {
+    "rkllmd.rkllm": "rkllm.",
+    "rknn": "rknn.",
+    "rkllmd.server": "server.",
+    "rkllmd.rpc": "rpc.",
+    "rkllmd.lsp": "$/",
+}
 
 _C_SIGNATURE = re.compile(r"^C: (.*?\))$", re.MULTILINE | re.DOTALL)
 
 
 def discover() -> dict[str, Method]:
     """Import every function module and return the methods by their names."""
+    _check_rknn()
     methods = {}
     for package_name, namespace in NAMESPACES.items():
         package = importlib.import_module(package_name)
@@ -29,6 +38,15 @@ def discover() -> dict[str, Method]:
                 method = _method(module, f"{namespace}{info.name}")
                 methods[method.name] = method
     return methods
+
+
+def _check_rknn() -> None:
+    """Raise ConfigError where Rockchip's model converter has taken the name rknn."""
+    if importlib.util.find_spec("rknn.get_functions") is None:
+        raise ConfigError(
+            "The package rknn is Rockchip's model converter (rknn-toolkit2), not rkllmd's: install rkllmd in a virtual "
+            "environment of its own."
+        )
 
 
 def _method(module: ModuleType, name: str) -> Method:
@@ -48,4 +66,6 @@ def _method(module: ModuleType, name: str) -> Method:
         check=declaration.check,
         abort=declaration.abort,
         group=declaration.group,
+        changes=declaration.changes,
+        known=declaration.known,
     )

@@ -18,7 +18,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import outcome
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 # Nothing is known yet about how long what waits will take; a later version estimates it from history.
 _RETRY_AFTER_MS: Final = 1000
 
-# The model of a job that is not known before the job's turn: it may be any.
+# The target of a job that is not known before the job's turn: it may be any.
 UNRESOLVED: Final = object()
 
 
@@ -42,14 +42,14 @@ class Job:
     __slots__ = (
         "abort",
         "cancelled",
-        "changes_models",
+        "changes",
         "client",
         "done",
         "method",
-        "model",
         "queued_at",
         "started_at",
         "state",
+        "target",
         "work",
     )
 
@@ -60,19 +60,20 @@ class Job:
         done: Callable[[outcome.Outcome[Any]], None],
         *,
         client: object = None,
-        model: object = None,
-        changes_models: bool = False,
+        target: object = None,
+        changes: frozenset[str] = frozenset(),
     ) -> None:
         """Describe a call: ``work`` is done on the worker thread, ``done`` called on the event loop.
 
+        ``target`` is the model or context that it is for, ``changes`` the kinds of handles that it makes or releases.
         ``abort``, where it is set, makes the running work end early; it is called on the event loop.
         """
         self.method = method
         self.work = work
         self.done = done
         self.client = client
-        self.model = model
-        self.changes_models = changes_models
+        self.target = target
+        self.changes = changes
         self.abort: Callable[[], None] | None = None
         self.cancelled = False
         self.state = "new"
@@ -98,13 +99,15 @@ class Queue:
         return iter(list(self._waiting))
 
     def add(self, job: Job) -> None:
-        """Let ``job`` wait for its turn. Raises QueueFull."""
-        waiting = len(self._waiting)
-        own = sum(1 for other in self._waiting if other.client is job.client) if job.client is not None else 0
-        if waiting >= self.limit:
-            self._refuse("The queue for the NPU is full", waiting, self.limit)
-        if own >= self.limit_per_client:
-            self._refuse("This connection has as many calls waiting for the NPU as it may", own, self.limit_per_client)
+        """Let ``job`` wait for its turn. Raises QueueFull; never for the daemon's own jobs, which clean up."""
+        if job.client is not None:
+            waiting = len(self._waiting)
+            own = sum(1 for other in self._waiting if other.client is job.client)
+            if waiting >= self.limit:
+                self._refuse("The queue for the NPU is full", waiting, self.limit)
+            if own >= self.limit_per_client:
+                what = "This connection has as many calls waiting for the NPU as it may"
+                self._refuse(what, own, self.limit_per_client)
         job.state = "queued"
         self._waiting.append(job)
 
@@ -129,18 +132,20 @@ class Queue:
         job.state = "finished"
         return True
 
-    def uses(self, model: object) -> bool:
+    def uses(self, target: object) -> bool:
         """Tell whether a job on this model runs or waits, so that an ordered call must go behind it."""
-        return self.runs_on(model) or any(job.model in (model, UNRESOLVED) for job in self._waiting)
+        return self.runs_on(target) or any(job.target in (target, UNRESOLVED) for job in self._waiting)
 
-    def runs_on(self, model: object) -> bool:
+    def runs_on(self, target: object) -> bool:
         """Tell whether the worker is inside a job on this model, or on one that may be it."""
-        return self.running is not None and self.running.model in (model, UNRESOLVED)
+        return self.running is not None and self.running.target in (target, UNRESOLVED)
 
-    def changes_models(self) -> bool:
-        """Tell whether a load or an unload runs or waits, after which a null handle may mean another model."""
-        running = self.running is not None and self.running.changes_models
-        return running or any(job.changes_models for job in self)  # a snapshot: big requests ask from a helper thread
+    def changes(self, kinds: Iterable[str]) -> bool:
+        """Tell whether a load or an unload runs or waits, after which a null handle may mean another object."""
+        if self.running is not None and not self.running.changes.isdisjoint(kinds):
+            return True
+        # A snapshot: big requests ask from a helper thread.
+        return any(not job.changes.isdisjoint(kinds) for job in self if job.changes)
 
     @staticmethod
     def _refuse(what: str, queued: int, limit: int) -> None:
@@ -255,7 +260,7 @@ class Npu:
         self._thread.join()
         return True
 
-    async def run(self, method: str, work: Callable[[], Any], *, model: object = None) -> Any:
+    async def run(self, method: str, work: Callable[[], Any]) -> Any:
         """Run the daemon's own ``work`` on the worker thread, behind what waits, and return its result."""
         finished = trio.Event()
         results: list[outcome.Outcome[Any]] = []
@@ -264,7 +269,7 @@ class Npu:
             results.append(result)
             finished.set()
 
-        self.submit(Job(method, work, done, model=model))
+        self.submit(Job(method, work, done))
         await finished.wait()
         return results[0].unwrap()
 

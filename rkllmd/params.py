@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from rkllmd import schemas
@@ -69,7 +70,7 @@ def _check(parameter: Handle | Struct | Value, item: Given) -> None:
 def _positional(method: Method, values: list[Any]) -> dict[str, Given]:
     """Assign an array in the C order; the leading handle and the positions that only C has may be left out."""
     given: dict[str, Given] = {}
-    parameters: list[Parameter] = list(method.parameters)
+    parameters = [item for item in method.parameters if not isinstance(item, Value) or item.in_c]
     has_handle = bool(parameters) and isinstance(parameters[0], Handle)
     if has_handle and not (values[0] is None or type(values[0]) is int):
         parameters.pop(0)
@@ -88,7 +89,7 @@ def _positional(method: Method, values: list[Any]) -> dict[str, Given]:
             given[parameter.name] = Given(values[index], f"$[{index}]")
         index += 1
     if index < len(values):
-        names = ", ".join(parameter.name for parameter in method.json_parameters)
+        names = ", ".join(parameter.name for parameter in parameters if not isinstance(parameter, COnly))
         raise InvalidParams(
             f"{method.name} takes {names or 'no parameters'}: position {index} is too much.",
             path=f"$[{index}]",
@@ -126,14 +127,17 @@ def _named_and_flat(method: Method, members: dict[str, Any], place: str = "$") -
     Where a struct is given by name and some of its fields beside it (``{"model_path": …, "param": {…}}``), the fields
     are merged into it; a field given twice is an error.
     """
-    parameters = {parameter.name: parameter for parameter in method.parameters}
+    parameters = _by_name(method)
     structs = [parameter for parameter in method.parameters if isinstance(parameter, Struct)]
     given: dict[str, Given] = {}
     fields: dict[str, dict[str, Any]] = {}
     for name, value in members.items():
         if name in parameters:
             if not isinstance(parameters[name], COnly):
-                given[name] = Given(value, f"{place}.{name}")
+                c_name = parameters[name].name
+                if c_name in given:
+                    raise InvalidParams(f"{c_name} is given twice.", path=f"{place}.{name}", keyword="uniqueItems")
+                given[c_name] = Given(value, f"{place}.{name}")
             elif value is not None:
                 raise InvalidParams(f"{name} exists only in C: leave it out.", path=f"{place}.{name}", keyword="const")
             continue
@@ -151,6 +155,18 @@ def _named_and_flat(method: Method, members: dict[str, Any], place: str = "$") -
             schemas.check(schemas.validator(struct.fields_schema), flat, place)
             named.value = _merged(named, flat)
     return given
+
+
+@cache
+def _by_name(method: Method) -> dict[str, Parameter]:
+    """Return the parameters by their names, a handle also by its aliases."""
+    aliases = {
+        alias: parameter
+        for parameter in method.parameters
+        if isinstance(parameter, Handle)
+        for alias in parameter.aliases
+    }
+    return aliases | {parameter.name: parameter for parameter in method.parameters}
 
 
 def _merged(named: Given, flat: dict[str, Any]) -> dict[str, Any]:

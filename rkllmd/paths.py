@@ -15,12 +15,12 @@ from pathlib import Path
 from rkllmd.errors import InvalidParams, PermissionDenied
 
 
-def readable_file(given: str, allowed: Sequence[str], where: str) -> Path:
-    """Return the file that ``given`` names. ``where`` is the JSON path for errors.
+def readable_file(given: str, allowed: Sequence[str], where: str, setting: str = "allowed_directories") -> Path:
+    """Return the file that ``given`` names. ``where`` is the JSON path for errors, ``setting`` where it is allowed.
 
     Raises InvalidParams if there is no such file, PermissionDenied if it may not be read.
     """
-    path = _resolve(given, allowed, where, "allowed_directories")
+    path = _resolve(given, allowed, where, setting)
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -55,6 +55,7 @@ def writable_file(given: str, allowed: Sequence[str], where: str) -> Path:
 
 
 def _resolve(given: str, allowed: Sequence[str], where: str, setting: str) -> Path:
+    given = str(given)  # it may be a LongString, which is too long below
     # The length first: every other message repeats the path.
     if len(os.fsencode(given)) >= 4096:  # PATH_MAX, limits.h
         message = f"{_name(where)}: a path has at most 4095 bytes."

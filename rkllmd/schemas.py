@@ -21,11 +21,13 @@ from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.protocols import Validator
 
+from rkllmd.abi.c_types import Struct
 from rkllmd.abi.convert import INT_RANGES, fields_of, is_pointer
 from rkllmd.abi.descriptions import FIELDS, Doc
-from rkllmd.abi.json_form import ALIASES, EXTRAS, IMAGE_FIELDS, describe_unknown
-from rkllmd.abi.rkllm import LAYOUTS, Struct
+from rkllmd.abi.json_form import ALIASES, EXTRAS, FORMS, IMAGE_FIELDS, describe_unknown
+from rkllmd.abi.structs import struct_types
 from rkllmd.errors import InvalidParams
+from rkllmd.long_strings import LongString
 
 Schema = dict[str, Any]
 
@@ -35,7 +37,8 @@ _ERRORS_LOOKED_AT = 32  # the best of these is answered; an array may have a mil
 
 TENSOR: Schema = {
     "title": "Tensor",
-    "description": "Numbers in an array (nested or flat), base64, or an object with data (base64), dtype and shape.",
+    "description": "Numbers in an array (nested or flat), base64, or an object with data (base64), fd or mem, and "
+    "dtype and shape.",
     "type": ["array", "string", "object"],
     "maxItems": MAX_ITEMS,
 }
@@ -50,14 +53,10 @@ def struct_schema(name: str) -> Schema:
     """Return the JSON Schema of the struct with this C name: the fields of both layouts and all JSON forms."""
     properties: Schema = {}
     required: list[str] = []
-    for layout in LAYOUTS.values():
-        struct_type = layout.structs.get(name)
-        if struct_type is not None:
-            for field, field_type in fields_of(struct_type).items():
-                properties.setdefault(field, _field_schema(struct_type, field, field_type))
-            required = list(struct_type._required_)
-    if not properties:
-        raise KeyError(name)
+    for struct_type in struct_types(name):
+        for field, field_type in fields_of(struct_type).items():
+            properties.setdefault(field, _field_schema(struct_type, field, field_type))
+        required = list(struct_type._required_)
     if name == "RKLLMMultiModalInput":
         image = struct_schema("RKLLMImageInput")["properties"]
         properties.update({field: image[field] for field in image if field in IMAGE_FIELDS})
@@ -91,6 +90,8 @@ def _field_schema(struct_type: type[Struct], field: str, field_type: Any) -> Sch
 
 
 def _type_schema(struct_type: type[Struct], field: str, field_type: Any, doc: Doc) -> Schema:
+    if (struct_type.__name__, field) in FORMS:
+        return FORMS[struct_type.__name__, field]
     if field in struct_type._enums_:
         members = struct_type._enums_[field]
         return {"enum": [*map(int, members), *members.__members__]}
@@ -108,10 +109,24 @@ def _type_schema(struct_type: type[Struct], field: str, field_type: Any, doc: Do
             low if doc.minimum is None else int(doc.minimum),
             limit if doc.maximum is None else int(doc.maximum),
         )
+    if field_type is ctypes.c_void_p and field == "buf":
+        return TENSOR
+    if issubclass(field_type, ctypes.Array):
+        return _array_schema(field, field_type)
     if is_pointer(field_type):
         element = field_type._type_
         return _nullable(struct_schema(element.__name__)) if issubclass(element, Struct) else TENSOR
     return _nullable(struct_schema(field_type.__name__)) if issubclass(field_type, Struct) else {}
+
+
+def _array_schema(field: str, field_type: Any) -> Schema:
+    if field == "reserved" or issubclass(field_type._type_, ctypes.Array):
+        return {}
+    if field_type._type_ is ctypes.c_char:
+        return {"type": "string", "maxLength": field_type._length_ - 1}
+    low, high = INT_RANGES[field_type._type_]
+    items = {"type": "integer", "minimum": low, "maximum": high}
+    return {"type": "array", "items": items, "maxItems": field_type._length_}
 
 
 def _ranged(schema: Schema, minimum: float | None, maximum: float | None) -> Schema:
@@ -154,7 +169,7 @@ _IS_TYPE: dict[str, Callable[[Any], bool]] = {
     "null": lambda instance: instance is None,
     "number": _is_number,
     "object": lambda instance: isinstance(instance, dict),
-    "string": lambda instance: isinstance(instance, str),
+    "string": lambda instance: isinstance(instance, (str, LongString)),
 }
 
 
@@ -214,8 +229,8 @@ _KEYWORDS: dict[str, Any] = {
     "minimum": _fails(lambda limit, instance: _is_number(instance) and instance < limit),
     "maximum": _fails(lambda limit, instance: _is_number(instance) and instance > limit),
     "exclusiveMinimum": _fails(lambda limit, instance: _is_number(instance) and instance <= limit),
-    "minLength": _fails(lambda limit, instance: isinstance(instance, str) and len(instance) < limit),
-    "maxLength": _fails(lambda limit, instance: isinstance(instance, str) and len(instance) > limit),
+    "minLength": _fails(lambda limit, instance: isinstance(instance, (str, LongString)) and len(instance) < limit),
+    "maxLength": _fails(lambda limit, instance: isinstance(instance, (str, LongString)) and len(instance) > limit),
     "minItems": _fails(lambda limit, instance: isinstance(instance, list) and len(instance) < limit),
     "maxItems": _fails(lambda limit, instance: isinstance(instance, list) and len(instance) > limit),
     "required": _fails(lambda names, instance: isinstance(instance, dict) and not instance.keys() >= set(names)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ class _Starter:
     def send_partial_now(self, call: jsonrpc.Call, partial: dict[str, Any], *, as_notification: bool) -> bool:
         return True
 
-    def answer(self, call: jsonrpc.Call, result: Any) -> None:
+    def answer(self, call: jsonrpc.Call, result: Any, fds: Sequence[int] = ()) -> None:
         self.ended.set()
 
     def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
@@ -57,7 +57,7 @@ async def load_model_at_start(context: Context, announce: Callable[[str], None])
     request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", {"model_path": path}, {})
     starter, call = _Starter(), jsonrpc.Call(request, None)
     try:
-        dispatch.start(context, starter, call, dispatch.prepare(context, call))
+        dispatch.start(context, starter, call, dispatch.prepare(context, starter, call))
         await starter.ended.wait()
     except Exception as error:
         starter.error = as_error(error, "rkllm.init")

@@ -15,14 +15,14 @@ import codecs
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
 
 from rkllmd.abi.convert import from_c
 from rkllmd.abi.rkllm import LLMCallState, RKLLMInferMode
-from rkllmd.abi.tensors import copy_tensor, tensor_to_json
+from rkllmd.abi.tensors import copy_tensor
 from rkllmd.abi.thread_state import KeptThreadState
 
 log = structlog.get_logger()
@@ -287,13 +287,16 @@ class Generation:
         if self.on_progress is not None:
             self.on_progress()
 
-    def tensors(self) -> dict[str, Any]:
-        """Return hidden states and logits as JSON; slow for big ones, so it is called on the worker thread."""
+    def tensors(self, encode: Callable[[bytes, Sequence[int], str], dict[str, Any]]) -> dict[str, Any]:
+        """Return hidden states and logits as JSON; slow for big ones, so it is called on the worker thread.
+
+        ``encode(data, shape, dtype)`` returns a tensor as the client wants it.
+        """
         members: dict[str, list[dict[str, Any]]] = {}
         for name, sizes, data in self._tensors:
             content = "hidden_states" if name == "last_hidden_layer" else name
             width = next(iter(sizes.values()))
-            tensor = tensor_to_json(data, (sizes["num_tokens"], width))
+            tensor = encode(data, (sizes["num_tokens"], width), "float32")
             members.setdefault(name, []).append({**sizes, content: tensor})
         return {name: found[0] if self._n_batch == 1 and len(found) == 1 else found for name, found in members.items()}
 

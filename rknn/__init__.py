@@ -1,1 +1,5 @@
-"""The place of the RKNN functions (vision, matmul, custom operators): one module for each. Version 0.1 has none yet."""
+"""One module per function of RKNN: rknn_api, its matmul API and its custom operators.
+
+``rknn/inputs_set.py`` is ``rknn.inputs_set`` on the wire and ``rknn_inputs_set`` in C. All calls are made by the NPU's
+worker thread; what ``rknn.query`` answers at once is what the daemon learned when the model was loaded.
+"""

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.inotify import Watch
-from tests.simulator.build import build
+from tests.simulator.build import build, build_rknn
+from tests.simulator.trace import overlaps
 
 # Compiled once per machine and run: the file's name holds a hash of the sources.
 BUILD_DIRECTORY = Path(tempfile.gettempdir()) / f"rkllmd-tests-{os.getuid()}"
@@ -25,13 +26,14 @@ ANSWER_SECONDS = 60
 # For something that shows in the trace or the log.
 SEEN_SECONDS = 30
 
-NPU_FUNCTIONS = frozenset(
-    f"rkllm_{name}" for name in ("init", "destroy", "run", "run_async", "load_lora", "load_prompt_cache")
-)
+# Variables that would tell the daemon what the test does not.
+_OURS = ("RKLLM_", "RKNN_", "LISTEN_")
 # Events that mean a fault of the daemon itself, whatever a client did.
 FAULTS = frozenset(
     {
         "internal_error",
+        "not_released",
+        "operator_init_failed",
         "connection_failed",
         "job_done_failed",
         "partial_results_failed",
@@ -46,8 +48,20 @@ def simulator(version: str = "1.3.0", layout: str | None = None) -> Path:
     return build(layout or version[:3], version, BUILD_DIRECTORY)
 
 
+def rknn_simulator(version: str = "2.3.2") -> Path:
+    """Return the library of RKNN's simulator for a runtime version."""
+    BUILD_DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+    return build_rknn(version, BUILD_DIRECTORY)
+
+
+def _script(scenario: str | Mapping[str, Any]) -> str:
+    if isinstance(scenario, str):
+        return scenario
+    return ";".join(f"{key}={value}" for key, value in scenario.items())
+
+
 class Daemon:
-    """A daemon process on a socket of its own, serving the simulator unless ``arguments`` say otherwise."""
+    """A daemon process on a socket of its own, serving the simulators unless ``arguments`` say otherwise."""
 
     def __init__(
         self,
@@ -56,13 +70,15 @@ class Daemon:
         scenario: str | Mapping[str, Any] = "",
         version: str = "1.3.0",
         library: Path | None = None,
+        rknn_scenario: str | Mapping[str, Any] = "",
+        rknn_library: Path | None = None,
         environ: Mapping[str, str] | None = None,
         runtime: str = "simulator",
         changing: bool = False,
         launcher: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
     ) -> None:
-        """Start; ``scenario`` is the simulator's script (tests/simulator/README.md).
+        """Start; ``scenario`` and ``rknn_scenario`` are the simulators' scripts (tests/simulator/README.md).
 
         ``changing``: the scenario may be changed later by ``play``. ``launcher`` stands before the daemon's own
         command. ``expected_complaints``, to be set by a test, says that the simulator will complain.
@@ -75,20 +91,21 @@ class Daemon:
         self.model.touch()
         self.trace_path = directory / "trace"
         self._scenario_path = directory / "scenario"
-        if not isinstance(scenario, str):
-            scenario = ";".join(f"{key}={value}" for key, value in scenario.items())
+        scenario = _script(scenario)
         if changing:
             self._scenario_path.write_text(scenario.replace(";", "\n"))
             scenario = f"@{self._scenario_path}"
         variables = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("RKLLM_", "LISTEN_"))},
+            **{name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
             "RKLLM_SIMULATOR": scenario,
             "RKLLM_SIMULATOR_TRACE": str(self.trace_path),
+            "RKNN_SIMULATOR": _script(rknn_scenario),
             **(environ or {}),
         }
         command = [*launcher, sys.executable, "-m", "rkllmd", "serve", "--socket", self.path, "--runtime", runtime]
         if runtime in ("simulator", "vendor"):
             command += ["--rkllm-library", str(library or simulator(version))]
+            command += ["--rknn-library", str(rknn_library or rknn_simulator())]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, *arguments],
@@ -161,7 +178,7 @@ class Daemon:
         return sum(1 for line in self.trace() if line[2] == event and line[3] == function)
 
     def faults(self) -> list[str]:
-        """Return what a good run never shows: complaints of the simulator, overlaps, faults of the daemon itself."""
+        """Return what a good run never shows: complaints of a simulator, overlaps, faults of the daemon itself."""
         found = [line for line in self.log().splitlines() if "Traceback" in line]
         found += [json.dumps(event) for name in FAULTS for event in self.events(name)]
         if not self.expected_complaints:
@@ -193,7 +210,7 @@ class Daemon:
         return [line for line in lines if line.get("event") == name]
 
     def trace(self) -> list[list[str]]:
-        """Return the simulator's trace: one list of words per C call entered or left."""
+        """Return the simulators' trace: one list of words per C call entered or left."""
         if not self.trace_path.exists():
             return []
         whole = self.trace_path.read_text().rpartition("\n")[0]
@@ -296,23 +313,6 @@ def starter(directory: Path) -> Iterator[Callable[..., Daemon]]:
         yield start
     for daemon in daemons:
         assert daemon.faults() == []
-
-
-def overlaps(trace: list[list[str]]) -> list[str]:
-    """Return the NPU calls of a simulator's trace that were entered while another was inside."""
-    inside = ""
-    found = []
-    for _, _, event, function, value in trace:
-        if function not in NPU_FUNCTIONS or event == "callback":
-            continue
-        if event == "enter":
-            if inside:
-                found.append(f"{function} was entered while {inside} was inside")
-            inside = function
-        # A run_async that has begun is inside until its thread is done.
-        elif event == "finished" or function != "rkllm_run_async" or value != "0":
-            inside = ""
-    return found
 
 
 def kind(message: dict[str, Any]) -> str | None:

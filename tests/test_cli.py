@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import rkllmd
-from tests.daemon import Daemon, simulator
+from tests.daemon import Daemon, rknn_simulator, simulator
 
 COMMAND = [sys.executable, "-m", "rkllmd"]
 
@@ -24,7 +24,7 @@ def run(
     *arguments: str, stdin: bytes | None = None, environ: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("RKLLM_")}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("RKLLM_", "RKNN_"))}
     done = subprocess.run(
         [*COMMAND, *arguments],
         input=stdin or b"",
@@ -60,12 +60,13 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 def test_version_names_the_daemon_and_the_runtime() -> None:
-    library = simulator("1.2.3")
-    done = run("--version", environ={"RKLLM_LIB_PATH": str(library)})
+    library, rknn_library = simulator("1.2.3"), rknn_simulator()
+    done = run("--version", environ={"RKLLM_LIB_PATH": str(library), "RKNN_LIB_PATH": str(rknn_library)})
     assert done.returncode == 0
-    first, second = done.stdout.splitlines()
+    first, second, third = done.stdout.splitlines()
     assert first == f"rkllmd {rkllmd.__version__}"
     assert second == f"runtime: vendor (a library is named in the configuration): RKLLM 1.2.3, {library}"
+    assert third == f"RKNN runtime: vendor (a library is named in the configuration): RKNN 2.3.2, {rknn_library}"
 
 
 def test_version_says_what_is_missing() -> None:

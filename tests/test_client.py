@@ -225,7 +225,7 @@ def test_an_interrupted_wait_loses_nothing(plain: tuple[Client, Played], monkeyp
     call_id = client.send("x")
 
     class Interrupted:
-        def recv(self, _: int) -> bytes:
+        def recvmsg(self, *_: int) -> object:
             raise KeyboardInterrupt
 
     daemon.send(result(call_id, PARTIAL))
@@ -259,14 +259,14 @@ class TrioPlayed:
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
         self._lines = LineBuffer(1 << 30)
-        self._requests: list[bytes] = []
+        self._requests: list[bytes | bytearray] = []
         self.requests: list[Any] = []
 
     async def send(self, *messages: Any) -> None:
         """Send messages."""
         await self.stream.send_all(encoded(*messages))
 
-    async def line(self) -> bytes:
+    async def line(self) -> bytes | bytearray:
         """Return the next line that has come."""
         with trio.fail_after(30):
             while not self._requests:

@@ -43,10 +43,10 @@ class Turns:
 
 
 def make_context(turns: Turns) -> Context:
-    method = Method("slow", Kind.INSTANT, (), turns.slow, "", None, None, None, None)
+    method = Method("slow", Kind.INSTANT, (), turns.slow, "", None, None, None, None, frozenset(), None)
     token = trio.lowlevel.current_trio_token()
     unused: Any = None
-    return Context(Config(), unused, unused, Npu(1, 1), {"slow": method}, token.run_sync_soon)
+    return Context(Config(), unused, unused, unused, Npu(1, 1), {"slow": method}, token.run_sync_soon)
 
 
 async def serve(turns: Turns, data: bytes) -> bytes:

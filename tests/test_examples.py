@@ -10,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from rkllmd.portable.demo.vision.draw import draw_digit
 from tests.daemon import Daemon
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+DIGITS = EXAMPLES.parent / "rkllmd" / "portable" / "demo" / "digits.onnx"
 PYTHON = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
@@ -31,7 +34,14 @@ def demo(start: Callable[..., Daemon]) -> Daemon:
 
 
 def test_every_example_is_run_here() -> None:
-    assert PYTHON == ["first_conversation.py", "many_questions.py", "similarity.py", "tools.py"]
+    assert PYTHON == [
+        "classify.py",
+        "first_conversation.py",
+        "many_questions.py",
+        "similarity.py",
+        "tools.py",
+        "vision_to_language.py",
+    ]
 
 
 def test_the_first_conversation_answers_rightly(demo: Daemon) -> None:
@@ -70,3 +80,47 @@ def test_socat_and_nc_are_enough(demo: Daemon) -> None:
     finals = {message["id"]: message["result"] for message in messages}
     assert finals["status"]["versions"]["runtime"]["name"] == "portable"
     assert finals["answer"]["finish_reason"] == "stop"
+
+
+def test_a_picture_is_classified_and_drawn_with_its_labels(demo: Daemon, tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn.png"
+    said = _run(demo, sys.executable, str(EXAMPLES / "classify.py"), "--output", str(drawn)).splitlines()
+    assert said[0].split() == ["100%", "seven"]
+    with Image.open(drawn) as sheet:
+        assert sheet.width > sheet.height, "the labels are beside the picture"
+        beside = sheet.crop((sheet.height, 0, sheet.width, sheet.height))
+        assert len(beside.getcolors(1 << 16) or []) > 1, "something is written there"
+
+
+def test_a_picture_of_ones_own_is_classified(demo: Daemon, tmp_path: Path) -> None:
+    picture = tmp_path / "wide.png"
+    draw_digit(4, seed=5, plain=True).resize((300, 200)).save(picture)
+    said = _run(demo, sys.executable, str(EXAMPLES / "classify.py"), str(picture))
+    assert said.splitlines()[0].split()[1] == "four"
+
+
+def test_the_language_model_sees_a_picture_that_the_vision_model_encoded(demo: Daemon, tmp_path: Path) -> None:
+    said = _run(demo, sys.executable, str(EXAMPLES / "vision_to_language.py"))
+    assert said.splitlines() == ["> What is <image> plus 4?", "3 + 4 = 7."]
+    picture = tmp_path / "nine.png"
+    draw_digit(9, seed=2, plain=True).save(picture)
+    question = ("--question", "What is 12 minus <image>?")
+    said = _run(demo, sys.executable, str(EXAMPLES / "vision_to_language.py"), str(picture), *question)
+    assert said.splitlines()[1] == "12 - 9 = 3."
+
+
+def test_the_picture_by_socat(demo: Daemon) -> None:
+    _check_seven(_run(demo, "sh", str(EXAMPLES / "classify.sh")))
+
+
+def test_the_picture_by_a_memfd_from_c(demo: Daemon, tmp_path: Path) -> None:
+    program = tmp_path / "classify"
+    source = EXAMPLES / "classify.c"
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", str(program), str(source)], check=True)
+    _check_seven(_run(demo, str(program), str(DIGITS), str(EXAMPLES / "seven.ppm")))
+
+
+def _check_seven(said: str) -> None:
+    loaded, inferred = (json.loads(line)["result"] for line in said.splitlines())
+    assert loaded["n_input"] == 1
+    assert inferred["outputs"][0]["top"][0]["index"] == 7

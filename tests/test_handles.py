@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rkllmd.errors import AmbiguousHandle, InvalidHandle, ModelNotInitialized
-from rkllmd.handles import Handles, Model
+from rkllmd.errors import AmbiguousHandle, InvalidHandle, ModelNotInitialized, NotYours, RpcError
+from rkllmd.handles import Handles, Model, resolve
 
 
 def test_null_means_the_only_one() -> None:
@@ -61,6 +61,113 @@ def test_handles_of_several_kinds_are_different_numbers() -> None:
     assert len(set(numbers)) == 4
     with pytest.raises(InvalidHandle):
         models.get(numbers[1])
+
+
+# -- owners
+
+
+def test_what_belongs_to_a_client_is_nobody_elses() -> None:
+    handles: Handles[str] = Handles("tensor memory", "rknn.create_mem")
+    mine, everybodys = handles.add("mine", owner=1), handles.add("everybody's")
+    assert (handles.owner_of(mine), handles.owner_of(everybodys)) == (1, None)
+    assert handles.get(mine, 1) == "mine"
+    assert handles.get(everybodys, 1) == handles.get(everybodys, 2) == "everybody's"
+    for stranger in (2, None):
+        with pytest.raises(NotYours) as caught:
+            handles.get(mine, stranger)
+        assert caught.value.message == "This tensor memory belongs to another connection."
+        assert caught.value.data == {"handle": mine}
+    assert handles.usable_by(1) == {mine: "mine", everybodys: "everybody's"}
+    assert handles.usable_by(2) == handles.usable_by(None) == {everybodys: "everybody's"}
+    assert handles.owned_by(1) == ["mine"]
+    assert handles.owned_by(2) == []
+
+
+def test_null_means_the_only_one_that_is_not_anothers() -> None:
+    handles: Handles[str] = Handles("RKNN context", "rknn.init")
+    handles.add("a", owner=1)
+    with pytest.raises(ModelNotInitialized) as caught:
+        handles.get(None, 2)
+    assert caught.value.message == "No RKNN context is loaded: call rknn.init first."
+    own = handles.add("b", owner=2)
+    assert handles.get(None, 2) == "b"
+    more = handles.add("c")
+    with pytest.raises(AmbiguousHandle) as ambiguous:
+        handles.get(None, 2)
+    assert ambiguous.value.data == {"handles": [own, more]}, "and nothing of another's"
+
+
+def test_an_error_names_nothing_of_anothers() -> None:
+    handles: Handles[str] = Handles("tensor memory")
+    handles.add("a", owner=1)
+    own = handles.add("b", owner=2)
+    with pytest.raises(InvalidHandle) as caught:
+        handles.get(10**9, 2)
+    assert caught.value.data == {"handle": 10**9, "handles": [own]}
+
+
+def test_a_removed_handle_is_not_anothers_but_dead() -> None:
+    handles: Handles[str] = Handles("tensor memory")
+    number = handles.add("a", owner=1)
+    handles.remove(number)
+    with pytest.raises(InvalidHandle):
+        handles.get(number, 2)
+    assert handles.owned_by(1) == []
+    assert handles.usable_by(1) == {}
+
+
+# -- a handle that may be of several kinds
+
+
+def test_a_handle_of_one_of_two_kinds() -> None:
+    contexts: Handles[str] = Handles("RKNN context", "rknn.init")
+    matmuls: Handles[str] = Handles("matmul context", "rknn.matmul_create")
+    both = [contexts, matmuls]
+    with pytest.raises(ModelNotInitialized) as caught:
+        resolve(both, None, 1)
+    assert caught.value.message == "No RKNN context is loaded: call rknn.init first."
+    matmul = matmuls.add("matmul", owner=1)
+    assert resolve(both, None, 1) == resolve(both, matmul, 1) == "matmul"
+    context = contexts.add("context", owner=1)
+    assert resolve(both, context, 1) == "context"
+    assert resolve(both, matmul, 1) == "matmul"
+    with pytest.raises(AmbiguousHandle) as ambiguous:
+        resolve(both, None, 1)
+    assert ambiguous.value.data == {"handles": [context, matmul]}
+    assert resolve([contexts], None, 1) == "context"
+    for number in (context, matmul):
+        with pytest.raises(NotYours):
+            resolve(both, number, 2)
+    with pytest.raises(InvalidHandle) as invalid:
+        resolve([contexts], matmul, 1)
+    assert invalid.value.data == {"handle": matmul, "handles": [context]}
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.sampled_from([None, 1, 2])), max_size=8),
+    st.sampled_from([None, 1, 2]),
+    st.one_of(st.none(), st.integers(0, 9)),
+)
+def test_nobody_ever_gets_what_is_anothers(
+    items: list[tuple[int, int | None]], client: int | None, asked: int | None
+) -> None:
+    registries: list[Handles[int]] = [Handles("a"), Handles("b")]
+    numbers = []
+    for position, (registry, owner) in enumerate(items):
+        numbers.append(registries[registry].add(position, owner))
+    number = None if asked is None else numbers[asked] if asked < len(numbers) else 10**9
+    usable = [position for position, (_, owner) in enumerate(items) if owner in (None, client)]
+    wanted = usable if asked is None else [position for position in usable if position == asked]
+    if len(wanted) == 1:
+        assert resolve(registries, number, client) == wanted[0]
+        return
+    with pytest.raises(RpcError) as caught:
+        resolve(registries, number, client)
+    if asked is None:
+        assert caught.value.kind == ("AmbiguousHandle" if usable else "ModelNotInitialized")
+    else:
+        assert caught.value.kind == ("NotYours" if asked < len(numbers) else "InvalidHandle")
 
 
 def test_iterating_while_one_is_removed() -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from rkllmd import jsonrpc
 from rkllmd.errors import Cancelled, FrameTooLarge, InvalidParams, MethodNotFound
-from rkllmd.jsonrpc import ABSENT, UNSOLICITED, Call, LineBuffer, Rejected, Request, Session, parse
+from rkllmd.jsonrpc import ABSENT, UNSOLICITED, Call, Line, LineBuffer, Rejected, Request, Session, parse
+from rkllmd.long_strings import LongText
 
 MIB = 2**20
 
@@ -38,6 +39,11 @@ METHODS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def whole(line: Line) -> bytes:
+    """Return a line in one piece."""
+    return b"".join(line) if isinstance(line, list) else line
+
+
 class Server:
     """Answers at once, or keeps the calls for the test to answer."""
 
@@ -57,10 +63,10 @@ class Server:
         """Take the end of the stream."""
         self._handle(self.lines.end())
 
-    def _handle(self, lines: list[bytes]) -> None:
+    def _handle(self, lines: list[bytes | bytearray]) -> None:
         for line in lines:
             calls, reply = self.session.receive(parse(line))
-            self.sent += reply
+            self.sent += whole(reply)
             self.calls += calls
             self.made += calls
             while self._at_once and self.calls:
@@ -71,12 +77,12 @@ class Server:
         self.calls.remove(call)
         function = METHODS.get(call.method)
         if function is None:
-            self.sent += self.session.fail(call, MethodNotFound(f"There is no method {call.method}."))
+            self.sent += whole(self.session.fail(call, MethodNotFound(f"There is no method {call.method}.")))
             return
         try:
-            self.sent += self.session.finish(call, function(call.params))
+            self.sent += whole(self.session.finish(call, function(call.params)))
         except (TypeError, LookupError) as error:
-            self.sent += self.session.fail(call, InvalidParams(str(error)[:100]))
+            self.sent += whole(self.session.fail(call, InvalidParams(str(error)[:100])))
 
     def take(self) -> list[Any]:
         """Return the messages sent so far, and forget them."""
@@ -578,7 +584,7 @@ def deep(levels: int) -> Any:
 def test_an_answer_that_cannot_be_written_is_an_error(result: Any) -> None:
     session = Session()
     (call,), _ = session.receive(Request(1, "x", [], {}))
-    answer = json.loads(session.finish(call, result))
+    answer = json.loads(whole(session.finish(call, result)))
     assert (answer["id"], answer["error"]["code"], kind(answer)) == (1, -32603, "InternalError")
 
 
@@ -587,7 +593,7 @@ def test_an_answer_that_cannot_be_written_leaves_the_rest_of_its_batch_alone() -
     calls, _ = session.receive([Request(n, "x", [], {}) for n in range(3)])
     assert session.finish(calls[0], "good") == b""
     assert session.finish(calls[1], "\ud800") == b""
-    line = session.finish(calls[2], "good")
+    line = whole(session.finish(calls[2], "good"))
     assert line.endswith(b"]\n")
     assert line.count(b"\n") == 1
     answers = json.loads(line)
@@ -596,10 +602,35 @@ def test_an_answer_that_cannot_be_written_leaves_the_rest_of_its_batch_alone() -
     assert kind(answers[1]) == "InternalError"
 
 
+def test_an_answer_with_a_long_text_is_a_line_in_pieces() -> None:
+    session = Session()
+    (call,), _ = session.receive(Request(1, "x", [], {}))
+    line = session.finish(call, {"data": LongText([b"AAAA", b"BBBB"])})
+    assert isinstance(line, list)
+    assert [line[1], line[2]] == [b"AAAA", b"BBBB"]
+    assert json.loads(whole(line)) == {"jsonrpc": "2.0", "id": 1, "result": {"data": "AAAABBBB"}}
+    assert whole(line).endswith(b"}\n")
+    calls, _ = session.receive([Request(n, "x", [], {}) for n in range(3)])
+    assert session.finish(calls[0], LongText([b"AAAA"])) == b""
+    assert session.finish(calls[1], "\ud800") == b"", "which can't be written"
+    answers = json.loads(whole(session.finish(calls[2], LongText([b"BBBB", b"CCCC"]))))
+    assert [answer.get("result") for answer in answers] == ["AAAA", None, "BBBBCCCC"]
+    assert kind(answers[1]) == "InternalError"
+
+
+def test_an_answer_says_how_many_descriptors_come_with_it() -> None:
+    session = Session()
+    (call,), _ = session.receive(Request(1, "x", [], {}))
+    answer = json.loads(whole(session.finish(call, {"fd": 1}, fds=2)))
+    assert answer == {"jsonrpc": "2.0", "id": 1, "result": {"fd": 1}, "fds": 2}
+    (call,), _ = session.receive(Request(1, "x", [], {}))
+    assert json.loads(whole(session.finish(call, {}))) == {"jsonrpc": "2.0", "id": 1, "result": {}}
+
+
 def test_an_error_that_cannot_be_written_is_still_an_error() -> None:
     session = Session()
     (call,), _ = session.receive(Request(1, "x", [], {}))
-    answer = json.loads(session.fail(call, InvalidParams("no", path=deep(300))))
+    answer = json.loads(whole(session.fail(call, InvalidParams("no", path=deep(300)))))
     assert (answer["id"], kind(answer)) == (1, "InternalError")
 
 
@@ -714,7 +745,7 @@ def test_splitting_never_changes_the_result(lines: list[bytes], cuts: list[int],
 @settings(deadline=None)
 @given(st.binary(max_size=300).map(lambda data: data.replace(b"x", b"\n")), st.integers(0, 40), st.data())
 def test_splitting_never_changes_the_lines(stream: bytes, limit: int, data: st.DataObject) -> None:
-    def cut(pieces: list[bytes]) -> tuple[list[bytes], bool]:
+    def cut(pieces: list[bytes]) -> tuple[list[bytes | bytearray], bool]:
         lines = LineBuffer(limit)
         found = [line for piece in pieces for line in lines.feed(piece)]
         return found + lines.end(), lines.overflowed

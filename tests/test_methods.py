@@ -33,6 +33,10 @@ KINDS = {
         "rkllm.createDefaultParam",
         "rkllm.abort",
         "rkllm.is_running",
+        "rknn.get_functions",
+        "rknn.get_constants",
+        "rknn.query",
+        "rknn.custom_op_get_op_attr",
     },
     Kind.ORDERED: {
         "rkllm.clear_kv_cache",
@@ -40,71 +44,154 @@ KINDS = {
         "rkllm.set_function_tools",
         "rkllm.set_cross_attn_params",
         "rkllm.release_prompt_cache",
+        "rknn.create_mem",
+        "rknn.create_mem2",
+        "rknn.create_mem_from_fd",
+        "rknn.create_mem_from_mb_blk",
+        "rknn.create_mem_from_phys",
+        "rknn.destroy_mem",
+        "rknn.matmul_get_quant_params",
+        "rknn.matmul_set_core_mask",
+        "rknn.matmul_set_dynamic_shape",
+        "rknn.matmul_set_io_mem",
+        "rknn.matmul_set_quant_params",
+        "rknn.mem_sync",
+        "rknn.outputs_release",
+        "rknn.register_custom_ops",
+        "rknn.set_batch_core_num",
+        "rknn.set_core_mask",
+        "rknn.set_input_shape",
+        "rknn.set_input_shapes",
+        "rknn.set_internal_mem",
+        "rknn.set_io_mem",
+        "rknn.set_weight_mem",
     },
-    Kind.NPU: {"rkllm.init", "rkllm.run", "rkllm.load_lora", "rkllm.load_prompt_cache", "rkllm.destroy"},
+    Kind.NPU: {
+        "rkllm.init",
+        "rkllm.run",
+        "rkllm.load_lora",
+        "rkllm.load_prompt_cache",
+        "rkllm.destroy",
+        "rknn.B_normal_layout_to_native_layout",
+        "rknn.destroy",
+        "rknn.dup_context",
+        "rknn.infer",
+        "rknn.init",
+        "rknn.inputs_set",
+        "rknn.matmul_create",
+        "rknn.matmul_create_dynamic_shape",
+        "rknn.matmul_destroy",
+        "rknn.matmul_run",
+        "rknn.outputs_get",
+        "rknn.run",
+        "rknn.wait",
+    },
     Kind.STREAMING: {"rkllm.run_async"},
 }
 
 
 @pytest.fixture(scope="module")
 def facts() -> dict[str, Any]:
-    """Return the layout facts of the C header, which lie beside the checkout."""
-    path = Path(os.environ.get("RKLLMD_SHARED", CHECKOUT.parent / "shared")) / "abi" / "rkllm-1.3.json"
-    assert path.is_file(), f"{path} is missing: put the folder shared/ beside the checkout, or name it in RKLLMD_SHARED"
-    found: dict[str, Any] = json.loads(path.read_text())
+    """Return the functions of the C headers, as the layout facts that lie beside the checkout have them."""
+    directory = Path(os.environ.get("RKLLMD_SHARED", CHECKOUT.parent / "shared")) / "abi"
+    found: dict[str, Any] = {}
+    for name in ("rkllm-1.3", "rknn_api", "rknn_matmul_api", "rknn_custom_op"):
+        path = directory / f"{name}.json"
+        assert path.is_file(), (
+            f"{path} is missing: put the folder shared/ beside the checkout, or name it in RKLLMD_SHARED"
+        )
+        found |= json.loads(path.read_text())["functions"]
     return found
 
 
 def test_every_module_is_a_method() -> None:
-    package = Path(rkllmd.__file__).parent
+    parent = Path(rkllmd.__file__).parents[1]
     expected = {
         f"{begin}{path.stem}"
         for name, begin in methods.NAMESPACES.items()
-        for path in (package / name.rpartition(".")[2]).glob("[!_]*.py")
+        for path in parent.joinpath(*name.split(".")).glob("[!_]*.py")
     }
     assert METHODS.keys() == expected
-    assert len(expected) > 20
+    assert len(expected) > 60
     assert all(name == item.name for name, item in METHODS.items())
 
 
 def test_every_c_function_is_a_method(facts: dict[str, Any]) -> None:
-    assert C_METHODS.keys() == facts["functions"].keys()
-    assert C_METHODS.keys() == LAYOUTS["1.2"].signatures.keys() == LAYOUTS["1.3"].signatures.keys()
+    assert C_METHODS.keys() == facts.keys()
+    of_rkllm = {name for name in C_METHODS if name.startswith("rkllm_")}
+    assert of_rkllm == LAYOUTS["1.2"].signatures.keys() == LAYOUTS["1.3"].signatures.keys()
+    assert len(C_METHODS.keys() - of_rkllm) == 35
+    own = {name for name, item in METHODS.items() if name.startswith("rknn.") and item.c_function is None}
+    assert own == {"rknn.infer", "rknn.get_functions", "rknn.get_constants"}
 
 
 def test_a_method_is_named_as_its_c_function(facts: dict[str, Any]) -> None:
     """``rkllm_load_lora`` → ``rkllm.load_lora``: the first underscore is the dot."""
-    for function in facts["functions"]:
+    for function in facts:
         assert C_METHODS[function].name == function.replace("_", ".", 1)
 
 
 def test_parameters_are_the_c_arguments_in_their_order(facts: dict[str, Any]) -> None:
-    for function, described in facts["functions"].items():
-        assert [item.name for item in C_METHODS[function].parameters] == [name for name, _ in described["args"]], (
-            function
-        )
+    for function, described in facts.items():
+        parameters = C_METHODS[function].parameters
+        in_c = [item.name for item in parameters if not isinstance(item, Value) or item.in_c]
+        assert in_c == [name for name, _ in described["args"]], function
+
+
+def declaration(c_type: str, name: str) -> str:
+    """Return what declares ``name`` in C."""
+    element = c_type.removesuffix("[]")
+    return f"{element} {name}".replace("* ", "*") + c_type.removeprefix(element)
 
 
 def test_signatures_are_the_headers(facts: dict[str, Any]) -> None:
-    for function, described in facts["functions"].items():
-        arguments = ", ".join(f"{c_type} {name}".replace("* ", "*") for name, c_type in described["args"])
-        assert C_METHODS[function].c_signature == f"{described['returns']} {function}({arguments})"
+    for function, described in facts.items():
+        arguments = ", ".join(declaration(c_type, name) for name, c_type in described["args"])
+        assert C_METHODS[function].c_signature == f"{declaration(described['returns'], function)}({arguments})"
 
 
 def test_structs_are_those_of_the_c_arguments(facts: dict[str, Any]) -> None:
-    for function, described in facts["functions"].items():
+    for function, described in facts.items():
         types = dict(described["args"])
         for item in C_METHODS[function].parameters:
             if isinstance(item, Struct):
-                assert types[item.name] == f"{item.c_type} *"
+                assert types[item.name] in (f"{item.c_type} *", f"{item.c_type}[]")
+                assert types[item.name].endswith("[]") <= item.many, "one or an array"
             if isinstance(item, Handle):
-                assert types[item.name] == "LLMHandle"
+                assert types[item.name] in C_HANDLES[item.kinds]
+
+
+C_HANDLES = {
+    ("llm",): {"LLMHandle"},
+    ("context",): {"rknn_context", "rknn_context *"},
+    ("context", "matmul"): {"rknn_context"},
+    ("matmul",): {"rknn_matmul_ctx"},
+    ("memory",): {"rknn_tensor_mem *"},
+}
 
 
 def test_kinds_are_those_of_the_protocol() -> None:
+    of_c = ("rkllm.", "rknn.")
     for kind, names in KINDS.items():
-        assert {item.name for item in METHODS.values() if item.kind is kind and item.name.startswith("rkllm.")} == names
-    assert {item.kind for item in METHODS.values() if not item.name.startswith("rkllm.")} == {Kind.INSTANT}
+        assert {item.name for item in METHODS.values() if item.kind is kind and item.name.startswith(of_c)} == names
+    assert {item.kind for item in METHODS.values() if not item.name.startswith(of_c)} == {Kind.INSTANT}
+
+
+def test_what_makes_or_releases_handles_says_so() -> None:
+    """A call with a null handle must not be prepared before what waits in front of it has changed what null means."""
+    changed: dict[str, set[str]] = {"llm": set(), "context": set(), "matmul": set(), "memory": set()}
+    for item in METHODS.values():
+        for handles in item.changes:
+            changed[handles].add(item.name)
+    assert changed == {
+        "llm": {"rkllm.init", "rkllm.destroy"},
+        "context": {"rknn.init", "rknn.dup_context", "rknn.destroy"},
+        "matmul": {"rknn.matmul_create", "rknn.matmul_create_dynamic_shape", "rknn.matmul_destroy"},
+        "memory": {name for name in METHODS if name.startswith("rknn.create_mem")}
+        | {"rknn.destroy_mem", "rknn.destroy", "rknn.matmul_destroy"},
+    }
+    assert all(item.kind is not Kind.INSTANT for item in METHODS.values() if item.changes)
+    assert {item.name for item in METHODS.values() if item.known is not None} == {"rknn.query"}
 
 
 @ALL
@@ -137,6 +224,7 @@ COMMON = {
     "minimum",
     "maximum",
     "minLength",
+    "maxLength",
     "minItems",
     "maxItems",
     "required",
@@ -206,7 +294,7 @@ def test_the_openrpc_document_has_what_only_c_has() -> None:
 
 def test_get_functions() -> None:
     functions = describe_functions(METHODS, "rkllm")
-    assert functions.keys() == C_METHODS.keys()
+    assert functions.keys() == {name for name in C_METHODS if name.startswith("rkllm_")}
     assert functions["rkllm_load_lora"] == {
         "method": "rkllm.load_lora",
         "kind": "npu",
@@ -214,7 +302,10 @@ def test_get_functions() -> None:
         "signature": "int rkllm_load_lora(LLMHandle handle, RKLLMLoraAdapter *lora_adapter)",
         "params": ["handle", "lora_adapter"],
     }
-    assert describe_functions(METHODS, "rknn") == {}
+    rknn = describe_functions(METHODS, "rknn")
+    assert rknn.keys() == {name for name in C_METHODS if name.startswith("rknn_")}
+    assert functions.keys() | rknn.keys() == C_METHODS.keys()
+    assert rknn["rknn_set_io_mem"]["params"] == ["ctx", "mem", "attr", "output"]
     assert describe_functions(METHODS, "server") == {}
 
 
@@ -243,8 +334,11 @@ def test_a_declaration_becomes_a_method() -> None:
     def check() -> None:
         pass
 
-    parameters = (Handle(), COnly("out"), Value("value", {"type": "integer"}))
-    function = declared(*parameters, check=check, abort=check, group="config")
+    def known() -> bool:
+        return True
+
+    parameters = (Handle("handle", ("llm",), "model"), COnly("out"), Value("value", {"type": "integer"}))
+    function = declared(*parameters, check=check, abort=check, group="config", changes=["llm"], known=known)
     text = "x_y: do it.\n\nC: const char *x_y(LLMHandle handle,\n    int *out, int value)\n\nMore (in brackets).\n"
     found = methods._method(module(function, doc=text), "x.y")
     assert found.call is function
@@ -254,6 +348,11 @@ def test_a_declaration_becomes_a_method() -> None:
     assert found.parameters == parameters
     assert [item.name for item in found.json_parameters] == ["handle", "value"]
     assert (found.check, found.abort, found.group) == (check, check, "config")
+    assert found.changes == {"llm"}
+    assert found.known is known
+    assert (found.handle, found.handle_name) == (parameters[0], "handle")
+    plain = methods._method(module(declared()), "x.y")
+    assert (plain.changes, plain.known, plain.handle, plain.handle_name) == (frozenset(), None, None, None)
 
 
 def test_a_method_of_the_daemons_own_has_no_c_function() -> None:
@@ -284,6 +383,6 @@ def test_required_fields_are_those_of_c_and_the_methods_own() -> None:
 
 def test_methods_can_be_made_without_any_module() -> None:
     """The tests of other parts do; nothing of it may depend on discovery."""
-    made = Method("x.y", Kind.NPU, (), lambda: 5, "", None, None, None, None)
+    made = Method("x.y", Kind.NPU, (), lambda: 5, "", None, None, None, None, frozenset(), None)
     assert made.call() == 5
     assert made.json_parameters == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Any
 
@@ -24,8 +24,8 @@ def nothing(*_: Any) -> None:
     pass
 
 
-def job(method: str = "x", *, client: object = None, model: object = None, changes_models: bool = False) -> Job:
-    return Job(method, nothing, nothing, client=client, model=model, changes_models=changes_models)
+def job(method: str = "x", *, client: object = None, target: object = None, changes: Iterable[str] = ()) -> Job:
+    return Job(method, nothing, nothing, client=client, target=target, changes=frozenset(changes))
 
 
 # The queue's decisions, without a thread
@@ -49,11 +49,11 @@ def test_first_in_first_out_one_at_a_time() -> None:
 
 def test_the_queue_is_bounded_in_all() -> None:
     queue = Queue(2, 10)
-    queue.add(job())
+    queue.add(job(client="a"))
     assert queue.next() is not None
-    queue.add(job())
-    queue.add(job())  # the running one does not wait, so it does not count
-    late = job()
+    queue.add(job(client="a"))
+    queue.add(job(client="b"))  # the running one does not wait, so it does not count
+    late = job(client="c")
     with pytest.raises(QueueFull) as caught:
         queue.add(late)
     assert caught.value.data == {"queued": 2, "limit": 2, "retry_after_ms": 1000}
@@ -92,8 +92,8 @@ def test_only_what_waits_can_be_dropped() -> None:
 def test_which_model_is_in_use() -> None:
     queue = Queue(10, 10)
     running, waiting, idle = object(), object(), object()
-    queue.add(job(model=running))
-    queue.add(job(model=waiting))
+    queue.add(job(target=running))
+    queue.add(job(target=waiting))
     assert queue.uses(running)
     queue.next()
     assert [queue.uses(model) for model in (running, waiting, idle)] == [True, True, False]
@@ -102,7 +102,7 @@ def test_which_model_is_in_use() -> None:
 
 def test_a_job_whose_model_is_not_known_yet_may_use_any() -> None:
     queue = Queue(10, 10)
-    queue.add(job(model=UNRESOLVED))
+    queue.add(job(target=UNRESOLVED))
     model = object()
     assert queue.uses(model)
     assert not queue.runs_on(model)
@@ -113,15 +113,37 @@ def test_a_job_whose_model_is_not_known_yet_may_use_any() -> None:
 def test_whether_the_loaded_models_are_about_to_change() -> None:
     queue = Queue(10, 10)
     queue.add(job())
-    assert not queue.changes_models()
-    load = job(changes_models=True)
+    assert not queue.changes({"llm"})
+    load = job(changes={"llm"})
     queue.add(load)
-    assert queue.changes_models()
+    assert queue.changes({"llm"})
     queue.finished(queue.next() or job())
     assert queue.next() is load
-    assert queue.changes_models(), "while it runs too"
+    assert queue.changes({"llm"}), "while it runs too"
     queue.finished(load)
-    assert not queue.changes_models()
+    assert not queue.changes({"llm"})
+
+
+def test_what_changes_matters_to_handles_of_its_kind_only() -> None:
+    queue = Queue(10, 10)
+    queue.add(job(changes={"context", "memory"}))
+    for _ in ("waits", "runs"):
+        assert [queue.changes({kind}) for kind in ("llm", "context", "matmul", "memory")] == [False, True, False, True]
+        assert queue.changes(("matmul", "context"))
+        assert not queue.changes(())
+        queue.next()
+
+
+def test_the_daemons_own_jobs_are_never_refused() -> None:
+    """They give back what clients left behind."""
+    queue = Queue(1, 1)
+    queue.add(job(client="a"))
+    queue.add(job())
+    queue.add(job())
+    assert len(queue) == 3
+    with pytest.raises(QueueFull) as caught:
+        queue.add(job(client="b"))
+    assert caught.value.data["queued"] == 3
 
 
 # The thread
@@ -484,7 +506,7 @@ class AnyOrder(RuleBasedStateMachine):
         if abortable:
             job.abort = abort
         own = sum(1 for other in self.npu.queue if other.client is job.client) if client is not None else 0
-        full = len(self.npu.queue) >= 6 or own >= 3
+        full = client is not None and (len(self.npu.queue) >= 6 or own >= 3)
         try:
             self.npu.submit(job)
         except ShuttingDown:

@@ -126,6 +126,8 @@ def test_a_null_stands_for_a_position_of_c_only_where_values_are_to_spare() -> N
         None,
         None,
         None,
+        frozenset(),
+        None,
     )
     values = {key: item.value for key, item in bind(out, [None, 1, None, 2]).items()}
     assert values == {"given": 1, "last": 2}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rkllmd.errors import InvalidParams, PermissionDenied, RpcError
+from rkllmd.long_strings import LongString
 from rkllmd.paths import readable_file, writable_file
 
 WHERE = "$.model_path"
@@ -174,3 +175,10 @@ def test_what_the_daemons_user_may_not_read_or_write(inside: Path, monkeypatch: 
     assert "may not write" in refused(writable_file, PermissionDenied, inside / "model", inside).message
     assert "may not write" in refused(writable_file, PermissionDenied, inside / "new", inside).message
     assert asked == [(str(inside / "model"), os.R_OK), (str(inside / "model"), os.W_OK), (str(inside), os.W_OK)]
+
+
+@BOTH
+def test_a_long_base64_string_is_a_path_too_long(check: Check) -> None:
+    with pytest.raises(InvalidParams) as caught:
+        check(LongString(bytearray(1 << 16)), ["/"], WHERE)
+    assert caught.value.data == {"path": WHERE, "keyword": "maxLength", "limit": 4095}

@@ -11,6 +11,7 @@ import pytest
 
 from rkllmd import runtime
 from rkllmd.config import Config
+from rkllmd.errors import RuntimeUnavailable
 from rkllmd.platform import Platform
 from rkllmd.portable import build as portable
 from rkllmd.runtime import Runtime, describe_library
@@ -89,7 +90,9 @@ def test_an_npu_without_a_library_is_not_served_by_the_portable_runtime(
     chosen = make(board(tmp_path, "dev/rknpu"))
     assert chosen.name == "vendor"
     assert chosen.error is not None
-    assert not chosen.is_loaded
+    with pytest.raises(RuntimeUnavailable) as caught:
+        _ = chosen.library
+    assert caught.value is chosen.error
     assert "/usr/lib/librkllmrt.so" in chosen.error.data["searched"]
 
 
@@ -113,7 +116,8 @@ def test_a_portable_runtime_that_is_not_built_says_what_to_do(tmp_path: Path, mo
     assert "python -m rkllmd.portable.build" in chosen.error.message
     assert set(chosen.error.data) == {"searched", "found", "fix"}
     told = describe_library(replace(CONFIG, runtime="portable"))
-    assert told == "portable (configured): the portable runtime is not built yet: python -m rkllmd.portable.build"
+    why = "the portable runtime is not built yet: python -m rkllmd.portable.build"
+    assert told == f"portable (the configuration says so): {why}"
 
 
 def test_the_simulator_has_to_be_named(start: Callable[..., Daemon], tmp_path: Path) -> None:
@@ -249,6 +253,8 @@ def test_describe_library_without_loading_it(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(runtime, "load", load)
     library = simulator("1.2.3")
     told = describe_library(replace(CONFIG, runtime="vendor", rkllm_library=str(library)))
-    assert told == f"vendor (configured): RKLLM 1.2.3, {library}"
+    assert told == f"vendor (the configuration says so): RKLLM 1.2.3, {library}"
     told = describe_library(replace(CONFIG, runtime="vendor", rkllm_library="/nowhere"))
-    assert told.startswith("vendor (configured): There is no librkllmrt.so in /nowhere. Copy librkllmrt.so")
+    assert told.startswith(
+        "vendor (the configuration says so): There is no librkllmrt.so in /nowhere. Copy librkllmrt.so"
+    )

@@ -18,6 +18,7 @@ from rkllmd.abi.convert import from_c, to_c
 from rkllmd.abi.descriptions import FIELDS
 from rkllmd.abi.rkllm import LAYOUTS
 from rkllmd.errors import InvalidParams, RpcError
+from rkllmd.long_strings import LongString
 from rkllmd.schemas import check, definitions, struct_schema, validator
 
 RUN_INPUT = {"role": "user", "enable_thinking": False, "input_type": 0, "prompt_input": "Hello"}
@@ -309,3 +310,25 @@ def test_agrees_with_jsonschema(case: tuple[str, Any]) -> None:
                 to_c(value, layout[name], "$", [])
             except RpcError:
                 continue
+
+
+@pytest.mark.parametrize(
+    ("schema", "keyword"),
+    [
+        ({"type": "string"}, None),
+        ({"type": ["string", "null"], "minLength": 8}, None),
+        ({"type": "string", "maxLength": 8}, None),
+        ({"type": "string", "maxLength": 7}, "maxLength"),
+        ({"type": "string", "minLength": 9}, "minLength"),
+        ({"enum": ["x"]}, "enum"),
+        ({"type": ["integer", "boolean", "object", "array", "null", "number"]}, "type"),
+    ],
+)
+def test_a_long_base64_string_is_a_string(schema: dict[str, Any], keyword: str | None) -> None:
+    for value in (LongString(bytearray(6)), "AAAAAAAA"):
+        if keyword is None:
+            check(validator(schema), value)
+        else:
+            with pytest.raises(InvalidParams) as caught:
+                check(validator(schema), value)
+            assert caught.value.data["keyword"] == keyword

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from rkllmd import streaming
 from rkllmd.abi.rkllm import LLMCallState, LLMResultCallback, RKLLMInferMode, RKLLMResult
+from rkllmd.abi.tensors import tensor_to_json
 from rkllmd.streaming import ERROR, FINISH, NORMAL, WAITING, Generation, TextJoiner, Token, Transcript
 
 EURO = "€".encode()
@@ -570,7 +571,7 @@ def test_tensors_are_copied_and_the_runtimes_buffer_is_freed_where_it_can_be(
     shown, memory = with_tensors(([1, 2, 3, 4], []))
     assert run.on_result(shown, NORMAL) == returned
     memory[0][0] = 99
-    tensors = run.tensors()
+    tensors = run.tensors(tensor_to_json)
     assert tensors.keys() == {"last_hidden_layer"}
     layer = tensors["last_hidden_layer"]
     assert (layer["embd_size"], layer["num_tokens"]) == (2, 2)
@@ -583,7 +584,7 @@ def test_logits(loop: Loop) -> None:
     run = generation(loop, mode=RKLLMInferMode.RKLLM_INFER_GET_LOGITS)
     run.on_result(with_tensors(([], [0.5, -0.5]))[0], NORMAL)
     run.on_result(NULL, FINISH)
-    tensors = run.tensors()
+    tensors = run.tensors(tensor_to_json)
     assert tensors.keys() == {"logits"}
     assert (tensors["logits"]["vocab_size"], tensors["logits"]["num_tokens"]) == (2, 1)
     assert numbers(tensors["logits"]["logits"]) == [0.5, -0.5]
@@ -592,20 +593,20 @@ def test_logits(loop: Loop) -> None:
 def test_tensors_of_a_batch_are_a_list(loop: Loop) -> None:
     run = generation(loop, mode=RKLLMInferMode.RKLLM_INFER_GET_LOGITS, n_batch=2)
     run.on_result(with_tensors(([], [1, 2]), ([], [3, 4]))[0], NORMAL)
-    assert [numbers(entry["logits"]) for entry in run.tensors()["logits"]] == [[1, 2], [3, 4]]
+    assert [numbers(entry["logits"]) for entry in run.tensors(tensor_to_json)["logits"]] == [[1, 2], [3, 4]]
 
 
 def test_tensors_of_several_callbacks_are_a_list(loop: Loop) -> None:
     run = generation(loop, mode=RKLLMInferMode.RKLLM_INFER_GET_LOGITS)
     for row in ([1.0, 2.0], [3.0, 4.0]):
         run.on_result(with_tensors(([], row))[0], NORMAL)
-    assert [numbers(entry["logits"]) for entry in run.tensors()["logits"]] == [[1, 2], [3, 4]]
+    assert [numbers(entry["logits"]) for entry in run.tensors(tensor_to_json)["logits"]] == [[1, 2], [3, 4]]
 
 
 def test_a_run_without_tensors_has_none(loop: Loop) -> None:
     run = generation(loop, mode=RKLLMInferMode.RKLLM_INFER_GET_LOGITS)
     run.on_result(results((0, None)), NORMAL)
-    assert run.tensors() == {}
+    assert run.tensors(tensor_to_json) == {}
 
 
 @settings(deadline=None)

@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 from ctypes import (
     c_bool,
+    c_char,
     c_char_p,
     c_float,
     c_int8,
@@ -31,11 +32,13 @@ from enum import IntEnum
 from functools import cache
 from typing import Any
 
+from rkllmd.abi.c_types import Struct
 from rkllmd.abi.counts import RULES, image_rule
 from rkllmd.abi.json_form import ALIASES, ELSEWHERE, EXTRAS, IMAGE_FIELDS, UNION_MEMBERS, describe_unknown
-from rkllmd.abi.rkllm import LAYOUTS, RKLLMInputType, Struct
-from rkllmd.abi.tensors import Tensor, read_tensor
+from rkllmd.abi.rkllm import LAYOUTS, RKLLMInputType
+from rkllmd.abi.tensors import Sources, Tensor, read_tensor
 from rkllmd.errors import InvalidParams, NotSupported
+from rkllmd.long_strings import LongString
 
 KeepAlive = list[Any]
 """What C may still point to. It lives as long as the call, or as long as the handle for what rkllm_init was given."""
@@ -57,6 +60,7 @@ INT_RANGES: dict[Any, tuple[int, int]] = {
     c_size_t: (0, (1 << 8 * ctypes.sizeof(c_size_t)) - 1),
 }
 """C integer type → least and greatest value; int, long and so on are among these, by ctypes' own aliases."""
+_CS_OWN = frozenset({"reserved"})
 _BUFFERS: dict[Any, tuple[Any, str]] = {
     ctypes.POINTER(c_float): (c_float, "float32"),
     ctypes.POINTER(c_int32): (c_int32, "int32"),
@@ -71,16 +75,17 @@ def to_c(
     *,
     defaults: Mapping[str, ctypes.Structure] | None = None,
     runtime: str | None = None,
+    sources: Sources | None = None,
 ) -> Any:
     """Return ``value`` as a ``struct_type``; everything it points to is appended to ``keep``.
 
     ``path`` is the JSON path of ``value`` for errors. ``defaults`` has, by C name, the structs to start from, for this
     struct and for those it points to; what neither it nor the client gives is zero. ``runtime`` names the loaded
-    runtime in NotSupported.
+    runtime in NotSupported. ``sources`` has what tensors by fd and mem refer to.
 
-    Raises InvalidParams or NotSupported, nothing else.
+    Raises InvalidParams, NotSupported, or what ``sources`` raises, nothing else.
     """
-    return _Conversion(keep, defaults or {}, runtime).new(value, struct_type, path)
+    return _Conversion(keep, defaults or {}, runtime, sources).new(value, struct_type, path)
 
 
 def to_c_array(
@@ -91,11 +96,12 @@ def to_c_array(
     *,
     defaults: Mapping[str, ctypes.Structure] | None = None,
     runtime: str | None = None,
+    sources: Sources | None = None,
 ) -> Any:
     """Return a JSON array as a C array of ``struct_type``, as rkllm_run takes it with n_batch > 1; else as ``to_c``."""
     if not isinstance(values, list) or not values:
         raise InvalidParams(f"{path} must be an array with members.", path=path, keyword="type", limit="array")
-    conversion = _Conversion(keep, defaults or {}, runtime)
+    conversion = _Conversion(keep, defaults or {}, runtime, sources)
     target = (struct_type * len(values)).from_buffer(bytearray(len(values) * ctypes.sizeof(struct_type) + _ROOM_BEHIND))
     keep.append(target)
     for index, value in enumerate(values):
@@ -138,6 +144,7 @@ class _Conversion:
     keep: KeepAlive
     defaults: Mapping[str, ctypes.Structure]
     runtime: str | None
+    sources: Sources | None
 
     def new(self, value: Any, struct_type: type[Struct], path: str) -> Any:
         """Return a struct filled from ``value``, in memory of its own."""
@@ -233,7 +240,9 @@ class _Conversion:
             setattr(target, name, None)
         elif field_type in _BUFFERS:
             element, dtype = _BUFFERS[field_type]
-            return self.set_buffer(target, name, field_type, element, read_tensor(item, dtype, path), path)
+            return self.set_buffer(
+                target, name, field_type, element, read_tensor(item, dtype, path, self.sources), path
+            )
         elif field_type is c_char_p:
             setattr(target, name, self.text(item, path))
         elif issubclass(field_type, Struct):
@@ -243,6 +252,8 @@ class _Conversion:
             setattr(target, name, ctypes.pointer(self.new(item, field_type._type_, path)))
         elif name in target._enums_:
             setattr(target, name, enum_value(item, target._enums_[name], path))
+        elif issubclass(field_type, ctypes.Array) and name not in _CS_OWN:
+            self.set_array(getattr(target, name), target, name, item, path)
         elif field_type is c_bool or (name in target._flags_ and isinstance(item, bool)):
             setattr(target, name, _to_bool(item, path))
         elif field_type is c_float:
@@ -253,6 +264,26 @@ class _Conversion:
             # Callbacks, userdata, reserved bytes: C's own.
             raise InvalidParams(f"{path} cannot be set by a client.", path=path, keyword="readOnly", limit=True)
         return None
+
+    def set_array(self, array: Any, target: Any, name: str, item: Any, path: str) -> None:
+        """Set an array inside the struct: characters, or integers; what a client leaves out at its end is zero."""
+        if array._type_ is c_char:
+            text = self.text(item, path)
+            if len(text) >= len(array):
+                limit = len(array) - 1
+                detail = f"{path} must have at most {limit} bytes."
+                raise InvalidParams(detail, path=path, keyword="maxLength", limit=limit)
+            setattr(target, name, text)
+            return
+        if not isinstance(item, list) or len(item) > len(array):
+            raise InvalidParams(
+                f"{path} must be an array of at most {len(array)} integers.",
+                path=path,
+                keyword="maxItems",
+                limit=len(array),
+            )
+        numbers = [_to_int(number, array._type_, f"{path}[{index}]") for index, number in enumerate(item)]
+        array[:] = numbers + [0] * (len(array) - len(numbers))
 
     def set_buffer(self, target: Any, name: str, field_type: Any, element: Any, tensor: Tensor, path: str) -> Tensor:
         """Point a field at a tensor's memory; an empty one would be a pointer to nothing."""
@@ -265,6 +296,8 @@ class _Conversion:
 
     def text(self, item: Any, path: str) -> bytes:
         """Return a string as C has it: UTF-8 without NUL inside; ctypes adds the one at its end."""
+        if isinstance(item, LongString):
+            item = str(item)
         if not isinstance(item, str):
             raise InvalidParams(f"{path} must be a string.", path=path, keyword="type", limit="string")
         if "\0" in item:
@@ -374,11 +407,11 @@ def _value_from_c(value: Any) -> Any:
         case ctypes.Structure():
             return from_c(value)
         case float():
-            return _shortest(value)
+            return shortest(value)
     return value
 
 
-def _shortest(value: float) -> float | None:
+def shortest(value: float) -> float | None:
     """Return the shortest double that is ``value`` as a float: 0.8, not 0.800000011920929; None if not finite."""
     if not math.isfinite(value):
         return None

@@ -61,6 +61,21 @@ def prompt_cache_rule(target: Any, given: Given, tensors: Tensors, path: str) ->
         )
 
 
+def dims_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
+    """rknn_tensor_attr and rknn_matmul_tensor_attr: n_dims dimensions, all of at least 1."""
+    if "dims" in given:
+        _exact_count(target, "n_dims", given, len(given["dims"]), path)
+    if any(size == 0 for size in target.dims[: target.n_dims]):
+        raise InvalidParams(f"{path}.dims must be at least 1 each.", path=f"{path}.dims", keyword="minimum", limit=1)
+
+
+def quant_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
+    """rknn_quant_params: as many scales and zero points as are given."""
+    for name in ("scale", "zp"):
+        if name in tensors:
+            _exact_count(target, f"{name}_len", given, tensors[name].count, path)
+
+
 RULES: dict[str, Callable[[Any, Given, Tensors, str], None]] = {
     "RKLLMEmbedInput": embed_rule,
     "RKLLMTokenInput": token_rule,
@@ -68,6 +83,9 @@ RULES: dict[str, Callable[[Any, Given, Tensors, str], None]] = {
     "RKLLMVideoInput": video_rule,
     "RKLLMCrossAttnParam": cross_attn_rule,
     "RKLLMPromptCacheParam": prompt_cache_rule,
+    "rknn_tensor_attr": dims_rule,
+    "rknn_matmul_tensor_attr": dims_rule,
+    "rknn_quant_params": quant_rule,
 }
 """Struct → its rule, called when all fields that the client gave are set."""
 

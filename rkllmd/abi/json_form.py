@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ALIASES: dict[str, dict[str, str]] = {
     # Liberties that clients of the C server before this daemon take.
     "RKLLMInput": {"prompt": "prompt_input", "multimodal": "multimodal_input"},
     "RKLLMMultiModalInput": {"image_embed_base64": "image_embed"},
     "RKLLMImageInput": {"image_embed_base64": "image_embed"},
+    "rknn_input": {"data": "buf"},
 }
 """Struct → other spelling → C name."""
 
@@ -37,6 +38,26 @@ EXTRAS: dict[str, dict[str, Extra]] = {
     },
 }
 """Struct → extra field. ``convert.to_c`` leaves them alone; rkllm.init makes callbacks of them."""
+
+
+_FD = {
+    "type": "object",
+    "properties": {"fd": {"type": "integer", "minimum": 0, "maximum": 15}},
+    "required": ["fd"],
+    "additionalProperties": False,
+    "description": "The n-th file descriptor that comes with the message.",
+}
+
+FORMS: dict[tuple[str, str], dict[str, Any]] = {
+    ("rknn_run_extend", "fence_fd"): _FD,
+    ("rknn_init_extend", "model_buffer_fd"): _FD,
+    ("rknn_init_extend", "ctx"): {
+        "type": "integer",
+        "minimum": 1,
+        "description": "The handle of the context to share weights with.",
+    },
+}
+"""(struct, field) → its JSON Schema, where C's number would mean nothing in another process."""
 
 
 class Elsewhere(NamedTuple):

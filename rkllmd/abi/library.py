@@ -20,7 +20,6 @@ from rkllmd.abi import canary
 from rkllmd.abi.rkllm import LAYOUTS, Layout, Signature
 from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
 
-FILE_NAME = "librkllmrt.so"
 SEARCH_DIRECTORIES = (
     "/usr/lib",
     "/usr/lib/aarch64-linux-gnu",
@@ -31,20 +30,42 @@ SEARCH_DIRECTORIES = (
     "/opt/lib",
     "/opt/rkllm/lib",
 )
-SUPPORTED = "1.2.1, 1.2.2, 1.2.3 and 1.3.x"
-FIX_VERSION = (
-    f"Install runtime {SUPPORTED}, or, if you know that this one has the same structs, name their layout with "
-    "--rkllm-layout 1.2 or 1.3."
-)
+
+
+@dataclass(frozen=True)
+class LibraryFile:
+    """How one of the vendor's libraries is found and recognised."""
+
+    name: str
+    label: str
+    environment: str
+    option: str
+    supported: str
+    # In the file, with a group for the version and one for the rest.
+    version: re.Pattern[bytes]
+
 
 # Betas are in none of these on purpose: 1.2.1b1 lays out its structs differently from 1.2.1.
 _LAYOUT_BY_VERSION = (
     (re.compile(r"1\.2\.[123]"), "1.2"),
     (re.compile(r"1\.3\.\d+"), "1.3"),
 )
-# In the file: "RKLLM SDK (version: 1.2.0 | target: Linux | build: f8ca3ae8 2025-04-08 ...)". The file names the version
-# of the RKNN core inside too ("rknn llm lib version: 2.3.3b0 ..."), which says nothing about our structs.
-_VERSION = re.compile(rb"RKLLM SDK \(version:\s*(\d+\.\d+\.\d+[\w.+~-]{0,32})([^)\0]{0,256})")
+RKLLM_FILE = LibraryFile(
+    name="librkllmrt.so",
+    label="RKLLM",
+    environment="RKLLM_LIB_PATH",
+    option="--rkllm-library",
+    supported="1.2.1, 1.2.2, 1.2.3 and 1.3.x",
+    # "RKLLM SDK (version: 1.2.0 | target: Linux | build: f8ca3ae8 2025-04-08 ...)". The file names the version of the
+    # RKNN core inside too ("rknn llm lib version: 2.3.3b0 ..."), which says nothing about our structs.
+    version=re.compile(rb"RKLLM SDK \(version:\s*(\d+\.\d+\.\d+[\w.+~-]{0,32})([^)\0]{0,256})"),
+)
+FILE_NAME = RKLLM_FILE.name
+SUPPORTED = RKLLM_FILE.supported
+FIX_VERSION = (
+    f"Install runtime {SUPPORTED}, or, if you know that this one has the same structs, name their layout with "
+    "--rkllm-layout 1.2 or 1.3."
+)
 _INDISPENSABLE = ("rkllm_createDefaultParam", "rkllm_init", "rkllm_run", "rkllm_destroy")
 
 
@@ -56,21 +77,19 @@ class Identity:
     build: str = ""
 
 
-class Library:
-    """A loaded and proven runtime. Its C functions are attributes: ``library.rkllm_abort(handle)`` → raw status.
+class Functions:
+    """A loaded library. Its C functions are attributes: ``library.rkllm_abort(handle)`` → raw status.
 
     A function that this build lacks is there too and raises NotSupported when called. ctypes releases the GIL during
     a call; which thread may make which call is the caller's business.
     """
 
-    __slots__ = ("functions", "identity", "layout", "path")
+    __slots__ = ("functions", "identity", "label", "path")
 
-    def __init__(
-        self, path: Path, identity: Identity, layout: Layout, functions: dict[str, Callable[..., Any]]
-    ) -> None:
+    def __init__(self, label: str, path: Path, identity: Identity, functions: dict[str, Callable[..., Any]]) -> None:
+        self.label = label
         self.path = path
         self.identity = identity
-        self.layout = layout
         self.functions = functions
 
     @property
@@ -81,53 +100,65 @@ class Library:
     @property
     def runtime(self) -> str:
         """How errors name this runtime: "rkllm 1.2.3"."""
-        return f"rkllm {self.version}"
+        return f"{self.label.lower()} {self.version}"
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         try:
             return self.functions[name]
         except KeyError:
-            raise AttributeError(f"RKLLM has no function {name}") from None
+            raise AttributeError(f"{self.label} has no function {name}") from None
 
 
-def find(explicit: str | None, environ: Mapping[str, str]) -> Path:
-    """Return the path of the runtime library.
+class Library(Functions):
+    """A loaded and proven RKLLM runtime."""
 
-    ``explicit`` (else the environment's RKLLM_LIB_PATH) is a file, or a directory that holds librkllmrt.so; where it is
-    given nothing else is tried. Otherwise LD_LIBRARY_PATH and the usual directories are searched.
+    __slots__ = ("layout",)
+
+    def __init__(
+        self, path: Path, identity: Identity, layout: Layout, functions: dict[str, Callable[..., Any]]
+    ) -> None:
+        super().__init__(RKLLM_FILE.label, path, identity, functions)
+        self.layout = layout
+
+
+def find(explicit: str | None, environ: Mapping[str, str], file: LibraryFile = RKLLM_FILE) -> Path:
+    """Return the path of a runtime library.
+
+    ``explicit`` (else the environment's RKLLM_LIB_PATH) is a file, or a directory that holds it; where it is given
+    nothing else is tried. Otherwise LD_LIBRARY_PATH and the usual directories are searched.
 
     Raises RuntimeUnavailable with every place that was searched.
     """
-    given = explicit or environ.get("RKLLM_LIB_PATH")
+    given = explicit or environ.get(file.environment)
     if given:
-        candidates = [Path(given), Path(given, FILE_NAME)]
+        candidates = [Path(given), Path(given, file.name)]
     else:
         own = [part for part in re.split("[:;]", environ.get("LD_LIBRARY_PATH", "")) if part]
-        candidates = [Path(directory, FILE_NAME) for directory in dict.fromkeys([*own, *SEARCH_DIRECTORIES])]
+        candidates = [Path(directory, file.name) for directory in dict.fromkeys([*own, *SEARCH_DIRECTORIES])]
     for candidate in candidates:
         # os.path.isfile, unlike Path.is_file, takes an unreadable directory for an absent file.
         if os.path.isfile(candidate):
             return candidate.absolute()
     raise RuntimeUnavailable(
-        f"There is no {FILE_NAME} in {given or 'any of the usual places'}.",
+        f"There is no {file.name} in {given or 'any of the usual places'}.",
         searched=[str(candidate) for candidate in candidates],
         found=None,
-        fix=f"Copy {FILE_NAME} ({SUPPORTED}) to /usr/lib, or name it with --rkllm-library or RKLLM_LIB_PATH.",
+        fix=f"Copy {file.name} ({file.supported}) to /usr/lib, or name it with {file.option} or {file.environment}.",
     )
 
 
-def identify(path: str | Path) -> Identity:
+def identify(path: str | Path, library: LibraryFile = RKLLM_FILE) -> Identity:
     """Read the runtime's version from the file's bytes; the file is not loaded. Raises RuntimeUnavailable."""
     try:
         with open(path, "rb") as file:
             if not os.fstat(file.fileno()).st_size:
                 return Identity(None)  # an empty file cannot be mapped
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                match = _VERSION.search(content)
+                match = library.version.search(content)
                 # Taken out before the mapping closes: a match refers to what it was found in.
                 texts = [text.decode("utf-8", "replace") for text in match.groups()] if match else []
     except OSError as error:
-        raise _cannot_load(Path(path), str(error)) from error
+        raise cannot_load(Path(path), str(error), library) from error
     return Identity(texts[0], texts[1].strip(" |")) if texts else Identity(None)
 
 
@@ -163,10 +194,7 @@ def load(path: str | Path, layout_override: str | None = None) -> Library:
     path = Path(path).absolute()  # dlopen searches for a bare name instead of taking the file beside us
     identity = identify(path)
     layout = choose_layout(identity, layout_override, path)
-    try:
-        dll = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
-    except OSError as error:
-        raise _cannot_load(path, str(error)) from error
+    dll = open_library(path, RKLLM_FILE)
     missing = [name for name in _INDISPENSABLE if not hasattr(dll, name)]
     if missing:
         raise RuntimeUnavailable(
@@ -178,8 +206,16 @@ def load(path: str | Path, layout_override: str | None = None) -> Library:
     found = f"{path} ({identity.version or 'no version'})"
     canary.prove(layout, dll.rkllm_createDefaultParam, found)
     runtime = f"rkllm {identity.version or 'unknown'}"
-    functions = {name: _bind(dll, name, signature, runtime) for name, signature in layout.signatures.items()}
+    functions = {name: bind(dll, name, signature, runtime) for name, signature in layout.signatures.items()}
     return Library(path, identity, layout, functions)
+
+
+def open_library(path: Path, library: LibraryFile) -> ctypes.CDLL:
+    """Load the library with all its symbols resolved. Raises RuntimeUnavailable with the loader's own words."""
+    try:
+        return ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    except OSError as error:
+        raise cannot_load(path, str(error), library) from error
 
 
 def check(function: str, status: int, log: Sequence[str] = ()) -> None:
@@ -188,7 +224,8 @@ def check(function: str, status: int, log: Sequence[str] = ()) -> None:
         raise RuntimeFailure(f"{function} failed with status {status}.", function=function, status=status, log=[*log])
 
 
-def _bind(dll: ctypes.CDLL, name: str, signature: Signature, runtime: str) -> Callable[..., Any]:
+def bind(dll: ctypes.CDLL, name: str, signature: Signature, runtime: str) -> Callable[..., Any]:
+    """Return a function of the library; one that it lacks raises NotSupported when it is called."""
     try:
         function = dll[name]  # a function object of our own: dll.name would be shared and cached
     except AttributeError:
@@ -202,9 +239,9 @@ def _bind(dll: ctypes.CDLL, name: str, signature: Signature, runtime: str) -> Ca
     return function
 
 
-def _cannot_load(path: Path, reason: str) -> RuntimeUnavailable:
+def cannot_load(path: Path, reason: str, library: LibraryFile = RKLLM_FILE) -> RuntimeUnavailable:
     """Return the error for a file that the loader refuses, in the loader's own words, with what helps."""
-    fix = f"Install {FILE_NAME} {SUPPORTED} for this machine's architecture."
+    fix = f"Install {library.name} {library.supported} for this machine's architecture."
     absent = re.search(r"(lib[\w.+-]+): cannot open shared object file", reason)
     if absent and absent[1] != path.name:
         fix = f"Install the package that holds {absent[1]}, or add its directory to LD_LIBRARY_PATH before starting."

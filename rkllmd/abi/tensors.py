@@ -1,6 +1,7 @@
 """Tensors between JSON and C memory (protocol, section 5), without numpy and without I/O.
 
 In: ``read_tensor`` takes any JSON form and returns a writable buffer of the element type that C wants.
+``read_buffer`` does the same where the bytes may be of any type.
 Out: ``copy_tensor`` copies C memory at once, cheap enough for a callback; ``tensor_to_json`` encodes later, anywhere.
 
 All machines this runs on are little-endian, as is the base64 on the wire.
@@ -8,7 +9,6 @@ All machines this runs on are little-endian, as is the base64 on the wire.
 
 from __future__ import annotations
 
-import binascii
 import ctypes
 import itertools
 import math
@@ -16,28 +16,61 @@ import struct
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from rkllmd.errors import InvalidParams, NotSupported
+from rkllmd.errors import InvalidParams
+from rkllmd.long_strings import LongString, LongText, decode, encode
 
 MAX_RANK = 16
 """RKNN_MAX_DIMS; deeper nesting is no tensor."""
 
-ITEM_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "int32": 4, "int64": 8}
-_ARRAY_CODES = {"float32": "f", "int32": "i"}
+ITEM_SIZES = {
+    "float32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "int8": 1,
+    "uint8": 1,
+    "int16": 2,
+    "uint16": 2,
+    "int32": 4,
+    "uint32": 4,
+    "int64": 8,
+    "bool": 1,
+}
+"""Bytes of one element; int4 has two elements in a byte (``byte_size``)."""
+
+_ARRAY_CODES = {
+    "float32": "f",
+    "int8": "b",
+    "uint8": "B",
+    "int16": "h",
+    "uint16": "H",
+    "int32": "i",
+    "uint32": "I",
+    "int64": "q",
+    "bool": "B",
+}
+DTYPES = (*ITEM_SIZES, "int4")
 # C code that converts or encodes holds the GIL, so a helper thread alone would not keep the event loop free: work goes
 # in pieces that take well under a millisecond. (Also bounds the Python floats that exist at one time.)
 _ELEMENTS_AT_ONCE = 1 << 13
-_BYTES_AT_ONCE = 3 << 16  # a multiple of 3, which base64 turns into 4 characters
-_CHARACTERS_AT_ONCE = _BYTES_AT_ONCE // 3 * 4
-_FORMS = "an array of numbers, base64, or an object with data, dtype and shape"
+# Longer than this, base64 goes to the client as it was encoded, piece by piece.
+_LONG_BYTES = 3 << 14
+_FORMS = "an array of numbers, base64, or an object with data, fd or mem, and dtype and shape"
+
+
+class Sources(Protocol):
+    """Where the bytes of ``{"fd": …}`` and ``{"mem": …}`` come from."""
+
+    def bytes_of(self, value: dict[str, Any], path: str) -> memoryview:
+        """Return them, writable and in place. Raises RpcError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
     """Elements of ``dtype`` in row-major order; ``shape`` multiplies to their number."""
 
-    data: bytearray | array[Any]
+    data: bytearray | array[Any] | memoryview
     dtype: str
     shape: tuple[int, ...]
 
@@ -56,27 +89,53 @@ class Tensor:
         return (element * self.count).from_buffer(self.data)
 
 
-def read_tensor(value: Any, dtype: str, path: str) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A tensor's bytes as a client gave them, and what it said about them."""
+
+    data: bytearray | array[Any] | memoryview
+    dtype: str | None
+    shape: tuple[int, ...] | None
+
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        return memoryview(self.data).nbytes
+
+
+def byte_size(count: int, dtype: str) -> int:
+    """Return how many bytes ``count`` elements take."""
+    return (count + 1) // 2 if dtype == "int4" else count * ITEM_SIZES[dtype]
+
+
+def read_tensor(value: Any, dtype: str, path: str, sources: Sources | None = None) -> Tensor:
     """Return the tensor in ``value`` with elements of ``dtype`` ("float32" or "int32").
 
-    Raises InvalidParams (``path``, ``keyword``, ``limit``), or NotSupported for the forms that are still to come.
+    Raises InvalidParams (``path``, ``keyword``, ``limit``), and for a memory what ``sources`` raises.
     """
-    # The one place that knows the forms; "fd" and "mem" get their readers here.
     match value:
         case list():
             return _from_numbers(value, dtype, path)
-        case str():
+        case str() | LongString():
             return _from_bytes(_decode(value, path), dtype, None, dtype, path)
-        case {"fd": _} | {"mem": _}:
-            form = "fd" if "fd" in value else "mem"
-            raise NotSupported(
-                f"{path}: tensors by {form} are not served yet; send base64 in data instead.",
-                runtime="rkllmd",
-                needs=f"a release with {form} tensors",
-                path=path,
-            )
         case dict():
-            return _from_object(value, dtype, path)
+            return _from_object(value, dtype, path, sources)
+    raise InvalidParams(f"{path} must be {_FORMS}.", path=path, keyword="type", limit=["array", "string", "object"])
+
+
+def read_buffer(value: Any, dtype: str, path: str, sources: Sources | None = None) -> Buffer:
+    """Return the bytes in ``value``, of whatever dtype the client says; numbers in an array become ``dtype``.
+
+    Raises as ``read_tensor``.
+    """
+    match value:
+        case list():
+            tensor = _from_numbers(value, dtype, path)
+            return Buffer(tensor.data, dtype, tensor.shape)
+        case str() | LongString():
+            return Buffer(_decode(value, path), None, None)
+        case dict():
+            return _buffer_from_object(value, dtype, path, sources)
     raise InvalidParams(f"{path} must be {_FORMS}.", path=path, keyword="type", limit=["array", "string", "object"])
 
 
@@ -88,15 +147,44 @@ def copy_tensor(pointer: Any, count: int, dtype: str = "float32") -> bytes:
     return ctypes.string_at(pointer, count * ITEM_SIZES[dtype]) if pointer and count > 0 else b""
 
 
-def tensor_to_json(data: bytes, shape: Sequence[int], dtype: str = "float32") -> dict[str, Any]:
+def tensor_to_json(data: bytes | memoryview, shape: Sequence[int], dtype: str = "float32") -> dict[str, Any]:
     """Return ``{"data": base64, "dtype", "shape"}``. About 1 ms per megabyte: not for the event loop when it is big."""
-    pieces = (data[start : start + _BYTES_AT_ONCE] for start in range(0, len(data), _BYTES_AT_ONCE))
-    encoded = b"".join(binascii.b2a_base64(piece, newline=False) for piece in pieces)
-    return {"data": encoded.decode("ascii"), "dtype": dtype, "shape": list(shape)}
+    pieces = list(encode(data))
+    text = LongText(pieces) if len(data) > _LONG_BYTES else b"".join(pieces).decode("ascii")
+    return {"data": text, "dtype": dtype, "shape": list(shape)}
+
+
+def to_numbers(data: bytes | memoryview, dtype: str) -> list[Any]:
+    """Return the elements as JSON numbers; what is not finite becomes null there, as JSON has no infinity."""
+    raw = bytearray(data)
+    match dtype:
+        case "float16":
+            return _float16_to_float32(raw).tolist()
+        case "bfloat16":
+            return memoryview(_bfloat16_to_float32(raw)).cast("f").tolist()
+        case "int4":  # the low half first
+            return [((nibble & 15) ^ 8) - 8 for byte in raw for nibble in (byte, byte >> 4)]
+        case "bool":
+            return [byte != 0 for byte in raw]
+    numbers = array(_ARRAY_CODES[dtype])
+    numbers.frombytes(raw)
+    return numbers.tolist()
 
 
 def _from_numbers(value: list[Any], dtype: str, path: str) -> Tensor:
     numbers, shape = _flatten(value, path)
+    if dtype == "int4":
+        nibbles = _checked(numbers, "int8", path)
+        if nibbles and not (min(nibbles) >= -8 and max(nibbles) <= 7):
+            raise _wrong_elements(dtype, path, "maximum")
+        return Tensor(_to_int4(nibbles), dtype, shape)
+    if dtype in _PACKED:
+        return Tensor(_PACKED[dtype](_checked(numbers, "float32", path)), dtype, shape)
+    return Tensor(_checked(numbers, dtype, path), dtype, shape)
+
+
+def _checked(numbers: list[Any], dtype: str, path: str) -> array[Any]:
+    """Return the numbers as an array. Raises InvalidParams for one that ``dtype`` can't hold."""
     data = array(_ARRAY_CODES[dtype])
     for start in range(0, len(numbers), _ELEMENTS_AT_ONCE):
         try:
@@ -110,7 +198,7 @@ def _from_numbers(value: list[Any], dtype: str, path: str) -> Tensor:
         if dtype == "float32" and not math.isfinite(sum(piece)):
             raise _wrong_elements(dtype, path, "maximum")
         data.extend(piece)
-    return Tensor(data, dtype, shape)
+    return data
 
 
 def _flatten(value: list[Any], path: str) -> tuple[list[Any], tuple[int, ...]]:
@@ -129,11 +217,26 @@ def _flatten(value: list[Any], path: str) -> tuple[list[Any], tuple[int, ...]]:
     return value, tuple(shape)
 
 
-def _from_object(value: dict[str, Any], dtype: str, path: str) -> Tensor:
-    unknown = value.keys() - {"data", "dtype", "shape"}
-    if unknown or "data" not in value:
+_MEMBERS = {
+    "data": {"data", "dtype", "shape"},
+    "fd": {"fd", "offset", "size", "dtype", "shape"},
+    "mem": {"mem", "offset", "size", "dtype", "shape"},
+}
+
+
+def _form_of(value: dict[str, Any], path: str) -> str:
+    """Return which form an object has. Raises InvalidParams."""
+    forms = [form for form in _MEMBERS if form in value]
+    unknown = value.keys() - _MEMBERS[forms[0]] if forms else set()
+    if not forms or unknown:
         keyword = "additionalProperties" if unknown else "required"
-        raise InvalidParams(f"{path} must be {_FORMS}.", path=path, keyword=keyword, limit=["data", "dtype", "shape"])
+        limit = sorted(_MEMBERS[forms[0]]) if forms else list(_MEMBERS)
+        raise InvalidParams(f"{path} must be {_FORMS}.", path=path, keyword=keyword, limit=limit)
+    return forms[0]
+
+
+def _from_object(value: dict[str, Any], dtype: str, path: str, sources: Sources | None) -> Tensor:
+    form = _form_of(value, path)
     given_dtype = value.get("dtype", dtype)
     accepted = [source for source, target in _CONVERSIONS if target == dtype]
     if given_dtype not in accepted:
@@ -142,6 +245,8 @@ def _from_object(value: dict[str, Any], dtype: str, path: str) -> Tensor:
             f"{path}.dtype must be one of {names}.", path=f"{path}.dtype", keyword="enum", limit=accepted
         )
     shape = _read_shape(value["shape"], f"{path}.shape") if value.get("shape") is not None else None
+    if form != "data":
+        return _from_bytes(_bytes_of(value, path, sources), given_dtype, shape, dtype, path)
     data = value["data"]
     if isinstance(data, list):
         tensor = _from_numbers(data, dtype, f"{path}.data")
@@ -149,6 +254,39 @@ def _from_object(value: dict[str, Any], dtype: str, path: str) -> Tensor:
             raise _wrong_size(path, math.prod(shape), "elements")
         return Tensor(tensor.data, dtype, tensor.shape if shape is None else shape)
     return _from_bytes(_decode(data, f"{path}.data"), given_dtype, shape, dtype, path)
+
+
+def _buffer_from_object(value: dict[str, Any], dtype: str, path: str, sources: Sources | None) -> Buffer:
+    form = _form_of(value, path)
+    given = value.get("dtype")
+    if given is not None and given not in DTYPES:
+        names = ", ".join(DTYPES)
+        raise InvalidParams(
+            f"{path}.dtype must be one of {names}.", path=f"{path}.dtype", keyword="enum", limit=list(DTYPES)
+        )
+    shape = _read_shape(value["shape"], f"{path}.shape") if value.get("shape") is not None else None
+    data: Any
+    if form == "data" and isinstance(value["data"], list):
+        tensor = _from_numbers(value["data"], given or dtype, f"{path}.data")
+        data, given, shape = tensor.data, given or dtype, tensor.shape if shape is None else shape
+    else:
+        data = _decode(value["data"], f"{path}.data") if form == "data" else _bytes_of(value, path, sources)
+    buffer = Buffer(data, given, shape)
+    if given is not None and shape is not None and byte_size(math.prod(shape), given) != buffer.size:
+        raise _wrong_size(path, byte_size(math.prod(shape), given), "bytes")
+    return buffer
+
+
+def _bytes_of(value: dict[str, Any], path: str, sources: Sources | None) -> memoryview:
+    if sources is None:
+        raise InvalidParams(f"{path} can't be given by fd or mem here.", path=path, keyword="type")
+    return sources.bytes_of(value, path)
+
+
+def _aligned(raw: bytearray | memoryview, size: int) -> bytearray | memoryview:
+    """Return ``raw``, or a copy where C could not read elements of ``size`` bytes in place."""
+    is_aligned = ctypes.addressof(ctypes.c_char.from_buffer(raw)) % size == 0 if raw else True
+    return raw if is_aligned else bytearray(raw)
 
 
 def _read_shape(value: Any, path: str) -> tuple[int, ...]:
@@ -164,21 +302,19 @@ def _read_shape(value: Any, path: str) -> tuple[int, ...]:
 
 
 def _decode(value: Any, path: str) -> bytearray:
+    if isinstance(value, LongString):
+        return value.data
     if not isinstance(value, str):
         raise InvalidParams(f"{path} must be a base64 string.", path=path, keyword="type", limit="string")
-    # Padding ends the data; each piece by itself would accept it at the piece's own end.
-    if value.find("=") not in (-1, len(value) - 2, len(value) - 1):
-        raise _not_base64(path)
-    data = bytearray()
-    for start in range(0, len(value), _CHARACTERS_AT_ONCE):
-        try:
-            data += binascii.a2b_base64(value[start : start + _CHARACTERS_AT_ONCE], strict_mode=True)
-        except ValueError:  # binascii.Error, or a character outside ASCII
-            raise _not_base64(path) from None
-    return data
+    try:
+        return decode(value.encode("ascii"))
+    except ValueError:
+        raise _not_base64(path) from None
 
 
-def _from_bytes(raw: bytearray, source: str, shape: tuple[int, ...] | None, dtype: str, path: str) -> Tensor:
+def _from_bytes(
+    raw: bytearray | memoryview, source: str, shape: tuple[int, ...] | None, dtype: str, path: str
+) -> Tensor:
     count, rest = divmod(len(raw), ITEM_SIZES[source])
     if rest:
         raise InvalidParams(
@@ -190,13 +326,13 @@ def _from_bytes(raw: bytearray, source: str, shape: tuple[int, ...] | None, dtyp
     if shape is not None and math.prod(shape) != count:
         raise _wrong_size(path, math.prod(shape) * ITEM_SIZES[source], "bytes")
     try:
-        data = _CONVERSIONS[source, dtype](raw)
+        data = _CONVERSIONS[source, dtype](_aligned(raw, ITEM_SIZES[source]))
     except OverflowError:
         raise _wrong_elements(dtype, path, "maximum") from None
     return Tensor(data, dtype, (count,) if shape is None else shape)
 
 
-def _float16_to_float32(raw: bytearray) -> array[float]:
+def _float16_to_float32(raw: bytearray | memoryview) -> array[float]:
     data = array("f")
     for start in range(0, len(raw), 2 * _ELEMENTS_AT_ONCE):
         piece = raw[start : start + 2 * _ELEMENTS_AT_ONCE]
@@ -204,19 +340,55 @@ def _float16_to_float32(raw: bytearray) -> array[float]:
     return data
 
 
-def _bfloat16_to_float32(raw: bytearray) -> bytearray:
+def _bfloat16_to_float32(raw: bytearray | memoryview) -> bytearray:
     """Return ``raw`` widened: a bfloat16 is the upper half of a float32."""
     data = bytearray(2 * len(raw))
-    data[2::4] = raw[0::2]
-    data[3::4] = raw[1::2]
+    data[2::4] = bytes(raw[0::2])
+    data[3::4] = bytes(raw[1::2])
     return data
 
 
-def _int64_to_int32(raw: bytearray) -> array[int]:
-    return array("i", array("q", raw))  # raises OverflowError
+def _int64_to_int32(raw: bytearray | memoryview) -> array[int]:
+    numbers = array("q")
+    numbers.frombytes(raw)
+    return array("i", numbers)  # raises OverflowError
 
 
-_CONVERSIONS: dict[tuple[str, str], Callable[[bytearray], bytearray | array[Any]]] = {
+def _to_float16(numbers: array[Any]) -> bytearray:
+    data = bytearray()
+    for start in range(0, len(numbers), _ELEMENTS_AT_ONCE):
+        piece = numbers[start : start + _ELEMENTS_AT_ONCE]
+        try:
+            data += struct.pack(f"<{len(piece)}e", *piece)
+        except OverflowError:  # beyond 65504; as numpy rounds it
+            infinity = math.inf
+            data += b"".join(
+                struct.pack("<e", number if abs(number) < 65520 else math.copysign(infinity, number))
+                for number in piece
+            )
+    return data
+
+
+def _to_bfloat16(numbers: array[Any]) -> bytearray:
+    """Return the upper halves of the floats, rounded to the nearest, to even where it is in the middle."""
+    words = array("I", numbers.tobytes())
+    return bytearray(array("H", ((word + 0x7FFF + (word >> 16 & 1)) >> 16 & 0xFFFF for word in words)).tobytes())
+
+
+def _to_int4(numbers: array[Any]) -> bytearray:
+    """Return two elements in each byte, the low half first."""
+    padded = [*numbers, 0] if len(numbers) % 2 else numbers
+    return bytearray((low & 15) | (high & 15) << 4 for low, high in zip(padded[::2], padded[1::2], strict=True))
+
+
+_PACKED: dict[str, Callable[[array[Any]], bytearray]] = {
+    "float16": _to_float16,
+    "bfloat16": _to_bfloat16,
+}
+"""dtype that Python's arrays have not → how it is made of those they have."""
+
+
+_CONVERSIONS: dict[tuple[str, str], Callable[[bytearray | memoryview], bytearray | array[Any] | memoryview]] = {
     ("float32", "float32"): lambda raw: raw,
     ("float16", "float32"): _float16_to_float32,
     ("bfloat16", "float32"): _bfloat16_to_float32,

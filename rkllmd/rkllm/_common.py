@@ -10,7 +10,7 @@ from rkllmd.errors import InvalidParams
 from rkllmd.handles import Model
 from rkllmd.method import COnly, Handle, Parameter, Struct, Value
 
-LLM = Handle("handle")
+LLM = Handle("handle", ("llm",), "model")
 
 # rkllm_run and rkllm_run_async take the same.
 RUN_PARAMETERS: tuple[Parameter, ...] = (

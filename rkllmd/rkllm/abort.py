@@ -21,7 +21,7 @@ def abort(invocation: Invocation, model: Model) -> dict[str, Any]:
     """
     npu = invocation.context.npu
     running = npu.queue.running
-    if running is None or running.model is not model or running.abort is None:
+    if running is None or running.target is not model or running.abort is None:
         return success(aborted=False)
     npu.cancel(running)
     return success(aborted=True)

@@ -14,7 +14,7 @@ from rkllmd.method import Kind, method
 from rkllmd.rkllm._common import LLM, success
 
 
-@method(Kind.NPU, [LLM])
+@method(Kind.NPU, [LLM], changes=LLM.kinds)
 def destroy(invocation: Invocation, model: Model) -> dict[str, Any]:
     """Unload the model; calls that still wait for it are answered ModelNotInitialized."""
     destroy_model(invocation.context, model)

@@ -24,6 +24,7 @@ from rkllmd.errors import Cancelled, ModelAlreadyLoaded, NotSupported, RuntimeFa
 from rkllmd.handles import Model
 from rkllmd.inference import destroy_model
 from rkllmd.method import COnly, Kind, Struct, method
+from rkllmd.rkllm._common import LLM
 
 if TYPE_CHECKING:
     from rkllmd.dispatch import Converted
@@ -42,7 +43,7 @@ def _check(invocation: Invocation, param: Converted) -> None:
             param.json[name] = str(resolved)  # a link that is changed from now on leads nowhere else
     param.c.model_path = os.fsencode(param.json["model_path"])
     _refuse_batches_of_unknown_size(invocation, param)
-    if not context.npu.queue.changes_models():  # else it is decided when those before it are done
+    if not context.npu.queue.changes(LLM.kinds):  # else it is decided when those before it are done
         _refuse_more_than_allowed(context)
 
 
@@ -73,6 +74,7 @@ def _refuse_more_than_allowed(context: Context) -> None:
     Kind.NPU,
     [COnly("handle"), Struct("param", "RKLLMParam", required_fields=["model_path"]), COnly("callback")],
     check=_check,
+    changes=LLM.kinds,
 )
 def init(invocation: Invocation, param: Converted) -> dict[str, Any]:
     """Load the model; return its handle."""

@@ -21,6 +21,6 @@ def is_running(invocation: Invocation, model: Model) -> dict[str, Any]:
     asked: see the setting is_running_calls; and a handle that another call is unloading must not be used.
     """
     queue = invocation.context.npu.queue
-    busy = queue.running is not None and queue.running.model is model and queue.running.abort is not None
+    busy = queue.running is not None and queue.running.target is model and queue.running.abort is not None
     may_ask = busy or not queue.runs_on(model)
     return {"is_running": busy, "status_code": invocation.runtime.raw_is_running(model) if may_ask else None}

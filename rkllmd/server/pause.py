@@ -18,7 +18,7 @@ def pause(invocation: Invocation, id: Id) -> dict[str, Any]:  # noqa: A002 - the
     False for an id that is not running: a call that waits has nothing to keep, cancel it instead.
     """
     job = invocation.client.find_job(id)
-    if job is None or job.state != "running" or not isinstance(job.model, Model) or job.model.generation is None:
+    if job is None or job.state != "running" or not isinstance(job.target, Model) or job.target.generation is None:
         return {"paused": False}
-    job.model.generation.pause_requested = True
+    job.target.generation.pause_requested = True
     return {"paused": True}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rkllmd import __version__
+from rkllmd import __version__, rknn_handles
 from rkllmd.context import Context, Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, method
@@ -23,7 +23,12 @@ def status(invocation: Invocation) -> dict[str, Any]:
         "current": _current(context, now),
         "queue_length": len(context.npu.queue),
         "models": [_model(model, now) for model in context.models],
-        "contexts": [],
+        "contexts": [_context(item) for item in context.contexts],
+        "matmuls": [{"context": item.number, "shape": item.shapes[item.shape_index]} for item in context.matmuls],
+        "memories": [
+            {"mem": item.number, "size": item.size, "context": item.parent.number if item.parent else None}
+            for item in context.memories
+        ],
         "clients": len(context.clients),
         "npu_load": context.platform.npu_load(),
         "memory": context.platform.memory(),
@@ -31,6 +36,7 @@ def status(invocation: Invocation) -> dict[str, Any]:
         "versions": {
             "daemon": __version__,
             "runtime": context.runtime.describe(),
+            "rknn_runtime": context.rknn_runtime.describe(),
             "driver": context.platform.driver_version(),
             "soc": context.platform.soc(),
             "machine": machine(),
@@ -43,13 +49,17 @@ def _current(context: Context, now: float) -> dict[str, Any] | None:
     job = context.npu.queue.running
     if job is None:
         return None
-    generation = job.model.generation if isinstance(job.model, Model) else None
+    generation = job.target.generation if isinstance(job.target, Model) else None
     return {
         "method": job.method,
         "client": describe_client(job.client),
         "elapsed_ms": elapsed_ms(job.started_at, now),
         "progress": {"tokens": generation.transcript.tokens} if generation is not None else None,
     }
+
+
+def _context(item: rknn_handles.Context) -> dict[str, Any]:
+    return {"context": item.number, "model_path": item.path, "size_bytes": item.size_bytes, "runs": item.runs}
 
 
 def _model(model: Model, now: float) -> dict[str, Any]:

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rkllmd import long_strings
 from rkllmd.abi import tensors
-from rkllmd.abi.tensors import Tensor, copy_tensor, read_tensor, tensor_to_json
-from rkllmd.errors import InvalidParams, NotSupported, RpcError
+from rkllmd.abi.tensors import Buffer, Tensor, copy_tensor, read_buffer, read_tensor, tensor_to_json, to_numbers
+from rkllmd.errors import InvalidHandle, InvalidParams, RpcError
+from rkllmd.long_strings import LongString, LongText
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**64), 2**64) | st.floats() | st.text(max_size=9),
@@ -172,15 +174,151 @@ def test_wrong_objects(value: Any, keyword: str) -> None:
 
 def test_padding_inside_long_data() -> None:
     """Data is decoded in pieces; padding at the end of a piece is no more welcome than elsewhere."""
-    piece = tensors._CHARACTERS_AT_ONCE
+    piece = long_strings._CHARACTERS_AT_ONCE
     assert read_tensor("A" * (2 * piece), "float32", "$").count == piece * 2 * 3 // 4 // 4
     refused("A" * (piece - 2) + "==" + "A" * piece, "contentEncoding")
 
 
 @pytest.mark.parametrize("value", [{"fd": 0, "dtype": "float32", "shape": [1]}, {"mem": 7}])
-def test_forms_to_come(value: Any) -> None:
-    with pytest.raises(NotSupported, match="not served yet"):
-        read_tensor(value, "float32", "$")
+def test_descriptors_and_memories_where_there_are_none(value: Any) -> None:
+    for read in (read_tensor, read_buffer):
+        with pytest.raises(InvalidParams, match="can't be given by fd or mem here") as caught:
+            read(value, "float32", "$.embed")
+        assert caught.value.data["path"] == "$.embed"
+
+
+class Memory:
+    """A source of bytes that counts how often it is asked."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = bytearray(data)
+        self.asked: list[tuple[dict[str, Any], str]] = []
+
+    def bytes_of(self, value: dict[str, Any], path: str) -> memoryview:
+        """Return the bytes in place."""
+        self.asked.append((value, path))
+        if value.get("mem") == 404:
+            raise InvalidHandle("There is no tensor memory with this handle.", handle=404)
+        return memoryview(self.data)
+
+
+def test_descriptors_and_memories_are_read_in_place() -> None:
+    memory = Memory(struct.pack("<4f", 1, 2, 3, 4))
+    value = {"fd": 0, "shape": [2, 2]}
+    tensor = read_tensor(value, "float32", "$.embed", memory)
+    assert (floats(tensor), tensor.shape) == ([1, 2, 3, 4], (2, 2))
+    memory.data[:4] = struct.pack("<f", 9)
+    assert floats(tensor) == [9, 2, 3, 4], "not a copy"
+    assert floats(read_tensor({"mem": 7, "dtype": "float16"}, "float32", "$", Memory(struct.pack("<e", 1.5)))) == [1.5]
+    assert memory.asked == [(value, "$.embed")]
+
+
+@pytest.mark.parametrize(
+    ("value", "keyword"),
+    [
+        ({"fd": 0, "shape": [5]}, "shape"),
+        ({"fd": 0, "shape": [0]}, "items"),
+        ({"fd": 0, "dtype": "int8"}, "enum"),
+        ({"fd": 0, "mem": 1}, "additionalProperties"),
+        ({"mem": 0, "data": ""}, "additionalProperties"),
+        ({"fd": 0, "more": 1}, "additionalProperties"),
+    ],
+)
+def test_wrong_descriptors_and_memories(value: Any, keyword: str) -> None:
+    memory = Memory(bytes(16))
+    with pytest.raises(InvalidParams) as caught:
+        read_tensor(value, "float32", "$.embed", memory)
+    assert caught.value.data["keyword"] == keyword
+
+
+def test_elements_that_lie_where_c_can_not_read_them_are_copied() -> None:
+    memory = Memory(b"x" + struct.pack("<2f", 1, 2))
+    memory.bytes_of = lambda value, path: memoryview(memory.data)[1:]  # type: ignore[method-assign]
+    tensor = read_tensor({"fd": 0}, "float32", "$", memory)
+    assert floats(tensor) == [1, 2]
+    assert ctypes.addressof(tensor.as_c(ctypes.c_float)) % 4 == 0
+
+
+def test_what_a_source_refuses_is_refused() -> None:
+    with pytest.raises(InvalidHandle):
+        read_tensor({"mem": 404}, "float32", "$", Memory(b""))
+
+
+def test_a_long_string_is_read_as_any_other() -> None:
+    data = struct.pack("<3f", 1, 2, 3)
+    for value in (LongString(bytearray(data)), {"data": LongString(bytearray(data)), "shape": [3]}):
+        assert floats(read_tensor(value, "float32", "$")) == [1, 2, 3]
+        assert bytes(read_buffer(value, "uint8", "$").data) == data
+
+
+def test_a_buffer_says_what_the_client_said() -> None:
+    data = struct.pack("<2h", 5, -6)
+    assert read_buffer(b64(data), "int8", "$") == Buffer(bytearray(data), None, None)
+    assert read_buffer({"data": b64(data)}, "int8", "$") == Buffer(bytearray(data), None, None)
+    said = read_buffer({"data": b64(data), "dtype": "int16", "shape": [1, 2]}, "int8", "$")
+    assert said == Buffer(bytearray(data), "int16", (1, 2))
+    assert said.size == 4
+    listed = read_buffer([[1, -2]], "int8", "$")
+    assert (bytes(listed.data), listed.dtype, listed.shape) == (b"\x01\xfe", "int8", (1, 2))
+    typed = read_buffer({"data": [5, -6], "dtype": "int16"}, "int8", "$")
+    assert (bytes(typed.data), typed.dtype, typed.shape) == (data, "int16", (2,))
+    mapped = read_buffer({"fd": 0, "dtype": "int4", "shape": [7]}, "int8", "$", Memory(data))
+    assert (bytes(mapped.data), mapped.dtype, mapped.shape) == (data, "int4", (7,))
+
+
+@pytest.mark.parametrize(
+    ("value", "keyword"),
+    [
+        (None, "type"),
+        (7, "type"),
+        ("AAA", "contentEncoding"),
+        ({"data": "AAAA", "dtype": "float64"}, "enum"),
+        ({"data": "AAAA", "dtype": []}, "enum"),
+        ({"data": "AAAA", "dtype": "int8", "shape": [4]}, "shape"),
+        ({"data": [1, 2], "shape": [0]}, "items"),
+        ([128], "maximum"),
+        ([1.5], "type"),
+        ({"data": [8], "dtype": "int4"}, "maximum"),
+        ({"data": [-9], "dtype": "int4"}, "maximum"),
+        ({"data": [70000], "dtype": "uint16"}, "maximum"),
+        ({}, "required"),
+    ],
+)
+def test_wrong_buffers(value: Any, keyword: str) -> None:
+    with pytest.raises(InvalidParams) as caught:
+        read_buffer(value, "int8", "$.inputs")
+    assert caught.value.data["keyword"] == keyword, caught.value.message
+    assert caught.value.data["path"].startswith("$.inputs")
+
+
+@given(st.data(), st.sampled_from(tensors.DTYPES))
+def test_numbers_of_every_dtype_come_back(data: st.DataObject, dtype: str) -> None:
+    bits = {"int4": 4}.get(dtype, 8 * tensors.ITEM_SIZES.get(dtype, 1))
+    unsigned = dtype.startswith("uint")
+    elements: st.SearchStrategy[Any] = st.integers(
+        0 if unsigned else -(2 ** (bits - 1)), 2 ** (bits - (not unsigned)) - 1
+    )
+    if dtype == "bool":
+        elements = st.booleans()
+    elif "float" in dtype:
+        # Exact in each of them: 7 bits of mantissa.
+        elements = st.integers(-127, 127).map(lambda number: number / 4)
+    values = data.draw(st.lists(elements, min_size=1, max_size=40))
+    buffer = read_buffer(values, dtype, "$")
+    assert (buffer.dtype, buffer.shape, buffer.size) == (dtype, (len(values),), tensors.byte_size(len(values), dtype))
+    found = to_numbers(bytes(buffer.data), dtype)
+    assert found[: len(values)] == values
+    assert len(found) - len(values) == (len(values) % 2 if dtype == "int4" else 0)
+    assert [type(number) for number in found[:1]] == [type(values[0])]
+
+
+@given(json_values, st.sampled_from(tensors.DTYPES))
+def test_only_errors_of_ours_for_buffers(value: Any, dtype: str) -> None:
+    try:
+        buffer = read_buffer(value, dtype, "$")
+    except RpcError:
+        return
+    assert buffer.size == memoryview(buffer.data).nbytes
 
 
 @given(json_values, st.sampled_from(["float32", "int32"]))
@@ -212,7 +350,16 @@ def test_out_and_in_again(values: list[float]) -> None:
 
 def test_long_data_out() -> None:
     data = bytes(range(256)) * 2000
-    assert base64.b64decode(tensor_to_json(data, (128_000,))["data"]) == data
+    text = tensor_to_json(data, (128_000,))["data"]
+    assert isinstance(text, LongText)
+    assert base64.b64decode(b"".join(text.pieces), validate=True) == data
+    assert len(text.pieces) > 1, "never in one piece"
+
+
+def test_data_that_is_not_long_is_a_string() -> None:
+    for size in (0, 1, 3, tensors._LONG_BYTES):
+        assert isinstance(tensor_to_json(bytes(size), (size,), "int8")["data"], str)
+    assert isinstance(tensor_to_json(bytes(tensors._LONG_BYTES + 1), (1,), "int8")["data"], LongText)
 
 
 def test_nothing_to_copy() -> None:

@@ -45,6 +45,21 @@ def text_of(board: Board, method: str, params: Any) -> str:
 
 
 @BOTH
+@pytest.mark.parametrize("form", ["flat", "named", "positional"])
+def test_a_long_text_that_could_be_base64_is_a_text(board: Board, method: str, form: str) -> None:
+    board.load(max_context_len=2**18, max_new_tokens=-1)
+    text = "Word" * 25_000
+    params: dict[str, Any] = {
+        "flat": {"prompt": text, "role": "A" * 65_536},
+        "named": {"rkllm_input": {"prompt_input": text, "role": "A" * 65_536}},
+        "positional": [{"prompt_input": text, "role": "A" * 65_536}],
+    }
+    answer = text_of(board, method, params[form])
+    assert text in answer
+    assert f"[{'A' * 65_536}]" in answer
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("params", "text"),
     [

@@ -24,6 +24,8 @@ def test_the_status_of_an_idle_daemon(board: Board) -> None:
         "queue_length",
         "models",
         "contexts",
+        "matmuls",
+        "memories",
         "clients",
         "npu_load",
         "memory",
@@ -32,7 +34,8 @@ def test_the_status_of_an_idle_daemon(board: Board) -> None:
         "last_crash",
     }
     assert (found["state"], found["current"], found["queue_length"]) == ("idle", None, 0)
-    assert (found["models"], found["contexts"], found["clients"]) == ([], [], 1)
+    assert (found["models"], found["contexts"], found["matmuls"], found["clients"]) == ([], [], [], 1)
+    assert found["memories"] == []
     assert found["last_crash"] is None
     assert found["memory"]["total_bytes"] > found["memory"]["available_bytes"] > 0
     assert 5_000_000 < found["memory"]["daemon_resident_bytes"] < 500_000_000
@@ -43,6 +46,10 @@ def test_the_status_of_an_idle_daemon(board: Board) -> None:
     assert (runtime["name"], runtime["version"], runtime["layout"]) == ("simulator", board.version, board.layout)
     assert runtime["library"].endswith("librkllmrt.so")
     assert runtime["reason"] == "the configuration says so"
+    rknn_runtime = versions["rknn_runtime"]
+    assert (rknn_runtime["name"], rknn_runtime["version"]) == ("simulator", "2.3.2")
+    assert rknn_runtime["library"].endswith("librknnrt.so")
+    assert rknn_runtime["reason"] == "the configuration says so"
     assert status(board)["uptime_s"] >= found["uptime_s"] >= 0
 
 

@@ -76,7 +76,15 @@ INVALID_LINES: dict[str, tuple[bytes, Any, int]] = {
     "a method's case": (request(method="Server.Queue"), 1, -32601),
     "too many params": (request(params=[1]), 1, -32602),
     "unknown params": (request(params={"x": 1}), 1, -32602),
-    "a descriptor": (request(fds=1), 1, -32008),
+    "a descriptor that did not come": (request(fds=1), 1, -32602),
+    "too many descriptors": (request(fds=17), 1, -32602),
+    "descriptors a string": (request(fds="1"), 1, -32602),
+    "a member of a megabyte": (request(fds="A" * 2**20), 1, -32602),
+    "an id of a megabyte": (request(id="A" * 2**20), None, -32600),
+    "a version of a megabyte": (request(jsonrpc="A" * 2**20), 1, -32600),
+    "params a string of a megabyte": (request(params="A" * 2**20), 1, -32600),
+    "a string of a megabyte": (json.dumps("A" * 2**20).encode(), None, -32600),
+    "a broken line with a megabyte": (request(params={"x": "A" * 2**20}) + b"}", None, -32700),
 }
 
 
@@ -294,6 +302,15 @@ WRONG_PARAMS: dict[str, tuple[str, Any]] = {
     "a relative path": ("rkllm.init", {"model_path": "model.rkllm"}),
     "a huge path": ("rkllm.init", {"model_path": "/" + "x" * 10**6}),
     "a huge relative path": ("rkllm.init", {"model_path": "x" * 10**6}),
+    "a huge absolute path": ("rkllm.init", {"model_path": "/" * 2**20}),
+    "a huge string for an enum": ("rkllm.run", {"prompt": "x", "input_type": "A" * 2**20}),
+    "a huge string for a handle": ("rkllm.run", {"handle": "A" * 2**20, "prompt": "x"}),
+    "a huge string for a struct": ("rkllm.run", {"rkllm_input": "A" * 2**20}),
+    "a huge string for a query": ("rknn.query", {"cmd": "A" * 2**20}),
+    "a huge string for a tensor's name": (
+        "rknn.set_io_mem",
+        {"mem": 1, "attr": {"name": "A" * 2**20}},
+    ),
     "a name too long": ("rkllm.init", {"model_path": "/" + "x" * 1000}),
     "no file": ("rkllm.init", {"model_path": "/nowhere/model.rkllm"}),
     "a directory": ("rkllm.init", {"model_path": "/"}),

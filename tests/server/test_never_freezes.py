@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire, kind, overlaps
+from tests.daemon import Daemon, Wire, kind
+from tests.simulator.trace import overlaps
 
 Start = Callable[..., Daemon]
 CLIENTS = 100

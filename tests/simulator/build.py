@@ -1,9 +1,12 @@
-"""Compile the simulator: ``build("1.3", "1.3.0", directory)`` returns the path of a ``librkllmrt.so``.
+"""Compile the simulators: ``build("1.3", "1.3.0", directory)`` returns the path of a ``librkllmrt.so``.
+
+``build_rknn("2.3.2", directory)`` returns that of a ``librknnrt.so``, ``build_operator(directory)`` that of a plug-in
+with a custom operator for it.
 
 Version and layout are separate, so that a test can make a library that is too old (1.1.4), unknown (9.9.9), or lies:
 one whose version string says 1.3.0 while its structs are those of 1.2.
 
-By hand: ``python -m tests.simulator.build 1.3 1.3.0 build``
+By hand: ``python -m tests.simulator.build 1.3 1.3.0 build``, ``python -m tests.simulator.build rknn 2.3.2 build``
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from pathlib import Path
 
 LAYOUTS = {"1.2": "12", "1.3": "13", "12": "12", "13": "13"}
 SOURCES = Path(__file__).parent
+SHARED = ("faults.c", "report.c", "scenario.c")
+OPERATOR = SOURCES / "rknn" / "example_operator.c"
 HEADERS = SOURCES.parents[1] / "rkllmd" / "abi"
 FLAGS = (
     *("-std=c11", "-O2", "-g", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden"),
@@ -40,28 +45,60 @@ def build(layout: str, version: str, directory: Path, flags: Sequence[str] = ())
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r} is none of {', '.join(LAYOUTS)}")
+    options = (f"-DRKLLM_LAYOUT={LAYOUTS[layout]}", f'-DRKLLM_VERSION="{_checked(version)}"')
+    sources = sorted(SOURCES.glob("*.c"))
+    return _build(directory, f"simulator-{version}-{LAYOUTS[layout]}", "librkllmrt.so", [*flags, *options], sources)
+
+
+def build_rknn(version: str, directory: Path, flags: Sequence[str] = ()) -> Path:
+    """Return a simulator of RKNN, all of whose functions are those of 2.3.2, whose version string names ``version``.
+
+    Everything else is as in ``build``.
+    """
+    options = (
+        *("-DSIMULATES_RKNN", f'-DRKNN_VERSION="{_checked(version)}"', f"-I{SOURCES}"),
+        # By this name the loader finds the library that is loaded already when a plug-in needs it.
+        "-Wl,-soname,librknnrt.so",
+    )
+    sources = [path for path in sorted((SOURCES / "rknn").glob("*.c")) if path != OPERATOR]
+    sources += [SOURCES / name for name in SHARED]
+    return _build(directory, f"rknn-simulator-{version}", "librknnrt.so", [*flags, *options], sources)
+
+
+def build_operator(directory: Path) -> Path:
+    """Return a plug-in that exports ``get_rknn_custom_op``; load it after a simulator of RKNN, which it needs."""
+    library = build_rknn("2.3.2", directory)
+    return _build(directory, "rknn-operator", "librkcst_scale.so", [f"-L{library.parent}"], [OPERATOR], ["-lrknnrt"])
+
+
+def _checked(version: str) -> str:
+    """Return ``version`` if it can stand in a file name."""
     if not _VERSION.fullmatch(version):
         raise ValueError(f"version {version!r} has characters that can't stand in a file name")
-    command = [
-        *shlex.split(os.environ.get("CC", "cc")),
-        *FLAGS,
-        *flags,
-        f"-DRKLLM_LAYOUT={LAYOUTS[layout]}",
-        f'-DRKLLM_VERSION="{version}"',
-        f"-I{HEADERS}",
-    ]
-    sources = sorted(SOURCES.glob("*.c"))
-    target = directory / f"simulator-{version}-{LAYOUTS[layout]}-{_digest(command, sources)}" / "librkllmrt.so"
+    return version
+
+
+def _build(
+    directory: Path,
+    title: str,
+    name: str,
+    options: Sequence[str],
+    sources: Sequence[Path],
+    libraries: Sequence[str] = (),
+) -> Path:
+    """Compile ``sources`` unless that has been done; return the path of the library."""
+    command = [*shlex.split(os.environ.get("CC", "cc")), *FLAGS, *options, f"-I{HEADERS}"]
+    target = directory / f"{title}-{_digest(command, sources)}" / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        _compile([*command, *map(str, sources)], target)
+        _compile([*command, *map(str, sources), *libraries], target)
     return target
 
 
 def _digest(command: Sequence[str], sources: Sequence[Path]) -> str:
     """Return a hash of all that the library is made of."""
     digest = hashlib.sha256("\0".join(command).encode())
-    for path in (*sources, SOURCES / "simulator.h", HEADERS / "rkllm.h"):
+    for path in (*sources, *sorted(SOURCES.rglob("*.h")), *sorted(HEADERS.glob("*.h"))):
         content = path.read_bytes()
         digest.update(f"\0{path.name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:12]
@@ -85,9 +122,12 @@ def _compile(command: Sequence[str], target: Path) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Build what the command line names and print where it is."""
     if len(arguments) != 3:
-        sys.exit("usage: python -m tests.simulator.build <layout: 1.2 or 1.3> <version> <directory>")
+        sys.exit("usage: python -m tests.simulator.build <layout: 1.2 or 1.3, or rknn> <version> <directory>")
     layout, version, directory = arguments
-    print(build(layout, version, Path(directory)))
+    if layout == "rknn":
+        print(build_rknn(version, Path(directory)))
+    else:
+        print(build(layout, version, Path(directory)))
 
 
 if __name__ == "__main__":

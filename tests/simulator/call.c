@@ -1,10 +1,6 @@
 /* What every call has in common, so that each function holds only what it does. */
 #include "simulator.h"
 
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
 const char *const function_names[FUNCTION_COUNT] = {
 #define X(name, npu, changes) "rkllm_" #name,
     FOR_EACH_FUNCTION(X)
@@ -57,52 +53,6 @@ void npu_leave(void)
     pthread_mutex_unlock(&npu_lock);
 }
 
-/* A ticket is a file that the fault uses up: so a daemon that is restarted after the crash does not meet it again. */
-bool fault_is_due(const Scenario *scenario, const Fault *fault, int64_t position)
-{
-    if (fault->action == ACTION_NONE || (fault->at != AT_EVERY && fault->at != position))
-        return false;
-    return !scenario->fault_ticket || unlink(scenario->fault_ticket) == 0;
-}
-
-void act(Action action)
-{
-    static volatile int *volatile nowhere; /* volatile, or the compiler would see the fault coming */
-    switch (action) {
-    case ACTION_HANG:
-        for (;;)
-            pause();
-    case ACTION_SEGFAULT:
-        *nowhere = 0;
-        return;
-    case ACTION_ABORT:
-        abort();
-    case ACTION_EXIT:
-        exit(3);
-    default:
-        return;
-    }
-}
-
-static void print_line(int fd, const char *line, const Scenario *scenario)
-{
-    if (!line)
-        return;
-    Text whole = {0};
-    for (int64_t round = 0; round < scenario->print_repeat; round++)
-        text_add(&whole, line, strlen(line));
-    if (scenario->print_newline)
-        text_add(&whole, "\n", 1);
-    write_all(fd, whole.bytes, whole.length);
-    free(whole.bytes);
-}
-
-void print_lines(const Scenario *scenario)
-{
-    print_line(STDOUT_FILENO, scenario->print_stdout, scenario);
-    print_line(STDERR_FILENO, scenario->print_stderr, scenario);
-}
-
 static bool takes_handle(Function function)
 {
     return function != FN_init && function != FN_createDefaultParam;
@@ -138,12 +88,7 @@ bool call_enter(Call *call, Function function, LLMHandle handle)
     if (!scenario)
         return false;
 
-    if (scenario->print_function == (int64_t)function)
-        print_lines(scenario);
-    if (scenario->delay_ms[function])
-        sleep_until(now_ns() + scenario->delay_ms[function] * 1000000);
-    if (fault_is_due(scenario, &scenario->fault[function], call->nth))
-        call->action = (Action)scenario->fault[function].action;
+    call->action = begin_function(scenario, function, call->nth);
     act(call->action);
     if (scenario->forced[function])
         call->status = (int)scenario->forced_status[function];

@@ -21,6 +21,8 @@ int run_callback(Run *run, LLMCallState state)
     if (run->scenario->trace_callbacks)
         trace("callback", state_names[state], run->generated);
     int reply = run->model->result_callback(run->results, run->userdata, state);
+    if (run->scenario->trace_callbacks == 2)
+        trace("resumed", state_names[state], reply);
     if (reply == 0 || reply == 1)
         return reply;
     if (reply == 2 && RKLLM_LAYOUT >= 13)

@@ -1,5 +1,5 @@
 /* stderr, the trace file and the clock. Every line is one write, so that lines of several threads never mix. */
-#include "simulator.h"
+#include "common.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
-/* The text in RKLLM_SIMULATOR -> Scenario. A mistake in it is an error: a scenario that is silently ignored makes a
- * test that can't fail. */
-#include "simulator.h"
+/* The text in RKLLM_SIMULATOR or RKNN_SIMULATOR -> Scenario. A mistake in it is an error: a scenario that is silently
+ * ignored makes a test that can't fail. */
+#include "keys.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,67 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-typedef enum { KIND_NUMBER, KIND_WORD, KIND_STRING, KIND_TOKENS, KIND_FAULT, KIND_PRINT_AT } Kind;
-
-typedef struct {
-    const char *name;
-    Kind kind;
-    size_t offset;
-    int64_t initial, lowest, highest; /* KIND_NUMBER; KIND_WORD uses initial */
-    const char *words;                /* KIND_WORD, KIND_FAULT: what is accepted, separated by | */
-} Key;
-
-#define GENERAL_FAULTS "none|fail|hang|segfault|abort|exit"
-#define NUMBER(name, initial, lowest, highest) \
-    {#name, KIND_NUMBER, offsetof(Scenario, name), initial, lowest, highest, 0}
-#define SWITCH(name, initial) NUMBER(name, initial, 0, 1)
-#define WORD(name, words) {#name, KIND_WORD, offsetof(Scenario, name), 0, 0, 0, words}
-#define STRING(key, name) {key, KIND_STRING, offsetof(Scenario, name), 0, 0, 0, 0}
-
-static const Key keys[] = {
-    STRING("text", text),
-    {"tokens", KIND_TOKENS, offsetof(Scenario, tokens), 2, 0, 0, 0},
-    NUMBER(repeat, 1, 1, INT64_MAX),
-    NUMBER(batch_step, 1, 0, INT64_MAX),
-    SWITCH(stamp, 0),
-    WORD(utf8, "waiting|raw"),
-    WORD(waiting_text, "null|empty"),
-    WORD(finish_text, "null|empty"),
-    NUMBER(null_text_at, AT_NEVER, 0, INT64_MAX),
-    NUMBER(empty_text_at, AT_NEVER, 0, INT64_MAX),
-    NUMBER(pace_us, 0, 0, INT_MAX),
-    NUMBER(prefill_ms, 0, 0, INT_MAX),
-    SWITCH(prefill_abort, 0),
-    NUMBER(abort_lag, 0, 0, INT64_MAX),
-    SWITCH(finish_after_abort, 1),
-    SWITCH(finish_after_pause, 0),
-    WORD(thread, "caller|own"),
-    SWITCH(perf_zero, 0),
-    SWITCH(is_running_inverted, 0),
-    NUMBER(embd, 8, 1, INT_MAX),
-    NUMBER(vocab, 8, 1, INT_MAX),
-    NUMBER(rows, 0, 0, INT_MAX),
-    SWITCH(embed_each_token, 0),
-    SWITCH(echo_params, 0),
-    SWITCH(echo_hash, 0),
-    SWITCH(kv_ranges_need_pause, 0),
-    NUMBER(context_limit, 0, 0, INT_MAX),
-    WORD(log, "stderr|stdout|none"),
-    SWITCH(trace_callbacks, 0),
-    STRING("print.stdout", print_stdout),
-    STRING("print.stderr", print_stderr),
-    {"print_at", KIND_PRINT_AT, offsetof(Scenario, print_at), 0, 0, 0, 0},
-    NUMBER(print_repeat, 1, 1, INT64_MAX),
-    SWITCH(print_newline, 1),
-    NUMBER(run_nth, 0, 0, INT64_MAX),
-    NUMBER(error_status, -1, INT_MIN, INT_MAX),
-    STRING("fault_ticket", fault_ticket),
-    {"run", KIND_FAULT, offsetof(Scenario, run), 0, 0, 0, GENERAL_FAULTS "|error"},
-    {"init", KIND_FAULT, offsetof(Scenario, fault) + FN_init * sizeof(Fault), 0, 0, 0,
-     GENERAL_FAULTS "||null_handle|fail_takes_first_down"},
-};
-enum { KEY_COUNT = sizeof keys / sizeof keys[0] };
 
 static void *field(Scenario *scenario, const Key *key)
 {
@@ -126,15 +65,19 @@ static bool parse_fault(char *value, const char *words, Fault *fault)
     return valid;
 }
 
-static bool parse_print_at(const char *value, Scenario *scenario)
+static bool parse_print_function(const char *value, Scenario *scenario)
 {
-    int function = find_function(value);
-    scenario->print_function = function;
-    scenario->print_at = AT_NEVER;
-    if (function >= 0)
+    scenario->print_function = find_function(value);
+    return scenario->print_function >= 0;
+}
+
+static bool parse_print_at(const char *value, Scenario *scenario, int64_t *at)
+{
+    *at = AT_NEVER;
+    if (parse_print_function(value, scenario))
         return true;
-    scenario->print_at = AT_EVERY;
-    return strcmp(value, "every") == 0 || parse_number(value, 0, INT64_MAX, &scenario->print_at);
+    *at = AT_EVERY;
+    return strcmp(value, "every") == 0 || parse_number(value, 0, INT64_MAX, at);
 }
 
 static int hex_digit(char character)
@@ -195,10 +138,12 @@ static bool parse_value(Scenario *scenario, const Key *key, char *value)
     case KIND_FAULT:
         return parse_fault(value, key->words, target);
     case KIND_PRINT_AT:
-        return parse_print_at(value, scenario);
+        return parse_print_at(value, scenario, target);
+    case KIND_PRINT_FUNCTION:
+        return parse_print_function(value, scenario);
     case KIND_TOKENS:
         if (strcmp(value, "words") == 0) {
-            scenario->tokens = 0;
+            *(int64_t *)target = 0;
             return true;
         }
         return parse_number(value, 1, INT_MAX, target);
@@ -215,9 +160,9 @@ static bool parse_function_key(Scenario *scenario, const char *name, char *value
         return false;
     if (strncmp(name, "delay.", 6) == 0) {
         *valid = parse_number(value, 0, INT_MAX, &scenario->delay_ms[function]);
-    } else if (strncmp(name, "fault.", 6) == 0 && function != FN_init) { /* init= is that one's name */
+    } else if (strncmp(name, "fault.", 6) == 0 && !HAS_OWN_FAULT_KEY(function)) { /* init= is that of init */
         *valid = parse_fault(value, GENERAL_FAULTS, &scenario->fault[function]);
-    } else if (strncmp(name, "return.", 7) == 0 && function != FN_createDefaultParam) { /* which returns no status */
+    } else if (strncmp(name, "return.", 7) == 0 && !RETURNS_NO_STATUS(function)) {
         *valid = parse_number(value, INT_MIN, INT_MAX, &scenario->forced_status[function]);
         scenario->forced[function] = true;
     } else {
@@ -241,7 +186,7 @@ static bool parse_pair(Scenario *scenario, char *pair)
     char *value = equals + 1;
     *equals = '\0';
     bool valid = false, known = parse_function_key(scenario, name, value, &valid);
-    for (const Key *key = keys; !known && key < keys + KEY_COUNT; key++) {
+    for (const Key *key = keys; !known && key < keys + key_count; key++) {
         known = strcmp(name, key->name) == 0;
         if (known)
             valid = parse_value(scenario, key, value);
@@ -263,7 +208,7 @@ static char *pair_end(char *text, char separator)
 
 static void scenario_free(Scenario *scenario)
 {
-    for (const Key *key = keys; key < keys + KEY_COUNT; key++)
+    for (const Key *key = keys; key < keys + key_count; key++)
         if (key->kind == KIND_STRING)
             free(*(char **)field(scenario, key));
     free(scenario->source);
@@ -276,7 +221,7 @@ static Scenario *scenario_parse(const char *source, bool is_file)
     atomic_init(&scenario->references, 1);
     scenario->source = copy_string(source);
     scenario->print_function = -1;
-    for (const Key *key = keys; key < keys + KEY_COUNT; key++)
+    for (const Key *key = keys; key < keys + key_count; key++)
         if (key->kind != KIND_STRING && key->kind != KIND_FAULT)
             *(int64_t *)field(scenario, key) = key->initial;
 
@@ -318,7 +263,7 @@ static char *read_file(const char *path)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static Scenario *current;
-static char *environment; /* RKLLM_SIMULATOR as it was at the last rkllm_init */
+static char *environment; /* the variable as it was at the last init */
 
 /* Unchanged text keeps its scenario: a file costs a run one read, not one parse. */
 static bool refresh(void)
@@ -339,7 +284,7 @@ Scenario *scenario_acquire(bool fresh)
 {
     pthread_mutex_lock(&lock);
     if (fresh || !environment) {
-        const char *value = getenv("RKLLM_SIMULATOR");
+        const char *value = getenv(SCENARIO_VARIABLE);
         free(environment);
         environment = copy_string(value ? value : "");
         scenario_release(current); /* the same text means something else in a file than in the environment */

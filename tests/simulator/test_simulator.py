@@ -832,3 +832,19 @@ def test_trace(
         ["callback", "finish"],
     ]
     assert simulator.simulator_calls() == 5
+
+
+def test_trace_of_returning_callbacks(
+    load: Callable[..., Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "trace"
+    monkeypatch.setenv("RKLLM_SIMULATOR_TRACE", str(path))
+    load("trace_callbacks=2;text=ab").play()
+    lines = [line.split()[2:] for line in path.read_text().splitlines()]
+    assert lines[-6:-1] == [
+        ["enter", "rkllm_run", lines[-6][2]],
+        ["callback", "normal", "1"],
+        ["resumed", "normal", "0"],
+        ["callback", "finish", "1"],
+        ["resumed", "finish", "0"],
+    ]

@@ -1,0 +1,66 @@
+"""The vendor's RKNN library: find it, identify it, refuse what is not known to have our structs, bind it.
+
+rknn_api.h has grown with every release, and there is no call without a loaded model whose answer could prove a layout.
+So the version in the file decides alone, and ``--rknn-layout`` is for people who know better.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rkllmd.abi import rknn, rknn_custom_op, rknn_matmul
+from rkllmd.abi.c_types import Signature
+from rkllmd.abi.library import Functions, Identity, LibraryFile, bind, identify, open_library
+from rkllmd.errors import RuntimeUnavailable
+
+LAYOUT = "2.3.2"
+RKNN_FILE = LibraryFile(
+    name="librknnrt.so",
+    label="RKNN",
+    environment="RKNN_LIB_PATH",
+    option="--rknn-library",
+    supported=LAYOUT,
+    # "librknnrt version: 2.3.2 (429f97ae6b@2025-04-09T09:09:27)"
+    version=re.compile(rb"librknnrt version:\s*(\d+\.\d+\.\d+[\w.+~-]{0,32})\s*\(?([^)\0]{0,256})"),
+)
+SIGNATURES: dict[str, Signature] = {**rknn.SIGNATURES, **rknn_matmul.SIGNATURES, **rknn_custom_op.SIGNATURES}
+_INDISPENSABLE = ("rknn_init", "rknn_query", "rknn_run", "rknn_destroy")
+
+
+def load(path: str | Path, layout_override: str | None = None) -> Functions:
+    """Identify, load and bind the library at ``path``. Raises RuntimeUnavailable: what is wrong, and a fix."""
+    path = Path(path).absolute()  # dlopen searches for a bare name instead of taking the file beside us
+    identity = identify(path, RKNN_FILE)
+    _check_version(path, identity, layout_override)
+    dll = open_library(path, RKNN_FILE)
+    missing = [name for name in _INDISPENSABLE if not hasattr(dll, name)]
+    if missing:
+        raise RuntimeUnavailable(
+            f"{path} is no complete RKNN runtime: it has no {', '.join(missing)}.",
+            searched=[],
+            found=str(path),
+            fix=f"Install {RKNN_FILE.name} {LAYOUT}.",
+        )
+    runtime = f"rknn {identity.version or 'unknown'}"
+    functions = {name: bind(dll, name, signature, runtime) for name, signature in SIGNATURES.items()}
+    return Functions(RKNN_FILE.label, path, identity, functions)
+
+
+def in_python(functions: dict[str, Callable[..., Any]], version: str, path: Path) -> Functions:
+    """Return a runtime whose C functions are made in this process."""
+    return Functions(RKNN_FILE.label, path, Identity(version), functions)
+
+
+def _check_version(path: Path, identity: Identity, layout_override: str | None) -> None:
+    if layout_override == LAYOUT or identity.version == LAYOUT:
+        return
+    what = f"is RKNN runtime {identity.version}" if identity.version else "does not name an RKNN version"
+    raise RuntimeUnavailable(
+        f"{path} {what}; supported is {LAYOUT}. Its structs may differ, so it was not loaded.",
+        searched=[],
+        found=f"{path} ({identity.version or 'no version'})",
+        fix=f"Install runtime {LAYOUT}, or, if you know that this one has its structs, use --rknn-layout {LAYOUT}.",
+    )

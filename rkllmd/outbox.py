@@ -1,0 +1,106 @@
+"""What is still to be sent to one client: lines in order, each with the file descriptors that go with it.
+
+A line that carries descriptors is sent on its own, and they go with its first byte (SCM_RIGHTS, unix(7)): after a short
+send the rest goes without them.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket as stdlib_socket
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+# One system call takes about this much and so many pieces (IOV_MAX is 1024).
+_SEND_BYTES: Final = 1024 * 1024
+_SEND_PIECES: Final = 512
+# Joining so little costs less than the kernel takes for many pieces.
+_JOIN_BYTES: Final = 256 * 1024
+
+
+class Outbox:
+    """Lines that wait, and behind ``current_bytes`` what is being sent; the latter does not count as waiting."""
+
+    def __init__(self) -> None:
+        self.waiting_bytes = 0
+        self.current_bytes = 0
+        self._waiting: deque[tuple[Sequence[bytes], Sequence[int]]] = deque()
+        self._current: deque[memoryview] = deque()
+        self._fds: Sequence[int] = ()
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything to send."""
+        return bool(self._waiting or self._current)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Return how many bytes the client has not got yet."""
+        return self.current_bytes + self.waiting_bytes
+
+    def add(self, line: Sequence[bytes], fds: Sequence[int] = ()) -> None:
+        """Add a line in pieces; the descriptors are the outbox's from now on, which closes them."""
+        self._waiting.append((line, fds))
+        self.waiting_bytes += sum(map(len, line))
+
+    def begin(self, rest: memoryview) -> None:
+        """Make the rest of a line that was sent in part what is sent first; only for an empty outbox."""
+        self._current.append(rest)
+        self.current_bytes = len(rest)
+
+    def send(self, socket: stdlib_socket.socket) -> bool:
+        """Send what one system call takes; true if that was all of the current lines.
+
+        Raises BlockingIOError, or OSError if the client is gone.
+        """
+        if not self._current:
+            self._load()
+        pieces = [self._current[index] for index in range(min(len(self._current), _SEND_PIECES))]
+        if self._fds:
+            rights = [(stdlib_socket.SOL_SOCKET, stdlib_socket.SCM_RIGHTS, array.array("i", self._fds))]
+            sent = socket.sendmsg(pieces, rights)
+            self._close_fds()
+        else:
+            sent = socket.sendmsg(pieces) if len(pieces) > 1 else socket.send(pieces[0][:_SEND_BYTES])
+        self.current_bytes -= sent
+        while sent:
+            piece = self._current.popleft()
+            if sent < len(piece):
+                self._current.appendleft(piece[sent:])
+                return False
+            sent -= len(piece)
+        return not self._current
+
+    def clear(self) -> None:
+        """Give everything up; megabytes and descriptors must not wait for the garbage collector."""
+        self._current.clear()
+        self._close_fds()
+        for _, fds in self._waiting:
+            for fd in fds:
+                os.close(fd)
+        self._waiting.clear()
+        self.waiting_bytes = self.current_bytes = 0
+
+    def _load(self) -> None:
+        """Begin with the next line that carries descriptors, or with all lines before it."""
+        pieces: list[bytes] = []
+        while self._waiting:
+            line, fds = self._waiting[0]
+            if fds and pieces:
+                break
+            self._waiting.popleft()
+            pieces += filter(None, line)
+            if fds:
+                self._fds = fds
+                break
+        self.current_bytes = sum(map(len, pieces))
+        self.waiting_bytes -= self.current_bytes
+        if len(pieces) > 1 and self.current_bytes <= _JOIN_BYTES:
+            pieces = [b"".join(pieces)]
+        self._current.extend(map(memoryview, pieces))
+
+    def _close_fds(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+        self._fds = ()

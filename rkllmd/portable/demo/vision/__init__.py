@@ -1,0 +1,1 @@
+"""The vision demo: a classifier of drawn digits, and an encoder that shows them to the demo language model."""

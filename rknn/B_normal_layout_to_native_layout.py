@@ -1,0 +1,60 @@
+"""rknn_B_normal_layout_to_native_layout: reorder a matrix B as the NPU reads it.
+
+C: int rknn_B_normal_layout_to_native_layout(void *B_input, void *B_output, int K, int N, rknn_matmul_info *info)
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any, Final
+
+from rkllmd import schemas
+from rkllmd.abi.convert import to_c
+from rkllmd.abi.rknn_matmul import rknn_matmul_info
+from rkllmd.abi.tensors import byte_size, read_buffer
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams
+from rkllmd.method import COnly, Kind, Struct, Value, method
+from rknn._common import success
+from rknn._matmul import check_shape, matrix_types
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+_SIZE = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
+# The native layout is made of tiles; K and N are rounded up to whole ones. The tiles differ between SoCs, and these are
+# the largest: not proven on a board.
+_TILE_K: Final = 64
+_TILE_N: Final = 64
+
+
+@method(
+    Kind.NPU,
+    [
+        Value("B_input", schemas.TENSOR, is_tensor=True),
+        COnly("B_output"),
+        Value("K", _SIZE),
+        Value("N", _SIZE),
+        Struct("info", "rknn_matmul_info", raw=True, required_fields=["type"]),
+    ],
+)
+def normal_to_native(invocation: Invocation, B_input: Converted, K: int, N: int, info: Converted) -> dict[str, Any]:  # noqa: N803 - C's names
+    """Return B_output, as many bytes as B_input; K and N must be what the SoC's layout can hold without padding."""
+    # K and N are the fields of info too: in the flat form they are given once and mean both.
+    c_info = to_c({**info.json, "K": K, "N": N, "M": max(1, info.json.get("M", 1))}, rknn_matmul_info, info.path, [])
+    check_shape((c_info.M, K, N), "$")
+    dtype = matrix_types(c_info)[1]
+    buffer = read_buffer(B_input.json, dtype, B_input.path, B_input.sources)
+    if buffer.size != byte_size(K * N, dtype):
+        raise InvalidParams(
+            f"{B_input.path} has {buffer.size} bytes, K x N of {dtype} are {byte_size(K * N, dtype)}.",
+            path=B_input.path,
+            keyword="shape",
+            limit=byte_size(K * N, dtype),
+        )
+    room = byte_size(-(-K // _TILE_K) * _TILE_K * -(-N // _TILE_N) * _TILE_N, dtype)
+    source = (ctypes.c_ubyte * buffer.size).from_buffer(buffer.data)
+    target = (ctypes.c_ubyte * room)()
+    invocation.rknn.call("rknn_B_normal_layout_to_native_layout", source, target, K, N, ctypes.byref(c_info))
+    native = memoryview(target).cast("B")[: buffer.size]
+    return success(B_output=invocation.tensor(native, [K * N], dtype))

@@ -1,0 +1,218 @@
+"""What a context's tensors are: asked of the runtime on the worker thread, kept for everybody who wants to know."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import byref, sizeof
+from typing import Any, Final
+
+from rkllmd.abi.c_types import Struct
+from rkllmd.abi.convert import fields_of, to_c
+from rkllmd.abi.rknn import (
+    rknn_custom_string,
+    rknn_input_output_num,
+    rknn_input_range,
+    rknn_mem_size,
+    rknn_perf_detail,
+    rknn_perf_run,
+    rknn_sdk_version,
+    rknn_tensor_attr,
+)
+from rkllmd.abi.rknn_constants import RKNN_MAX_DIMS, rknn_query_cmd, rknn_tensor_format
+from rkllmd.abi.rknn_json import describe
+from rkllmd.abi.tensors import byte_size
+from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
+from rkllmd.rknn_handles import Context, Memory
+from rkllmd.rknn_runtime import RknnRuntime
+from rknn._common import dtype_of
+
+Q = rknn_query_cmd
+INPUT_COMMANDS: Final = frozenset(
+    {Q.RKNN_QUERY_INPUT_ATTR, Q.RKNN_QUERY_NATIVE_INPUT_ATTR, Q.RKNN_QUERY_NATIVE_NHWC_INPUT_ATTR}
+    | {Q.RKNN_QUERY_CURRENT_INPUT_ATTR, Q.RKNN_QUERY_CURRENT_NATIVE_INPUT_ATTR, Q.RKNN_QUERY_INPUT_DYNAMIC_RANGE}
+)
+OUTPUT_COMMANDS: Final = frozenset(
+    {Q.RKNN_QUERY_OUTPUT_ATTR, Q.RKNN_QUERY_NATIVE_OUTPUT_ATTR, Q.RKNN_QUERY_NATIVE_NHWC_OUTPUT_ATTR}
+    | {Q.RKNN_QUERY_CURRENT_OUTPUT_ATTR, Q.RKNN_QUERY_CURRENT_NATIVE_OUTPUT_ATTR}
+)
+_STRUCTS: Final[dict[rknn_query_cmd, type[Struct]]] = {
+    Q.RKNN_QUERY_IN_OUT_NUM: rknn_input_output_num,
+    Q.RKNN_QUERY_PERF_DETAIL: rknn_perf_detail,
+    Q.RKNN_QUERY_PERF_RUN: rknn_perf_run,
+    Q.RKNN_QUERY_SDK_VERSION: rknn_sdk_version,
+    Q.RKNN_QUERY_MEM_SIZE: rknn_mem_size,
+    Q.RKNN_QUERY_CUSTOM_STRING: rknn_custom_string,
+    Q.RKNN_QUERY_INPUT_DYNAMIC_RANGE: rknn_input_range,
+    **dict.fromkeys((INPUT_COMMANDS | OUTPUT_COMMANDS) - {Q.RKNN_QUERY_INPUT_DYNAMIC_RANGE}, rknn_tensor_attr),
+}
+# What a client may set of an attribute: for a shape, everything that follows from it; for a memory, how it is laid out.
+SHAPE_FIELDS: Final = frozenset({"dims", "n_dims", "n_elems", "size", "size_with_stride", "w_stride", "fmt", "type"})
+MEMORY_FIELDS: Final = frozenset({"type", "fmt", "pass_through", "h_stride"})
+# A model with more would be a struct that we read wrongly.
+_MOST_TENSORS: Final = 1024
+# Learned when a model is loaded, so that rknn.query answers them at any time. The others print errors where they do
+# not apply (a model without dynamic shapes, a context without RKNN_FLAG_COLLECT_PERF_MASK), or change with each run.
+_LEARNED: Final = (Q.RKNN_QUERY_SDK_VERSION, Q.RKNN_QUERY_MEM_SIZE, Q.RKNN_QUERY_CUSTOM_STRING)
+_LEARNED_OF_INPUTS: Final = (Q.RKNN_QUERY_NATIVE_INPUT_ATTR, Q.RKNN_QUERY_NATIVE_NHWC_INPUT_ATTR)
+_LEARNED_OF_OUTPUTS: Final = (Q.RKNN_QUERY_NATIVE_OUTPUT_ATTR, Q.RKNN_QUERY_NATIVE_NHWC_OUTPUT_ATTR)
+
+
+def learn(rknn: RknnRuntime, ctx: Context) -> None:
+    """Ask for what a new context's tensors are. Raises RuntimeFailure where nothing can be done without the answer."""
+    number = ask(rknn, ctx, Q.RKNN_QUERY_IN_OUT_NUM)
+    if max(number.n_input, number.n_output) > _MOST_TENSORS:
+        raise RuntimeFailure(
+            f"rknn_query names {number.n_input} inputs and {number.n_output} outputs: its structs are not as known.",
+            function="rknn_query",
+            status=0,
+            log=[],
+        )
+    ctx.answers[Q.RKNN_QUERY_IN_OUT_NUM, 0] = number
+    ctx.inputs = [ask(rknn, ctx, Q.RKNN_QUERY_INPUT_ATTR, index) for index in range(number.n_input)]
+    ctx.outputs = [ask(rknn, ctx, Q.RKNN_QUERY_OUTPUT_ATTR, index) for index in range(number.n_output)]
+    for attrs, given, current in (
+        (ctx.inputs, Q.RKNN_QUERY_INPUT_ATTR, Q.RKNN_QUERY_CURRENT_INPUT_ATTR),
+        (ctx.outputs, Q.RKNN_QUERY_OUTPUT_ATTR, Q.RKNN_QUERY_CURRENT_OUTPUT_ATTR),
+    ):
+        for index, attr in enumerate(attrs):
+            ctx.answers[given, index] = ctx.answers[current, index] = attr
+    for command in _LEARNED:
+        _try(rknn, ctx, command, 0)
+    for index in range(number.n_input):
+        for command in _LEARNED_OF_INPUTS:
+            _try(rknn, ctx, command, index)
+    for index in range(number.n_output):
+        for command in _LEARNED_OF_OUTPUTS:
+            _try(rknn, ctx, command, index)
+
+
+def learn_current(rknn: RknnRuntime, ctx: Context) -> None:
+    """Ask again after the shapes of a context's inputs were set. Raises RuntimeFailure."""
+    ctx.inputs = [ask(rknn, ctx, Q.RKNN_QUERY_CURRENT_INPUT_ATTR, index) for index in range(len(ctx.inputs))]
+    ctx.outputs = [ask(rknn, ctx, Q.RKNN_QUERY_CURRENT_OUTPUT_ATTR, index) for index in range(len(ctx.outputs))]
+    for index, attr in enumerate(ctx.inputs):
+        ctx.answers[Q.RKNN_QUERY_CURRENT_INPUT_ATTR, index] = attr
+    for index, attr in enumerate(ctx.outputs):
+        ctx.answers[Q.RKNN_QUERY_CURRENT_OUTPUT_ATTR, index] = attr
+    # The native ones are as they were at first; what they are now is asked when somebody wants to know.
+
+
+def ask(rknn: RknnRuntime, ctx: Context, command: rknn_query_cmd, index: int = 0) -> Any:
+    """Return the runtime's answer as its C struct. Raises RuntimeFailure, NotSupported."""
+    struct_type = _STRUCTS.get(command)
+    if struct_type is None:
+        raise NotSupported(
+            f"{command.name} has no struct that rknn_api.h names.",
+            runtime=rknn.library.runtime,
+            needs="another command",
+        )
+    # Zeros behind it: a runtime that writes more than the struct we know must not hit anybody else's memory.
+    struct: Any = struct_type.from_buffer(bytearray(sizeof(struct_type) + 1024))
+    if "index" in fields_of(struct_type):
+        struct.index = index
+    rknn.call("rknn_query", ctx.pointer, int(command), ctypes.cast(byref(struct), ctypes.c_void_p), sizeof(struct_type))
+    return struct
+
+
+def _try(rknn: RknnRuntime, ctx: Context, command: rknn_query_cmd, index: int) -> None:
+    try:
+        ctx.answers[command, index] = ask(rknn, ctx, command, index)
+    except RuntimeFailure:
+        return  # asked again, and answered with the runtime's error, when a client wants to know
+
+
+def attr_of(
+    ctx: Context, json: dict[str, Any], path: str, settable: frozenset[str], *, output: bool | None = None
+) -> rknn_tensor_attr:
+    """Return a tensor's attributes with those changed that ``json`` gives and that are ``settable``.
+
+    The tensor is named by ``name``, or by ``index`` among the inputs, or the outputs if ``output``. Everything else may
+    be given, as rknn.query answers it, but must be as it is: C sizes its buffers by it. Raises InvalidParams.
+    """
+    known = _known(ctx, json, path, output)
+    changes = {name: value for name, value in json.items() if name in settable}
+    attr: rknn_tensor_attr = to_c(changes, rknn_tensor_attr, path, [], defaults={"rknn_tensor_attr": known})
+    same = describe(known)
+    for name, value in json.items():
+        if name in settable or name in ("name", "index"):
+            continue
+        number = getattr(known, name) if name in known._enums_ else same.get(name)
+        if value not in (same.get(name), number):
+            raise InvalidParams(
+                f"{path}.{name} can't be changed.", path=f"{path}.{name}", keyword="const", limit=same.get(name)
+            )
+    return attr
+
+
+def is_output(ctx: Context, attr: rknn_tensor_attr) -> bool:
+    """Tell whether these are an output's attributes."""
+    return any(attr.name == item.name for item in ctx.outputs) and not any(
+        attr.name == item.name for item in ctx.inputs
+    )
+
+
+def _known(ctx: Context, json: dict[str, Any], path: str, output: bool | None) -> rknn_tensor_attr:
+    if "name" in json:
+        named = [
+            attr
+            for attrs, wanted in ((ctx.inputs, output is not True), (ctx.outputs, output is not False))
+            for attr in attrs
+            if wanted and attr.name.decode("utf-8", "replace") == json["name"]
+        ]
+        if not named:
+            names = [attr.name.decode("utf-8", "replace") for attr in (*ctx.inputs, *ctx.outputs)]
+            raise InvalidParams(f"{path}.name is none of the model's tensors.", path=f"{path}.name", limit=names[:64])
+        return _native(ctx, named[0], json)
+    attrs = ctx.outputs if output else ctx.inputs
+    index = json.get("index", 0)
+    check_index(index, len(attrs), "outputs" if output else "inputs", f"{path}.index")
+    return _native(ctx, attrs[index], json)
+
+
+def _native(ctx: Context, attr: rknn_tensor_attr, json: dict[str, Any]) -> rknn_tensor_attr:
+    """Return the native attributes where the native layout is asked for."""
+    if json.get("fmt") not in ("RKNN_TENSOR_NC1HWC2", int(rknn_tensor_format.RKNN_TENSOR_NC1HWC2)):
+        return attr
+    is_input = any(attr is item for item in ctx.inputs)
+    command = Q.RKNN_QUERY_NATIVE_INPUT_ATTR if is_input else Q.RKNN_QUERY_NATIVE_OUTPUT_ATTR
+    found: rknn_tensor_attr = ctx.answers.get((command, attr.index), attr)
+    return found
+
+
+def check_index(index: int, count: int, what: str, path: str) -> None:
+    """Refuse a tensor that the model has not. Raises InvalidParams."""
+    if not 0 <= index < count:
+        raise InvalidParams(f"{path}: the model has {count} {what}.", path=path, keyword="maximum", limit=count - 1)
+
+
+def bytes_needed(attr: rknn_tensor_attr) -> int:
+    """Return how many bytes C may touch for a tensor of these attributes: strides and another type make it more."""
+    size: int = max(attr.size, attr.size_with_stride)
+    needed = max(byte_size(attr.n_elems, dtype_of(attr.type)), size)
+    height = _height(attr)
+    if height and attr.h_stride > height:
+        needed = -(-needed * int(attr.h_stride) // height)
+    return needed
+
+
+def _height(attr: rknn_tensor_attr) -> int:
+    dims = shape_of(attr)
+    if len(dims) < 4:
+        return 0
+    return dims[1] if attr.fmt == int(rknn_tensor_format.RKNN_TENSOR_NHWC) else dims[2]
+
+
+def use_outside(rknn: RknnRuntime, ctx: Context, memory: Memory, function: str, field: str) -> None:
+    """Give the runtime a memory for what it allocates itself otherwise. Raises InvalidParams, RuntimeFailure."""
+    needed = getattr(ask(rknn, ctx, Q.RKNN_QUERY_MEM_SIZE), field)
+    if memory.size < needed:
+        raise InvalidParams(
+            f"$.mem has {memory.size} bytes, {needed} are needed.", path="$.mem", keyword="minimum", limit=needed
+        )
+    rknn.call(function, ctx.pointer, memory.pointer)
+    ctx.outside.append(memory)
+
+
+def shape_of(attr: rknn_tensor_attr) -> list[int]:
+    """Return a tensor's dimensions."""
+    return list(attr.dims[: min(attr.n_dims, RKNN_MAX_DIMS)])

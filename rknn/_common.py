@@ -1,0 +1,96 @@
+"""What the function modules share: their handles, enums in JSON, and the result of a status."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import Any
+
+from rkllmd.abi.rknn_constants import rknn_core_mask, rknn_tensor_type
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams, PermissionDenied
+from rkllmd.method import Handle, Value
+
+# C calls the same parameter context in some functions and ctx in others: both names are taken everywhere.
+CONTEXT = Handle("context", ("context",), "ctx", aliases=("ctx",))
+CTX = Handle("ctx", ("context",), "ctx", aliases=("context",))
+# In C a matmul context is an rknn_context too, and memories are made with either.
+ANY_CONTEXT = Handle("context", ("context", "matmul"), "ctx", aliases=("ctx",))
+ANY_CTX = Handle("ctx", ("context", "matmul"), "ctx", aliases=("context",))
+MATMUL = Handle("ctx", ("matmul",), "matmul", aliases=("context",))
+MATMUL_CONTEXT = Handle("context", ("matmul",), "matmul", aliases=("ctx",))
+MEM = Handle("mem", ("memory",), "mem", required=True)
+
+KEEP = Value(
+    "keep",
+    {"type": "boolean", "description": "Outlive this connection, and be usable by all."},
+    required=False,
+    in_c=False,
+)
+
+
+def success(**members: Any) -> dict[str, Any]:
+    """Return the result of a function that only reports a status, and what it set."""
+    return {"success": True, "status": 0, **members}
+
+
+def enum_schema(enum: type[IntEnum], description: str = "") -> dict[str, Any]:
+    """Return the JSON Schema of an enum: its numbers and C names."""
+    schema: dict[str, Any] = {"enum": [*map(int, enum), *enum.__members__]}
+    return {**schema, "description": description} if description else schema
+
+
+def member_of(enum: type[IntEnum], value: Any) -> int:
+    """Return the number of an enum's member that passed ``enum_schema``."""
+    return int(enum[value]) if isinstance(value, str) else int(value)
+
+
+def flags_schema(flags: type[IntFlag], description: str) -> dict[str, Any]:
+    """Return the JSON Schema of a bit mask: a number, or an array of C names."""
+    names = {"type": "array", "items": {"enum": list(flags.__members__)}}
+    number = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
+    return {"anyOf": [number, names], "description": description}
+
+
+def mask_of(flags: type[IntFlag], value: Any) -> int:
+    """Return the number of a bit mask that passed ``flags_schema``."""
+    if isinstance(value, list):
+        mask = 0
+        for name in value:
+            mask |= int(flags[name])
+        return mask
+    return int(value)
+
+
+CORE_MASK = Value("core_mask", enum_schema(rknn_core_mask))
+
+
+def dtype_of(type_number: int) -> str:
+    """Return the wire's name of an rknn_tensor_type: "float32" for RKNN_TENSOR_FLOAT32."""
+    return rknn_tensor_type(type_number).name.removeprefix("RKNN_TENSOR_").lower()
+
+
+def type_of(dtype: str) -> int:
+    """Return the rknn_tensor_type of the wire's name."""
+    return int(rknn_tensor_type[f"RKNN_TENSOR_{dtype.upper()}"])
+
+
+def check_handles(invocation: Invocation) -> None:
+    """Refuse another object of a client that has as many as it may. Raises PermissionDenied."""
+    context = invocation.context
+    client = invocation.client.number
+    owned = sum(len(handles.owned_by(client)) for handles in (context.contexts, context.matmuls, context.memories))
+    limit = context.config.max_handles_per_connection
+    if owned >= limit:
+        raise PermissionDenied(
+            f"This connection has {owned} contexts and memories, which is the limit (max_handles_per_connection): "
+            "destroy some.",
+            limit=limit,
+        )
+
+
+def check_belongs(mem: Any, ctx: Any) -> None:
+    """Refuse a memory that was made with another context. Raises InvalidParams."""
+    if mem.parent is not ctx:
+        raise InvalidParams(
+            "$.mem was made with another context.", path="$.mem", keyword="const", limit=getattr(ctx, "number", None)
+        )

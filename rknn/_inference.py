@@ -1,0 +1,104 @@
+"""What rknn.run and rknn.infer share: inputs that come with the call, one run, outputs that go with its result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from rkllmd import schemas
+from rkllmd.abi.convert import to_c
+from rkllmd.abi.rknn import rknn_run_extend
+from rkllmd.abi.rknn_constants import rknn_query_cmd
+from rkllmd.abi.tensors import byte_size
+from rkllmd.errors import InvalidParams
+from rkllmd.method import Struct, Value
+from rknn._attributes import bytes_needed
+from rknn._common import dtype_of
+from rknn._inputs import set_inputs
+
+if TYPE_CHECKING:
+    from rkllmd.context import Invocation
+    from rkllmd.dispatch import Converted
+    from rkllmd.rknn_handles import Context
+
+INPUT_DATA: Final = Value(
+    "input_data",
+    {**schemas.TENSOR, "description": "The only input, or an array of rknn_input objects: as inputs."},
+    required=False,
+    in_c=False,
+    is_tensor=True,
+)
+INPUTS: Final = Value(
+    "inputs",
+    {
+        "type": ["array", "string", "object"],
+        "description": "A tensor, one rknn_input, or an array of rknn_input: set before the run.",
+    },
+    required=False,
+    in_c=False,
+    is_tensor=True,
+)
+EXTEND: Final = Struct("extend", "rknn_run_extend", required=False, raw=True)
+_INPUT: Final = schemas.struct_schema("rknn_input")
+_ONLY_IN_INPUTS: Final = frozenset({"index", "buf", "type", "fmt", "pass_through"})
+
+
+def set_given_inputs(invocation: Invocation, ctx: Context, given: Converted) -> None:
+    """Set the inputs that came with the call, on the worker thread. Raises InvalidParams, RuntimeFailure."""
+    value = given.json
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        items: list[Any] = value
+    elif isinstance(value, dict) and value.keys() & _ONLY_IN_INPUTS:
+        items = [value]
+    else:  # a tensor, whose data and size are no rknn_input's
+        items = [{"buf": value}]
+    for index, item in enumerate(items):
+        place = given.path if len(items) == 1 else f"{given.path}[{index}]"
+        if not isinstance(item, dict):
+            raise InvalidParams(f"{place} must be an rknn_input.", path=place, keyword="type", limit="object")
+        schemas.check(schemas.validator(_INPUT), item, place)
+    set_inputs(invocation.rknn, ctx, items, given.path, given.sources)
+
+
+def check_bindings(ctx: Context) -> None:
+    """Refuse to run into a memory that is gone, or too small since the shapes were set anew. Raises InvalidParams."""
+    for (is_output, index), (memory, attr) in ctx.bindings.items():
+        name = f"{'output' if is_output else 'input'} {index}"
+        if not memory.is_alive:
+            raise InvalidParams(
+                f"The memory that {name} was bound to is destroyed: bind another one with rknn.set_io_mem.",
+                path="$",
+                keyword="mem",
+            )
+        now = (ctx.outputs if is_output else ctx.inputs)[index]
+        needed = max(
+            byte_size(now.n_elems, dtype_of(attr.type)), bytes_needed(attr) if now.n_elems == attr.n_elems else 0
+        )
+        if memory.size < needed:
+            raise InvalidParams(
+                f"{name} now takes {needed} bytes, the memory that it was bound to has {memory.size}.",
+                path="$",
+                keyword="minimum",
+                limit=needed,
+            )
+
+
+def run_extend(extend: Converted | None) -> Any:
+    """Return the rknn_run_extend for a run; its fence is the client's, by descriptor. Raises InvalidParams."""
+    if extend is None:
+        return rknn_run_extend(fence_fd=-1)
+    fields = {name: value for name, value in extend.json.items() if name != "fence_fd"}
+    struct = to_c(fields, rknn_run_extend, extend.path, extend.keep)
+    struct.fence_fd = -1
+    if "fence_fd" in extend.json:
+        struct.fence_fd = extend.sources.descriptor(extend.json["fence_fd"], f"{extend.path}.fence_fd")
+    return struct
+
+
+def run_once(invocation: Invocation, ctx: Context, extend: Any) -> None:
+    """Run the model, on the worker thread. Raises InvalidParams, RuntimeFailure."""
+    check_bindings(ctx)
+    invocation.rknn.call("rknn_run", ctx.pointer, extend)
+    ctx.is_running = bool(extend.non_block)
+    ctx.runs += 1
+    for command in (rknn_query_cmd.RKNN_QUERY_PERF_RUN, rknn_query_cmd.RKNN_QUERY_PERF_DETAIL):
+        ctx.answers.pop((command, 0), None)

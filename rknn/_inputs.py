@@ -1,0 +1,106 @@
+"""JSON to rknn_input: the bytes as they are, and what the client left out about them."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Final
+
+from rkllmd.abi.rknn import rknn_input, rknn_tensor_attr
+from rkllmd.abi.rknn_constants import rknn_query_cmd, rknn_tensor_format, rknn_tensor_type
+from rkllmd.abi.tensors import Buffer, Sources, byte_size, read_buffer
+from rkllmd.errors import InvalidParams
+from rkllmd.rknn_handles import Context
+from rkllmd.rknn_runtime import RknnRuntime
+from rknn._attributes import check_index
+from rknn._common import dtype_of, member_of, type_of
+
+# A picture's bytes are taken for uint8 by every converted model that takes pictures.
+_TAKE_PICTURES: Final = ("int8", "uint8", "float16", "float32")
+
+
+def set_inputs(rknn: RknnRuntime, ctx: Context, items: list[dict[str, Any]], path: str, sources: Sources) -> None:
+    """Give the runtime all inputs at once, on the worker thread; it copies them. Raises InvalidParams, RuntimeFailure.
+
+    ``items`` are rknn_input objects. ``type`` left out is what the tensor says, or what its size allows: uint8 for one
+    byte per element (a picture), else the input's own type or float32. ``fmt`` left out is the input's own.
+    """
+    if len(items) > len(ctx.inputs):
+        limit = len(ctx.inputs)
+        raise InvalidParams(f"{path}: the model has {limit} inputs.", path=path, keyword="maxItems", limit=limit)
+    inputs = (rknn_input * len(items))()
+    keep: list[Any] = []
+    for position, item in enumerate(items):
+        place = path if len(items) == 1 else f"{path}[{position}]"
+        _fill(inputs[position], ctx, item, position, place, sources, keep)
+    if len({item.index for item in inputs}) != len(items):
+        raise InvalidParams(f"{path} has an input twice.", path=path, keyword="uniqueItems")
+    rknn.call("rknn_inputs_set", ctx.pointer, len(items), inputs)
+
+
+def _fill(
+    target: rknn_input,
+    ctx: Context,
+    item: dict[str, Any],
+    position: int,
+    path: str,
+    sources: Sources,
+    keep: list[Any],
+) -> None:
+    index = int(item.get("index", position))
+    check_index(index, len(ctx.inputs), "inputs", f"{path}.index")
+    attr = ctx.inputs[index]
+    value = item.get("buf", item.get("data"))
+    if value is None:
+        raise InvalidParams(f"{path}.buf is required.", path=f"{path}.buf", keyword="required", limit=["buf"])
+    given = dtype_of(member_of(rknn_tensor_type, item["type"])) if "type" in item else None
+    buffer = read_buffer(value, given or "float32", f"{path}.buf", sources)
+    target.index = index
+    target.pass_through = bool(item.get("pass_through", False))
+    target.fmt = member_of(rknn_tensor_format, item["fmt"]) if "fmt" in item else attr.fmt
+    if target.pass_through:
+        _check_native(ctx, attr, buffer, path)
+        target.type = type_of(given) if given else attr.type
+    else:
+        target.type = type_of(_dtype(attr, buffer, given, path))
+    if item.get("size", buffer.size) != buffer.size:
+        raise InvalidParams(
+            f"{path}.size is not the size of the data.", path=f"{path}.size", keyword="const", limit=buffer.size
+        )
+    memory = (ctypes.c_ubyte * buffer.size).from_buffer(buffer.data)
+    keep.append(memory)
+    target.buf = ctypes.addressof(memory)
+    target.size = buffer.size
+
+
+def _dtype(attr: rknn_tensor_attr, buffer: Buffer, given: str | None, path: str) -> str:
+    """Return the element type; its size must be the buffer's. Raises InvalidParams."""
+    own = dtype_of(attr.type)
+    if given and buffer.dtype and given != buffer.dtype:
+        raise InvalidParams(f"{path}: type and dtype differ.", path=f"{path}.type", keyword="const", limit=buffer.dtype)
+    certain = given or buffer.dtype
+    guesses = ["uint8"] if own in _TAKE_PICTURES else []
+    candidates = [certain] if certain else [*guesses, own, "float32"]
+    for dtype in candidates:
+        if byte_size(attr.n_elems, dtype) == buffer.size:
+            return dtype
+    sizes = {dtype: byte_size(attr.n_elems, dtype) for dtype in candidates}
+    wanted = " or ".join(f"{size} bytes of {dtype}" for dtype, size in sizes.items())
+    raise InvalidParams(
+        f"{path}.buf has {buffer.size} bytes; input {attr.index} has {attr.n_elems} elements: {wanted}.",
+        path=f"{path}.buf",
+        keyword="shape",
+        limit=sizes,
+    )
+
+
+def _check_native(ctx: Context, attr: rknn_tensor_attr, buffer: Buffer, path: str) -> None:
+    """Refuse a pass_through of another size than the input has in one of its layouts. Raises InvalidParams."""
+    native = ctx.answers.get((rknn_query_cmd.RKNN_QUERY_NATIVE_INPUT_ATTR, attr.index), attr)
+    sizes = sorted({attr.size, attr.size_with_stride, native.size, native.size_with_stride} - {0})
+    if buffer.size not in sizes:
+        raise InvalidParams(
+            f"{path}.buf has {buffer.size} bytes; passed through, input {attr.index} needs {sizes[0]}.",
+            path=f"{path}.buf",
+            keyword="shape",
+            limit=sizes,
+        )

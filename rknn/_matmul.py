@@ -1,0 +1,64 @@
+"""What the matmul functions share: a matrix by its name, and what a context is made of."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from rkllmd.abi.convert import to_c
+from rkllmd.abi.rknn_json import describe
+from rkllmd.abi.rknn_matmul import rknn_matmul_info, rknn_matmul_io_attr, rknn_matmul_tensor_attr, rknn_matmul_type
+from rkllmd.errors import InvalidParams
+from rkllmd.rknn_handles import Matmul
+
+MATRICES: Final = ("A", "B", "C")
+
+
+def info_from(json: dict[str, Any], path: str) -> rknn_matmul_info:
+    """Return an rknn_matmul_info. Raises InvalidParams."""
+    info: rknn_matmul_info = to_c(json, rknn_matmul_info, path, [])
+    check_shape((info.M, info.K, info.N), path)
+    if not info.type:
+        raise InvalidParams(f"{path}.type is required.", path=f"{path}.type", keyword="required", limit=["type"])
+    return info
+
+
+def check_shape(shape: tuple[int, int, int], path: str) -> None:
+    """Refuse what is no shape, or more than C's sizes can say. Raises InvalidParams."""
+    m, k, n = shape
+    if min(shape) < 1 or max(m * k, k * n, m * n) >= 2**31:
+        raise InvalidParams(
+            f"{path}: M, K and N must be at least 1, no matrix may have 2^31 elements.",
+            path=path,
+            keyword="minimum",
+        )
+
+
+def matrix_types(info: rknn_matmul_info) -> tuple[str, str, str]:
+    """Return the element types of A, B and C, as the type's name says them."""
+    words = rknn_matmul_type(info.type).name.removeprefix("RKNN_").lower().split("_")
+    return words[0], words[2], words[4]
+
+
+def describe_io(io_attr: rknn_matmul_io_attr) -> dict[str, Any]:
+    """Return the three matrices as the runtime wants them."""
+    return {name: describe(getattr(io_attr, name)) for name in MATRICES}
+
+
+def matrix(matmul: Matmul, json: dict[str, Any], path: str) -> tuple[str, rknn_matmul_tensor_attr]:
+    """Return which matrix is meant, and its attributes as the runtime gave them. Raises InvalidParams.
+
+    The name is A, B or C, or what the runtime calls it; all else may be given but must be as it is.
+    """
+    io_attr = matmul.io_attrs[matmul.shape_index]
+    for letter in MATRICES:
+        attr: rknn_matmul_tensor_attr = getattr(io_attr, letter)
+        known = describe(attr)
+        if json.get("name") not in (letter, known["name"]):
+            continue
+        for name, value in json.items():
+            if name != "name" and value not in (known[name], getattr(attr, name)):
+                raise InvalidParams(
+                    f"{path}.{name} can't be changed.", path=f"{path}.{name}", keyword="const", limit=known[name]
+                )
+        return letter, attr
+    raise InvalidParams(f"{path}.name must be A, B or C.", path=f"{path}.name", keyword="enum", limit=list(MATRICES))

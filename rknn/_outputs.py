@@ -1,0 +1,166 @@
+"""rknn_outputs_get and what becomes of it: tensors in JSON or by descriptor, the best classes, or a client's memory."""
+
+from __future__ import annotations
+
+import ctypes
+import heapq
+from typing import Any, Final
+
+from rkllmd import shared_memory
+from rkllmd.abi.convert import shortest
+from rkllmd.abi.rknn import rknn_output, rknn_output_extend, rknn_tensor_attr
+from rkllmd.abi.rknn_constants import rknn_tensor_qnt_type
+from rkllmd.abi.tensors import byte_size, to_numbers
+from rkllmd.attachments import Attachments, span_of
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams, RuntimeFailure
+from rkllmd.method import Value
+from rkllmd.rknn_handles import Context
+from rkllmd.rknn_release import release_outputs
+from rknn._attributes import check_index, shape_of
+from rknn._common import dtype_of
+
+WANT_FLOAT: Final = Value(
+    "want_float",
+    {"type": ["boolean", "integer"], "minimum": 0, "maximum": 1, "description": "Dequantised: float32 outputs."},
+    required=False,
+    in_c=False,
+)
+ENCODING: Final = Value(
+    "encoding",
+    {"enum": ["base64", "array"], "description": "How outputs are written; array is for people and small ones."},
+    required=False,
+    in_c=False,
+)
+TOP_K: Final = Value(
+    "top_k",
+    {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 1000,
+        "description": "Instead of its data, the k greatest elements of each output, dequantised: for classifiers.",
+    },
+    required=False,
+    in_c=False,
+)
+N_OUTPUTS: Final = Value(
+    "num_outputs", {"type": "integer", "minimum": 1, "description": "As in C: the first n."}, required=False, in_c=False
+)
+
+
+def get_outputs(
+    invocation: Invocation,
+    ctx: Context,
+    requests: list[dict[str, Any]],
+    path: str,
+    sources: Attachments,
+    *,
+    encoding: str = "base64",
+    top_k: int | None = None,
+) -> dict[str, Any]:
+    """Get the outputs of the last run, on the worker thread; return them as members of a result.
+
+    ``requests`` are rknn_output objects. The runtime's buffers stay held until rknn.outputs_release or the next call of
+    this. Raises InvalidParams, RuntimeFailure.
+    """
+    release_outputs(invocation.context, ctx, ctx.pointer)
+    outputs = (rknn_output * len(requests))()
+    places: list[memoryview | None] = []
+    for position, request in enumerate(requests):
+        place = path if len(requests) == 1 else f"{path}[{position}]"
+        places.append(_prepare(outputs[position], ctx, request, position, place, sources))
+    extend = rknn_output_extend(frame_id=ctx.runs)
+    invocation.rknn.call("rknn_outputs_get", ctx.pointer, len(outputs), outputs, extend)
+    ctx.outputs_held = outputs
+    described = [
+        _describe(invocation, ctx, output, request, place, encoding, top_k)
+        for output, request, place in zip(outputs, requests, places, strict=True)
+    ]
+    return {"outputs": described, "frame_id": extend.frame_id}
+
+
+def _prepare(
+    target: rknn_output, ctx: Context, request: dict[str, Any], position: int, path: str, sources: Attachments
+) -> memoryview | None:
+    """Fill one rknn_output; return the memory that it writes to, if that is the client's."""
+    target.index = int(request.get("index", position))
+    check_index(target.index, len(ctx.outputs), "outputs", f"{path}.index")
+    target.want_float = bool(request.get("want_float", False))
+    buffer = request.get("buf")
+    if buffer is None and not request.get("is_prealloc"):
+        return None
+    attr = ctx.outputs[target.index]
+    needed = byte_size(attr.n_elems, "float32") if target.want_float else max(attr.size, attr.size_with_stride)
+    place = _client_memory(buffer, f"{path}.buf", sources, needed)
+    target.is_prealloc = True
+    target.buf = shared_memory.address_of(place)
+    target.size = len(place)
+    return place
+
+
+def _client_memory(buffer: Any, path: str, sources: Attachments, needed: int) -> memoryview:
+    """Return the memory that an output goes to. Raises InvalidParams."""
+    if not isinstance(buffer, dict) or not ("mem" in buffer) ^ ("fd" in buffer):
+        raise InvalidParams(
+            f'{path} of a preallocated output is {{"mem": …}} or {{"fd": …}}.', path=path, keyword="required"
+        )
+    if "mem" in buffer:
+        place = sources.bytes_of(buffer, path)
+    else:
+        fd = sources.descriptor(buffer, path)
+        offset, size = span_of(buffer, shared_memory.size_of(fd, path), path)
+        place = shared_memory.map_shared(fd, offset, size, path)
+    if len(place) < needed:
+        raise InvalidParams(
+            f"{path} has {len(place)} bytes, the output takes {needed}.", path=path, keyword="minimum", limit=needed
+        )
+    return place
+
+
+def _describe(
+    invocation: Invocation,
+    ctx: Context,
+    output: rknn_output,
+    request: dict[str, Any],
+    place: memoryview | None,
+    encoding: str,
+    top_k: int | None,
+) -> dict[str, Any]:
+    attr = ctx.outputs[output.index]
+    dtype = "float32" if output.want_float else dtype_of(attr.type)
+    name = attr.name.decode("utf-8", "replace")
+    described: dict[str, Any] = {"index": output.index, "name": name, "size": output.size}
+    if not output.want_float and attr.qnt_type == rknn_tensor_qnt_type.RKNN_TENSOR_QNT_AFFINE_ASYMMETRIC:
+        described |= {"scale": shortest(attr.scale), "zp": attr.zp}
+    if place is not None:
+        return {**described, "dtype": dtype, "shape": shape_of(attr), "buf": request["buf"]}
+    if not output.buf:
+        raise RuntimeFailure("rknn_outputs_get gave no buffer.", function="rknn_outputs_get", status=0, log=[])
+    # Copied or encoded before anything else may run: the buffer is the runtime's.
+    data = memoryview((ctypes.c_ubyte * output.size).from_address(output.buf)).cast("B")
+    if top_k is not None:
+        return {**described, "top": best(to_numbers(data, dtype), top_k)}
+    if encoding == "array":
+        # As short as they are as floats: 0.9, not 0.8999999761581421.
+        numbers = [shortest(number) if isinstance(number, float) else number for number in to_numbers(data, dtype)]
+        return {**described, "dtype": dtype, "shape": shape_of(attr), "data": numbers}
+    return {**described, **invocation.tensor(data, _shape(attr, output, dtype), dtype)}
+
+
+def _shape(attr: rknn_tensor_attr, output: rknn_output, dtype: str) -> list[int]:
+    """Return the output's shape; flat if the runtime gave more than its dimensions say (strides)."""
+    return shape_of(attr) if byte_size(attr.n_elems, dtype) == output.size else [output.size]
+
+
+def best(numbers: list[float], count: int) -> list[dict[str, Any]]:
+    """Return the greatest elements, the best first; of equal ones the first."""
+    found = heapq.nlargest(count, enumerate(numbers), key=lambda pair: (pair[1], -pair[0]))
+    return [{"index": index, "score": shortest(float(score))} for index, score in found]
+
+
+def all_outputs(ctx: Context, *, want_float: bool, count: int | None = None) -> list[dict[str, Any]]:
+    """Return the requests for the first ``count`` outputs, all of them by default. Raises InvalidParams."""
+    if count is not None:
+        check_index(count - 1, len(ctx.outputs), "outputs", "$.num_outputs")
+    total = len(ctx.outputs) if count is None else count
+    return [{"index": index, "want_float": want_float} for index in range(total)]

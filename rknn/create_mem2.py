@@ -1,0 +1,38 @@
+"""rknn_create_mem2: allocate a tensor memory, and say how.
+
+C: rknn_tensor_mem *rknn_create_mem2(rknn_context ctx, uint64_t size, uint64_t alloc_flags)
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import Any
+
+from rkllmd.abi.rknn import rknn_context
+from rkllmd.abi.rknn_constants import rknn_mem_alloc_flags, rknn_mem_flag
+from rkllmd.context import Invocation
+from rkllmd.method import Kind, Value, method
+from rkllmd.rknn_handles import Context, Matmul
+from rknn._common import ANY_CTX, KEEP, MEM, flags_schema, mask_of
+from rknn._memories import SIZE, add, check_room, made
+
+_NAMES = {**rknn_mem_alloc_flags.__members__, **rknn_mem_flag.__members__}
+# Both groups of macros go into one argument.
+_FLAGS: Any = IntFlag("_FLAGS", {name: int(item) for name, item in _NAMES.items()})  # type: ignore[misc]  # not a literal
+
+
+@method(
+    Kind.ORDERED,
+    [ANY_CTX, SIZE, Value("alloc_flags", flags_schema(_FLAGS, "A mask or an array of names."), required=False), KEEP],
+    changes=MEM.kinds,
+)
+def create_mem2(
+    invocation: Invocation, ctx: Context | Matmul, size: int, alloc_flags: Any = 0, keep: bool = False
+) -> dict[str, Any]:
+    """Return the handle of a new memory; RKNN_MEM_FLAG_ALLOC_NO_CONTEXT makes one for all contexts."""
+    check_room(invocation, size)
+    flags = mask_of(_FLAGS, alloc_flags)
+    parent = None if flags & rknn_mem_flag.RKNN_MEM_FLAG_ALLOC_NO_CONTEXT else ctx
+    handle = rknn_context() if parent is None else parent.pointer
+    pointer = invocation.rknn.pointer("rknn_create_mem2", handle, size, flags)
+    return add(invocation, made(parent, pointer, size), keep=keep)

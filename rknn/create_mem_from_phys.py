@@ -1,0 +1,39 @@
+"""rknn_create_mem_from_phys: make a tensor memory of physical memory.
+
+C: rknn_tensor_mem *rknn_create_mem_from_phys(rknn_context ctx, uint64_t phys_addr, void *virt_addr, uint32_t size)
+
+Whoever may name a physical address may read and write everything in the machine, so this is refused unless the
+configuration says allow_physical_addresses. ``virt_addr`` is an address in another process and stays NULL.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rkllmd.context import Invocation
+from rkllmd.errors import PermissionDenied
+from rkllmd.method import COnly, Kind, Value, method
+from rkllmd.rknn_handles import Context, Matmul
+from rknn._common import ANY_CTX, KEEP, MEM
+from rknn._memories import SIZE, add, check_room, made
+
+_PHYS_ADDR = Value("phys_addr", {"type": "integer", "minimum": 0, "maximum": 2**64 - 1})
+
+
+def _check(invocation: Invocation, **_: Any) -> None:
+    if not invocation.context.config.allow_physical_addresses:
+        raise PermissionDenied(
+            "Physical addresses are not allowed here (allow_physical_addresses): send a dma-buf to "
+            "rknn.create_mem_from_fd.",
+            setting="allow_physical_addresses",
+        )
+
+
+@method(Kind.ORDERED, [ANY_CTX, _PHYS_ADDR, COnly("virt_addr"), SIZE, KEEP], check=_check, changes=MEM.kinds)
+def create_mem_from_phys(
+    invocation: Invocation, ctx: Context | Matmul, phys_addr: int, size: int, keep: bool = False
+) -> dict[str, Any]:
+    """Return the handle of a memory over ``size`` bytes of physical memory."""
+    check_room(invocation, size)
+    pointer = invocation.rknn.pointer("rknn_create_mem_from_phys", ctx.pointer, phys_addr, None, size)
+    return add(invocation, made(ctx, pointer, size), keep=keep)

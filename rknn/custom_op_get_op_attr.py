@@ -1,0 +1,55 @@
+"""rknn_custom_op_get_op_attr: return an attribute that the model gives to a custom operator.
+
+C: void rknn_custom_op_get_op_attr(rknn_custom_op_context *op_ctx, const char *attr_name, rknn_custom_op_attr *op_attr)
+
+In C this works inside an operator's callbacks only. The daemon asks there for the attributes that were named as
+``attr_names`` to rknn.register_custom_ops, and answers what it learned. ``op_ctx`` says of which node: the context, the
+operator's op_type, and the how many-th node of that type.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams
+from rkllmd.handles import resolve
+from rkllmd.method import COnly, Kind, Value, method
+
+_OP_CTX = Value(
+    "op_ctx",
+    {
+        "type": "object",
+        "properties": {
+            "context": {"type": ["integer", "null"], "minimum": 1},
+            "op_type": {"type": "string"},
+            "node": {"type": "integer", "minimum": 0, "description": "Among the nodes of this type, from 0."},
+        },
+        "required": ["op_type"],
+        "additionalProperties": False,
+    },
+)
+
+
+@method(Kind.INSTANT, [_OP_CTX, Value("attr_name", {"type": "string"}), COnly("op_attr")])
+def custom_op_get_op_attr(invocation: Invocation, op_ctx: dict[str, Any], attr_name: str) -> dict[str, Any]:
+    """Return name, dtype, n_elems and data; data is null for an attribute that the node has not."""
+    ctx = resolve([invocation.context.contexts], op_ctx.get("context"), invocation.client.number)
+    nodes = [attributes for op_type, attributes in list(ctx.operator_nodes) if op_type == op_ctx["op_type"]]
+    node = op_ctx.get("node", 0)
+    if node >= len(nodes):
+        raise InvalidParams(
+            "$.op_ctx names no node whose attributes were read: register the operator with attr_names first.",
+            path="$.op_ctx",
+            keyword="maximum",
+            limit=len(nodes) - 1,
+        )
+    if attr_name not in nodes[node]:
+        raise InvalidParams(
+            "$.attr_name was not among the attr_names of rknn.register_custom_ops.",
+            path="$.attr_name",
+            keyword="enum",
+            limit=list(nodes[node]),
+        )
+    found: dict[str, Any] = nodes[node][attr_name]
+    return found

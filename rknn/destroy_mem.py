@@ -1,0 +1,31 @@
+"""rknn_destroy_mem: free a tensor memory.
+
+C: int rknn_destroy_mem(rknn_context ctx, rknn_tensor_mem *mem)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams
+from rkllmd.method import Kind, method
+from rkllmd.rknn_handles import Context, Matmul, Memory
+from rkllmd.rknn_release import destroy_memory
+from rknn._common import ANY_CTX, MEM, check_belongs, success
+
+
+@method(Kind.ORDERED, [ANY_CTX, MEM], changes=MEM.kinds)
+def destroy_mem(invocation: Invocation, ctx: Context | Matmul | None, mem: Memory) -> dict[str, Any]:
+    """Free it; the context may be left out, the memory knows it."""
+    check_belongs(mem, ctx)
+    for other in invocation.context.contexts:
+        if mem in other.outside:
+            raise InvalidParams(
+                f"Context {other.number} keeps its weights or intermediate results in this memory: destroy it first.",
+                path="$.mem",
+                keyword="mem",
+                limit=other.number,
+            )
+    destroy_memory(invocation.context, mem)
+    return success()

@@ -1,0 +1,43 @@
+"""rknn.infer: set the inputs, run, get the outputs and release them, in one round trip.
+
+For people who want an answer rather than five calls; not a C function.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.attachments import Attachments
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams
+from rkllmd.method import Kind, method
+from rkllmd.rknn_handles import Context
+from rkllmd.rknn_release import release_outputs
+from rknn._common import CONTEXT, success
+from rknn._inference import INPUT_DATA, INPUTS, run_extend, run_once, set_given_inputs
+from rknn._outputs import ENCODING, TOP_K, WANT_FLOAT, all_outputs, get_outputs
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+
+@method(Kind.NPU, [CONTEXT, INPUTS, INPUT_DATA, WANT_FLOAT, ENCODING, TOP_K])
+def infer(
+    invocation: Invocation,
+    ctx: Context,
+    inputs: Converted | None = None,
+    input_data: Converted | None = None,
+    want_float: bool = False,
+    encoding: str = "base64",
+    top_k: int | None = None,
+) -> dict[str, Any]:
+    """Return the outputs for these inputs."""
+    given = inputs or input_data
+    if given is None or (inputs and input_data):
+        raise InvalidParams("rknn.infer needs inputs.", path="$.inputs", keyword="required", limit=["inputs"])
+    set_given_inputs(invocation, ctx, given)
+    run_once(invocation, ctx, run_extend(None))
+    requests = all_outputs(ctx, want_float=bool(want_float) or top_k is not None)
+    result = get_outputs(invocation, ctx, requests, "$", Attachments(), encoding=encoding, top_k=top_k)
+    release_outputs(invocation.context, ctx, ctx.pointer)
+    return success(outputs=result["outputs"])

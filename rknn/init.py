@@ -1,0 +1,134 @@
+"""rknn_init: load a model; its context belongs to the connection unless keep is set.
+
+C: int rknn_init(rknn_context *context, void *model, uint32_t size, uint32_t flag, rknn_init_extend *extend)
+
+``model`` is a path, or the file's contents as ``{"data": base64}`` or ``{"fd": n}``; ``model_path`` is always a path.
+On machines without an NPU an ONNX file is taken wherever a .rknn file is expected.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import byref
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from rkllmd import paths
+from rkllmd.abi.convert import to_c
+from rkllmd.abi.rknn import rknn_init_extend
+from rkllmd.abi.rknn_constants import rknn_core_mask, rknn_flag
+from rkllmd.abi.tensors import read_buffer
+from rkllmd.context import Invocation
+from rkllmd.errors import Cancelled, InvalidParams
+from rkllmd.handles import resolve
+from rkllmd.method import COnly, Kind, Struct, Value, method
+from rkllmd.rknn_handles import Context
+from rkllmd.rknn_release import destroy
+from rknn._attributes import learn
+from rknn._common import CONTEXT, KEEP, check_handles, enum_schema, flags_schema, mask_of, member_of, success
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+log = structlog.get_logger()
+
+_MODEL = Value(
+    "model",
+    {"type": ["string", "object"], "description": "A path, or the contents: {data: base64} or {fd: n}."},
+    required=False,
+    is_tensor=True,
+)
+_MODEL_PATH = Value("model_path", {"type": "string", "description": "As model."}, required=False, in_c=False)
+_FLAG = Value("flag", flags_schema(rknn_flag, "RKNN_FLAG_…, a mask or an array of names."), required=False)
+_CORE_MASK = Value(
+    "core_mask", enum_schema(rknn_core_mask, "As rknn.set_core_mask after the load."), required=False, in_c=False
+)
+
+
+def _check(invocation: Invocation, model: Converted | None = None, model_path: str | None = None, **_: Any) -> None:
+    invocation.rknn.library  # noqa: B018 - raises where there is none
+    check_handles(invocation)
+    if (model is None) == (model_path is None):
+        raise InvalidParams(
+            "rknn.init needs either model_path or model.", path="$.model_path", keyword="oneOf", limit=["model_path"]
+        )
+    if model is None or not isinstance(model.json, dict):
+        _path(invocation, model, model_path)
+
+
+def _path(invocation: Invocation, model: Converted | None, model_path: str | None) -> str:
+    """Return the file to load. Raises InvalidParams, PermissionDenied."""
+    given, where = (str(model_path), "$.model_path") if model is None else (str(model.json), model.path)
+    return str(paths.readable_file(given, invocation.context.config.allowed_directories, where))
+
+
+@method(
+    Kind.NPU,
+    [
+        COnly("context"),
+        _MODEL,
+        COnly("size"),
+        _FLAG,
+        Struct("extend", "rknn_init_extend", required=False, raw=True),
+        _MODEL_PATH,
+        _CORE_MASK,
+        KEEP,
+    ],
+    check=_check,
+    changes=CONTEXT.kinds,
+)
+def init(
+    invocation: Invocation,
+    model: Converted | None = None,
+    flag: Any = 0,
+    extend: Converted | None = None,
+    model_path: str | None = None,
+    core_mask: Any = None,
+    keep: bool = False,
+) -> dict[str, Any]:
+    """Load the model; return its context and how many inputs and outputs it has."""
+    check_handles(invocation)  # again: others may have been made while this call waited
+    rknn, context = invocation.rknn, invocation.context
+    ctx = Context(path="", size_bytes=0, flag=mask_of(rknn_flag, flag))
+    c_extend = None if extend is None else _extend(invocation, ctx, extend)
+    if model is None or not isinstance(model.json, dict):
+        ctx.path = _path(invocation, model, model_path)
+        ctx.size_bytes = os.stat(ctx.path).st_size
+        argument, size = ctypes.cast(ctypes.c_char_p(os.fsencode(ctx.path)), ctypes.c_void_p), 0
+    else:
+        buffer = read_buffer(model.json, "uint8", model.path, model.sources)
+        memory = (ctypes.c_ubyte * buffer.size).from_buffer(buffer.data)
+        # Not by cast, which makes a cycle: a mapped descriptor would stay until the garbage collector comes.
+        argument, size = ctypes.c_void_p(ctypes.addressof(memory)), buffer.size
+        ctx.size_bytes = size
+        ctx.keep_alive.append(memory)
+    rknn.call("rknn_init", byref(ctx.pointer), argument, size, ctx.flag, None if c_extend is None else byref(c_extend))
+    if not ctx.flag & rknn_flag.RKNN_FLAG_MODEL_BUFFER_ZERO_COPY:
+        ctx.keep_alive.clear()
+    try:
+        learn(rknn, ctx)
+        if core_mask is not None:
+            rknn.call("rknn_set_core_mask", ctx.pointer, member_of(rknn_core_mask, core_mask))
+        if invocation.is_cancelled:
+            raise Cancelled("The load was cancelled; the model was unloaded again.")
+    except BaseException:
+        destroy(context, ctx)
+        raise
+    ctx.number = context.contexts.add(ctx, None if keep else invocation.client.number)
+    log.info("context_made", context=ctx.number, model_path=ctx.path, bytes=ctx.size_bytes)
+    return success(context=ctx.number, n_input=len(ctx.inputs), n_output=len(ctx.outputs))
+
+
+def _extend(invocation: Invocation, ctx: Context, extend: Converted) -> Any:
+    """Return the rknn_init_extend: a context for its handle, a descriptor for its number. Raises RpcError."""
+    fields = {name: value for name, value in extend.json.items() if name not in ("ctx", "model_buffer_fd")}
+    struct = to_c(fields, rknn_init_extend, extend.path, ctx.keep_alive)
+    if "ctx" in extend.json:
+        struct.ctx = resolve([invocation.context.contexts], extend.json["ctx"], invocation.client.number).pointer
+    if "model_buffer_fd" in extend.json:
+        struct.model_buffer_fd = extend.sources.descriptor(
+            extend.json["model_buffer_fd"], f"{extend.path}.model_buffer_fd"
+        )
+    return struct

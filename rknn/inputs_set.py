@@ -1,0 +1,25 @@
+"""rknn_inputs_set: give the inputs of the next run.
+
+C: int rknn_inputs_set(rknn_context context, uint32_t n_inputs, rknn_input inputs[])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.context import Invocation
+from rkllmd.method import COnly, Kind, Struct, method
+from rkllmd.rknn_handles import Context
+from rknn._common import CONTEXT, success
+from rknn._inputs import set_inputs
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+
+@method(Kind.NPU, [CONTEXT, COnly("n_inputs"), Struct("inputs", "rknn_input", many=True, raw=True, example="buf")])
+def inputs_set(invocation: Invocation, ctx: Context, inputs: Converted) -> dict[str, Any]:
+    """Copy the inputs into the context; the type, format and index may be left out."""
+    items = inputs.json if isinstance(inputs.json, list) else [inputs.json]
+    set_inputs(invocation.rknn, ctx, items, inputs.path, inputs.sources)
+    return success()

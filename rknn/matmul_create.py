@@ -1,0 +1,40 @@
+"""rknn_matmul_create: make a context that multiplies matrices, C = A x B.
+
+C: int rknn_matmul_create(rknn_matmul_ctx *ctx, rknn_matmul_info *info, rknn_matmul_io_attr *io_attr)
+"""
+
+from __future__ import annotations
+
+from ctypes import byref
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.abi.rknn_matmul import rknn_matmul_io_attr
+from rkllmd.context import Invocation
+from rkllmd.method import COnly, Kind, Struct, method
+from rkllmd.rknn_handles import Matmul
+from rknn._common import KEEP, MATMUL, check_handles, success
+from rknn._matmul import describe_io, info_from
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+
+@method(
+    Kind.NPU,
+    [
+        COnly("ctx"),
+        Struct("info", "rknn_matmul_info", raw=True, required_fields=["M", "K", "N", "type"]),
+        COnly("io_attr"),
+        KEEP,
+    ],
+    changes=MATMUL.kinds,
+)
+def matmul_create(invocation: Invocation, info: Converted, keep: bool = False) -> dict[str, Any]:
+    """Return the context, and how A, B and C lie in memory (io_attr): allocate memories of these sizes."""
+    check_handles(invocation)
+    c_info = info_from(info.json, info.path)
+    io_attr = rknn_matmul_io_attr()
+    matmul = Matmul([io_attr], [(c_info.M, c_info.K, c_info.N)], c_info.type)
+    invocation.rknn.call("rknn_matmul_create", byref(matmul.pointer), byref(c_info), byref(io_attr))
+    matmul.number = invocation.context.matmuls.add(matmul, None if keep else invocation.client.number)
+    return success(context=matmul.number, io_attr=describe_io(io_attr))

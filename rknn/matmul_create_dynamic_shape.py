@@ -1,0 +1,54 @@
+"""rknn_matmul_create_dynamic_shape: make a matmul context that may change between several shapes.
+
+C: int rknn_matmul_create_dynamic_shape(rknn_matmul_ctx *ctx, rknn_matmul_info *info, int shape_num,
+       rknn_matmul_shape dynamic_shapes[], rknn_matmul_io_attr io_attrs[])
+"""
+
+from __future__ import annotations
+
+from ctypes import byref
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.abi.convert import to_c_array
+from rkllmd.abi.rknn_matmul import rknn_matmul_io_attr, rknn_matmul_shape
+from rkllmd.context import Invocation
+from rkllmd.method import COnly, Kind, Struct, method
+from rkllmd.rknn_handles import Matmul
+from rknn._common import KEEP, MATMUL, check_handles, success
+from rknn._matmul import check_shape, describe_io, info_from
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+
+@method(
+    Kind.NPU,
+    [
+        COnly("ctx"),
+        Struct("info", "rknn_matmul_info", raw=True, required_fields=["type"]),
+        COnly("shape_num"),
+        Struct("dynamic_shapes", "rknn_matmul_shape", many=True, raw=True, required_fields=["M", "K", "N"]),
+        COnly("io_attrs"),
+        KEEP,
+    ],
+    changes=MATMUL.kinds,
+)
+def matmul_create_dynamic_shape(
+    invocation: Invocation, info: Converted, dynamic_shapes: Converted, keep: bool = False
+) -> dict[str, Any]:
+    """Return the context and io_attrs, one for each shape; the first shape is set."""
+    check_handles(invocation)
+    items = dynamic_shapes.json if isinstance(dynamic_shapes.json, list) else [dynamic_shapes.json]
+    shapes = to_c_array(items, rknn_matmul_shape, dynamic_shapes.path, dynamic_shapes.keep)
+    for shape in shapes:
+        check_shape((shape.M, shape.K, shape.N), dynamic_shapes.path)
+    first = {"M": shapes[0].M, "K": shapes[0].K, "N": shapes[0].N}
+    c_info = info_from({**first, **info.json}, info.path)
+    io_attrs = (rknn_matmul_io_attr * len(items))()
+    matmul = Matmul([*io_attrs], [(shape.M, shape.K, shape.N) for shape in shapes], c_info.type)
+    matmul.keep_alive.append(io_attrs)
+    invocation.rknn.call(
+        "rknn_matmul_create_dynamic_shape", byref(matmul.pointer), byref(c_info), len(items), shapes, io_attrs
+    )
+    matmul.number = invocation.context.matmuls.add(matmul, None if keep else invocation.client.number)
+    return success(context=matmul.number, io_attrs=[describe_io(io_attr) for io_attr in io_attrs])

@@ -1,0 +1,52 @@
+"""rknn_matmul_get_quant_params: return the scales of one matrix, and the normalising one.
+
+C: int rknn_matmul_get_quant_params(rknn_matmul_ctx ctx, rknn_quant_params *params, float *scale)
+"""
+
+from __future__ import annotations
+
+import math
+from ctypes import POINTER, byref, c_float, c_int32, cast
+from typing import TYPE_CHECKING, Any, Final
+
+from rkllmd.abi.convert import shortest
+from rkllmd.abi.rknn_matmul import rknn_quant_params
+from rkllmd.context import Invocation
+from rkllmd.method import COnly, Kind, Struct, method
+from rkllmd.rknn_handles import Matmul
+from rknn._common import MATMUL, success
+from rknn._matmul import matrix
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+_SMALLEST_GROUP: Final = 32
+
+
+@method(
+    Kind.ORDERED,
+    [MATMUL, Struct("params", "rknn_quant_params", raw=True, required_fields=["name"]), COnly("scale")],
+)
+def matmul_get_quant_params(invocation: Invocation, matmul: Matmul, params: Converted) -> dict[str, Any]:
+    """Return scale (a number), and params: the scales and zero points that the runtime gives."""
+    _, attr = matrix(matmul, {"name": params.json["name"]}, params.path)
+    # The header does not say whose memory the arrays are: there is room for one element per channel or group, should
+    # the runtime write to them, and they are read wherever they point afterwards.
+    dims = attr.dims[: min(attr.n_dims, len(attr.dims))]
+    room = max(1, *dims, math.prod(dims) // _SMALLEST_GROUP)
+    scales, zero_points = (c_float * room)(), (c_int32 * room)()
+    c_params = rknn_quant_params(
+        name=attr.name, scale=cast(scales, POINTER(c_float)), zp=cast(zero_points, POINTER(c_int32))
+    )
+    scale = c_float()
+    invocation.rknn.call("rknn_matmul_get_quant_params", matmul.pointer, byref(c_params), byref(scale))
+    given_scales = c_params.scale[: min(c_params.scale_len, room)] if c_params.scale else []
+    given_zero_points = c_params.zp[: min(c_params.zp_len, room)] if c_params.zp else []
+    return success(
+        scale=shortest(scale.value),
+        params={
+            "name": attr.name.decode("utf-8", "replace"),
+            "scale": [shortest(value) for value in given_scales],
+            "zp": list(given_zero_points),
+        },
+    )

@@ -1,0 +1,32 @@
+"""rknn_matmul_run: multiply the matrices in the bound memories.
+
+C: int rknn_matmul_run(rknn_matmul_ctx ctx)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams
+from rkllmd.method import Kind, method
+from rkllmd.rknn_handles import Matmul
+from rknn._common import MATMUL, success
+from rknn._matmul import MATRICES
+
+
+@method(Kind.NPU, [MATMUL])
+def matmul_run(invocation: Invocation, matmul: Matmul) -> dict[str, Any]:
+    """Run; A, B and C must be bound to memories that are still there and large enough."""
+    io_attr = matmul.io_attrs[matmul.shape_index]
+    for letter in MATRICES:
+        memory = matmul.bindings.get(letter)
+        if memory is None or not memory.is_alive or memory.size < getattr(io_attr, letter).size:
+            raise InvalidParams(
+                f"{letter} is bound to no memory that fits: call rknn.matmul_set_io_mem first.",
+                path="$",
+                keyword="mem",
+                limit=getattr(io_attr, letter).size,
+            )
+    invocation.rknn.call("rknn_matmul_run", matmul.pointer)
+    return success()

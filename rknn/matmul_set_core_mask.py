@@ -1,0 +1,21 @@
+"""rknn_matmul_set_core_mask: choose the NPU cores that a matmul context runs on.
+
+C: int rknn_matmul_set_core_mask(rknn_matmul_ctx context, rknn_core_mask core_mask)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rkllmd.abi.rknn_constants import rknn_core_mask
+from rkllmd.context import Invocation
+from rkllmd.method import Kind, method
+from rkllmd.rknn_handles import Matmul
+from rknn._common import CORE_MASK, MATMUL_CONTEXT, member_of, success
+
+
+@method(Kind.ORDERED, [MATMUL_CONTEXT, CORE_MASK])
+def matmul_set_core_mask(invocation: Invocation, matmul: Matmul, core_mask: Any) -> dict[str, Any]:
+    """Set the mask for the runs that follow."""
+    invocation.rknn.call("rknn_matmul_set_core_mask", matmul.pointer, member_of(rknn_core_mask, core_mask))
+    return success()

@@ -1,0 +1,38 @@
+"""rknn_matmul_set_dynamic_shape: choose one of the shapes that a matmul context was made for.
+
+C: int rknn_matmul_set_dynamic_shape(rknn_matmul_ctx ctx, rknn_matmul_shape *shape)
+"""
+
+from __future__ import annotations
+
+from ctypes import byref
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.abi.convert import to_c
+from rkllmd.abi.rknn_matmul import rknn_matmul_shape
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams
+from rkllmd.method import Kind, Struct, method
+from rkllmd.rknn_handles import Matmul
+from rknn._common import MATMUL, success
+from rknn._matmul import describe_io
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+
+@method(Kind.ORDERED, [MATMUL, Struct("shape", "rknn_matmul_shape", raw=True, required_fields=["M", "K", "N"])])
+def matmul_set_dynamic_shape(invocation: Invocation, matmul: Matmul, shape: Converted) -> dict[str, Any]:
+    """Set the shape; return how A, B and C now lie in memory: bind memories that fit."""
+    c_shape = to_c(shape.json, rknn_matmul_shape, shape.path, [])
+    wanted = (c_shape.M, c_shape.K, c_shape.N)
+    if wanted not in matmul.shapes:
+        raise InvalidParams(
+            f"{shape.path} is none of the shapes that the context was made for.",
+            path=shape.path,
+            keyword="enum",
+            limit=[list(item) for item in matmul.shapes[:64]],
+        )
+    invocation.rknn.call("rknn_matmul_set_dynamic_shape", matmul.pointer, byref(c_shape))
+    matmul.shape_index = matmul.shapes.index(wanted)
+    return success(io_attr=describe_io(matmul.io_attrs[matmul.shape_index]))

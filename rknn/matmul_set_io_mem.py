@@ -1,0 +1,35 @@
+"""rknn_matmul_set_io_mem: say in which tensor memory A, B or C lies.
+
+C: int rknn_matmul_set_io_mem(rknn_matmul_ctx ctx, rknn_tensor_mem *mem, rknn_matmul_tensor_attr *attr)
+"""
+
+from __future__ import annotations
+
+from ctypes import byref
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams
+from rkllmd.method import Kind, Struct, method
+from rkllmd.rknn_handles import Matmul, Memory
+from rknn._common import MATMUL, MEM, success
+from rknn._matmul import matrix
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+
+@method(Kind.ORDERED, [MATMUL, MEM, Struct("attr", "rknn_matmul_tensor_attr", raw=True, required_fields=["name"])])
+def matmul_set_io_mem(invocation: Invocation, matmul: Matmul, mem: Memory, attr: Converted) -> dict[str, Any]:
+    """Bind the memory; the name of the attributes says which matrix (A, B or C)."""
+    letter, c_attr = matrix(matmul, attr.json, attr.path)
+    if mem.size < c_attr.size:
+        raise InvalidParams(
+            f"$.mem has {mem.size} bytes, {letter} takes {c_attr.size}.",
+            path="$.mem",
+            keyword="minimum",
+            limit=c_attr.size,
+        )
+    invocation.rknn.call("rknn_matmul_set_io_mem", matmul.pointer, mem.pointer, byref(c_attr))
+    matmul.bindings[letter] = mem
+    return success(size=c_attr.size)

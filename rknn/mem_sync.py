@@ -1,0 +1,73 @@
+"""rknn_mem_sync: make the CPU and the NPU see the same in a tensor memory.
+
+C: int rknn_mem_sync(rknn_context context, rknn_tensor_mem *mem, rknn_mem_sync_mode mode)
+
+A program in C writes through virt_addr before it syncs to the device and reads after it has synced from it. Over a
+socket these go with the call: ``data`` is written at ``offset`` first, ``read`` returns ``size`` bytes from ``offset``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rkllmd import schemas
+from rkllmd.abi.rknn_constants import rknn_mem_sync_mode
+from rkllmd.abi.tensors import read_buffer
+from rkllmd.attachments import span_of
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams
+from rkllmd.method import Kind, Value, method
+from rkllmd.rknn_handles import Context, Matmul, Memory
+from rknn._common import ANY_CONTEXT, MEM, check_belongs, enum_schema, member_of, success
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+_BYTES = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
+_DATA = Value("data", schemas.TENSOR, required=False, in_c=False, is_tensor=True)
+_READ = Value(
+    "read", {"type": "boolean", "description": "Return the contents after the sync."}, required=False, in_c=False
+)
+
+
+@method(
+    Kind.ORDERED,
+    [
+        ANY_CONTEXT,
+        MEM,
+        Value("mode", enum_schema(rknn_mem_sync_mode)),
+        _DATA,
+        _READ,
+        Value("offset", _BYTES, required=False, in_c=False),
+        Value("size", _BYTES, required=False, in_c=False),
+    ],
+)
+def mem_sync(
+    invocation: Invocation,
+    ctx: Context | Matmul | None,
+    mem: Memory,
+    mode: Any,
+    data: Converted | None = None,
+    read: bool = False,
+    **span: int,
+) -> dict[str, Any]:
+    """Write, sync, read, as far as it was asked for."""
+    check_belongs(mem, ctx)
+    offset, size = span_of(span, mem.size, "$")
+    if data is not None:
+        buffer = read_buffer(data.json, "uint8", data.path, data.sources)
+        if buffer.size > size:
+            raise InvalidParams(
+                f"{data.path} has {buffer.size} bytes, from the offset on there are {size}.",
+                path=data.path,
+                keyword="maximum",
+                limit=size,
+            )
+        if buffer.size:
+            mem.view(offset, buffer.size)[:] = memoryview(buffer.data).cast("B")
+    handle = mem.parent.pointer if mem.parent is not None else 0
+    invocation.rknn.call("rknn_mem_sync", handle, mem.pointer, member_of(rknn_mem_sync_mode, mode))
+    result = success()
+    if read:
+        result |= invocation.tensor(mem.view(offset, size), [size], "uint8")
+    return result

@@ -1,0 +1,53 @@
+"""rknn_outputs_get: return the outputs of the last run.
+
+C: int rknn_outputs_get(rknn_context context, uint32_t n_outputs, rknn_output outputs[], rknn_output_extend *extend)
+
+An output with ``is_prealloc`` is written to ``buf``, which is a tensor memory ``{"mem": n}`` or the client's own
+memory ``{"fd": n}``; its bytes are not in the result then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.attachments import Attachments
+from rkllmd.context import Invocation
+from rkllmd.method import COnly, Kind, Struct, method
+from rkllmd.rknn_handles import Context
+from rknn._common import CONTEXT, success
+from rknn._outputs import ENCODING, N_OUTPUTS, TOP_K, WANT_FLOAT, all_outputs, get_outputs
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+
+@method(
+    Kind.NPU,
+    [
+        CONTEXT,
+        COnly("n_outputs"),
+        Struct("outputs", "rknn_output", required=False, many=True, raw=True),
+        COnly("extend"),
+        N_OUTPUTS,
+        WANT_FLOAT,
+        ENCODING,
+        TOP_K,
+    ],
+)
+def outputs_get(
+    invocation: Invocation,
+    ctx: Context,
+    outputs: Converted | None = None,
+    num_outputs: int | None = None,
+    want_float: bool = False,
+    encoding: str = "base64",
+    top_k: int | None = None,
+) -> dict[str, Any]:
+    """Return all outputs, or those asked for; the runtime's buffers are held until rknn.outputs_release."""
+    sources, path = Attachments(), "$.outputs"
+    requests = all_outputs(ctx, want_float=bool(want_float) or top_k is not None, count=num_outputs)
+    if outputs is not None:
+        sources, path = outputs.sources, outputs.path
+        items = outputs.json if isinstance(outputs.json, list) else [outputs.json]
+        requests = [{"want_float": bool(want_float) or top_k is not None, **item} for item in items]
+    return success(**get_outputs(invocation, ctx, requests, path, sources, encoding=encoding, top_k=top_k))

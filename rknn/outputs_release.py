@@ -1,0 +1,27 @@
+"""rknn_outputs_release: give the buffers of the last rknn.outputs_get back to the runtime.
+
+C: int rknn_outputs_release(rknn_context context, uint32_t n_ouputs, rknn_output outputs[])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.context import Invocation
+from rkllmd.method import COnly, Kind, Struct, method
+from rkllmd.rknn_handles import Context
+from rkllmd.rknn_release import release_outputs
+from rknn._common import CONTEXT, success
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+
+@method(
+    Kind.ORDERED,
+    [CONTEXT, COnly("n_ouputs"), Struct("outputs", "rknn_output", required=False, many=True, raw=True)],
+)
+def outputs_release(invocation: Invocation, ctx: Context, outputs: Converted | None = None) -> dict[str, Any]:
+    """Release them all, whichever are named: they were got together. Nothing happens where none are held."""
+    release_outputs(invocation.context, ctx, ctx.pointer)
+    return success()

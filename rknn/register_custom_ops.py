@@ -1,0 +1,142 @@
+"""rknn_register_custom_ops: load operators of your own into a context.
+
+C: int rknn_register_custom_ops(rknn_context ctx, rknn_custom_op *op, uint32_t custom_op_num)
+
+An operator is made of functions, which can't cross a socket. ``op`` is therefore the path of a shared library that
+exports get_rknn_custom_op (the vendor's get_custom_op_func, as in librkcst_*.so), or an array of such paths. Its code
+runs inside the daemon: only libraries in the configuration's operator_directories are taken, by default none.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from rkllmd import paths
+from rkllmd.abi.rknn_constants import rknn_tensor_type
+from rkllmd.abi.rknn_custom_op import (
+    CustomOpCallback,
+    get_custom_op_func,
+    rknn_custom_op,
+    rknn_custom_op_attr,
+)
+from rkllmd.abi.tensors import byte_size, to_numbers
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams, PermissionDenied
+from rkllmd.method import COnly, Kind, Value, method
+from rkllmd.rknn_handles import Context
+from rknn._common import CTX, dtype_of, success
+
+log = structlog.get_logger()
+
+_NAMES = {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 255}, "maxItems": 64}
+_MOST_ELEMENTS = 1 << 20
+_SYMBOL = "get_rknn_custom_op"
+
+
+def _check(invocation: Invocation, ctx: Context, op: Any, attr_names: list[str] | None = None) -> None:
+    if invocation.rknn.name == "portable":
+        raise invocation.rknn.not_supported("An operator of your own", needs="a vendor runtime (librknnrt.so)")
+    for path, where in _given(op):
+        _file(invocation, path, where)
+
+
+@method(
+    Kind.ORDERED,
+    [
+        CTX,
+        Value(
+            "op",
+            {
+                "type": ["string", "array"],
+                "items": {"type": "string"},
+                "minItems": 1,
+                "maxItems": 64,
+                "description": "Paths of libraries that export get_rknn_custom_op.",
+            },
+        ),
+        COnly("custom_op_num"),
+        Value("attr_names", _NAMES, required=False, in_c=False),
+    ],
+    check=_check,
+)
+def register_custom_ops(
+    invocation: Invocation, ctx: Context, op: Any, attr_names: list[str] | None = None
+) -> dict[str, Any]:
+    """Register the operators; attributes named in attr_names can be asked for by rknn.custom_op_get_op_attr then."""
+    loaded = [_load(_file(invocation, path, where), where) for path, where in _given(op)]
+    ops = (rknn_custom_op * len(loaded))()
+    keep: list[Any] = [ops]
+    for target, (library, source) in zip(ops, loaded, strict=True):
+        ctypes.memmove(ctypes.byref(target), source, ctypes.sizeof(rknn_custom_op))
+        keep.append(library)
+        _read_attributes(invocation, ctx, target, attr_names or [], keep)
+    invocation.rknn.call("rknn_register_custom_ops", ctx.pointer, ops, len(ops))
+    ctx.keep_alive.append(keep)
+    return success(op_types=[item.op_type.decode("utf-8", "replace") for item in ops])
+
+
+def _given(op: Any) -> list[tuple[str, str]]:
+    return [(op, "$.op")] if isinstance(op, str) else [(path, f"$.op[{index}]") for index, path in enumerate(op)]
+
+
+def _file(invocation: Invocation, path: str, where: str) -> str:
+    directories = invocation.context.config.operator_directories
+    if not directories:
+        raise PermissionDenied(
+            "No libraries of operators may be loaded here (operator_directories).", setting="operator_directories"
+        )
+    return str(paths.readable_file(path, directories, where, setting="operator_directories"))
+
+
+def _load(path: str, where: str) -> tuple[ctypes.CDLL, Any]:
+    """Return the library and its operator, which is the library's. Raises InvalidParams."""
+    try:
+        library = ctypes.CDLL(path, mode=os.RTLD_NOW | os.RTLD_LOCAL)
+        operator = get_custom_op_func((_SYMBOL, library))()
+    except (OSError, AttributeError) as error:
+        raise InvalidParams(f"{where} is no library of operators: {error}.", path=where, keyword="format") from None
+    if not operator:
+        raise InvalidParams(f"{where}: {_SYMBOL} returned NULL.", path=where, keyword="format")
+    return library, operator
+
+
+def _read_attributes(
+    invocation: Invocation, ctx: Context, operator: rknn_custom_op, names: list[str], keep: list[Any]
+) -> None:
+    """Read attributes in the operator's init callback: only there does C answer rknn_custom_op_get_op_attr."""
+    if not names:
+        return
+    # A copy: what ctypes returns for the field is a view of it, and the field is about to change.
+    original: Callable[..., int] | None = ctypes.cast(operator.init, CustomOpCallback) if operator.init else None
+    op_type = operator.op_type.decode("utf-8", "replace")
+
+    def init(op_ctx: Any, inputs: Any, n_inputs: int, outputs: Any, n_outputs: int) -> int:
+        try:
+            found = {name: _attribute(invocation, op_ctx, name) for name in names}
+            ctx.operator_nodes.append((op_type, found))
+            return 0 if original is None else int(original(op_ctx, inputs, n_inputs, outputs, n_outputs))
+        except BaseException as error:  # nothing may reach C
+            log.error("operator_init_failed", exc_info=error)
+            return -1
+
+    callback = CustomOpCallback(init)
+    keep.append((callback, original))
+    operator.init = callback
+
+
+def _attribute(invocation: Invocation, op_ctx: Any, name: str) -> dict[str, Any]:
+    attr = rknn_custom_op_attr()
+    invocation.rknn.library.rknn_custom_op_get_op_attr(op_ctx, name.encode(), ctypes.byref(attr))
+    described: dict[str, Any] = {"name": name, "n_elems": attr.n_elems, "data": None}
+    if attr.data and 0 < attr.n_elems <= _MOST_ELEMENTS and attr.dtype in set(rknn_tensor_type):
+        dtype = dtype_of(attr.dtype)
+        described |= {
+            "dtype": dtype,
+            "data": to_numbers(ctypes.string_at(attr.data, byte_size(attr.n_elems, dtype)), dtype),
+        }
+    return described

@@ -1,0 +1,60 @@
+"""rknn_run: run the model on the inputs that were set; where asked, set them and return the outputs as well.
+
+C: int rknn_run(rknn_context context, rknn_run_extend *extend)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.attachments import Attachments
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams
+from rkllmd.method import Kind, Value, method
+from rkllmd.rknn_handles import Context
+from rkllmd.rknn_release import release_outputs
+from rknn._common import CONTEXT, success
+from rknn._inference import EXTEND, INPUT_DATA, INPUTS, run_extend, run_once, set_given_inputs
+from rknn._outputs import ENCODING, TOP_K, WANT_FLOAT, all_outputs, get_outputs
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+_OUTPUTS = Value(
+    "outputs", {"type": "boolean", "description": "Return the outputs as well."}, required=False, in_c=False
+)
+
+
+@method(Kind.NPU, [CONTEXT, EXTEND, INPUT_DATA, INPUTS, _OUTPUTS, WANT_FLOAT, ENCODING, TOP_K])
+def run(
+    invocation: Invocation,
+    ctx: Context,
+    extend: Converted | None = None,
+    input_data: Converted | None = None,
+    inputs: Converted | None = None,
+    outputs: bool = False,
+    want_float: bool = False,
+    encoding: str = "base64",
+    top_k: int | None = None,
+) -> dict[str, Any]:
+    """Run; with extend.non_block only begin to, rknn.wait then tells the end."""
+    if input_data is not None and inputs is not None:
+        raise InvalidParams("input_data and inputs are the same.", path="$.input_data", keyword="oneOf")
+    c_extend = run_extend(extend)
+    if c_extend.non_block and outputs:
+        raise InvalidParams(
+            "The outputs of a run that does not block come with rknn.wait and rknn.outputs_get.",
+            path="$.outputs",
+            keyword="const",
+            limit=False,
+        )
+    given = input_data or inputs
+    if given is not None:
+        set_given_inputs(invocation, ctx, given)
+    run_once(invocation, ctx, c_extend)
+    result = success(frame_id=c_extend.frame_id)
+    if outputs:
+        requests = all_outputs(ctx, want_float=bool(want_float) or top_k is not None)
+        result |= get_outputs(invocation, ctx, requests, "$.outputs", Attachments(), encoding=encoding, top_k=top_k)
+        release_outputs(invocation.context, ctx, ctx.pointer)
+    return result

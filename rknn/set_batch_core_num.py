@@ -1,0 +1,20 @@
+"""rknn_set_batch_core_num: choose how many cores share a model's batch.
+
+C: int rknn_set_batch_core_num(rknn_context context, int core_num)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rkllmd.context import Invocation
+from rkllmd.method import Kind, Value, method
+from rkllmd.rknn_handles import Context
+from rknn._common import CONTEXT, success
+
+
+@method(Kind.ORDERED, [CONTEXT, Value("core_num", {"type": "integer", "minimum": 1, "maximum": 16})])
+def set_batch_core_num(invocation: Invocation, ctx: Context, core_num: int) -> dict[str, Any]:
+    """Set the number for the runs that follow."""
+    invocation.rknn.call("rknn_set_batch_core_num", ctx.pointer, core_num)
+    return success()

@@ -1,0 +1,29 @@
+"""rknn_set_input_shape: set the shape of the only input of a model with dynamic shapes.
+
+C: int rknn_set_input_shape(rknn_context ctx, rknn_tensor_attr *attr)
+
+The vendor's header calls it deprecated: rknn.set_input_shapes takes all inputs.
+"""
+
+from __future__ import annotations
+
+from ctypes import byref
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.context import Invocation
+from rkllmd.method import Kind, Struct, method
+from rkllmd.rknn_handles import Context
+from rknn._attributes import SHAPE_FIELDS, attr_of, learn_current
+from rknn._common import CTX, success
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+
+@method(Kind.ORDERED, [CTX, Struct("attr", "rknn_tensor_attr", raw=True, required_fields=["dims"])])
+def set_input_shape(invocation: Invocation, ctx: Context, attr: Converted) -> dict[str, Any]:
+    """Set the shape; what is left out of the attributes is as it was."""
+    c_attr = attr_of(ctx, attr.json, attr.path, SHAPE_FIELDS, output=False)
+    invocation.rknn.call("rknn_set_input_shape", ctx.pointer, byref(c_attr))
+    learn_current(invocation.rknn, ctx)
+    return success()

@@ -1,0 +1,45 @@
+"""rknn_set_input_shapes: set the shapes of all inputs of a model with dynamic shapes.
+
+C: int rknn_set_input_shapes(rknn_context ctx, uint32_t n_inputs, rknn_tensor_attr attr[])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.abi.rknn import rknn_tensor_attr
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams
+from rkllmd.method import COnly, Kind, Struct, method
+from rkllmd.rknn_handles import Context
+from rknn._attributes import SHAPE_FIELDS, attr_of, learn_current
+from rknn._common import CTX, success
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+
+@method(
+    Kind.ORDERED,
+    [CTX, COnly("n_inputs"), Struct("attr", "rknn_tensor_attr", many=True, raw=True, required_fields=["dims"])],
+)
+def set_input_shapes(invocation: Invocation, ctx: Context, attr: Converted) -> dict[str, Any]:
+    """Set the shapes, one for each input; an index left out is the position in the array."""
+    items = attr.json if isinstance(attr.json, list) else [attr.json]
+    if len(items) != len(ctx.inputs):
+        limit = len(ctx.inputs)
+        raise InvalidParams(f"{attr.path} must have {limit} items, one for each input.", path=attr.path, limit=limit)
+    given = [
+        attr_of(
+            ctx,
+            {"index": index, **item},
+            attr.path if len(items) == 1 else f"{attr.path}[{index}]",
+            SHAPE_FIELDS,
+            output=False,
+        )
+        for index, item in enumerate(items)
+    ]
+    attrs = (rknn_tensor_attr * len(given))(*given)
+    invocation.rknn.call("rknn_set_input_shapes", ctx.pointer, len(given), attrs)
+    learn_current(invocation.rknn, ctx)
+    return success()

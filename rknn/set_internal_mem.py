@@ -1,0 +1,21 @@
+"""rknn_set_internal_mem: keep a model's intermediate results in a tensor memory (RKNN_FLAG_INTERNAL_ALLOC_OUTSIDE).
+
+C: int rknn_set_internal_mem(rknn_context ctx, rknn_tensor_mem *mem)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rkllmd.context import Invocation
+from rkllmd.method import Kind, method
+from rkllmd.rknn_handles import Context, Memory
+from rknn._attributes import use_outside
+from rknn._common import CTX, MEM, success
+
+
+@method(Kind.ORDERED, [CTX, MEM])
+def set_internal_mem(invocation: Invocation, ctx: Context, mem: Memory) -> dict[str, Any]:
+    """Use the memory until the context is destroyed; rknn.query RKNN_QUERY_MEM_SIZE says how much it takes."""
+    use_outside(invocation.rknn, ctx, mem, "rknn_set_internal_mem", "total_internal_size")
+    return success()

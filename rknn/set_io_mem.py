@@ -1,0 +1,42 @@
+"""rknn_set_io_mem: let the runs that follow read an input from a tensor memory, or write an output to it.
+
+C: int rknn_set_io_mem(rknn_context ctx, rknn_tensor_mem *mem, rknn_tensor_attr *attr)
+"""
+
+from __future__ import annotations
+
+from ctypes import byref
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams
+from rkllmd.method import Kind, Struct, Value, method
+from rkllmd.rknn_handles import Context, Memory
+from rknn._attributes import MEMORY_FIELDS, attr_of, bytes_needed, is_output
+from rknn._common import CTX, MEM, success
+
+if TYPE_CHECKING:
+    from rkllmd.dispatch import Converted
+
+_OUTPUT = Value(
+    "output",
+    {"type": "boolean", "description": "The attr's index is an output's; where it has a name, the name tells."},
+    required=False,
+    in_c=False,
+)
+
+
+@method(Kind.ORDERED, [CTX, MEM, Struct("attr", "rknn_tensor_attr", raw=True, example="index"), _OUTPUT])
+def set_io_mem(
+    invocation: Invocation, ctx: Context, mem: Memory, attr: Converted, output: bool | None = None
+) -> dict[str, Any]:
+    """Bind the memory; of the attributes, name or index says which tensor, type, fmt and pass_through how it lies."""
+    c_attr = attr_of(ctx, attr.json, attr.path, MEMORY_FIELDS, output=output)
+    needed = bytes_needed(c_attr)
+    if mem.size < needed:
+        raise InvalidParams(
+            f"$.mem has {mem.size} bytes, the tensor takes {needed}.", path="$.mem", keyword="minimum", limit=needed
+        )
+    invocation.rknn.call("rknn_set_io_mem", ctx.pointer, mem.pointer, byref(c_attr))
+    ctx.bindings[is_output(ctx, c_attr) or bool(output), c_attr.index] = (mem, c_attr)
+    return success(size=needed)

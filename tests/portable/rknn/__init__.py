@@ -1,0 +1,1 @@
+"""Tests of the portable RKNN runtime, through its C function pointers."""

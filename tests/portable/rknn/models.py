@@ -1,0 +1,135 @@
+"""Small ONNX models, written here, and what ONNX Runtime itself makes of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+Array = npt.NDArray[Any]
+
+INPUT_SCALE, INPUT_ZERO = 0.05, -3
+FEATURE_SCALE, FEATURE_ZERO = 0.1, 7
+
+
+def model(
+    nodes: list[Any],
+    inputs: dict[str, tuple[int, list[Any] | None]],
+    outputs: dict[str, tuple[int, list[Any] | None]],
+    constants: dict[str, Array] | None = None,
+    metadata: dict[str, str] | None = None,
+) -> bytes:
+    """Return the bytes of a model; inputs and outputs are name → (ONNX type, shape)."""
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()],
+        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in outputs.items()],
+        [numpy_helper.from_array(array, name) for name, array in (constants or {}).items()],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(made, metadata or {})
+    onnx.checker.check_model(made)
+    content: bytes = made.SerializeToString()
+    return content
+
+
+def reference(content: bytes, feeds: dict[str, Array]) -> list[Array]:
+    """Return ONNX Runtime's own outputs."""
+    outputs: list[Array] = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(None, feeds)
+    return outputs
+
+
+def quantised() -> bytes:
+    """Int8 [1, 3, 6, 5] → QLinearConv → int8 "feature" [1, 20, 6, 5], and its softmax, float32 "scores"."""
+    rng = np.random.default_rng(1)
+    constants = {
+        "xs": np.float32(INPUT_SCALE),
+        "xz": np.int8(INPUT_ZERO),
+        "w": rng.integers(-90, 90, (20, 3, 3, 3), dtype=np.int8),
+        "ws": np.float32(0.02),
+        "wz": np.int8(0),
+        "ys": np.float32(FEATURE_SCALE),
+        "yz": np.int8(FEATURE_ZERO),
+    }
+    nodes = [
+        helper.make_node("QLinearConv", ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz"], ["feature"], pads=[1, 1, 1, 1]),
+        helper.make_node("DequantizeLinear", ["feature", "ys", "yz"], ["real"]),
+        helper.make_node("Relu", ["real"], ["positive"]),
+        helper.make_node("Softmax", ["positive"], ["scores"], axis=1),
+    ]
+    metadata = {
+        "rknn_quant": json.dumps({"x": [INPUT_SCALE, INPUT_ZERO], "feature": [FEATURE_SCALE, FEATURE_ZERO]}),
+        "custom_string": "made for a test: é",
+    }
+    return model(
+        nodes,
+        {"x": (TensorProto.INT8, [1, 3, 6, 5])},
+        {"feature": (TensorProto.INT8, [1, 20, 6, 5]), "scores": (TensorProto.FLOAT, [1, 20, 6, 5])},
+        {name: np.asarray(value) for name, value in constants.items()},
+        metadata,
+    )
+
+
+def floats() -> bytes:
+    """Float32 [1, 3, 4, 4] → Conv → Relu → float32 "y" [1, 2, 4, 4]."""
+    weights = np.random.default_rng(2).standard_normal((2, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["y"]),
+    ]
+    return model(
+        nodes, {"x": (TensorProto.FLOAT, [1, 3, 4, 4])}, {"y": (TensorProto.FLOAT, [1, 2, 4, 4])}, {"w": weights}
+    )
+
+
+def identity(kind: int, shape: list[Any], metadata: dict[str, str] | None = None) -> bytes:
+    """One input "x" that becomes the output "y"."""
+    return model(
+        [helper.make_node("Identity", ["x"], ["y"])], {"x": (kind, shape)}, {"y": (kind, shape)}, None, metadata
+    )
+
+
+def dynamic(metadata: dict[str, str] | None = None) -> bytes:
+    """Float32 ["n", 3, "h", 4] → "y" of the same shape, and "total" whose shape no name tells, [n * 2, 3]."""
+    nodes = [
+        helper.make_node("Abs", ["x"], ["y"]),
+        helper.make_node("ReduceSum", ["y", "axes"], ["sums"], keepdims=0),
+        helper.make_node("Concat", ["sums", "sums"], ["total"], axis=0),
+    ]
+    shape = ["n", 3, "h", 4]
+    return model(
+        nodes,
+        {"x": (TensorProto.FLOAT, shape)},
+        {"y": (TensorProto.FLOAT, shape), "total": (TensorProto.FLOAT, ["twice", 3])},
+        {"axes": np.array([2, 3], np.int64)},
+        metadata,
+    )
+
+
+def gather() -> bytes:
+    """Int64 indices [2] into three floats: fails in a run with an index out of range."""
+    return model(
+        [helper.make_node("Gather", ["data", "x"], ["y"])],
+        {"x": (TensorProto.INT64, [2])},
+        {"y": (TensorProto.FLOAT, [2])},
+        {"data": np.array([1, 2, 3], np.float32)},
+    )
+
+
+def slow() -> bytes:
+    """Float32 [500, 500] through so many products of matrices that a run takes some tenths of a second."""
+    count = 40
+    nodes = [helper.make_node("MatMul", [f"x{i}" if i else "x", "w"], [f"x{i + 1}"]) for i in range(count)]
+    weights = np.eye(500, dtype=np.float32)
+    return model(
+        nodes,
+        {"x": (TensorProto.FLOAT, [500, 500])},
+        {f"x{count}": (TensorProto.FLOAT, [500, 500])},
+        {"w": weights},
+    )
