@@ -7,6 +7,7 @@ value stops the start with a sentence that names the key, where it came from, th
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -54,6 +55,20 @@ def _integer(low: int, high: int) -> Callable[[Any], int]:
         return number
 
     return parse
+
+
+def _users(value: Any) -> tuple[int, ...]:
+    items = value.split(":") if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)):
+        raise ValueError("uids or names of users (a list in the file, separated by ':' elsewhere)")
+    return tuple(_user(item) for item in items if item != "")
+
+
+def _user(item: Any) -> int:
+    try:
+        return int(item) if str(item).isdecimal() else pwd.getpwnam(str(item)).pw_uid
+    except KeyError:
+        raise ValueError(f"uids or names of users, and {str(item)[:64]!r} is none") from None
 
 
 def _boolean(value: Any) -> bool:
@@ -131,6 +146,17 @@ class Config:
     max_queue: int = _setting(256, _integer(1, 100_000), "NPU calls that may wait", reload=True)
     max_calls_per_connection: int = _setting(
         128, _integer(1, 100_000), "NPU calls of one connection that may wait", reload=True
+    )
+    # Three quarters of the queue: however many connections one user opens, others find room.
+    max_calls_per_user: int = _setting(
+        192, _integer(1, 100_000), "NPU calls of one user's connections that may wait", reload=True
+    )
+    # Whoever is served first can keep all others waiting for ever.
+    priority_users: tuple[int, ...] = _setting(
+        (), _users, "users whose calls may have the priority high (uids or names)", reload=True
+    )
+    state_directory: str = _setting(
+        "/var/lib/rkllmd", _text, "where the daemon keeps what it learns; empty or not writable: nowhere"
     )
 
     allowed_directories: tuple[str, ...] = _setting(

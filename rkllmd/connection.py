@@ -83,6 +83,7 @@ class Connection:
         self._readable = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
         self._peer = _peer_credentials(socket)
+        self.user: int | None = self._peer["uid"]
 
     @property
     def _log(self) -> Any:

@@ -57,6 +57,8 @@ class Client(Protocol):
     """The connection behind a call, as far as a method may know it."""
 
     number: int
+    # The uid of its process; None for the daemon itself.
+    user: int | None
 
     def describe(self) -> str:
         """Return who it is, for the log and server.queue."""

@@ -22,7 +22,9 @@ from rkllmd.config import Config, ConfigError
 from rkllmd.connection import Connection
 from rkllmd.context import Context
 from rkllmd.errors import QueueFull, RpcError
+from rkllmd.fair_queue import Limits
 from rkllmd.hangup import HangupWatcher
+from rkllmd.history import History
 from rkllmd.inference import destroy_model
 from rkllmd.notify import Notifier
 from rkllmd.npu import Npu
@@ -81,7 +83,7 @@ class Daemon:
             runtime=Runtime(self._settings, platform, self._output),
             rknn_runtime=RknnRuntime(self._settings, platform, self._output),
             platform=platform,
-            npu=Npu(self._settings.max_queue, self._settings.max_calls_per_connection),
+            npu=Npu(_limits(self._settings), History(_state_file(self._settings, "history.json"))),
             methods=methods.discover(),
             run_soon=_run_soon(token),
         )
@@ -202,8 +204,7 @@ class Daemon:
             logger.error("reload_failed", reason=str(error))
         else:
             log.set_level(context.config.log_level)
-            context.npu.queue.limit = context.config.max_queue
-            context.npu.queue.limit_per_client = context.config.max_calls_per_connection
+            context.npu.queue.limits = _limits(context.config)
             logger.info("reloaded")
         self._notifier.send(READY=1)
 
@@ -231,7 +232,18 @@ class Daemon:
                         await context.npu.run("rkllm.destroy", partial(destroy_model, context, model))
                     except RpcError as error:  # the others are still to be unloaded; the process ends it anyway
                         logger.error("model_not_unloaded", model_path=model.path, error=error.to_json())
+        context.npu.history.save()
         logger.info("stopped")
+
+
+def _limits(settings: Config) -> Limits:
+    return Limits(settings.max_queue, settings.max_calls_per_connection, settings.max_calls_per_user)
+
+
+def _state_file(settings: Config, name: str) -> Path | None:
+    """Return where to keep something, or None where there is no place."""
+    directory = settings.state_directory
+    return Path(directory, name) if directory and os.access(directory, os.W_OK | os.X_OK) else None
 
 
 def _run_soon(token: trio.lowlevel.TrioToken) -> Callable[[Callable[[], None]], None]:

@@ -16,12 +16,21 @@ from rkllmd import params
 from rkllmd.abi.convert import sampling_from, to_c, to_c_array
 from rkllmd.attachments import Attachments
 from rkllmd.context import Client, Context, Invocation
-from rkllmd.errors import Cancelled, InvalidHandle, InvalidParams, MethodNotFound, ModelNotInitialized, RpcError
+from rkllmd.errors import (
+    Cancelled,
+    InvalidHandle,
+    InvalidParams,
+    MethodNotFound,
+    ModelNotInitialized,
+    PermissionDenied,
+    RpcError,
+)
+from rkllmd.fair_queue import PRIORITIES, UNRESOLVED
 from rkllmd.handles import Model, resolve
 from rkllmd.jsonrpc import Call
 from rkllmd.long_strings import LongString
 from rkllmd.method import Handle, Kind, Method, Struct, Value
-from rkllmd.npu import UNRESOLVED, Job, as_error
+from rkllmd.npu import Job, as_error
 
 
 @dataclass(slots=True)
@@ -173,12 +182,42 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
         client=client,
         target=prepared.target if prepared.is_complete else UNRESOLVED,
         changes=method.changes,
+        user=client.user,
+        priority=_priority(context, client, call),
+        model_name=_model_name(prepared),
     )
     if method.abort is not None:
         job.abort = partial(_abort, invocation, job)
     invocation.job = job
     context.npu.submit(job)
     return job
+
+
+def _priority(context: Context, client: Client, call: Call) -> str:
+    """Return the priority that the call asks for. Raises InvalidParams, PermissionDenied."""
+    priority = call.members.get("priority", "normal")
+    if priority not in PRIORITIES:
+        raise InvalidParams(
+            f'The member "priority" is one of {", ".join(PRIORITIES)}.',
+            member="priority",
+            keyword="enum",
+            limit=list(PRIORITIES),
+        )
+    if priority == "high" and client.user not in context.config.priority_users:
+        raise PermissionDenied(
+            "Only the users that the configuration trusts (priority_users) may ask for high priority.",
+            setting="priority_users",
+        )
+    return str(priority)
+
+
+def _model_name(prepared: Prepared) -> str:
+    """Return the file that the call works on, or loads."""
+    path = getattr(prepared.target, "path", None)
+    if path is None:
+        param = (prepared.arguments or {}).get("param")
+        path = param.json.get("model_path") if param is not None else (prepared.arguments or {}).get("model_path")
+    return str(path or "")
 
 
 def _runs_inline(invocation: Invocation, prepared: Prepared) -> bool:

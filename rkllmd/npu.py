@@ -1,8 +1,7 @@
-"""The one NPU worker thread and its bounded queue: what may run when is decided here and nowhere else.
+"""The one NPU worker thread: what may run when is decided here and in its queue (``fair_queue.py``), nowhere else.
 
-``Queue`` decides and does nothing else; ``Npu`` is the thread around it. Every npu-kind C call is made by that one
-thread, since a context used from two threads has panicked kernels, and no two calls overlap. Everything but the work
-itself happens on the event loop.
+Every npu-kind C call is made by that one thread, since a context used from two threads has panicked kernels, and no two
+calls overlap. Everything but the work itself happens on the event loop.
 
 The event loop may make these C calls itself while the worker is inside a run; anything unproven is ordered behind it:
 
@@ -17,23 +16,18 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 
 import outcome
 import structlog
 import trio
 
-from rkllmd.errors import Cancelled, InternalError, QueueFull, RpcError, ShuttingDown
+from rkllmd.errors import Cancelled, InternalError, RpcError, ShuttingDown
+from rkllmd.fair_queue import Limits, Queue
+from rkllmd.history import History
 
 log = structlog.get_logger()
-
-# Nothing is known yet about how long what waits will take; a later version estimates it from history.
-_RETRY_AFTER_MS: Final = 1000
-
-# The target of a job that is not known before the job's turn: it may be any.
-UNRESOLVED: Final = object()
 
 
 class Job:
@@ -46,10 +40,13 @@ class Job:
         "client",
         "done",
         "method",
+        "model_name",
+        "priority",
         "queued_at",
         "started_at",
         "state",
         "target",
+        "user",
         "work",
     )
 
@@ -62,10 +59,14 @@ class Job:
         client: object = None,
         target: object = None,
         changes: frozenset[str] = frozenset(),
+        user: int | None = None,
+        priority: str = "normal",
+        model_name: str = "",
     ) -> None:
         """Describe a call: ``work`` is done on the worker thread, ``done`` called on the event loop.
 
-        ``target`` is the model or context that it is for, ``changes`` the kinds of handles that it makes or releases.
+        ``target`` is the model or context that it is for, ``changes`` the kinds of handles that it makes or releases,
+        ``user`` the client's uid, ``model_name`` the file that it works on, by which its duration is remembered.
         ``abort``, where it is set, makes the running work end early; it is called on the event loop.
         """
         self.method = method
@@ -74,6 +75,9 @@ class Job:
         self.client = client
         self.target = target
         self.changes = changes
+        self.user = user
+        self.priority = priority
+        self.model_name = model_name
         self.abort: Callable[[], None] | None = None
         self.cancelled = False
         self.state = "new"
@@ -81,84 +85,12 @@ class Job:
         self.started_at = 0.0
 
 
-class Queue:
-    """First in, first out, bounded in all and per client."""
-
-    def __init__(self, limit: int, limit_per_client: int) -> None:
-        self.limit = limit
-        self.limit_per_client = limit_per_client
-        self.running: Job | None = None
-        self._waiting: deque[Job] = deque()
-
-    def __len__(self) -> int:
-        """Return how many jobs wait; the running one is not among them."""
-        return len(self._waiting)
-
-    def __iter__(self) -> Iterator[Job]:
-        """Iterate over a snapshot of the waiting jobs, the next one first."""
-        return iter(list(self._waiting))
-
-    def add(self, job: Job) -> None:
-        """Let ``job`` wait for its turn. Raises QueueFull; never for the daemon's own jobs, which clean up."""
-        if job.client is not None:
-            waiting = len(self._waiting)
-            own = sum(1 for other in self._waiting if other.client is job.client)
-            if waiting >= self.limit:
-                self._refuse("The queue for the NPU is full", waiting, self.limit)
-            if own >= self.limit_per_client:
-                what = "This connection has as many calls waiting for the NPU as it may"
-                self._refuse(what, own, self.limit_per_client)
-        job.state = "queued"
-        self._waiting.append(job)
-
-    def next(self) -> Job | None:
-        """Take the job that is to run now, if the worker is idle and one waits."""
-        if self.running is not None or not self._waiting:
-            return None
-        self.running = self._waiting.popleft()
-        self.running.state = "running"
-        return self.running
-
-    def finished(self, job: Job) -> None:
-        """Note that the running job has ended."""
-        job.state = "finished"
-        self.running = None
-
-    def drop(self, job: Job) -> bool:
-        """Take a waiting job out; false if it does not wait (any more)."""
-        if job.state != "queued":
-            return False
-        self._waiting.remove(job)
-        job.state = "finished"
-        return True
-
-    def uses(self, target: object) -> bool:
-        """Tell whether a job on this model runs or waits, so that an ordered call must go behind it."""
-        return self.runs_on(target) or any(job.target in (target, UNRESOLVED) for job in self._waiting)
-
-    def runs_on(self, target: object) -> bool:
-        """Tell whether the worker is inside a job on this model, or on one that may be it."""
-        return self.running is not None and self.running.target in (target, UNRESOLVED)
-
-    def changes(self, kinds: Iterable[str]) -> bool:
-        """Tell whether a load or an unload runs or waits, after which a null handle may mean another object."""
-        if self.running is not None and not self.running.changes.isdisjoint(kinds):
-            return True
-        # A snapshot: big requests ask from a helper thread.
-        return any(not job.changes.isdisjoint(kinds) for job in self if job.changes)
-
-    @staticmethod
-    def _refuse(what: str, queued: int, limit: int) -> None:
-        raise QueueFull(
-            f"{what} ({limit}): try again later.", queued=queued, limit=limit, retry_after_ms=_RETRY_AFTER_MS
-        )
-
-
 class Npu:
     """The worker thread. All methods are called on the event loop."""
 
-    def __init__(self, limit: int, limit_per_client: int) -> None:
-        self.queue = Queue(limit, limit_per_client)
+    def __init__(self, limits: Limits, history: History | None = None) -> None:
+        self.queue = Queue(limits)
+        self.history = history or History(None)
         self.closing = False
         self.idle = trio.Event()
         self.idle.set()
@@ -185,7 +117,7 @@ class Npu:
         """
         if self.closing and job.client is not None:
             raise ShuttingDown("The daemon is shutting down.")
-        self.queue.add(job)
+        self.queue.add(job, lambda: self.history.remaining(self.queue.running, time.monotonic()))
         self._start_next()
 
     def cancel(self, job: Job, error: RpcError | None = None) -> bool:
@@ -238,6 +170,8 @@ class Npu:
 
     def _finish(self, job: Job, result: outcome.Outcome[Any]) -> None:
         """Run on the event loop when a job's work has returned. Must not raise: trio would end the run."""
+        if isinstance(result, outcome.Value) and not job.cancelled and job.client is not None:
+            self.history.add(job.method, job.model_name, (time.monotonic() - job.started_at) * 1000)
         self.queue.finished(job)
         self._tell(job, result)
         self._start_next()

@@ -24,6 +24,7 @@ class _Starter:
     """The client that the daemon itself is while it starts."""
 
     number = 0
+    user: int | None = None
 
     def __init__(self) -> None:
         self.ended = trio.Event()

@@ -15,6 +15,7 @@ from rkllmd.config import Config
 from rkllmd.connection import Connection
 from rkllmd.context import Context, Invocation
 from rkllmd.errors import ShuttingDown
+from rkllmd.fair_queue import Limits
 from rkllmd.hangup import HangupWatcher
 from rkllmd.method import Kind, Method
 from rkllmd.npu import Npu
@@ -46,7 +47,7 @@ def make_context(turns: Turns) -> Context:
     method = Method("slow", Kind.INSTANT, (), turns.slow, "", None, None, None, None, frozenset(), None)
     token = trio.lowlevel.current_trio_token()
     unused: Any = None
-    return Context(Config(), unused, unused, unused, Npu(1, 1), {"slow": method}, token.run_sync_soon)
+    return Context(Config(), unused, unused, unused, Npu(Limits(1, 1, 1000)), {"slow": method}, token.run_sync_soon)
 
 
 async def serve(turns: Turns, data: bytes) -> bytes:

@@ -17,7 +17,9 @@ from structlog.testing import capture_logs
 
 from rkllmd import npu
 from rkllmd.errors import Cancelled, InternalError, InvalidParams, QueueFull, RpcError, ShuttingDown
-from rkllmd.npu import UNRESOLVED, Job, Npu, Queue
+from rkllmd.fair_queue import UNRESOLVED, Limits, Queue
+from rkllmd.history import History
+from rkllmd.npu import Job, Npu
 
 
 def nothing(*_: Any) -> None:
@@ -32,7 +34,7 @@ def job(method: str = "x", *, client: object = None, target: object = None, chan
 
 
 def test_first_in_first_out_one_at_a_time() -> None:
-    queue = Queue(10, 10)
+    queue = Queue(Limits(10, 10, 100))
     assert queue.next() is None
     first, second = job("first"), job("second")
     queue.add(first)
@@ -48,7 +50,7 @@ def test_first_in_first_out_one_at_a_time() -> None:
 
 
 def test_the_queue_is_bounded_in_all() -> None:
-    queue = Queue(2, 10)
+    queue = Queue(Limits(2, 10, 100))
     queue.add(job(client="a"))
     assert queue.next() is not None
     queue.add(job(client="a"))
@@ -61,7 +63,7 @@ def test_the_queue_is_bounded_in_all() -> None:
 
 
 def test_the_queue_is_bounded_per_client() -> None:
-    queue = Queue(10, 2)
+    queue = Queue(Limits(10, 2, 100))
     ours, theirs = object(), object()
     queue.add(job(client=ours))
     queue.add(job(client=ours))
@@ -76,7 +78,7 @@ def test_the_queue_is_bounded_per_client() -> None:
 
 
 def test_only_what_waits_can_be_dropped() -> None:
-    queue = Queue(10, 10)
+    queue = Queue(Limits(10, 10, 100))
     first, second, never = job(), job(), job()
     queue.add(first)
     queue.add(second)
@@ -90,7 +92,7 @@ def test_only_what_waits_can_be_dropped() -> None:
 
 
 def test_which_model_is_in_use() -> None:
-    queue = Queue(10, 10)
+    queue = Queue(Limits(10, 10, 100))
     running, waiting, idle = object(), object(), object()
     queue.add(job(target=running))
     queue.add(job(target=waiting))
@@ -101,7 +103,7 @@ def test_which_model_is_in_use() -> None:
 
 
 def test_a_job_whose_model_is_not_known_yet_may_use_any() -> None:
-    queue = Queue(10, 10)
+    queue = Queue(Limits(10, 10, 100))
     queue.add(job(target=UNRESOLVED))
     model = object()
     assert queue.uses(model)
@@ -111,7 +113,7 @@ def test_a_job_whose_model_is_not_known_yet_may_use_any() -> None:
 
 
 def test_whether_the_loaded_models_are_about_to_change() -> None:
-    queue = Queue(10, 10)
+    queue = Queue(Limits(10, 10, 100))
     queue.add(job())
     assert not queue.changes({"llm"})
     load = job(changes={"llm"})
@@ -125,7 +127,7 @@ def test_whether_the_loaded_models_are_about_to_change() -> None:
 
 
 def test_what_changes_matters_to_handles_of_its_kind_only() -> None:
-    queue = Queue(10, 10)
+    queue = Queue(Limits(10, 10, 100))
     queue.add(job(changes={"context", "memory"}))
     for _ in ("waits", "runs"):
         assert [queue.changes({kind}) for kind in ("llm", "context", "matmul", "memory")] == [False, True, False, True]
@@ -136,7 +138,7 @@ def test_what_changes_matters_to_handles_of_its_kind_only() -> None:
 
 def test_the_daemons_own_jobs_are_never_refused() -> None:
     """They give back what clients left behind."""
-    queue = Queue(1, 1)
+    queue = Queue(Limits(1, 1, 100))
     queue.add(job(client="a"))
     queue.add(job())
     queue.add(job())
@@ -204,7 +206,7 @@ class Script:
 @pytest.fixture
 async def script() -> Any:
     """Give a worker thread of the test's own, and stop it."""
-    script = Script(Npu(limit=8, limit_per_client=4))
+    script = Script(Npu(Limits(8, 4, 100)))
     yield script
     with trio.fail_after(30):
         await script.npu.idle.wait()
@@ -423,7 +425,7 @@ def test_the_thread_ends_when_the_run_has_ended() -> None:
         gate.wait(30)
 
     async def main() -> None:
-        Npu(1, 1).submit(Job("x", work, lambda _: pytest.fail("there is nobody")))
+        Npu(Limits(1, 1, 1000)).submit(Job("x", work, lambda _: pytest.fail("there is nobody")))
 
     trio.run(main)
     assert begun.wait(30)
@@ -449,8 +451,9 @@ def test_what_a_client_is_told_about_an_exception() -> None:
 class Worker(npu.Npu):
     """The Npu without its thread: the test takes the jobs out of the inbox and finishes them."""
 
-    def __init__(self, limit: int, limit_per_client: int) -> None:
-        self.queue = Queue(limit, limit_per_client)
+    def __init__(self, limits: Limits) -> None:
+        self.queue = Queue(limits)
+        self.history = History(None)
         self.closing = False
         self.idle = trio.Event()
         self.idle.set()
@@ -473,19 +476,28 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.npu = Worker(limit=6, limit_per_client=3)
+        self.npu = Worker(Limits(6, 3, 100))
         self.clients = [object() for _ in range(3)]
         self.jobs: list[Job] = []
         self.answers: dict[Job, list[outcome.Outcome[Any]]] = {}
         self.started: list[Job] = []
         self.running: Job | None = None
         self.aborts = 0
+        # Client → who has waited ever since its last turn.
+        self.owed: dict[object, set[object]] = {}
         self._logs = capture_logs()
         self._logs.__enter__()
 
     def _take_started(self) -> None:
         for job in self.npu.started():
             assert self.running is None, "no two run at once"
+            assert not self.owed.get(job.client), "everybody who waited has had a turn since this client's last one"
+            waiting = {other.client for other in self.npu.queue}
+            for owed in self.owed.values():
+                owed.discard(job.client)
+                owed &= waiting  # who has left needs no turn
+            assert job.client is None or None not in waiting, "the daemon's own come first"
+            self.owed[job.client] = waiting - {None, job.client} if job.client is not None else set()
             self.started.append(job)
             self.running = job
 
@@ -566,8 +578,11 @@ class AnyOrder(RuleBasedStateMachine):
         for job in self.jobs:
             assert len(self.answers[job]) == (job.state == "finished")
         unfinished = [job for job in self.jobs if job.state != "finished"]
-        kept = [*([self.running] if self.running is not None else []), *self.npu.queue]
-        assert unfinished == kept, "in the order in which they came"
+        waiting = list(self.npu.queue)
+        assert set(unfinished) == {*waiting, *([self.running] if self.running is not None else [])}
+        for client in (None, *self.clients):
+            ours = [job for job in unfinished if job.client is client and job is not self.running]
+            assert [job for job in waiting if job.client is client] == ours, "first in first out within a client"
         assert self.npu.queue.running is self.running
         assert self.npu.idle.is_set() == (self.running is None)
         assert self.running is not None or len(self.npu.queue) == 0, "nobody waits for an idle worker"

@@ -14,15 +14,18 @@ from rkllmd.server._jobs import describe_client, elapsed_ms
 def queue(invocation: Invocation) -> dict[str, Any]:
     """Return method, client, position and waiting time of each; the running call is in server.status."""
     now = time.monotonic()
+    npu = invocation.context.npu
+    waits = npu.history.waits(npu.queue.running, npu.queue, now)
     waiting = [
         {
             "method": job.method,
             "client": describe_client(job.client),
+            "priority": job.priority,
             "position": position,
             "queued_ms": elapsed_ms(job.queued_at, now),
-            # An honest estimate needs a history of calls; there is none yet.
-            "estimated_wait_ms": None,
+            # Null until a call of the same method has been seen.
+            "estimated_wait_ms": wait,
         }
-        for position, job in enumerate(invocation.context.npu.queue)
+        for position, (job, wait) in enumerate(zip(npu.queue, waits, strict=True))
     ]
-    return {"queue": waiting, "length": len(waiting), "limit": invocation.context.npu.queue.limit}
+    return {"queue": waiting, "length": len(waiting), "limit": npu.queue.limits.total}

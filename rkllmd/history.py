@@ -1,0 +1,112 @@
+"""How long calls have taken, so that a wait can be told before it is over.
+
+One running mean for each method and model, kept across restarts in the daemon's state directory. A mean that follows
+the last few calls: a model is converted anew, a prompt grows, a board is clocked down.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+import structlog
+
+if TYPE_CHECKING:
+    from rkllmd.npu import Job
+
+log = structlog.get_logger()
+
+# The weight of the newest call once there are enough: the last ten make up nine tenths of the mean.
+_WEIGHT: Final = 0.2
+_MOST_ENTRIES: Final = 1000
+# A write for each call would wear out an SD card; what is lost by a crash is learned again.
+_SAVE_SECONDS: Final = 60.0
+
+
+class History:
+    """Mean durations in milliseconds by method and model, and how many calls each rests on."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Read what an earlier daemon has learned, if ``path`` is given and readable."""
+        self._path = path
+        self._means: dict[str, tuple[float, int]] = {}
+        self._saved_at = time.monotonic()
+        self._changed = False
+        if path is not None:
+            self._means = _read(path)
+
+    def add(self, method: str, model: str, milliseconds: float) -> None:
+        """Note that a call took so long."""
+        key = _key(method, model)
+        mean, count = self._means.pop(key, (milliseconds, 0))
+        weight = max(_WEIGHT, 1 / (count + 1))
+        self._means[key] = (mean + weight * (milliseconds - mean), count + 1)  # the newest last
+        if len(self._means) > _MOST_ENTRIES:
+            del self._means[next(iter(self._means))]
+        self._changed = True
+        if time.monotonic() - self._saved_at > _SAVE_SECONDS:
+            self.save()
+
+    def expect(self, method: str, model: str) -> float | None:
+        """Return how long such a call takes; the mean over all models if this one is new, None if the method is."""
+        found = self._means.get(_key(method, model))
+        if found is not None:
+            return found[0]
+        others = [mean for key, (mean, _) in self._means.items() if key.startswith(f"{method} ")]
+        return sum(others) / len(others) if others else None
+
+    def waits(self, running: Job | None, queue: Iterable[Job], now: float) -> list[float | None]:
+        """Return for each waiting job how long it still waits, in milliseconds; None from the first unknown one on."""
+        total = self.remaining(running, now)
+        waits: list[float | None] = []
+        for job in queue:
+            waits.append(None if total is None else round(total, 1))
+            expected = self.expect(job.method, job.model_name)
+            total = None if total is None or expected is None else total + expected
+        return waits
+
+    def remaining(self, running: Job | None, now: float) -> float | None:
+        """Return how long the running job still takes; 0 if none runs, None if that is not known."""
+        if running is None:
+            return 0.0
+        expected = self.expect(running.method, running.model_name)
+        return None if expected is None else max(0.0, expected - (now - running.started_at) * 1000)
+
+    def save(self) -> None:
+        """Write what was learned; a failure is logged, nothing depends on it."""
+        self._saved_at = time.monotonic()
+        if self._path is None or not self._changed:
+            return
+        self._changed = False
+        content = {key: [round(mean, 3), count] for key, (mean, count) in self._means.items()}
+        try:
+            # Beside it and then in its place: a crash leaves the old file or the new one, never half of one.
+            fd, name = tempfile.mkstemp(dir=self._path.parent)
+            with os.fdopen(fd, "wb") as file:
+                file.write(orjson.dumps(content))
+            Path(name).replace(self._path)
+        except OSError as error:
+            log.warning("history_not_saved", path=str(self._path), reason=str(error))
+
+
+def _key(method: str, model: str) -> str:
+    return f"{method} {model}"
+
+
+def _read(path: Path) -> dict[str, tuple[float, int]]:
+    """Return what the file holds; nothing if there is none, or if it is none of ours."""
+    try:
+        content: Any = orjson.loads(path.read_bytes())
+        means = {str(key): (float(mean), int(count)) for key, (mean, count) in content.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        log.warning("history_not_read", path=str(path), reason=str(error))
+        return {}
+    return {key: value for key, value in means.items() if math.isfinite(value[0]) and value[0] >= 0 and value[1] > 0}
