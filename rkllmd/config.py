@@ -155,6 +155,16 @@ class Config:
     priority_users: tuple[int, ...] = _setting(
         (), _users, "users whose calls may have the priority high (uids or names)", reload=True
     )
+    # Where nobody has shown that the vendor's runtimes share the NPU at this moment, they are not made to.
+    between_tokens: str = _setting(
+        "auto",
+        _choice("auto", "always", "never"),
+        "whether RKNN calls run between the tokens of a generation; auto: not with the vendor's runtimes",
+    )
+    # A token takes 30 to 200 ms on the boards: a generation is at most so much slower for each of its tokens.
+    between_tokens_ms: int = _setting(
+        100, _integer(1, 60_000), "how long RKNN calls may begin to run at one token", reload=True
+    )
     state_directory: str = _setting(
         "/var/lib/rkllmd", _text, "where the daemon keeps what it learns; empty or not writable: nowhere"
     )

@@ -87,6 +87,7 @@ class Daemon:
             methods=methods.discover(),
             run_soon=_run_soon(token),
         )
+        _set_between_tokens(context)
         hangups = HangupWatcher()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._output.watch)
@@ -205,6 +206,7 @@ class Daemon:
         else:
             log.set_level(context.config.log_level)
             context.npu.queue.limits = _limits(context.config)
+            _set_between_tokens(context)
             logger.info("reloaded")
         self._notifier.send(READY=1)
 
@@ -238,6 +240,12 @@ class Daemon:
 
 def _limits(settings: Config) -> Limits:
     return Limits(settings.max_queue, settings.max_calls_per_connection, settings.max_calls_per_user)
+
+
+def _set_between_tokens(context: Context) -> None:
+    setting, runtimes = context.config.between_tokens, {context.runtime.name, context.rknn_runtime.name}
+    is_on = "vendor" not in runtimes if setting == "auto" else setting == "always"
+    context.npu.between_tokens.seconds = context.config.between_tokens_ms / 1000 if is_on else 0.0
 
 
 def _state_file(settings: Config, name: str) -> Path | None:

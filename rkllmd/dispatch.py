@@ -185,6 +185,7 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
         user=client.user,
         priority=_priority(context, client, call),
         model_name=_model_name(prepared),
+        between_tokens=_fits_between_tokens(method),
     )
     if method.abort is not None:
         job.abort = partial(_abort, invocation, job)
@@ -209,6 +210,11 @@ def _priority(context: Context, client: Client, call: Call) -> str:
             setting="priority_users",
         )
     return str(priority)
+
+
+def _fits_between_tokens(method: Method) -> bool:
+    """Tell whether a call may run while a generation waits at a token: RKNN's, except loads and unloads."""
+    return method.name.startswith("rknn.") and method.changes <= {"memory"}
 
 
 def _model_name(prepared: Prepared) -> str:

@@ -45,6 +45,7 @@ class Queue:
             level: OrderedDict() for level in ("daemon", *PRIORITIES)
         }
         self._length = 0
+        self.between_tokens = 0  # how many of the waiting jobs may run while a generation waits at a token
 
     def __len__(self) -> int:
         """Return how many jobs wait; the running one is not among them."""
@@ -68,7 +69,7 @@ class Queue:
             self._check(job, retry_after_ms)
         level = "daemon" if job.client is None else job.priority
         self._levels[level].setdefault(job.client, deque()).append(job)
-        self._length += 1
+        self._count(job, 1)
         job.state = "queued"
 
     def next(self) -> Job | None:
@@ -88,7 +89,7 @@ class Queue:
                     del clients[client]
                     if jobs:
                         clients[client] = jobs
-                    self._length -= 1
+                    self._count(job, -1)
                     job.state = "running"
                     return job
         return None
@@ -108,7 +109,7 @@ class Queue:
         jobs.remove(job)
         if not jobs:
             del clients[job.client]
-        self._length -= 1
+        self._count(job, -1)
         job.state = "finished"
         return True
 
@@ -126,6 +127,11 @@ class Queue:
             return True
         # A snapshot: big requests ask from a helper thread.
         return any(not job.changes.isdisjoint(kinds) for job in self._waiting() if job.changes)
+
+    def _count(self, job: Job, difference: int) -> None:
+        self._length += difference
+        if job.between_tokens:
+            self.between_tokens += difference
 
     def _waiting(self) -> list[Job]:
         return [job for clients in self._levels.values() for jobs in list(clients.values()) for job in list(jobs)]

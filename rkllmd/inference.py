@@ -12,7 +12,6 @@ from rkllmd import paths
 from rkllmd.context import Context, Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.handles import Model
-from rkllmd.runtime import Runtime
 from rkllmd.streaming import Generation
 
 if TYPE_CHECKING:
@@ -120,6 +119,8 @@ def _generation(invocation: Invocation, model: Model, parameters: Any, default_s
         wake=context.run_soon,
         send=send,
         send_now=send_now,
+        at_token=context.npu.at_token,
+        on_end=context.npu.between_tokens.wake,
     )
 
     def abort_again() -> None:
@@ -143,18 +144,19 @@ def _call(
     status, log = runtime.invoke(function, model.pointer, rkllm_input, infer_params, None)
     if status != 0:
         return _failure(function, f"returned {status}", status, log)
-    if waits and not _wait_for_end(runtime, model, generation):
+    if waits and not _wait_for_end(invocation.context, model, generation):
         return _failure(function, "ended without its last callback", status, runtime.output.since(mark))
     if generation.failed:
         return _failure(function, "reported RKLLM_RUN_ERROR", status, runtime.output.since(mark))
     return None
 
 
-def _wait_for_end(runtime: Runtime, model: Model, generation: Generation) -> bool:
+def _wait_for_end(context: Context, model: Model, generation: Generation) -> bool:
     """Wait for the last callback; false if the run is over without one."""
+    runtime, wait = context.runtime, context.npu.between_tokens.wait
     runtime.learn_busy(model)
-    while not generation.ended.wait(timeout=_ASK_SECONDS):
-        if runtime.is_idle_again(model) and not generation.ended.wait(timeout=_LAST_CALLBACK_SECONDS):
+    while not wait(generation.ended, timeout=_ASK_SECONDS):
+        if runtime.is_idle_again(model) and not wait(generation.ended, timeout=_LAST_CALLBACK_SECONDS):
             return False
     if generation.paused:
         generation.finished.wait(timeout=_PAUSE_GRACE_SECONDS)

@@ -13,6 +13,7 @@ The event loop may make these C calls itself while the worker is inside a run; a
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -26,6 +27,7 @@ import trio
 from rkllmd.errors import Cancelled, InternalError, RpcError, ShuttingDown
 from rkllmd.fair_queue import Limits, Queue
 from rkllmd.history import History
+from rkllmd.token_boundary import BetweenTokens, Boundary
 
 log = structlog.get_logger()
 
@@ -35,6 +37,7 @@ class Job:
 
     __slots__ = (
         "abort",
+        "between_tokens",
         "cancelled",
         "changes",
         "client",
@@ -62,11 +65,13 @@ class Job:
         user: int | None = None,
         priority: str = "normal",
         model_name: str = "",
+        between_tokens: bool = False,
     ) -> None:
         """Describe a call: ``work`` is done on the worker thread, ``done`` called on the event loop.
 
         ``target`` is the model or context that it is for, ``changes`` the kinds of handles that it makes or releases,
-        ``user`` the client's uid, ``model_name`` the file that it works on, by which its duration is remembered.
+        ``user`` the client's uid, ``model_name`` the file that it works on, by which its duration is remembered,
+        ``between_tokens`` that it may run while a generation waits at a token.
         ``abort``, where it is set, makes the running work end early; it is called on the event loop.
         """
         self.method = method
@@ -78,6 +83,7 @@ class Job:
         self.user = user
         self.priority = priority
         self.model_name = model_name
+        self.between_tokens = between_tokens
         self.abort: Callable[[], None] | None = None
         self.cancelled = False
         self.state = "new"
@@ -96,6 +102,7 @@ class Npu:
         self.idle.set()
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
+        self.between_tokens = BetweenTokens(self._ask_for_jobs, self._do_between)
         # A daemon thread: a call that never returns must not keep the process from leaving.
         self._thread = threading.Thread(target=self._serve, name="npu", daemon=True)
         self._thread.start()
@@ -159,8 +166,52 @@ class Npu:
         job.started_at = time.monotonic()
         self._inbox.put(job)
 
+    # -- between tokens (token_boundary.py) --------------------------------------------------------------------------
+
+    def at_token(self) -> None:
+        """Let RKNN calls have the NPU between two tokens; called in a token callback, on any thread."""
+        if self.queue.between_tokens:  # one look without a lock: the next token comes soon
+            self.between_tokens.stop_here()
+
+    def _ask_for_jobs(self, boundary: Boundary) -> None:
+        try:
+            self._token.run_sync_soon(self._grant, boundary)
+        except trio.RunFinishedError:
+            boundary.closed.set()
+
+    def _grant(self, boundary: Boundary) -> None:
+        """Give the worker the next RKNN call in turn, or let the run go on; on the event loop."""
+        job = None
+        if time.monotonic() < boundary.closes_at:
+            job = self.queue.take(lambda waiting: waiting.between_tokens)
+        if job is None:
+            self.between_tokens.close(boundary)
+            return
+        job.started_at = time.monotonic()
+        self.between_tokens.give(job, boundary)
+
+    def _do_between(self, job: Job, boundary: Boundary) -> None:
+        """Run on the worker thread, while a run's callback waits."""
+        result = outcome.capture(job.work)
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._finish_between, job, result, boundary)
+
+    def _finish_between(self, job: Job, result: outcome.Outcome[Any], boundary: Boundary) -> None:
+        """Run on the event loop when such a call has returned. Must not raise: trio would end the run."""
+        self._note_end(job, result)
+        self._grant(boundary)
+
+    def _note_end(self, job: Job, result: outcome.Outcome[Any]) -> None:
+        if isinstance(result, outcome.Value) and not job.cancelled and job.client is not None:
+            self.history.add(job.method, job.model_name, (time.monotonic() - job.started_at) * 1000)
+        self.queue.finished(job)
+        self._tell(job, result)
+
+    # -- the thread --------------------------------------------------------------------------------------------------
+
     def _serve(self) -> None:
         """Run on the worker thread until the process ends."""
+        self.between_tokens.worker = threading.get_ident()
         while (job := self._inbox.get()) is not None:
             result = outcome.capture(job.work)
             try:
@@ -170,10 +221,7 @@ class Npu:
 
     def _finish(self, job: Job, result: outcome.Outcome[Any]) -> None:
         """Run on the event loop when a job's work has returned. Must not raise: trio would end the run."""
-        if isinstance(result, outcome.Value) and not job.cancelled and job.client is not None:
-            self.history.add(job.method, job.model_name, (time.monotonic() - job.started_at) * 1000)
-        self.queue.finished(job)
-        self._tell(job, result)
+        self._note_end(job, result)
         self._start_next()
         if self.queue.running is None:
             self.idle.set()

@@ -137,12 +137,14 @@ class Generation:
         wake: Callable[[Callable[[], None]], None],
         send: Callable[[list[dict[str, Any]]], None] | None,
         send_now: Callable[[dict[str, Any]], bool] | None = None,
+        at_token: Callable[[], None] | None = None,
+        on_end: Callable[[], None] | None = None,
     ) -> None:
         """Prepare a run.
 
         ``wake(drain)`` schedules ``drain`` on the event loop, from any thread; ``send`` takes partial results there,
         or is None where only the final result is wanted. ``send_now`` takes one from any thread, and is false if it
-        could not be sent without waiting.
+        could not be sent without waiting. ``at_token`` is called after each token, ``on_end`` after the last callback.
         """
         self.mode = mode
         self.max_new_tokens = max_new_tokens
@@ -160,6 +162,8 @@ class Generation:
         self._wake = wake
         self._send = send
         self._send_now = send_now
+        self._at_token = at_token
+        self._on_end = on_end
         self._last_at = 0.0
         self._thread_state = KeptThreadState()
         # What the loop is to send, in order: callbacks, and partial results that could not be sent at once.
@@ -182,11 +186,11 @@ class Generation:
                     self.perf = from_c(results[0].perf) if results else None
                 finally:  # whatever the figures are, somebody waits for the end
                     self.finished.set()
-                    self.ended.set()
+                    self._end()
                 return _CONTINUE
             if state == ERROR:
                 self.failed = True
-                self.ended.set()
+                self._end()
                 return _CONTINUE
             if not results:  # ctypes would take a slice of NULL for an invitation to crash
                 raise ValueError("the runtime called back with NULL for its results")
@@ -198,11 +202,18 @@ class Generation:
             if self.pause_requested:
                 self.paused = True
                 self._thread_state.release()
-                self.ended.set()
+                self._end()
                 return _PAUSE
+            if self._at_token is not None:
+                self._at_token()
         except BaseException as error:  # nothing may reach C, SystemExit included
             log.error("result_callback_failed", exc_info=error)
         return _CONTINUE
+
+    def _end(self) -> None:
+        self.ended.set()
+        if self._on_end is not None:
+            self._on_end()
 
     def _each(self, results: Any) -> list[Any]:
         return [results[0]] if self._n_batch == 1 else results[: self._n_batch]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_a_directory_that_is_gone_costs_nothing_but_a_line(tmp_path: Path) -> No
 
 def test_it_is_written_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(history.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     path = tmp_path / "history.json"
     past = History(path)
     past.add("x", "", 1)
