@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import outcome
 
@@ -22,6 +22,7 @@ from rkllmd.jsonrpc import Call
 from rkllmd.long_strings import LongString
 from rkllmd.method import Handle, Kind, Method, Struct, Value
 from rkllmd.npu import UNRESOLVED, Job, as_error
+from rkllmd.rknn_release import finish_runs
 
 
 @dataclass(slots=True)
@@ -117,10 +118,17 @@ def _complete(context: Context, client: Client, prepared: Prepared) -> None:
                 arguments[parameter.name] = _convert(context, parameter, found, prepared)
         elif isinstance(parameter, Value) and parameter.name in given:
             item = given[parameter.name]
-            value = str(item.value) if isinstance(item.value, LongString) else item.value
             raw = Converted(None, item.value, item.path, prepared.attachments)
-            arguments[parameter.name] = raw if parameter.is_tensor else value
+            arguments[parameter.name] = raw if parameter.is_tensor else _plain(item.value, parameter.schema)
     prepared.arguments = arguments
+
+
+def _plain(value: Any, schema: dict[str, Any]) -> Any:
+    """Return a value as Python has it: 8.0 is an integer to JSON Schema, a long string may have been taken out."""
+    if isinstance(value, LongString):
+        return str(value)
+    is_whole = isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole and "integer" in schema.get("type", ()) else value
 
 
 def _resolve(context: Context, client: Client, prepared: Prepared, parameter: Handle) -> Any:
@@ -175,7 +183,7 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
         changes=method.changes,
     )
     if method.abort is not None:
-        job.abort = partial(_abort, invocation, job)
+        job.abort = partial(_abort, invocation)
     invocation.job = job
     context.npu.submit(job)
     return job
@@ -195,9 +203,14 @@ def _check(invocation: Invocation, prepared: Prepared) -> None:
         prepared.method.check(invocation, **(prepared.arguments or {}))
 
 
-def _abort(invocation: Invocation, job: Job) -> None:
-    if isinstance(job.target, Model) and invocation.method.abort is not None:
+def _abort(invocation: Invocation) -> None:
+    job = invocation.job
+    if job is not None and isinstance(job.target, Model) and invocation.method.abort is not None:
         invocation.method.abort(invocation.context, job.target)
+
+
+# These wait for a run that does not block; everything else on the NPU has to wait for its end first.
+_END_RUNS: Final = frozenset({"rknn.wait", "rknn.outputs_get"})
 
 
 def _work(invocation: Invocation, prepared: Prepared) -> Any:
@@ -209,6 +222,8 @@ def _work(invocation: Invocation, prepared: Prepared) -> Any:
             invocation.job.target = prepared.target
     else:
         prepared.check_alive("waited")
+    if prepared.method.kind in (Kind.NPU, Kind.STREAMING) and prepared.method.name not in _END_RUNS:
+        finish_runs(invocation.context)
     return prepared.method.call(invocation, **(prepared.arguments or {}))
 
 
@@ -227,6 +242,9 @@ def _done(invocation: Invocation, result: outcome.Outcome[Any]) -> None:
         client.refuse(call, as_error(error, call.method))
     else:
         client.answer(call, value, invocation.fds)
+    finally:
+        # The job refers to the invocation: what a client has sent would wait for the garbage collector.
+        invocation.job = None
 
 
 def refuse(client: Client, call: Call, error: Exception) -> None:

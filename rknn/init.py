@@ -104,6 +104,8 @@ def init(
         argument, size = ctypes.c_void_p(ctypes.addressof(memory)), buffer.size
         ctx.size_bytes = size
         ctx.keep_alive.append(memory)
+    if extend is not None:
+        _check_part(ctx, extend)
     rknn.call("rknn_init", byref(ctx.pointer), argument, size, ctx.flag, None if c_extend is None else byref(c_extend))
     if not ctx.flag & rknn_flag.RKNN_FLAG_MODEL_BUFFER_ZERO_COPY:
         ctx.keep_alive.clear()
@@ -119,6 +121,19 @@ def init(
     ctx.number = context.contexts.add(ctx, None if keep else invocation.client.number)
     log.info("context_made", context=ctx.number, model_path=ctx.path, bytes=ctx.size_bytes)
     return success(context=ctx.number, n_input=len(ctx.inputs), n_output=len(ctx.outputs))
+
+
+def _check_part(ctx: Context, extend: Converted) -> None:
+    """Refuse a model that lies partly outside of its file; C reads a part of a file only. Raises InvalidParams."""
+    offset, size = (int(extend.json.get(f"real_model_{name}", 0)) for name in ("offset", "size"))
+    available = ctx.size_bytes if ctx.path else 0
+    if offset < 0 or offset + size > available:
+        raise InvalidParams(
+            f"{extend.path}: real_model_offset and real_model_size must lie within the file, and need model_path.",
+            path=f"{extend.path}.real_model_offset",
+            keyword="maximum",
+            limit=available,
+        )
 
 
 def _extend(invocation: Invocation, ctx: Context, extend: Converted) -> Any:
