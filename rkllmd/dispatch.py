@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +15,7 @@ import outcome
 
 from rkllmd import params
 from rkllmd.abi.convert import sampling_from, to_c, to_c_array
-from rkllmd.attachments import Attachments
+from rkllmd.attachments import Attachments, NotYet
 from rkllmd.context import Client, Context, Invocation
 from rkllmd.errors import Cancelled, InvalidHandle, InvalidParams, MethodNotFound, ModelNotInitialized, RpcError
 from rkllmd.handles import Model, resolve
@@ -87,7 +88,10 @@ def prepare(context: Context, client: Client, call: Call) -> Prepared:
     handle = method.handle
     waits = handle is not None and handle.name not in given and method.kind is not Kind.INSTANT
     if not (waits and handle is not None and context.npu.queue.changes(handle.kinds)):
-        _complete(context, client, prepared)
+        with contextlib.suppress(NotYet):
+            _complete(context, client, prepared)
+            return prepared
+        prepared.objects.clear()  # all of it on the worker thread, then
     return prepared
 
 
@@ -118,8 +122,10 @@ def _complete(context: Context, client: Client, prepared: Prepared) -> None:
                 arguments[parameter.name] = _convert(context, parameter, found, prepared)
         elif isinstance(parameter, Value) and parameter.name in given:
             item = given[parameter.name]
-            raw = Converted(None, item.value, item.path, prepared.attachments)
-            arguments[parameter.name] = raw if parameter.is_tensor else _plain(item.value, parameter.schema)
+            if parameter.is_tensor:
+                arguments[parameter.name] = Converted(None, item.value, item.path, prepared.attachments)
+            else:
+                arguments[parameter.name] = _plain(item.value, parameter.schema)
     prepared.arguments = arguments
 
 
@@ -215,6 +221,7 @@ _END_RUNS: Final = frozenset({"rknn.wait", "rknn.outputs_get"})
 
 def _work(invocation: Invocation, prepared: Prepared) -> Any:
     """Run on the worker thread."""
+    prepared.attachments.is_on_worker = True
     if not prepared.is_complete:
         _complete(invocation.context, invocation.client, prepared)
         _check(invocation, prepared)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+# C's size has 32 bits; 0 would say that the bytes are a path, which nobody has checked.
+_MOST_BYTES = 2**32 - 1
 _MODEL = Value(
     "model",
     {"type": ["string", "object"], "description": "A path, or the contents: {data: base64} or {fd: n}."},
@@ -99,6 +101,13 @@ def init(
         argument, size = ctypes.cast(ctypes.c_char_p(os.fsencode(ctx.path)), ctypes.c_void_p), 0
     else:
         buffer = read_buffer(model.json, "uint8", model.path, model.sources)
+        if not 0 < buffer.size <= _MOST_BYTES:
+            raise InvalidParams(
+                f"{model.path} has {buffer.size} bytes; a model has 1 to {_MOST_BYTES}.",
+                path=model.path,
+                keyword="maximum",
+                limit=_MOST_BYTES,
+            )
         memory = (ctypes.c_ubyte * buffer.size).from_buffer(buffer.data)
         # Not by cast, which makes a cycle: a mapped descriptor would stay until the garbage collector comes.
         argument, size = ctypes.c_void_p(ctypes.addressof(memory)), buffer.size

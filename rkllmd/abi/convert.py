@@ -288,9 +288,9 @@ class _Conversion:
             raise InvalidParams(f"{path} must not be empty.", path=path, keyword="minItems", limit=1)
         memory = tensor.as_c(element)
         self.keep.append(memory)
-        # By the address: a cast of the array itself would be a reference cycle, and keep a client's descriptor open
-        # until the garbage collector comes.
-        setattr(target, name, ctypes.cast(ctypes.addressof(memory), field_type))
+        # Not ctypes.cast, which would tie the array into a cycle: a client's descriptor would stay open until the
+        # garbage collector comes.
+        setattr(target, name, field_type(element.from_buffer(memory)))
         return tensor
 
     def text(self, item: Any, path: str) -> bytes:
