@@ -111,6 +111,7 @@ class Daemon:
             os.write(self._stdout, f"{line}\n".encode())
 
     def _tell_ready(self, context: Context, listening: listener.Listener) -> None:
+        methods.warm_up(context.methods)
         # What is there now stays: a full collection would look at all of it each time, and hold the loop for 20 ms.
         gc.collect()
         gc.freeze()

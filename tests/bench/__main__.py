@@ -162,6 +162,25 @@ def _tensors(directory: Path, quick: bool) -> None:
         _meanwhile("8 MiB in base64 go out", tensors.base64_out(daemon, context, rounds), idle, "2,000")
 
 
+def _longest_steps(directory: Path, rounds: int) -> None:
+    ways = {"come in": tensors.base64_in, "go out": tensors.base64_out}
+    for way, transfer in ways.items():
+        folder = _folder(directory, f"steps-{way.replace(' ', '-')}")
+        launcher = (sys.executable, str(Path(__file__).with_name("steps.py")), str(folder / "steps"))
+        with Daemon(folder, environ=_NO_TRACE, launcher=launcher) as daemon, tensors.Client(daemon.path) as client:
+            (folder / "image.rknn").write_text(tensors.IMAGE)
+            params = {"model_path": str(folder / "image.rknn"), "keep": True}
+            context = int(client.ask("rknn.init", params)["context"])
+            transfer(daemon, context, rounds)
+        steps, cpu, _ = (float(word) for word in (folder / "steps").read_text().split())
+        _line(
+            f"longest step of the loop while 8 MiB in base64 {way}, CPU us ({steps:,.0f} steps)",
+            f"{1000 * cpu:,.0f}",
+            "<= 2,000",
+            f"bare loop {1e6 * tensors.bare_step(int(steps)):,.0f}",
+        )
+
+
 def _meanwhile(what: str, latencies: measure.Latencies, idle: measure.Latencies, target: str) -> None:
     """Print what others wait meanwhile."""
     _line(
@@ -190,6 +209,7 @@ def main() -> None:
         _requests(directory)
         _streams(directory)
         _tensors(directory, quick)
+        _longest_steps(directory, 20 if quick else 100)
         _loading(directory, 3 if quick else 30)
 
 

@@ -180,3 +180,20 @@ def _cpu_seconds(daemon: Daemon) -> float:
     # What clock_getcpuclockid(3) returns; /proc counts in hundredths of seconds.
     clock = ~daemon.process.pid << 3 | 2
     return time.clock_gettime(clock) + time.process_time()
+
+
+def bare_step(steps: int) -> float:
+    """Return the longest CPU seconds of one step of a bare loop: read 64 KiB, keep them. The machine's own noise."""
+    ours, theirs = socket.socketpair()
+    program = "import os; data = bytes(65536)\nwhile os.write(1, data): pass"
+    longest = 0.0
+    with ours, theirs, subprocess.Popen([sys.executable, "-c", program], stdout=theirs.fileno()) as writer:
+        room = bytearray(11 * MIB)
+        for step in range(steps):
+            started = time.thread_time()
+            data = ours.recv(65_536)
+            place = step * 65_536 % (10 * MIB)
+            room[place : place + len(data)] = data
+            longest = max(longest, time.thread_time() - started)
+        writer.kill()
+    return longest
