@@ -13,6 +13,10 @@ from rkllmd.errors import InvalidHandle, InvalidParams
 from rkllmd.rknn_handles import Memory
 
 
+class NotYet(Exception):
+    """What a call refers to is read on the worker thread only; nobody outside dispatch sees this."""
+
+
 class Attachments:
     """The descriptors and memories that one call may use."""
 
@@ -21,6 +25,8 @@ class Attachments:
         self._fds = fds
         self._find_memory = find_memory
         self._borrowed: list[Memory] = []
+        # Converting megabytes takes long, and a memory must not be destroyed meanwhile.
+        self.is_on_worker = False
 
     def descriptor(self, value: dict[str, Any], path: str) -> int:
         """Return the descriptor that ``{"fd": n}`` names; it stays the connection's. Raises InvalidParams."""
@@ -35,7 +41,9 @@ class Attachments:
         return self._fds[index]
 
     def bytes_of(self, value: dict[str, Any], path: str) -> memoryview:
-        """Return the bytes that ``{"fd": …}`` or ``{"mem": …}`` means, writable and in place. Raises RpcError."""
+        """Return the bytes that ``{"fd": …}`` or ``{"mem": …}`` means, writable, in place. Raises RpcError, NotYet."""
+        if not self.is_on_worker:
+            raise NotYet
         if "mem" in value:
             memory = self.memory(value["mem"], path)
             offset, size = span_of(value, memory.size, path)

@@ -142,7 +142,7 @@ class _Reader:
             self._fds.extend(fd for (fd,) in struct.iter_unpack("i", rights))
         messages = []
         for line in self._lines.feed(data):
-            message = orjson.loads(line)
+            message = orjson.loads(memoryview(line))
             if message.get("fds"):
                 fds = [self._fds.popleft() for _ in range(message["fds"])]
                 message["result"] = _with_tensors(message["result"], fds)

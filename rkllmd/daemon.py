@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -113,6 +114,10 @@ class Daemon:
             os.write(self._stdout, f"{line}\n".encode())
 
     def _tell_ready(self, context: Context, listening: listener.Listener) -> None:
+        methods.warm_up(context.methods)
+        # What is there now stays: a full collection would look at all of it each time, and hold the loop for 20 ms.
+        gc.collect()
+        gc.freeze()
         runtime = context.runtime.describe()
         self._notifier.send(READY=1, STATUS=f"serving {listening.path} with the {runtime['name']} runtime")
         logger.info(

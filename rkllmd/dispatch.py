@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import outcome
 
 from rkllmd import params
 from rkllmd.abi.convert import sampling_from, to_c, to_c_array
-from rkllmd.attachments import Attachments
+from rkllmd.attachments import Attachments, NotYet
 from rkllmd.context import Client, Context, Invocation
 from rkllmd.errors import (
     Cancelled,
@@ -31,6 +32,7 @@ from rkllmd.jsonrpc import Call
 from rkllmd.long_strings import LongString
 from rkllmd.method import Handle, Kind, Method, Struct, Value
 from rkllmd.npu import Job, as_error
+from rkllmd.rknn_release import finish_runs
 
 
 @dataclass(slots=True)
@@ -95,7 +97,10 @@ def prepare(context: Context, client: Client, call: Call) -> Prepared:
     handle = method.handle
     waits = handle is not None and handle.name not in given and method.kind is not Kind.INSTANT
     if not (waits and handle is not None and context.npu.queue.changes(handle.kinds)):
-        _complete(context, client, prepared)
+        with contextlib.suppress(NotYet):
+            _complete(context, client, prepared)
+            return prepared
+        prepared.objects.clear()  # all of it on the worker thread, then
     return prepared
 
 
@@ -126,10 +131,19 @@ def _complete(context: Context, client: Client, prepared: Prepared) -> None:
                 arguments[parameter.name] = _convert(context, parameter, found, prepared)
         elif isinstance(parameter, Value) and parameter.name in given:
             item = given[parameter.name]
-            value = str(item.value) if isinstance(item.value, LongString) else item.value
-            raw = Converted(None, item.value, item.path, prepared.attachments)
-            arguments[parameter.name] = raw if parameter.is_tensor else value
+            if parameter.is_tensor:
+                arguments[parameter.name] = Converted(None, item.value, item.path, prepared.attachments)
+            else:
+                arguments[parameter.name] = _plain(item.value, parameter.schema)
     prepared.arguments = arguments
+
+
+def _plain(value: Any, schema: dict[str, Any]) -> Any:
+    """Return a value as Python has it: 8.0 is an integer to JSON Schema, a long string may have been taken out."""
+    if isinstance(value, LongString):
+        return str(value)
+    is_whole = isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole and "integer" in schema.get("type", ()) else value
 
 
 def _resolve(context: Context, client: Client, prepared: Prepared, parameter: Handle) -> Any:
@@ -185,10 +199,10 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
         user=client.user,
         priority=_priority(context, client, call),
         model_name=_model_name(prepared),
-        between_tokens=_fits_between_tokens(method),
+        between_tokens=_fits_between_tokens(prepared),
     )
     if method.abort is not None:
-        job.abort = partial(_abort, invocation, job)
+        job.abort = partial(_abort, invocation)
     invocation.job = job
     context.npu.submit(job)
     return job
@@ -212,9 +226,11 @@ def _priority(context: Context, client: Client, call: Call) -> str:
     return str(priority)
 
 
-def _fits_between_tokens(method: Method) -> bool:
-    """Tell whether a call may run while a generation waits at a token: RKNN's, except loads and unloads."""
-    return method.name.startswith("rknn.") and method.changes <= {"memory"}
+def _fits_between_tokens(prepared: Prepared) -> bool:
+    """Tell whether a call may run while a generation waits at a token: RKNN's that are over when they return."""
+    name, extend = prepared.method.name, prepared.given.get("extend")
+    goes_on = extend is not None and isinstance(extend.value, dict) and bool(extend.value.get("non_block"))
+    return name.startswith("rknn.") and prepared.method.changes <= {"memory"} and not goes_on
 
 
 def _model_name(prepared: Prepared) -> str:
@@ -240,13 +256,19 @@ def _check(invocation: Invocation, prepared: Prepared) -> None:
         prepared.method.check(invocation, **(prepared.arguments or {}))
 
 
-def _abort(invocation: Invocation, job: Job) -> None:
-    if isinstance(job.target, Model) and invocation.method.abort is not None:
+def _abort(invocation: Invocation) -> None:
+    job = invocation.job
+    if job is not None and isinstance(job.target, Model) and invocation.method.abort is not None:
         invocation.method.abort(invocation.context, job.target)
+
+
+# These wait for a run that does not block; everything else on the NPU has to wait for its end first.
+_END_RUNS: Final = frozenset({"rknn.wait", "rknn.outputs_get"})
 
 
 def _work(invocation: Invocation, prepared: Prepared) -> Any:
     """Run on the worker thread."""
+    prepared.attachments.is_on_worker = True
     if not prepared.is_complete:
         _complete(invocation.context, invocation.client, prepared)
         _check(invocation, prepared)
@@ -254,6 +276,8 @@ def _work(invocation: Invocation, prepared: Prepared) -> Any:
             invocation.job.target = prepared.target
     else:
         prepared.check_alive("waited")
+    if prepared.method.kind in (Kind.NPU, Kind.STREAMING) and prepared.method.name not in _END_RUNS:
+        finish_runs(invocation.context)
     return prepared.method.call(invocation, **(prepared.arguments or {}))
 
 
@@ -272,6 +296,9 @@ def _done(invocation: Invocation, result: outcome.Outcome[Any]) -> None:
         client.refuse(call, as_error(error, call.method))
     else:
         client.answer(call, value, invocation.fds)
+    finally:
+        # The job refers to the invocation: what a client has sent would wait for the garbage collector.
+        invocation.job = None
 
 
 def refuse(client: Client, call: Call, error: Exception) -> None:

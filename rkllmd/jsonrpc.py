@@ -18,6 +18,7 @@ import orjson
 
 from rkllmd import long_strings
 from rkllmd.errors import DuplicateId, InternalError, InvalidRequest, ParseError, RpcError
+from rkllmd.long_bytes import GrowingBytes, LongBytes, is_blank
 
 # geth takes 1000 items; a batch is answered only when its last member is done, which on one NPU makes long ones
 # useless: pipelining serves better.
@@ -48,13 +49,14 @@ class LineBuffer:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.overflowed = False
-        self._pending = bytearray()  # never holds a newline, so no byte is searched twice
+        # Never holds a newline, so no byte is searched twice.
+        self._pending = GrowingBytes()
 
     def __len__(self) -> int:
         """Return the number of bytes held for a line that is not complete."""
         return len(self._pending)
 
-    def feed(self, data: bytes) -> list[bytes | bytearray]:
+    def feed(self, data: bytes) -> list[LongBytes]:
         """Add ``data`` and return the lines it completes, without their newlines; blank ones are left out.
 
         Lines before a too long one are returned, it and what follows are not: ``overflowed`` is true from then on,
@@ -65,13 +67,12 @@ class LineBuffer:
         if not self._pending and data.find(b"\n") == len(data) - 1 <= self.limit:  # one whole line, as most often
             return [data[:-1]] if data and not data.isspace() else []
         first, newline, rest = data.partition(b"\n")
-        self._pending += first
-        lines: list[bytes | bytearray] = []
+        self._pending.add(first)
+        lines: list[LongBytes] = []
         if newline:
-            # The first as it is: copying 16 MiB would hold the event loop for milliseconds.
             *following, pending = rest.split(b"\n")
-            lines = [self._pending, *following]
-            self._pending = bytearray(pending)
+            lines = [self._pending.take(), *following]
+            self._pending.add(pending)
         self.overflowed = len(self._pending) > self.limit
         for index, line in enumerate(lines):
             if len(line) > self.limit:
@@ -79,10 +80,11 @@ class LineBuffer:
                 del lines[index:]
                 break
         if self.overflowed:
-            self._pending.clear()
-        return [line for line in lines if line and not line.isspace()]
+            self._pending.take()
+        # A long one is looked at by ``parse``, for a client may send 16 MiB of blanks.
+        return [line for line in lines if line and not (isinstance(line, bytes) and line.isspace())]
 
-    def end(self) -> list[bytes | bytearray]:
+    def end(self) -> list[LongBytes]:
         """Return the unterminated last line at the end of the stream, if there is one (``printf '{…}' | nc -U``)."""
         return self.feed(b"\n") if self._pending else []
 
@@ -106,15 +108,20 @@ class Rejected:
 
 
 class Unsolicited:
-    """A Response sent to the server: dropped, since answering an error to it could let two servers loop for ever."""
+    """A Response sent to the server: dropped, since answering an error to it could let two servers loop for ever.
+
+    Also a long blank line, which is ignored as well.
+    """
 
 
 UNSOLICITED: Final = Unsolicited()
 Message = Request | Rejected | Unsolicited
 
 
-def parse(line: bytes | bytearray) -> Message | list[Message]:
+def parse(line: LongBytes) -> Message | list[Message]:
     """Turn one line into a message, or into a list of them for a batch. Raises nothing."""
+    if is_blank(line):
+        return UNSOLICITED
     try:
         value = long_strings.loads(line)
     except orjson.JSONDecodeError as error:

@@ -11,8 +11,9 @@ import pkgutil
 import re
 from types import ModuleType
 
+from rkllmd import schemas
 from rkllmd.config import ConfigError
-from rkllmd.method import Declaration, Method
+from rkllmd.method import Declaration, Method, Struct
 
 # Package → what its methods' names begin with on the wire.
 NAMESPACES = {
@@ -38,6 +39,15 @@ def discover() -> dict[str, Method]:
                 method = _method(module, f"{namespace}{info.name}")
                 methods[method.name] = method
     return methods
+
+
+def warm_up(methods: dict[str, Method]) -> None:
+    """Build all validators, which takes some milliseconds for the first call of a method otherwise."""
+    for method in methods.values():
+        for parameter in method.json_parameters:
+            schemas.validator(parameter.item_schema if isinstance(parameter, Struct) else parameter.schema)
+            if isinstance(parameter, Struct):
+                assert parameter.field_names
 
 
 def _check_rknn() -> None:

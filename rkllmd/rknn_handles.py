@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+import outcome
+
 from rkllmd.abi.rknn import rknn_context, rknn_tensor_attr
 from rkllmd.abi.rknn_constants import rknn_query_cmd
 from rkllmd.abi.rknn_matmul import rknn_matmul_io_attr
@@ -39,6 +41,8 @@ class Context:
     outside: list[Memory] = field(default_factory=list)
     # A rknn_run with non_block has begun and rknn_wait was not called yet.
     is_running: bool = False
+    # How such a run has ended that the daemon had to wait for, until the client asks.
+    ended: outcome.Outcome[None] | None = None
     # Attributes of custom operators as they were read in their init callbacks: for each node its operator and its
     # attributes by name.
     operator_nodes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)

@@ -36,14 +36,25 @@ def release_client(context: Context, client: int) -> None:
         context.npu.submit(Job("rknn.destroy", partial(_release, context, client), _log_failure))
 
 
+def finish_runs(context: Context) -> None:
+    """Wait for a run that was begun with non_block, on the worker thread: whatever comes next needs the NPU."""
+    for item in context.contexts:
+        if item.is_running:
+            item.is_running = False
+            extend = rknn_run_extend(frame_id=item.runs, timeout_ms=-1, fence_fd=-1)
+            item.ended = outcome.capture(context.rknn_runtime.call, "rknn_wait", item.pointer, extend)
+
+
 def release_all(context: Context) -> None:
     """Release everything, on the worker thread; when the daemon leaves."""
+    finish_runs(context)
     _destroy_each(context, context.memories)
     _destroy_each(context, [*context.matmuls, *context.contexts])
 
 
 def destroy(context: Context, item: RknnContext | Matmul) -> None:
     """Destroy a context and the memories made with it. Raises RuntimeFailure; its handle is dead then too."""
+    finish_runs(context)
     _destroy_each(context, [memory for memory in context.memories if memory.parent is item])
     pointer, item.pointer = item.pointer, rknn_context()
     if isinstance(item, Matmul):
@@ -52,8 +63,6 @@ def destroy(context: Context, item: RknnContext | Matmul) -> None:
         return
     context.contexts.remove(item.number)
     try:
-        if item.is_running:
-            context.rknn_runtime.call("rknn_wait", pointer, rknn_run_extend(frame_id=item.runs, timeout_ms=-1))
         release_outputs(context, item, pointer)
     finally:
         context.rknn_runtime.call("rknn_destroy", pointer)
@@ -79,6 +88,7 @@ def destroy_memory(context: Context, memory: Memory) -> None:
 
 
 def _release(context: Context, client: int) -> None:
+    finish_runs(context)
     _destroy_each(context, context.memories.owned_by(client))
     _destroy_each(context, [*context.matmuls.owned_by(client), *context.contexts.owned_by(client)])
 

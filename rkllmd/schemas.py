@@ -22,7 +22,7 @@ from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.protocols import Validator
 
 from rkllmd.abi.c_types import Struct
-from rkllmd.abi.convert import INT_RANGES, fields_of, is_pointer
+from rkllmd.abi.convert import INT_RANGES, fields_of, is_pointer, members_of
 from rkllmd.abi.descriptions import FIELDS, Doc
 from rkllmd.abi.json_form import ALIASES, EXTRAS, FORMS, IMAGE_FIELDS, describe_unknown
 from rkllmd.abi.structs import struct_types
@@ -93,8 +93,8 @@ def _type_schema(struct_type: type[Struct], field: str, field_type: Any, doc: Do
     if (struct_type.__name__, field) in FORMS:
         return FORMS[struct_type.__name__, field]
     if field in struct_type._enums_:
-        members = struct_type._enums_[field]
-        return {"enum": [*map(int, members), *members.__members__]}
+        members = members_of(struct_type._enums_[field])
+        return {"enum": [*dict.fromkeys(members.values()), *members]}
     if field_type is ctypes.c_bool or field in struct_type._flags_:
         return {"type": ["boolean", "integer"], "minimum": 0, "maximum": 1}
     if field_type is ctypes.c_char_p:

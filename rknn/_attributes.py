@@ -94,7 +94,10 @@ def learn_current(rknn: RknnRuntime, ctx: Context) -> None:
         ctx.answers[Q.RKNN_QUERY_CURRENT_INPUT_ATTR, index] = attr
     for index, attr in enumerate(ctx.outputs):
         ctx.answers[Q.RKNN_QUERY_CURRENT_OUTPUT_ATTR, index] = attr
-    # The native ones are as they were at first; what they are now is asked when somebody wants to know.
+    for index in range(len(ctx.inputs)):
+        _try(rknn, ctx, Q.RKNN_QUERY_CURRENT_NATIVE_INPUT_ATTR, index)
+    for index in range(len(ctx.outputs)):
+        _try(rknn, ctx, Q.RKNN_QUERY_CURRENT_NATIVE_OUTPUT_ATTR, index)
 
 
 def ask(rknn: RknnRuntime, ctx: Context, command: rknn_query_cmd, index: int = 0) -> Any:
@@ -144,6 +147,14 @@ def attr_of(
     return attr
 
 
+def as_now(ctx: Context, attr: rknn_tensor_attr, *, output: bool) -> rknn_tensor_attr:
+    """Return the attributes of a bound tensor for the shapes that are set now."""
+    known = _native(ctx, (ctx.outputs if output else ctx.inputs)[attr.index], {"fmt": attr.fmt})
+    now = rknn_tensor_attr.from_buffer_copy(known)
+    now.type, now.fmt, now.pass_through, now.h_stride = attr.type, attr.fmt, attr.pass_through, attr.h_stride
+    return now
+
+
 def is_output(ctx: Context, attr: rknn_tensor_attr) -> bool:
     """Tell whether these are an output's attributes."""
     return any(attr.name == item.name for item in ctx.outputs) and not any(
@@ -164,7 +175,7 @@ def _known(ctx: Context, json: dict[str, Any], path: str, output: bool | None) -
             raise InvalidParams(f"{path}.name is none of the model's tensors.", path=f"{path}.name", limit=names[:64])
         return _native(ctx, named[0], json)
     attrs = ctx.outputs if output else ctx.inputs
-    index = json.get("index", 0)
+    index = int(json.get("index", 0))
     check_index(index, len(attrs), "outputs" if output else "inputs", f"{path}.index")
     return _native(ctx, attrs[index], json)
 
@@ -173,9 +184,12 @@ def _native(ctx: Context, attr: rknn_tensor_attr, json: dict[str, Any]) -> rknn_
     """Return the native attributes where the native layout is asked for."""
     if json.get("fmt") not in ("RKNN_TENSOR_NC1HWC2", int(rknn_tensor_format.RKNN_TENSOR_NC1HWC2)):
         return attr
-    is_input = any(attr is item for item in ctx.inputs)
-    command = Q.RKNN_QUERY_NATIVE_INPUT_ATTR if is_input else Q.RKNN_QUERY_NATIVE_OUTPUT_ATTR
-    found: rknn_tensor_attr = ctx.answers.get((command, attr.index), attr)
+    if any(attr is item for item in ctx.inputs):
+        now, first = Q.RKNN_QUERY_CURRENT_NATIVE_INPUT_ATTR, Q.RKNN_QUERY_NATIVE_INPUT_ATTR
+    else:
+        now, first = Q.RKNN_QUERY_CURRENT_NATIVE_OUTPUT_ATTR, Q.RKNN_QUERY_NATIVE_OUTPUT_ATTR
+    # What it is now is known once shapes were set.
+    found: rknn_tensor_attr = ctx.answers.get((now, attr.index)) or ctx.answers.get((first, attr.index), attr)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from typing import Any
 
+from rkllmd.abi.convert import members_of
 from rkllmd.abi.rknn_constants import rknn_core_mask, rknn_tensor_type
 from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams, PermissionDenied
@@ -35,7 +36,8 @@ def success(**members: Any) -> dict[str, Any]:
 
 def enum_schema(enum: type[IntEnum], description: str = "") -> dict[str, Any]:
     """Return the JSON Schema of an enum: its numbers and C names."""
-    schema: dict[str, Any] = {"enum": [*map(int, enum), *enum.__members__]}
+    members = members_of(enum)
+    schema: dict[str, Any] = {"enum": [*dict.fromkeys(members.values()), *members]}
     return {**schema, "description": description} if description else schema
 
 

@@ -8,11 +8,9 @@ from rkllmd import schemas
 from rkllmd.abi.convert import to_c
 from rkllmd.abi.rknn import rknn_run_extend
 from rkllmd.abi.rknn_constants import rknn_query_cmd
-from rkllmd.abi.tensors import byte_size
 from rkllmd.errors import InvalidParams
 from rkllmd.method import Struct, Value
-from rknn._attributes import bytes_needed
-from rknn._common import dtype_of
+from rknn._attributes import as_now, bytes_needed
 from rknn._inputs import set_inputs
 
 if TYPE_CHECKING:
@@ -69,10 +67,7 @@ def check_bindings(ctx: Context) -> None:
                 path="$",
                 keyword="mem",
             )
-        now = (ctx.outputs if is_output else ctx.inputs)[index]
-        needed = max(
-            byte_size(now.n_elems, dtype_of(attr.type)), bytes_needed(attr) if now.n_elems == attr.n_elems else 0
-        )
+        needed = bytes_needed(as_now(ctx, attr, output=is_output))
         if memory.size < needed:
             raise InvalidParams(
                 f"{name} now takes {needed} bytes, the memory that it was bound to has {memory.size}.",

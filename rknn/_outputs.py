@@ -87,7 +87,7 @@ def _prepare(
     check_index(target.index, len(ctx.outputs), "outputs", f"{path}.index")
     target.want_float = bool(request.get("want_float", False))
     buffer = request.get("buf")
-    if buffer is None and not request.get("is_prealloc"):
+    if not request.get("is_prealloc", buffer is not None):
         return None
     attr = ctx.outputs[target.index]
     needed = byte_size(attr.n_elems, "float32") if target.want_float else max(attr.size, attr.size_with_stride)

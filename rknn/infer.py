@@ -33,8 +33,10 @@ def infer(
 ) -> dict[str, Any]:
     """Return the outputs for these inputs."""
     given = inputs or input_data
-    if given is None or (inputs and input_data):
+    if given is None:
         raise InvalidParams("rknn.infer needs inputs.", path="$.inputs", keyword="required", limit=["inputs"])
+    if inputs is not None and input_data is not None:
+        raise InvalidParams("input_data and inputs are the same.", path="$.input_data", keyword="oneOf")
     set_given_inputs(invocation, ctx, given)
     run_once(invocation, ctx, run_extend(None))
     requests = all_outputs(ctx, want_float=bool(want_float) or top_k is not None)

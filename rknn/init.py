@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+# C's size has 32 bits; 0 would say that the bytes are a path, which nobody has checked.
+_MOST_BYTES = 2**32 - 1
 _MODEL = Value(
     "model",
     {"type": ["string", "object"], "description": "A path, or the contents: {data: base64} or {fd: n}."},
@@ -99,11 +101,20 @@ def init(
         argument, size = ctypes.cast(ctypes.c_char_p(os.fsencode(ctx.path)), ctypes.c_void_p), 0
     else:
         buffer = read_buffer(model.json, "uint8", model.path, model.sources)
+        if not 0 < buffer.size <= _MOST_BYTES:
+            raise InvalidParams(
+                f"{model.path} has {buffer.size} bytes; a model has 1 to {_MOST_BYTES}.",
+                path=model.path,
+                keyword="maximum",
+                limit=_MOST_BYTES,
+            )
         memory = (ctypes.c_ubyte * buffer.size).from_buffer(buffer.data)
         # Not by cast, which makes a cycle: a mapped descriptor would stay until the garbage collector comes.
         argument, size = ctypes.c_void_p(ctypes.addressof(memory)), buffer.size
         ctx.size_bytes = size
         ctx.keep_alive.append(memory)
+    if extend is not None:
+        _check_part(ctx, extend)
     rknn.call("rknn_init", byref(ctx.pointer), argument, size, ctx.flag, None if c_extend is None else byref(c_extend))
     if not ctx.flag & rknn_flag.RKNN_FLAG_MODEL_BUFFER_ZERO_COPY:
         ctx.keep_alive.clear()
@@ -119,6 +130,19 @@ def init(
     ctx.number = context.contexts.add(ctx, None if keep else invocation.client.number)
     log.info("context_made", context=ctx.number, model_path=ctx.path, bytes=ctx.size_bytes)
     return success(context=ctx.number, n_input=len(ctx.inputs), n_output=len(ctx.outputs))
+
+
+def _check_part(ctx: Context, extend: Converted) -> None:
+    """Refuse a model that lies partly outside of its file; C reads a part of a file only. Raises InvalidParams."""
+    offset, size = (int(extend.json.get(f"real_model_{name}", 0)) for name in ("offset", "size"))
+    available = ctx.size_bytes if ctx.path else 0
+    if offset < 0 or offset + size > available:
+        raise InvalidParams(
+            f"{extend.path}: real_model_offset and real_model_size must lie within the file, and need model_path.",
+            path=f"{extend.path}.real_model_offset",
+            keyword="maximum",
+            limit=available,
+        )
 
 
 def _extend(invocation: Invocation, ctx: Context, extend: Converted) -> Any:

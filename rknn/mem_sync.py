@@ -8,9 +8,10 @@ socket these go with the call: ``data`` is written at ``offset`` first, ``read``
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any
 
-from rkllmd import schemas
+from rkllmd import schemas, shared_memory
 from rkllmd.abi.rknn_constants import rknn_mem_sync_mode
 from rkllmd.abi.tensors import read_buffer
 from rkllmd.attachments import span_of
@@ -64,7 +65,9 @@ def mem_sync(
                 limit=size,
             )
         if buffer.size:
-            mem.view(offset, buffer.size)[:] = memoryview(buffer.data).cast("B")
+            place, source = mem.view(offset, buffer.size), memoryview(buffer.data).cast("B")
+            # Not by assignment, which would hold Python's lock, and with it everybody, for as long as the copy takes.
+            ctypes.memmove(shared_memory.address_of(place), shared_memory.address_of(source), buffer.size)
     handle = mem.parent.pointer if mem.parent is not None else 0
     invocation.rknn.call("rknn_mem_sync", handle, mem.pointer, member_of(rknn_mem_sync_mode, mode))
     result = success()

@@ -44,6 +44,9 @@ def outputs_get(
     top_k: int | None = None,
 ) -> dict[str, Any]:
     """Return all outputs, or those asked for; the runtime's buffers are held until rknn.outputs_release."""
+    ended, ctx.ended = ctx.ended, None
+    if ended is not None:
+        ended.unwrap()  # the run's error, rather than outputs of the run before
     sources, path = Attachments(), "$.outputs"
     requests = all_outputs(ctx, want_float=bool(want_float) or top_k is not None, count=num_outputs)
     if outputs is not None:

@@ -38,7 +38,7 @@ def _question(
 ) -> tuple[rknn_query_cmd, int]:
     """Return what is asked. Raises InvalidParams, NotSupported."""
     command = rknn_query_cmd(member_of(rknn_query_cmd, cmd))
-    if command in (rknn_query_cmd.RKNN_QUERY_CMD_MAX, rknn_query_cmd.RKNN_QUERY_DEVICE_MEM_INFO):
+    if command is rknn_query_cmd.RKNN_QUERY_DEVICE_MEM_INFO:
         raise NotSupported(
             f"rknn_api.h names no answer to {command.name}.", runtime="rknn 2.3.2", needs="another command"
         )

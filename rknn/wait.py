@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 def wait(invocation: Invocation, ctx: Context, extend: Converted | None = None) -> dict[str, Any]:
     """Return when the run is over, or fail with RKNN_ERR_TIMEOUT after extend.timeout_ms."""
     c_extend = run_extend(extend)
+    ended, ctx.ended = ctx.ended, None
+    if ended is not None:
+        ended.unwrap()
+        return success(frame_id=ctx.runs)
     invocation.rknn.call("rknn_wait", ctx.pointer, c_extend)
     ctx.is_running = False
     return success(frame_id=c_extend.frame_id)

@@ -87,7 +87,7 @@ class Played:
 
     def received(self) -> list[dict[str, Any]]:
         """Return the requests that have come."""
-        return [json.loads(line) for line in self._lines.feed(self.connection.recv(1 << 20))]
+        return [json.loads(bytes(line)) for line in self._lines.feed(self.connection.recv(1 << 20))]
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ class TrioPlayed:
         """Return the next line that has come."""
         with trio.fail_after(30):
             while not self._requests:
-                self._requests += self._lines.feed(bytes(await self.stream.receive_some(1 << 20)))
+                self._requests += map(bytes, self._lines.feed(bytes(await self.stream.receive_some(1 << 20))))
         return self._requests.pop(0)
 
     async def request(self) -> Any:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rkllmd import jsonrpc
 from rkllmd.errors import Cancelled, FrameTooLarge, InvalidParams, MethodNotFound
 from rkllmd.jsonrpc import ABSENT, UNSOLICITED, Call, Line, LineBuffer, Rejected, Request, Session, parse
+from rkllmd.long_bytes import LongBytes
 from rkllmd.long_strings import LongText
 
 MIB = 2**20
@@ -63,7 +64,7 @@ class Server:
         """Take the end of the stream."""
         self._handle(self.lines.end())
 
-    def _handle(self, lines: list[bytes | bytearray]) -> None:
+    def _handle(self, lines: list[LongBytes]) -> None:
         for line in lines:
             calls, reply = self.session.receive(parse(line))
             self.sent += whole(reply)
@@ -745,7 +746,7 @@ def test_splitting_never_changes_the_result(lines: list[bytes], cuts: list[int],
 @settings(deadline=None)
 @given(st.binary(max_size=300).map(lambda data: data.replace(b"x", b"\n")), st.integers(0, 40), st.data())
 def test_splitting_never_changes_the_lines(stream: bytes, limit: int, data: st.DataObject) -> None:
-    def cut(pieces: list[bytes]) -> tuple[list[bytes | bytearray], bool]:
+    def cut(pieces: list[bytes]) -> tuple[list[LongBytes], bool]:
         lines = LineBuffer(limit)
         found = [line for piece in pieces for line in lines.feed(piece)]
         return found + lines.end(), lines.overflowed

@@ -253,7 +253,7 @@ class _Conversion:
         elif name in target._enums_:
             setattr(target, name, enum_value(item, target._enums_[name], path))
         elif issubclass(field_type, ctypes.Array) and name not in _CS_OWN:
-            self.set_array(getattr(target, name), target, name, item, path)
+            self.set_array(target, name, field_type, item, path)
         elif field_type is c_bool or (name in target._flags_ and isinstance(item, bool)):
             setattr(target, name, _to_bool(item, path))
         elif field_type is c_float:
@@ -265,25 +265,22 @@ class _Conversion:
             raise InvalidParams(f"{path} cannot be set by a client.", path=path, keyword="readOnly", limit=True)
         return None
 
-    def set_array(self, array: Any, target: Any, name: str, item: Any, path: str) -> None:
+    def set_array(self, target: Any, name: str, field_type: Any, item: Any, path: str) -> None:
         """Set an array inside the struct: characters, or integers; what a client leaves out at its end is zero."""
-        if array._type_ is c_char:
+        element, length = field_type._type_, field_type._length_
+        if element is c_char:
             text = self.text(item, path)
-            if len(text) >= len(array):
-                limit = len(array) - 1
+            if len(text) >= length:
+                limit = length - 1
                 detail = f"{path} must have at most {limit} bytes."
                 raise InvalidParams(detail, path=path, keyword="maxLength", limit=limit)
             setattr(target, name, text)
             return
-        if not isinstance(item, list) or len(item) > len(array):
-            raise InvalidParams(
-                f"{path} must be an array of at most {len(array)} integers.",
-                path=path,
-                keyword="maxItems",
-                limit=len(array),
-            )
-        numbers = [_to_int(number, array._type_, f"{path}[{index}]") for index, number in enumerate(item)]
-        array[:] = numbers + [0] * (len(array) - len(numbers))
+        if not isinstance(item, list) or len(item) > length:
+            detail = f"{path} must be an array of at most {length} integers."
+            raise InvalidParams(detail, path=path, keyword="maxItems", limit=length)
+        numbers = [_to_int(number, element, f"{path}[{index}]") for index, number in enumerate(item)]
+        getattr(target, name)[:] = numbers + [0] * (length - len(numbers))
 
     def set_buffer(self, target: Any, name: str, field_type: Any, element: Any, tensor: Tensor, path: str) -> Tensor:
         """Point a field at a tensor's memory; an empty one would be a pointer to nothing."""
@@ -291,7 +288,9 @@ class _Conversion:
             raise InvalidParams(f"{path} must not be empty.", path=path, keyword="minItems", limit=1)
         memory = tensor.as_c(element)
         self.keep.append(memory)
-        setattr(target, name, ctypes.cast(memory, field_type))
+        # Not ctypes.cast, which would tie the array into a cycle: a client's descriptor would stay open until the
+        # garbage collector comes.
+        setattr(target, name, field_type(element.from_buffer(memory)))
         return tensor
 
     def text(self, item: Any, path: str) -> bytes:
@@ -310,15 +309,21 @@ class _Conversion:
         return encoded
 
 
+@cache
+def members_of(enum: type[IntEnum]) -> dict[str, int]:
+    """Return what a client may say for an enum; the count at the end of some (RKNN_TENSOR_TYPE_MAX) is no member."""
+    return {name: int(item) for name, item in enum.__members__.items() if not name.endswith("_MAX")}
+
+
 def enum_value(item: Any, enum: type[IntEnum], path: str) -> int:
     """Return the number of an enum member given as number or C name. Raises InvalidParams."""
-    if isinstance(item, str) and item in enum.__members__:
-        return int(enum[item])
-    if type(item) in (int, float) and item in set(enum):
+    members = members_of(enum)
+    if isinstance(item, str) and item in members:
+        return members[item]
+    if type(item) in (int, float) and item in members.values():
         return int(item)
-    members = list(enum.__members__)
     raise InvalidParams(
-        f"{path} must be one of {', '.join(members)}, or its number.", path=path, keyword="enum", limit=members
+        f"{path} must be one of {', '.join(members)}, or its number.", path=path, keyword="enum", limit=list(members)
     )
 
 

@@ -301,7 +301,7 @@ def _read_shape(value: Any, path: str) -> tuple[int, ...]:
     )
 
 
-def _decode(value: Any, path: str) -> bytearray:
+def _decode(value: Any, path: str) -> bytearray | memoryview:
     if isinstance(value, LongString):
         return value.data
     if not isinstance(value, str):

@@ -1,6 +1,6 @@
 """Prints each figure beside its target, and beside a bare trio echo server measured in the same run.
 
-``python -m tests.bench [--quick]``; --quick shortens the 30 s model load to 3 s.
+``python -m tests.bench [--quick]``; --quick shortens the 30 s model load to 3 s and sends fewer tensors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench import measure
+from tests.bench import measure, tensors
 from tests.daemon import Daemon
 
 # The simulator writes a line for each call otherwise.
@@ -22,7 +22,7 @@ _NO_TRACE = {"RKLLM_SIMULATOR_TRACE": ""}
 
 
 def _line(what: str, figure: str, target: str = "", limit: str = "") -> None:
-    print(f"  {what:<58} {figure:>14}   {target:<12} {limit}", flush=True)
+    print(f"  {what:<70} {figure:>14}   {target:<12} {limit}", flush=True)
 
 
 @contextmanager
@@ -135,17 +135,81 @@ def _footprint(directory: Path) -> None:
     _line("idle daemon, resident MB", f"{resident[0]:.1f}", "<= 50")
 
 
+def _tensors(directory: Path, quick: bool) -> None:
+    rounds = 50 if quick else 200
+    with Daemon(_folder(directory, "tensors"), environ=_NO_TRACE) as daemon, tensors.Client(daemon.path) as client:
+        model = directory / "image.rknn"
+        model.write_text(tensors.IMAGE)
+        context = int(client.ask("rknn.init", {"model_path": str(model), "keep": True})["context"])
+        costs = tensors.picture_costs(daemon, context, rounds // 5)
+        descriptor, text = costs["fd"] - costs["run"], costs["base64"] - costs["run"]
+        moved, text_moved = costs["fd"] - costs["mem"], costs["base64"] - costs["mem"]
+        _line("a 1.2 MB picture by descriptor, CPU us beyond rknn.run", f"{1e6 * descriptor:,.0f}")
+        _line("  of it the daemon's and client's, not the runtime's own copy", f"{1e6 * moved:,.0f}")
+        _line("the same picture in base64, CPU us beyond rknn.run", f"{1e6 * text:,.0f}")
+        _line("base64 costs times as much", f"{text / descriptor:,.0f}")
+        ratio = text_moved / max(moved, 1e-6)
+        _line("the same without the runtime's own copy", f"{ratio:,.0f}", ">= 20")
+
+        idle = tensors.idle(daemon.path, 2 if quick else 10)
+        _line(f"instant calls, idle daemon, p99.9 us ({idle.count:,} calls)", f"{idle.p999:,.0f}")
+        _line("the same, worst us", f"{idle.worst:,.0f}")
+        seconds, latencies = tensors.big_descriptor(daemon, context, 5 * rounds)
+        _line("64 MiB by descriptor, round trip, us", f"{1e6 * seconds:,.0f}", "<= 1,000")
+        _meanwhile("64 MiB by descriptor", latencies, idle, "")
+        _meanwhile("64 MiB copied into a memory", tensors.written_by_descriptor(daemon, context, rounds), idle, "2,000")
+        _meanwhile("8 MiB in base64 come in", tensors.base64_in(daemon, context, rounds), idle, "2,000")
+        _meanwhile("8 MiB in base64 go out", tensors.base64_out(daemon, context, rounds), idle, "2,000")
+
+
+def _longest_steps(directory: Path, rounds: int) -> None:
+    ways = {"come in": tensors.base64_in, "go out": tensors.base64_out}
+    for way, transfer in ways.items():
+        folder = _folder(directory, f"steps-{way.replace(' ', '-')}")
+        launcher = (sys.executable, str(Path(__file__).with_name("steps.py")), str(folder / "steps"))
+        with Daemon(folder, environ=_NO_TRACE, launcher=launcher) as daemon, tensors.Client(daemon.path) as client:
+            (folder / "image.rknn").write_text(tensors.IMAGE)
+            params = {"model_path": str(folder / "image.rknn"), "keep": True}
+            context = int(client.ask("rknn.init", params)["context"])
+            transfer(daemon, context, rounds)
+        steps, cpu, _ = (float(word) for word in (folder / "steps").read_text().split())
+        _line(
+            f"longest step of the loop while 8 MiB in base64 {way}, CPU us ({steps:,.0f} steps)",
+            f"{1000 * cpu:,.0f}",
+            "<= 2,000",
+            f"bare loop {1e6 * tensors.bare_step(int(steps)):,.0f}",
+        )
+
+
+def _meanwhile(what: str, latencies: measure.Latencies, idle: measure.Latencies, target: str) -> None:
+    """Print what others wait meanwhile."""
+    _line(
+        f"instant calls while {what}, p99.9 us ({latencies.count:,} calls)",
+        f"{latencies.p999:,.0f}",
+        f"<= {target}" if target else "",
+        f"idle {idle.p999:,.0f}",
+    )
+    _line(
+        f"instant calls while {what}, worst us",
+        f"{latencies.worst:,.0f}",
+        f"<= {target}" if target else "",
+        f"idle {idle.worst:,.0f}",
+    )
+
+
 def main() -> None:
     """Run all measurements."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a model load of 3 s instead of 30 s")
+    parser.add_argument("--quick", action="store_true", help="a model load of 3 s instead of 30 s, fewer tensors")
     quick = parser.parse_args().quick
-    print(f"  {'':<58} {'measured':>14}   {'target':<12} {'limit in this run'}")
+    print(f"  {'':<70} {'measured':>14}   {'target':<12} {'limit in this run'}")
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         _footprint(directory)
         _requests(directory)
         _streams(directory)
+        _tensors(directory, quick)
+        _longest_steps(directory, 20 if quick else 100)
         _loading(directory, 3 if quick else 30)
 
 

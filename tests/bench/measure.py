@@ -25,6 +25,7 @@ class Latencies:
 
     p50: float
     p99: float
+    p999: float
     worst: float
     count: int
 
@@ -35,6 +36,7 @@ class Latencies:
         return cls(
             p50=1e6 * ordered[len(ordered) // 2],
             p99=1e6 * ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)],
+            p999=1e6 * ordered[min(len(ordered) - 1, len(ordered) * 999 // 1000)],
             worst=1e6 * ordered[-1],
             count=len(ordered),
         )

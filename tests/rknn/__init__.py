@@ -1,0 +1,1 @@
+"""The RKNN functions over the real daemon and its socket."""
