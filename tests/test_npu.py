@@ -492,14 +492,20 @@ class AnyOrder(RuleBasedStateMachine):
         for job in self.npu.started():
             assert self.running is None, "no two run at once"
             assert not self.owed.get(job.client), "everybody who waited has had a turn since this client's last one"
-            waiting = {other.client for other in self.npu.queue}
+            waiting = self._forget_who_left()
             for owed in self.owed.values():
                 owed.discard(job.client)
-                owed &= waiting  # who has left needs no turn
             assert job.client is None or None not in waiting, "the daemon's own come first"
             self.owed[job.client] = waiting - {None, job.client} if job.client is not None else set()
             self.started.append(job)
             self.running = job
+
+    def _forget_who_left(self) -> set[object]:
+        """Return who waits; who does not wait any more is owed no turn."""
+        waiting = {job.client for job in self.npu.queue}
+        for owed in self.owed.values():
+            owed &= waiting
+        return waiting
 
     @rule(client=st.sampled_from([None, 0, 1, 2]), abortable=st.booleans(), raises=st.booleans())
     def submit(self, client: int | None, abortable: bool, raises: bool) -> None:
@@ -546,6 +552,7 @@ class AnyOrder(RuleBasedStateMachine):
         if state == "running":
             assert job.cancelled
             assert self.aborts == aborts + (job.abort is not None)
+        self._forget_who_left()
         self._take_started()
 
     @rule(client=st.integers(0, 2))
@@ -554,6 +561,7 @@ class AnyOrder(RuleBasedStateMachine):
         gone = self.clients[client]
         self.npu.cancel_client(gone)
         assert all(job.client is not gone for job in self.npu.queue)
+        self._forget_who_left()
         self._take_started()
 
     @precondition(lambda self: self.running is not None)

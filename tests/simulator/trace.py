@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 RUNS = frozenset({"rkllm_run", "rkllm_run_async"})
 # What an operation that has not been waited for allows: waiting for it.
 WAITS = frozenset({"rknn_wait", "rknn_outputs_get"})
+LAST_STATES = frozenset({"finish", "error"})
 NPU_FUNCTIONS = (
     RUNS
     | WAITS
@@ -51,6 +52,8 @@ class _Judge:
             self._in_callback = self._knows_callbacks
         elif event == "resumed":
             self._in_callback = False
+            if name in LAST_STATES:  # the run let go of the NPU before: what comes next need not wait for its return
+                return
             self.found += [f"{late} was inside when a callback returned" for late in self._inside if late not in RUNS]
         elif name in NPU_FUNCTIONS:
             self._read_function(event, name, value)
