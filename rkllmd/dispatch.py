@@ -294,6 +294,9 @@ def _done(invocation: Invocation, result: outcome.Outcome[Any]) -> None:
     except BaseException as error:  # also a SystemExit from the work: the call is answered, whatever happened
         invocation.close_fds()
         client.refuse(call, as_error(error, call.method))
+        # Its traceback refers to the frames that called us, and they to the outcome, and that to the error: what is in
+        # those frames, a client's descriptors too, would wait for the garbage collector.
+        error.__traceback__ = None
     else:
         client.answer(call, value, invocation.fds)
     finally:

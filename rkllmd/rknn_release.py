@@ -45,6 +45,18 @@ def finish_runs(context: Context) -> None:
             item.ended = outcome.capture(context.rknn_runtime.call, "rknn_wait", item.pointer, extend)
 
 
+def tell_end(item: RknnContext) -> bool:
+    """Tell whether the daemon has waited for a run already. Raises how that ended, if it failed."""
+    ended, item.ended = item.ended, None
+    if ended is None:
+        return False
+    try:
+        ended.unwrap()
+    finally:
+        del ended  # the error's traceback refers to this frame
+    return True
+
+
 def release_all(context: Context) -> None:
     """Release everything, on the worker thread; when the daemon leaves."""
     finish_runs(context)

@@ -14,6 +14,7 @@ from rkllmd.attachments import Attachments
 from rkllmd.context import Invocation
 from rkllmd.method import COnly, Kind, Struct, method
 from rkllmd.rknn_handles import Context
+from rkllmd.rknn_release import tell_end
 from rknn._common import CONTEXT, success
 from rknn._outputs import ENCODING, N_OUTPUTS, TOP_K, WANT_FLOAT, all_outputs, get_outputs
 
@@ -44,9 +45,7 @@ def outputs_get(
     top_k: int | None = None,
 ) -> dict[str, Any]:
     """Return all outputs, or those asked for; the runtime's buffers are held until rknn.outputs_release."""
-    ended, ctx.ended = ctx.ended, None
-    if ended is not None:
-        ended.unwrap()  # the run's error, rather than outputs of the run before
+    tell_end(ctx)  # a failed run's error, rather than outputs of the run before
     sources, path = Attachments(), "$.outputs"
     requests = all_outputs(ctx, want_float=bool(want_float) or top_k is not None, count=num_outputs)
     if outputs is not None:

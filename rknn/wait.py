@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rkllmd.context import Invocation
 from rkllmd.method import Kind, method
 from rkllmd.rknn_handles import Context
+from rkllmd.rknn_release import tell_end
 from rknn._common import CONTEXT, success
 from rknn._inference import EXTEND, run_extend
 
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
 def wait(invocation: Invocation, ctx: Context, extend: Converted | None = None) -> dict[str, Any]:
     """Return when the run is over, or fail with RKNN_ERR_TIMEOUT after extend.timeout_ms."""
     c_extend = run_extend(extend)
-    ended, ctx.ended = ctx.ended, None
-    if ended is not None:
-        ended.unwrap()
+    if tell_end(ctx):
         return success(frame_id=ctx.runs)
     invocation.rknn.call("rknn_wait", ctx.pointer, c_extend)
     ctx.is_running = False
