@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench import measure, tensors
+from tests.bench import camera, measure, tensors
 from tests.daemon import Daemon
 
 # The simulator writes a line for each call otherwise.
@@ -162,6 +162,20 @@ def _tensors(directory: Path, quick: bool) -> None:
         _meanwhile("8 MiB in base64 go out", tensors.base64_out(daemon, context, rounds), idle, "2,000")
 
 
+def _vision_between_tokens(directory: Path, tokens: int) -> None:
+    token_ms, frame_ms = 1000 / camera.TOKENS_PER_SECOND, 1000 * camera.FRAME_SECONDS
+    for function in ("rkllm_run", "rkllm_run_async"):
+        frames, took = camera.answer_with_camera(_folder(directory, f"camera-{function}"), function, "always", tokens)
+        work = (tokens * token_ms + len(frames) * frame_ms) / 1000
+        what = f"camera at {camera.FRAMES_PER_SECOND}/s beside {tokens} tokens by {function}"
+        _line(
+            f"{what}, p95 of {len(frames)} frames, ms",
+            f"{1000 * frames[len(frames) * 95 // 100]:.1f}",
+            f"<= {token_ms + frame_ms:.0f}",
+        )
+        _line(f"{what}, the answer, s", f"{took:.2f}", f"<= {1.15 * work:.2f}", f"sum of the work {work:.2f}")
+
+
 def _longest_steps(directory: Path, rounds: int) -> None:
     ways = {"come in": tensors.base64_in, "go out": tensors.base64_out}
     for way, transfer in ways.items():
@@ -210,6 +224,7 @@ def main() -> None:
         _streams(directory)
         _tensors(directory, quick)
         _longest_steps(directory, 20 if quick else 100)
+        _vision_between_tokens(directory, 60 if quick else 300)
         _loading(directory, 3 if quick else 30)
 
 
