@@ -165,6 +165,10 @@ class Config:
     between_tokens_ms: int = _setting(
         100, _integer(1, 60_000), "how long RKNN calls may begin to run at one token", reload=True
     )
+    # A load that takes the last page brings the kernel to kill somebody, and it may be the model that serves.
+    memory_reserve_bytes: int = _setting(
+        2**30, _integer(0, 2**40), "memory that no load of a model may take", reload=True
+    )
     state_directory: str = _setting(
         "/var/lib/rkllmd", _text, "where the daemon keeps what it learns; empty or not writable: nowhere"
     )

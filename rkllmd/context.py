@@ -13,6 +13,7 @@ from rkllmd.abi.tensors import tensor_to_json
 from rkllmd.config import Config
 from rkllmd.errors import RpcError
 from rkllmd.handles import Handles, Model
+from rkllmd.memory import Footprints
 from rkllmd.npu import Job, Npu
 from rkllmd.platform import Platform
 from rkllmd.rknn_runtime import RknnRuntime
@@ -45,6 +46,7 @@ class Context:
     )
     memories: Handles[rknn_handles.Memory] = field(default_factory=lambda: Handles("tensor memory", "rknn.create_mem"))
     clients: dict[int, Client] = field(default_factory=dict)
+    footprints: Footprints = field(default_factory=lambda: Footprints(None))
     started_at: float = field(default_factory=time.monotonic)
 
     @property

@@ -27,6 +27,7 @@ from rkllmd.fair_queue import Limits
 from rkllmd.hangup import HangupWatcher
 from rkllmd.history import History
 from rkllmd.inference import destroy_model
+from rkllmd.memory import Footprints
 from rkllmd.notify import Notifier
 from rkllmd.npu import Npu
 from rkllmd.platform import Platform
@@ -87,6 +88,7 @@ class Daemon:
             npu=Npu(_limits(self._settings), History(_state_file(self._settings, "history.json"))),
             methods=methods.discover(),
             run_soon=_run_soon(token),
+            footprints=Footprints(_state_file(self._settings, "memory.json")),
         )
         _set_between_tokens(context)
         hangups = HangupWatcher()

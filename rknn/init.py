@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from rkllmd import memory as memory_guard
 from rkllmd import paths
 from rkllmd.abi.convert import to_c
 from rkllmd.abi.rknn import rknn_init_extend
@@ -115,6 +116,9 @@ def init(
         ctx.keep_alive.append(memory)
     if extend is not None:
         _check_part(ctx, extend)
+    name = ctx.path or "a model in memory"
+    memory_guard.check(context, name, ctx.size_bytes)
+    available = context.platform.memory()["available_bytes"]
     rknn.call("rknn_init", byref(ctx.pointer), argument, size, ctx.flag, None if c_extend is None else byref(c_extend))
     if not ctx.flag & rknn_flag.RKNN_FLAG_MODEL_BUFFER_ZERO_COPY:
         ctx.keep_alive.clear()
@@ -128,6 +132,7 @@ def init(
         destroy(context, ctx)
         raise
     ctx.number = context.contexts.add(ctx, None if keep else invocation.client.number)
+    context.footprints.learn(name, ctx.size_bytes, available - context.platform.memory()["available_bytes"])
     log.info("context_made", context=ctx.number, model_path=ctx.path, bytes=ctx.size_bytes)
     return success(context=ctx.number, n_input=len(ctx.inputs), n_output=len(ctx.outputs))
 

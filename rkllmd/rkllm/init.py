@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from rkllmd import paths
+from rkllmd import memory, paths
 from rkllmd.abi import callbacks
 from rkllmd.abi.rkllm import LLMResultCallback
 from rkllmd.context import Context, Invocation
@@ -45,6 +45,7 @@ def _check(invocation: Invocation, param: Converted) -> None:
     _refuse_batches_of_unknown_size(invocation, param)
     if not context.npu.queue.changes(LLM.kinds):  # else it is decided when those before it are done
         _refuse_more_than_allowed(context)
+        memory.check(context, param.json["model_path"], Path(param.json["model_path"]).stat().st_size)
 
 
 def _refuse_batches_of_unknown_size(invocation: Invocation, param: Converted) -> None:
@@ -82,10 +83,13 @@ def init(invocation: Invocation, param: Converted) -> dict[str, Any]:
     _refuse_more_than_allowed(context)  # again: another load may have ended while this one waited
     c_param = param.c
     path = param.json["model_path"]
+    size_bytes = Path(path).stat().st_size
+    memory.check(context, path, size_bytes)  # again, as others have
+    available = context.platform.memory()["available_bytes"]
     model = Model(
         library=runtime.library,
         path=path,
-        size_bytes=Path(path).stat().st_size,
+        size_bytes=size_bytes,
         n_batch=max(1, c_param.extend_param.n_batch),
         max_new_tokens=c_param.max_new_tokens,
         max_context_len=c_param.max_context_len,
@@ -111,6 +115,7 @@ def init(invocation: Invocation, param: Converted) -> dict[str, Any]:
         destroy_model(context, model)
         raise Cancelled("The load was cancelled; the model was unloaded again.")
     model.number = context.models.add(model)
+    context.footprints.learn(path, size_bytes, available - context.platform.memory()["available_bytes"])
     log.info("model_loaded", handle=model.number, model_path=path, bytes=model.size_bytes)
     return {"success": True, "status": 0, "handle": model.number}
 

@@ -1,0 +1,103 @@
+"""May this model be loaded? Asked before the runtime is: a load that does not fit has killed the model before it.
+
+Needed is what the model took last time, or its file's size: weights are most of it, and what comes on top (KV cache,
+buffers) is learned with the first load. Available is what the kernel says can be had without swapping, less a reserve
+for everybody else on the board.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+
+from rkllmd.errors import OutOfMemory
+
+if TYPE_CHECKING:
+    from rkllmd.context import Context
+
+log = structlog.get_logger()
+
+_MOST_ENTRIES = 1000
+# What a load takes at most beyond its file: weights held twice, and the KV cache of a long context.
+_MOST_TIMES = 2
+_MOST_BESIDE = 2**30
+
+
+class Footprints:
+    """How many bytes of memory each model took when it was loaded last; kept across restarts."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Read what an earlier daemon has learned, if ``path`` is given and readable."""
+        self._path = path
+        self._bytes = _read(path)
+
+    def learn(self, model: str, size_bytes: int, taken: int) -> None:
+        """Note how much less was available after the load of a file of ``size_bytes``.
+
+        Others take and give back memory meanwhile, so what can't be the model's is not believed.
+        """
+        taken = min(taken, _MOST_TIMES * size_bytes + _MOST_BESIDE)
+        if taken <= 0 or self._bytes.get(model) == taken:
+            return
+        self._bytes.pop(model, None)
+        self._bytes[model] = taken
+        if len(self._bytes) > _MOST_ENTRIES:
+            del self._bytes[next(iter(self._bytes))]
+        if self._path is not None:
+            try:
+                beside = self._path.with_suffix(".new")
+                beside.write_bytes(orjson.dumps(self._bytes))
+                beside.replace(self._path)
+            except OSError as error:
+                log.warning("footprints_not_saved", path=str(self._path), reason=str(error))
+
+    def needed(self, model: str, size_bytes: int) -> int:
+        """Return how many bytes a load will take."""
+        return max(size_bytes, self._bytes.get(model, 0))
+
+
+def check(context: Context, model: str, size_bytes: int) -> None:
+    """Refuse a load that does not fit. Raises OutOfMemory with the arithmetic."""
+    needed = context.footprints.needed(model, size_bytes)
+    available = context.platform.memory()["available_bytes"]
+    reserve = context.config.memory_reserve_bytes
+    if available and needed + reserve > available:  # 0: this machine does not say
+        sizes = f"needs {_mib(needed)}; {_mib(available)} are available, {_mib(reserve)} of it reserved"
+        raise OutOfMemory(
+            f"{model} {sizes} (memory_reserve_bytes): unload something first.",
+            needed_bytes=needed,
+            available_bytes=available,
+            reserve_bytes=reserve,
+            loaded=_loaded(context),
+        )
+
+
+def _loaded(context: Context) -> list[dict[str, Any]]:
+    models = [
+        {"handle": model.number, "model_path": model.path, "size_bytes": model.size_bytes} for model in context.models
+    ]
+    contexts = [
+        {"context": item.number, "model_path": item.path, "size_bytes": item.size_bytes} for item in context.contexts
+    ]
+    return [*models, *contexts][:64]
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def _read(path: Path | None) -> dict[str, int]:
+    """Return what the file holds; nothing if there is none, or if it is none of ours."""
+    if path is None:
+        return {}
+    try:
+        content: Any = orjson.loads(path.read_bytes())
+        return {str(key): int(value) for key, value in content.items() if int(value) > 0}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        log.warning("footprints_not_read", path=str(path), reason=str(error))
+        return {}
