@@ -28,6 +28,10 @@ MAX_ID_LENGTH: Final = 128
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
 
+# A line grows in place up to its limit; a client's has none.
+_RECEIVED_AT_ONCE: Final = 1 << 16
+_MOST_EXPECTED: Final = 64 << 20
+
 Id = str | int | None
 Params = list[Any] | dict[str, Any]
 
@@ -50,7 +54,7 @@ class LineBuffer:
         self.limit = limit
         self.overflowed = False
         # Never holds a newline, so no byte is searched twice.
-        self._pending = GrowingBytes()
+        self._pending = GrowingBytes(min(limit + _RECEIVED_AT_ONCE, _MOST_EXPECTED))
 
     def __len__(self) -> int:
         """Return the number of bytes held for a line that is not complete."""

@@ -34,7 +34,9 @@ def allocate(size: int) -> mmap.mmap:
 class GrowingBytes:
     """Bytes in the making."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int = 1 << 20) -> None:
+        """Begin without any; ``expected`` is how many they may become without moving, and takes no memory until then."""
+        self._expected = expected
         self._small = bytearray()
         self._large: mmap.mmap | None = None
         self._size = 0
@@ -64,7 +66,7 @@ class GrowingBytes:
 
     def _room(self, size: int) -> mmap.mmap:
         if self._large is None:
-            self._large = allocate(max(size, 1 << 20))
+            self._large = allocate(max(size, self._expected))
             self._large[: self._size] = bytes(self._small)
             self._small.clear()
         elif len(self._large) < size:

@@ -89,7 +89,7 @@ def test_a_client_that_pipelines_calls_with_big_answers_is_not_dropped(start: St
 
 def test_a_single_answer_above_the_outbox_limit_gets_through(start: Start) -> None:
     daemon = start("--outbox-bytes", "65536")
-    batch = [{"jsonrpc": "2.0", "id": number, "method": "rpc.discover"} for number in range(3)]
+    batch = [{"jsonrpc": "2.0", "id": number, "method": "rpc.discover"} for number in range(10)]
     with daemon.connect() as wire:
         wire.send(json.dumps(batch).encode() + b"\n")
         answers = wire.receive()
