@@ -35,7 +35,7 @@ class GrowingBytes:
     """Bytes in the making."""
 
     def __init__(self, expected: int = 1 << 20) -> None:
-        """Begin without any; ``expected`` is how many they may become without moving, and takes no memory until then."""
+        """Begin without any; ``expected`` is how many they may become without moving, which costs nothing."""
         self._expected = expected
         self._small = bytearray()
         self._large: mmap.mmap | None = None
