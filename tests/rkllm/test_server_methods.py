@@ -105,7 +105,8 @@ def test_the_status_and_the_queue_during_a_run(board: Board) -> None:
         assert queue["length"] == 3
         assert queue["limit"] > 3
         for entry in queue["queue"]:
-            assert set(entry) == {"method", "client", "position", "queued_ms", "estimated_wait_ms"}
+            assert set(entry) == {"method", "client", "priority", "position", "queued_ms", "estimated_wait_ms"}
+            assert entry["priority"] == "normal"
             assert entry["client"].endswith(f"(pid {os.getpid()}, uid {os.getuid()})")
             assert entry["queued_ms"] >= 0
         found = status(board)
