@@ -105,16 +105,23 @@ class _Request:
 
     def _write(self, value: Any) -> Any:
         """Return what JSON has instead of ``value``."""
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return self._attach(memoryview(value))
         # An array of numpy, or of anything that is like one; numpy itself is not needed here.
         if not hasattr(value, "dtype") or not hasattr(value, "shape"):
-            raise TypeError(f"{type(value).__name__} is neither JSON nor a tensor")
-        data = memoryview(value.data if isinstance(value, Tensor) else value)
-        if not data.c_contiguous:
-            raise TypeError("a tensor must be contiguous: use numpy.ascontiguousarray")
+            raise TypeError(f"{type(value).__name__} is no JSON and no tensor: give bytes, a Tensor or a numpy array")
+        if not isinstance(value, Tensor) and value.shape == ():
+            return value.item()
+        view = memoryview(value.data if isinstance(value, Tensor) else value)
+        if not view.c_contiguous:  # a slice, a transposed or a flipped array
+            view = memoryview(view.tobytes())
+        return {**self._attach(view), "dtype": str(value.dtype), "shape": list(value.shape)}
+
+    def _attach(self, data: memoryview) -> dict[str, Any]:
         fd = shared_memory.make(data.cast("B"))
         self._own.append(fd)
         self.fds.append(fd)
-        return {"fd": len(self.fds) - 1, "dtype": str(value.dtype), "shape": list(value.shape)}
+        return {"fd": len(self.fds) - 1}
 
     @property
     def rights(self) -> list[tuple[int, int, Any]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+DEFAULT_RESERVE: Final = 2**30
 DEFAULT_FILE: Final = Path("/etc/rkllmd.toml")
 # struct sockaddr_un holds 108 bytes with the closing zero (unix(7)); a longer path fails in bind with a puzzling error.
 _SOCKET_PATH_BYTES: Final = 107
@@ -167,7 +168,7 @@ class Config:
     )
     # A load that takes the last page brings the kernel to kill somebody, and it may be the model that serves.
     memory_reserve_bytes: int = _setting(
-        2**30, _integer(0, 2**40), "memory that no load of a model may take", reload=True
+        DEFAULT_RESERVE, _integer(0, 2**40), "memory that no load of a model may take", reload=True
     )
     state_directory: str = _setting(
         "/var/lib/rkllmd", _text, "where the daemon keeps what it learns; empty or not writable: nowhere"

@@ -355,7 +355,9 @@ class Connection:
         if not line or self.is_gone:
             _close(fds)
             return
-        if self._outbox.waiting_bytes >= self._context.config.outbox_bytes:
+        config, outbox = self._context.config, self._outbox
+        # Tensors that nobody takes are memory as well.
+        if outbox.waiting_bytes >= config.outbox_bytes or outbox.waiting_shared_bytes >= config.max_memory_bytes:
             _close(fds)
             self.drop("slow_reader")
             return

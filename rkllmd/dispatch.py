@@ -32,6 +32,8 @@ from rkllmd.jsonrpc import Call
 from rkllmd.long_strings import LongString
 from rkllmd.method import Handle, Kind, Method, Struct, Value
 from rkllmd.npu import Job, as_error
+from rkllmd.rknn_handles import Context as RknnContext
+from rkllmd.rknn_handles import Matmul
 from rkllmd.rknn_release import finish_runs
 
 
@@ -148,9 +150,13 @@ def _plain(value: Any, schema: dict[str, Any]) -> Any:
 
 def _resolve(context: Context, client: Client, prepared: Prepared, parameter: Handle) -> Any:
     item = prepared.given.get(parameter.name)
-    if item is None and prepared.objects:
-        return prepared.objects[0].parent
     number = None if item is None else item.value
+    if item is None and prepared.objects:
+        parent = prepared.objects[0].parent
+        if {"context", "matmul"} <= set(parameter.kinds):
+            return parent  # C wants the one that made the memory, whosever it is
+        if isinstance(parent, Matmul if "matmul" in parameter.kinds else RknnContext):
+            number = parent.number  # and looked up as any handle: it may be another client's
     return resolve([context.handles[kind] for kind in parameter.kinds], number, client.number)
 
 
@@ -230,7 +236,9 @@ def _fits_between_tokens(prepared: Prepared) -> bool:
     """Tell whether a call may run while a generation waits at a token: RKNN's that are over when they return."""
     name, extend = prepared.method.name, prepared.given.get("extend")
     goes_on = extend is not None and isinstance(extend.value, dict) and bool(extend.value.get("non_block"))
-    return name.startswith("rknn.") and prepared.method.changes <= {"memory"} and not goes_on
+    # The run that waits may be reading a tensor memory.
+    ends = prepared.method.changes - {"memory"} or name == "rknn.destroy_mem"
+    return name.startswith("rknn.") and not ends and not goes_on
 
 
 def _model_name(prepared: Prepared) -> str:
@@ -262,7 +270,7 @@ def _abort(invocation: Invocation) -> None:
         invocation.method.abort(invocation.context, job.target)
 
 
-# These wait for a run that does not block; everything else on the NPU has to wait for its end first.
+# These wait for a run that does not block. All else waits for its end first: it may be using what they change.
 _END_RUNS: Final = frozenset({"rknn.wait", "rknn.outputs_get"})
 
 
@@ -276,7 +284,7 @@ def _work(invocation: Invocation, prepared: Prepared) -> Any:
             invocation.job.target = prepared.target
     else:
         prepared.check_alive("waited")
-    if prepared.method.kind in (Kind.NPU, Kind.STREAMING) and prepared.method.name not in _END_RUNS:
+    if prepared.method.kind is not Kind.INSTANT and prepared.method.name not in _END_RUNS:
         finish_runs(invocation.context)
     return prepared.method.call(invocation, **(prepared.arguments or {}))
 

@@ -94,8 +94,8 @@ class Handles(Generic[T]):
         """Return the client that a live object belongs to, or None for everybody's."""
         return self._live[number][1]
 
-    def owned_by(self, client: int) -> list[T]:
-        """Return what goes when this client goes."""
+    def owned_by(self, client: int | None) -> list[T]:
+        """Return what goes when this client goes; for None, what stays whoever goes."""
         return [item for item, owner in list(self._live.values()) if owner == client]
 
     def usable_by(self, client: int | None) -> dict[int, T]:

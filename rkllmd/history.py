@@ -7,8 +7,7 @@ the last few calls: a model is converted anew, a prompt grows, a board is clocke
 from __future__ import annotations
 
 import math
-import os
-import tempfile
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -51,7 +50,9 @@ class History:
             del self._means[next(iter(self._means))]
         self._changed = True
         if time.monotonic() - self._saved_at > _SAVE_SECONDS:
-            self.save()
+            self._saved_at = time.monotonic()
+            # An SD card may take its time, and this is the event loop.
+            threading.Thread(target=self.save, name="history", daemon=True).start()
 
     def expect(self, method: str, model: str) -> float | None:
         """Return how long such a call takes; the mean over all models if this one is new, None if the method is."""
@@ -84,14 +85,13 @@ class History:
         if self._path is None or not self._changed:
             return
         self._changed = False
-        content = {key: [round(mean, 3), count] for key, (mean, count) in self._means.items()}
+        content = {key: [round(mean, 3), count] for key, (mean, count) in list(self._means.items())}
         try:
             # Beside it and then in its place: a crash leaves the old file or the new one, never half of one.
-            fd, name = tempfile.mkstemp(dir=self._path.parent)
-            with os.fdopen(fd, "wb") as file:
-                file.write(orjson.dumps(content))
-            Path(name).replace(self._path)
-        except OSError as error:
+            beside = self._path.with_suffix(".new")
+            beside.write_bytes(orjson.dumps(content))
+            beside.replace(self._path)
+        except (OSError, TypeError) as error:
             log.warning("history_not_saved", path=str(self._path), reason=str(error))
 
 

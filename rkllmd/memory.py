@@ -1,8 +1,8 @@
 """May this model be loaded? Asked before the runtime is: a load that does not fit has killed the model before it.
 
-Needed is what the model took last time, or its file's size: weights are most of it, and what comes on top (KV cache,
-buffers) is learned with the first load. Available is what the kernel says can be had without swapping, less a reserve
-for everybody else on the board.
+Needed is the least that a load of the model has taken, or its file's size: weights are most of it, and what comes on
+top (KV cache, buffers) is learned with the loads. Available is what the kernel says can be had without swapping, less a
+reserve for everybody else on the board.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
+from rkllmd.config import DEFAULT_RESERVE
 from rkllmd.errors import OutOfMemory
 
 if TYPE_CHECKING:
@@ -24,10 +25,11 @@ _MOST_ENTRIES = 1000
 # What a load takes at most beyond its file: weights held twice, and the KV cache of a long context.
 _MOST_TIMES = 2
 _MOST_BESIDE = 2**30
+_LARGEST_RESERVE = 4  # unless it is configured, the reserve is at most this part of all memory
 
 
 class Footprints:
-    """How many bytes of memory each model took when it was loaded last; kept across restarts."""
+    """The fewest bytes of memory that a load of each model has taken; kept across restarts."""
 
     def __init__(self, path: Path | None) -> None:
         """Read what an earlier daemon has learned, if ``path`` is given and readable."""
@@ -37,9 +39,9 @@ class Footprints:
     def learn(self, model: str, size_bytes: int, taken: int) -> None:
         """Note how much less was available after the load of a file of ``size_bytes``.
 
-        Others take and give back memory meanwhile, so what can't be the model's is not believed.
+        Others take memory meanwhile, so what can't be the model's is not believed, and the least of all loads counts.
         """
-        taken = min(taken, _MOST_TIMES * size_bytes + _MOST_BESIDE)
+        taken = min(taken, _MOST_TIMES * size_bytes + _MOST_BESIDE, self._bytes.get(model, taken))
         if taken <= 0 or self._bytes.get(model) == taken:
             return
         self._bytes.pop(model, None)
@@ -51,7 +53,7 @@ class Footprints:
                 beside = self._path.with_suffix(".new")
                 beside.write_bytes(orjson.dumps(self._bytes))
                 beside.replace(self._path)
-            except OSError as error:
+            except (OSError, TypeError) as error:
                 log.warning("footprints_not_saved", path=str(self._path), reason=str(error))
 
     def needed(self, model: str, size_bytes: int) -> int:
@@ -62,8 +64,11 @@ class Footprints:
 def check(context: Context, model: str, size_bytes: int) -> None:
     """Refuse a load that does not fit. Raises OutOfMemory with the arithmetic."""
     needed = context.footprints.needed(model, size_bytes)
-    available = context.platform.memory()["available_bytes"]
+    memory = context.platform.memory()
+    available = memory["available_bytes"]
     reserve = context.config.memory_reserve_bytes
+    if reserve == DEFAULT_RESERVE:  # a gigabyte is most of a small board
+        reserve = min(reserve, memory["total_bytes"] // _LARGEST_RESERVE)
     if available and needed + reserve > available:  # 0: this machine does not say
         sizes = f"needs {_mib(needed)}; {_mib(available)} are available, {_mib(reserve)} of it reserved"
         raise OutOfMemory(

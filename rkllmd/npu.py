@@ -103,6 +103,7 @@ class Npu:
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
         self.between_tokens = BetweenTokens(self._ask_for_jobs, self._do_between)
+        self.between: Job | None = None  # the RKNN call that runs while a generation waits
         # A daemon thread: a call that never returns must not keep the process from leaving.
         self._thread = threading.Thread(target=self._serve, name="npu", daemon=True)
         self._thread.start()
@@ -188,6 +189,7 @@ class Npu:
             self.between_tokens.close(boundary)
             return
         job.started_at = time.monotonic()
+        self.between = job
         self.between_tokens.give(job, boundary)
 
     def _do_between(self, job: Job, boundary: Boundary) -> None:
@@ -198,14 +200,16 @@ class Npu:
 
     def _finish_between(self, job: Job, result: outcome.Outcome[Any], boundary: Boundary) -> None:
         """Run on the event loop when such a call has returned. Must not raise: trio would end the run."""
+        self.between = None
         self._note_end(job, result)
         self._grant(boundary)
 
     def _note_end(self, job: Job, result: outcome.Outcome[Any]) -> None:
-        if isinstance(result, outcome.Value) and not job.cancelled and job.client is not None:
-            self.history.add(job.method, job.model_name, (time.monotonic() - job.started_at) * 1000)
+        took = time.monotonic() - job.started_at
         self.queue.finished(job)
         self._tell(job, result)
+        if isinstance(result, outcome.Value) and not job.cancelled and job.client is not None:
+            self.history.add(job.method, job.model_name, took * 1000)
 
     # -- the thread --------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self.waiting_bytes = 0
+        self.waiting_shared_bytes = 0
         self.current_bytes = 0
         self._waiting: deque[tuple[Sequence[bytes], Sequence[int]]] = deque()
         self._current: deque[memoryview] = deque()
@@ -43,6 +44,7 @@ class Outbox:
     def add(self, line: Sequence[bytes], fds: Sequence[int] = ()) -> None:
         """Add a line in pieces; the descriptors are the outbox's from now on, which closes them."""
         self._waiting.append((line, fds))
+        self.waiting_shared_bytes += _size_of(fds)
         self.waiting_bytes += sum(map(len, line))
 
     def begin(self, rest: memoryview) -> None:
@@ -87,7 +89,7 @@ class Outbox:
             for fd in fds:
                 os.close(fd)
         self._waiting.clear()
-        self.waiting_bytes = self.current_bytes = 0
+        self.waiting_bytes = self.waiting_shared_bytes = self.current_bytes = 0
 
     def _load(self) -> None:
         """Begin with the next line that carries descriptors, or with all lines before it."""
@@ -97,6 +99,7 @@ class Outbox:
             if fds and pieces:
                 break
             self._waiting.popleft()
+            self.waiting_shared_bytes -= _size_of(fds)
             pieces += filter(None, line)
             if fds:
                 self._fds = fds
@@ -111,3 +114,8 @@ class Outbox:
         for fd in self._fds:
             os.close(fd)
         self._fds = ()
+
+
+def _size_of(fds: Sequence[int]) -> int:
+    """Return how many bytes the descriptors share."""
+    return sum(os.fstat(fd).st_size for fd in fds)

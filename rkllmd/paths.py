@@ -69,6 +69,10 @@ def _resolve(given: str, allowed: Sequence[str], where: str, setting: str) -> Pa
             keyword="absolute",
         )
     path = Path(os.path.realpath(given))
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # it could be shown to nobody, and be a key in no file of ours
+        raise InvalidParams(f"{_name(where)}: the file's name is not UTF-8.", path=where, keyword="format") from None
     if not any(path.is_relative_to(os.path.realpath(directory)) for directory in allowed):
         raise PermissionDenied(
             f"{_name(where)}: {given} is outside the directories that the setting {setting} allows.",

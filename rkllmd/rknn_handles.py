@@ -65,6 +65,8 @@ class Matmul:
     pointer: ctypes.c_uint64 = field(default_factory=rknn_context)
     number: int = 0
     keep_alive: list[Any] = field(default_factory=list)
+    # A, B and C → what rknn.matmul_set_quant_params gave last.
+    quant_params: dict[str, Any] = field(default_factory=dict)
     # A, B and C → the memory that rknn.matmul_set_io_mem bound it to.
     bindings: dict[str, Memory] = field(default_factory=dict)
 

@@ -27,12 +27,12 @@ def release_client(context: Context, client: int) -> None:
 
     Its call that is running may still make something, so the work looks only when its turn comes.
     """
-    running = context.npu.queue.running
-    is_its_own = running is not None and getattr(running.client, "number", None) == client
-    makes_something = running is not None and not running.changes.isdisjoint(("memory", "matmul", "context"))
-    if (is_its_own and makes_something) or any(
-        handles.owned_by(client) for handles in (context.memories, context.matmuls, context.contexts)
-    ):
+    running = [job for job in (context.npu.queue.running, context.npu.between) if job is not None]
+    may_make = any(
+        getattr(job.client, "number", None) == client and not job.changes.isdisjoint(("memory", "matmul", "context"))
+        for job in running
+    )
+    if may_make or any(handles.owned_by(client) for handles in (context.memories, context.matmuls, context.contexts)):
         context.npu.submit(Job("rknn.destroy", partial(_release, context, client), _log_failure))
 
 

@@ -14,10 +14,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rkllmd.npu import Job
+_LOOK_SECONDS: Final = 0.05
 
 
 class Boundary:
@@ -37,17 +38,20 @@ class BetweenTokens:
         self.worker: int | None = None  # the worker's thread
         self._ask = ask
         self._do = do
+        self._lock = threading.Lock()  # for these two
         self._worker_waits = False
+        self._open: Boundary | None = None
         # A job and its boundary, or None to look again.
         self._mail: queue.SimpleQueue[tuple[Job, Boundary] | None] = queue.SimpleQueue()
 
     def stop_here(self) -> None:
         """Let waiting RKNN calls run before the callback returns; called in a token callback, on any thread."""
         is_worker = threading.get_ident() == self.worker
-        # A runtime that calls back from its own thread while the worker is inside C leaves nobody to do them.
-        if not self.seconds or not (is_worker or self._worker_waits):
-            return
-        boundary = Boundary(self.seconds)
+        with self._lock:
+            # A runtime that calls back from its own thread while the worker is inside C leaves nobody to do them.
+            if not self.seconds or not (is_worker or self._worker_waits):
+                return
+            boundary = self._open = Boundary(self.seconds)
         self._ask(boundary)
         if not is_worker:
             boundary.closed.wait()
@@ -67,16 +71,21 @@ class BetweenTokens:
         """Wait on the worker thread for the end of a run, doing what boundaries bring; false after ``timeout``."""
         deadline = time.monotonic() + timeout
         self._worker_waits = True
-        try:
-            while not ended.is_set():
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
-                self._serve(timeout=left)
-            return True
-        finally:
-            self._worker_waits = False
-            self._serve_rest()
+        while not ended.is_set():
+            self._serve(timeout=max(0.0, deadline - time.monotonic()))
+            if time.monotonic() >= deadline and self._leave():
+                return ended.is_set()
+        self._worker_waits = False
+        return True
+
+    def _leave(self) -> bool:
+        """Stop waiting, unless a callback waits at a boundary: the worker must not go into C then."""
+        with self._lock:
+            is_open = self._open is not None and not self._open.closed.is_set()
+            self._worker_waits = is_open
+        if is_open:
+            self._serve(timeout=_LOOK_SECONDS)
+        return not is_open
 
     def wake(self) -> None:
         """Make ``wait`` look again; called by the callback that ends a run."""
@@ -89,8 +98,3 @@ class BetweenTokens:
             return
         if mail is not None:
             self._do(*mail)
-
-    def _serve_rest(self) -> None:
-        """Do what was given in the last moment: it has left the queue, and nobody else would."""
-        while not self._mail.empty():
-            self._serve(timeout=0)

@@ -14,9 +14,11 @@ from rkllmd.abi.rknn_matmul import rknn_matmul_info
 from rkllmd.abi.tensors import byte_size, read_buffer
 from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams
+from rkllmd.long_bytes import allocate
 from rkllmd.method import COnly, Kind, Struct, Value, method
 from rknn._common import success
 from rknn._matmul import check_shape, matrix_types
+from rknn._memories import check_room
 
 if TYPE_CHECKING:
     from rkllmd.dispatch import Converted
@@ -53,8 +55,10 @@ def normal_to_native(invocation: Invocation, B_input: Converted, K: int, N: int,
             limit=byte_size(K * N, dtype),
         )
     room = byte_size(-(-K // _TILE_K) * _TILE_K * -(-N // _TILE_N) * _TILE_N, dtype)
+    check_room(invocation, room)
     source = (ctypes.c_ubyte * buffer.size).from_buffer(buffer.data)
-    target = (ctypes.c_ubyte * room)()
+    # Zeros that take no memory, and no time under Python's lock, before they are written to.
+    target = (ctypes.c_ubyte * room).from_buffer(allocate(room))
     invocation.rknn.call("rknn_B_normal_layout_to_native_layout", source, target, K, N, ctypes.byref(c_info))
     native = memoryview(target).cast("B")[: buffer.size]
     return success(B_output=invocation.tensor(native, [K * N], dtype))

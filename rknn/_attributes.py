@@ -94,10 +94,13 @@ def learn_current(rknn: RknnRuntime, ctx: Context) -> None:
         ctx.answers[Q.RKNN_QUERY_CURRENT_INPUT_ATTR, index] = attr
     for index, attr in enumerate(ctx.outputs):
         ctx.answers[Q.RKNN_QUERY_CURRENT_OUTPUT_ATTR, index] = attr
-    for index in range(len(ctx.inputs)):
-        _try(rknn, ctx, Q.RKNN_QUERY_CURRENT_NATIVE_INPUT_ATTR, index)
-    for index in range(len(ctx.outputs)):
-        _try(rknn, ctx, Q.RKNN_QUERY_CURRENT_NATIVE_OUTPUT_ATTR, index)
+    for count, command in (
+        (len(ctx.inputs), Q.RKNN_QUERY_CURRENT_NATIVE_INPUT_ATTR),
+        (len(ctx.outputs), Q.RKNN_QUERY_CURRENT_NATIVE_OUTPUT_ATTR),
+    ):
+        for index in range(count):
+            ctx.answers.pop((command, index), None)  # of the shape before
+            _try(rknn, ctx, command, index)
 
 
 def ask(rknn: RknnRuntime, ctx: Context, command: rknn_query_cmd, index: int = 0) -> Any:
@@ -148,11 +151,8 @@ def attr_of(
 
 
 def as_now(ctx: Context, attr: rknn_tensor_attr, *, output: bool) -> rknn_tensor_attr:
-    """Return the attributes of a bound tensor for the shapes that are set now."""
-    known = _native(ctx, (ctx.outputs if output else ctx.inputs)[attr.index], {"fmt": attr.fmt})
-    now = rknn_tensor_attr.from_buffer_copy(known)
-    now.type, now.fmt, now.pass_through, now.h_stride = attr.type, attr.fmt, attr.pass_through, attr.h_stride
-    return now
+    """Return a bound tensor's attributes as the model has them for the shapes that are set now."""
+    return native(ctx, (ctx.outputs if output else ctx.inputs)[attr.index], {"fmt": attr.fmt})
 
 
 def is_output(ctx: Context, attr: rknn_tensor_attr) -> bool:
@@ -173,15 +173,15 @@ def _known(ctx: Context, json: dict[str, Any], path: str, output: bool | None) -
         if not named:
             names = [attr.name.decode("utf-8", "replace") for attr in (*ctx.inputs, *ctx.outputs)]
             raise InvalidParams(f"{path}.name is none of the model's tensors.", path=f"{path}.name", limit=names[:64])
-        return _native(ctx, named[0], json)
+        return native(ctx, named[0], json)
     attrs = ctx.outputs if output else ctx.inputs
     index = int(json.get("index", 0))
     check_index(index, len(attrs), "outputs" if output else "inputs", f"{path}.index")
-    return _native(ctx, attrs[index], json)
+    return native(ctx, attrs[index], json)
 
 
-def _native(ctx: Context, attr: rknn_tensor_attr, json: dict[str, Any]) -> rknn_tensor_attr:
-    """Return the native attributes where the native layout is asked for."""
+def native(ctx: Context, attr: rknn_tensor_attr, json: dict[str, Any]) -> rknn_tensor_attr:
+    """Return the native attributes where the native layout is asked for. Raises InvalidParams."""
     if json.get("fmt") not in ("RKNN_TENSOR_NC1HWC2", int(rknn_tensor_format.RKNN_TENSOR_NC1HWC2)):
         return attr
     if any(attr is item for item in ctx.inputs):
@@ -189,7 +189,11 @@ def _native(ctx: Context, attr: rknn_tensor_attr, json: dict[str, Any]) -> rknn_
     else:
         now, first = Q.RKNN_QUERY_CURRENT_NATIVE_OUTPUT_ATTR, Q.RKNN_QUERY_NATIVE_OUTPUT_ATTR
     # What it is now is known once shapes were set.
-    found: rknn_tensor_attr = ctx.answers.get((now, attr.index)) or ctx.answers.get((first, attr.index), attr)
+    found = ctx.answers.get((now, attr.index)) or ctx.answers.get((first, attr.index))
+    if not isinstance(found, rknn_tensor_attr):
+        raise InvalidParams(
+            "The runtime does not tell this tensor's native layout.", path="$.attr.fmt", keyword="enum", limit=attr.fmt
+        )
     return found
 
 
@@ -199,13 +203,22 @@ def check_index(index: int, count: int, what: str, path: str) -> None:
         raise InvalidParams(f"{path}: the model has {count} {what}.", path=path, keyword="maximum", limit=count - 1)
 
 
-def bytes_needed(attr: rknn_tensor_attr) -> int:
-    """Return how many bytes C may touch for a tensor of these attributes: strides and another type make it more."""
-    size: int = max(attr.size, attr.size_with_stride)
-    needed = max(byte_size(attr.n_elems, dtype_of(attr.type)), size)
-    height = _height(attr)
-    if height and attr.h_stride > height:
-        needed = -(-needed * int(attr.h_stride) // height)
+def bytes_needed(attr: rknn_tensor_attr, known: rknn_tensor_attr) -> int:
+    """Return how many bytes C may touch for a tensor that lies as ``attr`` says; ``known`` is as the model has it.
+
+    Raises InvalidParams for an h_stride where there is no height.
+    """
+    size: int = max(known.size, known.size_with_stride)
+    wanted = byte_size(known.n_elems, dtype_of(attr.type))
+    # Padding is the layout's: in another type it takes as many elements.
+    needed = max(size, -(-wanted * size // known.size) if known.size else wanted)
+    if attr.h_stride:
+        height = _height(known)
+        if not height:
+            raise InvalidParams(
+                "h_stride is for tensors with a height.", path="$.attr.h_stride", keyword="maximum", limit=0
+            )
+        needed = -(-needed * max(int(attr.h_stride), height) // height)
     return needed
 
 

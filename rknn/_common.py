@@ -47,14 +47,16 @@ def member_of(enum: type[IntEnum], value: Any) -> int:
 
 
 def flags_schema(flags: type[IntFlag], description: str) -> dict[str, Any]:
-    """Return the JSON Schema of a bit mask: a number, or an array of C names."""
+    """Return the JSON Schema of a bit mask: a number, a C name, or an array of these."""
     names = {"type": "array", "items": {"enum": list(flags.__members__)}}
     number = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
-    return {"anyOf": [number, names], "description": description}
+    return {"anyOf": [number, {"enum": list(flags.__members__)}, names], "description": description}
 
 
 def mask_of(flags: type[IntFlag], value: Any) -> int:
     """Return the number of a bit mask that passed ``flags_schema``."""
+    if isinstance(value, str):
+        value = [value]
     if isinstance(value, list):
         mask = 0
         for name in value:
@@ -80,12 +82,15 @@ def check_handles(invocation: Invocation) -> None:
     """Refuse another object of a client that has as many as it may. Raises PermissionDenied."""
     context = invocation.context
     client = invocation.client.number
-    owned = sum(len(handles.owned_by(client)) for handles in (context.contexts, context.matmuls, context.memories))
+    # What is kept is nobody's, so it counts for everybody.
+    owners = (client, None)
+    kinds = (context.contexts, context.matmuls, context.memories)
+    owned = sum(len(handles.owned_by(owner)) for handles in kinds for owner in owners)
     limit = context.config.max_handles_per_connection
     if owned >= limit:
         raise PermissionDenied(
-            f"This connection has {owned} contexts and memories, which is the limit (max_handles_per_connection): "
-            "destroy some.",
+            f"This connection's and the kept contexts and memories are {owned}, which is the limit "
+            "(max_handles_per_connection): destroy some.",
             limit=limit,
         )
 

@@ -59,6 +59,12 @@ def set_given_inputs(invocation: Invocation, ctx: Context, given: Converted) -> 
 
 def check_bindings(ctx: Context) -> None:
     """Refuse to run into a memory that is gone, or too small since the shapes were set anew. Raises InvalidParams."""
+    if any(not memory.is_alive for memory in ctx.outside):
+        raise InvalidParams(
+            "The memory that the context keeps its weights or intermediate results in is destroyed.",
+            path="$",
+            keyword="mem",
+        )
     for (is_output, index), (memory, attr) in ctx.bindings.items():
         name = f"{'output' if is_output else 'input'} {index}"
         if not memory.is_alive:
@@ -67,7 +73,7 @@ def check_bindings(ctx: Context) -> None:
                 path="$",
                 keyword="mem",
             )
-        needed = bytes_needed(as_now(ctx, attr, output=is_output))
+        needed = bytes_needed(attr, as_now(ctx, attr, output=is_output))
         if memory.size < needed:
             raise InvalidParams(
                 f"{name} now takes {needed} bytes, the memory that it was bound to has {memory.size}.",
@@ -92,6 +98,7 @@ def run_extend(extend: Converted | None) -> Any:
 def run_once(invocation: Invocation, ctx: Context, extend: Any) -> None:
     """Run the model, on the worker thread. Raises InvalidParams, RuntimeFailure."""
     check_bindings(ctx)
+    ctx.ended = None
     invocation.rknn.call("rknn_run", ctx.pointer, extend)
     ctx.is_running = bool(extend.non_block)
     ctx.runs += 1

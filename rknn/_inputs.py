@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from typing import Any, Final
 
 from rkllmd.abi.rknn import rknn_input, rknn_tensor_attr
-from rkllmd.abi.rknn_constants import rknn_query_cmd, rknn_tensor_format, rknn_tensor_type
+from rkllmd.abi.rknn_constants import rknn_tensor_format, rknn_tensor_type
 from rkllmd.abi.tensors import Buffer, Sources, byte_size, read_buffer
 from rkllmd.errors import InvalidParams
 from rkllmd.rknn_handles import Context
 from rkllmd.rknn_runtime import RknnRuntime
-from rknn._attributes import check_index
+from rknn._attributes import check_index, native, shape_of
 from rknn._common import dtype_of, member_of, type_of
 
 # A picture's bytes are taken for uint8 by every converted model that takes pictures.
@@ -62,6 +63,7 @@ def _fill(
         target.type = type_of(given) if given else attr.type
     else:
         target.type = type_of(_dtype(attr, buffer, given, path))
+        _check_shape(attr, buffer, target.fmt, path)
     if item.get("size", buffer.size) != buffer.size:
         raise InvalidParams(
             f"{path}.size is not the size of the data.", path=f"{path}.size", keyword="const", limit=buffer.size
@@ -93,14 +95,39 @@ def _dtype(attr: rknn_tensor_attr, buffer: Buffer, given: str | None, path: str)
     )
 
 
+def _check_shape(attr: rknn_tensor_attr, buffer: Buffer, fmt: int, path: str) -> None:
+    """Refuse an input's shape in another order than this format's: the bytes would be taken for another picture.
+
+    The number of elements fits already; rows may be grouped in other ways, or not at all. Raises InvalidParams.
+    """
+    dims = shape_of(attr)
+    nhwc, nchw = int(rknn_tensor_format.RKNN_TENSOR_NHWC), int(rknn_tensor_format.RKNN_TENSOR_NCHW)
+    if len(dims) == 4 and (attr.fmt, fmt) == (nhwc, nchw):
+        dims = [dims[0], dims[3], dims[1], dims[2]]
+    elif len(dims) == 4 and (attr.fmt, fmt) == (nchw, nhwc):
+        dims = [dims[0], dims[2], dims[3], dims[1]]
+    given, wanted = ([size for size in shape if size != 1] for shape in (buffer.shape or (), dims))
+    if given != wanted and sorted(given) == sorted(wanted):  # the same lengths in another order
+        name = rknn_tensor_format(fmt).name
+        raise InvalidParams(
+            f"{path}.buf has the shape {list(buffer.shape or ())}, input {attr.index} is {dims} in {name}: reorder it, "
+            "or say which fmt it has.",
+            path=f"{path}.buf.shape",
+            keyword="shape",
+            limit=dims,
+        )
+
+
 def _check_native(ctx: Context, attr: rknn_tensor_attr, buffer: Buffer, path: str) -> None:
     """Refuse a pass_through of another size than the input has in one of its layouts. Raises InvalidParams."""
-    native = ctx.answers.get((rknn_query_cmd.RKNN_QUERY_NATIVE_INPUT_ATTR, attr.index), attr)
-    sizes = sorted({attr.size, attr.size_with_stride, native.size, native.size_with_stride} - {0})
+    sizes = {attr.size, attr.size_with_stride} - {0}
+    with contextlib.suppress(InvalidParams):  # where there is none, the plain layout is the only one
+        found = native(ctx, attr, {"fmt": int(rknn_tensor_format.RKNN_TENSOR_NC1HWC2)})
+        sizes |= {found.size, found.size_with_stride} - {0}
     if buffer.size not in sizes:
         raise InvalidParams(
-            f"{path}.buf has {buffer.size} bytes; passed through, input {attr.index} needs {sizes[0]}.",
+            f"{path}.buf has {buffer.size} bytes; passed through, input {attr.index} needs {min(sizes)}.",
             path=f"{path}.buf",
             keyword="shape",
-            limit=sizes,
+            limit=sorted(sizes),
         )

@@ -23,11 +23,11 @@ def info_from(json: dict[str, Any], path: str) -> rknn_matmul_info:
 
 
 def check_shape(shape: tuple[int, int, int], path: str) -> None:
-    """Refuse what is no shape, or more than C's sizes can say. Raises InvalidParams."""
+    """Refuse what is no shape, or beyond C's 32-bit sizes at four bytes an element. Raises InvalidParams."""
     m, k, n = shape
-    if min(shape) < 1 or max(m * k, k * n, m * n) >= 2**31:
+    if min(shape) < 1 or max(m * k, k * n, m * n) * 4 >= 2**31:
         raise InvalidParams(
-            f"{path}: M, K and N must be at least 1, no matrix may have 2^31 elements.",
+            f"{path}: M, K and N must be at least 1, no matrix may have 2^29 elements.",
             path=path,
             keyword="minimum",
         )

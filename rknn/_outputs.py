@@ -48,6 +48,10 @@ N_OUTPUTS: Final = Value(
 )
 
 
+# Their JSON is written on the event loop, in a millisecond.
+_MOST_NUMBERS: Final = 16_384
+
+
 def get_outputs(
     invocation: Invocation,
     ctx: Context,
@@ -64,6 +68,8 @@ def get_outputs(
     this. Raises InvalidParams, RuntimeFailure.
     """
     release_outputs(invocation.context, ctx, ctx.pointer)
+    if len({request.get("index", position) for position, request in enumerate(requests)}) != len(requests):
+        raise InvalidParams(f"{path} has an output twice.", path=path, keyword="uniqueItems")
     outputs = (rknn_output * len(requests))()
     places: list[memoryview | None] = []
     for position, request in enumerate(requests):
@@ -72,6 +78,7 @@ def get_outputs(
     extend = rknn_output_extend(frame_id=ctx.runs)
     invocation.rknn.call("rknn_outputs_get", ctx.pointer, len(outputs), outputs, extend)
     ctx.outputs_held = outputs
+    ctx.is_running = False  # C has waited for a run that does not block
     described = [
         _describe(invocation, ctx, output, request, place, encoding, top_k)
         for output, request, place in zip(outputs, requests, places, strict=True)
@@ -141,6 +148,7 @@ def _describe(
     if top_k is not None:
         return {**described, "top": best(to_numbers(data, dtype), top_k)}
     if encoding == "array":
+        check_few(attr.n_elems)
         # As short as they are as floats: 0.9, not 0.8999999761581421.
         numbers = [shortest(number) if isinstance(number, float) else number for number in to_numbers(data, dtype)]
         return {**described, "dtype": dtype, "shape": shape_of(attr), "data": numbers}
@@ -150,6 +158,17 @@ def _describe(
 def _shape(attr: rknn_tensor_attr, output: rknn_output, dtype: str) -> list[int]:
     """Return the output's shape; flat if the runtime gave more than its dimensions say (strides)."""
     return shape_of(attr) if byte_size(attr.n_elems, dtype) == output.size else [output.size]
+
+
+def check_few(count: int) -> None:
+    """Refuse to write many numbers as JSON. Raises InvalidParams."""
+    if count > _MOST_NUMBERS:
+        raise InvalidParams(
+            f"encoding array is for at most {_MOST_NUMBERS} elements: leave it out, or say reply_fds.",
+            path="$.encoding",
+            keyword="maximum",
+            limit=_MOST_NUMBERS,
+        )
 
 
 def best(numbers: list[float], count: int) -> list[dict[str, Any]]:

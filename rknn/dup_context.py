@@ -23,7 +23,9 @@ def dup_context(invocation: Invocation, ctx: Context, keep: bool = False) -> dic
     """Return a new context; it belongs to the connection that asked, unless keep is set."""
     check_handles(invocation)
     context = invocation.context
-    new = Context(path=ctx.path, size_bytes=ctx.size_bytes, flag=ctx.flag, keep_alive=[*ctx.keep_alive])
+    new = Context(
+        path=ctx.path, size_bytes=ctx.size_bytes, flag=ctx.flag, keep_alive=[*ctx.keep_alive], outside=[*ctx.outside]
+    )
     invocation.rknn.call("rknn_dup_context", byref(ctx.pointer), byref(new.pointer))
     try:
         learn(invocation.rknn, new)

@@ -114,10 +114,12 @@ def init(
         argument, size = ctypes.c_void_p(ctypes.addressof(memory)), buffer.size
         ctx.size_bytes = size
         ctx.keep_alive.append(memory)
+        if isinstance(model.json, dict) and "mem" in model.json:  # C may go on reading it (ZERO_COPY)
+            ctx.outside.append(model.sources.memory(model.json["mem"], model.path))
     if extend is not None:
         _check_part(ctx, extend)
-    name = ctx.path or "a model in memory"
-    memory_guard.check(context, name, ctx.size_bytes)
+    part = 0 if extend is None else int(extend.json.get("real_model_size", 0))
+    memory_guard.check(context, ctx.path or "a model in memory", part or ctx.size_bytes)
     available = context.platform.memory()["available_bytes"]
     rknn.call("rknn_init", byref(ctx.pointer), argument, size, ctx.flag, None if c_extend is None else byref(c_extend))
     if not ctx.flag & rknn_flag.RKNN_FLAG_MODEL_BUFFER_ZERO_COPY:
@@ -132,7 +134,8 @@ def init(
         destroy(context, ctx)
         raise
     ctx.number = context.contexts.add(ctx, None if keep else invocation.client.number)
-    context.footprints.learn(name, ctx.size_bytes, available - context.platform.memory()["available_bytes"])
+    if ctx.path and not part:  # of others there is nothing to know them by
+        context.footprints.learn(ctx.path, ctx.size_bytes, available - context.platform.memory()["available_bytes"])
     log.info("context_made", context=ctx.number, model_path=ctx.path, bytes=ctx.size_bytes)
     return success(context=ctx.number, n_input=len(ctx.inputs), n_output=len(ctx.outputs))
 

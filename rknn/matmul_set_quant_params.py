@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 def matmul_set_quant_params(invocation: Invocation, matmul: Matmul, params: Converted) -> dict[str, Any]:
     """Set them; scale is float32, zp int32, one each for the layer, or one for each channel or group."""
     keep: list[Any] = []
-    _, attr = matrix(matmul, {"name": params.json["name"]}, params.path)
+    letter, attr = matrix(matmul, {"name": params.json["name"]}, params.path)
     json = {**params.json, "name": attr.name.decode("utf-8", "replace")}
     c_params = to_c(json, rknn_quant_params, params.path, keep, sources=params.sources)
     invocation.rknn.call("rknn_matmul_set_quant_params", matmul.pointer, byref(c_params))
     # Whether the runtime copies them is not documented.
-    matmul.keep_alive.append((c_params, keep))
+    matmul.quant_params[letter] = (c_params, keep)
     return success(scale_len=c_params.scale_len, zp_len=c_params.zp_len)

@@ -13,19 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 from rkllmd import schemas, shared_memory
 from rkllmd.abi.rknn_constants import rknn_mem_sync_mode
-from rkllmd.abi.tensors import read_buffer
+from rkllmd.abi.tensors import DTYPES, byte_size, read_buffer, to_numbers
 from rkllmd.attachments import span_of
 from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams
 from rkllmd.method import Kind, Value, method
 from rkllmd.rknn_handles import Context, Matmul, Memory
 from rknn._common import ANY_CONTEXT, MEM, check_belongs, enum_schema, member_of, success
+from rknn._outputs import ENCODING, check_few
 
 if TYPE_CHECKING:
     from rkllmd.dispatch import Converted
 
 _BYTES = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
 _DATA = Value("data", schemas.TENSOR, required=False, in_c=False, is_tensor=True)
+_DTYPE = Value(
+    "dtype",
+    {"enum": list(DTYPES), "description": "Of numbers in data, and of what is read; uint8 if left out."},
+    required=False,
+    in_c=False,
+)
 _READ = Value(
     "read", {"type": "boolean", "description": "Return the contents after the sync."}, required=False, in_c=False
 )
@@ -39,6 +46,8 @@ _READ = Value(
         Value("mode", enum_schema(rknn_mem_sync_mode)),
         _DATA,
         _READ,
+        _DTYPE,
+        ENCODING,
         Value("offset", _BYTES, required=False, in_c=False),
         Value("size", _BYTES, required=False, in_c=False),
     ],
@@ -50,13 +59,15 @@ def mem_sync(
     mode: Any,
     data: Converted | None = None,
     read: bool = False,
+    dtype: str = "uint8",
+    encoding: str = "base64",
     **span: int,
 ) -> dict[str, Any]:
     """Write, sync, read, as far as it was asked for."""
     check_belongs(mem, ctx)
     offset, size = span_of(span, mem.size, "$")
     if data is not None:
-        buffer = read_buffer(data.json, "uint8", data.path, data.sources)
+        buffer = read_buffer(data.json, dtype, data.path, data.sources)
         if buffer.size > size:
             raise InvalidParams(
                 f"{data.path} has {buffer.size} bytes, from the offset on there are {size}.",
@@ -72,5 +83,19 @@ def mem_sync(
     invocation.rknn.call("rknn_mem_sync", handle, mem.pointer, member_of(rknn_mem_sync_mode, mode))
     result = success()
     if read:
-        result |= invocation.tensor(mem.view(offset, size), [size], "uint8")
+        result |= _contents(invocation, mem.view(offset, size), dtype, encoding)
     return result
+
+
+def _contents(invocation: Invocation, view: memoryview, dtype: str, encoding: str) -> dict[str, Any]:
+    """Return what was read, as elements of ``dtype``. Raises InvalidParams."""
+    count = len(view) * 2 if dtype == "int4" else len(view) // byte_size(1, dtype)
+    if byte_size(count, dtype) != len(view):
+        size = byte_size(1, dtype)
+        raise InvalidParams(
+            f"$.size must be whole {dtype} elements of {size} bytes.", path="$.size", keyword="multipleOf", limit=size
+        )
+    if encoding != "array":
+        return invocation.tensor(view, [count], dtype)
+    check_few(count)
+    return {"dtype": dtype, "shape": [count], "data": to_numbers(view, dtype)}

@@ -12,7 +12,7 @@ from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams
 from rkllmd.method import Kind, Struct, Value, method
 from rkllmd.rknn_handles import Context, Memory
-from rknn._attributes import MEMORY_FIELDS, attr_of, bytes_needed, is_output
+from rknn._attributes import MEMORY_FIELDS, as_now, attr_of, bytes_needed, is_output
 from rknn._common import CTX, MEM, success
 
 if TYPE_CHECKING:
@@ -32,11 +32,12 @@ def set_io_mem(
 ) -> dict[str, Any]:
     """Bind the memory; of the attributes, name or index says which tensor, type, fmt and pass_through how it lies."""
     c_attr = attr_of(ctx, attr.json, attr.path, MEMORY_FIELDS, output=output)
-    needed = bytes_needed(c_attr)
+    is_an_output = is_output(ctx, c_attr) or bool(output)
+    needed = bytes_needed(c_attr, as_now(ctx, c_attr, output=is_an_output))
     if mem.size < needed:
         raise InvalidParams(
             f"$.mem has {mem.size} bytes, the tensor takes {needed}.", path="$.mem", keyword="minimum", limit=needed
         )
     invocation.rknn.call("rknn_set_io_mem", ctx.pointer, mem.pointer, byref(c_attr))
-    ctx.bindings[is_output(ctx, c_attr) or bool(output), c_attr.index] = (mem, c_attr)
+    ctx.bindings[is_an_output, c_attr.index] = (mem, c_attr)
     return success(size=needed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,9 @@ def test_it_is_written_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not path.exists()
     now[0] += 61
     past.add("x", "", 1)
+    for thread in threading.enumerate():
+        if thread.name == "history":
+            thread.join()
     saved: dict[str, Any] = orjson.loads(path.read_bytes())
     assert saved == {"x ": [1.0, 2]}
 

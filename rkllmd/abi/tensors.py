@@ -168,7 +168,10 @@ def to_numbers(data: bytes | memoryview, dtype: str) -> list[Any]:
             return [byte != 0 for byte in raw]
     numbers = array(_ARRAY_CODES[dtype])
     numbers.frombytes(raw)
-    return numbers.tolist()
+    found: list[Any] = []
+    for start in range(0, len(numbers), _ELEMENTS_AT_ONCE):
+        found += numbers[start : start + _ELEMENTS_AT_ONCE]
+    return found
 
 
 def _from_numbers(value: list[Any], dtype: str, path: str) -> Tensor:

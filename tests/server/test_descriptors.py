@@ -145,7 +145,11 @@ def shared(start_for_module: Start) -> tuple[Daemon, int]:
 @pytest.fixture
 def serve(start: Start, shared: tuple[Daemon, int]) -> Callable[..., tuple[Daemon, int]]:
     """Return a daemon and a model that everybody may use; one of its own with a scenario: ``serve(scenario=…)``."""
-    return lambda *arguments, **options: _loaded(start(*arguments, **options)) if arguments or options else shared
+    # Not between tokens: without trace_callbacks the trace does not tell when a callback waits.
+    alone = ("--between-tokens", "never")
+    return lambda *arguments, **options: (
+        _loaded(start(*alone, *arguments, **options)) if arguments or options else shared
+    )
 
 
 def _loaded(daemon: Daemon) -> tuple[Daemon, int]:
