@@ -96,7 +96,7 @@ class _Request:
         if params is not None:
             request["params"] = params
         try:
-            line = orjson.dumps(request, default=self._write)
+            line = orjson.dumps(request, default=self._write, option=orjson.OPT_PASSTHROUGH_DATACLASS)
         except BaseException:
             self.close()
             raise

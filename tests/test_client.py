@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import socket as stdlib_socket
@@ -9,18 +10,22 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+import rkllmd.client
 from rkllmd import client as client_module
-from rkllmd.client import CallError, Client, ConnectionLost, TrioClient, default_socket, is_partial, open_client
+from rkllmd.client import CallError, Client, ConnectionLost, Tensor, TrioClient, default_socket, is_partial, open_client
 from rkllmd.jsonrpc import LineBuffer
 from tests.daemon import Daemon
 
 PARTIAL = {"text": "a", "token_id": 1, "_callback_state": 0, "seq": 0}
 WAITING = {"text": "", "token_id": 1, "_callback_state": 1, "seq": 1}
 FINAL = {"text": "", "token_id": 0, "_callback_state": 2, "seq": 2, "finish_reason": "stop"}
+
+DIGITS = Path(rkllmd.client.__file__).parent / "portable" / "demo" / "digits.onnx"
 
 
 def result(call_id: int, value: Any) -> dict[str, Any]:
@@ -555,3 +560,34 @@ async def test_trio_the_real_daemon_aborts_a_run_whose_call_is_cancelled(daemon:
         # It waits behind the run, so its answer shows that the run has ended.
         assert (await client.call("rkllm.run", {"prompt": "Hello"}))["text"] == "next"
     assert daemon.calls("rkllm_abort") > aborts
+
+
+def test_tensors_of_all_kinds_travel_by_descriptor(start: Callable[..., Daemon]) -> None:
+    daemon = start(runtime="portable")
+    rows = numpy.arange(48 * 48 * 3, dtype=numpy.uint8).reshape(1, 48, 48, 3)
+    with Client(daemon.path) as client:
+        client.call("rknn.init", {"model_path": str(DIGITS)})
+
+        def scores(pixels: Any) -> bytes:
+            result = client.call("rknn.infer", {"inputs": pixels, "want_float": numpy.bool_(True)}, reply_fds=True)
+            (output,) = result["outputs"]
+            assert output["shape"] == [1, 10]
+            return bytes(output["data"])
+
+        expected = scores(rows)
+        flipped = rows[:, ::-1]
+        assert scores(flipped) == scores(numpy.ascontiguousarray(flipped)) != expected
+        assert scores(rows.tobytes()) == scores(Tensor(rows.tobytes(), "uint8", [48, 48, 3])) == expected
+        with pytest.raises(TypeError):
+            client.call("rknn.infer", {"inputs": object()})
+    assert len(expected) == 40
+
+
+async def test_trio_tensors_travel_by_descriptor(start: Callable[..., Daemon]) -> None:
+    daemon = start(runtime="portable")
+    async with open_client(daemon.path) as client:
+        await client.call("rknn.init", {"model_path": str(DIGITS)})
+        pixels = numpy.zeros((48, 48, 3), numpy.uint8)
+        by_descriptor = await client.call("rknn.infer", {"inputs": pixels, "want_float": True}, reply_fds=True)
+        as_text = await client.call("rknn.infer", {"inputs": pixels, "want_float": True})
+    assert bytes(by_descriptor["outputs"][0]["data"]) == base64.b64decode(as_text["outputs"][0]["data"])
