@@ -248,7 +248,8 @@ class Connection:
     async def _handle_message(self, message: jsonrpc.Message | list[jsonrpc.Message], end: float) -> None:
         for call in (calls := self._receive_message(message)):
             try:
-                self._give_fds(call)
+                if call.members:
+                    self._give_fds(call)
                 self._start(call, dispatch.prepare(self._context, self, call))
             except Exception as error:  # the call is answered, whatever happened
                 dispatch.refuse(self, call, error)
@@ -361,7 +362,7 @@ class Connection:
             _close(fds)
             self.drop("slow_reader")
             return
-        self._outbox.add(line if isinstance(line, list) else (line,), fds)
+        outbox.add(line, fds)
         if not self._is_corked:
             self._flush()
 

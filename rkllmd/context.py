@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rkllmd import jsonrpc, rknn_handles, shared_memory
@@ -49,7 +50,7 @@ class Context:
     footprints: Footprints = field(default_factory=lambda: Footprints(None))
     started_at: float = field(default_factory=time.monotonic)
 
-    @property
+    @cached_property
     def handles(self) -> dict[str, Handles[Any]]:
         """Return the live objects by the kind of their handles."""
         return {"llm": self.models, "context": self.contexts, "matmul": self.matmuls, "memory": self.memories}

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +34,10 @@ from rkllmd.npu import Job, as_error
 from rkllmd.rknn_handles import Context as RknnContext
 from rkllmd.rknn_handles import Matmul
 from rkllmd.rknn_release import finish_runs
+
+_LLM: Final = ("llm",)
+# For methods whose parameters refer to nothing beside their JSON.
+_NOTHING: Final = Attachments()
 
 
 @dataclass(slots=True)
@@ -80,7 +83,8 @@ class Prepared:
                 raise ModelNotInitialized(f"The model was unloaded while the call {when}.")
             if item is not None and not item.is_alive:
                 raise InvalidHandle(f"Its handle was released while the call {when}.", handle=item.number)
-        self.attachments.check()
+        if self.attachments is not _NOTHING:
+            self.attachments.check()
 
 
 def prepare(context: Context, client: Client, call: Call) -> Prepared:
@@ -95,14 +99,17 @@ def prepare(context: Context, client: Client, call: Call) -> Prepared:
     if call.members.get("reply_fds"):
         _check_reply_fds(call)
     given = params.bind(method, call.params) if call.params or method.needs_params else {}
-    prepared = Prepared(method, given, Attachments(call.fds, partial(context.memories.get, client=client.number)))
+    attachments = _NOTHING
+    if method.takes_tensors:
+        attachments = Attachments(call.fds, partial(context.memories.get, client=client.number))
+    prepared = Prepared(method, given, attachments)
     handle = method.handle
     waits = handle is not None and handle.name not in given and method.kind is not Kind.INSTANT
     if not (waits and handle is not None and context.npu.queue.changes(handle.kinds)):
-        with contextlib.suppress(NotYet):
+        try:
             _complete(context, client, prepared)
-            return prepared
-        prepared.objects.clear()  # all of it on the worker thread, then
+        except NotYet:
+            prepared.objects.clear()  # all of it on the worker thread, then
     return prepared
 
 
@@ -121,7 +128,7 @@ def _complete(context: Context, client: Client, prepared: Prepared) -> None:
     method, given = prepared.method, prepared.given
     arguments: dict[str, Any] = {}
     # The leading handle last: a tensor memory tells which context is meant.
-    for handle in reversed([item for item in method.json_parameters if isinstance(item, Handle)]):
+    for handle in reversed(method.handles):
         resolved = _resolve(context, client, prepared, handle)
         prepared.objects.insert(0, resolved)
         arguments[handle.argument] = resolved
@@ -151,6 +158,8 @@ def _plain(value: Any, schema: dict[str, Any]) -> Any:
 def _resolve(context: Context, client: Client, prepared: Prepared, parameter: Handle) -> Any:
     item = prepared.given.get(parameter.name)
     number = None if item is None else item.value
+    if parameter.kinds == _LLM:
+        return context.models.get(number, client.number)
     if item is None and prepared.objects:
         parent = prepared.objects[0].parent
         if {"context", "matmul"} <= set(parameter.kinds):
@@ -276,7 +285,8 @@ _END_RUNS: Final = frozenset({"rknn.wait", "rknn.outputs_get"})
 
 def _work(invocation: Invocation, prepared: Prepared) -> Any:
     """Run on the worker thread."""
-    prepared.attachments.is_on_worker = True
+    if prepared.attachments is not _NOTHING:
+        prepared.attachments.is_on_worker = True
     if not prepared.is_complete:
         _complete(invocation.context, invocation.client, prepared)
         _check(invocation, prepared)

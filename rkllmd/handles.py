@@ -105,6 +105,10 @@ class Handles(Generic[T]):
 
     def get(self, number: int | None, client: int | None = None) -> T:
         """Return the object of a handle, or the only live one for None. Raises as ``resolve``."""
+        if number is None and len(self._live) == 1:  # as nearly always; the worker may take it away meanwhile
+            for item, owner in list(self._live.values()):
+                if owner in (None, client):
+                    return item
         found: T = resolve([self], number, client)
         return found
 
@@ -114,9 +118,12 @@ def resolve(registries: Sequence[Handles[Any]], number: int | None, client: int 
 
     Raises ModelNotInitialized, AmbiguousHandle, InvalidHandle or NotYours.
     """
+    if number is not None:
+        for handles in registries:
+            item, owner = handles._live.get(number, (None, None))
+            if item is not None and owner in (None, client):
+                return item
     usable = {key: item for handles in registries for key, item in handles.usable_by(client).items()}
-    if number is not None and number in usable:
-        return usable[number]
     kind = registries[0].kind
     if number is None:
         if len(usable) == 1:

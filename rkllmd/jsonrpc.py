@@ -124,7 +124,7 @@ Message = Request | Rejected | Unsolicited
 
 def parse(line: LongBytes) -> Message | list[Message]:
     """Turn one line into a message, or into a list of them for a batch. Raises nothing."""
-    if is_blank(line):
+    if not isinstance(line, bytes) and is_blank(line):  # short blank ones are no lines at all
         return UNSOLICITED
     try:
         value = long_strings.loads(line)

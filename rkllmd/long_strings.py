@@ -102,6 +102,13 @@ def plain(value: Any) -> Any:
 
 def dumps(value: Any) -> bytes | list[bytes]:
     """Return the line of ``value``; in pieces if it holds LongText. Raises TypeError."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # as nearly never: a LongText, or what is no JSON at all
+        return _dumps_in_pieces(value)
+
+
+def _dumps_in_pieces(value: Any) -> bytes | list[bytes]:
     texts: list[LongText] = []
 
     def stand_in(item: Any) -> str:

@@ -139,6 +139,16 @@ class Method:
         return tuple(item for item in self.parameters if not isinstance(item, COnly))
 
     @cached_property
+    def handles(self) -> tuple[Handle, ...]:
+        """Return the parameters that are handles, the leading one first."""
+        return tuple(item for item in self.parameters if isinstance(item, Handle))
+
+    @cached_property
+    def takes_tensors(self) -> bool:
+        """Tell whether a parameter may refer to descriptors or tensor memories."""
+        return any(isinstance(item, Struct) or getattr(item, "is_tensor", False) for item in self.parameters)
+
+    @cached_property
     def handle(self) -> Handle | None:
         """Return the leading handle, if there is one."""
         first = self.parameters[0] if self.parameters else None

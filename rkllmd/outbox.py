@@ -28,7 +28,7 @@ class Outbox:
         self.waiting_bytes = 0
         self.waiting_shared_bytes = 0
         self.current_bytes = 0
-        self._waiting: deque[tuple[Sequence[bytes], Sequence[int]]] = deque()
+        self._waiting: deque[bytes | tuple[list[bytes], Sequence[int]]] = deque()
         self._current: deque[memoryview] = deque()
         self._fds: Sequence[int] = ()
 
@@ -41,11 +41,16 @@ class Outbox:
         """Return how many bytes the client has not got yet."""
         return self.current_bytes + self.waiting_bytes
 
-    def add(self, line: Sequence[bytes], fds: Sequence[int] = ()) -> None:
-        """Add a line in pieces; the descriptors are the outbox's from now on, which closes them."""
-        self._waiting.append((line, fds))
+    def add(self, line: bytes | list[bytes], fds: Sequence[int] = ()) -> None:
+        """Add a line, whole or in pieces; the descriptors are the outbox's from now on, which closes them."""
+        if isinstance(line, bytes) and not fds:  # as most often
+            self._waiting.append(line)
+            self.waiting_bytes += len(line)
+            return
+        pieces = [line] if isinstance(line, bytes) else line
+        self._waiting.append((pieces, fds))
+        self.waiting_bytes += sum(map(len, pieces))
         self.waiting_shared_bytes += _size_of(fds)
-        self.waiting_bytes += sum(map(len, line))
 
     def begin(self, rest: memoryview) -> None:
         """Make the rest of a line that was sent in part what is sent first; only for an empty outbox."""
@@ -85,8 +90,8 @@ class Outbox:
         """Give everything up; megabytes and descriptors must not wait for the garbage collector."""
         self._current.clear()
         self._close_fds()
-        for _, fds in self._waiting:
-            for fd in fds:
+        for item in self._waiting:
+            for fd in () if isinstance(item, bytes) else item[1]:
                 os.close(fd)
         self._waiting.clear()
         self.waiting_bytes = self.waiting_shared_bytes = self.current_bytes = 0
@@ -95,7 +100,11 @@ class Outbox:
         """Begin with the next line that carries descriptors, or with all lines before it."""
         pieces: list[bytes] = []
         while self._waiting:
-            line, fds = self._waiting[0]
+            item = self._waiting[0]
+            if isinstance(item, bytes):
+                pieces.append(self._waiting.popleft())  # type: ignore[arg-type]  # it is the same
+                continue
+            line, fds = item
             if fds and pieces:
                 break
             self._waiting.popleft()
