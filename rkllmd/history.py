@@ -13,13 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-import structlog
+from rkllmd import state_file
 
 if TYPE_CHECKING:
     from rkllmd.npu import Job
-
-log = structlog.get_logger()
 
 # The weight of the newest call once there are enough: the last ten make up nine tenths of the mean.
 _WEIGHT: Final = 0.2
@@ -34,11 +31,9 @@ class History:
     def __init__(self, path: Path | None) -> None:
         """Read what an earlier daemon has learned, if ``path`` is given and readable."""
         self._path = path
-        self._means: dict[str, tuple[float, int]] = {}
+        self._means: dict[str, tuple[float, int]] = state_file.read(path, "history", _means_in, {})
         self._saved_at = time.monotonic()
         self._changed = False
-        if path is not None:
-            self._means = _read(path)
 
     def add(self, method: str, model: str, milliseconds: float) -> None:
         """Note that a call took so long."""
@@ -86,27 +81,14 @@ class History:
             return
         self._changed = False
         content = {key: [round(mean, 3), count] for key, (mean, count) in list(self._means.items())}
-        try:
-            # Beside it and then in its place: a crash leaves the old file or the new one, never half of one.
-            beside = self._path.with_suffix(".new")
-            beside.write_bytes(orjson.dumps(content))
-            beside.replace(self._path)
-        except (OSError, TypeError) as error:
-            log.warning("history_not_saved", path=str(self._path), reason=str(error))
+        state_file.write(self._path, "history", content)
 
 
 def _key(method: str, model: str) -> str:
     return f"{method} {model}"
 
 
-def _read(path: Path) -> dict[str, tuple[float, int]]:
-    """Return what the file holds; nothing if there is none, or if it is none of ours."""
-    try:
-        content: Any = orjson.loads(path.read_bytes())
-        means = {str(key): (float(mean), int(count)) for key, (mean, count) in content.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        log.warning("history_not_read", path=str(path), reason=str(error))
-        return {}
+def _means_in(content: Any) -> dict[str, tuple[float, int]]:
+    """Return what makes sense of a file's content; raises what a file that is none of ours may raise."""
+    means = {str(key): (float(mean), int(count)) for key, (mean, count) in content.items()}
     return {key: value for key, value in means.items() if math.isfinite(value[0]) and value[0] >= 0 and value[1] > 0}

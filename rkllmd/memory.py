@@ -10,16 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-import structlog
-
+from rkllmd import state_file
 from rkllmd.config import DEFAULT_RESERVE
 from rkllmd.errors import OutOfMemory
 
 if TYPE_CHECKING:
     from rkllmd.context import Context
-
-log = structlog.get_logger()
 
 _MOST_ENTRIES = 1000
 # What a load takes at most beyond its file: weights held twice, and the KV cache of a long context.
@@ -34,7 +30,7 @@ class Footprints:
     def __init__(self, path: Path | None) -> None:
         """Read what an earlier daemon has learned, if ``path`` is given and readable."""
         self._path = path
-        self._bytes = _read(path)
+        self._bytes: dict[str, int] = state_file.read(path, "footprints", _sizes_in, {})
 
     def learn(self, model: str, size_bytes: int, taken: int) -> None:
         """Note how much less was available after the load of a file of ``size_bytes``.
@@ -49,12 +45,7 @@ class Footprints:
         if len(self._bytes) > _MOST_ENTRIES:
             del self._bytes[next(iter(self._bytes))]
         if self._path is not None:
-            try:
-                beside = self._path.with_suffix(".new")
-                beside.write_bytes(orjson.dumps(self._bytes))
-                beside.replace(self._path)
-            except (OSError, TypeError) as error:
-                log.warning("footprints_not_saved", path=str(self._path), reason=str(error))
+            state_file.write(self._path, "footprints", self._bytes)
 
     def needed(self, model: str, size_bytes: int) -> int:
         """Return how many bytes a load will take."""
@@ -94,15 +85,6 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
 
 
-def _read(path: Path | None) -> dict[str, int]:
-    """Return what the file holds; nothing if there is none, or if it is none of ours."""
-    if path is None:
-        return {}
-    try:
-        content: Any = orjson.loads(path.read_bytes())
-        return {str(key): int(value) for key, value in content.items() if int(value) > 0}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        log.warning("footprints_not_read", path=str(path), reason=str(error))
-        return {}
+def _sizes_in(content: Any) -> dict[str, int]:
+    """Return what makes sense of a file's content; raises what a file that is none of ours may raise."""
+    return {str(key): int(value) for key, value in content.items() if int(value) > 0}

@@ -102,7 +102,8 @@ class Outbox:
         while self._waiting:
             item = self._waiting[0]
             if isinstance(item, bytes):
-                pieces.append(self._waiting.popleft())  # type: ignore[arg-type]  # it is the same
+                self._waiting.popleft()
+                pieces.append(item)
                 continue
             line, fds = item
             if fds and pieces:

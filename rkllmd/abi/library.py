@@ -43,6 +43,8 @@ class LibraryFile:
     supported: str
     # In the file, with a group for the version and one for the rest.
     version: re.Pattern[bytes]
+    # What no build can lack.
+    indispensable: tuple[str, ...]
 
 
 # Betas are in none of these on purpose: 1.2.1b1 lays out its structs differently from 1.2.1.
@@ -59,6 +61,7 @@ RKLLM_FILE = LibraryFile(
     # "RKLLM SDK (version: 1.2.0 | target: Linux | build: f8ca3ae8 2025-04-08 ...)". The file names the version of the
     # RKNN core inside too ("rknn llm lib version: 2.3.3b0 ..."), which says nothing about our structs.
     version=re.compile(rb"RKLLM SDK \(version:\s*(\d+\.\d+\.\d+[\w.+~-]{0,32})([^)\0]{0,256})"),
+    indispensable=("rkllm_createDefaultParam", "rkllm_init", "rkllm_run", "rkllm_destroy"),
 )
 FILE_NAME = RKLLM_FILE.name
 SUPPORTED = RKLLM_FILE.supported
@@ -66,7 +69,6 @@ FIX_VERSION = (
     f"Install runtime {SUPPORTED}, or, if you know that this one has the same structs, name their layout with "
     "--rkllm-layout 1.2 or 1.3."
 )
-_INDISPENSABLE = ("rkllm_createDefaultParam", "rkllm_init", "rkllm_run", "rkllm_destroy")
 
 
 @dataclass(frozen=True)
@@ -195,14 +197,6 @@ def load(path: str | Path, layout_override: str | None = None) -> Library:
     identity = identify(path)
     layout = choose_layout(identity, layout_override, path)
     dll = open_library(path, RKLLM_FILE)
-    missing = [name for name in _INDISPENSABLE if not hasattr(dll, name)]
-    if missing:
-        raise RuntimeUnavailable(
-            f"{path} is no complete RKLLM runtime: it has no {', '.join(missing)}.",
-            searched=[],
-            found=str(path),
-            fix=f"Install {FILE_NAME} {SUPPORTED}.",
-        )
     found = f"{path} ({identity.version or 'no version'})"
     canary.prove(layout, dll.rkllm_createDefaultParam, found)
     runtime = f"rkllm {identity.version or 'unknown'}"
@@ -211,11 +205,23 @@ def load(path: str | Path, layout_override: str | None = None) -> Library:
 
 
 def open_library(path: Path, library: LibraryFile) -> ctypes.CDLL:
-    """Load the library with all its symbols resolved. Raises RuntimeUnavailable with the loader's own words."""
+    """Load the library with all its symbols resolved; it has what is indispensable.
+
+    Raises RuntimeUnavailable, with the loader's own words where it refuses.
+    """
     try:
-        return ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
+        dll = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
     except OSError as error:
         raise cannot_load(path, str(error), library) from error
+    missing = [name for name in library.indispensable if not hasattr(dll, name)]
+    if missing:
+        raise RuntimeUnavailable(
+            f"{path} is no complete {library.label} runtime: it has no {', '.join(missing)}.",
+            searched=[],
+            found=str(path),
+            fix=f"Install {library.name} {library.supported}.",
+        )
+    return dll
 
 
 def check(function: str, status: int, log: Sequence[str] = ()) -> None:

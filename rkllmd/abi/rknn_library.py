@@ -25,9 +25,9 @@ RKNN_FILE = LibraryFile(
     supported=LAYOUT,
     # "librknnrt version: 2.3.2 (429f97ae6b@2025-04-09T09:09:27)"
     version=re.compile(rb"librknnrt version:\s*(\d+\.\d+\.\d+[\w.+~-]{0,32})\s*\(?([^)\0]{0,256})"),
+    indispensable=("rknn_init", "rknn_query", "rknn_run", "rknn_destroy"),
 )
 SIGNATURES: dict[str, Signature] = {**rknn.SIGNATURES, **rknn_matmul.SIGNATURES, **rknn_custom_op.SIGNATURES}
-_INDISPENSABLE = ("rknn_init", "rknn_query", "rknn_run", "rknn_destroy")
 
 
 def load(path: str | Path, layout_override: str | None = None) -> Functions:
@@ -36,14 +36,6 @@ def load(path: str | Path, layout_override: str | None = None) -> Functions:
     identity = identify(path, RKNN_FILE)
     _check_version(path, identity, layout_override)
     dll = open_library(path, RKNN_FILE)
-    missing = [name for name in _INDISPENSABLE if not hasattr(dll, name)]
-    if missing:
-        raise RuntimeUnavailable(
-            f"{path} is no complete RKNN runtime: it has no {', '.join(missing)}.",
-            searched=[],
-            found=str(path),
-            fix=f"Install {RKNN_FILE.name} {LAYOUT}.",
-        )
     runtime = f"rknn {identity.version or 'unknown'}"
     functions = {name: bind(dll, name, signature, runtime) for name, signature in SIGNATURES.items()}
     return Functions(RKNN_FILE.label, path, identity, functions)
