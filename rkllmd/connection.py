@@ -358,7 +358,7 @@ class Connection:
             return
         config, outbox = self._context.config, self._outbox
         # Tensors that nobody takes are memory as well.
-        if outbox.waiting_bytes >= config.outbox_bytes or outbox.waiting_shared_bytes >= config.max_memory_bytes:
+        if outbox.is_full(config.outbox_bytes) or outbox.waiting_shared_bytes >= config.max_memory_bytes:
             _close(fds)
             self.drop("slow_reader")
             return

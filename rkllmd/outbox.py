@@ -28,6 +28,7 @@ class Outbox:
         self.waiting_bytes = 0
         self.waiting_shared_bytes = 0
         self.current_bytes = 0
+        self._longest = 0
         self._waiting: deque[bytes | tuple[list[bytes], Sequence[int]]] = deque()
         self._current: deque[memoryview] = deque()
         self._fds: Sequence[int] = ()
@@ -41,15 +42,22 @@ class Outbox:
         """Return how many bytes the client has not got yet."""
         return self.current_bytes + self.waiting_bytes
 
+    def is_full(self, most: int) -> bool:
+        """Tell whether ``most`` bytes wait beside the longest line.
+
+        A client may ask for one answer that is longer than all that may wait, and its stream goes on behind it.
+        """
+        return self.waiting_bytes - self._longest >= most
+
     def add(self, line: bytes | list[bytes], fds: Sequence[int] = ()) -> None:
         """Add a line, whole or in pieces; the descriptors are the outbox's from now on, which closes them."""
         if isinstance(line, bytes) and not fds:  # as most often
             self._waiting.append(line)
-            self.waiting_bytes += len(line)
+            self._count(len(line))
             return
         pieces = [line] if isinstance(line, bytes) else line
         self._waiting.append((pieces, fds))
-        self.waiting_bytes += sum(map(len, pieces))
+        self._count(sum(map(len, pieces)))
         self.waiting_shared_bytes += _size_of(fds)
 
     def begin(self, rest: memoryview) -> None:
@@ -94,7 +102,11 @@ class Outbox:
             for fd in () if isinstance(item, bytes) else item[1]:
                 os.close(fd)
         self._waiting.clear()
-        self.waiting_bytes = self.waiting_shared_bytes = self.current_bytes = 0
+        self.waiting_bytes = self.waiting_shared_bytes = self.current_bytes = self._longest = 0
+
+    def _count(self, length: int) -> None:
+        self.waiting_bytes += length
+        self._longest = max(self._longest, length)
 
     def _load(self) -> None:
         """Begin with the next line that carries descriptors, or with all lines before it."""
@@ -116,6 +128,8 @@ class Outbox:
                 break
         self.current_bytes = sum(map(len, pieces))
         self.waiting_bytes -= self.current_bytes
+        if not self._waiting:
+            self._longest = 0
         if len(pieces) > 1 and self.current_bytes <= _JOIN_BYTES:
             pieces = [b"".join(pieces)]
         self._current.extend(map(memoryview, pieces))

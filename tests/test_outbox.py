@@ -251,3 +251,19 @@ def test_any_lines_arrive_whole_with_their_descriptors(lines: list[tuple[Sequenc
         assert got == expected
         assert begins == {}
         assert not outbox
+
+
+def test_what_waits_beside_the_longest_line_makes_it_full() -> None:
+    """A client that asked for one long answer while it fell behind is not dropped for it; its stream goes on."""
+    outbox = Outbox()
+    outbox.add(b"a token\n")
+    outbox.add([b"a long ", b"answer" * 1000])
+    assert not outbox.is_full(1000)
+    outbox.add(b"t" * 1000)
+    assert outbox.is_full(1000)
+    outbox.clear()
+    outbox.add(b"t" * 600)
+    outbox.add(b"t" * 600)
+    assert not outbox.is_full(1000)
+    outbox.add(b"t" * 600)
+    assert outbox.is_full(1000), "an earlier long answer does not count for ever"

@@ -99,15 +99,17 @@ def test_a_single_answer_above_the_outbox_limit_gets_through(start: Start) -> No
 
 
 def test_a_stream_goes_on_behind_an_answer_above_the_outbox_limit(start: Start) -> None:
-    daemon = start("--outbox-bytes", "65536", scenario="text=ab;repeat=2000;pace_us=100")
+    """The client reads nothing until the stream has ended, whose 40 KB are less than may wait."""
+    daemon = start("--outbox-bytes", "65536", scenario="text=ab;repeat=400;pace_us=1000")
     daemon.load(max_new_tokens=0)
-    batch = [{"jsonrpc": "2.0", "id": f"member {number}", "method": "rpc.discover"} for number in range(3)]
+    batch = [{"jsonrpc": "2.0", "id": f"member {number}", "method": "rpc.discover"} for number in range(20)]
     with daemon.connect() as wire:
         wire.request("rkllm.run_async", {"prompt_input": "Hello"}, 1)
         messages = [wire.receive()]
         wire.send(json.dumps(batch).encode() + b"\n")
+        daemon.wait_finished()
         messages += wire.until_final(1)
-    assert streamed(messages) == "ab" * 2000
+    assert streamed(messages) == "ab" * 400
 
 
 def _send_until_stuck(wire: Wire, other: Wire, data: bytes) -> int:
