@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any, Final
 
 DEFAULT_RESERVE: Final = 2**30
+# A load reads gigabytes, from an SD card at 20 MB/s; the slowest vision encoder in Rockchip's tables takes 3.3 s.
+DEFAULT_TIMEOUTS_MS: Final = {
+    "default": 60_000,
+    "rkllm.init": 900_000,
+    "rkllm.load_lora": 300_000,
+    "rknn.init": 300_000,
+}
 DEFAULT_FILE: Final = Path("/etc/rkllmd.toml")
+_WEEK_MS: Final = 7 * 24 * 3600 * 1000
 # struct sockaddr_un holds 108 bytes with the closing zero (unix(7)); a longer path fails in bind with a puzzling error.
 _SOCKET_PATH_BYTES: Final = 107
 
@@ -72,6 +80,24 @@ def _user(item: Any) -> int:
         raise ValueError(f"uids or names of users, and {str(item)[:64]!r} is none") from None
 
 
+def _milliseconds_by_method(value: Any) -> dict[str, int]:
+    """Return the defaults, with what ``value`` sets: a table, or method=milliseconds pairs."""
+    items = dict(item.partition("=")[::2] for item in value.split(":") if item) if isinstance(value, str) else value
+    if not isinstance(items, dict):
+        raise ValueError("a table of methods and milliseconds (method=milliseconds, separated by ':', elsewhere)")
+    parse = _integer(0, _WEEK_MS)
+    return {**DEFAULT_TIMEOUTS_MS, **{name: parse(milliseconds) for name, milliseconds in _dotted(items).items()}}
+
+
+def _dotted(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table with one level: TOML reads an unquoted rkllm.init as a table in a table."""
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        nested = _dotted(value) if isinstance(value, Mapping) else None
+        flat |= {name: value} if nested is None else {f"{name}.{inner}": item for inner, item in nested.items()}
+    return flat
+
+
 def _boolean(value: Any) -> bool:
     text = str(value).lower()
     if text not in ("true", "false"):
@@ -92,6 +118,8 @@ def _setting(
     default: Any, parse: Callable[[Any], Any], help_text: str, *, env: str | None = None, reload: bool = False
 ) -> Any:
     metadata = {"parse": parse, "help": help_text, "env": env, "reload": reload}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
@@ -165,6 +193,35 @@ class Config:
     # A token takes 30 to 200 ms on the boards: a generation is at most so much slower for each of its tokens.
     between_tokens_ms: int = _setting(
         100, _integer(1, 60_000), "how long RKNN calls may begin to run at one token", reload=True
+    )
+    timeouts_ms: Mapping[str, int] = _setting(
+        DEFAULT_TIMEOUTS_MS,
+        _milliseconds_by_method,
+        "how long calls of a method may run, and default for all others; 0: for ever",
+        reload=True,
+    )
+    # A prompt of 8192 tokens takes 226 s on an RK3588, one of 16000 more than 300 s.
+    first_token_timeout_ms: int = _setting(
+        1_800_000, _integer(0, _WEEK_MS), "how long a generation may take for its first token", reload=True
+    )
+    # A model of 27 billion parameters makes about one token in a second.
+    token_timeout_ms: int = _setting(
+        60_000, _integer(0, _WEEK_MS), "how long a generation may take for its next token", reload=True
+    )
+    # The queue is bounded and tells the wait; who does not want to wait says so in the call.
+    wait_timeout_ms: int = _setting(
+        0, _integer(0, _WEEK_MS), "how long a call may wait for its turn; 0: for ever", reload=True
+    )
+    # An abort was seen to take effect 1.3 s later, at the end of the prefill.
+    grace_ms: int = _setting(
+        10_000,
+        _integer(0, 3_600_000),
+        "how long a call that was stopped may take for it before it is answered",
+        reload=True,
+    )
+    # The driver resets the NPU by itself after a job has failed, which takes it up to three times the job's own limit.
+    device_retry_seconds: int = _setting(
+        30, _integer(1, 86_400), "how long after a failure of the NPU one call may try it again", reload=True
     )
     # A load that takes the last page brings the kernel to kill somebody, and it may be the model that serves.
     memory_reserve_bytes: int = _setting(

@@ -298,19 +298,22 @@ class Connection:
     # -- out ---------------------------------------------------------------------------------------------------------
 
     def answer(self, call: jsonrpc.Call, result: Any, fds: Sequence[int] = ()) -> None:
-        """Send the call's result, unless the call was answered because the daemon leaves; ``fds`` are closed."""
+        """Send the call's result, unless the call was answered while its work went on; ``fds`` are closed."""
         if call.finished:
             _close(fds)
+            _close_given(call)
         else:
             self._answer(call, self.session.finish(call, result, len(fds)), fds)
 
     def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
         """Send the call's error, with the same exception."""
-        if not call.finished:
+        if call.finished:
+            _close_given(call)
+        else:
             self._answer(call, self.session.fail(call, error))
 
     def send_partials(self, call: jsonrpc.Call, partials: list[dict[str, Any]], *, as_notifications: bool) -> None:
-        """Send partial results of ``call``, unless it is answered already because the daemon leaves.
+        """Send partial results of ``call``, unless it is answered already, while its work goes on.
 
         A notification has nobody to send them to.
         """
@@ -345,9 +348,7 @@ class Connection:
 
     def _answer(self, call: jsonrpc.Call, line: jsonrpc.Line, fds: Sequence[int] = ()) -> None:
         self._jobs.pop(call, None)
-        if call.fds:
-            _close(call.fds)
-            call.fds = []
+        _close_given(call)
         self._send(line, fds)
         if self._reading_ended:
             self._answered.unpark_all()
@@ -427,3 +428,10 @@ def _parse_and_forget(lines: list[LongBytes], index: int) -> jsonrpc.Message | l
 def _close(fds: Sequence[int]) -> None:
     for fd in fds:
         os.close(fd)
+
+
+def _close_given(call: jsonrpc.Call) -> None:
+    """Close the descriptors that came with a call, unless its work may still read them."""
+    if call.fds and not call.in_use:
+        _close(call.fds)
+        call.fds = []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rkllmd import jsonrpc, rknn_handles, shared_memory
 from rkllmd.abi.tensors import tensor_to_json
 from rkllmd.config import Config
+from rkllmd.deadlines import Timeouts
 from rkllmd.errors import RpcError
 from rkllmd.handles import Handles, Model
 from rkllmd.memory import Footprints
@@ -38,6 +39,7 @@ class Context:
     platform: Platform
     npu: Npu
     methods: dict[str, Method]
+    timeouts: Timeouts
     # Schedules a function on the event loop, from any thread.
     run_soon: Callable[[Callable[[], None]], None]
     models: Handles[Model] = field(default_factory=lambda: Handles("language model"))

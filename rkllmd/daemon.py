@@ -18,10 +18,11 @@ from typing import Any, Final, NoReturn
 import structlog
 import trio
 
-from rkllmd import __version__, config, jsonrpc, listener, log, methods
+from rkllmd import __version__, config, jsonrpc, listener, log, methods, outage
 from rkllmd.config import Config, ConfigError
 from rkllmd.connection import Connection
 from rkllmd.context import Context
+from rkllmd.deadlines import Timeouts
 from rkllmd.errors import QueueFull, RpcError
 from rkllmd.fair_queue import Limits
 from rkllmd.hangup import HangupWatcher
@@ -30,6 +31,7 @@ from rkllmd.inference import destroy_model
 from rkllmd.memory import Footprints
 from rkllmd.notify import Notifier
 from rkllmd.npu import Npu
+from rkllmd.outage import Outage
 from rkllmd.platform import Platform
 from rkllmd.rknn_release import release_all, release_client
 from rkllmd.rknn_runtime import RknnRuntime
@@ -80,21 +82,26 @@ class Daemon:
     async def _serve(self, listening: listener.Listener) -> int:
         platform = Platform()
         token = trio.lowlevel.current_trio_token()
+        found = methods.discover()
         context = Context(
             config=self._settings,
             runtime=Runtime(self._settings, platform, self._output),
             rknn_runtime=RknnRuntime(self._settings, platform, self._output),
             platform=platform,
             npu=Npu(_limits(self._settings), History(_state_file(self._settings, "history.json"))),
-            methods=methods.discover(),
+            methods=found,
+            timeouts=Timeouts(self._settings, found),
             run_soon=_run_soon(token),
             footprints=Footprints(_state_file(self._settings, "memory.json")),
         )
         _set_between_tokens(context)
+        context.npu.supervisor.on_outage = self._tell_outage
+        self._output.on_line = partial(_look_at_line, context)
         hangups = HangupWatcher()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._output.watch)
             nursery.start_soon(hangups.run)
+            nursery.start_soon(context.npu.supervisor.watch)
             await nursery.start(self._obey_signals, context, listening)  # before anybody is told that we are ready
             accepting = trio.CancelScope()
             nursery.start_soon(self._accept, listening, context, hangups, nursery, accepting)
@@ -109,6 +116,9 @@ class Daemon:
             # The worker sits in C and may stay there: exit handlers of C++ libraries must not run beside it.
             _exit(0, listening)
         return 0
+
+    def _tell_outage(self, outage: Outage | None) -> None:
+        self._notifier.send(STATUS="serving" if outage is None else f"the NPU is stuck: {outage.reason}")
 
     def _announce(self, line: str) -> None:
         """Say something to the person at the terminal; nobody there is no error."""
@@ -207,7 +217,9 @@ class Daemon:
     def _reload_config(self, context: Context) -> None:
         self._notifier.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
         try:
-            context.config = context.config.reloaded(self._reload())
+            settings = context.config.reloaded(self._reload())
+            context.timeouts = Timeouts(settings, context.methods)
+            context.config = settings
         except ConfigError as error:
             logger.error("reload_failed", reason=str(error))
         else:
@@ -253,6 +265,13 @@ def _set_between_tokens(context: Context) -> None:
     setting, runtimes = context.config.between_tokens, {context.runtime.name, context.rknn_runtime.name}
     is_on = "vendor" not in runtimes if setting == "auto" else setting == "always"
     context.npu.between_tokens.seconds = context.config.between_tokens_ms / 1000 if is_on else 0.0
+
+
+def _look_at_line(context: Context, line: str) -> None:
+    """Look for what means a stuck NPU in what a runtime has printed; on any thread."""
+    found = outage.from_line(line, context.config.device_retry_seconds)
+    if found is not None:
+        context.run_soon(partial(context.npu.supervisor.lose, found))
 
 
 def _state_file(settings: Config, name: str) -> Path | None:

@@ -215,11 +215,15 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
         priority=_priority(context, client, call),
         model_name=_model_name(prepared),
         between_tokens=_fits_between_tokens(prepared),
+        deadlines=context.timeouts.of(method, call.members),
+        give_up=partial(client.refuse, call),
     )
     if method.abort is not None:
         job.abort = partial(_abort, invocation)
+        job.progressed_at = partial(_progressed_at, job)
     invocation.job = job
     context.npu.submit(job)
+    call.in_use = True
     return job
 
 
@@ -279,6 +283,12 @@ def _abort(invocation: Invocation) -> None:
         invocation.method.abort(invocation.context, job.target)
 
 
+def _progressed_at(job: Job) -> float:
+    """Return when the generation's last token came; 0: none has."""
+    generation = job.target.generation if isinstance(job.target, Model) else None
+    return 0.0 if generation is None else generation.last_at
+
+
 # These wait for a run that does not block. All else waits for its end first: it may be using what they change.
 _END_RUNS: Final = frozenset({"rknn.wait", "rknn.outputs_get"})
 
@@ -301,17 +311,22 @@ def _work(invocation: Invocation, prepared: Prepared) -> Any:
 
 def _done(invocation: Invocation, result: outcome.Outcome[Any]) -> None:
     """Answer a queued call, on the event loop. A method that streams returns a function that makes its result."""
-    client, call = invocation.client, invocation.call
+    client, call, job = invocation.client, invocation.call, invocation.job
+    call.in_use = False
+    timeout = None if job is None else job.timeout
     try:
         value = result.unwrap()
         if callable(value):
             value = value()
+            if timeout is not None:
+                raise timeout
         elif invocation.is_cancelled and not invocation.method.changes:
             # (A load undoes itself when it is cancelled in time; after that its handle must be told, or nobody has it.)
             raise Cancelled("The call was cancelled; it could not be interrupted and had ended by then.")
     except BaseException as error:  # also a SystemExit from the work: the call is answered, whatever happened
         invocation.close_fds()
-        client.refuse(call, as_error(error, call.method))
+        told = as_error(error, call.method)
+        client.refuse(call, timeout if timeout is not None and isinstance(told, Cancelled) else told)
         # Its traceback refers to the frames that called us, and they to the outcome, and that to the error: what is in
         # those frames, a client's descriptors too, would wait for the garbage collector.
         error.__traceback__ = None

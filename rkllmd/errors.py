@@ -120,6 +120,13 @@ class Cancelled(RpcError):
     kind = "Cancelled"
 
 
+class Timeout(RpcError):
+    """A limit of time has passed: ``limit_ms``, ``elapsed_ms``."""
+
+    code = -32004
+    kind = "Timeout"
+
+
 class InvalidHandle(RpcError):
     """The handle does not exist (any more) or is of another kind."""
 
@@ -187,3 +194,10 @@ class RuntimeUnavailable(RpcError):
         """Return the message with the fix, for a person; just once where the message is the fix already."""
         fix = self.data["fix"]
         return self.message if fix in self.message else f"{self.message} {fix}"
+
+
+class DeviceLost(RpcError):
+    """The NPU is stuck: ``since``, ``for_ms``, ``reason``, ``advice``, ``retry_after_ms``."""
+
+    code = -32012
+    kind = "DeviceLost"

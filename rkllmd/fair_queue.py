@@ -40,6 +40,7 @@ class Queue:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.running: Job | None = None
+        self.between: Job | None = None  # the RKNN call that runs while a generation waits at a token
         # By priority: who waits, in the order of their turns, and with what. The daemon's own are the first level.
         self._levels: dict[str, OrderedDict[Hashable, deque[Job]]] = {
             level: OrderedDict() for level in ("daemon", *PRIORITIES)
@@ -115,7 +116,7 @@ class Queue:
 
     def uses(self, target: object) -> bool:
         """Tell whether a job on this model runs or waits, so that an ordered call must go behind it."""
-        return self.runs_on(target) or any(job.target in (target, UNRESOLVED) for job in self._waiting())
+        return self.runs_on(target) or any(job.target in (target, UNRESOLVED) for job in self.waiting())
 
     def runs_on(self, target: object) -> bool:
         """Tell whether the worker is inside a job on this model, or on one that may be it."""
@@ -126,19 +127,20 @@ class Queue:
         if self.running is not None and not self.running.changes.isdisjoint(kinds):
             return True
         # A snapshot: big requests ask from a helper thread.
-        return any(not job.changes.isdisjoint(kinds) for job in self._waiting() if job.changes)
+        return any(not job.changes.isdisjoint(kinds) for job in self.waiting() if job.changes)
 
     def _count(self, job: Job, difference: int) -> None:
         self._length += difference
         if job.between_tokens:
             self.between_tokens += difference
 
-    def _waiting(self) -> list[Job]:
+    def waiting(self) -> list[Job]:
+        """Return the waiting jobs in no order; from any thread."""
         return [job for clients in self._levels.values() for jobs in list(clients.values()) for job in list(jobs)]
 
     def _check(self, job: Job, retry_after_ms: Callable[[], float | None]) -> None:
         own = sum(len(clients.get(job.client, ())) for clients in self._levels.values())
-        of_user = sum(1 for other in self._waiting() if other.user is not None and other.user == job.user)
+        of_user = sum(1 for other in self.waiting() if other.user is not None and other.user == job.user)
         for what, queued, limit in (
             ("The queue for the NPU is full", self._length, self.limits.total),
             ("This connection has as many calls waiting for the NPU as it may", own, self.limits.per_client),

@@ -210,7 +210,7 @@ class Batch:
 class Call:
     """One request of a connection, from its arrival to its answer."""
 
-    __slots__ = ("batch", "fds", "finished", "id", "is_notification", "members", "method", "params")
+    __slots__ = ("batch", "fds", "finished", "id", "in_use", "is_notification", "members", "method", "params")
 
     def __init__(self, request: Request, batch: Batch | None) -> None:
         self.is_notification = isinstance(request.id, _Absent)
@@ -220,8 +220,10 @@ class Call:
         self.members = request.members
         self.batch = batch
         self.finished = False
-        # The file descriptors that came with it; the connection closes them when the call is answered.
+        # The file descriptors that came with it; the connection closes them when the call is answered, and not
+        # ``in_use`` any more: a call may be answered while its work still goes on.
         self.fds: list[int] = []
+        self.in_use = False
 
 
 class Session:

@@ -24,9 +24,11 @@ import outcome
 import structlog
 import trio
 
-from rkllmd.errors import Cancelled, InternalError, RpcError, ShuttingDown
+from rkllmd.deadlines import Deadlines
+from rkllmd.errors import Cancelled, InternalError, RpcError, ShuttingDown, Timeout
 from rkllmd.fair_queue import Limits, Queue
 from rkllmd.history import History
+from rkllmd.supervisor import Supervisor
 from rkllmd.token_boundary import BetweenTokens, Boundary
 
 log = structlog.get_logger()
@@ -37,18 +39,24 @@ class Job:
 
     __slots__ = (
         "abort",
+        "answered",
         "between_tokens",
         "cancelled",
         "changes",
         "client",
+        "deadlines",
         "done",
+        "expired_at",
+        "give_up",
         "method",
         "model_name",
         "priority",
+        "progressed_at",
         "queued_at",
         "started_at",
         "state",
         "target",
+        "timeout",
         "user",
         "work",
     )
@@ -66,13 +74,17 @@ class Job:
         priority: str = "normal",
         model_name: str = "",
         between_tokens: bool = False,
+        deadlines: Deadlines | None = None,
+        give_up: Callable[[RpcError], None] | None = None,
     ) -> None:
         """Describe a call: ``work`` is done on the worker thread, ``done`` called on the event loop.
 
         ``target`` is the model or context that it is for, ``changes`` the kinds of handles that it makes or releases,
         ``user`` the client's uid, ``model_name`` the file that it works on, by which its duration is remembered,
-        ``between_tokens`` that it may run while a generation waits at a token.
+        ``between_tokens`` that it may run while a generation waits at a token. ``give_up`` answers its client while the
+        work still goes on; ``done`` follows nevertheless.
         ``abort``, where it is set, makes the running work end early; it is called on the event loop.
+        ``progressed_at``, where it is set, tells when the work last got on (by the monotonic clock).
         """
         self.method = method
         self.work = work
@@ -84,6 +96,12 @@ class Job:
         self.priority = priority
         self.model_name = model_name
         self.between_tokens = between_tokens
+        self.deadlines = deadlines
+        self.give_up = give_up
+        self.progressed_at: Callable[[], float] | None = None
+        self.timeout: Timeout | None = None  # set when its time was over
+        self.expired_at = 0.0
+        self.answered = False  # while the work still goes on
         self.abort: Callable[[], None] | None = None
         self.cancelled = False
         self.state = "new"
@@ -103,14 +121,16 @@ class Npu:
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
         self.between_tokens = BetweenTokens(self._ask_for_jobs, self._do_between)
-        self.between: Job | None = None  # the RKNN call that runs while a generation waits
+        self.supervisor = Supervisor(self.queue, self.cancel, self._start_next)
         # A daemon thread: a call that never returns must not keep the process from leaving.
         self._thread = threading.Thread(target=self._serve, name="npu", daemon=True)
         self._thread.start()
 
     @property
     def state(self) -> str:
-        """Return ``idle``, ``loading``, ``running`` or ``aborting``."""
+        """Return ``idle``, ``loading``, ``running``, ``aborting`` or ``wedged``."""
+        if self.supervisor.outage is not None:
+            return "wedged"
         job = self.queue.running
         if job is None:
             return "idle"
@@ -121,12 +141,16 @@ class Npu:
     def submit(self, job: Job) -> None:
         """Queue ``job``; its ``done`` is called once, on the event loop, however it ends.
 
-        Raises QueueFull, and ShuttingDown for a client's job; the daemon's own (without a client) still run then.
+        Raises QueueFull, DeviceLost, and ShuttingDown for a client's job; the daemon's own (without a client) are taken
+        nevertheless.
         """
         if self.closing and job.client is not None:
             raise ShuttingDown("The daemon is shutting down.")
+        if job.client is not None:
+            self.supervisor.check_device()
         self.queue.add(job, lambda: self.history.remaining(self.queue.running, time.monotonic()))
         self._start_next()
+        self.supervisor.look_at(job)
 
     def cancel(self, job: Job, error: RpcError | None = None) -> bool:
         """Drop ``job`` if it waits; ask its run to stop if it runs. False if it has already ended."""
@@ -159,12 +183,13 @@ class Npu:
             self.cancel(self.queue.running)
 
     def _start_next(self) -> None:
-        job = self.queue.next()
+        job = self.queue.next() if self.supervisor.lets_start() else None
         if job is None:
             return
         if self.idle.is_set():  # else somebody may be waiting for the one there is
             self.idle = trio.Event()
         job.started_at = time.monotonic()
+        self.supervisor.look_at(job)
         self._inbox.put(job)
 
     # -- between tokens (token_boundary.py) --------------------------------------------------------------------------
@@ -183,13 +208,14 @@ class Npu:
     def _grant(self, boundary: Boundary) -> None:
         """Give the worker the next RKNN call in turn, or let the run go on; on the event loop."""
         job = None
-        if time.monotonic() < boundary.closes_at:
+        if time.monotonic() < boundary.closes_at and self.supervisor.outage is None:
             job = self.queue.take(lambda waiting: waiting.between_tokens)
         if job is None:
             self.between_tokens.close(boundary)
             return
         job.started_at = time.monotonic()
-        self.between = job
+        self.queue.between = job
+        self.supervisor.look_at(job)
         self.between_tokens.give(job, boundary)
 
     def _do_between(self, job: Job, boundary: Boundary) -> None:
@@ -200,13 +226,14 @@ class Npu:
 
     def _finish_between(self, job: Job, result: outcome.Outcome[Any], boundary: Boundary) -> None:
         """Run on the event loop when such a call has returned. Must not raise: trio would end the run."""
-        self.between = None
+        self.queue.between = None
         self._note_end(job, result)
         self._grant(boundary)
 
     def _note_end(self, job: Job, result: outcome.Outcome[Any]) -> None:
         took = time.monotonic() - job.started_at
         self.queue.finished(job)
+        self.supervisor.judge(job, result)
         self._tell(job, result)
         if isinstance(result, outcome.Value) and not job.cancelled and job.client is not None:
             self.history.add(job.method, job.model_name, took * 1000)

@@ -27,7 +27,7 @@ def release_client(context: Context, client: int) -> None:
 
     Its call that is running may still make something, so the work looks only when its turn comes.
     """
-    running = [job for job in (context.npu.queue.running, context.npu.between) if job is not None]
+    running = [job for job in (context.npu.queue.running, context.npu.queue.between) if job is not None]
     may_make = any(
         getattr(job.client, "number", None) == client and not job.changes.isdisjoint(("memory", "matmul", "context"))
         for job in running

@@ -13,6 +13,7 @@ import os
 import select
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -39,6 +40,8 @@ class RuntimeOutput:
         self._rest = b""
         self._reader = -1
         self._libc = ctypes.CDLL(None)
+        # Told each line, on whichever thread reads it.
+        self.on_line: Callable[[str], None] = lambda line: None
 
     def capture(self) -> tuple[int, int]:
         """Point descriptors 1 and 2 at the pipe; return duplicates of what they were."""
@@ -108,6 +111,7 @@ class RuntimeOutput:
         self._lines.append((self._count, line))
         self._count += 1
         log.log(_level(line), "runtime", line=line)
+        self.on_line(line)
 
 
 def _level(line: str) -> int:

@@ -164,7 +164,7 @@ class Generation:
         self._send_now = send_now
         self._at_token = at_token
         self._on_end = on_end
-        self._last_at = 0.0
+        self.last_at = 0.0  # when the last token came, by the monotonic clock
         self._thread_state = KeptThreadState()
         # What the loop is to send, in order: callbacks, and partial results that could not be sent at once.
         self._buffer: deque[Callback | dict[str, Any]] = deque()
@@ -221,8 +221,8 @@ class Generation:
     def _deliver(self, callback: Callback) -> bool:
         """Do on this thread what the event loop would do, if it has nothing to do with this run at the moment."""
         now = time.monotonic()
-        is_slow = now - self._last_at > _AT_ONCE_SECONDS
-        self._last_at = now
+        is_slow = now - self.last_at > _AT_ONCE_SECONDS
+        self.last_at = now
         # The buffer first: what the loop has just taken out of it is sent before the loop stops draining.
         # An abort has to be repeated by the loop as long as tokens come.
         if self._buffer or self._is_draining or self.abort_requested:

@@ -14,6 +14,7 @@ from rkllmd import jsonrpc
 from rkllmd.config import Config
 from rkllmd.connection import Connection
 from rkllmd.context import Context, Invocation
+from rkllmd.deadlines import Timeouts
 from rkllmd.errors import ShuttingDown
 from rkllmd.fair_queue import Limits
 from rkllmd.hangup import HangupWatcher
@@ -47,7 +48,10 @@ def make_context(turns: Turns) -> Context:
     method = Method("slow", Kind.INSTANT, (), turns.slow, "", None, None, None, None, frozenset(), None)
     token = trio.lowlevel.current_trio_token()
     unused: Any = None
-    return Context(Config(), unused, unused, unused, Npu(Limits(1, 1, 1000)), {"slow": method}, token.run_sync_soon)
+    methods = {"slow": method}
+    timeouts = Timeouts(Config(timeouts_ms={"default": 0}), methods)
+    npu = Npu(Limits(1, 1, 1000))
+    return Context(Config(), unused, unused, unused, npu, methods, timeouts, token.run_sync_soon)
 
 
 async def serve(turns: Turns, data: bytes) -> bytes:

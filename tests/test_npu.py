@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Any
@@ -16,10 +18,23 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from structlog.testing import capture_logs
 
 from rkllmd import npu
-from rkllmd.errors import Cancelled, InternalError, InvalidParams, QueueFull, RpcError, ShuttingDown
+from rkllmd.deadlines import Deadlines, Step, next_step
+from rkllmd.errors import (
+    Cancelled,
+    DeviceLost,
+    InternalError,
+    InvalidParams,
+    QueueFull,
+    RpcError,
+    RuntimeFailure,
+    ShuttingDown,
+    Timeout,
+)
 from rkllmd.fair_queue import UNRESOLVED, Limits, Queue
 from rkllmd.history import History
 from rkllmd.npu import Job, Npu
+from rkllmd.outage import Outage
+from rkllmd.supervisor import Supervisor
 
 
 def nothing(*_: Any) -> None:
@@ -458,6 +473,7 @@ class Worker(npu.Npu):
         self.idle = trio.Event()
         self.idle.set()
         self._inbox = SimpleQueue()
+        self.supervisor = Supervisor(self.queue, self.cancel, self._start_next)
 
     def started(self) -> list[Job]:
         """Return the jobs given to the thread since the last time."""
@@ -472,7 +488,10 @@ class Worker(npu.Npu):
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Whatever happens in whatever order, each job is answered once and nothing is left behind."""
+    """Whatever happens in whatever order, each job is answered once and nothing is left behind.
+
+    Time is what the test says: the limits are hours, and ``time_passes`` does what would be due after some.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -483,6 +502,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.started: list[Job] = []
         self.running: Job | None = None
         self.aborts = 0
+        self.progress: dict[Job, float] = {}
         # Client → who has waited ever since its last turn.
         self.owed: dict[object, set[object]] = {}
         self._logs = capture_logs()
@@ -507,13 +527,19 @@ class AnyOrder(RuleBasedStateMachine):
             owed &= waiting
         return waiting
 
-    @rule(client=st.sampled_from([None, 0, 1, 2]), abortable=st.booleans(), raises=st.booleans())
-    def submit(self, client: int | None, abortable: bool, raises: bool) -> None:
+    @rule(client=st.sampled_from([None, 0, 1, 2]), abortable=st.booleans(), raises=st.booleans(), timed=st.booleans())
+    def submit(self, client: int | None, abortable: bool, raises: bool, timed: bool) -> None:
         """Submit a job of a client or of the daemon itself."""
         answers: list[outcome.Outcome[Any]] = []
+        job: Job
+
+        def give_up(error: RpcError) -> None:
+            assert isinstance(error, Timeout)
+            answers.append(outcome.Error(error))
 
         def done(result: outcome.Outcome[Any]) -> None:
-            answers.append(result)
+            if not job.answered:  # else the connection finds the call answered
+                answers.append(result)
             if raises:
                 raise ValueError("in done")
 
@@ -523,6 +549,10 @@ class AnyOrder(RuleBasedStateMachine):
         job = Job("x", nothing, done, client=None if client is None else self.clients[client])
         if abortable:
             job.abort = abort
+            job.progressed_at = lambda: self.progress.get(job, 0.0)
+        if timed:
+            job.deadlines, job.give_up = Deadlines(3600, 7200, 3600, 7200, 7200, 3600), give_up
+        lost = self._is_lost_for(job)
         own = sum(1 for other in self.npu.queue if other.client is job.client) if client is not None else 0
         full = client is not None and (len(self.npu.queue) >= 6 or own >= 3)
         try:
@@ -531,12 +561,16 @@ class AnyOrder(RuleBasedStateMachine):
             refused = True
             assert self.npu.closing
             assert client is not None
+        except DeviceLost:
+            refused = True
+            assert lost
         except QueueFull:
             refused = True
             assert full
         else:
             refused = False
             assert not full
+            assert not lost
             self.jobs.append(job)
             self.answers[job] = answers
         assert not (refused and answers), "what is refused is answered by who wanted to submit it"
@@ -564,13 +598,64 @@ class AnyOrder(RuleBasedStateMachine):
         self._forget_who_left()
         self._take_started()
 
+    def _is_lost_for(self, job: Job) -> bool:
+        outage = self.npu.supervisor.outage
+        if outage is None or job.client is None:
+            return False
+        return not (outage.retry_at == 0 and self.running is None and not len(self.npu.queue))
+
     @precondition(lambda self: self.running is not None)
-    @rule(fails=st.booleans())
-    def finish(self, fails: bool) -> None:
-        """Let the running job's work return or raise."""
+    @rule(how=st.sampled_from(["returns", "raises", "fails"]))
+    def finish(self, how: str) -> None:
+        """Let the running job's work return, raise, or say that the C function failed."""
         job, self.running = self.running, None
         assert job is not None
-        self.npu.finish(job, outcome.Error(ValueError("in work")) if fails else outcome.Value(1))
+        errors = {"raises": ValueError("in work"), "fails": RuntimeFailure("no", function="x", status=-1, log=[])}
+        self.npu.finish(job, outcome.Error(errors[how]) if how in errors else outcome.Value(1))
+        self._take_started()
+
+    @precondition(lambda self: self.running is not None)
+    @rule()
+    def a_token_comes(self) -> None:
+        """Let the running job get on."""
+        assert self.running is not None
+        self.progress[self.running] = self.running.started_at + 1
+
+    @precondition(lambda self: any(job.state != "finished" and job.deadlines for job in self.jobs))
+    @rule(data=st.data())
+    def time_passes(self, data: st.DataObject) -> None:
+        """Let so much time pass that something is due for one of the jobs, and everything that is due before that."""
+        job = data.draw(st.sampled_from([job for job in self.jobs if job.state != "finished" and job.deadlines]))
+        state, answered, (due, step) = job.state, len(self.answers[job]), next_step(job)
+        self.npu.supervisor.check(due)
+        if step is Step.LIMIT:
+            assert job.timeout is not None, "it is asked to stop"
+            assert job.cancelled
+        elif step is Step.HARD:
+            assert self.npu.state == "wedged"
+        else:
+            assert len(self.answers[job]) == 1 > answered, "it is answered"
+        assert (job.state == "finished") == (state == "queued")
+        self._forget_who_left()
+        self._take_started()
+
+    @rule()
+    def a_runtime_says_that_the_npu_is_stuck(self) -> None:
+        """Let a job fail in the driver."""
+        self.npu.supervisor.lose(Outage("failed to submit!", "Wait.", time.monotonic() + 3600, 0.0, 3600))
+        assert all(job.client is None for job in self.npu.queue), "what waits is answered"
+        self._forget_who_left()
+        self._take_started()
+
+    @precondition(lambda self: self.npu.supervisor.outage is not None)
+    @rule()
+    def the_time_to_try_again_comes(self) -> None:
+        """Let one call be the trial, a waiting one of the daemon's own first."""
+        outage = self.npu.supervisor.outage
+        assert outage is not None
+        if outage.retry_at < math.inf:
+            outage.retry_at = 0
+        self.npu.supervisor.check(0)
         self._take_started()
 
     @rule()
@@ -584,7 +669,7 @@ class AnyOrder(RuleBasedStateMachine):
     def everybody_is_answered_once(self) -> None:
         """Check what holds at any time."""
         for job in self.jobs:
-            assert len(self.answers[job]) == (job.state == "finished")
+            assert len(self.answers[job]) == (job.state == "finished" or job.answered)
         unfinished = [job for job in self.jobs if job.state != "finished"]
         waiting = list(self.npu.queue)
         assert set(unfinished) == {*waiting, *([self.running] if self.running is not None else [])}
@@ -593,17 +678,21 @@ class AnyOrder(RuleBasedStateMachine):
             assert [job for job in waiting if job.client is client] == ours, "first in first out within a client"
         assert self.npu.queue.running is self.running
         assert self.npu.idle.is_set() == (self.running is None)
-        assert self.running is not None or len(self.npu.queue) == 0, "nobody waits for an idle worker"
+        waits_for_nothing = self.running is None and len(self.npu.queue) > 0
+        assert not waits_for_nothing or self.npu.state == "wedged", "nobody waits for an idle worker"
         assert len(set(map(id, self.started))) == len(self.started)
 
     def teardown(self) -> None:
         """End what runs and waits, and look back."""
-        while self.running is not None:
-            self.finish(fails=False)
+        while self.running is not None or len(self.npu.queue):
+            if self.npu.supervisor.outage is not None:
+                self.the_time_to_try_again_comes()
+            if self.running is not None:
+                self.finish(how="returns")
         self._logs.__exit__(None, None, None)
         assert all(len(self.answers[job]) == 1 for job in self.jobs)
         assert len(self.npu.queue) == 0
-        assert self.npu.state == "idle"
+        assert self.npu.state in ("idle", "wedged")
         for job in self.jobs:
             (result,) = self.answers[job]
             if job not in self.started:

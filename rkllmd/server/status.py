@@ -18,9 +18,11 @@ def status(invocation: Invocation) -> dict[str, Any]:
     """Return the state; nothing in it comes from a call into the runtime, so it answers at any time."""
     context = invocation.context
     now = time.monotonic()
+    outage = context.npu.supervisor.outage
     return {
         "state": context.npu.state,
         "current": _current(context, now),
+        "device_lost": None if outage is None else outage.describe(now),
         "queue_length": len(context.npu.queue),
         "models": [_model(model, now) for model in context.models],
         "contexts": [_context(item) for item in context.contexts],

@@ -1,0 +1,82 @@
+"""A stuck NPU: how it is told, and what to do about it.
+
+Two things tell it: a call that takes longer than any such call may, and lines of the runtimes that mean that the
+driver has given a job up. From then on nothing is sent to the NPU, what waits is answered ``DeviceLost``, and after a
+while one call is let through as a trial: the driver resets the NPU itself after a job that failed (driver 0.9.8), so
+that it may well work again, and on a robot nobody else would try.
+
+Sources: the GPL driver 0.9.8 and public reports of what the runtimes print.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from rkllmd.errors import DeviceLost
+
+_RESTART: Final = (
+    "Restart the daemon (systemctl restart rkllmd); if the NPU is stuck after that as well, reboot the board."
+)
+_OTHER_DOMAIN: Final = (
+    "A job of one model holds the NPU while another model's is refused: unload one of them, or give both the same "
+    "base_domain_id; then restart the daemon, and reboot if that does not help."
+)
+
+# What is printed, and what helps.
+_SIGNS: Final = (
+    (re.compile(r"failed to submit!"), _RESTART),
+    (re.compile(r"RKNPU: job timeout|failed to wait job"), _RESTART),
+    (re.compile(r"switch iommu domain time ?out"), _OTHER_DOMAIN),
+    # EINVAL, 6 s after a job of another IOMMU domain has hung.
+    (re.compile(r"failed to (?:sync memory|submit).*errno: 22\b"), _OTHER_DOMAIN),
+)
+_LINE_LENGTH: Final = 200
+
+
+@dataclass
+class Outage:
+    """Since when the NPU is lost, why, and when one call may try again (by the monotonic clock)."""
+
+    reason: str
+    advice: str
+    retry_at: float
+    began: float
+    # Seconds between two trials.
+    pause: float = field(default=0.0)
+    since: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """Return what server.status shows and the error's data hold."""
+        wait = self.retry_at - now
+        return {
+            "since": self.since,
+            "for_ms": round((now - self.began) * 1000),
+            "reason": self.reason,
+            "advice": self.advice,
+            "retry_after_ms": None if wait == float("inf") else max(0, round(wait * 1000)),
+        }
+
+    def error(self) -> DeviceLost:
+        """Return what clients are told."""
+        return DeviceLost(
+            f"The NPU is stuck since {self.since}: {self.reason} {self.advice}", **self.describe(time.monotonic())
+        )
+
+
+def from_line(line: str, pause: float) -> Outage | None:
+    """Return the outage that a line of a runtime means, or None for any other line."""
+    for pattern, advice in reversed(_SIGNS):  # the more specific ones are last
+        if pattern.search(line):
+            now = time.monotonic()
+            return Outage(f"the runtime said {line[:_LINE_LENGTH]!r}.", advice, now + pause, now, pause)
+    return None
+
+
+def from_call(method: str, seconds: float) -> Outage:
+    """Return the outage that a call means which does not return; the NPU is back as soon as it does."""
+    reason = f"{method} has not returned for {seconds:.0f} s."
+    return Outage(reason, _RESTART, float("inf"), time.monotonic())

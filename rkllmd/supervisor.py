@@ -1,0 +1,128 @@
+"""Watches over what runs on the NPU and what waits for it: deadlines that pass, an NPU that is stuck.
+
+When what is due is decided in ``deadlines.py``, what means a stuck NPU in ``outage.py``; here it is done. All methods
+are called on the event loop.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import outcome
+import structlog
+import trio
+
+from rkllmd import outage
+from rkllmd.deadlines import Step, error_for, next_look, next_step
+from rkllmd.errors import RpcError, RuntimeFailure
+from rkllmd.fair_queue import Queue
+from rkllmd.outage import Outage
+
+if TYPE_CHECKING:
+    from rkllmd.npu import Job
+
+log = structlog.get_logger()
+
+
+class Supervisor:
+    """Ends what takes too long, and keeps calls away from an NPU that is lost."""
+
+    def __init__(self, queue: Queue, cancel: Callable[[Job, RpcError | None], bool], start: Callable[[], None]) -> None:
+        """``cancel(job, error)`` drops a waiting job or asks a running one to stop; ``start`` begins the next one."""
+        self.outage: Outage | None = None
+        self.on_outage: Callable[[Outage | None], None] = lambda outage: None
+        self._queue = queue
+        self._cancel = cancel
+        self._start = start
+        self._stuck: Job | None = None  # the call that the NPU was lost for
+        # What ``watch`` sleeps for, and how it is woken for something earlier.
+        self._looks_at = math.inf
+        self._sooner = trio.Event()
+
+    # -- deadlines ---------------------------------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Do what is due when it is due, until cancelled."""
+        while True:
+            now = time.monotonic()
+            self._looks_at = min((next_look(job, now) for _, _, job in self._due()), default=math.inf)
+            if self.outage is not None and len(self._queue):  # the daemon's own wait for the trial
+                self._looks_at = min(self._looks_at, self.outage.retry_at)
+            self._sooner = trio.Event()
+            with trio.move_on_after(max(0.0, self._looks_at - time.monotonic())):
+                await self._sooner.wait()
+            self.check(time.monotonic())
+
+    def look_at(self, job: Job) -> None:
+        """Wake ``watch`` if something is due for this job before what it sleeps for."""
+        if job.deadlines is not None and next_look(job, time.monotonic()) < self._looks_at:
+            self._sooner.set()
+
+    def check(self, now: float) -> None:
+        """Do what is due by ``now``."""
+        for due, step, job in self._due():
+            if due <= now:
+                self._expire(job, step, now)
+        self._start()
+
+    def _due(self) -> list[tuple[float, Step, Job]]:
+        jobs = [*self._queue.waiting(), self._queue.running, self._queue.between]
+        return [(*next_step(job), job) for job in jobs if job is not None and job.deadlines is not None]
+
+    def _expire(self, job: Job, step: Step, now: float) -> None:
+        if step is Step.WAIT:
+            self._cancel(job, error_for(job, step, now))
+        elif step is Step.LIMIT:
+            job.timeout, job.expired_at = error_for(job, step, now), now
+            log.warning("call_timed_out", method=job.method, **job.timeout.data)
+            self._cancel(job, None)
+        elif step is Step.GRACE and job.timeout is not None:
+            log.warning("call_does_not_stop", method=job.method)
+            job.answered = True
+            if job.give_up is not None:
+                job.give_up(job.timeout)
+        elif step is Step.HARD and self._stuck is not job:
+            self._stuck = job
+            self.lose(outage.from_call(job.method, now - job.started_at))
+
+    # -- a stuck NPU -------------------------------------------------------------------------------------------------
+
+    def lose(self, found: Outage) -> None:
+        """Send nothing to the NPU any more; answer what waits."""
+        if self.outage is not None:  # since when it is stuck stays true
+            found.began, found.since = self.outage.began, self.outage.since
+        self.outage = found
+        log.error("device_lost", reason=found.reason, advice=found.advice)
+        self.on_outage(found)
+        for job in self._queue:
+            if job.client is not None:
+                self._cancel(job, found.error())
+        self._sooner.set()
+
+    def check_device(self) -> None:
+        """Refuse a client's call while the NPU is lost, unless it is the one that may try. Raises DeviceLost."""
+        if self.outage is None:
+            return
+        is_free = self._queue.running is None and not len(self._queue)
+        if not is_free or not self.lets_start():
+            raise self.outage.error()
+
+    def lets_start(self) -> bool:
+        """Tell whether a call may be sent to the NPU now."""
+        return self.outage is None or time.monotonic() >= self.outage.retry_at
+
+    def judge(self, job: Job, result: outcome.Outcome[Any]) -> None:
+        """Look at how a job has ended that ran while the NPU was lost: it may be back."""
+        lost = self.outage
+        if lost is None:
+            return
+        has_returned = job is self._stuck and lost.retry_at == math.inf
+        if has_returned or (job.started_at >= lost.retry_at and isinstance(result, outcome.Value)):
+            self.outage = None
+            log.warning("device_back", method=job.method)
+            self.on_outage(None)
+        elif isinstance(result, outcome.Error) and isinstance(result.error, RuntimeFailure):
+            lost.retry_at = time.monotonic() + lost.pause

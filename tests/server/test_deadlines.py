@@ -1,0 +1,249 @@
+"""Calls that take too long, and an NPU that is stuck: who is told what, and that the others go on."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.daemon import Daemon, Wire, kind
+
+Start = Callable[..., Daemon]
+
+# An hour, but for an abort.
+ENDLESS = {"text": "a b", "tokens": "words", "prefill_ms": 3_600_000, "prefill_abort": 1}
+PICTURE = {"input_data": base64.b64encode(bytes(48)).decode()}
+QUICK = {"text": "a b", "tokens": "words"}
+
+
+def ask_until(wire: Wire, method: str, params: Any, wanted: str | None) -> dict[str, Any]:
+    """Ask again until the answer is of this kind."""
+    while kind(answer := wire.ask(method, params)) != wanted:
+        pass
+    return answer
+
+
+def wait_state(wire: Wire, state: str) -> None:
+    while wire.ask("server.status", call_id="state")["result"]["state"] != state:
+        pass
+
+
+# -- limits of a call ------------------------------------------------------------------------------------------------
+
+
+def test_a_generation_without_a_first_token_is_stopped_and_the_next_one_served(start: Start) -> None:
+    daemon = start(scenario=ENDLESS, changing=True)
+    daemon.load()
+    with daemon.connect() as wire:
+        answer = wire.ask("rkllm.run_async", {"prompt": "Hello"}, first_token_timeout_ms=50)
+        assert kind(answer) == "Timeout"
+        assert answer["error"]["code"] == -32004
+        assert answer["error"]["data"]["limit_ms"] == 50
+        assert answer["error"]["data"]["elapsed_ms"] >= 50
+        assert "first token" in answer["error"]["message"]
+        daemon.play(**QUICK)
+        assert wire.ask("rkllm.run", {"prompt": "Hello"}, timeout_ms=600_000)["result"]["text"] == "a b"
+
+
+def test_a_generation_that_makes_progress_is_not_killed_by_a_clock(start: Start) -> None:
+    """It takes three times as long as it may take for any one token."""
+    daemon = start(scenario="text=a ;tokens=words;repeat=300;pace_us=10000")
+    daemon.load(max_new_tokens=0)
+    with daemon.connect() as wire:
+        answer = wire.ask("rkllm.run", {"prompt": "Hello"}, timeout_ms=1000)
+        assert answer["result"]["text"] == "a " * 300
+
+
+def test_a_generation_that_stops_getting_on_is_stopped(start: Start) -> None:
+    daemon = start("--token-timeout-ms", "100", "--grace-ms", "100", scenario="text=a b c;tokens=words;run=hang@2")
+    daemon.load()
+    with daemon.connect() as wire:
+        wire.request("rkllm.run_async", {"prompt": "Hello"}, 1)
+        *partials, final = wire.until_final(1)
+        assert [message["result"]["text"] for message in partials] == ["a ", "b "]
+        assert kind(final) == "Timeout"
+        assert "next token" in final["error"]["message"]
+
+
+def test_a_call_that_waits_too_long_is_answered_while_the_other_goes_on(start: Start) -> None:
+    daemon = start(scenario=ENDLESS)
+    daemon.load()
+    with daemon.connect() as first, daemon.connect() as second:
+        first.request("rkllm.run", {"prompt": "Hello"}, "held")
+        answer = second.ask("rkllm.run", {"prompt": "Hello"}, wait_timeout_ms=50)
+        assert kind(answer) == "Timeout"
+        assert answer["error"]["data"]["limit_ms"] == 50
+        assert "turn" in answer["error"]["message"]
+        assert second.ask("server.status")["result"]["state"] == "running"
+        first.ask("server.cancel", {"id": "held"})
+        assert first.final("held")["result"]["finish_reason"] == "abort"
+
+
+def test_what_cannot_be_interrupted_is_answered_when_the_grace_is_over(start: Start) -> None:
+    """The C call goes on; nobody else is let in meanwhile, and its own answer is not sent a second time."""
+    daemon = start("--grace-ms", "50", rknn_scenario="run_us=3000000")
+    model = daemon.directory / "model.rknn"
+    model.touch()
+    with daemon.connect() as wire:
+        wire.ask("rknn.init", {"model_path": str(model)})
+        before = daemon.open_files()
+        wire.request("rknn.run", PICTURE, 1, timeout_ms=50)
+        answer = wire.final(1)
+        assert kind(answer) == "Timeout"
+        assert daemon.calls("rknn_run", "leave") == 0, "it is still inside"
+        assert wire.ask("server.status")["result"]["state"] == "aborting"
+        assert "result" in wire.ask("rknn.run", PICTURE, 1), "the id is free again, and the call waits for its turn"
+        assert wire.ask("server.status")["result"]["state"] == "idle"
+        assert daemon.open_files() == before
+
+
+def test_descriptors_stay_open_as_long_as_the_call_that_reads_them(start: Start) -> None:
+    daemon = start("--grace-ms", "50", rknn_scenario="delay.rknn_inputs_set=2000")
+    model = daemon.directory / "model.rknn"
+    model.touch()
+    with daemon.connect() as wire:
+        wire.ask("rknn.init", {"model_path": str(model)})
+        before = daemon.open_files()
+        fd = os.memfd_create("tensor", os.MFD_ALLOW_SEALING)
+        os.truncate(fd, 48)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+        line = (
+            b'{"jsonrpc":"2.0","id":1,"method":"rknn.inputs_set","fds":1,"timeout_ms":50,'
+            b'"params":{"inputs":[{"index":0,"buf":{"fd":0,"dtype":"int8"}}]}}\n'
+        )
+        socket.send_fds(wire.socket, [line], [fd])
+        os.close(fd)
+        assert kind(wire.final(1)) == "Timeout"
+        assert daemon.open_files() > before
+        wait_state(wire, "idle")
+        assert daemon.open_files() == before
+
+
+def test_a_load_that_took_too_long_is_undone(start: Start) -> None:
+    daemon = start("--grace-ms", "50", scenario="delay.rkllm_init=2000")
+    with daemon.connect() as wire:
+        answer = wire.ask("rkllm.init", {"model_path": str(daemon.model)}, timeout_ms=50)
+        assert kind(answer) == "Timeout"
+        wait_state(wire, "idle")
+        assert wire.ask("server.status")["result"]["models"] == []
+        assert daemon.calls("rkllm_destroy") == 1
+
+
+@pytest.mark.parametrize("member", ["timeout_ms", "first_token_timeout_ms", "wait_timeout_ms"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "100", True, 2**40, [1]])
+def test_a_wrong_limit_is_refused(start_for_module: Start, member: str, value: Any) -> None:
+    daemon = module_daemon(start_for_module)
+    with daemon.connect() as wire:
+        answer = wire.ask("rkllm.run", {"prompt": "Hello"}, **{member: value})
+        assert answer["error"]["code"] == -32602
+        assert answer["error"]["data"]["member"] == member
+
+
+_shared: list[Daemon] = []
+
+
+def module_daemon(start: Start) -> Daemon:
+    """Return the daemon that the tests of this module share."""
+    if not _shared or _shared[0].process.poll() is not None:
+        _shared[:] = [start(scenario=QUICK)]
+        _shared[0].load()
+    return _shared[0]
+
+
+# -- a stuck NPU -----------------------------------------------------------------------------------------------------
+
+
+def test_a_call_that_never_returns_stops_the_queue_and_says_what_helps(start: Start) -> None:
+    limits = ("--first-token-timeout-ms", "300", "--grace-ms", "100")
+    daemon = start(*limits, scenario={**QUICK, "run": "hang"})
+    daemon.load()
+    with daemon.connect() as wire, daemon.connect() as other:
+        wire.request("rkllm.run", {"prompt": "Hello"}, 1)
+        daemon.wait_enter("rkllm_run")
+        other.request("rkllm.run", {"prompt": "Hello"}, 2)
+        other.request("rkllm.run", {"prompt": "Hello"}, 3)
+        assert kind(wire.final(1)) == "Timeout"
+        lost = other.final(2)["error"]
+        assert (lost["code"], lost["data"]["kind"]) == (-32012, "DeviceLost")
+        assert "rkllm.run has not returned" in lost["data"]["reason"]
+        assert "systemctl restart rkllmd" in lost["data"]["advice"]
+        assert lost["data"]["advice"] in lost["message"]
+        assert kind(other.final(3)) == "DeviceLost"
+        assert kind(wire.ask("rkllm.run", {"prompt": "Hello"}, 4)) == "DeviceLost"
+        status = wire.ask("server.status")["result"]
+        assert (status["state"], status["queue_length"]) == ("wedged", 0)
+        assert status["device_lost"]["since"] == lost["data"]["since"]
+        assert status["device_lost"]["retry_after_ms"] is None
+        assert "result" in wire.ask("rkllm.get_constants"), "what needs no NPU is answered"
+    assert len(daemon.events("device_lost")) == 1
+
+
+def test_an_npu_whose_call_does_return_in_the_end_is_back(start: Start) -> None:
+    limits = ("--timeouts-ms", "rknn.run=50", "--grace-ms", "50")
+    daemon = start(*limits, rknn_scenario="run_us=2000000")
+    model = daemon.directory / "model.rknn"
+    model.touch()
+    with daemon.connect() as wire:
+        wire.ask("rknn.init", {"model_path": str(model)})
+        assert kind(wire.ask("rknn.run", PICTURE, 1)) == "Timeout"
+        wait_state(wire, "wedged")
+        assert kind(wire.ask("rknn.query", {"cmd": "RKNN_QUERY_PERF_RUN"})) == "DeviceLost"
+        wait_state(wire, "idle")
+        assert wire.ask("server.status")["result"]["device_lost"] is None
+        assert "result" in wire.ask("rknn.query", {"cmd": "RKNN_QUERY_PERF_RUN"})
+    assert len(daemon.events("device_back")) == 1
+
+
+def test_a_line_of_the_runtime_that_means_a_stuck_npu_stops_the_queue_until_a_trial_succeeds(start: Start) -> None:
+    daemon = start("--device-retry-seconds", "1", rknn_scenario="run=fail@1")
+    model = daemon.directory / "model.rknn"
+    model.touch()
+    with daemon.connect() as wire:
+        wire.ask("rknn.init", {"model_path": str(model)})
+        assert kind(wire.ask("rknn.run", PICTURE, 1)) == "RuntimeError"
+        lost = wire.ask("rknn.run", PICTURE, 2)["error"]
+        assert lost["data"]["kind"] == "DeviceLost"
+        assert "failed to submit!" in lost["data"]["reason"]
+        assert 0 < lost["data"]["retry_after_ms"] <= 1000
+        assert "result" in ask_until(wire, "rknn.run", PICTURE, None), "after a second one call is let through"
+        assert wire.ask("server.status")["result"]["state"] == "idle"
+        assert daemon.calls("rknn_run") == 2, "nothing was sent to it meanwhile"
+
+
+def test_a_trial_that_fails_waits_again(start: Start) -> None:
+    daemon = start("--device-retry-seconds", "1", rknn_scenario="run=fail")
+    model = daemon.directory / "model.rknn"
+    model.touch()
+    with daemon.connect() as wire:
+        wire.ask("rknn.init", {"model_path": str(model)})
+        since = []
+        for _ in range(3):
+            ask_until(wire, "rknn.run", PICTURE, "RuntimeError")
+            status = wire.ask("server.status")["result"]
+            assert status["state"] == "wedged"
+            since.append(status["device_lost"]["since"])
+        assert len(set(since)) == 1, "it is stuck since the first time"
+        assert daemon.calls("rknn_run") == 3
+    assert daemon.events("device_back") == []
+
+
+def test_a_reload_takes_new_limits_over(start: Start, tmp_path: Any) -> None:
+    file = tmp_path / "rkllmd.toml"
+    file.write_text("grace_ms = 100\n")
+    daemon = start("--config", str(file), scenario=ENDLESS)
+    daemon.load()
+    file.write_text("grace_ms = 100\nfirst_token_timeout_ms = 60\n")
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_event("reloaded")
+    with daemon.connect() as wire:
+        answer = wire.ask("rkllm.run", {"prompt": "Hello"})
+        assert answer["error"]["data"]["limit_ms"] == 60
+    file.write_text('[timeouts_ms]\n"rkllm.rum" = 100\n')
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_event("reload_failed")
