@@ -58,7 +58,10 @@ class Supervisor:
 
     def look_at(self, job: Job) -> None:
         """Wake ``watch`` if something is due for this job before what it sleeps for."""
-        if job.deadlines is not None and next_look(job, time.monotonic()) < self._looks_at:
+        due = math.inf if job.deadlines is None else next_look(job, time.monotonic())
+        if self.outage is not None and job.state == "queued":  # it waits for the trial, or is the trial
+            due = min(due, self.outage.retry_at)
+        if due < self._looks_at:
             self._sooner.set()
 
     def check(self, now: float) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import outcome
 import pytest
 import trio
+import trio.testing
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -427,6 +428,18 @@ async def test_times_are_noted(script: Script) -> None:
     script.go("first")
     await script.told(2)
     assert second.started_at >= first.started_at
+
+
+async def test_what_the_daemon_has_to_do_itself_is_the_trial_when_nobody_asks(script: Script, nursery: Any) -> None:
+    """It came while the NPU was lost, and nobody else's call makes it begin."""
+    nursery.start_soon(script.npu.supervisor.watch)
+    await trio.testing.wait_all_tasks_blocked()
+    script.npu.supervisor.lose(Outage("failed to submit!", "Wait.", time.monotonic() + 0.1, 0.0, 3600))
+    await trio.testing.wait_all_tasks_blocked()
+    script.submit("rknn.destroy", held=False)
+    assert script.npu.state == "wedged"
+    assert await script.told(1) == ["rknn.destroy"]
+    assert script.npu.state == "idle"
 
 
 def test_the_thread_ends_when_the_run_has_ended() -> None:
