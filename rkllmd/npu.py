@@ -18,7 +18,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import outcome
 import structlog
@@ -28,6 +28,9 @@ from rkllmd.errors import Cancelled, InternalError, RpcError, ShuttingDown
 from rkllmd.fair_queue import Limits, Queue
 from rkllmd.history import History
 from rkllmd.token_boundary import BetweenTokens, Boundary
+
+if TYPE_CHECKING:
+    from rkllmd.progress import Load
 
 log = structlog.get_logger()
 
@@ -42,6 +45,7 @@ class Job:
         "changes",
         "client",
         "done",
+        "load",
         "method",
         "model_name",
         "priority",
@@ -78,17 +82,29 @@ class Job:
         self.work = work
         self.done = done
         self.client = client
-        self.target = target
+        self.target: Any = target
         self.changes = changes
         self.user = user
         self.priority = priority
         self.model_name = model_name
         self.between_tokens = between_tokens
         self.abort: Callable[[], None] | None = None
+        # What a load has read so far; of other calls None.
+        self.load: Load | None = None
         self.cancelled = False
         self.state = "new"
         self.queued_at = time.monotonic()
         self.started_at = 0.0
+
+
+class Observer(Protocol):
+    """Who is told what happens to the jobs (``events.py``); must not raise."""
+
+    def moved(self, job: Job) -> None:
+        """``job`` waits, runs or was dropped from now on: its ``state`` says which."""
+
+    def ended(self, job: Job, result: outcome.Outcome[Any]) -> None:
+        """``job`` has run."""
 
 
 class Npu:
@@ -98,6 +114,8 @@ class Npu:
         self.queue = Queue(limits)
         self.history = history or History(None)
         self.closing = False
+        # None as long as nobody watches.
+        self.observer: Observer | None = None
         self.idle = trio.Event()
         self.idle.set()
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -126,11 +144,13 @@ class Npu:
         if self.closing and job.client is not None:
             raise ShuttingDown("The daemon is shutting down.")
         self.queue.add(job, lambda: self.history.remaining(self.queue.running, time.monotonic()))
+        self._tell_move(job)
         self._start_next()
 
     def cancel(self, job: Job, error: RpcError | None = None) -> bool:
         """Drop ``job`` if it waits; ask its run to stop if it runs. False if it has already ended."""
         if self.queue.drop(job):
+            self._tell_move(job)
             self._tell(job, outcome.Error(error or Cancelled("The call was cancelled while it waited.")))
             return True
         if job.state != "running":
@@ -165,7 +185,12 @@ class Npu:
         if self.idle.is_set():  # else somebody may be waiting for the one there is
             self.idle = trio.Event()
         job.started_at = time.monotonic()
+        self._tell_move(job)
         self._inbox.put(job)
+
+    def _tell_move(self, job: Job) -> None:
+        if self.observer is not None:
+            self.observer.moved(job)
 
     # -- between tokens (token_boundary.py) --------------------------------------------------------------------------
 
@@ -189,6 +214,7 @@ class Npu:
             self.between_tokens.close(boundary)
             return
         job.started_at = time.monotonic()
+        self._tell_move(job)
         self.between = job
         self.between_tokens.give(job, boundary)
 
@@ -208,6 +234,8 @@ class Npu:
         took = time.monotonic() - job.started_at
         self.queue.finished(job)
         self._tell(job, result)
+        if self.observer is not None:
+            self.observer.ended(job, result)
         if isinstance(result, outcome.Value) and not job.cancelled and job.client is not None:
             self.history.add(job.method, job.model_name, took * 1000)
 
