@@ -110,12 +110,13 @@ class Observer(Protocol):
 class Npu:
     """The worker thread. All methods are called on the event loop."""
 
+    # None as long as nobody watches.
+    observer: Observer | None = None
+
     def __init__(self, limits: Limits, history: History | None = None) -> None:
         self.queue = Queue(limits)
         self.history = history or History(None)
         self.closing = False
-        # None as long as nobody watches.
-        self.observer: Observer | None = None
         self.idle = trio.Event()
         self.idle.set()
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
