@@ -26,7 +26,7 @@ def find(invocation: Invocation, call_id: Id, job_id: str | None) -> Job | None:
         raise InvalidParams(
             f"{invocation.method.name} needs either id (of a request on this connection) or job (of server.submit).",
             path="$.id",
-            keyword="oneOf",
+            keyword="required" if call_id is None else "oneOf",
         )
     if job_id is None:
         return invocation.client.find_job(call_id)
