@@ -154,6 +154,10 @@ def _call(given: argparse.Namespace) -> int:
         for result in connection.results(call_id):
             sys.stdout.buffer.write(orjson.dumps(result, option=style))
             sys.stdout.buffer.flush()
+        if given.method == "server.watch" and result["watching"]:
+            for event in connection.events():
+                sys.stdout.buffer.write(orjson.dumps(event, option=style))
+                sys.stdout.buffer.flush()
     return 0
 
 

@@ -44,6 +44,12 @@ _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_MOST_FDS * struct.calcsize("i"))
 _UNFINISHED: Final = (0, 1)
 
 
+# The notifications that server.watch asks for.
+_EVENT: Final = "server.event"
+# Of a program that has asked for them and reads none, the newest are kept.
+_MOST_EVENTS: Final = 10_000
+
+
 def default_socket() -> str:
     """Return the socket that RKLLM_UDS_PATH names, or the default."""
     return os.environ.get("RKLLM_UDS_PATH") or DEFAULT_SOCKET
@@ -144,7 +150,7 @@ class _Reader:
         self._farewell: dict[str, Any] | None = None
 
     def feed(self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]] = ()) -> list[dict[str, Any]]:
-        """Return the messages that ``data`` completes, those that answer a request only (no rkllm.token)."""
+        """Return the messages that ``data`` completes: answers to requests, and events (but no rkllm.token)."""
         for _, _, rights in ancillary:
             self._fds.extend(fd for (fd,) in struct.iter_unpack("i", rights))
         messages = []
@@ -155,7 +161,7 @@ class _Reader:
                 message["result"] = _with_tensors(message["result"], fds)
                 for fd in fds:
                     os.close(fd)
-            if message.get("id") is not None:
+            if message.get("id") is not None or message.get("method") == _EVENT:
                 messages.append(message)
             elif "error" in message:  # of the connection itself: no request of ours has the id null
                 self._farewell = message["error"]
@@ -216,6 +222,7 @@ class Client:
         self._reader = _Reader()
         self._ids = itertools.count(1)
         self._received: dict[int, deque[dict[str, Any]]] = {}
+        self._events: deque[dict[str, Any]] = deque(maxlen=_MOST_EVENTS)
 
     def __enter__(self) -> Self:
         return self
@@ -268,6 +275,9 @@ class Client:
         if not data:
             raise self._reader.lost()
         for message in self._reader.feed(data, ancillary):
+            if "method" in message:
+                self._events.append(message["params"])
+                continue
             self._received.setdefault(message["id"], deque()).append(message)
 
     def call(self, method: str, params: Any = None, *, fds: Sequence[int] = (), **members: Any) -> Any:
@@ -289,6 +299,26 @@ class Client:
             if not is_partial(message):
                 return
 
+    def watch(self, *events: str) -> Iterator[dict[str, Any]]:
+        """Yield what happens from now on: "queue", "load" and "job" events (protocol, section 7).
+
+        Until the iterator is closed; other calls may be made meanwhile. Raises CallError, ConnectionLost.
+        """
+        self._events.clear()
+        self.call("server.watch", {"events": list(events)})
+        return self.events()
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yield the events that server.watch was called for."""
+        try:
+            while True:
+                while not self._events:
+                    self._read()
+                yield self._events.popleft()
+        finally:
+            with suppress(OSError):
+                self._socket.sendall(_Request(None, "server.watch", {"events": []}, {}).line)
+
 
 class TrioClient:
     """A trio client; any number of tasks may call at once."""
@@ -297,6 +327,7 @@ class TrioClient:
         self._stream = stream
         self._ids = itertools.count(1)
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
+        self._events: trio.MemorySendChannel[dict[str, Any]] | None = None
         self._sending = _trio().Lock()
         self._reader = _Reader()
         self._lost = False
@@ -337,6 +368,26 @@ class TrioClient:
                 with suppress(ConnectionLost), trio.move_on_after(1, shield=True):
                     await self.notify("$/cancelRequest", {"id": call_id})
 
+    async def watch(self, *events: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield what happens from now on: "queue", "load" and "job" events (protocol, section 7), until closed.
+
+        One at a time. Raises CallError, ConnectionLost.
+        """
+        trio = _trio()
+        send, receive = trio.open_memory_channel[dict[str, Any]](float("inf"))
+        self._events = send
+        try:
+            await self.call("server.watch", {"events": list(events)})
+            async for event in receive:
+                yield event
+            raise self._reader.lost()
+        finally:
+            if self._events is send:  # else another watch has taken its place
+                self._events = None
+                if not self._lost:
+                    with suppress(ConnectionLost), trio.move_on_after(1, shield=True):
+                        await self.notify("server.watch", {"events": []})
+
     async def notify(self, method: str, params: Any = None) -> None:
         """Send a notification: it is never answered."""
         await self._send(_Request(None, method, params, {}))
@@ -366,12 +417,16 @@ class TrioClient:
                 if not data:
                     break
                 for message in self._reader.feed(data, ancillary):
+                    if "method" in message:
+                        if self._events is not None:
+                            self._events.send_nowait(message["params"])
+                        continue
                     channel = self._waiting.get(message["id"])
                     if channel is not None:
                         channel.send_nowait(message)
         self._lost = True
         self._reader.close()
-        for channel in self._waiting.values():
+        for channel in [*self._waiting.values(), *([self._events] if self._events is not None else [])]:
             channel.close()
 
 

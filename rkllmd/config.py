@@ -180,6 +180,18 @@ class Config:
     max_calls_per_user: int = _setting(
         192, _integer(1, 100_000), "NPU calls of one user's connections that may wait", reload=True
     )
+    # A record is small, and its result counted below: this only bounds how many there are to look through.
+    max_jobs: int = _setting(
+        512, _integer(1, 100_000), "detached calls (server.submit) that are kept, ended ones included", reload=True
+    )
+    # A quarter: one user's script that forgets nothing leaves room for the others'.
+    max_jobs_per_user: int = _setting(
+        128, _integer(1, 100_000), "detached calls of one user that are kept, ended ones included", reload=True
+    )
+    # Texts are some kilobytes each; this is for tensors, and a board with 4 GiB does not miss it.
+    max_job_bytes: int = _setting(
+        64 * 2**20, _integer(65_536, 2**40), "results of detached calls that are kept", reload=True
+    )
     # Whoever is served first can keep all others waiting for ever.
     priority_users: tuple[int, ...] = _setting(
         (), _users, "users whose calls may have the priority high (uids or names)", reload=True

@@ -133,7 +133,8 @@ class Connection:
         """After the last request: answer what is in flight, send it all, unless the client goes meanwhile."""
         self._reading_ended = True
         with self._hangups.watch(self._socket, self._hung_up):
-            while self.session.open_calls:
+            # A watcher is never done: it is told until it hangs up.
+            while self.session.open_calls or self._context.events.is_watching(self):
                 await self._answered.park()
             await self._wait_for_room(0)
 
@@ -342,6 +343,10 @@ class Connection:
             return True
         finally:
             self._send_lock.release()
+
+    def notify(self, line: bytes) -> None:
+        """Send a notification that belongs to no call."""
+        self._send(line)
 
     def _is_busy(self) -> bool:
         return bool(self._outbox) or self._is_writing or self._is_corked or self.is_gone

@@ -14,7 +14,9 @@ from rkllmd.abi.tensors import tensor_to_json
 from rkllmd.config import Config
 from rkllmd.deadlines import Timeouts
 from rkllmd.errors import RpcError
+from rkllmd.events import Events
 from rkllmd.handles import Handles, Model
+from rkllmd.jobs import Jobs
 from rkllmd.memory import Footprints
 from rkllmd.npu import Job, Npu
 from rkllmd.platform import Platform
@@ -49,8 +51,13 @@ class Context:
     )
     memories: Handles[rknn_handles.Memory] = field(default_factory=lambda: Handles("tensor memory", "rknn.create_mem"))
     clients: dict[int, Client] = field(default_factory=dict)
+    jobs: Jobs = field(default_factory=Jobs)
+    events: Events = field(init=False)
     footprints: Footprints = field(default_factory=lambda: Footprints(None))
     started_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.events = Events(self.npu)
 
     @cached_property
     def handles(self) -> dict[str, Handles[Any]]:
@@ -82,6 +89,9 @@ class Client(Protocol):
 
     def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
         """Send the call's error."""
+
+    def notify(self, line: bytes) -> None:
+        """Send a notification that belongs to no call (``jsonrpc.notification``)."""
 
 
 @dataclass(eq=False, slots=True)

@@ -102,6 +102,8 @@ class Daemon:
             nursery.start_soon(self._output.watch)
             nursery.start_soon(hangups.run)
             nursery.start_soon(context.npu.supervisor.watch)
+            nursery.start_soon(context.jobs.run)
+            nursery.start_soon(context.events.run)
             await nursery.start(self._obey_signals, context, listening)  # before anybody is told that we are ready
             accepting = trio.CancelScope()
             nursery.start_soon(self._accept, listening, context, hangups, nursery, accepting)
@@ -192,6 +194,7 @@ class Daemon:
         finally:
             self._connections.discard(connection)
             del context.clients[connection.number]
+            context.events.forget(connection.number)
             release_client(context, connection.number)
 
     # -- signals and shutdown ----------------------------------------------------------------------------------------
@@ -235,6 +238,7 @@ class Daemon:
         context.npu.close()
         with trio.move_on_after(_ABORT_SECONDS) as patience:
             await context.npu.idle.wait()
+        context.jobs.close()
         for connection in list(self._connections):
             connection.refuse_all()
         with trio.move_on_after(_FLUSH_SECONDS):

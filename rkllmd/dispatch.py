@@ -31,6 +31,7 @@ from rkllmd.jsonrpc import Call
 from rkllmd.long_strings import LongString
 from rkllmd.method import Handle, Kind, Method, Struct, Value
 from rkllmd.npu import Job, as_error
+from rkllmd.progress import Load
 from rkllmd.rknn_handles import Context as RknnContext
 from rkllmd.rknn_handles import Matmul
 from rkllmd.rknn_release import finish_runs
@@ -110,6 +111,8 @@ def prepare(context: Context, client: Client, call: Call) -> Prepared:
             _complete(context, client, prepared)
         except NotYet:
             prepared.objects.clear()  # all of it on the worker thread, then
+    if method.prepare is not None and prepared.arguments is not None:
+        prepared.arguments = {"prepared": method.prepare(context, client, call, **prepared.arguments)}
     return prepared
 
 
@@ -221,6 +224,8 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
     if method.abort is not None:
         job.abort = partial(_abort, invocation)
         job.progressed_at = partial(_progressed_at, job)
+    if method.is_load:
+        job.load = Load(job.model_name)
     invocation.job = job
     context.npu.submit(job)
     call.in_use = True
@@ -258,8 +263,11 @@ def _model_name(prepared: Prepared) -> str:
     """Return the file that the call works on, or loads."""
     path = getattr(prepared.target, "path", None)
     if path is None:
-        param = (prepared.arguments or {}).get("param")
-        path = param.json.get("model_path") if param is not None else (prepared.arguments or {}).get("model_path")
+        arguments = prepared.arguments or {}
+        param, model = arguments.get("param"), arguments.get("model")
+        path = param.json.get("model_path") if param is not None else arguments.get("model_path")
+        if isinstance(model, Converted) and isinstance(model.json, str):  # rknn.init takes a path there too
+            path = model.json
     return str(path or "")
 
 
@@ -304,6 +312,8 @@ def _work(invocation: Invocation, prepared: Prepared) -> Any:
             invocation.job.target = prepared.target
     else:
         prepared.check_alive("waited")
+    if invocation.job is not None and invocation.job.load is not None:
+        invocation.job.load.begin()
     if prepared.method.kind is not Kind.INSTANT and prepared.method.name not in _END_RUNS:
         finish_runs(invocation.context)
     return prepared.method.call(invocation, **(prepared.arguments or {}))

@@ -143,7 +143,12 @@ class Queue:
         of_user = sum(1 for other in self.waiting() if other.user is not None and other.user == job.user)
         for what, queued, limit in (
             ("The queue for the NPU is full", self._length, self.limits.total),
-            ("This connection has as many calls waiting for the NPU as it may", own, self.limits.per_client),
+            # Detached calls (server.submit) wait as one client of each user.
+            (
+                "This connection (or this user with its jobs) has as many calls waiting for the NPU as it may",
+                own,
+                self.limits.per_client,
+            ),
             ("This user has as many calls waiting for the NPU as it may", of_user, self.limits.per_user),
         ):
             if queued >= limit:

@@ -57,6 +57,11 @@ class History:
         others = [mean for key, (mean, _) in self._means.items() if key.startswith(f"{method} ")]
         return sum(others) / len(others) if others else None
 
+    def known(self, method: str, model: str) -> float | None:
+        """Return how long such a call takes with this very model; None if that was never seen."""
+        found = self._means.get(_key(method, model))
+        return None if found is None else found[0]
+
     def waits(self, running: Job | None, queue: Iterable[Job], now: float) -> list[float | None]:
         """Return for each waiting job how long it still waits, in milliseconds; None from the first unknown one on."""
         total = self.remaining(running, now)

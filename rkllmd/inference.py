@@ -8,7 +8,7 @@ from ctypes import byref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from rkllmd import paths
+from rkllmd import paths, progress
 from rkllmd.context import Context, Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.handles import Model
@@ -90,7 +90,7 @@ def generate(
     try:
         if invocation.is_cancelled:  # between leaving the queue and here
             generation.abort_requested = True
-            return partial(_final, generation, {}, None, {})
+            return partial(_final, invocation.context, model, generation, {}, None, {})
         function = invocation.runtime.run_function(asynchronous=asynchronous)
         first = rkllm_input.c if isinstance(rkllm_input.json, list) else byref(rkllm_input.c)
         failure = _call(invocation, model, generation, function, first, byref(parameters))
@@ -98,7 +98,8 @@ def generate(
         if generation.abort_requested:
             failure = None  # how an aborted run ends differs between runtimes; what it has generated stays valid
         extra = {"history_reset": True} if history_reset else {}
-        return partial(_final, generation, extra, failure, generation.tensors(invocation.tensor))
+        tensors = generation.tensors(invocation.tensor)
+        return partial(_final, invocation.context, model, generation, extra, failure, tensors)
     finally:
         model.generation = None
 
@@ -164,12 +165,20 @@ def _wait_for_end(context: Context, model: Model, generation: Generation) -> boo
 
 
 def _final(
-    generation: Generation, extra: dict[str, Any], failure: RuntimeFailure | None, tensors: dict[str, Any]
+    context: Context,
+    model: Model,
+    generation: Generation,
+    extra: dict[str, Any],
+    failure: RuntimeFailure | None,
+    tensors: dict[str, Any],
 ) -> dict[str, Any]:
     """Run on the event loop after the run: the last partials go out, then the final result or the error."""
     generation.drain_rest()
     if failure is not None:
         raise failure
+    if generation.first_token_at is not None:
+        took = generation.first_token_at - generation.started_at
+        context.npu.history.add(progress.FIRST_TOKEN, model.path, took * 1000)
     return {**generation.final(), **tensors, **extra}
 
 

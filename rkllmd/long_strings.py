@@ -58,6 +58,21 @@ class LongText:
         self.pieces = pieces
 
 
+class LongJson:
+    """A value that is JSON already, in pieces."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, line: bytes | list[bytes]) -> None:
+        """``line`` is what ``dumps`` has returned."""
+        *self.pieces, last = [line] if isinstance(line, bytes) else line
+        self.pieces.append(last.removesuffix(b"\n"))
+
+    def __len__(self) -> int:
+        """Return the number of bytes."""
+        return sum(map(len, self.pieces))
+
+
 def encode(data: bytes | bytearray | memoryview) -> Iterator[bytes]:
     """Yield ``data`` as base64, in pieces."""
     view = memoryview(data)
@@ -104,14 +119,17 @@ def dumps(value: Any) -> bytes | list[bytes]:
     """Return the line of ``value``; in pieces if it holds LongText. Raises TypeError."""
     try:
         return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # as nearly never: a LongText, or what is no JSON at all
+    except TypeError:  # as nearly never: a LongText or LongJson, or what is no JSON at all
         return _dumps_in_pieces(value)
 
 
 def _dumps_in_pieces(value: Any) -> bytes | list[bytes]:
-    texts: list[LongText] = []
+    texts: list[LongText | LongJson] = []
 
-    def stand_in(item: Any) -> str:
+    def stand_in(item: Any) -> Any:
+        if isinstance(item, LongJson):
+            texts.append(item)
+            return orjson.Fragment(_MARK)
         if not isinstance(item, LongText):
             raise TypeError(f"{type(item).__name__} is not JSON")
         texts.append(item)

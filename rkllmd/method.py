@@ -132,6 +132,12 @@ class Method:
     group: str | None
     changes: frozenset[str]
     known: Callable[..., bool] | None
+    prepare: Callable[..., Any] | None = None
+
+    @property
+    def is_load(self) -> bool:
+        """Tell whether it loads a model's file: rkllm.init, rknn.init."""
+        return self.name.endswith(".init")
 
     @cached_property
     def json_parameters(self) -> tuple[Handle | Struct | Value, ...]:
@@ -181,6 +187,7 @@ class Declaration:
     group: str | None
     changes: frozenset[str]
     known: Callable[..., bool] | None
+    prepare: Callable[..., Any] | None
 
 
 def method(
@@ -192,6 +199,7 @@ def method(
     group: str | None = None,
     changes: Iterable[str] = (),
     known: Callable[..., bool] | None = None,
+    prepare: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare the function that serves this module's method.
 
@@ -201,12 +209,14 @@ def method(
     and the model, on the event loop, to make a running call end early; a method without it can't be interrupted.
     ``group``: the name under which older clients put several plain parameters into one object. ``changes``: the kinds
     of handles that a call makes or releases. ``known``: for an instant method, whether the daemon knows the answer by
-    itself; where it does not, the call goes to the worker thread.
+    itself; where it does not, the call goes to the worker thread. ``prepare``, for an instant method: called with the
+    context, the client, the call and the parameters while the call is prepared, on a helper thread if it is long; what
+    it returns is the function's only argument, ``prepared``.
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
         function.__rkllmd__ = Declaration(  # type: ignore[attr-defined]  # our mark
-            kind, tuple(parameters), check, abort, group, frozenset(changes), known
+            kind, tuple(parameters), check, abort, group, frozenset(changes), known, prepare
         )
         return function
 

@@ -78,4 +78,5 @@ def _method(module: ModuleType, name: str) -> Method:
         group=declaration.group,
         changes=declaration.changes,
         known=declaration.known,
+        prepare=declaration.prepare,
     )

@@ -18,7 +18,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import outcome
 import structlog
@@ -30,6 +30,9 @@ from rkllmd.fair_queue import Limits, Queue
 from rkllmd.history import History
 from rkllmd.supervisor import Supervisor
 from rkllmd.token_boundary import BetweenTokens, Boundary
+
+if TYPE_CHECKING:
+    from rkllmd.progress import Load
 
 log = structlog.get_logger()
 
@@ -48,6 +51,7 @@ class Job:
         "done",
         "expired_at",
         "give_up",
+        "load",
         "method",
         "model_name",
         "priority",
@@ -90,7 +94,7 @@ class Job:
         self.work = work
         self.done = done
         self.client = client
-        self.target = target
+        self.target: Any = target
         self.changes = changes
         self.user = user
         self.priority = priority
@@ -103,14 +107,29 @@ class Job:
         self.expired_at = 0.0
         self.answered = False  # while the work still goes on
         self.abort: Callable[[], None] | None = None
+        # What a load has read so far; of other calls None.
+        self.load: Load | None = None
         self.cancelled = False
         self.state = "new"
         self.queued_at = time.monotonic()
         self.started_at = 0.0
 
 
+class Observer(Protocol):
+    """Who is told what happens to the jobs (``events.py``); must not raise."""
+
+    def moved(self, job: Job) -> None:
+        """``job`` waits, runs or was dropped from now on: its ``state`` says which."""
+
+    def ended(self, job: Job, result: outcome.Outcome[Any]) -> None:
+        """``job`` has run."""
+
+
 class Npu:
     """The worker thread. All methods are called on the event loop."""
+
+    # None as long as nobody watches.
+    observer: Observer | None = None
 
     def __init__(self, limits: Limits, history: History | None = None) -> None:
         self.queue = Queue(limits)
@@ -149,12 +168,14 @@ class Npu:
         if job.client is not None:
             self.supervisor.check_device()
         self.queue.add(job, lambda: self.history.remaining(self.queue.running, time.monotonic()))
+        self._tell_move(job)
         self._start_next()
         self.supervisor.look_at(job)
 
     def cancel(self, job: Job, error: RpcError | None = None) -> bool:
         """Drop ``job`` if it waits; ask its run to stop if it runs. False if it has already ended."""
         if self.queue.drop(job):
+            self._tell_move(job)
             self._tell(job, outcome.Error(error or Cancelled("The call was cancelled while it waited.")))
             return True
         if job.state != "running":
@@ -190,7 +211,12 @@ class Npu:
             self.idle = trio.Event()
         job.started_at = time.monotonic()
         self.supervisor.look_at(job)
+        self._tell_move(job)
         self._inbox.put(job)
+
+    def _tell_move(self, job: Job) -> None:
+        if self.observer is not None:
+            self.observer.moved(job)
 
     # -- between tokens (token_boundary.py) --------------------------------------------------------------------------
 
@@ -216,6 +242,7 @@ class Npu:
         job.started_at = time.monotonic()
         self.queue.between = job
         self.supervisor.look_at(job)
+        self._tell_move(job)
         self.between_tokens.give(job, boundary)
 
     def _do_between(self, job: Job, boundary: Boundary) -> None:
@@ -235,6 +262,8 @@ class Npu:
         self.queue.finished(job)
         self.supervisor.judge(job, result)
         self._tell(job, result)
+        if self.observer is not None:
+            self.observer.ended(job, result)
         if isinstance(result, outcome.Value) and not job.cancelled and job.client is not None:
             self.history.add(job.method, job.model_name, took * 1000)
 

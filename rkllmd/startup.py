@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
-import trio
 
 from rkllmd import dispatch, jsonrpc
 from rkllmd.context import Context
-from rkllmd.errors import RpcError
-from rkllmd.npu import Job, as_error
+from rkllmd.jobs import DetachedCall
+from rkllmd.npu import as_error
 
 log = structlog.get_logger()
 
 DEMO: Final = "demo"
 _DEMO_MODEL: Final = Path(__file__).parent / "portable" / "demo" / "demo.gguf"
-
-
-class _Starter:
-    """The client that the daemon itself is while it starts."""
-
-    number = 0
-    user: int | None = None
-
-    def __init__(self) -> None:
-        self.ended = trio.Event()
-        self.error: RpcError | None = None
-
-    def describe(self) -> str:
-        return "start"
-
-    def find_job(self, call_id: jsonrpc.Id) -> Job | None:
-        return None
-
-    def send_partials(self, call: jsonrpc.Call, partials: list[dict[str, Any]], *, as_notifications: bool) -> None:
-        pass
-
-    def send_partial_now(self, call: jsonrpc.Call, partial: dict[str, Any], *, as_notification: bool) -> bool:
-        return True
-
-    def answer(self, call: jsonrpc.Call, result: Any, fds: Sequence[int] = ()) -> None:
-        self.ended.set()
-
-    def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
-        self.error = error
-        self.ended.set()
 
 
 async def load_model_at_start(context: Context, announce: Callable[[str], None]) -> None:
@@ -56,14 +25,14 @@ async def load_model_at_start(context: Context, announce: Callable[[str], None])
     if path == DEMO:
         path = str(_DEMO_MODEL)
     request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", {"model_path": path}, {})
-    starter, call = _Starter(), jsonrpc.Call(request, None)
+    starter, call = DetachedCall(request.method, number=0, user=None, name="start"), jsonrpc.Call(request, None)
     try:
         dispatch.start(context, starter, call, dispatch.prepare(context, starter, call))
         await starter.ended.wait()
     except Exception as error:
-        starter.error = as_error(error, "rkllm.init")
+        starter.refuse(call, as_error(error, request.method))
     if starter.error is None:
         announce(f"Model {path} is loaded.")
     else:
-        log.error("model_not_loaded", model_path=path, error=starter.error.to_json())
-        announce(f"Model {path} is not loaded: {starter.error.message}")
+        log.error("model_not_loaded", model_path=path, error=starter.error)
+        announce(f"Model {path} is not loaded: {starter.error['message']}")

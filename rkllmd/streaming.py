@@ -115,6 +115,11 @@ class Transcript:
         ]
         return {"batch": batch, "_callback_state": state, "seq": seq}
 
+    def so_far(self) -> dict[str, Any]:
+        """Return the text up to now, of all that is whole; for any thread."""
+        texts = ["".join(joiner.parts) for joiner in self._joiners]
+        return {"text": texts[0]} if self.n_batch == 1 else {"batch": [{"text": text} for text in texts]}
+
     def final(self, *, whole: bool) -> dict[str, Any]:
         """Return the text members of the final result: the ``whole`` text, or what was still incomplete."""
         rests = [joiner.end() for joiner in self._joiners]
@@ -154,6 +159,8 @@ class Generation:
         self.paused = False
         self.failed = False
         self.perf: dict[str, Any] | None = None
+        self.started_at = time.monotonic()
+        self.first_token_at: float | None = None
         self.ended = threading.Event()  # no token comes any more: finished, failed or paused
         self.finished = threading.Event()
         self.on_progress: Callable[[], None] | None = None
@@ -179,8 +186,9 @@ class Generation:
         try:
             if state in (FINISH, ERROR):
                 self._thread_state.release()
-            elif not self._thread_state.is_kept:
+            elif not self._thread_state.is_kept:  # the first one, as a rule
                 self._thread_state.keep()
+                self.first_token_at = self.first_token_at or time.monotonic()
             if state == FINISH:
                 try:
                     self.perf = from_c(results[0].perf) if results else None

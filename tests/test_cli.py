@@ -390,3 +390,15 @@ def test_a_runtime_that_cannot_be_used_is_explained_in_the_first_line(tmp_path: 
     daemon.stop()
     assert "which can't be used: There is no librkllmrt.so in" in line
     assert "--rkllm-library" in line
+
+
+def test_call_goes_on_with_what_it_watches(start: Callable[..., Daemon]) -> None:
+    daemon = start()
+    command = [*COMMAND, "call", "server.watch", '{"events": ["queue"]}', "--socket", daemon.path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline()) == {"watching": ["queue"]}
+        assert json.loads(process.stdout.readline())["event"] == "queue"
+        daemon.stop()
+        told = process.communicate()[1]
+    assert told == "rkllmd: The daemon closed the connection.\n"

@@ -591,3 +591,65 @@ async def test_trio_tensors_travel_by_descriptor(start: Callable[..., Daemon]) -
         by_descriptor = await client.call("rknn.infer", {"inputs": pixels, "want_float": True}, reply_fds=True)
         as_text = await client.call("rknn.infer", {"inputs": pixels, "want_float": True})
     assert bytes(by_descriptor["outputs"][0]["data"]) == base64.b64decode(as_text["outputs"][0]["data"])
+
+
+EVENT = {"jsonrpc": "2.0", "method": "server.event", "params": {"event": "load", "state": "begin"}}
+
+
+def test_events_are_given_to_who_watches(plain: tuple[Client, Played]) -> None:
+    client, daemon = plain
+    daemon.send(result(1, {"watching": ["load"]}), EVENT, result(2, 5), EVENT)
+    events = client.watch("load")
+    assert next(events) == EVENT["params"]
+    assert client.call("x") == 5, "other calls may be made meanwhile"
+    assert next(events) == EVENT["params"]
+    daemon.connection.shutdown(stdlib_socket.SHUT_WR)
+    with pytest.raises(ConnectionLost):
+        next(events)
+
+
+def test_a_watch_that_is_refused_raises_at_once(plain: tuple[Client, Played]) -> None:
+    client, daemon = plain
+    daemon.send(failure(1, "InvalidParams"))
+    with pytest.raises(CallError):
+        client.watch("loads")
+
+
+def test_the_plain_client_watches_jobs(start: Callable[..., Daemon]) -> None:
+    daemon = start(scenario="text=abcd")
+    daemon.load()
+    with Client(daemon.path) as client:
+        events = client.watch("job")
+        job = client.call("server.submit", {"method": "rkllm.run", "params": {"prompt": "Hi"}})["job"]
+        assert next(events)["job"] == job
+        assert client.call("server.job", {"job": job})["result"]["text"] == "abcd"
+        events.close()  # type: ignore[attr-defined]  # a generator
+        client.call("server.submit", {"method": "rkllm.clear_kv_cache", "params": [None, 1]})
+        client.call("server.queue")
+        assert not client._events, "nothing is told any more"
+
+
+async def test_the_trio_client_watches_jobs(start: Callable[..., Daemon]) -> None:
+    daemon = start(scenario="text=abcd")
+    await trio.to_thread.run_sync(daemon.load)
+    async with open_client(daemon.path) as client:
+        async with contextlib.aclosing(client.watch("job")) as events:
+            async with trio.open_nursery() as nursery:
+                told: list[str] = []
+
+                async def watch() -> None:
+                    async for event in events:
+                        told.append(event["job"])
+                        if len(told) == 2:
+                            return
+
+                nursery.start_soon(watch)
+                await wait_all_tasks_blocked()
+                while not client._events:
+                    await client.call("server.queue")
+                await client.call("server.queue")  # the watch stands now
+                inner = {"method": "rkllm.run", "params": {"prompt": "Hi"}}
+                jobs = [(await client.call("server.submit", inner))["job"] for _ in range(2)]
+            assert told == jobs
+        assert client._events is None
+        assert (await client.call("server.watch", {"events": []})) == {"watching": []}

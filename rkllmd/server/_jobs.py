@@ -1,22 +1,34 @@
-"""What the methods about a call in flight share."""
+"""What the methods about a call share: how it is named, and how it is found."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
+from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams
+from rkllmd.jsonrpc import Id
 from rkllmd.method import Value
+from rkllmd.npu import Job
 
 CALL_ID: Final = Value(
     "id",
     {"type": ["string", "integer"], "description": "the id of a request in flight on the same connection"},
 )
+# As server.submit gives it. No position: what stands alone is an id.
+JOB_ID: Final = Value("job", {"type": "string", "description": "the job that server.submit has answered"}, in_c=False)
+CALL_OR_JOB: Final = (replace(CALL_ID, required=False), replace(JOB_ID, required=False))
 
 
-def elapsed_ms(since: float, now: float) -> float:
-    """Return the milliseconds between two times of the monotonic clock."""
-    return round((now - since) * 1000, 1)
-
-
-def describe_client(client: Any) -> str | None:
-    """Return who has made a call, or None for the daemon itself."""
-    return client.describe() if client is not None else None
+def find(invocation: Invocation, call_id: Id, job_id: str | None) -> Job | None:
+    """Return the waiting or running call that one of the two names. Raises InvalidParams."""
+    if (call_id is None) == (job_id is None):
+        raise InvalidParams(
+            f"{invocation.method.name} needs either id (of a request on this connection) or job (of server.submit).",
+            path="$.id",
+            keyword="required" if call_id is None else "oneOf",
+        )
+    if job_id is None:
+        return invocation.client.find_job(call_id)
+    found = invocation.context.jobs.find(job_id, invocation.client.user)
+    return None if found is None else found.job

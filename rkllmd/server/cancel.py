@@ -1,4 +1,4 @@
-"""server.cancel: give up a call of the same connection."""
+"""server.cancel: give up a call of the same connection, or a detached one of the same user."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 from rkllmd.context import Invocation
 from rkllmd.jsonrpc import Id
 from rkllmd.method import Kind, method
-from rkllmd.server._jobs import CALL_ID
+from rkllmd.server._jobs import CALL_OR_JOB, find
 
 
-@method(Kind.INSTANT, [CALL_ID])
-def cancel(invocation: Invocation, id: Id) -> dict[str, Any]:  # noqa: A002 - the wire's name
+@method(Kind.INSTANT, CALL_OR_JOB)
+def cancel(invocation: Invocation, id: Id = None, job: str | None = None) -> dict[str, Any]:  # noqa: A002 - the wire's name
     """Drop a waiting call, or stop a running one as soon as it can be; it is always answered.
 
-    False for an id that is not in flight: the answer may have crossed the request.
+    False for what is not in flight: the answer may have crossed the request.
     """
-    job = invocation.client.find_job(id)
-    return {"cancelled": job is not None and invocation.context.npu.cancel(job)}
+    found = find(invocation, id, job)
+    return {"cancelled": found is not None and invocation.context.npu.cancel(found)}

@@ -1,24 +1,28 @@
-"""server.pause: let a streaming run of the same connection stop at its next token, to be resumed by the next run."""
+"""server.pause: let a streaming run stop at its next token, to be resumed by the next run.
+
+Of the same connection by its id, or a detached one of the same user by its job.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from rkllmd import progress
 from rkllmd.context import Invocation
-from rkllmd.handles import Model
 from rkllmd.jsonrpc import Id
 from rkllmd.method import Kind, method
-from rkllmd.server._jobs import CALL_ID
+from rkllmd.server._jobs import CALL_OR_JOB, find
 
 
-@method(Kind.INSTANT, [CALL_ID])
-def pause(invocation: Invocation, id: Id) -> dict[str, Any]:  # noqa: A002 - the wire's name
+@method(Kind.INSTANT, CALL_OR_JOB)
+def pause(invocation: Invocation, id: Id = None, job: str | None = None) -> dict[str, Any]:  # noqa: A002 - the wire's name
     """Let the result callback return 1; the run ends with finish_reason "pause" and the KV cache stays.
 
-    False for an id that is not running: a call that waits has nothing to keep, cancel it instead.
+    False for what is not running: a call that waits has nothing to keep, cancel it instead.
     """
-    job = invocation.client.find_job(id)
-    if job is None or job.state != "running" or not isinstance(job.target, Model) or job.target.generation is None:
+    found = find(invocation, id, job)
+    generation = progress.generation_of(found) if found is not None and found.state == "running" else None
+    if generation is None:
         return {"paused": False}
-    job.target.generation.pause_requested = True
+    generation.pause_requested = True
     return {"paused": True}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rkllmd import __version__, rknn_handles
+from rkllmd import __version__, progress, rknn_handles
 from rkllmd.context import Context, Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, method
 from rkllmd.platform import machine
-from rkllmd.server._jobs import describe_client, elapsed_ms
+from rkllmd.progress import describe_client, elapsed_ms
 
 
 @method(Kind.INSTANT)
@@ -51,12 +51,11 @@ def _current(context: Context, now: float) -> dict[str, Any] | None:
     job = context.npu.queue.running
     if job is None:
         return None
-    generation = job.target.generation if isinstance(job.target, Model) else None
     return {
         "method": job.method,
         "client": describe_client(job.client),
         "elapsed_ms": elapsed_ms(job.started_at, now),
-        "progress": {"tokens": generation.transcript.tokens} if generation is not None else None,
+        "progress": progress.of(job, context.npu.history, now),
     }
 
 

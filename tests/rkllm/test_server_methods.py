@@ -80,7 +80,8 @@ def test_the_status_while_a_model_loads(board: Board) -> None:
         assert found["state"] == "loading"
         assert found["current"]["method"] == "rkllm.init"
         assert found["current"]["client"].endswith(f"(pid {os.getpid()}, uid {os.getuid()})")
-        assert found["current"]["progress"] is None
+        assert found["current"]["progress"].keys() == {"phase", "bytes_read", "bytes", "fraction", "expected_ms"}
+        assert found["current"]["progress"]["phase"] == "load"
         assert (found["models"], found["clients"]) == ([], 2)
         again = status(board)
         assert again["current"]["elapsed_ms"] >= found["current"]["elapsed_ms"] >= 0
@@ -112,6 +113,8 @@ def test_the_status_and_the_queue_during_a_run(board: Board) -> None:
         found = status(board)
         assert (found["state"], found["queue_length"], found["clients"]) == ("running", 3, 3)
         assert found["current"]["method"] == "rkllm.run_async"
+        assert found["current"]["progress"]["phase"] == "generate"
+        assert "text" not in found["current"]["progress"], "what a run says is not for everybody"
         tokens = found["current"]["progress"]["tokens"]
         assert tokens >= 1
         while status(board)["current"]["progress"]["tokens"] == tokens:

@@ -477,14 +477,20 @@ METHODS = [
     "server.queue",
     "server.cancel",
     "server.pause",
+    "server.submit",
+    "server.job",
+    "server.watch",
     "$/cancelRequest",
     "rpc.discover",
 ]
+SUBMITTED = st.builds(
+    lambda method, params: {"method": method, "params": params}, st.sampled_from(METHODS) | JSON_VALUES, PARAMS
+)
 REQUESTS = st.fixed_dictionaries(
     {"jsonrpc": st.just("2.0") | JSON_VALUES, "method": st.sampled_from(METHODS) | JSON_VALUES},
     optional={
         "id": st.integers(0, 9) | JSON_VALUES,
-        "params": PARAMS,
+        "params": PARAMS | SUBMITTED | st.builds(lambda events: {"events": events}, JSON_VALUES),
         "stream": JSON_VALUES,
         "fds": JSON_VALUES,
         "result": JSON_VALUES,
@@ -538,7 +544,7 @@ def test_fuzz(fuzzed: Daemon, sent: list[bytes], piece: int) -> None:
 
 
 def _check_response(answer: Any) -> None:
-    if answer.get("method") == "rkllm.token":
+    if answer.get("method") in ("rkllm.token", "server.event"):
         assert answer.keys() == {"jsonrpc", "method", "params"}
         return
     assert answer["jsonrpc"] == "2.0"

@@ -162,8 +162,10 @@ def _talk(wire: Wire, choice: random.Random, model: str, first: int) -> None:
         ("server.cancel", {"id": choice.randrange(10)}),
         ("server.pause", {"id": choice.randrange(10)}),
         ("server.status", None),
+        ("server.submit", {"method": "rkllm.run_async", "params": [handle, {"prompt_input": "Hello"}]}),
+        ("server.watch", {"events": choice.sample(("queue", "load", "job"), 2)}),
     ]
-    weights = [8, 3, 4, 2, 1, 4, 3, 3, 2, 4, 2, 2]
+    weights = [8, 3, 4, 2, 1, 4, 3, 3, 2, 4, 2, 2, 2, 2]
     sent = choice.randrange(1, 12)
     lines = []
     for number, (method, params) in enumerate(choice.choices(calls, weights, k=sent)):
@@ -176,6 +178,8 @@ def _talk(wire: Wire, choice: random.Random, model: str, first: int) -> None:
         leave_after -= 1
         message = wire.receive()
         assert message is not None, "the daemon closed the connection"
+        if message.get("method") == "server.event":
+            continue
         if message.get("result", {}).get("_callback_state") in (0, 1):
             assert message["id"] in open_calls, "a partial result after the final one"
             continue

@@ -1,0 +1,422 @@
+"""Calls detached from their connection: server.submit, server.job, and server.cancel and server.pause of a job."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.daemon import Daemon, Wire, kind
+from tests.rknn.board import DEMO
+
+Start = Callable[..., Daemon]
+ENDLESS = "text=ab;repeat=1000000000;pace_us=300"
+
+
+def submit(wire: Wire, method: str, params: Any = None, **members: Any) -> str:
+    """Submit a call; return its job."""
+    inner = {"method": method, **({} if params is None else {"params": params})}
+    answer = wire.ask("server.submit", inner, "submit", **members)
+    assert kind(answer) is None, answer
+    assert answer["result"].keys() == {"status", "job", "position", "estimated_wait_ms"}
+    assert answer["result"]["status"] == "queued"
+    return str(answer["result"]["job"])
+
+
+def look(wire: Wire, job: str, **params: Any) -> dict[str, Any]:
+    return dict(wire.ask("server.job", {"job": job, **params}, "job")["result"])
+
+
+def done_so_far(wire: Wire, job: str) -> dict[str, Any]:
+    """Return the progress, which there is none of until the call has begun in earnest."""
+    return look(wire, job).get("progress") or {}
+
+
+def ended(wire: Wire, job: str) -> dict[str, Any]:
+    """Ask until the job has ended."""
+    while (found := look(wire, job))["status"] in ("queued", "processing"):
+        pass
+    return found
+
+
+def endless(start: Start, *arguments: str, **options: Any) -> Daemon:
+    daemon = start(*arguments, scenario=options.pop("scenario", ENDLESS), **options)
+    daemon.load(max_new_tokens=0)
+    return daemon
+
+
+@pytest.mark.parametrize("method", ["rkllm.run", "rkllm.run_async"])
+@pytest.mark.parametrize("shape", [{}, {"stream": "partial"}, {"stream": "notify"}, {"stream": "final"}])
+def test_a_run_is_answered_at_once_and_its_result_has_the_whole_text(
+    start: Start, method: str, shape: dict[str, str]
+) -> None:
+    daemon = start(scenario="text=abcdefgh")
+    daemon.load()
+    with daemon.connect() as wire:
+        job = submit(wire, method, {"prompt": "Hello"}, **shape)
+        with daemon.connect() as other:
+            found = ended(other, job)
+        assert (found["status"], found["job"], found["method"]) == ("completed", job, method)
+        assert found["elapsed_ms"] > 0
+        assert found["result"]["text"] == "abcdefgh"
+        assert found["result"]["finish_reason"] == "stop"
+        wire.request("server.queue", None, "next")
+        assert wire.receive()["id"] == "next", "nothing was streamed"
+
+
+def test_a_job_outlives_the_connection_that_submitted_it(start: Start) -> None:
+    daemon = start(scenario="delay.rkllm_init=300;text=abcd")
+    with daemon.connect() as wire:
+        load = submit(wire, "rkllm.init", {"model_path": str(daemon.model)})
+        run = submit(wire, "rkllm.run", {"prompt": "Hello"})
+    with daemon.connect() as other:
+        assert ended(other, run)["result"]["text"] == "abcd"
+        assert look(other, load)["result"]["success"] is True
+
+
+def test_it_is_queued_then_processed_then_completed(start: Start) -> None:
+    daemon = endless(start)
+    with daemon.connect() as wire:
+        first = submit(wire, "rkllm.run_async", {"prompt": "Hello"})
+        second = submit(wire, "rkllm.run_async", {"prompt": "Hello"})
+        answer = wire.ask("server.submit", {"method": "rkllm.run", "params": {"prompt": "Hi"}}, 3)["result"]
+        assert answer["position"] == 1
+        queued = look(wire, answer["job"])
+        assert queued.keys() == {"status", "job", "method", "position", "estimated_wait_ms", "queued_ms"}
+        assert (queued["status"], queued["position"]) == ("queued", 1)
+        while not done_so_far(wire, first).get("text"):
+            pass
+        processing = look(wire, first)
+        assert processing["status"] == "processing"
+        assert processing.keys() == {"status", "job", "method", "elapsed_ms", "progress"}
+        shown = processing["progress"]
+        assert (shown["phase"], shown["tokens"] > 0, shown["max_new_tokens"]) == ("generate", True, None)
+        assert shown["text"] == "ab" * (len(shown["text"]) // 2), "the text so far"
+        with daemon.connect() as other:
+            (entry, _) = other.ask("server.queue")["result"]["queue"]
+            assert entry["client"].startswith("job of client ")
+            assert second not in entry["client"]
+            current = other.ask("server.status")["result"]["current"]
+            assert "text" not in current["progress"], "what a run says is its user's"
+        for job in (answer["job"], second, first):  # those that wait before they run
+            assert wire.ask("server.cancel", {"job": job}, "cancel")["result"] == {"cancelled": True}
+        assert look(wire, second)["error"]["data"]["kind"] == "Cancelled"
+        done = ended(wire, first)
+        assert (done["status"], done["result"]["finish_reason"]) == ("completed", "abort")
+        assert done["result"]["text"].startswith(shown["text"])
+        assert wire.ask("server.cancel", {"job": first}, "cancel")["result"] == {"cancelled": False}
+
+
+def test_the_text_so_far_of_a_batch(start: Start) -> None:
+    daemon = start(scenario=ENDLESS)
+    daemon.load(max_new_tokens=0, extend_param={"n_batch": 2})
+    with daemon.connect() as wire:
+        job = submit(wire, "rkllm.run", {"rkllm_input": [{"prompt_input": "a"}, {"prompt_input": "b"}]})
+        while not all(item["text"] for item in done_so_far(wire, job).get("batch", [{"text": ""}])):
+            pass
+        assert len(look(wire, job)["progress"]["batch"]) == 2
+        wire.ask("server.cancel", {"job": job})
+        ended(wire, job)
+
+
+def test_a_result_is_read_as_often_as_wanted_until_it_is_forgotten(start: Start) -> None:
+    daemon = start()
+    daemon.load()
+    with daemon.connect() as wire:
+        job = submit(wire, "rkllm.run", {"prompt": "Hello"})
+        found = ended(wire, job)
+        assert look(wire, job) == found
+        assert look(wire, job, forget=False) == found
+        assert look(wire, job, forget=True) == found
+        assert look(wire, job) == {"status": "not_found"}
+
+
+def test_what_has_not_ended_is_not_forgotten(start: Start) -> None:
+    daemon = endless(start)
+    with daemon.connect() as wire:
+        job = submit(wire, "rkllm.run", {"prompt": "Hello"})
+        assert look(wire, job, forget=True)["status"] == "processing"
+        assert look(wire, job)["status"] == "processing"
+        wire.ask("server.cancel", {"job": job})
+        ended(wire, job)
+
+
+def test_a_failure_is_the_jobs_error(start: Start) -> None:
+    daemon = start(scenario="run=error")
+    daemon.load()
+    with daemon.connect() as wire:
+        found = ended(wire, submit(wire, "rkllm.run", {"prompt": "Hello"}))
+        assert found.keys() == {"status", "job", "method", "elapsed_ms", "error"}
+        assert (found["status"], found["error"]["code"]) == ("error", -32002)
+        assert found["error"]["data"]["function"] == "rkllm_run"
+
+
+@pytest.mark.parametrize("params", [{}, {"job": 1}, {"job": None}, {"job": "x", "forget": 1}, {"jobb": "x"}, []])
+def test_wrong_parameters_of_server_job(start: Start, params: Any) -> None:
+    with start().connect() as wire:
+        assert kind(wire.ask("server.job", params)) == "InvalidParams"
+
+
+def test_what_is_wrong_with_the_call_is_said_at_once(start: Start) -> None:
+    daemon = start("--priority-users", "12345")
+    with daemon.connect() as wire:
+
+        def refused(inner: Any, **members: Any) -> tuple[str | None, str | None]:
+            answer = wire.ask("server.submit", inner, **members)
+            return kind(answer), answer["error"]["data"].get("path") or answer["error"]["data"].get("member")
+
+        hello = {"method": "rkllm.run", "params": {"prompt": "Hello"}}
+        assert refused(hello) == ("ModelNotInitialized", None)
+        assert refused({"method": "rkllm.init", "params": {"model_path": "/nonexistent"}}) == (
+            "InvalidParams",
+            "$.params.model_path",
+        )
+        assert refused({"method": "rkllm.init", "params": [1]})[1] == "$.params[0]"
+        daemon.load()
+        assert refused({**hello, "params": {"prompt": "x", "y": 1}}) == ("InvalidParams", "$.params.y")
+        assert refused({**hello, "params": "x"}) == ("InvalidParams", "$.params")
+        assert refused({"params": {}}) == ("InvalidParams", "$.method")
+        assert refused({"method": 1}) == ("InvalidParams", "$.method")
+        assert refused({**hello, "other": 1}) == ("InvalidParams", "$.other")
+        assert refused({"method": "rkllm.nothing"}) == ("MethodNotFound", None)
+        assert refused(hello, priority="urgent") == ("InvalidParams", "priority")
+        assert refused(hello, priority="high") == ("PermissionDenied", None)
+        assert refused(hello, stream="loud") == ("InvalidParams", "stream")
+        assert refused(hello, reply_fds=True) == ("InvalidParams", "reply_fds")
+        assert daemon.calls("rkllm_run") == 0
+
+
+@pytest.mark.parametrize(
+    "method", ["server.status", "server.submit", "rkllm.abort", "rkllm.get_constants", "rpc.discover", "rknn.query"]
+)
+def test_what_is_answered_at_once_is_no_job(start: Start, method: str) -> None:
+    with start().connect() as wire:
+        error = wire.ask("server.submit", {"method": method})["error"]
+        assert (error["data"]["kind"], error["data"]["path"]) == ("InvalidParams", "$.method")
+        assert "call it directly" in error["message"]
+
+
+def test_an_ordered_call_may_have_ended_before_its_answer(start: Start) -> None:
+    daemon = start()
+    daemon.load()
+    with daemon.connect() as wire:
+        wire.ask("server.watch", {"events": ["job"]})
+        wire.request("server.submit", {"method": "rkllm.clear_kv_cache", "params": [None, 1]}, 2)
+        answer = wire.receive()
+        assert answer["id"] == 2, "the answer comes before the news of the job"
+        assert look(wire, answer["result"]["job"])["result"] == {"success": True, "status": 0}
+
+
+def test_the_queues_limits_hold_and_a_refused_job_is_not_kept(start: Start) -> None:
+    daemon = endless(start, "--max-calls-per-connection", "1", "--max-jobs-per-user", "2")
+    with daemon.connect() as wire:
+        running = submit(wire, "rkllm.run", {"prompt": "Hello"})
+        waiting = submit(wire, "rkllm.run", {"prompt": "Hello"})
+        hello = {"method": "rkllm.run", "params": {"prompt": "Hello"}}
+        refused = wire.ask("server.submit", hello)
+        assert kind(refused) == "QueueFull"
+        assert "This user has as many jobs" in refused["error"]["message"]
+        wire.ask("server.cancel", {"job": waiting})
+        third = submit(wire, "rkllm.run", {"prompt": "Hello"})
+        assert look(wire, waiting) == {"status": "not_found"}, "the oldest that has ended made room"
+        wire.ask("server.cancel", {"job": third})
+        wire.ask("server.cancel", {"job": running})
+        ended(wire, running)
+
+
+def test_the_queue_is_full_for_jobs_of_many_connections_of_one_user(start: Start) -> None:
+    daemon = endless(start, "--max-calls-per-connection", "1")
+    with daemon.connect() as wire, daemon.connect() as other:
+        running = submit(wire, "rkllm.run", {"prompt": "Hello"})
+        waiting = submit(wire, "rkllm.run", {"prompt": "Hello"})
+        hello = {"method": "rkllm.run", "params": {"prompt": "Hello"}}
+        refused = other.ask("server.submit", hello)
+        assert (kind(refused), refused["error"]["data"]["limit"]) == ("QueueFull", 1)
+        for job in (waiting, running):
+            wire.ask("server.cancel", {"job": job})
+        ended(wire, running)
+
+
+def test_members_beside_the_method_are_the_calls_own(start: Start) -> None:
+    daemon = endless(start)
+    with daemon.connect() as wire:
+        running = submit(wire, "rkllm.run", {"prompt": "Hello"})
+        low = submit(wire, "rkllm.run", {"prompt": "Hello"}, priority="low")
+        normal = submit(wire, "rkllm.run", {"prompt": "Hello"})
+        queue = wire.ask("server.queue")["result"]["queue"]
+        assert [entry["priority"] for entry in queue] == ["normal", "low"]
+        for job in (low, normal, running):
+            wire.ask("server.cancel", {"job": job})
+        ended(wire, running)
+
+
+def test_a_job_is_paused_and_resumed(start: Start) -> None:
+    daemon = start(scenario="text=abcdefgh;repeat=500;pace_us=300")
+    daemon.load(max_new_tokens=3000)
+    with daemon.connect() as wire:
+        assert wire.ask("server.pause", {"job": "unknown"})["result"] == {"paused": False}
+        first = submit(wire, "rkllm.run", {"prompt": "Hello"})
+        while not done_so_far(wire, first).get("tokens"):
+            pass
+        second = submit(wire, "rkllm.run", {"prompt": ""})
+        assert wire.ask("server.pause", {"job": second})["result"] == {"paused": False}, "it waits"
+        assert wire.ask("server.pause", {"job": first})["result"] == {"paused": True}
+        begun = ended(wire, first)["result"]
+        rest = ended(wire, second)["result"]
+        assert (begun["finish_reason"], rest["finish_reason"]) == ("pause", "stop")
+        assert begun["text"] + rest["text"] == "abcdefgh" * 500
+        assert wire.ask("server.pause", {"job": first})["result"] == {"paused": False}
+
+
+@pytest.mark.parametrize("method", ["server.cancel", "server.pause"])
+@pytest.mark.parametrize("params", [{}, {"id": 1, "job": "x"}, {"job": 1}, [1, "x"]])
+def test_a_call_is_named_by_its_id_or_its_job(start: Start, method: str, params: Any) -> None:
+    with start().connect() as wire:
+        assert kind(wire.ask(method, params)) == "InvalidParams"
+
+
+def test_the_history_of_a_job_belongs_to_the_connection_that_submitted_it(start: Start) -> None:
+    daemon = start(scenario="text=abcd")
+    daemon.load()
+    with daemon.connect() as wire, daemon.connect() as other:
+        ended(wire, submit(wire, "rkllm.run", {"prompt": "secret", "keep_history": 1}))
+        own = wire.ask("rkllm.run", {"prompt": "Hello", "keep_history": 1})["result"]
+        assert "history_reset" not in own
+        foreign = ended(other, submit(other, "rkllm.run", {"prompt": "Hello", "keep_history": 1}))
+        assert foreign["result"]["history_reset"] is True
+
+
+def test_what_a_job_makes_belongs_to_the_connection_that_submitted_it(start: Start) -> None:
+    daemon = start()
+    with daemon.connect() as other:
+        with daemon.connect() as wire:
+            made = ended(wire, submit(wire, "rknn.init", {"model_path": str(daemon.model)}))["result"]
+            assert kind(wire.ask("rknn.run", {"context": made["context"], "outputs": True})) != "InvalidHandle"
+            assert kind(other.ask("rknn.run", {"context": made["context"]})) == "NotYours"
+        daemon.wait_enter("rknn_destroy")
+        while other.ask("server.status")["result"]["contexts"]:
+            pass
+
+
+def test_what_a_job_makes_after_its_connection_has_gone_is_released_at_its_end(start: Start) -> None:
+    daemon = start(scenario="delay.rkllm_init=500")
+    with daemon.connect() as wire:
+        submit(wire, "rkllm.init", {"model_path": str(daemon.model)})
+        submit(wire, "rknn.init", {"model_path": str(daemon.model)})
+        kept = submit(wire, "rknn.init", {"model_path": str(daemon.model), "keep": True})
+    with daemon.connect() as other:
+        found = ended(other, kept)["result"]
+        daemon.wait_enter("rknn_destroy")
+        other.ask("rknn.run", {"context": found["context"], "outputs": True})
+        contexts = other.ask("server.status")["result"]["contexts"]
+        assert [item["context"] for item in contexts] == [found["context"]]
+
+
+def test_tensors_travel_as_text(start: Start) -> None:
+    pytest.importorskip("onnxruntime")
+    daemon = start(runtime="portable")
+    picture = base64.b64encode(bytes(48 * 48 * 3)).decode()
+    with daemon.connect() as wire:
+        wire.ask("rknn.init", {"model_path": str(DEMO / "digits.onnx")})
+        inputs = [{"index": 0, "buf": {"data": picture, "dtype": "uint8"}}]
+        direct = wire.ask("rknn.infer", {"inputs": inputs})
+        found = ended(wire, submit(wire, "rknn.infer", {"inputs": inputs}))
+        assert kind(direct) is None, direct
+        assert found["result"]["outputs"] == direct["result"]["outputs"]
+
+
+def test_descriptors_are_refused(start: Start) -> None:
+    daemon = start()
+    with daemon.connect() as wire:
+        read, write = os.pipe()
+        message = {"jsonrpc": "2.0", "id": 1, "method": "server.submit", "params": {"method": "rknn.init"}, "fds": 1}
+        socket.send_fds(wire.socket, [json.dumps(message).encode() + b"\n"], [read])
+        os.close(read)
+        os.close(write)
+        error = wire.final(1)["error"]
+        assert (error["data"]["kind"], error["data"]["member"]) == ("InvalidParams", "fds")
+        found = ended(wire, submit(wire, "rknn.init", {"model": {"fd": 0}}))
+        assert found["error"]["data"]["kind"] == "InvalidParams"
+
+
+def test_a_long_call_arrives_whole(start: Start) -> None:
+    """Its line is parsed and prepared on a helper thread."""
+    daemon = start(scenario="echo_hash=1")
+    daemon.load()
+    prompt = "abcd" * 100_000
+    with daemon.connect() as wire:
+        direct = wire.ask("rkllm.run", {"prompt": prompt})["result"]
+        found = ended(wire, submit(wire, "rkllm.run", {"prompt": prompt}))
+        assert found["result"]["text"] == direct["text"]
+
+
+def test_a_batch_may_ask_for_a_job(start: Start) -> None:
+    daemon = start(scenario="text=abcd")
+    daemon.load()
+    with daemon.connect() as wire:
+        job = submit(wire, "rkllm.run", {"prompt": "Hello"})
+        found = ended(wire, job)
+        asked = [
+            {"jsonrpc": "2.0", "id": number, "method": "server.job", "params": {"job": job}} for number in range(2)
+        ]
+        wire.send(json.dumps(asked).encode() + b"\n")
+        assert [item["result"] for item in wire.receive()] == [found, found]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may be another user")
+def test_a_job_is_its_users(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon = endless(start)
+    with daemon.connect() as wire:
+        monkeypatch.chdir(daemon.directory)  # the way there may be closed to others
+        os.chmod(daemon.directory, 0o711)
+        os.chmod(daemon.path, 0o666)
+        os.seteuid(65534)
+        try:
+            stranger = Wire(Path(daemon.path).name)
+        finally:
+            os.seteuid(0)
+        with stranger:
+            job = submit(wire, "rkllm.run", {"prompt": "Hello"})
+            theirs = submit(stranger, "rkllm.run", {"prompt": "Hello"})
+            assert look(stranger, job) == {"status": "not_found"}
+            assert look(wire, theirs) == {"status": "not_found"}, "root is another user as well"
+            assert stranger.ask("server.cancel", {"job": job})["result"] == {"cancelled": False}
+            assert stranger.ask("server.pause", {"job": job})["result"] == {"paused": False}
+            stranger.ask("server.watch", {"events": ["job"]})
+            wire.ask("server.cancel", {"job": job})
+            ended(wire, job)
+            stranger.request("server.cancel", {"job": theirs}, "cancel")
+            while (message := stranger.receive()).get("method") != "server.event":
+                pass
+            assert message["params"]["job"] == theirs, "the news of another user's job did not come"
+
+
+def test_when_the_daemon_leaves_the_log_tells_of_the_jobs(start: Start) -> None:
+    daemon = endless(start)
+    with daemon.connect() as wire:
+        running = submit(wire, "rkllm.run", {"prompt": "Hello"})
+        waiting = submit(wire, "rkllm.run", {"prompt": "Hello"})
+        daemon.wait_enter("rkllm_run")
+        wire.ask("server.watch", {"events": ["job"]})
+        assert daemon.stop() == 0
+        told = {message["params"]["job"]: message["params"]["status"] for message in wire.receive_all()}
+    assert told == {running: "completed", waiting: "error"}
+    lines = {line["job"]: line["error"] for line in daemon.events("job_not_read")}
+    assert lines == {running: None, waiting: "ShuttingDown"}
+
+
+def test_when_the_daemon_leaves_a_call_that_does_not_return_is_given_up(start: Start) -> None:
+    daemon = start(scenario="init=hang")
+    with daemon.connect() as wire:
+        job = submit(wire, "rkllm.init", {"model_path": str(daemon.model)})
+        daemon.wait_enter("rkllm_init")
+        assert look(wire, job)["progress"]["phase"] == "load"
+        assert daemon.stop() == 0
+    (line,) = daemon.events("job_not_read")
+    assert (line["job"], line["error"]) == (job, "ShuttingDown")
