@@ -173,6 +173,17 @@ class Config:
     state_directory: str = _setting(
         "/var/lib/rkllmd", _text, "where the daemon keeps what it learns; empty or not writable: nowhere"
     )
+    # systemd makes this one (CacheDirectory=). A clean-up of caches may empty it at any time: nothing depends on them.
+    cache_directory: str = _setting(
+        "/var/cache/rkllmd",
+        _text,
+        "where prompt caches are kept that have a name instead of a path; empty or not writable: nowhere",
+    )
+    # A token takes 12 KiB (Qwen2.5 0.5B) to 144 KiB (Qwen3 8B) in half precision: seven system prompts of 1000
+    # tokens of a large model, eighty of a small one, on boards that have 8 GB of storage and more.
+    cache_bytes: int = _setting(
+        2**30, _integer(2**20, 2**44), "how much the prompt caches in cache_directory may take", reload=True
+    )
 
     allowed_directories: tuple[str, ...] = _setting(
         ("/",), _directories, "where models, adapters and prompt caches may be read"

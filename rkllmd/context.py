@@ -17,6 +17,7 @@ from rkllmd.handles import Handles, Model
 from rkllmd.memory import Footprints
 from rkllmd.npu import Job, Npu
 from rkllmd.platform import Platform
+from rkllmd.prompt_caches import PromptCaches
 from rkllmd.rknn_runtime import RknnRuntime
 from rkllmd.runtime import Runtime
 
@@ -48,6 +49,7 @@ class Context:
     memories: Handles[rknn_handles.Memory] = field(default_factory=lambda: Handles("tensor memory", "rknn.create_mem"))
     clients: dict[int, Client] = field(default_factory=dict)
     footprints: Footprints = field(default_factory=lambda: Footprints(None))
+    prompt_caches: PromptCaches = field(default_factory=PromptCaches)
     started_at: float = field(default_factory=time.monotonic)
 
     @cached_property

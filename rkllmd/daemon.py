@@ -31,6 +31,7 @@ from rkllmd.memory import Footprints
 from rkllmd.notify import Notifier
 from rkllmd.npu import Npu
 from rkllmd.platform import Platform
+from rkllmd.prompt_caches import PromptCaches
 from rkllmd.rknn_release import release_all, release_client
 from rkllmd.rknn_runtime import RknnRuntime
 from rkllmd.runtime import Runtime
@@ -89,6 +90,7 @@ class Daemon:
             methods=methods.discover(),
             run_soon=_run_soon(token),
             footprints=Footprints(_state_file(self._settings, "memory.json")),
+            prompt_caches=PromptCaches(self._settings.cache_directory, self._settings.cache_bytes),
         )
         _set_between_tokens(context)
         hangups = HangupWatcher()
@@ -214,6 +216,7 @@ class Daemon:
             log.set_level(context.config.log_level)
             context.npu.queue.limits = _limits(context.config)
             _set_between_tokens(context)
+            context.prompt_caches.limit_bytes = context.config.cache_bytes
             logger.info("reloaded")
         self._notifier.send(READY=1)
 

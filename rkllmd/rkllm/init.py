@@ -21,6 +21,7 @@ from rkllmd.abi import callbacks
 from rkllmd.abi.rkllm import LLMResultCallback
 from rkllmd.context import Context, Invocation
 from rkllmd.errors import Cancelled, ModelAlreadyLoaded, NotSupported, RuntimeFailure
+from rkllmd.fingerprint import identify
 from rkllmd.handles import Model
 from rkllmd.inference import destroy_model
 from rkllmd.method import COnly, Kind, Struct, method
@@ -96,6 +97,7 @@ def init(invocation: Invocation, param: Converted) -> dict[str, Any]:
         is_async=bool(c_param.is_async),
         param=c_param,
         keep_alive=[param.keep],
+        file=identify(path),
     )
 
     def on_result(results: Any, _userdata: Any, state: int) -> int:
