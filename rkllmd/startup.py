@@ -17,7 +17,7 @@ from rkllmd.npu import Job, as_error
 log = structlog.get_logger()
 
 DEMO: Final = "demo"
-_DEMO_MODEL: Final = Path(__file__).parent / "portable" / "demo" / "demo.gguf"
+DEMO_MODEL: Final = Path(__file__).parent / "portable" / "demo" / "demo.gguf"
 
 
 class _Starter:
@@ -54,7 +54,7 @@ async def load_model_at_start(context: Context, announce: Callable[[str], None])
     """Load ``config.model``. A failure is logged and announced; the daemon serves on without a model."""
     path = context.config.model
     if path == DEMO:
-        path = str(_DEMO_MODEL)
+        path = str(DEMO_MODEL)
     request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", {"model_path": path}, {})
     starter, call = _Starter(), jsonrpc.Call(request, None)
     try:
