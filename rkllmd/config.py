@@ -15,6 +15,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from rkllmd.abi.rknn_constants import rknn_core_mask
+from rkllmd.soc import SOCS
+
 DEFAULT_RESERVE: Final = 2**30
 DEFAULT_FILE: Final = Path("/etc/rkllmd.toml")
 # struct sockaddr_un holds 108 bytes with the closing zero (unix(7)); a longer path fails in bind with a puzzling error.
@@ -95,6 +98,26 @@ def _setting(
     return field(default=default, metadata=metadata)
 
 
+def _cpu_mask(value: Any) -> str | int:
+    text = str(value).strip().lower()
+    if text == "auto":
+        return text
+    number = int(text, 0) if re.fullmatch("0x[0-9a-f]{1,8}|[1-9][0-9]{0,9}", text) else 0
+    if not 0 < number < 2**32:
+        raise ValueError("auto, or a mask of processors such as 0xF0, at most 0xFFFFFFFF")
+    return number
+
+
+def _core_mask(value: Any) -> str | int:
+    text = str(value).strip()
+    if text.lower() == "auto":
+        return "auto"
+    for member in rknn_core_mask:
+        if text in (member.name, str(member.value)) and member is not rknn_core_mask.RKNN_NPU_CORE_UNDEFINED:
+            return int(member)
+    raise ValueError("auto, or a mask of NPU cores: 1, 2, 4, 3, 7, 65535, or its C name such as RKNN_NPU_CORE_0_1")
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The settings in force. ``reload`` marks those that SIGHUP takes over without a restart."""
@@ -123,6 +146,17 @@ class Config:
         "auto",
         _choice("auto", "always", "never"),
         "whether rkllm.is_running asks the runtime for its raw status; auto: from runtime 1.2.2 on",
+    )
+    # Containers hide the device tree, and new boards are not in any table.
+    soc: str = _setting("auto", _choice("auto", *SOCS), "which SoC it is; auto: what the machine says")
+    # enabled_cpus_num follows from it. A model that runs on the slow processors is slower, and one that gets fewer than
+    # it has NPU cores does not load.
+    enabled_cpus_mask: str | int = _setting(
+        "auto", _cpu_mask, "processors for language models, CPU0 = 1 (0xF0); auto: by the SoC, else the runtime's own"
+    )
+    # The runtime balances contexts over the cores by itself.
+    rknn_core_mask: str | int = _setting(
+        "auto", _core_mask, "NPU cores for RKNN models (1, RKNN_NPU_CORE_0_1); auto: the runtime's own choice"
     )
     model: str = _setting("", _text, "a model to load at start; 'demo' is the portable runtime's own")
     # A second load that does not fit has taken the first model down with it, so several are a decision.

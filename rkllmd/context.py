@@ -20,6 +20,7 @@ from rkllmd.platform import Platform
 from rkllmd.prompt_caches import PromptCaches
 from rkllmd.rknn_runtime import RknnRuntime
 from rkllmd.runtime import Runtime
+from rkllmd.soc import Board
 
 if TYPE_CHECKING:
     from rkllmd.method import Method
@@ -49,6 +50,7 @@ class Context:
     memories: Handles[rknn_handles.Memory] = field(default_factory=lambda: Handles("tensor memory", "rknn.create_mem"))
     clients: dict[int, Client] = field(default_factory=dict)
     footprints: Footprints = field(default_factory=lambda: Footprints(None))
+    board: Board = field(default_factory=Board)
     prompt_caches: PromptCaches = field(default_factory=PromptCaches)
     started_at: float = field(default_factory=time.monotonic)
 

@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 import structlog
 import trio
 
-from rkllmd import __version__, config, jsonrpc, listener, log, methods
+from rkllmd import __version__, config, jsonrpc, listener, log, methods, soc
 from rkllmd.config import Config, ConfigError
 from rkllmd.connection import Connection
 from rkllmd.context import Context
@@ -90,6 +90,7 @@ class Daemon:
             methods=methods.discover(),
             run_soon=_run_soon(token),
             footprints=Footprints(_state_file(self._settings, "memory.json")),
+            board=soc.decide(self._settings, platform),
             prompt_caches=PromptCaches(self._settings.cache_directory, self._settings.cache_bytes),
         )
         _set_between_tokens(context)
@@ -131,6 +132,7 @@ class Daemon:
             pid=os.getpid(),
             runtime=runtime,
             rknn_runtime=context.rknn_runtime.describe(),
+            soc=soc.describe(context),
         )
         serves = f"rkllmd {__version__} serves {listening.path} with the {runtime['name']} runtime"
         error, rknn = context.runtime.error, context.rknn_runtime

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from rkllmd import memory, paths
+from rkllmd import memory, paths, soc
 from rkllmd.abi import callbacks
 from rkllmd.abi.rkllm import LLMResultCallback
 from rkllmd.context import Context, Invocation
@@ -83,6 +83,7 @@ def init(invocation: Invocation, param: Converted) -> dict[str, Any]:
     context, runtime = invocation.context, invocation.runtime
     _refuse_more_than_allowed(context)  # again: another load may have ended while this one waited
     c_param = param.c
+    soc.apply_defaults(context, param.json, c_param)
     path = param.json["model_path"]
     size_bytes = Path(path).stat().st_size
     memory.check(context, path, size_bytes)  # again, as others have
