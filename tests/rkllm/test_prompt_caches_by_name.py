@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -260,6 +261,19 @@ def test_what_is_larger_than_the_limit_is_said_in_the_result(
     assert names(board) == ["d", "c"], "the least recently used went"
     found = board.result("server.prompt_caches")
     assert (found["total_bytes"], found["limit_bytes"]) == (2**20, 2**20)
+
+
+def test_the_limit_is_taken_over_by_a_reload(
+    version: str, new_board: Callable[..., Board], caches: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "rkllmd.toml"
+    file.write_text(f"cache_bytes = {2**21}\n")
+    board = new_board(version, "--config", str(file), "--cache-directory", str(caches))
+    assert board.result("server.prompt_caches")["limit_bytes"] == 2**21
+    file.write_text(f"cache_bytes = {2**22}\n")
+    board.daemon.process.send_signal(signal.SIGHUP)
+    board.daemon.wait_event("reloaded")
+    assert board.result("server.prompt_caches")["limit_bytes"] == 2**22
 
 
 # -- loaded ones, other people's, and paths ---------------------------------------------------------------------------
