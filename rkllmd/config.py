@@ -15,6 +15,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from rkllmd.abi.rknn_constants import rknn_core_mask
+from rkllmd.soc import SOCS
+
 DEFAULT_RESERVE: Final = 2**30
 # A load reads gigabytes, from an SD card at 20 MB/s; the slowest vision encoder in Rockchip's tables takes 3.3 s.
 DEFAULT_TIMEOUTS_MS: Final = {
@@ -123,6 +126,26 @@ def _setting(
     return field(default=default, metadata=metadata)
 
 
+def _cpu_mask(value: Any) -> str | int:
+    text = str(value).strip().lower()
+    if text == "auto":
+        return text
+    number = int(text, 0) if re.fullmatch("0x[0-9a-f]{1,8}|[1-9][0-9]{0,9}", text) else 0
+    if not 0 < number < 2**32:
+        raise ValueError("auto, or a mask of processors such as 0xF0, at most 0xFFFFFFFF")
+    return number
+
+
+def _core_mask(value: Any) -> str | int:
+    text = str(value).strip()
+    if text.lower() == "auto":
+        return "auto"
+    for member in rknn_core_mask:
+        if text in (member.name, str(member.value)) and member is not rknn_core_mask.RKNN_NPU_CORE_UNDEFINED:
+            return int(member)
+    raise ValueError("auto, or a mask of NPU cores: 1, 2, 4, 3, 7, 65535, or its C name such as RKNN_NPU_CORE_0_1")
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The settings in force. ``reload`` marks those that SIGHUP takes over without a restart."""
@@ -151,6 +174,17 @@ class Config:
         "auto",
         _choice("auto", "always", "never"),
         "whether rkllm.is_running asks the runtime for its raw status; auto: from runtime 1.2.2 on",
+    )
+    # Containers hide the device tree, and new boards are not in any table.
+    soc: str = _setting("auto", _choice("auto", *SOCS), "which SoC it is; auto: what the machine says")
+    # enabled_cpus_num follows from it. A model that runs on the slow processors is slower, and one that gets fewer than
+    # it has NPU cores does not load.
+    enabled_cpus_mask: str | int = _setting(
+        "auto", _cpu_mask, "processors for language models, CPU0 = 1 (0xF0); auto: by the SoC, else the runtime's own"
+    )
+    # The runtime balances contexts over the cores by itself.
+    rknn_core_mask: str | int = _setting(
+        "auto", _core_mask, "NPU cores for RKNN models (1, RKNN_NPU_CORE_0_1); auto: the runtime's own choice"
     )
     model: str = _setting("", _text, "a model to load at start; 'demo' is the portable runtime's own")
     # A second load that does not fit has taken the first model down with it, so several are a decision.
@@ -241,6 +275,17 @@ class Config:
     )
     state_directory: str = _setting(
         "/var/lib/rkllmd", _text, "where the daemon keeps what it learns; empty or not writable: nowhere"
+    )
+    # systemd makes this one (CacheDirectory=). A clean-up of caches may empty it at any time: nothing depends on them.
+    cache_directory: str = _setting(
+        "/var/cache/rkllmd",
+        _text,
+        "where prompt caches are kept that have a name instead of a path; empty or not writable: nowhere",
+    )
+    # A token takes 12 KiB (Qwen2.5 0.5B) to 144 KiB (Qwen3 8B) in half precision: seven system prompts of 1000
+    # tokens of a large model, eighty of a small one, on boards that have 8 GB of storage and more.
+    cache_bytes: int = _setting(
+        2**30, _integer(2**20, 2**44), "how much the prompt caches in cache_directory may take", reload=True
     )
 
     allowed_directories: tuple[str, ...] = _setting(

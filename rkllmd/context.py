@@ -20,8 +20,10 @@ from rkllmd.jobs import Jobs
 from rkllmd.memory import Footprints
 from rkllmd.npu import Job, Npu
 from rkllmd.platform import Platform
+from rkllmd.prompt_caches import PromptCaches
 from rkllmd.rknn_runtime import RknnRuntime
 from rkllmd.runtime import Runtime
+from rkllmd.soc import Board
 
 if TYPE_CHECKING:
     from rkllmd.method import Method
@@ -54,6 +56,8 @@ class Context:
     jobs: Jobs = field(default_factory=Jobs)
     events: Events = field(init=False)
     footprints: Footprints = field(default_factory=lambda: Footprints(None))
+    board: Board = field(default_factory=Board)
+    prompt_caches: PromptCaches = field(default_factory=PromptCaches)
     started_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:

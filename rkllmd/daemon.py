@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 import structlog
 import trio
 
-from rkllmd import __version__, config, jsonrpc, listener, log, methods, outage
+from rkllmd import __version__, config, jsonrpc, listener, log, methods, outage, soc
 from rkllmd.config import Config, ConfigError
 from rkllmd.connection import Connection
 from rkllmd.context import Context
@@ -33,6 +33,7 @@ from rkllmd.notify import Notifier
 from rkllmd.npu import Npu
 from rkllmd.outage import Outage
 from rkllmd.platform import Platform
+from rkllmd.prompt_caches import PromptCaches
 from rkllmd.rknn_release import release_all, release_client
 from rkllmd.rknn_runtime import RknnRuntime
 from rkllmd.runtime import Runtime
@@ -93,6 +94,8 @@ class Daemon:
             timeouts=Timeouts(self._settings, found),
             run_soon=_run_soon(token),
             footprints=Footprints(_state_file(self._settings, "memory.json")),
+            board=soc.decide(self._settings, platform),
+            prompt_caches=PromptCaches(self._settings.cache_directory, self._settings.cache_bytes),
         )
         _set_between_tokens(context)
         context.npu.supervisor.on_outage = self._tell_outage
@@ -141,6 +144,7 @@ class Daemon:
             pid=os.getpid(),
             runtime=runtime,
             rknn_runtime=context.rknn_runtime.describe(),
+            soc=soc.describe(context),
         )
         serves = f"rkllmd {__version__} serves {listening.path} with the {runtime['name']} runtime"
         error, rknn = context.runtime.error, context.rknn_runtime
@@ -229,6 +233,7 @@ class Daemon:
             log.set_level(context.config.log_level)
             context.npu.queue.limits = _limits(context.config)
             _set_between_tokens(context)
+            context.prompt_caches.limit_bytes = context.config.cache_bytes
             logger.info("reloaded")
         self._notifier.send(READY=1)
 

@@ -16,6 +16,8 @@ from rkllmd.errors import AmbiguousHandle, InvalidHandle, ModelNotInitialized, N
 
 if TYPE_CHECKING:
     from rkllmd.abi.library import Library
+    from rkllmd.fingerprint import FileIdentity
+    from rkllmd.prompt_caches import PromptCache
     from rkllmd.streaming import Generation
 
 _numbers = itertools.count(1)
@@ -44,6 +46,11 @@ class Model:
     generation: Generation | None = None
     cross_attention: Any = None
     lora_adapters: list[str] = field(default_factory=list)
+    # Which files it and its adapters were loaded from, by the adapters' names: what a prompt cache depends on.
+    file: FileIdentity | None = None
+    lora_files: dict[str, FileIdentity] = field(default_factory=dict)
+    # The loaded one, if it is one that the daemon keeps by name.
+    prompt_cache: PromptCache | None = None
     # Conversation history belongs to the client whose turn built it (protocol, section 3).
     history_client: int | None = None
     history_kept: bool = False

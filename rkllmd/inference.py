@@ -8,7 +8,7 @@ from ctypes import byref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from rkllmd import paths, progress
+from rkllmd import progress, prompt_cache_names
 from rkllmd.context import Context, Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.handles import Model
@@ -48,17 +48,7 @@ def check(invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_in
             keyword="minItems" if given < model.n_batch else "maxItems",
             limit=model.n_batch,
         )
-    _resolve_cache_path(invocation, rkllm_infer_params)
-
-
-def _resolve_cache_path(invocation: Invocation, rkllm_infer_params: Converted) -> None:
-    """Check the path that C is to write and give C just that. Raises InvalidParams, PermissionDenied."""
-    cache = rkllm_infer_params.json.get("prompt_cache_params") or {}
-    if cache.get("save_prompt_cache"):
-        where = f"{rkllm_infer_params.path}.prompt_cache_params.prompt_cache_path"
-        allowed = invocation.context.config.writable_directories
-        resolved = paths.writable_file(cache["prompt_cache_path"], allowed, where)
-        rkllm_infer_params.c.prompt_cache_params.contents.prompt_cache_path = bytes(resolved)
+    prompt_cache_names.check_saving(invocation, rkllm_infer_params)
 
 
 def abort(context: Context, model: Model) -> None:
@@ -80,7 +70,7 @@ def generate(
     asynchronous: bool,
 ) -> Callable[[], dict[str, Any]]:
     """Run the model, on the worker thread; return the function that makes the final result on the event loop."""
-    _resolve_cache_path(invocation, rkllm_infer_params)  # again: a link may have changed while the call waited
+    saving = prompt_cache_names.begin_saving(invocation, rkllm_infer_params)
     parameters = rkllm_infer_params.c
     keep_history = bool(parameters.keep_history)
     history_reset = _take_turn(invocation, model, keep_history=keep_history)
@@ -97,11 +87,14 @@ def generate(
         model.paused = generation.paused
         if generation.abort_requested:
             failure = None  # how an aborted run ends differs between runtimes; what it has generated stays valid
-        extra = {"history_reset": True} if history_reset else {}
+        extra: dict[str, Any] = {"history_reset": True} if history_reset else {}
+        prefilled = failure is None and (generation.transcript.tokens > 0 or not generation.abort_requested)
+        extra |= prompt_cache_names.keep(invocation, model, saving, rkllm_infer_params, prefilled=prefilled)
         tensors = generation.tensors(invocation.tensor)
         return partial(_final, invocation.context, model, generation, extra, failure, tensors)
     finally:
         model.generation = None
+        prompt_cache_names.discard(invocation, saving)
 
 
 def _generation(invocation: Invocation, model: Model, parameters: Any, default_shape: str) -> Generation:

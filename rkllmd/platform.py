@@ -11,6 +11,13 @@ from pathlib import Path
 from typing import Any
 
 _SOC = re.compile(r"rockchip,(rk\d{4}|rv\d{4}b?)")
+# "Hardware : Rockchip RK3588S"; most kernels say no such thing.
+_CPUINFO_SOC = re.compile(r"^(?:Hardware|Model|model name)\s*:.*\b(rk\d{4}|rv\d{4}b?)", re.IGNORECASE | re.MULTILINE)
+# The device tree is hidden from unprivileged containers, the addresses of its devices are not.
+_NPU_ADDRESSES = {"fdab0000": "rk3588", "27700000": "rk3576", "ff300000": "rk3562", "22000000": "rv1126b"}
+_NPU_ADDRESS = re.compile(r"([0-9a-f]{8})\.npu")
+# "0-3,6": the kernel's lists have at most four digits in a number.
+_CPU_LIST = re.compile(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*")
 _CORE_LOAD = re.compile(r"Core(\d+):\s*(\d+)%")
 _SINGLE_LOAD = re.compile(r"NPU load:\s*(\d+)%")
 _DEVFREQ_LOAD = re.compile(r"(\d+)@")
@@ -23,13 +30,38 @@ class Platform:
         self.root = root
 
     def soc(self) -> str | None:
-        """Return the SoC, such as "rk3588", or None where it is not known (or no Rockchip).
+        """Return the SoC, such as "rk3588", or None where it is not known (or no Rockchip)."""
+        return next((name for _, name in self.soc_readings()), None)
 
-        The device tree's list holds the board first and the SoC last, with variants such as rk3588f or rk3588s.
+    def soc_readings(self) -> list[tuple[str, str]]:
+        """Return what each source says, as its path and the SoC, the most exact one first.
+
+        The device tree's list holds the board first and the SoC last, with variants such as rk3588f or rk3588s. Of
+        two SoCs the first is the one, and the second what it is like.
         """
-        compatible = self._read("proc/device-tree/compatible") or self._read("sys/firmware/devicetree/base/compatible")
-        found = [match.group(1) for entry in (compatible or "").split("\0") if (match := _SOC.match(entry))]
-        return found[-1] if found else None
+        readings = []
+        trees = ["proc/device-tree/compatible", "sys/firmware/devicetree/base/compatible"]
+        npus = sorted((self.root / "sys/class/devfreq").glob("*.npu"))
+        # The node of the NPU itself: "rockchip,rk3588-rknpu".
+        trees += [f"{path.relative_to(self.root)}/device/of_node/compatible" for path in npus]
+        for tree in trees:
+            found = _soc_in((self._read(tree) or "").split("\0"))
+            readings += [(f"/{tree}", found)] if found else []
+        match = _CPUINFO_SOC.search(self._read("proc/cpuinfo") or "")
+        readings += [("/proc/cpuinfo", match.group(1).lower())] if match else []
+        for path in [*npus, *sorted((self.root / "dev/dri/by-path").glob("*.npu-*"))]:
+            address = _NPU_ADDRESS.search(path.name)
+            name = _NPU_ADDRESSES.get(address.group(1)) if address else None
+            readings += [(f"/{path.relative_to(self.root)}", name)] if name else []
+        return readings
+
+    def online_cpus(self) -> set[int] | None:
+        """Return the numbers of the processors that are online, or None where that is not known."""
+        text = (self._read("sys/devices/system/cpu/online") or "").strip()
+        if not _CPU_LIST.fullmatch(text):
+            return None
+        spans = [part.split("-") for part in text.split(",")]
+        return {cpu for span in spans for cpu in range(int(span[0]), int(span[-1]) + 1)}
 
     def npu_devices(self) -> list[str]:
         """Return what shows that an NPU is here: device nodes and the driver's traces; empty if there is none."""
@@ -76,6 +108,13 @@ class Platform:
             return (self.root / path).read_text("utf-8", "replace")
         except OSError:
             return None
+
+
+def _soc_in(entries: list[str]) -> str | None:
+    """Return the SoC of a device tree's list of names."""
+    found = [(entry, match.group(1)) for entry in entries if (match := _SOC.match(entry))]
+    exact = [name for entry, name in found if "-" not in entry]
+    return exact[0] if exact else next((name for _, name in reversed(found)), None)
 
 
 def machine() -> str:

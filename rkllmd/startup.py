@@ -16,14 +16,14 @@ from rkllmd.npu import as_error
 log = structlog.get_logger()
 
 DEMO: Final = "demo"
-_DEMO_MODEL: Final = Path(__file__).parent / "portable" / "demo" / "demo.gguf"
+DEMO_MODEL: Final = Path(__file__).parent / "portable" / "demo" / "demo.gguf"
 
 
 async def load_model_at_start(context: Context, announce: Callable[[str], None]) -> None:
     """Load ``config.model``. A failure is logged and announced; the daemon serves on without a model."""
     path = context.config.model
     if path == DEMO:
-        path = str(_DEMO_MODEL)
+        path = str(DEMO_MODEL)
     request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", {"model_path": path}, {})
     starter, call = DetachedCall(request.method, number=0, user=None, name="start"), jsonrpc.Call(request, None)
     try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from rkllmd import memory as memory_guard
-from rkllmd import paths
+from rkllmd import paths, soc
 from rkllmd.abi.convert import to_c
 from rkllmd.abi.rknn import rknn_init_extend
 from rkllmd.abi.rknn_constants import rknn_core_mask, rknn_flag
@@ -50,15 +50,29 @@ _CORE_MASK = Value(
 )
 
 
-def _check(invocation: Invocation, model: Converted | None = None, model_path: str | None = None, **_: Any) -> None:
+def _check(
+    invocation: Invocation,
+    model: Converted | None = None,
+    model_path: str | None = None,
+    core_mask: Any = None,
+    **_: Any,
+) -> None:
     invocation.rknn.library  # noqa: B018 - raises where there is none
     check_handles(invocation)
     if (model is None) == (model_path is None):
         raise InvalidParams(
             "rknn.init needs either model_path or model.", path="$.model_path", keyword="oneOf", limit=["model_path"]
         )
+    _cores(invocation, core_mask)
     if model is None or not isinstance(model.json, dict):
         _path(invocation, model, model_path)
+
+
+def _cores(invocation: Invocation, core_mask: Any) -> int | None:
+    """Return the cores that were asked for, else those of the configuration. Raises InvalidParams."""
+    if core_mask is None:
+        return invocation.context.board.core_mask
+    return soc.check_cores(invocation.context, member_of(rknn_core_mask, core_mask), "$.core_mask")
 
 
 def _path(invocation: Invocation, model: Converted | None, model_path: str | None) -> str:
@@ -126,8 +140,9 @@ def init(
         ctx.keep_alive.clear()
     try:
         learn(rknn, ctx)
-        if core_mask is not None:
-            rknn.call("rknn_set_core_mask", ctx.pointer, member_of(rknn_core_mask, core_mask))
+        cores = _cores(invocation, core_mask)
+        if cores is not None:
+            rknn.call("rknn_set_core_mask", ctx.pointer, cores)
         if invocation.is_cancelled:
             raise Cancelled("The load was cancelled; the model was unloaded again.")
     except BaseException:

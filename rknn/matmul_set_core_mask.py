@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rkllmd import soc
 from rkllmd.abi.rknn_constants import rknn_core_mask
 from rkllmd.context import Invocation
 from rkllmd.method import Kind, method
@@ -17,5 +18,6 @@ from rknn._common import CORE_MASK, MATMUL_CONTEXT, member_of, success
 @method(Kind.ORDERED, [MATMUL_CONTEXT, CORE_MASK])
 def matmul_set_core_mask(invocation: Invocation, matmul: Matmul, core_mask: Any) -> dict[str, Any]:
     """Set the mask for the runs that follow."""
-    invocation.rknn.call("rknn_matmul_set_core_mask", matmul.pointer, member_of(rknn_core_mask, core_mask))
+    cores = soc.check_cores(invocation.context, member_of(rknn_core_mask, core_mask), "$.core_mask")
+    invocation.rknn.call("rknn_matmul_set_core_mask", matmul.pointer, cores)
     return success()

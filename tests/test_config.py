@@ -117,6 +117,15 @@ def test_values(name: str, given: Any, value: Any) -> None:
         ("socket", 5, "a string without NUL characters"),
         ("rkllm_library", 5, "a string without NUL characters"),
         ("rkllm_library", "/a\0b", "a string without NUL characters"),
+        ("soc", "rk3399", "one of auto, rk3588, "),
+        ("enabled_cpus_mask", "0", "auto, or a mask of processors"),
+        ("enabled_cpus_mask", "0x100000000", "auto, or a mask of processors"),
+        ("enabled_cpus_mask", "4294967296", "auto, or a mask of processors"),
+        ("enabled_cpus_mask", "-1", "auto, or a mask of processors"),
+        ("enabled_cpus_mask", True, "auto, or a mask of processors"),
+        ("rknn_core_mask", "5", "auto, or a mask of NPU cores"),
+        ("rknn_core_mask", "RKNN_NPU_CORE_UNDEFINED", "auto, or a mask of NPU cores"),
+        ("rknn_core_mask", 65536, "auto, or a mask of NPU cores"),
         ("allowed_directories", "/a::/b", "absolute directories"),
         ("allowed_directories", "a", "absolute directories"),
         ("allowed_directories", ["/a", 5], "absolute directories"),
@@ -163,3 +172,19 @@ def test_what_a_reload_takes_over() -> None:
     reloaded = running.reloaded(fresh)
     assert (reloaded.max_queue, reloaded.log_level) == (2, 3)
     assert (reloaded.socket, reloaded.model) == ("/a", "")
+
+
+@pytest.mark.parametrize(
+    ("given", "mask"),
+    [("0xF0", 0xF0), ("0xf0", 0xF0), (240, 240), ("240", 240), ("AUTO", "auto"), ("0xFFFFFFFF", 2**32 - 1)],
+)
+def test_a_mask_of_processors_may_be_written_in_two_ways(given: object, mask: object) -> None:
+    assert load({}, {"enabled_cpus_mask": given}).enabled_cpus_mask == mask
+
+
+@pytest.mark.parametrize(
+    ("given", "mask"),
+    [("auto", "auto"), (0, 0), ("3", 3), ("RKNN_NPU_CORE_0_1", 3), ("RKNN_NPU_CORE_ALL", 65535), (7, 7)],
+)
+def test_a_mask_of_npu_cores_may_be_a_name(given: object, mask: object) -> None:
+    assert load({}, {"rknn_core_mask": given}).rknn_core_mask == mask

@@ -117,6 +117,8 @@ def test_board(tmp_path: Path, files: dict[str, str], expected: dict[str, Any]) 
         ("rockchip,rk3588-evb1\0rockchip,rk3588\0", "rk3588"),
         ("rockchip,rk3588-toybrick\0rockchip,rk3588s\0", "rk3588"),
         ("vendor,board\0rockchip,rv1126b\0", "rv1126b"),
+        ("vendor,board\0rockchip,rk3582\0rockchip,rk3588s\0", "rk3582"),
+        ("rockchip,rk3588-evb\0vendor,board\0", "rk3588"),
         ("vendor,board\0rockchip,rv1106g-evb\0rockchip,rv1106\0", "rv1106"),
         ("vendor,rk3588\0raspberrypi,5\0brcm,bcm2712\0", None),
         ("", None),
@@ -126,6 +128,76 @@ def test_board(tmp_path: Path, files: dict[str, str], expected: dict[str, Any]) 
 )
 def test_soc(tmp_path: Path, compatible: str, soc: str | None) -> None:
     assert tree(tmp_path, {"proc/device-tree/compatible": compatible}).soc() == soc
+
+
+# A container without privileges sees no device tree.
+CONTAINER = {
+    "sys/class/devfreq/fdab0000.npu/load": "0@1Hz",
+    "dev/dri/by-path/platform-fdab0000.npu-render": "",
+    "dev/dri/by-path/platform-fb000000.gpu-render": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "readings"),
+    [
+        (
+            {**RK3588F, "sys/firmware/devicetree/base/compatible": "rockchip,rk3588f\0"},
+            [
+                ("/proc/device-tree/compatible", "rk3588"),
+                ("/sys/firmware/devicetree/base/compatible", "rk3588"),
+                ("/sys/class/devfreq/fdab0000.npu", "rk3588"),
+                ("/dev/dri/by-path/platform-fdab0000.npu-render", "rk3588"),
+            ],
+        ),
+        (
+            CONTAINER,
+            [
+                ("/sys/class/devfreq/fdab0000.npu", "rk3588"),
+                ("/dev/dri/by-path/platform-fdab0000.npu-render", "rk3588"),
+            ],
+        ),
+        (
+            {"sys/class/devfreq/12345678.npu/device/of_node/compatible": "rockchip,rk3562-rknpu\0"},
+            [("/sys/class/devfreq/12345678.npu/device/of_node/compatible", "rk3562")],
+        ),
+        ({"sys/class/devfreq/27700000.npu/load": ""}, [("/sys/class/devfreq/27700000.npu", "rk3576")]),
+        ({"sys/class/devfreq/ff300000.npu/load": ""}, [("/sys/class/devfreq/ff300000.npu", "rk3562")]),
+        ({"sys/class/devfreq/22000000.npu/load": ""}, [("/sys/class/devfreq/22000000.npu", "rv1126b")]),
+        ({"proc/cpuinfo": "processor\t: 0\n\nHardware\t: Rockchip RK3588S\n"}, [("/proc/cpuinfo", "rk3588")]),
+        ({"proc/cpuinfo": "model name\t: ARMv8 (v8l)\nSerial\t: rk3588\n"}, []),
+        ({"sys/class/devfreq/dmc/load": "", "sys/class/devfreq/npu.npu/load": ""}, []),
+        (PC, []),
+    ],
+)
+def test_what_each_source_says_of_the_soc(
+    tmp_path: Path, files: dict[str, str], readings: list[tuple[str, str]]
+) -> None:
+    platform = tree(tmp_path, files)
+    assert platform.soc_readings() == readings
+    assert platform.soc() == (readings[0][1] if readings else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"),
+    [
+        ("0-7\n", set(range(8))),
+        ("0", {0}),
+        ("0-1,4,6-7\n", {0, 1, 4, 6, 7}),
+        ("", None),
+        ("\n", None),
+        ("all", None),
+        ("0-", None),
+        ("0,", None),
+        ("0-99999999999", None),
+    ],
+)
+def test_processors_that_are_online(tmp_path: Path, text: str, cpus: set[int] | None) -> None:
+    assert tree(tmp_path, {"sys/devices/system/cpu/online": text}).online_cpus() == cpus
+
+
+def test_processors_that_nobody_lists(tmp_path: Path) -> None:
+    assert Platform(tmp_path).online_cpus() is None
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ FIELDS: dict[str, dict[str, Doc]] = {
     "RKLLMLoraParam": {"lora_adapter_name": Doc("Name of a loaded adapter.")},
     "RKLLMPromptCacheParam": {
         "save_prompt_cache": Doc("Write the prompt cache of this run to prompt_cache_path."),
-        "prompt_cache_path": Doc("Absolute path of the cache file on the board."),
+        "prompt_cache_path": Doc("Absolute path of the cache file on the board, or a name: then the daemon keeps it."),
     },
     "RKLLMEmbedInput": {
         "embed": Doc("float32 [n_tokens, width]."),

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from rkllmd import memory, paths
+from rkllmd import memory, paths, soc
 from rkllmd.abi import callbacks
 from rkllmd.abi.rkllm import LLMResultCallback
 from rkllmd.context import Context, Invocation
 from rkllmd.errors import Cancelled, ModelAlreadyLoaded, NotSupported, RuntimeFailure
+from rkllmd.fingerprint import identify
 from rkllmd.handles import Model
 from rkllmd.inference import destroy_model
 from rkllmd.method import COnly, Kind, Struct, method
@@ -82,6 +83,7 @@ def init(invocation: Invocation, param: Converted) -> dict[str, Any]:
     context, runtime = invocation.context, invocation.runtime
     _refuse_more_than_allowed(context)  # again: another load may have ended while this one waited
     c_param = param.c
+    soc.apply_defaults(context, param.json, c_param)
     path = param.json["model_path"]
     size_bytes = Path(path).stat().st_size
     memory.check(context, path, size_bytes)  # again, as others have
@@ -96,6 +98,7 @@ def init(invocation: Invocation, param: Converted) -> dict[str, Any]:
         is_async=bool(c_param.is_async),
         param=c_param,
         keep_alive=[param.keep],
+        file=identify(path),
     )
 
     def on_result(results: Any, _userdata: Any, state: int) -> int:

@@ -1,6 +1,8 @@
-"""rkllm_load_prompt_cache: load a prompt cache file; runs then reuse the longest common prefix.
+"""rkllm_load_prompt_cache: load a prompt cache; runs then reuse the longest common prefix.
 
 C: int rkllm_load_prompt_cache(LLMHandle handle, const char *prompt_cache_path)
+
+``prompt_cache_path`` is an absolute path, or the name of a cache that a run of the same user has saved.
 """
 
 from __future__ import annotations
@@ -8,21 +10,40 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rkllmd import paths
+from rkllmd import paths, prompt_cache_names
 from rkllmd.context import Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, Value, method
 from rkllmd.rkllm._common import LLM, call_with_strings, success
 
-
-def _resolve(invocation: Invocation, model: Model, prompt_cache_path: str) -> Path:
-    allowed = invocation.context.config.allowed_directories
-    return paths.readable_file(prompt_cache_path, allowed, "$.prompt_cache_path")
+_WHERE = "$.prompt_cache_path"
 
 
-@method(Kind.NPU, [LLM, Value("prompt_cache_path", {"type": "string", "minLength": 1})], check=_resolve)
+def _check(invocation: Invocation, model: Model, prompt_cache_path: str) -> None:
+    # Whether there is a cache of a name is asked when it is this call's turn: the run that saves it may be waiting too.
+    if prompt_cache_names.is_name(prompt_cache_path):
+        invocation.context.prompt_caches.check_name(prompt_cache_path, _WHERE)
+    else:
+        _resolve(invocation, prompt_cache_path)
+
+
+def _resolve(invocation: Invocation, prompt_cache_path: str) -> Path:
+    context = invocation.context
+    path = paths.readable_file(prompt_cache_path, context.config.allowed_directories, _WHERE)
+    context.prompt_caches.check_path(path, _WHERE)
+    return path
+
+
+@method(Kind.NPU, [LLM, Value("prompt_cache_path", {"type": "string", "minLength": 1})], check=_check)
 def load_prompt_cache(invocation: Invocation, model: Model, prompt_cache_path: str) -> dict[str, Any]:
-    """Load the file, which a run with save_prompt_cache has written; release one cache before loading another."""
-    resolved = _resolve(invocation, model, prompt_cache_path)  # again: the file may have gone while the call waited
-    call_with_strings(invocation, model, "rkllm_load_prompt_cache", bytes(resolved))
+    """Load what a run with save_prompt_cache has written; release one cache before loading another."""
+    if not prompt_cache_names.is_name(prompt_cache_path):
+        resolved = _resolve(invocation, prompt_cache_path)  # again: it may have gone while the call waited
+        call_with_strings(invocation, model, "rkllm_load_prompt_cache", bytes(resolved))
+        model.prompt_cache = None
+        return success(prompt_cache_path=prompt_cache_path)
+    cache = prompt_cache_names.to_load(invocation, model, prompt_cache_path, _WHERE)
+    call_with_strings(invocation, model, "rkllm_load_prompt_cache", bytes(cache.path))
+    model.prompt_cache = cache
+    invocation.context.prompt_caches.mark_used(cache)
     return success(prompt_cache_path=prompt_cache_path)

@@ -17,4 +17,5 @@ from rkllmd.rkllm._common import LLM, success
 def release_prompt_cache(invocation: Invocation, model: Model) -> dict[str, Any]:
     """Release the cache; runs start from nothing again."""
     invocation.runtime.call("rkllm_release_prompt_cache", model.pointer)
+    model.prompt_cache = None
     return success()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rkllmd import __version__, progress, rknn_handles
+from rkllmd import __version__, progress, rknn_handles, soc
 from rkllmd.context import Context, Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, method
@@ -32,6 +32,7 @@ def status(invocation: Invocation) -> dict[str, Any]:
             for item in context.memories
         ],
         "clients": len(context.clients),
+        "soc": soc.describe(context),
         "npu_load": context.platform.npu_load(),
         "memory": context.platform.memory(),
         "uptime_s": round(now - context.started_at, 1),
@@ -40,7 +41,7 @@ def status(invocation: Invocation) -> dict[str, Any]:
             "runtime": context.runtime.describe(),
             "rknn_runtime": context.rknn_runtime.describe(),
             "driver": context.platform.driver_version(),
-            "soc": context.platform.soc(),
+            "soc": context.board.name,
             "machine": machine(),
         },
         "last_crash": None,

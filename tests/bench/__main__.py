@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench import camera, measure, tensors
+from tests.bench import cached_prompt, camera, measure, tensors
 from tests.daemon import Daemon
 
 # The simulator writes a line for each call otherwise.
@@ -176,6 +176,20 @@ def _vision_between_tokens(directory: Path, tokens: int) -> None:
         _line(f"{what}, the answer, s", f"{took:.2f}", f"<= {1.15 * work:.2f}", f"sum of the work {work:.2f}")
 
 
+def _cached_prompt(directory: Path, rounds: int) -> None:
+    found = cached_prompt.measure(_folder(directory, "cached-prompt"), rounds)
+    what = "first token, portable runtime"
+    without, cached = 1000 * found.without, 1000 * found.cached
+    _line(f"{what}, {found.tokens_without} tokens of prompt, ms", f"{without:,.1f}")
+    _line(
+        f"{what}, {found.tokens_cached} tokens beside the prompt cache, ms",
+        f"{cached:,.1f}",
+        "",
+        f"saves {without - cached:,.1f}",
+    )
+    _line(f"loading that prompt cache of {found.size_bytes / 2**20:.1f} MiB, ms", f"{1000 * found.load:,.1f}")
+
+
 def _longest_steps(directory: Path, rounds: int) -> None:
     ways = {"come in": tensors.base64_in, "go out": tensors.base64_out}
     for way, transfer in ways.items():
@@ -224,6 +238,7 @@ def main() -> None:
         _streams(directory)
         _tensors(directory, quick)
         _longest_steps(directory, 20 if quick else 100)
+        _cached_prompt(directory, 5 if quick else 25)
         _vision_between_tokens(directory, 60 if quick else 300)
         _loading(directory, 3 if quick else 30)
 

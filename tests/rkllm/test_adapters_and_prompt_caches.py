@@ -89,10 +89,12 @@ def test_a_prompt_cache_is_used_until_it_is_released(board: Board) -> None:
         ({"prompt_cache_path": None}, "$.prompt_cache_path", "type"),
         ({"prompt_cache_path": 1}, "$.prompt_cache_path", "type"),
         ({"prompt_cache_path": ""}, "$.prompt_cache_path", "minLength"),
-        ({"prompt_cache_path": "a.cache"}, "$.prompt_cache_path", "absolute"),
+        ({"prompt_cache_path": "./a.cache"}, "$.prompt_cache_path", "absolute"),
         ({"prompt_cache_path": "/nowhere"}, "$.prompt_cache_path", "file"),
         ({"prompt_cache_path": "/tmp"}, "$.prompt_cache_path", "file"),
         ({"prompt_cache_path": "/a\0b"}, "$.prompt_cache_path", "pattern"),
+        ({"prompt_cache_path": "a\0b"}, "$.prompt_cache_path", "pattern"),
+        ({"prompt_cache_path": ".."}, "$.prompt_cache_path", "pattern"),
         ({"path": "/tmp"}, "$.path", "additionalProperties"),
     ],
 )

@@ -224,7 +224,12 @@ def test_a_prompt_cache_is_written_into_writable_directories_only(
         error = board.refused("rkllm.run", save(path))
         assert (error["code"], error["kind"]) == (-32009, "PermissionDenied")
         assert error["path"] == "$.prompt_cache_params.prompt_cache_path"
-    for wrong, keyword in (("x", "absolute"), (allowed / "none" / "x", "file"), (allowed / "folder", "file")):
+    for wrong, keyword in (
+        ("./x", "absolute"),
+        ("..", "pattern"),
+        (allowed / "none" / "x", "file"),
+        (allowed / "folder", "file"),
+    ):
         error = board.refused("rkllm.run", save(wrong))
         assert (error["code"], error["keyword"]) == (-32602, keyword)
     infer_params = {"prompt_cache_params": {"save_prompt_cache": 1, "prompt_cache_path": str(closed / "x")}}

@@ -28,6 +28,7 @@ def test_the_status_of_an_idle_daemon(board: Board) -> None:
         "memories",
         "clients",
         "npu_load",
+        "soc",
         "memory",
         "uptime_s",
         "versions",

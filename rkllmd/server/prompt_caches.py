@@ -1,0 +1,36 @@
+"""server.prompt_caches: the prompt caches that the caller's user has saved by name, the last used first."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rkllmd import prompt_cache_names
+from rkllmd.context import Invocation
+from rkllmd.method import Kind, method
+
+
+@method(Kind.INSTANT)
+def prompt_caches(invocation: Invocation) -> dict[str, Any]:
+    """Return name, model, size, and how long ago each was saved and last loaded; another user's are not shown."""
+    context, now = invocation.context, time.time()
+    loaded = prompt_cache_names.in_use(context)
+    mine = context.prompt_caches.of(prompt_cache_names.owner_of(invocation.client))
+    return {
+        "prompt_caches": [
+            {
+                "name": cache.name,
+                "model_path": cache.fingerprint.get("model_path"),
+                "lora_adapter_name": cache.fingerprint.get("lora_adapter"),
+                "size_bytes": cache.size_bytes,
+                # A board without a clock of its own may have gone back in time.
+                "saved_s": round(max(0.0, now - cache.saved_at), 1),
+                "used_s": round(max(0.0, now - cache.used_at), 1),
+                "loaded": cache in loaded,
+            }
+            for cache in mine
+        ],
+        # Of all users: what is full is full for everybody.
+        "total_bytes": context.prompt_caches.size_bytes,
+        "limit_bytes": context.prompt_caches.limit_bytes,
+    }

@@ -1,0 +1,149 @@
+"""The SoC: which one it is, and which of its processors and NPU cores are used where a client does not say.
+
+``platform.py`` reads what the machine says; here is what follows from it. A wrong guess costs speed or a load that
+fails, so only what is known of an SoC is applied, and everything can be set (``soc``, ``enabled_cpus_mask``,
+``rknn_core_mask``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from rkllmd.abi.rknn_constants import rknn_core_mask
+from rkllmd.errors import InvalidParams
+
+if TYPE_CHECKING:
+    from rkllmd.config import Config
+    from rkllmd.context import Context
+    from rkllmd.platform import Platform
+
+log = structlog.get_logger()
+
+_AUTO: Final = "auto"
+_ALL_CORES: Final = rknn_core_mask.RKNN_NPU_CORE_0_1_2  # what is above it means all of them, or none in particular
+_MASK_BITS: Final = 32  # RKLLMExtendParam.enabled_cpus_mask is a uint32
+
+
+@dataclass(frozen=True, slots=True)
+class Soc:
+    """What is known of an SoC; None where nobody has said it."""
+
+    cpu_mask: int | None
+    npu_cores: int | None
+
+
+# CPU masks: the vendor's SDK manual 1.3.0 (RK3588 and RK3576 have their fast processors at 4 to 7, "others" 0 to 3) and
+# go-rknnlite (RK3582, RK3566, RK3568). Cores: the core_mask of the GPL driver 0.9.8.
+SOCS: Final[Mapping[str, Soc]] = {
+    "rk3588": Soc(cpu_mask=0xF0, npu_cores=3),
+    "rk3583": Soc(cpu_mask=None, npu_cores=2),
+    "rk3582": Soc(cpu_mask=0x30, npu_cores=None),
+    "rk3576": Soc(cpu_mask=0xF0, npu_cores=2),
+    "rk3562": Soc(cpu_mask=0x0F, npu_cores=1),
+    "rk3566": Soc(cpu_mask=0x0F, npu_cores=1),
+    "rk3568": Soc(cpu_mask=0x0F, npu_cores=1),
+    "rv1126b": Soc(cpu_mask=0x0F, npu_cores=None),
+    "rv1106": Soc(cpu_mask=None, npu_cores=1),
+}
+_UNKNOWN: Final = Soc(cpu_mask=None, npu_cores=None)
+
+
+@dataclass(frozen=True)
+class Board:
+    """The machine's SoC and what the configuration says about it; decided once, at the start."""
+
+    name: str | None = None
+    source: str | None = None
+    # What each source has said, also those that were not believed.
+    readings: Sequence[tuple[str, str]] = ()
+    cpu_mask: int | None = None
+    npu_cores: int | None = None
+    core_mask: int | None = None
+
+
+def decide(config: Config, platform: Platform) -> Board:
+    """Return the board: the configuration's word counts first, then the first source that knows."""
+    readings = platform.soc_readings()
+    name, source = next(((found, origin) for origin, found in readings), (None, None))
+    if config.soc != _AUTO:
+        name, source = config.soc, "the configuration"
+    elif len({found for _, found in readings}) > 1:
+        log.warning("soc_contradicted", believed=name, source=source, read=dict(readings))
+    soc = SOCS.get(name or "", _UNKNOWN)
+    cpu_mask = soc.cpu_mask if config.enabled_cpus_mask == _AUTO else int(config.enabled_cpus_mask)
+    core_mask = None if config.rknn_core_mask == _AUTO else int(config.rknn_core_mask)
+    if core_mask is not None and not has_cores(soc.npu_cores, core_mask):
+        # Every load would fail otherwise.
+        log.error("rknn_core_mask_not_used", soc=name, npu_cores=soc.npu_cores, rknn_core_mask=core_mask)
+        core_mask = None
+    return Board(name, source, readings, cpu_mask, soc.npu_cores, core_mask)
+
+
+def has_cores(npu_cores: int | None, core_mask: int) -> bool:
+    """Tell whether an NPU of so many cores has those of the mask; what is not known is not denied."""
+    return npu_cores is None or not 0 < core_mask <= _ALL_CORES or core_mask.bit_length() <= npu_cores
+
+
+def usable_cpus(board: Board, online: Collection[int] | None) -> int | None:
+    """Return the mask of processors for a model; None where the runtime's own default is as good as ours.
+
+    Processors that are offline are left out. The runtime refuses to load a model with fewer processors than NPU cores
+    ("The number of enabled CPUs must be greater than or equal to the number of NPU cores"): where that would happen,
+    the others that are online fill it up.
+    """
+    if board.cpu_mask is None or online is None:
+        return board.cpu_mask
+    available = sum(1 << cpu for cpu in set(online) if cpu < _MASK_BITS)
+    mask = board.cpu_mask & available
+    for cpu in range(_MASK_BITS):
+        if mask.bit_count() < (board.npu_cores or 1):
+            mask |= available & 1 << cpu
+    return mask or None
+
+
+def apply_defaults(context: Context, given: Mapping[str, Any], param: Any) -> None:
+    """Set the processors of an RKLLMParam where the client's JSON of it names neither their mask nor their number."""
+    extend = given.get("extend_param") or {}
+    if extend.get("enabled_cpus_mask") is not None or extend.get("enabled_cpus_num") is not None:
+        return
+    mask = usable_cpus(context.board, context.platform.online_cpus())
+    if mask is not None:
+        param.extend_param.enabled_cpus_mask = mask
+        param.extend_param.enabled_cpus_num = mask.bit_count()
+
+
+def check_cores(context: Context, core_mask: int, where: str) -> int:
+    """Return the mask of NPU cores, refused if the SoC has them not. Raises InvalidParams."""
+    cores = context.board.npu_cores
+    if not has_cores(cores, core_mask):
+        raise InvalidParams(
+            f"{where.removeprefix('$.')}: the {str(context.board.name).upper()} has {cores} NPU "
+            f"core{'s' if cores != 1 else ''} ({context.board.source}): the largest mask is {(1 << (cores or 0)) - 1}. "
+            "The setting soc overrides what was detected.",
+            path=where,
+            keyword="maximum",
+            limit=(1 << (cores or 0)) - 1,
+            npu_cores=cores,
+            soc=context.board.name,
+        )
+    return core_mask
+
+
+def describe(context: Context) -> dict[str, Any]:
+    """Return what server.status shows."""
+    board = context.board
+    mask = usable_cpus(board, context.platform.online_cpus())
+    return {
+        "name": board.name,
+        "source": board.source,
+        "read": dict(board.readings),
+        "npu_cores": board.npu_cores,
+        # Null: the runtime's own default.
+        "enabled_cpus_mask": mask,
+        "enabled_cpus_num": None if mask is None else mask.bit_count(),
+        "rknn_core_mask": None if board.core_mask is None else rknn_core_mask(board.core_mask).name,
+    }
