@@ -27,6 +27,7 @@ from rkllmd.soc import Board
 
 if TYPE_CHECKING:
     from rkllmd.method import Method
+    from rkllmd.streaming import Generation
 
 
 # The kernel takes 253 in one message (SCM_MAX_FD).
@@ -107,6 +108,8 @@ class Invocation:
     call: jsonrpc.Call
     method: Method
     job: Job | None = None
+    # The run that the call is, from its begin on.
+    generation: Generation | None = None
     # What goes with the result; closed by whoever sends it.
     fds: list[int] = field(default_factory=list)
 

@@ -223,7 +223,7 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
     )
     if method.abort is not None:
         job.abort = partial(_abort, invocation)
-        job.progressed_at = partial(_progressed_at, job)
+        job.progressed_at = partial(_progressed_at, invocation)
     if method.is_load:
         job.load = Load(job.model_name)
     invocation.job = job
@@ -291,10 +291,9 @@ def _abort(invocation: Invocation) -> None:
         invocation.method.abort(invocation.context, job.target)
 
 
-def _progressed_at(job: Job) -> float:
+def _progressed_at(invocation: Invocation) -> float:
     """Return when the generation's last token came; 0: none has."""
-    generation = job.target.generation if isinstance(job.target, Model) else None
-    return 0.0 if generation is None else generation.last_at
+    return 0.0 if invocation.generation is None else invocation.generation.last_at
 
 
 # These wait for a run that does not block. All else waits for its end first: it may be using what they change.

@@ -76,7 +76,7 @@ def generate(
     history_reset = _take_turn(invocation, model, keep_history=keep_history)
     invocation.runtime.remember_kv_cache_sizes(model)
     generation = _generation(invocation, model, parameters, default_shape="partial" if asynchronous else "final")
-    model.generation = generation
+    model.generation = invocation.generation = generation
     try:
         if invocation.is_cancelled:  # between leaving the queue and here
             generation.abort_requested = True

@@ -24,6 +24,7 @@ def test_the_status_of_an_idle_daemon(board: Board) -> None:
         "queue_length",
         "models",
         "contexts",
+        "device_lost",
         "matmuls",
         "memories",
         "clients",
