@@ -1,4 +1,4 @@
-"""Loads the configured model at start, through the same door as every client: rkllm.init."""
+"""Loads the configured models at start, through the same door as every client: rkllm.init."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 import trio
 
 from rkllmd import dispatch, jsonrpc
+from rkllmd.config import Config
 from rkllmd.context import Context
 from rkllmd.errors import RpcError
 from rkllmd.npu import Job, as_error
@@ -50,20 +51,34 @@ class _Starter:
         self.ended.set()
 
 
-async def load_model_at_start(context: Context, announce: Callable[[str], None]) -> None:
-    """Load ``config.model``. A failure is logged and announced; the daemon serves on without a model."""
-    path = context.config.model
-    if path == DEMO:
-        path = str(_DEMO_MODEL)
+async def load_models_at_start(context: Context, announce: Callable[[str], None]) -> None:
+    """Load ``config.model``, and the declared models that are to be loaded at start, in the file's order.
+
+    A failure is logged and announced; the daemon serves on without the model.
+    """
+    for path in _wanted(context.config):
+        error = await _load(context, path)
+        if error is None:
+            announce(f"Model {path} is loaded.")
+        else:
+            log.error("model_not_loaded", model_path=path, error=error.to_json())
+            announce(f"Model {path} is not loaded: {error.message}")
+
+
+def _wanted(config: Config) -> list[str]:
+    """Return what to load, each once: paths and names."""
+    names = [model.name for model in config.models]
+    first = str(_DEMO_MODEL) if config.model == DEMO and DEMO not in names else config.model
+    loads = [model.name for model in config.models if model.autoload]
+    return list(dict.fromkeys([first, *loads] if first else loads))
+
+
+async def _load(context: Context, path: str) -> RpcError | None:
     request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", {"model_path": path}, {})
     starter, call = _Starter(), jsonrpc.Call(request, None)
     try:
         dispatch.start(context, starter, call, dispatch.prepare(context, starter, call))
         await starter.ended.wait()
     except Exception as error:
-        starter.error = as_error(error, "rkllm.init")
-    if starter.error is None:
-        announce(f"Model {path} is loaded.")
-    else:
-        log.error("model_not_loaded", model_path=path, error=starter.error.to_json())
-        announce(f"Model {path} is not loaded: {starter.error.message}")
+        return as_error(error, "rkllm.init")
+    return starter.error

@@ -153,6 +153,7 @@ class Generation:
         self.pause_requested = False
         self.paused = False
         self.failed = False
+        self.has_begun = False  # something was called back that is no end
         self.perf: dict[str, Any] | None = None
         self.ended = threading.Event()  # no token comes any more: finished, failed or paused
         self.finished = threading.Event()
@@ -180,6 +181,7 @@ class Generation:
             if state in (FINISH, ERROR):
                 self._thread_state.release()
             elif not self._thread_state.is_kept:
+                self.has_begun = True
                 self._thread_state.keep()
             if state == FINISH:
                 try:
