@@ -35,9 +35,44 @@ log = structlog.get_logger()
 _SET_AGAIN: Final = ("rkllm_set_chat_template", "rkllm_set_function_tools")
 
 
-def load(context: Context, recipe: Recipe) -> Model:
-    """Load a model; it has no handle yet. Raises RuntimeFailure, InvalidParams or NotSupported for its callbacks."""
-    model = _model(context, recipe)
+def make(context: Context, recipe: Recipe) -> Model:
+    """Return a model that is not loaded yet, with its callbacks. Raises InvalidParams, NotSupported for their files."""
+    param = recipe.param
+    model = Model(
+        library=context.runtime.library,
+        path=recipe.path,
+        size_bytes=recipe.size_bytes,
+        n_batch=max(1, param.extend_param.n_batch),
+        max_new_tokens=param.max_new_tokens,
+        max_context_len=param.max_context_len,
+        is_async=bool(param.is_async),
+        param=param,
+        name=recipe.name,
+        idle_minutes=recipe.idle_minutes,
+        keep_alive=[recipe.keep],
+    )
+
+    def on_result(results: Any, _userdata: Any, state: int) -> int:
+        generation = model.generation
+        return 0 if generation is None else generation.on_result(results, state)
+
+    callback = LLMResultCallback(on_result)
+    if model.library.layout.name == "1.2":
+        model.callback = callback
+    else:
+        struct = model.library.layout.structs["RKLLMCallback"]()
+        struct.result_callback = callback
+        if recipe.tokenizer_path is not None:
+            struct.tokenizer_callback = callbacks.tokenizer_callback(recipe.tokenizer_path, _report)
+        if recipe.embedding_path is not None:
+            struct.embed_callback = callbacks.embedding_callback(recipe.embedding_path, _report)
+        model.keep_alive += [callback, struct]
+        model.callback = byref(struct)
+    return model
+
+
+def load(context: Context, model: Model, recipe: Recipe) -> None:
+    """Load a model that ``make`` has made; it has no handle yet. Raises RuntimeFailure, and is not loaded then."""
     available = context.platform.memory()["available_bytes"]
     _init(context, model)
     taken = available - context.platform.memory()["available_bytes"]
@@ -51,7 +86,6 @@ def load(context: Context, recipe: Recipe) -> Model:
     except BaseException:
         _destroy(context, model)
         raise
-    return model
 
 
 def unload(context: Context, model: Model) -> None:
@@ -145,41 +179,6 @@ def give_strings(runtime: Runtime, model: Model, function: str, values: Sequence
     model.keep_alive[:] = [kept for kept in model.keep_alive if kept is not given]
     model.strings.pop(function, None)  # the last call comes last
     model.strings[function] = given
-
-
-def _model(context: Context, recipe: Recipe) -> Model:
-    param = recipe.param
-    model = Model(
-        library=context.runtime.library,
-        path=recipe.path,
-        size_bytes=recipe.size_bytes,
-        n_batch=max(1, param.extend_param.n_batch),
-        max_new_tokens=param.max_new_tokens,
-        max_context_len=param.max_context_len,
-        is_async=bool(param.is_async),
-        param=param,
-        name=recipe.name,
-        idle_minutes=recipe.idle_minutes,
-        keep_alive=[recipe.keep],
-    )
-
-    def on_result(results: Any, _userdata: Any, state: int) -> int:
-        generation = model.generation
-        return 0 if generation is None else generation.on_result(results, state)
-
-    callback = LLMResultCallback(on_result)
-    if model.library.layout.name == "1.2":
-        model.callback = callback
-    else:
-        struct = model.library.layout.structs["RKLLMCallback"]()
-        struct.result_callback = callback
-        if recipe.tokenizer_path is not None:
-            struct.tokenizer_callback = callbacks.tokenizer_callback(recipe.tokenizer_path, _report)
-        if recipe.embedding_path is not None:
-            struct.embed_callback = callbacks.embedding_callback(recipe.embedding_path, _report)
-        model.keep_alive += [callback, struct]
-        model.callback = byref(struct)
-    return model
 
 
 def _init(context: Context, model: Model) -> None:

@@ -121,7 +121,7 @@ def test_while_it_wakes_the_daemon_is_loading_and_instant_calls_answer(start: St
     with daemon.connect() as wire, daemon.connect() as other:
         daemon.load()
         asleep(daemon)
-        daemon.play(delay__rkllm_init=500)
+        daemon.play(delay__rkllm_init=2000)
         wire.request("rkllm.run", {"prompt": "Hi"}, "run")
         daemon.wait_enter("rkllm_init", 2)
         assert other.ask("server.status")["result"]["state"] == "loading"
@@ -135,7 +135,7 @@ def test_a_model_that_runs_for_long_is_not_idle(start: Start) -> None:
         daemon.load()
         answer = wire.ask("rkllm.run", {"prompt": "Hi"})
         assert len(answer["result"]["text"]) == 400
-        asleep(daemon)
+        asleep(daemon, len(daemon.events("model_loaded")) + len(daemon.events("model_loaded_again")))
     order = [line[3] for line in daemon.trace() if line[2] == "leave" and line[3] in ("rkllm_run", "rkllm_destroy")]
     # It may have slept before the run came; never inside it, which the trace's judge would say too.
     assert order[-2:] == ["rkllm_run", "rkllm_destroy"]

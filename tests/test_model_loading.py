@@ -109,11 +109,13 @@ def test_a_load_that_fails_brings_the_old_model_back_as_it_was(start: Start) -> 
 
 
 def test_what_waited_for_the_old_model_is_served_when_it_is_back(start: Start) -> None:
-    daemon = start(scenario={"init": "fail@2", "delay.rkllm_init": 200})
+    daemon = start(changing=True)
     handle = daemon.load()
+    daemon.play(init="fail@2", delay__rkllm_init=2000)
     with daemon.connect() as wire, daemon.connect() as other:
         wire.request("rkllm.init", {"model_path": str(daemon.model), "replace": True}, "load")
         daemon.wait_enter("rkllm_init", 2)
+        daemon.play()
         other.request("rkllm.run", {"prompt": "Hi", "handle": handle}, "run")
         other.request("rkllm.set_chat_template", {"handle": handle, "system_prompt": "S"}, "ordered")
         asked = other.ask("rkllm.is_running", {"handle": handle}, "asked")["result"]
@@ -142,7 +144,7 @@ def test_a_model_that_cannot_be_brought_back_is_lost_and_told(start: Start) -> N
 def test_a_replacement_that_is_cancelled_brings_the_old_model_back(start: Start) -> None:
     daemon = start(changing=True)
     handle = daemon.load()
-    daemon.play(delay__rkllm_init=500)
+    daemon.play(delay__rkllm_init=2000)
     with daemon.connect() as wire:
         wire.request("rkllm.init", {"model_path": str(daemon.model), "replace": True}, "load")
         daemon.wait_enter("rkllm_init", 2)
@@ -151,6 +153,18 @@ def test_a_replacement_that_is_cancelled_brings_the_old_model_back(start: Start)
         error = wire.final("load")["error"]
         assert (error["data"]["kind"], error["data"]["restored"]) == ("Cancelled", [handle])
         assert say(wire, handle=handle) == "[user] Hi"
+
+
+def test_files_of_callbacks_are_looked_at_before_anything_is_unloaded(start: Start) -> None:
+    daemon = start()
+    handle = daemon.load()
+    broken = daemon.directory / "tokenizer.json"
+    broken.write_text("{}")
+    with daemon.connect() as wire:
+        error = init(daemon, wire, replace=True, tokenizer_path=str(broken))["error"]
+        assert (error["data"]["kind"], error["data"]["path"]) == ("InvalidParams", "$.tokenizer_path")
+        assert say(wire, handle=handle) == "[user] Hi"
+    assert daemon.calls("rkllm_destroy") == 0
 
 
 def test_a_conversation_that_is_gone_with_the_unloading_is_told(start: Start) -> None:

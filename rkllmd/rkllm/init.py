@@ -21,7 +21,7 @@ from rkllmd.context import Context, Invocation
 from rkllmd.errors import Cancelled, RpcError
 from rkllmd.handles import Model
 from rkllmd.method import COnly, Kind, Struct, Value, method
-from rkllmd.model_loading import forget, load, load_again, put_to_sleep, unload
+from rkllmd.model_loading import forget, load, load_again, make, put_to_sleep, unload
 from rkllmd.model_places import Place
 from rkllmd.model_recipe import Recipe
 from rkllmd.rkllm._common import LLM
@@ -84,13 +84,14 @@ def init(invocation: Invocation, param: Converted, replace: bool | int = False) 
 def _load_in_place(invocation: Invocation, recipe: Recipe, place: Place) -> Model:
     """Load the model where those that it replaces were; if that fails they are loaded again, and the error says so."""
     context = invocation.context
+    model = make(context, recipe)
     unloaded = [old for old in place.replaced if not old.is_asleep]
     try:
         for old in unloaded:
             put_to_sleep(context, old)
         if unloaded:  # what they have given back is known now
             memory.check(context, recipe.path, recipe.size_bytes)
-        model = load(context, recipe)
+        load(context, model, recipe)
         if invocation.is_cancelled:  # before anybody can find the model
             unload(context, model)
             raise Cancelled("The load was cancelled; the model was unloaded again.")
