@@ -287,6 +287,20 @@ def test_with_the_defaults_the_second_load_never_reaches_c(start: Start) -> None
     assert daemon.calls("rkllm_init") == 1
 
 
+def test_a_second_load_that_does_not_fit_never_reaches_c(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "rkllmd.toml"
+    file.write_text("memory_reserve_bytes = 0\nmax_models = 2\n")
+    daemon = start("--config", str(file), scenario={"init": "fail_takes_first_down"})
+    with daemon.connect() as wire:
+        daemon.load()
+        file.write_text(f"memory_reserve_bytes = {2**40}\n")
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_event("reloaded")
+        assert kind(init(daemon, wire)) == "OutOfMemory"
+        assert say(wire) == "[user] Hi"
+    assert daemon.calls("rkllm_init") == 1
+
+
 def test_a_conversation_that_died_with_the_model_is_told(start: Start) -> None:
     daemon = start("--max-models", "2", scenario={"init": "fail_takes_first_down@2"})
     with daemon.connect() as wire:

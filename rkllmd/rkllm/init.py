@@ -34,6 +34,7 @@ log = structlog.get_logger()
 _REPLACE: Final = {
     "type": ["boolean", "integer", "null"],
     "minimum": 1,
+    "maximum": 2**53,  # what is named in an error must be a number that JSON can carry
     "description": "true: the loaded models are unloaded first; a handle: that one is",
 }
 

@@ -295,6 +295,7 @@ def test_image_tags_of_init_stay_with_the_model(board: Board) -> None:
         ([{"model_path": "n" * 100_000}], "$[0].model_path", "enum"),
         ({"model_path": ""}, "$.model_path", "absolute"),
         ({"model_path": "MODEL", "replace": 0}, "$.replace", "minimum"),
+        ({"model_path": "MODEL", "replace": 1e30}, "$.replace", "maximum"),
         ({"model_path": "MODEL", "replace": "yes"}, "$.replace", "type"),
         ({"model_path": "/nowhere/model.rkllm"}, "$.model_path", "file"),
         ({"model_path": "/tmp"}, "$.model_path", "file"),
