@@ -91,15 +91,17 @@ def generate(
     attempt = partial(_attempt, invocation, model, rkllm_input, rkllm_infer_params, asynchronous=asynchronous)
     had_history = model.history_kept or model.paused
     run = attempt()
+    history_reset = run.history_reset
     if run.failure is not None and model.is_in_doubt and not run.generation.has_begun:
         log.warning("model_was_dead", handle=model.number, model_path=model.path, error=run.failure.to_json())
         model.history_kept = had_history
         put_to_sleep(invocation.context, model)
         load_again(invocation.context, model)  # where it was: there is memory for it
         run = attempt()
-    if run.failure is None:
+        history_reset = history_reset or run.history_reset
+    if run.failure is None and not run.generation.abort_requested:
         model.is_in_doubt = False
-    extra = {"history_reset": True} if run.history_reset else {}
+    extra = {"history_reset": True} if history_reset else {}
     return partial(_final, run.generation, extra, run.failure, run.generation.tensors(invocation.tensor))
 
 

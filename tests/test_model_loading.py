@@ -321,6 +321,21 @@ def test_a_run_that_succeeds_ends_the_doubt(start: Start) -> None:
     assert daemon.calls("rkllm_init") == 2
 
 
+def test_a_run_that_is_aborted_before_its_first_token_proves_nothing(start: Start) -> None:
+    daemon = start("--max-models", "2", changing=True, scenario={"init": "fail_takes_first_down@2"})
+    with daemon.connect() as wire:
+        daemon.load()
+        init(daemon, wire)
+        daemon.play(delay__rkllm_run=1000)
+        wire.request("rkllm.run", {"prompt": "Hi"}, "run")
+        daemon.wait_enter("rkllm_run")
+        daemon.play()
+        assert wire.ask("server.cancel", {"id": "run"}, "cancel")["result"]["cancelled"] is True
+        assert wire.final("run")["result"]["finish_reason"] == "abort"
+        assert say(wire) == "[user] Hi"
+    assert daemon.calls("rkllm_init") == 3
+
+
 def test_a_run_that_has_begun_is_not_run_again(start: Start) -> None:
     daemon = start("--max-models", "2", scenario={"init": "fail@2", "run": "error@2"})
     with daemon.connect() as wire:
