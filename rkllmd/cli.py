@@ -7,7 +7,6 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="run the daemon")
     serve.add_argument("--config", type=Path, help=f"configuration file (default: {config.DEFAULT_FILE} if it exists)")
-    for item in fields(config.Config):
+    for item in config.settable_outside():
         serve.add_argument(
             f"--{item.name.replace('_', '-')}",
             dest=item.name,
@@ -110,10 +109,11 @@ def _version() -> int:
 def _serve(given: argparse.Namespace) -> int:
     from rkllmd import daemon, listener, startup  # trio and the rest are needed by no other command
 
-    flags = {item.name: getattr(given, item.name) for item in fields(config.Config)}
+    flags = {item.name: getattr(given, item.name) for item in config.settable_outside()}
+    names = [startup.DEMO, *(model.name for model in config.load(os.environ, {}, given.config).models)]
     for name in ("model", "rkllm_library", "rknn_library"):
         # What stands on the command line is meant from where the command is given.
-        if flags[name] and not (name == "model" and flags[name] == startup.DEMO):
+        if flags[name] and not (name == "model" and flags[name] in names):
             flags[name] = os.path.abspath(flags[name])
     settings = config.load(os.environ, flags, given.config)
     try:

@@ -11,9 +11,12 @@ import pwd
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rkllmd.declared_models import DeclaredModel
 
 from rkllmd.abi.rknn_constants import rknn_core_mask
 from rkllmd.soc import SOCS
@@ -30,10 +33,16 @@ DEFAULT_FILE: Final = Path("/etc/rkllmd.toml")
 _WEEK_MS: Final = 7 * 24 * 3600 * 1000
 # struct sockaddr_un holds 108 bytes with the closing zero (unix(7)); a longer path fails in bind with a puzzling error.
 _SOCKET_PATH_BYTES: Final = 107
+# A year; more is a mistake in the unit.
+MOST_MINUTES: Final = 365 * 24 * 60
 
 
 class ConfigError(Exception):
     """The configuration can't be used; the message is one sentence for the person who wrote it."""
+
+
+class WrongMember(ValueError):
+    """A value inside a table is wrong: a sentence that names it and says what it is and what is allowed."""
 
 
 def _socket_path(value: Any) -> str:
@@ -117,10 +126,32 @@ def _directories(value: Any) -> tuple[str, ...]:
     return tuple(items)
 
 
+def _minutes(value: Any) -> float:
+    text = str(value).strip()
+    number = float(text) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", text) else -1.0
+    if not 0 <= number <= MOST_MINUTES:
+        raise ValueError(f"minutes from 0 to {MOST_MINUTES}")
+    return number
+
+
+def _models(value: Any) -> tuple[DeclaredModel, ...]:
+    if value == ():
+        return ()
+    from rkllmd import declared_models  # with the schemas of the methods, which a client has no need of
+
+    return declared_models.parse(value)
+
+
 def _setting(
-    default: Any, parse: Callable[[Any], Any], help_text: str, *, env: str | None = None, reload: bool = False
+    default: Any,
+    parse: Callable[[Any], Any],
+    help_text: str,
+    *,
+    env: str | None = None,
+    reload: bool = False,
+    only_in_file: bool = False,
 ) -> Any:
-    metadata = {"parse": parse, "help": help_text, "env": env, "reload": reload}
+    metadata = {"parse": parse, "help": help_text, "env": env, "reload": reload, "only_in_file": only_in_file}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -186,9 +217,18 @@ class Config:
     rknn_core_mask: str | int = _setting(
         "auto", _core_mask, "NPU cores for RKNN models (1, RKNN_NPU_CORE_0_1); auto: the runtime's own choice"
     )
-    model: str = _setting("", _text, "a model to load at start; 'demo' is the portable runtime's own")
+    model: str = _setting(
+        "", _text, "a model to load at start, or the name of a declared one; 'demo' is the portable runtime's own"
+    )
+    models: tuple[DeclaredModel, ...] = _setting(
+        (), _models, "the models that may be loaded by a name: [models.NAME]", reload=True, only_in_file=True
+    )
     # A second load that does not fit has taken the first model down with it, so several are a decision.
     max_models: int = _setting(1, _integer(1, 8), "how many language models may be loaded at once")
+    # Loading again takes up to a minute and loses the conversation: whether memory is worth that, the operator knows.
+    model_idle_minutes: float = _setting(
+        0.0, _minutes, "unload a language model that nobody used for so many minutes; 0: never", reload=True
+    )
 
     # RKLLM_LOG_LEVEL is also read by the vendor's runtime, which prints its performance table from 1 on.
     log_level: int = _setting(
@@ -319,6 +359,11 @@ class Config:
         return replace(self, **changed)
 
 
+def settable_outside() -> list[Field[Any]]:
+    """Return the settings that the environment and the command line may give: those with one plain value."""
+    return [item for item in fields(Config) if not item.metadata["only_in_file"]]
+
+
 def environment_name(setting: str) -> str:
     """Return the environment variable of a setting."""
     for item in fields(Config):
@@ -337,7 +382,7 @@ def load(environ: Mapping[str, str], flags: Mapping[str, Any], file: Path | None
     if path is not None:
         _take(values, _read(path), lambda key: str(path))
     from_environment = {
-        item.name: environ[name] for item in fields(Config) if environ.get(name := environment_name(item.name))
+        item.name: environ[name] for item in settable_outside() if environ.get(name := environment_name(item.name))
     }
     _take(values, from_environment, lambda key: f"environment variable {environment_name(key)}")
     given = {key: value for key, value in flags.items() if value is not None}
@@ -361,5 +406,7 @@ def _take(values: dict[str, Any], found: Mapping[str, Any], origin: Callable[[st
             raise ConfigError(f"{origin(key)}: there is no setting {key!r}; known are {', '.join(known)}.")
         try:
             values[key] = known[key].metadata["parse"](value)
+        except WrongMember as error:
+            raise ConfigError(f"{origin(key)}: {error}.") from None
         except ValueError as error:
             raise ConfigError(f"{origin(key)}: {key} is {str(value)[:200]!r}, allowed is {error}.") from None

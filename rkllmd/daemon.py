@@ -27,8 +27,9 @@ from rkllmd.errors import QueueFull, RpcError
 from rkllmd.fair_queue import Limits
 from rkllmd.hangup import HangupWatcher
 from rkllmd.history import History
-from rkllmd.inference import destroy_model
 from rkllmd.memory import Footprints
+from rkllmd.model_idle import unload_idle_models
+from rkllmd.model_loading import unload
 from rkllmd.notify import Notifier
 from rkllmd.npu import Npu
 from rkllmd.outage import Outage
@@ -38,7 +39,7 @@ from rkllmd.rknn_release import release_all, release_client
 from rkllmd.rknn_runtime import RknnRuntime
 from rkllmd.runtime import Runtime
 from rkllmd.runtime_output import RuntimeOutput
-from rkllmd.startup import load_model_at_start
+from rkllmd.startup import load_models_at_start
 
 logger = structlog.get_logger()
 
@@ -111,8 +112,8 @@ class Daemon:
             accepting = trio.CancelScope()
             nursery.start_soon(self._accept, listening, context, hangups, nursery, accepting)
             self._tell_ready(context, listening)
-            if self._settings.model:
-                nursery.start_soon(load_model_at_start, context, self._announce)
+            nursery.start_soon(load_models_at_start, context, self._announce)
+            nursery.start_soon(unload_idle_models, context)
             await self._stopping.wait()
             accepting.cancel()
             await self._shut_down(context)
@@ -259,7 +260,7 @@ class Daemon:
                 await context.npu.run("rknn.destroy", partial(release_all, context))
                 for model in context.models:
                     try:
-                        await context.npu.run("rkllm.destroy", partial(destroy_model, context, model))
+                        await context.npu.run("rkllm.destroy", partial(unload, context, model))
                     except RpcError as error:  # the others are still to be unloaded; the process ends it anyway
                         logger.error("model_not_unloaded", model_path=model.path, error=error.to_json())
         context.npu.history.save()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -30,6 +31,7 @@ from rkllmd.handles import Model, resolve
 from rkllmd.jsonrpc import Call
 from rkllmd.long_strings import LongString
 from rkllmd.method import Handle, Kind, Method, Struct, Value
+from rkllmd.model_loading import in_use
 from rkllmd.npu import Job, as_error
 from rkllmd.progress import Load
 from rkllmd.rknn_handles import Context as RknnContext
@@ -205,6 +207,8 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
         _check(invocation, prepared)
         if _runs_inline(invocation, prepared):
             result = method.call(invocation, **(prepared.arguments or {}))
+            if method.kind is Kind.ORDERED:
+                prepared.target.used_at = time.monotonic()
             client.answer(call, result, invocation.fds)
             return None
     job = Job(
@@ -276,8 +280,10 @@ def _runs_inline(invocation: Invocation, prepared: Prepared) -> bool:
     if method.kind is Kind.INSTANT:
         return method.known is None or method.known(invocation, **(prepared.arguments or {}))
     # What is RKNN's belongs to the worker thread, always.
-    is_model = isinstance(prepared.target, Model)
-    return method.kind is Kind.ORDERED and is_model and not invocation.context.npu.queue.uses(prepared.target)
+    model = prepared.target
+    if method.kind is not Kind.ORDERED or not isinstance(model, Model) or model.is_asleep:
+        return False
+    return not invocation.context.npu.queue.uses(model)
 
 
 def _check(invocation: Invocation, prepared: Prepared) -> None:
@@ -315,7 +321,8 @@ def _work(invocation: Invocation, prepared: Prepared) -> Any:
         invocation.job.load.begin()
     if prepared.method.kind is not Kind.INSTANT and prepared.method.name not in _END_RUNS:
         finish_runs(invocation.context)
-    return prepared.method.call(invocation, **(prepared.arguments or {}))
+    with in_use(invocation.context, prepared.target, wakes=not prepared.method.changes):
+        return prepared.method.call(invocation, **(prepared.arguments or {}))
 
 
 def _done(invocation: Invocation, result: outcome.Outcome[Any]) -> None:

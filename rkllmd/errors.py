@@ -107,7 +107,10 @@ class QueueFull(RpcError):
 
 
 class RuntimeFailure(RpcError):
-    """A C function failed: ``function``, ``status``, ``status_name`` where it has one, ``log``."""
+    """A C function failed: ``function``, ``status``, ``status_name`` where it has one, ``log``.
+
+    Where a load was to replace models (here and in other errors of rkllm.init): ``restored``, ``lost``.
+    """
 
     code = -32002
     kind = "RuntimeError"
@@ -149,7 +152,10 @@ class NotYours(RpcError):
 
 
 class OutOfMemory(RpcError):
-    """Refused before the runtime was called: ``needed_bytes``, ``available_bytes``, ``reserve_bytes``, ``loaded``."""
+    """Refused before the runtime was called: ``needed_bytes``, ``available_bytes``, ``reserve_bytes``, ``loaded``.
+
+    And ``given_back_bytes``, where others were to be unloaded for it.
+    """
 
     code = -32006
     kind = "OutOfMemory"

@@ -116,7 +116,11 @@ class Queue:
 
     def uses(self, target: object) -> bool:
         """Tell whether a job on this model runs or waits, so that an ordered call must go behind it."""
-        return self.runs_on(target) or any(job.target in (target, UNRESOLVED) for job in self.waiting())
+        return self.runs_on(target) or self.waits_for(target)
+
+    def waits_for(self, target: object) -> bool:
+        """Tell whether a job waits that is for this model, or may be."""
+        return any(job.target in (target, UNRESOLVED) for job in self.waiting())
 
     def runs_on(self, target: object) -> bool:
         """Tell whether the worker is inside a job on this model, or on one that may be it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -23,9 +23,26 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """A LoRA adapter: the RKLLMLoraAdapter, and what it points to."""
+
+    struct: Any
+    keep: list[Any]
+
+    @property
+    def name(self) -> str:
+        """Return the name by which a run asks for it."""
+        return str(self.struct.lora_adapter_name.decode())
+
+
 @dataclass(eq=False)
 class Model:
-    """A loaded language model: the C handle, what must live as long as it, and whose words are in its KV cache."""
+    """A language model: the C handle, what must live as long as it, and whose words are in its KV cache.
+
+    Asleep, it has its handle and no C handle: it is loaded again for the next call that needs it. Whoever makes a C
+    call with ``pointer`` on the event loop asks ``is_asleep`` first.
+    """
 
     library: Library
     path: str
@@ -36,25 +53,40 @@ class Model:
     is_async: bool
     # The RKLLMParam that it was loaded with.
     param: Any
+    # The name by which the configuration declares it, and after how long unused it is unloaded (None: as the setting
+    # model_idle_minutes says).
+    name: str | None = None
+    idle_minutes: float | None = None
+    # The last argument of rkllm_init, which stays the same for each load.
+    callback: Any = None
     # Every string and callback given to rkllm_init stays alive as long as the handle: freeing model_path after init
     # has crashed the vendor's runtime.
     keep_alive: list[Any] = field(default_factory=list)
     pointer: ctypes.c_void_p = field(default_factory=ctypes.c_void_p)
     number: int = 0
     loaded_at: float = field(default_factory=time.monotonic)
+    used_at: float = field(default_factory=time.monotonic)
+    is_asleep: bool = False
+    # A load beside it has failed, which may have killed it: its next run will tell.
+    is_in_doubt: bool = False
     # The run whose callbacks are coming in; set on the worker thread just before the C call.
     generation: Generation | None = None
     cross_attention: Any = None
-    lora_adapters: list[str] = field(default_factory=list)
     # Which files it and its adapters were loaded from, by the adapters' names: what a prompt cache depends on.
     file: FileIdentity | None = None
     lora_files: dict[str, FileIdentity] = field(default_factory=dict)
     # The loaded one, if it is one that the daemon keeps by name.
     prompt_cache: PromptCache | None = None
+    # What is set again when the model is loaded again: the adapters, and the strings of the last call of each function
+    # that takes strings, in the order of the calls.
+    adapters: list[Adapter] = field(default_factory=list)
+    strings: dict[str, list[bytes]] = field(default_factory=dict)
     # Conversation history belongs to the client whose turn built it (protocol, section 3).
     history_client: int | None = None
     history_kept: bool = False
     paused: bool = False
+    # It was loaded again and somebody's conversation is gone; the next run says so.
+    history_lost: bool = False
     # The sizes before the running call, for rkllm.get_kv_cache_size while one is running.
     kv_cache_sizes: list[int] = field(default_factory=list)
 
@@ -63,8 +95,18 @@ class Model:
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether it is still loaded."""
-        return bool(self.pointer)
+        """Tell whether its handle may be used."""
+        return self.is_asleep or bool(self.pointer)
+
+    @property
+    def lora_adapters(self) -> list[str]:
+        """Return the names of the LoRA adapters."""
+        return [adapter.name for adapter in self.adapters]
+
+    @property
+    def domain(self) -> int:
+        """Return the NPU memory domain that it is in."""
+        return int(self.param.extend_param.base_domain_id)
 
 
 T = TypeVar("T")
@@ -96,6 +138,14 @@ class Handles(Generic[T]):
     def remove(self, number: int) -> None:
         """Forget a handle; its number is not used again."""
         self._live.pop(number, None)
+
+    def exchange(self, numbers: Iterable[int], item: T) -> int:
+        """Forget handles and give ``item`` one, in one step: nobody finds both, or neither."""
+        number = next(_numbers)
+        gone = set(numbers)
+        live = {key: value for key, value in self._live.items() if key not in gone}
+        self._live = {**live, number: (item, None)}
+        return number
 
     def owner_of(self, number: int) -> int | None:
         """Return the client that a live object belongs to, or None for everybody's."""

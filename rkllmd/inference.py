@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from ctypes import byref
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+
+import structlog
 
 from rkllmd import progress, prompt_cache_names
 from rkllmd.context import Context, Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.handles import Model
+from rkllmd.model_loading import load_again, put_to_sleep
 from rkllmd.streaming import Generation
 
 if TYPE_CHECKING:
     from rkllmd.dispatch import Converted
+
+log = structlog.get_logger()
 
 STREAM_SHAPES: Final = ("partial", "final", "notify")
 
@@ -53,8 +59,9 @@ def check(invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_in
 
 def abort(context: Context, model: Model) -> None:
     """Ask the model's current run to stop; called on the event loop, at any time during the run."""
-    if model.generation is not None:
-        model.generation.abort_requested = True
+    generation = model.generation
+    if generation is not None and not model.is_asleep:
+        generation.abort_requested = True
         # A runtime without the function goes on to its end; whoever cancels (a client that is gone, the shutdown) must
         # not fail because of that.
         with contextlib.suppress(NotSupported):
@@ -71,30 +78,72 @@ def generate(
 ) -> Callable[[], dict[str, Any]]:
     """Run the model, on the worker thread; return the function that makes the final result on the event loop."""
     saving = prompt_cache_names.begin_saving(invocation, rkllm_infer_params)
+    attempt = partial(_attempt, invocation, model, rkllm_input, rkllm_infer_params, asynchronous=asynchronous)
+    try:
+        run = _of_a_live_model(invocation.context, model, attempt)
+        extra: dict[str, Any] = {"history_reset": True} if run.history_reset else {}
+        prefilled = run.failure is None and (run.generation.transcript.tokens > 0 or not run.generation.abort_requested)
+        extra |= prompt_cache_names.keep(invocation, model, saving, rkllm_infer_params, prefilled=prefilled)
+        tensors = run.generation.tensors(invocation.tensor)
+        return partial(_final, invocation.context, model, run.generation, extra, run.failure, tensors)
+    finally:
+        prompt_cache_names.discard(invocation, saving)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run of the model, as it ended."""
+
+    generation: Generation
+    failure: RuntimeFailure | None
+    history_reset: bool = False
+
+
+def _of_a_live_model(context: Context, model: Model, attempt: Callable[[], _Run]) -> _Run:
+    """Run the model; if it may have died beside a load that failed, and has, load it again and run it once more."""
+    had_history = model.history_kept or model.paused
+    run = attempt()
+    if run.failure is not None and model.is_in_doubt and not run.generation.has_begun:
+        log.warning("model_was_dead", handle=model.number, model_path=model.path, error=run.failure.to_json())
+        model.history_kept = had_history
+        put_to_sleep(context, model)
+        load_again(context, model)  # where it was: there is memory for it
+        again = attempt()
+        run = replace(again, history_reset=run.history_reset or again.history_reset)
+    if run.failure is None and not run.generation.abort_requested:
+        model.is_in_doubt = False
+    return run
+
+
+def _attempt(
+    invocation: Invocation,
+    model: Model,
+    rkllm_input: Converted,
+    rkllm_infer_params: Converted,
+    *,
+    asynchronous: bool,
+) -> _Run:
     parameters = rkllm_infer_params.c
-    keep_history = bool(parameters.keep_history)
-    history_reset = _take_turn(invocation, model, keep_history=keep_history)
-    invocation.runtime.remember_kv_cache_sizes(model)
     generation = _generation(invocation, model, parameters, default_shape="partial" if asynchronous else "final")
+    try:
+        history_reset = _take_turn(invocation, model, keep_history=bool(parameters.keep_history))
+    except RuntimeFailure as error:
+        return _Run(generation, error)
+    invocation.runtime.remember_kv_cache_sizes(model)
     model.generation = invocation.generation = generation
     try:
         if invocation.is_cancelled:  # between leaving the queue and here
             generation.abort_requested = True
-            return partial(_final, invocation.context, model, generation, {}, None, {})
+            return _Run(generation, None)
         function = invocation.runtime.run_function(asynchronous=asynchronous)
         first = rkllm_input.c if isinstance(rkllm_input.json, list) else byref(rkllm_input.c)
         failure = _call(invocation, model, generation, function, first, byref(parameters))
         model.paused = generation.paused
         if generation.abort_requested:
             failure = None  # how an aborted run ends differs between runtimes; what it has generated stays valid
-        extra: dict[str, Any] = {"history_reset": True} if history_reset else {}
-        prefilled = failure is None and (generation.transcript.tokens > 0 or not generation.abort_requested)
-        extra |= prompt_cache_names.keep(invocation, model, saving, rkllm_infer_params, prefilled=prefilled)
-        tensors = generation.tensors(invocation.tensor)
-        return partial(_final, invocation.context, model, generation, extra, failure, tensors)
+        return _Run(generation, failure, history_reset)
     finally:
         model.generation = None
-        prompt_cache_names.discard(invocation, saving)
 
 
 def _generation(invocation: Invocation, model: Model, parameters: Any, default_shape: str) -> Generation:
@@ -192,13 +241,7 @@ def _take_turn(invocation: Invocation, model: Model, *, keep_history: bool) -> b
     if clear:
         invocation.runtime.call("rkllm_clear_kv_cache", model.pointer, 1, None, None)
         model.paused = False
+    lost, model.history_lost = model.history_lost, False
     model.history_client = client
     model.history_kept = keep_history
-    return clear
-
-
-def destroy_model(context: Context, model: Model) -> None:
-    """Unload a model, on the worker thread; its handle is dead afterwards even if the runtime complains."""
-    context.models.remove(model.number)
-    pointer, model.pointer = model.pointer, type(model.pointer)()
-    context.runtime.call("rkllm_destroy", pointer)
+    return clear or lost

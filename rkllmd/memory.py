@@ -52,28 +52,35 @@ class Footprints:
         return max(size_bytes, self._bytes.get(model, 0))
 
 
-def check(context: Context, model: str, size_bytes: int) -> None:
-    """Refuse a load that does not fit. Raises OutOfMemory with the arithmetic."""
+def check(context: Context, model: str, size_bytes: int, given_back: int = 0) -> None:
+    """Refuse a load that does not fit. Raises OutOfMemory with the arithmetic.
+
+    ``given_back``: bytes that others will give back before the load.
+    """
     needed = context.footprints.needed(model, size_bytes)
     memory = context.platform.memory()
     available = memory["available_bytes"]
     reserve = context.config.memory_reserve_bytes
     if reserve == DEFAULT_RESERVE:  # a gigabyte is most of a small board
         reserve = min(reserve, memory["total_bytes"] // _LARGEST_RESERVE)
-    if available and needed + reserve > available:  # 0: this machine does not say
-        sizes = f"needs {_mib(needed)}; {_mib(available)} are available, {_mib(reserve)} of it reserved"
+    if available and needed + reserve > available + given_back:  # 0: this machine does not say
+        more = f" and {_mib(given_back)} would be given back" if given_back else ""
+        sizes = f"needs {_mib(needed)}; {_mib(available)} are available{more}, {_mib(reserve)} of it reserved"
         raise OutOfMemory(
             f"{model} {sizes} (memory_reserve_bytes): unload something first.",
             needed_bytes=needed,
             available_bytes=available,
             reserve_bytes=reserve,
+            **({"given_back_bytes": given_back} if given_back else {}),
             loaded=_loaded(context),
         )
 
 
 def _loaded(context: Context) -> list[dict[str, Any]]:
     models = [
-        {"handle": model.number, "model_path": model.path, "size_bytes": model.size_bytes} for model in context.models
+        {"handle": model.number, "model_path": model.path, "size_bytes": model.size_bytes}
+        for model in context.models
+        if not model.is_asleep
     ]
     contexts = [
         {"context": item.number, "model_path": item.path, "size_bytes": item.size_bytes} for item in context.contexts

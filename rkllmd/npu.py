@@ -155,7 +155,8 @@ class Npu:
             return "idle"
         if job.cancelled:
             return "aborting"
-        return "loading" if job.method.endswith(".init") else "running"
+        is_waking = job.client is not None and getattr(job.target, "is_asleep", False)
+        return "loading" if job.method.endswith(".init") or is_waking else "running"
 
     def submit(self, job: Job) -> None:
         """Queue ``job``; its ``done`` is called once, on the event loop, however it ends.

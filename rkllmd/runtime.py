@@ -17,6 +17,8 @@ from rkllmd.portable import build as portable
 from rkllmd.runtime_output import RuntimeOutput
 
 _ASYNC_WORKS_SINCE = (1, 2, 2)
+# "Several instances" are supported from this version on, by its change log.
+_SEVERAL_MODELS_SINCE = (1, 2, 2)
 
 
 class Runtime(CRuntime[Library]):
@@ -31,6 +33,7 @@ class Runtime(CRuntime[Library]):
         self._idle_status: int | None = None
         self._busy_status: int | None = None
         self._run_async_function = "rkllm_run"
+        self.takes_several_models = False
         name, reason = choose(config.runtime, config.rkllm_library, platform)
         super().__init__(name, reason, output, lambda: _load(name, config))
         if self._library is not None:
@@ -40,7 +43,9 @@ class Runtime(CRuntime[Library]):
 
     def _settle(self, version: str) -> None:
         """Decide what the version decides."""
-        reliable = tuple(int(part) for part in version.split(".") if part.isdecimal()) >= _ASYNC_WORKS_SINCE
+        numbers = tuple(int(part) for part in version.split(".") if part.isdecimal())
+        reliable = numbers >= _ASYNC_WORKS_SINCE
+        self.takes_several_models = numbers >= _SEVERAL_MODELS_SINCE
         asks, runs = self._config.is_running_calls, self._config.run_async_calls
         self._asks_is_running = reliable if asks == "auto" else asks == "always"
         automatic = "rkllm_run_async" if reliable else "rkllm_run"

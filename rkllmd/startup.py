@@ -1,14 +1,15 @@
-"""Loads the configured model at start, through the same door as every client: rkllm.init."""
+"""Loads the configured models at start, through the same door as every client: rkllm.init."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from rkllmd import dispatch, jsonrpc
+from rkllmd.config import Config
 from rkllmd.context import Context
 from rkllmd.jobs import DetachedCall
 from rkllmd.npu import as_error
@@ -19,20 +20,35 @@ DEMO: Final = "demo"
 DEMO_MODEL: Final = Path(__file__).parent / "portable" / "demo" / "demo.gguf"
 
 
-async def load_model_at_start(context: Context, announce: Callable[[str], None]) -> None:
-    """Load ``config.model``. A failure is logged and announced; the daemon serves on without a model."""
-    path = context.config.model
-    if path == DEMO:
-        path = str(DEMO_MODEL)
+async def load_models_at_start(context: Context, announce: Callable[[str], None]) -> None:
+    """Load ``config.model``, and the declared models that are to be loaded at start, in the file's order.
+
+    A failure is logged and announced; the daemon serves on without the model.
+    """
+    for path in _wanted(context.config):
+        error = await _load(context, path)
+        if error is None:
+            announce(f"Model {path} is loaded.")
+        else:
+            log.error("model_not_loaded", model_path=path, error=error)
+            announce(f"Model {path} is not loaded: {error['message']}")
+
+
+def _wanted(config: Config) -> list[str]:
+    """Return what to load, each once: paths and names."""
+    names = [model.name for model in config.models]
+    first = str(DEMO_MODEL) if config.model == DEMO and DEMO not in names else config.model
+    loads = [model.name for model in config.models if model.autoload]
+    return list(dict.fromkeys([first, *loads] if first else loads))
+
+
+async def _load(context: Context, path: str) -> dict[str, Any] | None:
+    """Load a model; return the Error object of JSON-RPC if that failed."""
     request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", {"model_path": path}, {})
     starter, call = DetachedCall(request.method, number=0, user=None, name="start"), jsonrpc.Call(request, None)
     try:
         dispatch.start(context, starter, call, dispatch.prepare(context, starter, call))
         await starter.ended.wait()
     except Exception as error:
-        starter.refuse(call, as_error(error, request.method))
-    if starter.error is None:
-        announce(f"Model {path} is loaded.")
-    else:
-        log.error("model_not_loaded", model_path=path, error=starter.error)
-        announce(f"Model {path} is not loaded: {starter.error['message']}")
+        return as_error(error, request.method).to_json()
+    return starter.error

@@ -91,12 +91,10 @@ def test_without_a_command_the_help_is_shown() -> None:
 
 
 def test_help_of_serve_names_every_setting_with_its_variable_and_default() -> None:
-    from dataclasses import fields
-
     from rkllmd import config
 
     text = " ".join(run("serve", "--help").stdout.split())
-    for setting in fields(config.Config):
+    for setting in config.settable_outside():
         assert f"--{setting.name.replace('_', '-')} VALUE" in text
         # argparse breaks long words at hyphens only; the names of variables have none
         assert config.environment_name(setting.name) in text

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams
 from rkllmd.handles import Model
 from rkllmd.method import COnly, Handle, Parameter, Struct, Value
+from rkllmd.model_loading import give_strings
 
 LLM = Handle("handle", ("llm",), "model")
 
@@ -40,22 +40,6 @@ def check_strings(invocation: Invocation, model: Model, **values: Any) -> None:
             )
 
 
-@dataclass(frozen=True, eq=False)
-class _Strings:
-    """The strings of a function's call, in a model's keep_alive."""
-
-    function: str
-    values: list[bytes]
-
-
 def call_with_strings(invocation: Invocation, model: Model, function: str, *values: bytes) -> None:
-    """Call a C function with strings. Whether it copies is not documented: those of its last call stay alive."""
-    given = _Strings(function, [*values])
-    model.keep_alive.append(given)
-    invocation.runtime.call(function, model.pointer, *values)
-    # Only now may the ones before go; without that, a client that sets its template anew for each run fills the memory.
-    model.keep_alive[:] = [
-        kept
-        for kept in model.keep_alive
-        if kept is given or not (isinstance(kept, _Strings) and kept.function == function)
-    ]
+    """Call a C function with strings, which stay alive, and are given again when the model is loaded again."""
+    give_strings(invocation.runtime, model, function, values)

@@ -9,13 +9,13 @@ from typing import Any
 
 from rkllmd.context import Invocation
 from rkllmd.handles import Model
-from rkllmd.inference import destroy_model
 from rkllmd.method import Kind, method
+from rkllmd.model_loading import unload
 from rkllmd.rkllm._common import LLM, success
 
 
 @method(Kind.NPU, [LLM], changes=LLM.kinds)
 def destroy(invocation: Invocation, model: Model) -> dict[str, Any]:
     """Unload the model; calls that still wait for it are answered ModelNotInitialized."""
-    destroy_model(invocation.context, model)
+    unload(invocation.context, model)
     return success()

@@ -17,8 +17,11 @@ from rkllmd.rkllm._common import LLM
 def get_kv_cache_size(invocation: Invocation, model: Model) -> dict[str, Any]:
     """Return the sizes; during a run those before it, marked ``"running": true``.
 
-    Whether the runtime may be asked from another thread during a run is not known, so it is not.
+    Whether the runtime may be asked from another thread during a run is not known, so it is not. A model that sleeps
+    has nothing in its cache.
     """
+    if model.is_asleep:
+        return {"success": True, "cache_sizes": [0] * model.n_batch}
     if invocation.context.npu.queue.runs_on(model):
         return {"success": True, "cache_sizes": model.kv_cache_sizes, "running": True}
     return {"success": True, "cache_sizes": invocation.runtime.kv_cache_sizes(model)}

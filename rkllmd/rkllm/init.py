@@ -5,26 +5,25 @@ C: int rkllm_init(LLMHandle *handle, RKLLMParam *param, RKLLMCallback *callback)
 Up to runtime 1.2.3 the last argument is the result callback itself. Beside the fields of RKLLMParam, two members of
 the daemon's own set the other callbacks of 1.3: ``tokenizer_path`` (a tokenizer.json, for a model converted without
 its tokenizer) and ``embedding_path`` (rows of float32, for a model without its embedding layer).
+
+``model_path`` may be the name of a model that the configuration declares. ``replace`` unloads what is loaded first
+(true), or one model (its handle); if the new load fails, it is loaded again.
 """
 
 from __future__ import annotations
 
-import os
-from ctypes import byref
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from rkllmd import memory, paths, soc
-from rkllmd.abi import callbacks
-from rkllmd.abi.rkllm import LLMResultCallback
+from rkllmd import memory, model_places, model_recipe
 from rkllmd.context import Context, Invocation
-from rkllmd.errors import Cancelled, ModelAlreadyLoaded, NotSupported, RuntimeFailure
-from rkllmd.fingerprint import identify
+from rkllmd.errors import Cancelled, RpcError
 from rkllmd.handles import Model
-from rkllmd.inference import destroy_model
-from rkllmd.method import COnly, Kind, Struct, method
+from rkllmd.method import COnly, Kind, Struct, Value, method
+from rkllmd.model_loading import forget, load, load_again, make, put_to_sleep, unload
+from rkllmd.model_places import Place
+from rkllmd.model_recipe import Recipe
 from rkllmd.rkllm._common import LLM
 
 if TYPE_CHECKING:
@@ -32,109 +31,96 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_CALLBACK_PATHS = ("tokenizer_path", "embedding_path")
+_REPLACE: Final = {
+    "type": ["boolean", "integer", "null"],
+    "minimum": 1,
+    "maximum": 2**53,  # what is named in an error must be a number that JSON can carry
+    "description": "true: the loaded models are unloaded first; a handle: that one is",
+}
 
 
-def _check(invocation: Invocation, param: Converted) -> None:
-    context = invocation.context
-    allowed = context.config.allowed_directories
-    for name in ("model_path", *_CALLBACK_PATHS):
-        if param.json.get(name) is not None:
-            resolved = paths.readable_file(param.json[name], allowed, f"{param.path}.{name}")
-            param.json[name] = str(resolved)  # a link that is changed from now on leads nowhere else
-    param.c.model_path = os.fsencode(param.json["model_path"])
-    _refuse_batches_of_unknown_size(invocation, param)
-    if not context.npu.queue.changes(LLM.kinds):  # else it is decided when those before it are done
-        _refuse_more_than_allowed(context)
-        memory.check(context, param.json["model_path"], Path(param.json["model_path"]).stat().st_size)
-
-
-def _refuse_batches_of_unknown_size(invocation: Invocation, param: Converted) -> None:
-    """Refuse n_batch > 1 where the size of an RKLLMInput is not proven, since C then walks an array of them.
-
-    Runtime 1.3.1 is said to append a struct to RKLLMMultiModalInput. A single input stays right, there are zeros
-    behind it; the second one of an array would be read from the wrong place.
-    """
-    library = invocation.runtime.library
-    if param.c.extend_param.n_batch > 1 and library.layout.name == "1.3" and library.version != "1.3.0":
-        raise NotSupported(
-            f"n_batch above 1 is not proven with runtime {library.version}: its RKLLMInput may be larger.",
-            runtime=library.runtime,
-            needs="1.3.0, or 1.2.1 to 1.2.3",
-        )
-
-
-def _refuse_more_than_allowed(context: Context) -> None:
-    if len(context.models) >= context.config.max_models:
-        raise ModelAlreadyLoaded(
-            f"{len(context.models)} model(s) may be loaded at once (max_models): call rkllm.destroy first.",
-            loaded=[{"handle": model.number, "model_path": model.path} for model in context.models],
-        )
+def _check(invocation: Invocation, param: Converted, replace: bool | int = False) -> None:
+    recipe = model_recipe.make(invocation.context, param.json, param.path)
+    if not invocation.context.npu.queue.changes(LLM.kinds):  # else it is decided when those before it are done
+        model_places.find(invocation.context, recipe, replace)
 
 
 @method(
     Kind.NPU,
-    [COnly("handle"), Struct("param", "RKLLMParam", required_fields=["model_path"]), COnly("callback")],
+    [
+        COnly("handle"),
+        # Raw: what a name stands for is the configuration's.
+        Struct("param", "RKLLMParam", required_fields=["model_path"], raw=True),
+        COnly("callback"),
+        Value("replace", _REPLACE, required=False, in_c=False),
+    ],
     check=_check,
     changes=LLM.kinds,
 )
-def init(invocation: Invocation, param: Converted) -> dict[str, Any]:
-    """Load the model; return its handle."""
-    context, runtime = invocation.context, invocation.runtime
-    _refuse_more_than_allowed(context)  # again: another load may have ended while this one waited
-    c_param = param.c
-    soc.apply_defaults(context, param.json, c_param)
-    path = param.json["model_path"]
-    size_bytes = Path(path).stat().st_size
-    memory.check(context, path, size_bytes)  # again, as others have
-    available = context.platform.memory()["available_bytes"]
-    model = Model(
-        library=runtime.library,
-        path=path,
-        size_bytes=size_bytes,
-        n_batch=max(1, c_param.extend_param.n_batch),
-        max_new_tokens=c_param.max_new_tokens,
-        max_context_len=c_param.max_context_len,
-        is_async=bool(c_param.is_async),
-        param=c_param,
-        keep_alive=[param.keep],
-        file=identify(path),
+def init(invocation: Invocation, param: Converted, replace: bool | int = False) -> dict[str, Any]:
+    """Load the model; return its handle, and in ``replaced`` those that it has replaced."""
+    context = invocation.context
+    # All of it again: while this one waited, a link may have changed, and another load may have ended.
+    recipe = model_recipe.make(context, param.json, param.path)
+    place = model_places.find(context, recipe, replace)
+    recipe.param.extend_param.base_domain_id = place.domain
+    model = _load_in_place(invocation, recipe, place)
+    replaced = [old.number for old in place.replaced]
+    forgotten = [old.number for old in place.forgotten]
+    model.number = context.models.exchange([*replaced, *forgotten], model)
+    forget(context, [*place.replaced, *place.forgotten])
+    log.info(
+        "model_loaded",
+        handle=model.number,
+        name=model.name,
+        model_path=model.path,
+        bytes=model.size_bytes,
+        domain=place.domain,
+        replaced=replaced,
+        forgotten=forgotten,
     )
-
-    def on_result(results: Any, _userdata: Any, state: int) -> int:
-        generation = model.generation
-        return 0 if generation is None else generation.on_result(results, state)
-
-    callback = LLMResultCallback(on_result)
-    model.keep_alive.append(callback)
-    argument = callback if runtime.library.layout.name == "1.2" else byref(_callbacks(invocation, model, param))
-    status, lines = runtime.invoke("rkllm_init", byref(model.pointer), byref(c_param), argument)
-    if status == 0 and not model.pointer:
-        status = -1  # some versions answer 0 for a load that failed and leave the handle empty
-    if status != 0:
-        said = f": {lines[-1]}" if lines else "; the runtime said nothing about why."
-        raise RuntimeFailure(f"rkllm_init failed{said}", function="rkllm_init", status=status, log=lines)
-    if invocation.is_cancelled:  # before anybody can find the model
-        destroy_model(context, model)
-        raise Cancelled("The load was cancelled; the model was unloaded again.")
-    model.number = context.models.add(model)
-    context.footprints.learn(path, size_bytes, available - context.platform.memory()["available_bytes"])
-    log.info("model_loaded", handle=model.number, model_path=path, bytes=model.size_bytes)
-    return {"success": True, "status": 0, "handle": model.number}
+    return {"success": True, "status": 0, "handle": model.number, **({"replaced": replaced} if replaced else {})}
 
 
-def _callbacks(invocation: Invocation, model: Model, param: Converted) -> Any:
-    """Return the RKLLMCallback of layout 1.3; it lives as long as the model."""
-    struct = invocation.runtime.library.layout.structs["RKLLMCallback"]()
-    struct.result_callback = model.keep_alive[-1]
-    tokenizer_path, embedding_path = (param.json.get(name) for name in _CALLBACK_PATHS)
-    if tokenizer_path is not None:
-        struct.tokenizer_callback = callbacks.tokenizer_callback(tokenizer_path, _report)
-    if embedding_path is not None:
-        struct.embed_callback = callbacks.embedding_callback(embedding_path, _report)
-    model.keep_alive.append(struct)
-    return struct
+def _load_in_place(invocation: Invocation, recipe: Recipe, place: Place) -> Model:
+    """Load the model where those that it replaces were; if that fails they are loaded again, and the error says so."""
+    context = invocation.context
+    model = make(context, recipe)
+    unloaded = [old for old in place.replaced if not old.is_asleep]
+    try:
+        for old in unloaded:
+            put_to_sleep(context, old)
+        if unloaded:  # what they have given back is known now
+            memory.check(context, recipe.path, recipe.size_bytes)
+        load(context, model, recipe)
+        if invocation.is_cancelled:  # before anybody can find the model
+            unload(context, model)
+            raise Cancelled("The load was cancelled; the model was unloaded again.")
+        return model
+    except BaseException as error:
+        restored, lost = _restore(context, [old for old in unloaded if old.is_asleep])
+        if isinstance(error, RpcError) and unloaded:
+            error.data["restored"] = restored
+            error.data.update({"lost": lost} if lost else {})
+        raise
 
 
-def _report(what: str) -> None:
-    log.error("runtime_callback_failed", reason=what)
+def _restore(context: Context, models: list[Model]) -> tuple[list[int], list[int]]:
+    """Load models again that were to be replaced; return the handles of those that are back, and of the lost ones.
+
+    Memory is not asked for: what they were in is free, and a refusal would lose them for sure.
+    """
+    restored: list[int] = []
+    lost: list[int] = []
+    for model in models:
+        try:
+            if context.npu.closing:  # nobody will use it
+                raise RuntimeError("the daemon is shutting down")
+            load_again(context, model)
+            restored.append(model.number)
+        except Exception as error:
+            reason = error.to_json() if isinstance(error, RpcError) else str(error)
+            log.error("model_lost", handle=model.number, model_path=model.path, error=reason)
+            lost.append(model.number)
+            forget(context, [model])
+    return restored, lost

@@ -18,9 +18,10 @@ def is_running(invocation: Invocation, model: Model) -> dict[str, Any]:
     """Return the daemon's own knowledge and the runtime's raw answer beside it.
 
     The header of 1.2 says 0 while a task runs, that of 1.3 says 1; ``status_code`` is null where the runtime is not
-    asked: see the setting is_running_calls; and a handle that another call is unloading must not be used.
+    asked: see the setting is_running_calls; and a handle that another call is unloading must not be used. A model that
+    sleeps has none.
     """
     queue = invocation.context.npu.queue
     busy = queue.running is not None and queue.running.target is model and queue.running.abort is not None
-    may_ask = busy or not queue.runs_on(model)
+    may_ask = not model.is_asleep and (busy or not queue.runs_on(model))
     return {"is_running": busy, "status_code": invocation.runtime.raw_is_running(model) if may_ask else None}

@@ -25,6 +25,7 @@ def status(invocation: Invocation) -> dict[str, Any]:
         "device_lost": None if outage is None else outage.describe(now),
         "queue_length": len(context.npu.queue),
         "models": [_model(model, now) for model in context.models],
+        "declared": [model.name for model in context.config.models],
         "contexts": [_context(item) for item in context.contexts],
         "matmuls": [{"context": item.number, "shape": item.shapes[item.shape_index]} for item in context.matmuls],
         "memories": [
@@ -67,11 +68,15 @@ def _context(item: rknn_handles.Context) -> dict[str, Any]:
 def _model(model: Model, now: float) -> dict[str, Any]:
     return {
         "handle": model.number,
+        "name": model.name,
         "model_path": model.path,
+        "state": "asleep" if model.is_asleep else "loaded",
         "size_bytes": model.size_bytes,
+        "base_domain_id": model.domain,
         "n_batch": model.n_batch,
         "max_context_len": model.max_context_len,
         "lora_adapters": model.lora_adapters,
         "paused": model.paused,
-        "loaded_s": round(now - model.loaded_at, 1),
+        "loaded_s": None if model.is_asleep else round(now - model.loaded_at, 1),
+        "unused_s": round(now - model.used_at, 1),
     }

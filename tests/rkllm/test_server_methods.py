@@ -23,6 +23,7 @@ def test_the_status_of_an_idle_daemon(board: Board) -> None:
         "current",
         "queue_length",
         "models",
+        "declared",
         "contexts",
         "device_lost",
         "matmuls",
@@ -62,10 +63,14 @@ def test_the_status_of_a_loaded_model(board: Board) -> None:
     ]
     (model,) = status(board)["models"]
     assert model.pop("loaded_s") >= 0
+    assert model.pop("unused_s") >= 0
     assert model == {
         "handle": handle,
+        "name": None,
         "model_path": path,
+        "state": "loaded",
         "size_bytes": 108,
+        "base_domain_id": 0,
         "n_batch": 2,
         "max_context_len": 2048,
         "lora_adapters": [],

@@ -1,0 +1,234 @@
+"""Loads a language model, unloads it, and loads it again: the C calls, on the worker thread.
+
+A model keeps all that it was made from, so the same object and handle can get a new C handle: after a sleep, after a
+load that was to replace it and failed, and where a failed load beside it has killed it. Its adapters, chat template and
+function tools come back; its conversation, its prompt cache and its cross-attention are gone.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from ctypes import byref, c_void_p
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from rkllmd import memory, paths
+from rkllmd.abi import callbacks
+from rkllmd.abi.rkllm import LLMResultCallback
+from rkllmd.errors import ModelNotInitialized, RpcError, RuntimeFailure
+from rkllmd.fingerprint import identify
+from rkllmd.handles import Adapter, Model
+
+if TYPE_CHECKING:
+    from rkllmd.context import Context
+    from rkllmd.model_recipe import Recipe
+    from rkllmd.runtime import Runtime
+
+log = structlog.get_logger()
+
+# What is set again after a load; a prompt cache only saves time, and its file may have gone.
+_SET_AGAIN: Final = ("rkllm_set_chat_template", "rkllm_set_function_tools")
+
+
+def make(context: Context, recipe: Recipe) -> Model:
+    """Return a model that is not loaded yet, with its callbacks. Raises InvalidParams, NotSupported for their files."""
+    param = recipe.param
+    model = Model(
+        library=context.runtime.library,
+        path=recipe.path,
+        size_bytes=recipe.size_bytes,
+        n_batch=max(1, param.extend_param.n_batch),
+        max_new_tokens=param.max_new_tokens,
+        max_context_len=param.max_context_len,
+        is_async=bool(param.is_async),
+        param=param,
+        name=recipe.name,
+        idle_minutes=recipe.idle_minutes,
+        keep_alive=[recipe.keep],
+        file=identify(recipe.path),
+    )
+
+    def on_result(results: Any, _userdata: Any, state: int) -> int:
+        generation = model.generation
+        return 0 if generation is None else generation.on_result(results, state)
+
+    callback = LLMResultCallback(on_result)
+    if model.library.layout.name == "1.2":
+        model.callback = callback
+    else:
+        struct = model.library.layout.structs["RKLLMCallback"]()
+        struct.result_callback = callback
+        if recipe.tokenizer_path is not None:
+            struct.tokenizer_callback = callbacks.tokenizer_callback(recipe.tokenizer_path, _report)
+        if recipe.embedding_path is not None:
+            struct.embed_callback = callbacks.embedding_callback(recipe.embedding_path, _report)
+        model.keep_alive += [callback, struct]
+        model.callback = byref(struct)
+    return model
+
+
+def load(context: Context, model: Model, recipe: Recipe) -> None:
+    """Load a model that ``make`` has made; it has no handle yet. Raises RuntimeFailure, and is not loaded then."""
+    available = context.platform.memory()["available_bytes"]
+    _init(context, model)
+    taken = available - context.platform.memory()["available_bytes"]
+    context.footprints.learn(model.path, model.size_bytes, taken)
+    try:
+        for adapter in recipe.adapters:
+            give_adapter(context.runtime, model, adapter)
+            model.adapters.append(adapter)
+        if recipe.chat_template is not None:
+            give_strings(context.runtime, model, "rkllm_set_chat_template", recipe.chat_template)
+    except BaseException:
+        _destroy(context, model)
+        raise
+
+
+def unload(context: Context, model: Model) -> None:
+    """Unload a model for good; its handle is dead afterwards even if the runtime complains. Raises RuntimeFailure."""
+    forget(context, [model])
+    pointer, model.pointer = model.pointer, c_void_p()
+    if pointer:
+        context.runtime.call("rkllm_destroy", pointer)
+
+
+def forget(context: Context, models: Sequence[Model]) -> None:
+    """Let the handles of models die that are asleep, or about to be unloaded."""
+    for model in models:
+        context.models.remove(model.number)
+        model.is_asleep = False
+
+
+def put_to_sleep(context: Context, model: Model) -> None:
+    """Unload a model that keeps its handle; nothing happens if it sleeps already."""
+    if model.is_asleep:
+        return
+    model.is_asleep = True
+    _wait_for_the_event_loop(context)
+    model.history_lost = model.history_lost or model.history_kept or model.paused
+    model.history_client, model.history_kept, model.paused = None, False, False
+    model.kv_cache_sizes = [0] * model.n_batch
+    model.is_in_doubt = False
+    model.prompt_cache = None
+    _destroy(context, model)
+    model.cross_attention = None  # not before: C may have kept the pointers
+
+
+def wake(context: Context, model: Model) -> None:
+    """Load a sleeping model again, if it fits. Raises OutOfMemory, and what ``load_again`` raises."""
+    memory.check(context, model.path, model.size_bytes)
+    load_again(context, model)
+
+
+def load_again(context: Context, model: Model) -> None:
+    """Load a sleeping model again with what was set. Raises RuntimeFailure, ModelNotInitialized; then it sleeps on.
+
+    Memory is up to the caller: where it was unloaded a moment ago, its place is free.
+    """
+    _check_files(context, model)
+    started_at = time.monotonic()
+    _init(context, model)
+    try:
+        for adapter in model.adapters:
+            give_adapter(context.runtime, model, adapter)
+        for function, values in list(model.strings.items()):
+            if function in _SET_AGAIN:
+                give_strings(context.runtime, model, function, values)
+    except BaseException:
+        _destroy(context, model)
+        raise
+    model.loaded_at = time.monotonic()
+    model.is_asleep = False
+    log.info(
+        "model_loaded_again",
+        handle=model.number,
+        name=model.name,
+        model_path=model.path,
+        seconds=round(model.loaded_at - started_at, 3),
+    )
+
+
+@contextmanager
+def in_use(context: Context, target: Any, *, wakes: bool) -> Iterator[None]:
+    """Surround a call on the worker thread: if it is for a model that sleeps, it is loaded first."""
+    if not isinstance(target, Model):
+        yield
+        return
+    if wakes and target.is_asleep:
+        wake(context, target)
+    try:
+        yield
+    finally:
+        target.used_at = time.monotonic()
+
+
+def give_adapter(runtime: Runtime, model: Model, adapter: Adapter) -> None:
+    """Put a LoRA adapter beside the model. Raises RuntimeFailure."""
+    file = identify(os.fsdecode(adapter.struct.lora_adapter_path))
+    runtime.call("rkllm_load_lora", model.pointer, byref(adapter.struct))
+    model.lora_files[adapter.name] = file
+
+
+def give_strings(runtime: Runtime, model: Model, function: str, values: Sequence[bytes]) -> None:
+    """Call a C function with strings. Whether it copies is not documented: those of its last call stay alive."""
+    given = [*values]
+    model.keep_alive.append(given)  # also if the call fails: what C has kept then is not known
+    runtime.call(function, model.pointer, *given)
+    # Only now may the ones before go; without that, a client that sets its template anew for each run fills the memory.
+    model.keep_alive[:] = [kept for kept in model.keep_alive if kept is not given]
+    model.strings.pop(function, None)  # the last call comes last
+    model.strings[function] = given
+
+
+def _init(context: Context, model: Model) -> None:
+    """Call rkllm_init. The others are in doubt if it fails: it has been seen to kill them."""
+    pointer = c_void_p()  # its own until it is whole: the event loop reads the model's
+    status, lines = context.runtime.invoke("rkllm_init", byref(pointer), byref(model.param), model.callback)
+    if status == 0 and not pointer:
+        status = -1  # some versions answer 0 for a load that failed and leave the handle empty
+    if status != 0:
+        for other in context.models:
+            other.is_in_doubt = other.is_in_doubt or not other.is_asleep
+        said = f": {lines[-1]}" if lines else "; the runtime said nothing about why."
+        raise RuntimeFailure(f"rkllm_init failed{said}", function="rkllm_init", status=status, log=lines)
+    model.pointer = pointer
+
+
+def _destroy(context: Context, model: Model) -> None:
+    """Give the C handle back; a runtime that complains is only logged, since something else is being done."""
+    pointer, model.pointer = model.pointer, c_void_p()
+    try:
+        context.runtime.call("rkllm_destroy", pointer)
+    except RpcError as error:
+        log.error("model_not_unloaded", model_path=model.path, error=error.to_json())
+
+
+def _check_files(context: Context, model: Model) -> None:
+    """Refuse a load without its files: the vendor's library has left the process for a missing one."""
+    files = [model.path, *(os.fsdecode(adapter.struct.lora_adapter_path) for adapter in model.adapters)]
+    try:
+        for file in files:
+            paths.readable_file(file, context.config.allowed_directories, "$")
+    except RpcError as error:
+        raise ModelNotInitialized(
+            f"The model can't be loaded again{error.message}", handle=model.number, model_path=model.path
+        ) from None
+    model.size_bytes = Path(model.path).stat().st_size
+    model.file = identify(model.path)
+
+
+def _wait_for_the_event_loop(context: Context) -> None:
+    """Return when the event loop is in no C call of its own on a model that was awake before this call."""
+    passed = threading.Event()
+    context.run_soon(passed.set)
+    passed.wait()
+
+
+def _report(what: str) -> None:
+    log.error("runtime_callback_failed", reason=what)

@@ -1,0 +1,98 @@
+"""Is there a place for one more language model, and who makes room? Decided before C is called.
+
+One at a time unless the configuration says otherwise. Several need a runtime that is made for it (1.2.2 or later), and
+each its own memory domain of the NPU (``base_domain_id``): a domain holds 4 GB, the driver has 16.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from rkllmd import memory
+from rkllmd.errors import InvalidParams, ModelAlreadyLoaded, NotSupported
+
+if TYPE_CHECKING:
+    from rkllmd.context import Context
+    from rkllmd.handles import Model
+    from rkllmd.model_recipe import Recipe
+
+# RKNPU_MAX_IOMMU_DOMAIN_NUM of the NPU's driver 0.9.8.
+_DOMAINS: Final = range(16)
+_NEEDS: Final = "1.2.2 or later"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Place:
+    """Where a model goes: which are replaced by it, which sleepers lose their place to it, and its domain."""
+
+    replaced: list[Model]
+    forgotten: list[Model]
+    domain: int
+
+
+def find(context: Context, recipe: Recipe, replace: bool | int) -> Place:
+    """Return the place for a load.
+
+    ``replace``: whether those that are loaded leave for it, or the handle of the one that does. Raises InvalidHandle,
+    ModelAlreadyLoaded, NotSupported, InvalidParams, OutOfMemory.
+    """
+    replaced = _replaced(context, replace)
+    others = [model for model in context.models if model not in replaced]
+    awake = [model for model in others if not model.is_asleep]
+    _refuse_more_than_allowed(context, awake)
+    asleep = sorted((model for model in others if model.is_asleep), key=lambda model: model.used_at)
+    most = context.config.max_models if context.runtime.takes_several_models else 1
+    forgotten = asleep[: max(0, len(others) + 1 - most)]
+    domain = _domain(recipe, {model.domain for model in others if model not in forgotten})
+    given_back = sum(
+        context.footprints.needed(model.path, model.size_bytes) for model in replaced if not model.is_asleep
+    )
+    memory.check(context, recipe.path, recipe.size_bytes, given_back)
+    return Place(replaced, forgotten, domain)
+
+
+def _replaced(context: Context, replace: bool | int) -> list[Model]:
+    if replace is True:
+        return list(context.models)
+    return [context.models.get(replace)] if replace else []
+
+
+def _refuse_more_than_allowed(context: Context, awake: list[Model]) -> None:
+    if len(awake) >= context.config.max_models:
+        raise ModelAlreadyLoaded(
+            f"{context.config.max_models} model(s) may be loaded at once (max_models): call rkllm.destroy first, or "
+            'give "replace": true.',
+            loaded=[_entry(model) for model in awake],
+        )
+    if awake and not context.runtime.takes_several_models:
+        runtime = context.runtime.library.runtime
+        raise NotSupported(
+            f'Several models at once need a newer runtime than {runtime}: give "replace": true to load this one '
+            "instead.",
+            runtime=runtime,
+            needs=_NEEDS,
+            loaded=[_entry(model) for model in awake],
+        )
+
+
+def _entry(model: Model) -> dict[str, Any]:
+    entry: dict[str, Any] = {"handle": model.number, "model_path": model.path}
+    return entry if model.name is None else {**entry, "name": model.name}
+
+
+def _domain(recipe: Recipe, used: set[int]) -> int:
+    """Return a domain that no other model is in. Raises InvalidParams for a chosen one that another is in."""
+    free = [domain for domain in _DOMAINS if domain not in used]
+    if recipe.domain is not None:
+        if recipe.domain in used:
+            raise InvalidParams(
+                f"extend_param.base_domain_id: another model is in domain {recipe.domain}; leave it out, and a free "
+                "one is taken.",
+                path=f"{recipe.where}.extend_param.base_domain_id",
+                keyword="enum",
+                limit=free,
+            )
+        return recipe.domain
+    default = int(recipe.param.extend_param.base_domain_id)
+    return free[0] if default in used else default

@@ -1,0 +1,143 @@
+"""From what rkllm.init is told to what loads a model: names, defaults, paths, structs. No C is called here.
+
+A name of the configuration stands for all that is declared with it; what the client gives beside it overrides that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rkllmd import paths, soc
+from rkllmd.abi.convert import to_c
+from rkllmd.declared_models import TEMPLATE_STRINGS, DeclaredModel, is_name
+from rkllmd.errors import InvalidParams, NotSupported
+from rkllmd.handles import Adapter
+
+if TYPE_CHECKING:
+    from rkllmd.context import Context
+
+_CALLBACK_PATHS: Final = ("tokenizer_path", "embedding_path")
+_SHORT_NAME: Final = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """All that loading a model takes. Every path is resolved, readable and allowed."""
+
+    param: Any
+    keep: list[Any]
+    path: str
+    size_bytes: int
+    # Where the parameters stood in the client's JSON, for errors.
+    where: str
+    # The domain that somebody has chosen; the default is no choice.
+    domain: int | None
+    tokenizer_path: str | None
+    embedding_path: str | None
+    name: str | None
+    adapters: tuple[Adapter, ...]
+    chat_template: tuple[bytes, ...] | None
+    idle_minutes: float | None
+
+
+def make(context: Context, given: Mapping[str, Any], where: str) -> Recipe:
+    """Return the recipe for what a client has given. Raises InvalidParams, PermissionDenied, NotSupported."""
+    declared = _declared(context.config.models, str(given["model_path"]), where)
+    fields = dict(given) if declared is None else declared.merged(given)
+    library, allowed = context.runtime.library, context.config.allowed_directories
+    keep: list[Any] = []
+    param = to_c(
+        fields,
+        library.layout.structs["RKLLMParam"],
+        where,
+        keep,
+        defaults={} if context.runtime.defaults is None else {"RKLLMParam": context.runtime.defaults},
+        runtime=library.runtime,
+    )
+    files = {
+        name: str(paths.readable_file(fields[name], allowed, f"{where}.{name}"))
+        for name in ("model_path", *_CALLBACK_PATHS)
+        if fields.get(name) is not None
+    }
+    soc.apply_defaults(context, fields, param)
+    param.model_path = os.fsencode(files["model_path"])
+    _refuse_batches_of_unknown_size(context, param)
+    extend = fields.get("extend_param") or {}
+    return Recipe(
+        param=param,
+        keep=keep,
+        path=files["model_path"],
+        size_bytes=Path(files["model_path"]).stat().st_size,
+        where=where,
+        domain=int(extend.get("base_domain_id") or 0) or None,
+        tokenizer_path=files.get("tokenizer_path"),
+        embedding_path=files.get("embedding_path"),
+        name=declared.name if declared is not None else None,
+        adapters=() if declared is None else tuple(_adapters(context, declared)),
+        chat_template=None if declared is None else _template(declared),
+        idle_minutes=declared.idle_minutes if declared is not None else None,
+    )
+
+
+def make_adapter(struct: Any, given: Mapping[str, Any], keep: list[Any]) -> Adapter:
+    """Return an adapter with its defaults: the file's name without its ending, and a scale of 1."""
+    if struct.lora_adapter_name is None:
+        struct.lora_adapter_name = Path(given["lora_adapter_path"]).stem.encode()
+    if "scale" not in given:
+        struct.scale = 1.0  # zero, as a field left out would otherwise be, is an adapter without effect
+    return Adapter(struct, keep)
+
+
+def _declared(models: tuple[DeclaredModel, ...], model_path: str, where: str) -> DeclaredModel | None:
+    """Return the model of this name, or None for a path. Raises InvalidParams for a name that nobody has declared."""
+    if not model_path or not is_name(model_path):
+        return None
+    for model in models:
+        if model.name == model_path:
+            return model
+    names = [model.name for model in models]
+    shown = model_path if len(model_path) <= _SHORT_NAME else model_path[: _SHORT_NAME - 3] + "..."
+    known = f"declared are {', '.join(names)}" if names else "none is declared"
+    raise InvalidParams(
+        f"model_path: the configuration declares no model {shown!r}; {known}. A file is named by its absolute path.",
+        path=f"{where}.model_path",
+        keyword="enum",
+        limit=names,
+    )
+
+
+def _adapters(context: Context, declared: DeclaredModel) -> list[Adapter]:
+    """Return a declared model's adapters, ready for C."""
+    library, adapters = context.runtime.library, []
+    for index, given in enumerate(declared.lora_adapters):
+        where = f"models.{declared.name}.lora_adapters[{index}]"
+        keep: list[Any] = []
+        struct = to_c(given, library.layout.structs["RKLLMLoraAdapter"], where, keep, runtime=library.runtime)
+        resolved = paths.readable_file(given["lora_adapter_path"], context.config.allowed_directories, where)
+        struct.lora_adapter_path = bytes(resolved)
+        adapters.append(make_adapter(struct, given, keep))
+    return adapters
+
+
+def _template(declared: DeclaredModel) -> tuple[bytes, ...] | None:
+    template = declared.chat_template
+    return None if template is None else tuple(template.get(name, "").encode() for name in TEMPLATE_STRINGS)
+
+
+def _refuse_batches_of_unknown_size(context: Context, param: Any) -> None:
+    """Refuse n_batch > 1 where the size of an RKLLMInput is not proven, since C then walks an array of them.
+
+    Runtime 1.3.1 is said to append a struct to RKLLMMultiModalInput. A single input stays right, there are zeros
+    behind it; the second one of an array would be read from the wrong place.
+    """
+    library = context.runtime.library
+    if param.extend_param.n_batch > 1 and library.layout.name == "1.3" and library.version != "1.3.0":
+        raise NotSupported(
+            f"n_batch above 1 is not proven with runtime {library.version}: its RKLLMInput may be larger.",
+            runtime=library.runtime,
+            needs="1.3.0, or 1.2.1 to 1.2.3",
+        )
