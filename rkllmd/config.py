@@ -305,9 +305,14 @@ class Config:
         "how long a call that was stopped may take for it before it is answered",
         reload=True,
     )
-    # The driver resets the NPU by itself after a job has failed, which takes it up to three times the job's own limit.
+    # What the runtimes print is known from public reports alone, and one that prints such a line for less must not stop
+    # a robot.
+    device_lost_lines: bool = _setting(
+        True, _boolean, "whether lines of the runtimes that mean a stuck NPU stop the queue (true, false)", reload=True
+    )
+    # The driver resets the NPU by itself after a job has failed, and it does so before the runtime says it.
     device_retry_seconds: int = _setting(
-        30, _integer(1, 86_400), "how long after a failure of the NPU one call may try it again", reload=True
+        5, _integer(1, 86_400), "how long after a failure of the NPU one call may try it again", reload=True
     )
     # A load that takes the last page brings the kernel to kill somebody, and it may be the model that serves.
     memory_reserve_bytes: int = _setting(

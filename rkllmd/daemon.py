@@ -279,7 +279,8 @@ def _set_between_tokens(context: Context) -> None:
 
 def _look_at_line(context: Context, line: str) -> None:
     """Look for what means a stuck NPU in what a runtime has printed; on any thread."""
-    found = outage.from_line(line, context.config.device_retry_seconds)
+    config = context.config
+    found = outage.from_line(line, config.device_retry_seconds) if config.device_lost_lines else None
     if found is not None:
         context.run_soon(partial(context.npu.supervisor.lose, found))
 

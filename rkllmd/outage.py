@@ -28,7 +28,8 @@ _OTHER_DOMAIN: Final = (
 
 # What is printed, and what helps.
 _SIGNS: Final = (
-    (re.compile(r"failed to submit!"), _RESTART),
+    # EFAULT: the memory of the model is gone, which is the model's end and not the NPU's.
+    (re.compile(r"failed to submit!(?!.*errno: 14\b)"), _RESTART),
     (re.compile(r"RKNPU: job timeout|failed to wait job"), _RESTART),
     (re.compile(r"switch iommu domain time ?out"), _OTHER_DOMAIN),
     # EINVAL, 6 s after a job of another IOMMU domain has hung.

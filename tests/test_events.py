@@ -21,6 +21,7 @@ from rkllmd.history import History
 from rkllmd.jobs import DetachedCall
 from rkllmd.npu import Job, Npu
 from rkllmd.progress import Load
+from rkllmd.supervisor import Supervisor
 
 
 class IdleNpu(Npu):
@@ -28,6 +29,7 @@ class IdleNpu(Npu):
 
     def __init__(self) -> None:
         self.queue = Queue(Limits(1000, 1000, 1000))
+        self.supervisor = Supervisor(self.queue, lambda job, error: False, lambda: None)
         self.history = History(None)
 
 

@@ -33,6 +33,7 @@ def test_lines_that_mean_a_stuck_npu(line: str, advice: str) -> None:
     [
         "I rkllm: loading rkllm model from /models/failed.rkllm",
         "switch iommu domain from 0 to 1",
+        "E RKNN: [00:00:00.000] failed to submit!, op id: 0, ret: -1, errno: 14",
         "E RKNN: failed to allocate handle, ret: -1, errno: 12, errstr: Cannot allocate memory",
         "E RKNN: failed to sync memory, ret: -1, errno: 222",
         "",

@@ -200,7 +200,14 @@ class Simulator:
         self._script = directory / "rknn-scenario"
         self._judged = 0
         self.play(rknn or {})
-        self.daemon = start(*arguments, directory=directory, scenario=scenario, rknn_scenario=f"@{self._script}")
+        self.daemon = start(
+            "--device-lost-lines",
+            "false",
+            *arguments,
+            directory=directory,
+            scenario=scenario,
+            rknn_scenario=f"@{self._script}",
+        )
 
     def play(self, scenario: Mapping[str, Any]) -> None:
         """Write the scenario: RKNN calls that begin from now on follow it."""
