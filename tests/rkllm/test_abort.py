@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.daemon import until
 from tests.rkllm.board import ENDLESS, PAUSABLE, Board
 
 BOTH = pytest.mark.parametrize("method", ["rkllm.run", "rkllm.run_async"])
@@ -129,9 +130,13 @@ def test_pause_and_resume(board: Board, method: str, shape: str) -> None:
     board.load(max_new_tokens=0)
     board.script(**PAUSABLE)
     board.wire.request(method, {"prompt": "Hi"}, "run", stream=shape)
-    with board.connect() as other:  # asked until the first token is there: each answer comes from the daemon
-        while not ((other.ask("server.status")["result"]["current"] or {}).get("progress") or {}).get("tokens"):
-            pass
+    with board.connect() as other:
+
+        def tokens() -> int:
+            current = other.ask("server.status")["result"]["current"] or {}
+            return int((current.get("progress") or {}).get("tokens") or 0)
+
+        until("the first token", lambda: tokens() > 0)
     board.wire.request("server.pause", {"id": "run"}, "pause")
     found = answers(board, "run", "pause")
     assert found["pause"][0]["result"] == {"paused": True}
