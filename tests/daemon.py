@@ -21,10 +21,11 @@ from tests.simulator.trace import overlaps
 
 # Compiled once per machine and run: the file's name holds a hash of the sources.
 BUILD_DIRECTORY = Path(tempfile.gettempdir()) / f"rkllmd-tests-{os.getuid()}"
-READY_SECONDS = 30
-ANSWER_SECONDS = 60
-# For something that shows in the trace or the log.
-SEEN_SECONDS = 30
+# How long to wait for what must come: an answer, something in the trace or the log, the end of a process. A machine
+# that is ten times slower needs that; on another one it is only waited for so long if something is wrong.
+ANSWER_SECONDS = 300
+SEEN_SECONDS = 120
+END_SECONDS = 120
 
 # Variables that would tell the daemon what the test does not.
 _OURS = ("RKLLM_", "RKNN_", "LISTEN_")
@@ -90,6 +91,8 @@ class Daemon:
         self.model = directory / "model.rkllm"
         self.model.touch()
         self.trace_path = directory / "trace"
+        self._hold_path = directory / "hold"
+        self._hold_path.touch()
         self._scenario_path = directory / "scenario"
         scenario = _script(scenario)
         if changing:
@@ -99,10 +102,13 @@ class Daemon:
             **{name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
             "RKLLM_SIMULATOR": scenario,
             "RKLLM_SIMULATOR_TRACE": str(self.trace_path),
+            "RKLLM_SIMULATOR_HOLD": str(self._hold_path),
             "RKNN_SIMULATOR": _script(rknn_scenario),
             **(environ or {}),
         }
         command = [*launcher, sys.executable, "-m", "rkllmd", "serve", "--socket", self.path, "--runtime", runtime]
+        # A test that is not scheduled for a while is no client that stopped reading.
+        command += ["--outbox-seconds", "600"]
         if runtime in ("simulator", "vendor"):
             command += ["--rkllm-library", str(library or simulator(version))]
             command += ["--rknn-library", str(rknn_library or rknn_simulator())]
@@ -130,7 +136,7 @@ class Daemon:
         assert " serves " in line, f"the daemon did not start: {line!r}\n{self.log()}"
         return line
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 15) -> int:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = END_SECONDS) -> int:
         """Send a signal, wait for the end, return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -151,6 +157,14 @@ class Daemon:
         beside.write_text("".join(f"{key.replace('__', '.')}={value}\n" for key, value in scenario.items()))
         beside.replace(self._scenario_path)
 
+    def let_go(self) -> None:
+        """Let the calls go on that ``hold.<function>=1`` or ``prefill_hold=1`` hold in C, and all later ones."""
+        self._hold_path.unlink(missing_ok=True)
+
+    def hold(self) -> None:
+        """Hold such calls again."""
+        self._hold_path.touch()
+
     def wait_for(self, what: str, seen: Callable[[], bool]) -> None:
         """Wait until ``seen`` is true of the log or the trace."""
         deadline = time.monotonic() + SEEN_SECONDS
@@ -164,6 +178,10 @@ class Daemon:
         """Wait until the event was logged ``count`` times; return all of them."""
         self.wait_for(f"{count} events {name}", lambda: len(self.events(name)) >= count)
         return self.events(name)
+
+    def wait_end(self) -> int:
+        """Wait until the process has ended; return its exit status."""
+        return self.process.wait(END_SECONDS)
 
     def wait_enter(self, function: str, count: int = 1) -> None:
         """Wait until the C function was entered ``count`` times."""
@@ -184,6 +202,21 @@ class Daemon:
         if not self.expected_complaints:
             found += [line["line"] for line in self.events("runtime") if line["line"].startswith("SIMULATOR:")]
         return found + overlaps(self.trace())
+
+    def settled(self) -> tuple[int, int]:
+        """Return how many descriptors and threads the daemon has when nobody is connected and nothing ends any more."""
+        counts: list[tuple[int, int]] = []
+        with self.connect() as wire:
+
+            def is_quiet() -> bool:
+                status = wire.ask("server.status")["result"]
+                counts.append((self.open_files() - 1, self.threads()))
+                if status["clients"] > 1 or status["state"] != "idle":
+                    counts.clear()
+                return len(counts) >= 10 and len(set(counts[-10:])) == 1
+
+            until("the same count of descriptors ten times", is_quiet)
+        return counts[-1]
 
     def open_files(self) -> int:
         """Return how many descriptors the daemon has open."""
@@ -295,6 +328,14 @@ class Wire:
     def half_close(self) -> None:
         """Shut the sending side, as ``nc -N`` does."""
         self.socket.shutdown(socket.SHUT_WR)
+
+
+def until(what: str, seen: Callable[[], bool]) -> None:
+    """Wait until ``seen`` of something that tells nobody when it changes: it is asked again and again."""
+    deadline = time.monotonic() + SEEN_SECONDS
+    while not seen():
+        assert time.monotonic() < deadline, f"not seen: {what}"
+        time.sleep(0.002)
 
 
 @contextlib.contextmanager

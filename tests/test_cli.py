@@ -30,7 +30,7 @@ def run(
         input=stdin or b"",
         capture_output=True,
         env={**variables, **(environ or {})},
-        timeout=60,
+        timeout=300,
         check=False,
     )
     return subprocess.CompletedProcess(
@@ -318,7 +318,7 @@ def _run_as(uid: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", script, *arguments]
     # Not measured: that user may not write the figures.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_a_reader_that_leaves_is_no_error(start: Callable[..., Daemon]) -> None:
@@ -334,7 +334,7 @@ def test_a_reader_that_leaves_is_no_error(start: Callable[..., Daemon]) -> None:
         assert process.stderr is not None
         assert json.loads(process.stdout.readline())["text"] == "ab"
         process.stdout.close()
-        assert process.wait(30) == 1
+        assert process.wait(300) == 1
         assert process.stderr.read() == b""
     daemon.wait_finished()
 
@@ -352,7 +352,7 @@ def test_ctrl_c_ends_a_call_quietly(start: Callable[..., Daemon]) -> None:
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
         process.stdout.read()
-        assert process.wait(30) == 130
+        assert process.wait(300) == 130
         assert process.stderr.read() == b""
     daemon.wait_finished()
 
@@ -367,7 +367,7 @@ def test_a_daemon_that_goes_during_a_call(start: Callable[..., Daemon]) -> None:
     )
     daemon.wait_enter("rkllm_init")
     daemon.stop(signal.SIGKILL)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=300)
     done: Any = subprocess.CompletedProcess([], process.returncode, output, errors)
     assert sentence(done) == "The daemon closed the connection."
 

@@ -103,7 +103,7 @@ def path(tmp_path: Path) -> str:
 @pytest.fixture
 def listening(path: str) -> Iterator[stdlib_socket.socket]:
     with stdlib_socket.socket(stdlib_socket.AF_UNIX) as listening:
-        listening.settimeout(30)
+        listening.settimeout(120)
         listening.bind(path)
         listening.listen()
         yield listening
@@ -112,9 +112,9 @@ def listening(path: str) -> Iterator[stdlib_socket.socket]:
 @pytest.fixture
 def plain(listening: stdlib_socket.socket, path: str) -> Iterator[tuple[Client, Played]]:
     with Client(path) as client:
-        client._socket.settimeout(30)
+        client._socket.settimeout(120)
         connection, _ = listening.accept()
-        connection.settimeout(30)
+        connection.settimeout(120)
         with connection:
             yield client, Played(connection)
 
@@ -273,7 +273,7 @@ class TrioPlayed:
 
     async def line(self) -> bytes | bytearray:
         """Return the next line that has come."""
-        with trio.fail_after(30):
+        with trio.fail_after(120):
             while not self._requests:
                 self._requests += map(bytes, self._lines.feed(bytes(await self.stream.receive_some(1 << 20))))
         return self._requests.pop(0)
@@ -475,7 +475,7 @@ async def test_trio_an_exception_in_the_body_comes_out_as_it_is(path: str) -> No
         with pytest.raises(CallError):
             async with open_client(path):
                 raise CallError({"code": 1, "message": "x"})
-        with trio.move_on_after(30) as scope:
+        with trio.move_on_after(120) as scope:
             async with open_client(path):
                 scope.cancel()
                 await trio.sleep_forever()

@@ -22,7 +22,7 @@ PYTHON = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 def _run(daemon: Daemon, *command: str) -> str:
     environment = {**os.environ, "RKLLM_UDS_PATH": daemon.path}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout

@@ -27,7 +27,7 @@ class Told:
 
     async def wait(self) -> None:
         """Wait until it was called."""
-        with trio.fail_after(30):
+        with trio.fail_after(120):
             await self._event.wait()
 
 

@@ -17,7 +17,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
     """Give the manager's socket, and its name as NOTIFY_SOCKET has it."""
     name = str(tmp_path / "notify") if request.param == "path" else f"@rkllmd-test-{os.getpid()}-{tmp_path.name}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
-        receiver.settimeout(30)
+        receiver.settimeout(120)
         receiver.bind("\0" + name[1:] if name.startswith("@") else name)
         yield receiver, name
 

@@ -193,7 +193,7 @@ class Script:
 
         def work() -> Any:
             self.threads.add(threading.get_ident())
-            assert gate.wait(30), f"the test never let {name} go"
+            assert gate.wait(120), f"the test never let {name} go"
             return does() if does is not None else name
 
         def done(result: outcome.Outcome[Any]) -> None:
@@ -212,7 +212,7 @@ class Script:
 
     async def told(self, count: int) -> list[str]:
         """Wait until so many jobs have ended; return their names in that order."""
-        with trio.fail_after(30):
+        with trio.fail_after(120):
             while len(self.done) < count:
                 await self._told.wait()
                 self._told = trio.Event()
@@ -224,7 +224,7 @@ async def script() -> Any:
     """Give a worker thread of the test's own, and stop it."""
     script = Script(Npu(Limits(8, 4, 100)))
     yield script
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         await script.npu.idle.wait()
     assert script.npu.stop()
 
@@ -394,7 +394,7 @@ async def test_idle_is_only_when_nothing_runs_or_waits(script: Script) -> None:
     await script.told(1)
     assert not idle.is_set()
     script.go("b")
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         await idle.wait()
     assert len(script.done) == 2
 
@@ -450,7 +450,7 @@ def test_the_thread_ends_when_the_run_has_ended() -> None:
     def work() -> None:
         threads.append(threading.current_thread())
         begun.set()
-        gate.wait(30)
+        gate.wait(120)
 
     async def main() -> None:
         Npu(Limits(1, 1, 1000)).submit(Job("x", work, lambda _: pytest.fail("there is nobody")))

@@ -20,7 +20,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Return our end, which does not block, and the client's."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    theirs.settimeout(10)
+    theirs.settimeout(120)
     with ours, theirs:
         yield ours, theirs
 
@@ -225,7 +225,7 @@ def test_everything_is_closed_when_it_is_given_up(pair: tuple[socket.socket, soc
 def test_any_lines_arrive_whole_with_their_descriptors(lines: list[tuple[Sequence[int], int]], most: int) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    theirs.settimeout(10)
+    theirs.settimeout(120)
     outbox = Outbox()
     begins: dict[int, list[bytes]] = {}
     expected = b""

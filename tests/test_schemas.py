@@ -247,20 +247,21 @@ def test_hostile_values_cost_nothing(name: str) -> None:
     checker = validator(struct_schema("RKLLMInput"))
     best = 1.0
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.thread_time()
         with pytest.raises(InvalidParams) as caught:
             check(checker, value)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.thread_time() - start)
         assert len(str(caught.value.to_json())) < 600
     assert best < 0.005  # measured: below 0.2 ms; jsonschema's own keywords take 30 to 150 ms
 
 
 def test_a_million_wrong_items_are_not_all_looked_at() -> None:
     checker = validator({"type": "array", "items": {"type": "integer"}})
-    start = time.perf_counter()
+    items = ["x"] * 1_000_000
+    start = time.thread_time()
     with pytest.raises(InvalidParams):
-        check(checker, ["x"] * 1_000_000)
-    assert time.perf_counter() - start < 0.05
+        check(checker, items)
+    assert time.thread_time() - start < 0.05  # measured: below 0.1 ms; all of them take 300 ms
 
 
 def test_cost_of_a_full_request() -> None:
@@ -268,11 +269,11 @@ def test_cost_of_a_full_request() -> None:
     checkers = validator(struct_schema("RKLLMInput")), validator(struct_schema("RKLLMInferParam"))
     best = 1.0
     for _ in range(20):
-        start = time.perf_counter()
+        start = time.thread_time()
         for _ in range(50):
             check(checkers[0], RUN_INPUT)
             check(checkers[1], RUN_PARAMS)
-        best = min(best, (time.perf_counter() - start) / 50)
+        best = min(best, (time.thread_time() - start) / 50)
     assert best < 500e-6
 
 

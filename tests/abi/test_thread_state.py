@@ -99,7 +99,7 @@ def test_other_threads_get_on_between_two_callbacks(on_its_own_thread: OnThread)
     def callback(number: int) -> None:
         state.keep()
         turn.set()
-        assert answer.wait(timeout=60)
+        assert answer.wait(timeout=300)
         if number == 1:
             state.release()
 

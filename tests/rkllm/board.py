@@ -40,8 +40,8 @@ ONLY_1_3: dict[str, Any] = {"ignore_eos_token": False}
 # A run that goes on until something stops it; the model must be loaded with max_new_tokens 0.
 ENDLESS = {"text": "abcd", "repeat": 1_000_000_000, "pace_us": 1000}
 
-# A run that lasts ten seconds unless it is paused; without ``pace_us`` it resumes at once. max_new_tokens 0 here too.
-PAUSABLE = {"text": " ".join(f"w{number}" for number in range(2000)), "tokens": "words", "pace_us": 5000}
+# A run that lasts forty seconds unless it is paused; without ``pace_us`` it resumes at once. max_new_tokens 0 here too.
+PAUSABLE = {"text": " ".join(f"w{number}" for number in range(2000)), "tokens": "words", "pace_us": 20_000}
 
 
 class Board:
@@ -134,10 +134,12 @@ class Board:
         """Forget what was before."""
         self._trace_mark = self.daemon.trace_path.stat().st_size
         self._log_mark = self.daemon.log_path.stat().st_size
+        self.daemon.hold()
 
     def end(self) -> None:
         """Unload what the test has left loaded, with whatever was running, and check the simulator's complaints."""
         self.script()
+        self.daemon.let_go()
         self.wire.socket.close()  # what this connection has in flight ends
         self.wire = self.connect()
         for model in self.result("server.status")["models"]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.daemon import until
 from tests.rkllm.board import ENDLESS, PAUSABLE, Board
 
 BOTH = pytest.mark.parametrize("method", ["rkllm.run", "rkllm.run_async"])
@@ -108,11 +109,13 @@ def test_cancel_and_pause_want_an_id(board: Board, method: str, params: Any) -> 
 
 
 def test_a_cancelled_load_is_answered_cancelled_and_unloaded(board: Board) -> None:
-    board.script(delay__rkllm_init=800)
+    board.script(hold__rkllm_init=1)
     board.wire.request("rkllm.init", {"model_path": str(board.model)}, "load")
     board.wire.request("server.cancel", {"id": "load"}, "cancel")
     board.wire.request("server.status", None, "status")
-    found = answers(board, "load", "cancel", "status")
+    found = answers(board, "cancel", "status")
+    board.daemon.let_go()
+    found |= answers(board, "load")
     assert found["cancel"][0]["result"] == {"cancelled": True}
     assert found["status"][0]["result"]["state"] == "aborting"
     error = found["load"][0]["error"]
@@ -127,9 +130,13 @@ def test_pause_and_resume(board: Board, method: str, shape: str) -> None:
     board.load(max_new_tokens=0)
     board.script(**PAUSABLE)
     board.wire.request(method, {"prompt": "Hi"}, "run", stream=shape)
-    with board.connect() as other:  # asked until the first token is there: each answer comes from the daemon
-        while not ((other.ask("server.status")["result"]["current"] or {}).get("progress") or {}).get("tokens"):
-            pass
+    with board.connect() as other:
+
+        def tokens() -> int:
+            current = other.ask("server.status")["result"]["current"] or {}
+            return int((current.get("progress") or {}).get("tokens") or 0)
+
+        until("the first token", lambda: tokens() > 0)
     board.wire.request("server.pause", {"id": "run"}, "pause")
     found = answers(board, "run", "pause")
     assert found["pause"][0]["result"] == {"paused": True}
@@ -253,24 +260,28 @@ def test_a_runtime_that_ignores_an_abort(board: Board) -> None:
     """The run goes on to its end, and its client is answered once."""
     board.load()
     words = "".join(f"w{number} " for number in range(100))
-    board.script(text=words, tokens="words", pace_us=10_000, return__rkllm_abort=5)
+    board.script(text=words, tokens="words", prefill_hold=1, return__rkllm_abort=5)
     board.wire.request("rkllm.run_async", {"prompt": "Hi"}, "run")
-    board.wire.receive()
+    board.daemon.wait_for("the run", lambda: "rkllm_run_async" in board.calls())
     board.wire.request("rkllm.abort", None, "abort")
-    found = answers(board, "run", "abort")
+    found = answers(board, "abort")
+    board.daemon.let_go()
+    found |= answers(board, "run")
     assert found["abort"][0]["result"]["aborted"] is True
-    assert "w0 " + "".join(message["result"]["text"] for message in found["run"]) == words
+    assert "".join(message["result"]["text"] for message in found["run"]) == words
     assert found["run"][-1]["result"]["_callback_state"] == 2
 
 
 def test_an_abort_during_prefill_waits_for_the_runtime(board: Board) -> None:
     board.load()
-    board.script(prefill_ms=800)
+    board.script(prefill_hold=1)
     board.wire.request("rkllm.run_async", {"prompt": "Hi"}, "run")
     board.wire.request("rkllm.is_running", None, "running")
     board.wire.request("server.cancel", {"id": "run"}, "cancel")
     board.wire.request("server.status", None, "status")
-    found = answers(board, "run", "running", "cancel", "status")
+    found = answers(board, "running", "cancel", "status")
+    board.daemon.let_go()
+    found |= answers(board, "run")
     assert found["running"][0]["result"]["is_running"] is True
     assert found["status"][0]["result"]["state"] == "aborting"
     assert found["run"][-1]["result"]["finish_reason"] == "abort"

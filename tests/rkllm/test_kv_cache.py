@@ -111,12 +111,14 @@ def test_a_range_that_starts_with_a_float_is_an_integer_to_json(board: Board) ->
 
 def test_it_waits_behind_the_run_of_its_model(board: Board) -> None:
     board.load()
-    board.script(text="one two three", tokens="words", pace_us=20_000)
+    board.script(text="one two three", tokens="words", prefill_hold=1)
     board.wire.request("rkllm.run_async", {"prompt": "Hi"}, "run")
-    board.wire.receive()
     board.wire.request("rkllm.clear_kv_cache", {"keep_system_prompt": 0}, "clear")
-    order = [board.wire.receive() for _ in range(4)]
-    assert [message["id"] for message in order] == ["run", "run", "run", "clear"]
+    board.wire.request("server.queue", None, "queue")
+    assert board.wire.receive()["result"]["length"] == 1, "the clearing waits"
+    board.daemon.let_go()
+    order = [board.wire.receive() for _ in range(5)]
+    assert [message["id"] for message in order] == ["run", "run", "run", "run", "clear"]
     assert order[-1]["result"] == OK
     assert board.kv_sizes() == [0]
 

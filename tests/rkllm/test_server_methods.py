@@ -79,7 +79,7 @@ def test_the_status_of_a_loaded_model(board: Board) -> None:
 
 
 def test_the_status_while_a_model_loads(board: Board) -> None:
-    board.script(delay__rkllm_init=1000)
+    board.script(hold__rkllm_init=1)
     with board.connect() as other:
         other.request("rkllm.init", {"model_path": str(board.model)}, "load")
         board.daemon.wait_for("the load", lambda: "rkllm_init" in board.calls())
@@ -92,6 +92,7 @@ def test_the_status_while_a_model_loads(board: Board) -> None:
         assert (found["models"], found["clients"]) == ([], 2)
         again = status(board)
         assert again["current"]["elapsed_ms"] >= found["current"]["elapsed_ms"] >= 0
+        board.daemon.let_go()
         assert other.final("load")["result"]["success"] is True
     assert status(board)["state"] == "idle"
 

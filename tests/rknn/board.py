@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from tests.daemon import BUILD_DIRECTORY, Daemon, Wire
+from tests.daemon import BUILD_DIRECTORY, Daemon, Wire, until
 from tests.simulator import trace
 from tests.simulator.build import build_operator
 
@@ -35,8 +34,6 @@ TWO_SHAPES = (
 )
 
 NOTHING: dict[str, list[Any]] = {"contexts": [], "matmuls": [], "memories": []}
-# For what takes a round through the worker thread.
-_SECONDS = 10
 _DTYPES = {"float32", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "bool"}
 
 
@@ -168,14 +165,6 @@ def shared(content: bytes, seals: int = 0x2) -> Iterator[int]:
         os.close(fd)
 
 
-def until(what: str, seen: Callable[[], bool]) -> None:
-    """Wait until ``seen``; what is waited for takes a round through the worker thread, and tells nobody."""
-    deadline = time.monotonic() + _SECONDS
-    while not seen():
-        assert time.monotonic() < deadline, f"not seen: {what}"
-        time.sleep(0.002)
-
-
 def held(daemon: Daemon) -> dict[str, Any]:
     """Return what server.status shows of RKNN's objects."""
     with client(daemon) as wire:
@@ -217,12 +206,17 @@ class Simulator:
 
     @contextlib.contextmanager
     def playing(self, **scenario: Any) -> Iterator[None]:
-        """Play a scenario within the block; ``delay__rknn_init`` stands for ``delay.rknn_init``."""
+        """Play a scenario within the block; ``delay__rknn_init`` stands for ``delay.rknn_init``.
+
+        What ``hold__rknn_run=1`` holds is let go at the end of the block at the latest.
+        """
+        self.daemon.hold()
         self.play({key.replace("__", "."): value for key, value in scenario.items()})
         try:
             yield
         finally:
             self.play({})
+            self.daemon.let_go()
 
     def client(self) -> Client:
         """Connect."""

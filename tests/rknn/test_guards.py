@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon
-from tests.rknn.board import Client, Simulator, b64, client, held, until
+from tests.daemon import Daemon, until
+from tests.rknn.board import Client, Simulator, b64, client, held
 
 ECHO = b"RKNNSIM\ninput name=in type=uint8 dims=8\noutput name=out type=uint8 dims=8\n"
 WIDE = b"RKNNSIM\ninput name=in type=int8 dims=1,6,4,3 fmt=nhwc\noutput name=out type=int8 dims=1,10\n"

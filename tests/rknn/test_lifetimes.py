@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from onnx import TensorProto
 
+from tests.daemon import until
 from tests.portable.rknn.models import identity
-from tests.rknn.board import ECHO, NOTHING, TWO_SHAPES, Client, Simulator, b64, held, numbers, shared, until
+from tests.rknn.board import ECHO, NOTHING, TWO_SHAPES, Client, Simulator, b64, held, numbers, shared
 
 BYTES = bytes(range(8))
 INFO = {"M": 1, "K": 32, "N": 32, "type": "RKNN_INT8_MM_INT8_TO_INT32"}
@@ -132,7 +133,7 @@ def test_a_kept_memory_that_is_destroyed_is_refused_to_the_call_that_waits_for_i
         kept = busy.load(ECHO, keep=True)
         mem = busy.memory(kept, BYTES, keep=True)
         mine = user.load(ECHO)
-        with board.playing(run_us=400_000):
+        with board.playing(hold__rknn_run=1):
             entered = board.daemon.calls("rknn_run")
             busy.request("rknn.infer", {"context": kept, "inputs": b64(BYTES)})
             board.wait_enter("rknn_run", entered + 1)
@@ -153,7 +154,7 @@ def test_a_kept_memory_that_is_destroyed_is_refused_to_the_call_that_waits_for_i
 def test_a_kept_context_that_is_destroyed_is_refused_to_the_call_that_waits_for_it(board: Simulator) -> None:
     with board.client() as busy, board.client() as destroyer, board.client() as user:
         kept, mine = busy.load(ECHO, keep=True), busy.load(ECHO)
-        with board.playing(run_us=300_000):
+        with board.playing(hold__rknn_run=1):
             entered = board.daemon.calls("rknn_run")
             busy.request("rknn.infer", {"context": mine, "inputs": b64(BYTES)})
             board.wait_enter("rknn_run", entered + 1)
@@ -161,6 +162,7 @@ def test_a_kept_context_that_is_destroyed_is_refused_to_the_call_that_waits_for_
             until("the context's end is queued", lambda: destroyer.result("server.queue", call_id="q")["length"] == 1)
             user.request("rknn.infer", {"context": kept, "inputs": b64(BYTES)}, "infer")
             user.request("rknn.create_mem", {"ctx": kept, "size": 8}, "memory")
+            assert user.result("server.queue", call_id="queue")["length"] == 3, "all passed the first look"
         for call in ("infer", "memory"):
             refused = user.final(call)["error"]["data"]
             assert (refused["kind"], refused["handle"]) == ("InvalidHandle", kept)
@@ -223,12 +225,18 @@ def test_a_client_that_leaves_while_its_model_loads_leaves_nothing(board: Simula
     loads = board.daemon.calls("rknn_init")
     with board.client() as other:
         other.load(ECHO)
-        with board.playing(delay__rknn_init=400):
+        with board.playing(hold__rknn_init=1):
             with board.client() as wire:
                 wire.request("rknn.init", {"model": {"data": b64(ECHO)}}, 1)
                 wire.request("rknn.init", {"model": {"data": b64(ECHO)}}, 2)
                 board.wait_enter("rknn_init", loads + 2)
-            assert other.infer(b64(BYTES))[0].tobytes() == BYTES
+                assert wire.result("server.queue", call_id="queue")["length"] == 1
+
+            def waiting() -> set[str]:
+                return {entry["method"] for entry in other.result("server.queue")["queue"]}
+
+            until("what waited is gone", lambda: "rknn.init" not in waiting())
+        assert other.infer(b64(BYTES))[0].tobytes() == BYTES
         until_held(board, {"contexts": 1})
     board.settle()
     assert board.daemon.calls("rknn_init") == loads + 2, "what waited was not begun"
@@ -236,7 +244,7 @@ def test_a_client_that_leaves_while_its_model_loads_leaves_nothing(board: Simula
 
 def test_a_kept_model_stays_when_its_loader_leaves_during_the_load(board: Simulator) -> None:
     loads = board.daemon.calls("rknn_init")
-    with board.playing(delay__rknn_init=300), board.client() as wire:
+    with board.playing(hold__rknn_init=1), board.client() as wire:
         wire.request("rknn.init", {"model": {"data": b64(ECHO)}, "keep": True})
         board.wait_enter("rknn_init", loads + 1)
     until_held(board, {"contexts": 1})
@@ -247,10 +255,11 @@ def test_a_kept_model_stays_when_its_loader_leaves_during_the_load(board: Simula
 
 def test_a_load_that_is_cancelled_is_undone(simulator: Client, board: Simulator) -> None:
     loads = board.daemon.calls("rknn_init")
-    with board.playing(delay__rknn_init=300):
+    with board.playing(hold__rknn_init=1):
         simulator.request("rknn.init", {"model": {"data": b64(ECHO)}}, "load")
         board.wait_enter("rknn_init", loads + 1)
         assert simulator.result("server.cancel", {"id": "load"}, call_id="stop") == {"cancelled": True}
+        board.daemon.let_go()
         assert simulator.final("load")["error"]["data"]["kind"] == "Cancelled"
     assert held(board.daemon) == NOTHING
     board.settle()

@@ -25,13 +25,15 @@ NON_BLOCK = {"non_block": 1}
 
 def test_a_run_that_does_not_block_ends_in_wait(simulator: Client, board: Simulator) -> None:
     simulator.load(ECHO)
-    with board.playing(run_us=500_000):
+    ended = len(board.seen("finished", "rknn_run"))
+    with board.playing(run_us=100_000):
         begun = time.monotonic()
         run = simulator.result("rknn.run", {"input_data": b64(BYTES), "extend": NON_BLOCK})
-        assert time.monotonic() - begun < 0.4, "it has only begun"
+        assert len(board.seen("finished", "rknn_run")) == ended, "it has only begun"
         waited = simulator.result("rknn.wait", {"extend": {"frame_id": run["frame_id"]}})
         assert waited["success"] is True
-        assert time.monotonic() - begun >= 0.5
+        assert time.monotonic() - begun >= 0.1
+        assert len(board.seen("finished", "rknn_run")) == ended + 1
     assert numbers(simulator.result("rknn.outputs_get")["outputs"][0]).tobytes() == BYTES
 
 
@@ -89,21 +91,24 @@ def test_a_run_that_fails_names_its_status_and_says_why(
 
 def test_a_run_that_takes_too_long_is_given_up(simulator: Client, board: Simulator) -> None:
     simulator.load(ECHO)
-    with board.playing(run_us=2_000_000):
-        begun = time.monotonic()
+    with board.playing(run_us=600_000_000):
         params = {"input_data": b64(BYTES), "extend": {"timeout_ms": 50}}
         assert simulator.refused("rknn.run", params)["status_name"] == "RKNN_ERR_TIMEOUT"
-        assert time.monotonic() - begun < 1
     assert simulator.infer(b64(BYTES))[0].tobytes() == BYTES
 
 
 def test_a_wait_that_takes_too_long_may_be_repeated(simulator: Client, board: Simulator) -> None:
+    """The run's time begins before the wait's: a machine that stalls in between needs a longer run."""
     simulator.load(ECHO)
-    with board.playing(run_us=300_000):
-        simulator.result("rknn.run", {"input_data": b64(BYTES), "extend": NON_BLOCK})
-        refused = simulator.refused("rknn.wait", {"extend": {"timeout_ms": 20}})
-        assert (refused["function"], refused["status_name"]) == ("rknn_wait", "RKNN_ERR_TIMEOUT")
-        assert simulator.result("rknn.wait")["success"] is True
+    for run_us in (200_000, 2_000_000, 20_000_000):
+        with board.playing(run_us=run_us):
+            simulator.result("rknn.run", {"input_data": b64(BYTES), "extend": NON_BLOCK})
+            answer = simulator.ask("rknn.wait", {"extend": {"timeout_ms": 20}})
+            if "error" in answer:
+                break
+    refused = answer["error"]["data"]
+    assert (refused["function"], refused["status_name"]) == ("rknn_wait", "RKNN_ERR_TIMEOUT")
+    assert simulator.result("rknn.wait")["success"] is True
     assert numbers(simulator.result("rknn.outputs_get")["outputs"][0]).tobytes() == BYTES
 
 
@@ -233,16 +238,14 @@ def test_sigterm_releases_everything(own_simulator: Callable[..., Simulator]) ->
         wire.result("rknn.run", {"context": first, "input_data": b64(BYTES)})
         wire.result("rknn.outputs_get", {"context": first})
         wire.result("rknn.run", {"context": first, "extend": NON_BLOCK})
-        begun = time.monotonic()
         assert board.daemon.stop(signal.SIGTERM) == 0
-        assert time.monotonic() - begun < 5
     assert set(trace.live(board.daemon.trace()).values()) == {0}
     assert board.daemon.calls("rknn_destroy") == 3
     assert trace.overlaps(board.daemon.trace()) == []
 
 
 def test_sigterm_during_a_run_lets_it_end_and_answers_the_rest(own_simulator: Callable[..., Simulator]) -> None:
-    board = own_simulator(rknn={"run_us": 500_000})
+    board = own_simulator(rknn={"hold.rknn_run": 1})
     with board.client() as wire, board.client() as other:
         wire.load(ECHO)
         other.load(ECHO)
@@ -250,12 +253,12 @@ def test_sigterm_during_a_run_lets_it_end_and_answers_the_rest(own_simulator: Ca
         board.wait_enter("rknn_run")
         other.request("rknn.infer", {"inputs": b64(BYTES)})
         assert other.result("server.queue", call_id="queue")["length"] == 1
-        begun = time.monotonic()
         board.daemon.process.send_signal(signal.SIGTERM)
+        board.daemon.wait_event("stopping")
+        board.daemon.let_go()
         assert base64.b64decode(wire.final(1)["result"]["outputs"][0]["data"]) == BYTES
         assert other.final(1)["error"]["data"]["kind"] == "ShuttingDown"
-        assert board.daemon.process.wait(10) == 0
-        assert time.monotonic() - begun < 5
+        assert board.daemon.wait_end() == 0
     assert set(trace.live(board.daemon.trace()).values()) == {0}
 
 
@@ -265,7 +268,6 @@ def test_sigterm_during_a_run_that_never_ends_leaves_in_time(own_simulator: Call
         wire.load(ECHO)
         wire.request("rknn.infer", {"inputs": b64(BYTES)})
         board.wait_enter("rknn_run")
-        begun = time.monotonic()
         board.daemon.process.send_signal(signal.SIGTERM)
-        assert board.daemon.process.wait(15) == 0
-        assert time.monotonic() - begun < 10
+        assert board.daemon.wait_end() == 0
+    assert len(board.daemon.events("npu_call_does_not_return")) == 1

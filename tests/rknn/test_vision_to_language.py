@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rkllmd.portable.demo.vision.draw import draw_digit
-from tests.daemon import Daemon
-from tests.rknn.board import DEMO, Array, Client, Simulator, b64, client, shared, tensor, until
+from tests.daemon import Daemon, until
+from tests.rknn.board import DEMO, Array, Client, Simulator, b64, client, shared, tensor
 
 # The simulator's embeddings are 8 wide: two tokens of an image.
 ENCODER = b"RKNNSIM\ninput name=image type=float32 dims=2,8\noutput name=embed type=float32 dims=2,8\n"
@@ -104,7 +104,7 @@ def test_a_memory_that_goes_while_the_question_waits_is_refused(hashing: Simulat
     with hashing, hashing.client() as wire, hashing.client() as other:
         mem = wire.memory(wire.load(ENCODER), EMBEDDING.tobytes())
         other.load(ENCODER)
-        with hashing.playing(run_us=300_000):
+        with hashing.playing(hold__rknn_run=1):
             entered = hashing.daemon.calls("rknn_run")
             other.request("rknn.infer", {"inputs": tensor(EMBEDDING)})
             hashing.wait_enter("rknn_run", entered + 1)
@@ -112,6 +112,7 @@ def test_a_memory_that_goes_while_the_question_waits_is_refused(hashing: Simulat
             image = {"image_embed": {"mem": mem}, "n_image": 1, "n_image_tokens": TOKENS}
             params = {"rkllm_input": {"multimodal_input": {"prompt": "<image>", **image}}}
             wire.request("rkllm.run", params, "ask")
+            assert wire.result("server.queue", call_id="queue")["length"] == 2, "both passed the first look"
         assert wire.final("destroy")["result"]["success"] is True
         assert wire.final("ask")["error"]["data"]["kind"] == "InvalidHandle"
         assert "result" in other.final(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from rkllmd.client import Client
-from tests.daemon import Daemon, Wire, streamed
+from tests.daemon import ANSWER_SECONDS, Daemon, Wire, streamed
 
-TOKEN_MS, FRAME_MS, TOKENS = 30, 8, 40
+TOKEN_MS, FRAME_MS, TOKENS = 30, 8, 20
+ENDLESS = 1_000_000_000
 SCENARIO = {"text": "x ", "repeat": TOKENS, "tokens": "words", "pace_us": 1000 * TOKEN_MS, "trace_callbacks": 2}
 PICTURE = base64.b64encode(bytes(48)).decode()
 BOTH = pytest.mark.parametrize("function", ["rkllm_run", "rkllm_run_async"])
@@ -30,39 +32,40 @@ def started(start: Callable[..., Daemon], function: str, *arguments: str, **scen
     return daemon
 
 
-def camera(daemon: Daemon, frames: list[float], stop: threading.Event) -> None:
-    """Classify pictures, 15 in a second, and note how long each took."""
+def camera(daemon: Daemon, frames: queue.Queue[int], stop: threading.Event) -> None:
+    """Classify pictures, 15 in a second, and tell of each."""
     with Client(daemon.path) as client:
         client.call("rknn.init", {"model_path": str(daemon.model)})
         ready = time.monotonic()
         while not stop.is_set():
-            begun = time.monotonic()
             client.call("rknn.infer", {"inputs": PICTURE})
-            frames.append(time.monotonic() - begun)
+            frames.put(1)
             ready += 1 / 15
             stop.wait(max(0.0, ready - time.monotonic()))
 
 
 @BOTH
 def test_frames_wait_for_a_token_and_not_for_the_answer(start: Callable[..., Daemon], function: str) -> None:
-    daemon = started(start, function)
-    frames: list[float] = []
+    daemon = started(start, function, repeat=ENDLESS)
+    frames: queue.Queue[int] = queue.Queue()
     stop = threading.Event()
     thread = threading.Thread(target=camera, args=(daemon, frames, stop))
     thread.start()
     try:
         daemon.wait_enter("rknn_run")
         with daemon.connect() as wire:
-            frames.clear()
             wire.request("rkllm.run_async", {"prompt": "tell me"}, 1)
-            messages = wire.until_final(1)
-            seen = len(frames)
+            messages = [wire.receive()]
+            while not frames.empty():
+                frames.get()
+            # One may have been under way before the run. How long they wait tells make bench, not a busy machine.
+            for _ in range(6):
+                frames.get(timeout=ANSWER_SECONDS)
+            messages += cancelled(wire, 1)
     finally:
         stop.set()
         thread.join()
-    assert streamed(messages) == "x " * TOKENS
-    # The clock of a busy machine proves nothing about latency (make bench does): frames were served meanwhile at all.
-    assert seen >= 5
+    assert streamed(messages) == "x " * (len(messages) - 1)
     assert daemon.faults() == [], "never two operations at once"
 
 
@@ -84,7 +87,7 @@ def test_where_it_is_not_wanted_frames_wait_for_the_end(start: Callable[..., Dae
 
 @BOTH
 def test_loads_and_runs_that_go_on_wait_for_the_end(start: Callable[..., Daemon], function: str) -> None:
-    daemon = started(start, function, repeat=20)
+    daemon = started(start, function, repeat=ENDLESS)
     with daemon.connect() as wire, daemon.connect() as eyes:
         eyes.ask("rknn.init", {"model_path": str(daemon.model)})
         eyes.ask("rknn.inputs_set", {"inputs": {"buf": PICTURE}})
@@ -95,7 +98,7 @@ def test_loads_and_runs_that_go_on_wait_for_the_end(start: Callable[..., Daemon]
             third.request("rknn.init", {"model_path": str(daemon.model)}, 3)
             while looker.ask("server.queue")["result"]["length"] < 2:
                 pass
-            wire.until_final(1)
+            cancelled(wire, 1)
             assert "result" in third.final(3)
         assert "result" in eyes.final(2)
         assert "result" in eyes.ask("rknn.wait")
@@ -103,7 +106,7 @@ def test_loads_and_runs_that_go_on_wait_for_the_end(start: Callable[..., Daemon]
 
 @BOTH
 def test_a_failing_frame_fails_alone(start: Callable[..., Daemon], function: str) -> None:
-    daemon = started(start, function, repeat=20)
+    daemon = started(start, function)
     with daemon.connect() as wire, daemon.connect() as eyes:
         eyes.ask("rknn.init", {"model_path": str(daemon.model)})
         wire.request("rkllm.run_async", {"prompt": "tell me"}, 1)
@@ -116,7 +119,7 @@ def test_a_failing_frame_fails_alone(start: Callable[..., Daemon], function: str
 
 @BOTH
 def test_cancelling_and_leaving_between_tokens(start: Callable[..., Daemon], function: str) -> None:
-    daemon = started(start, function, repeat=60)
+    daemon = started(start, function, repeat=ENDLESS)
     with daemon.connect() as wire:
         for round_number in range(4):
             leaving = daemon.connect()
@@ -127,14 +130,18 @@ def test_cancelling_and_leaving_between_tokens(start: Callable[..., Daemon], fun
                 leaving.request("rknn.infer", {"inputs": PICTURE}, number)
             leaving.final(0)
             leaving.socket.close()
-            _cancelled(wire, round_number)
-        assert "result" in wire.ask("rkllm.run", {"prompt": "again"}, "again", stream="final")
+            cancelled(wire, round_number)
+        again = {"prompt": "again", "max_new_tokens": 3}
+        assert wire.ask("rkllm.run", again, "again", stream="final")["result"]["text"] == "x x x "
         daemon.wait_for("all is released", lambda: not _contexts(daemon))
 
 
-def _cancelled(wire: Wire, call_id: int) -> None:
+def cancelled(wire: Wire, call_id: int) -> list[dict[str, Any]]:
+    """Cancel an endless run; return the rest of its messages."""
     wire.request("server.cancel", {"id": call_id}, f"cancel {call_id}")
-    assert wire.until_final(call_id)[-1]["result"]["finish_reason"] == "abort"
+    rest = wire.until_final(call_id)
+    assert rest[-1]["result"]["finish_reason"] == "abort"
+    return rest
 
 
 def _contexts(daemon: Daemon) -> list[Any]:

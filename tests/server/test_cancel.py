@@ -98,12 +98,13 @@ def test_unknown_finished_and_foreign_ids_are_not_cancelled(start: Start) -> Non
 
 
 def test_a_call_may_be_cancelled_twice(start: Start) -> None:
-    daemon = endless(start, "prefill_ms=500")
+    daemon = endless(start, "prefill_hold=1")
     with daemon.connect() as wire:
         run(wire, 1)
         daemon.wait_enter("rkllm_run_async")
         assert cancelled(wire, 1)
         assert cancelled(wire, 1)
+        daemon.let_go()
         assert wire.final(1)["result"]["finish_reason"] == "abort"
 
 
@@ -150,12 +151,13 @@ def test_abort_works_from_another_connection(start: Start) -> None:
 
 
 def test_a_cancelled_load_is_answered_when_it_ends_and_leaves_no_model(start: Start) -> None:
-    daemon = start(scenario="delay.rkllm_init=500")
+    daemon = start(scenario="hold.rkllm_init=1")
     with daemon.connect() as wire, daemon.connect() as other:
         wire.request("rkllm.init", {"model_path": str(daemon.model)}, 1)
         daemon.wait_enter("rkllm_init")
         assert cancelled(wire, 1)
         assert other.ask("server.status")["result"]["state"] == "aborting"
+        daemon.let_go()
         assert kind(wire.final(1)) == "Cancelled"
         assert other.ask("server.status")["result"]["models"] == []
         assert kind(other.ask("rkllm.run", {"prompt_input": "Hello"})) == "ModelNotInitialized"
@@ -164,13 +166,14 @@ def test_a_cancelled_load_is_answered_when_it_ends_and_leaves_no_model(start: St
 
 
 def test_prefill_that_can_not_be_interrupted_shows_as_aborting(start: Start) -> None:
-    daemon = endless(start, "prefill_ms=700")
+    daemon = endless(start, "prefill_hold=1")
     with daemon.connect() as wire, daemon.connect() as other:
         run(wire, 1)
         daemon.wait_enter("rkllm_run_async")
         assert other.ask("server.status")["result"]["state"] == "running"
         assert cancelled(wire, 1)
         assert other.ask("server.status")["result"]["state"] == "aborting"
+        daemon.let_go()
         assert wire.final(1)["result"]["finish_reason"] == "abort"
         assert other.ask("server.status")["result"]["state"] == "idle"
 

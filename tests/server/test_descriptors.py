@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire, kind
+from tests.daemon import SEEN_SECONDS, Daemon, Wire, kind
 
 Start = Callable[..., Daemon]
 
@@ -161,7 +161,7 @@ def _loaded(daemon: Daemon) -> tuple[Daemon, int]:
 
 def baseline(daemon: Daemon) -> int:
     """Return how many files are open once nobody is connected and what clients left is released."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + SEEN_SECONDS
     counts = [0]
     with daemon.connect() as wire:
         while len(set(counts[-3:])) > 1 or len(counts) < 4:
@@ -183,7 +183,7 @@ def _links(daemon: Daemon) -> list[str]:
 
 def settle(daemon: Daemon, files: int) -> None:
     """Wait until the daemon has as many files open as ``files`` says, and nobody is connected."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + SEEN_SECONDS
     while daemon.open_files() != files:
         assert time.monotonic() < deadline, f"{files} files were open, now {daemon.open_files()}: {_links(daemon)}"
         time.sleep(0.01)
@@ -352,14 +352,16 @@ def test_fewer_than_declared(serve: Any, sent: int) -> None:
 
 
 def test_undeclared_ones_end_the_connection_when_all_is_answered(serve: Any) -> None:
-    daemon, context = serve(rknn_scenario="delay.rknn_run=300")
+    daemon, context = serve(rknn_scenario="hold.rknn_run=1")
     files = baseline(daemon)
     with FdWire(daemon.path) as wire:
         with closing(memfd(picture(5))) as fds:
             wire.send_fds(line("rknn.infer", {"context": context, "inputs": {"fd": 0}}, fds=1, call_id="slow"), fds)
             daemon.wait_enter("rknn_run")
             wire.send_fds(line("server.queue", call_id="no fds"), fds)
-        messages = wire.receive_all()
+        messages = [wire.receive(), wire.receive()]
+        daemon.let_go()
+        messages += wire.receive_all()
     assert [message["id"] for message in messages] == ["no fds", None, "slow"], "then it is closed"
     assert messages[1]["error"]["code"] == -32600
     assert refused(messages[1]) == f"File descriptors came that no message declares in its member fds. {LOST}"
@@ -368,7 +370,7 @@ def test_undeclared_ones_end_the_connection_when_all_is_answered(serve: Any) -> 
 
 
 def test_nothing_is_taken_any_more_after_undeclared_ones(serve: Any) -> None:
-    daemon, _ = serve(rknn_scenario="delay.rknn_run=100")
+    daemon, _ = serve()
     with FdWire(daemon.path) as wire:
         with closing(memfd(picture(5))) as fds:
             wire.send_fds(line("server.queue", call_id=1), fds)
@@ -485,7 +487,7 @@ def test_an_empty_model_is_not_taken_for_a_path(serve: Any) -> None:
 
 
 def test_received_descriptors_are_closed_on_exec(serve: Any) -> None:
-    daemon, context = serve(rknn_scenario="delay.rknn_inputs_set=500")
+    daemon, context = serve(rknn_scenario="hold.rknn_inputs_set=1")
     with FdWire(daemon.path) as wire:
         with closing(memfd(picture(1), name="rkllmd-cloexec")) as fds:
             wire.send_fds(line("rknn.infer", {"context": context, "inputs": {"fd": 0}}, fds=1), fds)
@@ -495,6 +497,7 @@ def test_received_descriptors_are_closed_on_exec(serve: Any) -> None:
         flags = [_flags(process / "fdinfo" / entry.name) for entry in held]
         assert flags, "it is held while the call lasts"
         assert all(value & O_CLOEXEC for value in flags)
+        daemon.let_go()
         assert "result" in wire.final(1)
 
 
@@ -504,11 +507,12 @@ def _flags(info: Path) -> int:
 
 def test_the_daemon_never_writes_into_an_input(serve: Any) -> None:
     """And a client that goes on writing only harms itself."""
-    daemon, context = serve(rknn_scenario="delay.rknn_inputs_set=200")
+    daemon, context = serve(rknn_scenario="hold.rknn_inputs_set=1")
     with FdWire(daemon.path) as wire, closing(memfd(picture(1))) as fds:
         wire.send_fds(line("rknn.infer", {"context": context, "inputs": {"fd": 0}}, fds=1), fds)
         daemon.wait_enter("rknn_inputs_set")
         os.pwrite(fds[0], picture(2), 0)
+        daemon.let_go()
         assert "result" in wire.final(1)
         assert os.pread(fds[0], 100, 0) == picture(2)
         with pytest.raises(PermissionError):
@@ -562,14 +566,16 @@ def test_big_tensors_by_descriptor_do_not_hold_up_others(serve: Any) -> None:
     size = 16 << 20
     params = {"input_type": 2, "embed_input": {"embed": {"fd": 0, "dtype": "float16", "shape": [size // 16, 8]}}}
     with FdWire(daemon.path) as wire, daemon.connect() as other, closing(memfd(size=size)) as fds:
-        wire.send_fds(line("rkllm.run", params, fds=1), fds)
-        longest = 0.0
-        while not select.select([wire.socket], [], [], 0.001)[0]:
-            started = time.monotonic()
-            other.ask("rkllm.get_constants")
-            longest = max(longest, time.monotonic() - started)
-        assert "result" in wire.final(1)
-    assert longest < 0.1, f"an instant call took {longest:.3f} s"
+        counts: list[int] = []
+        # Not timed: others are answered again and again meanwhile. A test that is not scheduled tries once more.
+        while not counts or counts[-1] < 10:
+            assert len(counts) < 20, f"so many instant calls were answered meanwhile: {counts}"
+            wire.send_fds(line("rkllm.run", params, fds=1), fds)
+            counts.append(0)
+            while not select.select([wire.socket], [], [], 0)[0]:
+                other.ask("rkllm.get_constants")
+                counts[-1] += 1
+            assert "result" in wire.final(1)
 
 
 def test_clients_that_go_leave_nothing_behind(serve: Any) -> None:

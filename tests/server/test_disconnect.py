@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from tests.daemon import Daemon, kind, streamed
+from tests.daemon import Daemon, kind, streamed, until
 
 Start = Callable[..., Daemon]
 
@@ -43,8 +43,8 @@ def test_full_close_during_prefill_aborts_at_once(start: Start) -> None:
             assert other.ask("server.status")["result"]["state"] == "running"
         daemon.play()
         assert "result" in other.ask("rkllm.run", {"prompt_input": "next"}), "the NPU is free for the next client"
-        status = other.ask("server.status")["result"]
-    assert (status["state"], status["clients"]) == ("idle", 1)
+        until("only the next client is there", lambda: other.ask("server.status")["result"]["clients"] == 1)
+        assert other.ask("server.status")["result"]["state"] == "idle"
     assert daemon.calls("rkllm_abort") == 1
 
 
@@ -92,10 +92,12 @@ def test_queued_calls_of_a_client_that_left_never_reach_the_runtime(start: Start
 
 
 def test_a_load_goes_on_when_its_client_leaves(start: Start) -> None:
-    daemon = start(scenario="delay.rkllm_init=400")
+    daemon = start("--log-level", "3", scenario="hold.rkllm_init=1")
     with daemon.connect() as wire:
         wire.request("rkllm.init", {"model_path": str(daemon.model)})
         daemon.wait_enter("rkllm_init")
+    daemon.wait_event("client_gone")
+    daemon.let_go()
     daemon.wait_event("model_loaded")
     with daemon.connect() as wire:
         assert "result" in wire.ask("rkllm.run", {"prompt_input": "Hello"}), "it is there for the next client"
@@ -130,11 +132,11 @@ def test_kill_9_of_clients_mid_stream_leaves_nothing_behind(start: Start) -> Non
         daemon.wait_for("as many runs finished as begun", lambda: _begun(daemon) == _finished(daemon))
 
     kill_all(1)
-    files, threads = daemon.open_files(), daemon.threads()
+    files, threads = daemon.settled()
     for number in range(1, KILL_ROUNDS + 1):
-        kill_all(1 + number * CLIENTS)
-    assert daemon.open_files() == files, "no descriptor is left open"
-    assert daemon.threads() <= threads, "no thread is left"
+        kill_all(2 + number * CLIENTS)  # and the one that asked whether it has settled
+    until("no descriptor is left open", lambda: daemon.open_files() == files)
+    until("no thread is left", lambda: daemon.threads() <= threads)
     with daemon.connect() as wire:
         wire.request("rkllm.run_async", {"prompt_input": "Hello"}, 1)
         assert wire.receive()["result"]["seq"] == 0, "the next client is served"

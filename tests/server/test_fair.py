@@ -7,76 +7,93 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from tests.daemon import Daemon, Wire, kind
 
-SLOW = {"text": "x ", "repeat": 1, "tokens": "words"}
+ONE_TOKEN = {"text": "x ", "tokens": "words"}
+# A run that has the NPU until the test lets it go.
+HELD = {**ONE_TOKEN, "prefill_hold": 1}
 
 
 def held(daemon: Daemon, wire: Wire) -> None:
-    """Let a run of ``wire`` have the NPU until it is cancelled."""
+    """Let a run of ``wire`` have the NPU until it is let go."""
     runs = daemon.calls("rkllm_run")
     wire.request("rkllm.run", {"prompt": "hold"}, "held")
     daemon.wait_enter("rkllm_run", runs + 1)
 
 
+def queued(wire: Wire, prompt: str, call_id: Any, **members: Any) -> None:
+    """Request a run, and wait until the daemon has read that: what another connection asks comes later."""
+    wire.request("rkllm.run", {"prompt": prompt}, call_id, **members)
+    wire.ask("server.status", None, f"behind {call_id}")
+
+
 def test_nine_clients_wait_for_one_round_while_the_tenth_pipelines_a_thousand(start: Callable[..., Daemon]) -> None:
+    """Each run's text is the time of its token, which tells in which order they had the NPU."""
     limits = ("--max-queue", "2000", "--max-calls-per-connection", "2000", "--max-calls-per-user", "2000")
-    slow = {**SLOW, "pace_us": 10_000}
-    daemon = start(*limits, "--run-async-calls", "rkllm_run", scenario={**slow, "repeat": 6000}, changing=True)
+    daemon = start(*limits, "--run-async-calls", "rkllm_run", scenario={**HELD, "stamp": 1})
     daemon.load(max_new_tokens=0)
     with contextlib.ExitStack() as stack:
         holder, busy, looker, *others = [stack.enter_context(daemon.connect()) for _ in range(12)]
         held(daemon, holder)
-        daemon.play(**slow)  # those that begin from now on have one token
         for number in range(1000):
             busy.request("rkllm.run", {"prompt": "busy"}, number)
         for other in others:
             other.request("rkllm.run", {"prompt": "other"}, 1)
         while looker.ask("server.status")["result"]["queue_length"] < 1009:
             pass
-        holder.ask("server.cancel", {"id": "held"})
-        for other in others:
-            assert "result" in other.final(1)
-        served = 1000 - looker.ask("server.status")["result"]["queue_length"]
-        # Its own turn of the round, the one after it, and what began while we asked.
-        assert served <= 5
+        daemon.let_go()
+        last = max(int(other.final(1)["result"]["text"]) for other in others)
+        served = 0
+        while int(busy.receive()["result"]["text"]) < last:
+            served += 1
+        # Its own turn of the round, and the one after it.
+        assert served <= 2
 
 
 def test_the_waits_are_told_within_thirty_percent(start: Callable[..., Daemon]) -> None:
-    daemon = start("--run-async-calls", "rkllm_run", scenario={**SLOW, "pace_us": 20_000, "repeat": 10})
+    """Judged by the trace. Nobody can tell that the machine will stall: then there is another round."""
+    daemon = start("--run-async-calls", "rkllm_run", scenario={**ONE_TOKEN, "pace_us": 100_000, "repeat": 2})
     daemon.load()
+    rounds: list[tuple[float, float, float]] = []
     with contextlib.ExitStack() as stack:
-        wires = [stack.enter_context(daemon.connect()) for _ in range(5)]
+        looker, *wires = [stack.enter_context(daemon.connect()) for _ in range(6)]
         for _ in range(2):
-            wires[0].ask("rkllm.run", {"prompt": "learn"})
-        for wire in wires:
-            wire.request("rkllm.run", {"prompt": "wait"}, 7)
-        asked = time.monotonic()
-        with daemon.connect() as looker:
-            told = [entry["estimated_wait_ms"] for entry in looker.ask("server.queue")["result"]["queue"]]
-        assert len(told) == 4
-        for wire in wires[:-1]:
-            wire.final(7)
-        really = (time.monotonic() - asked) * 1000
-        assert told[-1] == pytest.approx(really, rel=0.3)
-        assert told == sorted(told)
+            looker.ask("rkllm.run", {"prompt": "learn"})
+        while not any(0.7 * least <= told <= 1.3 * most for told, least, most in rounds):
+            assert len(rounds) < 20, f"(told, at least, at most) in ms: {rounds}"
+            rounds.append(_round(daemon, wires, looker))
+
+
+def _round(daemon: Daemon, wires: list[Wire], looker: Wire) -> tuple[float, float, float]:
+    """Let each client ask for a run; return the wait that the last is told, and the least and the most it can be."""
+    before = daemon.calls("rkllm_run")
+    for wire in wires:
+        queued(wire, "wait", before)
+    asking = time.monotonic_ns()
+    told = [entry["estimated_wait_ms"] for entry in looker.ask("server.queue")["result"]["queue"]]
+    answered = time.monotonic_ns()
+    assert told == sorted(told)
+    daemon.wait_for("the last run", lambda: daemon.calls("rkllm_run", "leave") == before + len(wires))
+    entered = [int(line[0]) for line in daemon.trace() if line[2:4] == ["enter", "rkllm_run"]][-1]
+    # Empty if the machine has stalled for so long that nobody waits any more.
+    return told[-1] if told else 0.0, (entered - answered) / 1e6, (entered - asking) / 1e6
 
 
 def test_what_was_learned_survives_a_restart(start: Callable[..., Daemon], tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
     for _ in range(2):
-        daemon = start("--state-directory", str(state), scenario={**SLOW, "pace_us": 5000, "repeat": 20})
+        daemon = start("--state-directory", str(state), scenario=HELD)
         with daemon.connect() as wire:
             daemon.load()
             known = (state / "history.json").exists()
             held(daemon, wire)
-            wire.request("rkllm.run", {"prompt": "waits"}, 2)
+            queued(wire, "waits", 2)
             with daemon.connect() as looker:
                 (entry,) = looker.ask("server.queue")["result"]["queue"]
+            daemon.let_go()
             # The model's file is another one in each daemon's directory: the method's mean is taken.
             assert (entry["estimated_wait_ms"] is not None) == known
             wire.final("held")
@@ -88,16 +105,17 @@ def test_what_was_learned_survives_a_restart(start: Callable[..., Daemon], tmp_p
 def test_priorities(start: Callable[..., Daemon]) -> None:
     daemon = start(
         *("--priority-users", str(os.getuid()), "--run-async-calls", "rkllm_run"),
-        scenario={**SLOW, "pace_us": 50_000, "repeat": 4},
+        scenario=HELD,
     )
     daemon.load()
     with daemon.connect() as wire:
         held(daemon, wire)
         for priority in ("low", "normal", "high"):
-            wire.request("rkllm.run", {"prompt": priority}, priority, priority=priority)
+            queued(wire, priority, priority, priority=priority)
         with daemon.connect() as looker:
             queue = looker.ask("server.queue")["result"]["queue"]
         assert [entry["priority"] for entry in queue] == ["high", "normal", "low"]
+        daemon.let_go()
         answered: list[str] = []
         while len(answered) < 4:
             answered.append(wire.receive()["id"])
@@ -114,15 +132,20 @@ def test_high_priority_is_for_those_who_are_trusted(start: Callable[..., Daemon]
 
 
 def test_a_full_queue_says_when_to_come_back(start: Callable[..., Daemon]) -> None:
-    daemon = start("--max-calls-per-user", "1", scenario={**SLOW, "pace_us": 20_000, "repeat": 10})
+    daemon = start("--max-calls-per-user", "1", scenario={**ONE_TOKEN, "pace_us": 100_000, "repeat": 2}, changing=True)
     daemon.load()
     with daemon.connect() as wire, daemon.connect() as other:
         wire.ask("rkllm.run", {"prompt": "learn"})
+        daemon.play(**HELD)
+        asking = time.monotonic()
         held(daemon, wire)
-        wire.request("rkllm.run", {"prompt": "waits"}, 2)
-        other.ask("server.status")
+        queued(wire, "waits", 2)
         refused = other.ask("rkllm.run", {"prompt": "x"})
+        asked_ms = (time.monotonic() - asking) * 1000
         assert kind(refused) == "QueueFull"
         assert "This user" in refused["error"]["message"]
-        assert 0 < refused["error"]["data"]["retry_after_ms"] < 500
+        retry_after_ms = refused["error"]["data"]["retry_after_ms"]
+        # What a run takes; longer if this one has lasted for so long already that nothing is known any more.
+        assert 0 < retry_after_ms < 500 or asked_ms > 200
+        daemon.let_go()
         wire.final(2)

@@ -28,7 +28,8 @@ def tokens(wire: Wire) -> int:
 @pytest.mark.parametrize("finish", [0, 1])
 @pytest.mark.parametrize("method", ["rkllm.run", "rkllm.run_async"])
 def test_a_paused_run_is_resumed_by_the_next(start: Start, method: str, finish: int) -> None:
-    daemon = start(scenario=f"text=abcdefgh;repeat=500;pace_us=300;finish_after_pause={finish}")
+    whole = {"text": "abcdefgh", "repeat": 500, "finish_after_pause": finish}
+    daemon = start(scenario={**whole, "pace_us": 20_000}, changing=True)  # it would last 40 seconds
     daemon.load(max_new_tokens=3000)
     with daemon.connect() as wire:
         wire.request(method, {"prompt_input": "Hello"}, 1, stream="partial")
@@ -46,6 +47,7 @@ def test_a_paused_run_is_resumed_by_the_next(start: Start, method: str, finish: 
         status = wire.ask("server.status", None, "status")["result"]
         assert [model["paused"] for model in status["models"]] == [True]
         assert tokens(wire) == 5 + len(first) - 1, "the KV cache stays: the prompt's and the generated tokens"
+        daemon.play(**whole)
         wire.request(method, {"prompt_input": ""}, 2, stream="partial")
         second = wire.until_final(2)
         assert second[-1]["result"]["finish_reason"] == "stop"
@@ -66,7 +68,7 @@ def test_only_a_running_call_of_the_same_connection_can_be_paused(start: Start) 
 
 
 def test_another_clients_run_does_not_resume_a_pause(start: Start) -> None:
-    daemon = start(scenario="text=secret;repeat=1000;pace_us=300", changing=True)
+    daemon = start(scenario="text=secret;repeat=1000000000;pace_us=300", changing=True)
     daemon.load(max_new_tokens=0)
     with daemon.connect() as owner, daemon.connect() as other:
         owner.request("rkllm.run_async", {"prompt_input": "Hello"}, 1)

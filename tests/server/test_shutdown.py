@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,25 +12,24 @@ from typing import Any
 
 import pytest
 
+from rkllmd.daemon import _ABORT_SECONDS, _ALL_SECONDS, _FLUSH_SECONDS
 from tests.daemon import Daemon, Wire, kind
 
 Start = Callable[..., Daemon]
 ENDLESS = "text=ab;repeat=1000000000;pace_us=300"
-# The promise; the tests only hold the daemon to it where it has something to wait for.
-SECONDS = 10.0
 
 
 def terminate(daemon: Daemon, number: int = signal.SIGTERM) -> None:
-    """End the daemon and check what every end keeps."""
-    begun = time.monotonic()
+    """End the daemon and check what every end keeps; a call that is held in C is let go when it has begun to leave."""
     daemon.process.send_signal(number)
-    leaves(daemon, begun)
+    daemon.wait_event("stopping")
+    daemon.let_go()
+    leaves(daemon)
 
 
-def leaves(daemon: Daemon, begun: float) -> None:
+def leaves(daemon: Daemon) -> None:
     """Check what every end keeps, of a daemon that was told to leave."""
-    assert daemon.process.wait(SECONDS + 5) == 0, "the exit status is 0"
-    assert time.monotonic() - begun < SECONDS
+    assert daemon.wait_end() == 0, "the exit status is 0"
     assert not Path(daemon.path).exists(), "the socket is gone"
     _check_lock(daemon)
 
@@ -68,13 +66,18 @@ def test_idle(start: Start, number: int) -> None:
     assert models_are_destroyed(daemon)
 
 
+def test_what_it_waits_for_is_less_than_the_ten_seconds_it_promises() -> None:
+    """Not measured: how long an overloaded machine takes for it says nothing about the daemon."""
+    assert _ABORT_SECONDS + _FLUSH_SECONDS < _ALL_SECONDS < 10
+
+
 def test_at_once_after_the_start(start: Start) -> None:
     """Whoever reads that the daemon serves may tell it to leave: its handlers are in place by then."""
     terminate(start())
 
 
 def test_during_a_load(start: Start) -> None:
-    daemon = start(scenario="delay.rkllm_init=700")
+    daemon = start(scenario="hold.rkllm_init=1")
     with daemon.connect() as loader, daemon.connect() as waiting:
         loader.request("rkllm.init", {"model_path": str(daemon.model)}, 1)
         daemon.wait_enter("rkllm_init")
@@ -87,7 +90,7 @@ def test_during_a_load(start: Start) -> None:
     assert models_are_destroyed(daemon)
 
 
-@pytest.mark.parametrize("scenario", ["prefill_ms=600000;prefill_abort=1", "prefill_ms=700"], ids=["abort", "no abort"])
+@pytest.mark.parametrize("scenario", ["prefill_ms=600000;prefill_abort=1", "prefill_hold=1"], ids=["abort", "no abort"])
 def test_during_prefill(start: Start, scenario: str) -> None:
     daemon = start(scenario=scenario)
     daemon.load()
@@ -121,7 +124,8 @@ def test_during_decode_with_calls_waiting(start: Start, method: str) -> None:
         for number in range(3):
             waiting.request("rkllm.run_async", {"prompt_input": "Hello"}, number)
         running.request("rkllm.run", {"prompt_input": "Hello"}, 2)
-        assert waiting.ask("server.queue", None, "queue")["result"]["length"] >= 3
+        waiting.ask("server.queue", None, "queue")
+        assert running.ask("server.queue", None, "queue")["result"]["length"] == 4
         terminate(daemon)
         answers = final_answers(running.receive_all())
         others = final_answers(waiting.receive_all())
@@ -147,20 +151,20 @@ def test_with_a_half_closed_client(start: Start) -> None:
 
 
 def test_new_calls_are_refused_while_the_daemon_leaves(start: Start) -> None:
-    daemon = start(scenario="prefill_ms=1000")
+    daemon = start(scenario="prefill_hold=1")
     daemon.load()
     with daemon.connect() as wire, daemon.connect() as other:
         other.ask("server.queue")
         wire.request("rkllm.run_async", {"prompt_input": "Hello"}, 1)
         daemon.wait_enter("rkllm_run_async")
-        begun = time.monotonic()
         daemon.process.send_signal(signal.SIGTERM)
         daemon.wait_event("stopping")
         for asking in (wire, other):
             error = asking.ask("rkllm.run", {"prompt_input": "late"}, "late")
             assert (kind(error), error["error"]["code"]) == ("ShuttingDown", -32010)
+        daemon.let_go()
         assert final_answers(wire.receive_all())[1]["result"]["finish_reason"] == "abort"
-    leaves(daemon, begun)
+    leaves(daemon)
 
 
 @pytest.mark.parametrize("function", ["rkllm_run", "rkllm_run_async"])
@@ -202,7 +206,7 @@ def test_a_second_daemon_fails_and_does_not_disturb_the_first(start: Start, tmp_
     with first.connect() as wire:
         (tmp_path / "second").mkdir()
         second = Daemon(tmp_path / "second", "--socket", first.path)
-        assert second.process.wait(15) == 1
+        assert second.wait_end() == 1
         second.stop()
         assert second.log().splitlines() == [
             f"rkllmd: Another rkllmd (pid {first.process.pid}) serves {first.path}: "

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, Wire, kind
+from tests.daemon import SEEN_SECONDS, Daemon, Wire, kind
 
 Start = Callable[..., Daemon]
 
@@ -38,7 +38,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
     """Play the service manager: its end of NOTIFY_SOCKET."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as found:
         found.bind(str(tmp_path / "notify"))
-        found.settimeout(30)
+        found.settimeout(SEEN_SECONDS)
         yield found
 
 
@@ -74,7 +74,7 @@ def test_an_inherited_descriptor_that_is_no_listening_socket_is_refused(tmp_path
     with socket.socket(socket.AF_UNIX) as wrong:
         launcher = (sys.executable, "-c", SHIM, str(wrong.fileno()))
         daemon = Daemon(tmp_path, launcher=launcher, pass_fds=(wrong.fileno(),))
-        assert daemon.process.wait(15) == 1
+        assert daemon.wait_end() == 1
         daemon.stop()
     assert daemon.log().startswith("rkllmd: Descriptor 3 ")
     assert len(daemon.log().splitlines()) == 1
@@ -105,12 +105,13 @@ def test_ready_means_that_clients_are_served(start: Start, manager: socket.socke
     model = tmp_path / "big.rkllm"
     model.touch()
     daemon = start(
-        "--model", str(model), scenario="delay.rkllm_init=700", environ={"NOTIFY_SOCKET": manager.getsockname()}
+        "--model", str(model), scenario="hold.rkllm_init=1", environ={"NOTIFY_SOCKET": manager.getsockname()}
     )
     assert message(manager)["READY"] == "1"
     with daemon.connect() as wire:
         status = wire.ask("server.status")["result"]
         assert (status["state"], status["models"]) == ("loading", [])
+    daemon.let_go()
     daemon.wait_event("model_loaded")
 
 
@@ -118,7 +119,7 @@ def test_an_abstract_notify_socket_and_one_that_is_gone(start: Start) -> None:
     name = f"rkllmd-test-{os.getpid()}-{id(start)}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + name)
-        manager.settimeout(30)
+        manager.settimeout(SEEN_SECONDS)
         daemon = start(environ={"NOTIFY_SOCKET": f"@{name}"})
         assert message(manager)["READY"] == "1"
     assert daemon.stop() == 0, "a manager that does not listen any more is no reason to fail"

@@ -2,7 +2,7 @@
  * these files are compiled into both:
  *
  *   scenario.c  the text in RKLLM_SIMULATOR or RKNN_SIMULATOR -> Scenario, by the table of keys in keys.c
- *   faults.c    what a scenario does to any function: print, delay, fault, forced return value
+ *   faults.c    what a scenario does to any function: print, hold, delay, fault, forced return value
  *   report.c    stderr, the trace file, the clock, strings that grow
  */
 #ifndef SIMULATOR_COMMON_H
@@ -57,7 +57,7 @@ enum { LOG_STDERR, LOG_STDOUT, LOG_NONE };
     int64_t print_function, print_repeat, print_newline; \
     char *fault_ticket;                                  \
     Fault fault[FUNCTION_COUNT];                         \
-    int64_t delay_ms[FUNCTION_COUNT];                    \
+    int64_t delay_ms[FUNCTION_COUNT], held[FUNCTION_COUNT]; \
     int64_t forced[FUNCTION_COUNT], forced_status[FUNCTION_COUNT];
 
 #ifdef SIMULATES_RKNN
@@ -79,7 +79,9 @@ void scenario_release(Scenario *scenario);
 bool fault_is_due(const Scenario *scenario, const Fault *fault, int64_t position);
 void act(Action action); /* returns unless the action ends or hangs the process */
 void print_lines(const Scenario *scenario);
-/* Prints and sleeps as the scenario wants at the start of a function's nth call, and returns the fault that is due. */
+/* Waits for as long as the file exists that RKLLM_SIMULATOR_HOLD names: until the test lets the call go on. */
+void hold(void);
+/* Prints, waits and sleeps as the scenario wants at the start of a function's nth call, and returns the fault that is due. */
 Action begin_function(const Scenario *scenario, Function function, long nth);
 
 /* ---- strings that grow -------------------------------------------------------------------------------------- */

@@ -51,10 +51,21 @@ void print_lines(const Scenario *scenario)
     print_line(STDERR_FILENO, scenario->print_stderr, scenario);
 }
 
+void hold(void)
+{
+    const char *path = getenv("RKLLM_SIMULATOR_HOLD");
+    if (!path)
+        complain("scenario: RKLLM_SIMULATOR_HOLD names no file");
+    while (path && access(path, F_OK) == 0)
+        sleep_until(now_ns() + 1000000);
+}
+
 Action begin_function(const Scenario *scenario, Function function, long nth)
 {
     if (scenario->print_function == (int64_t)function)
         print_lines(scenario);
+    if (scenario->held[function])
+        hold();
     if (scenario->delay_ms[function])
         sleep_until(now_ns() + scenario->delay_ms[function] * 1000000);
     const Fault *fault = &scenario->fault[function];

@@ -193,6 +193,8 @@ static Ending generate(Run *run)
 static void prefill(Run *run)
 {
     Model *model = run->model;
+    if (run->scenario->prefill_hold)
+        hold();
     int64_t end = now_ns() + run->scenario->prefill_ms * 1000000;
     if (!run->scenario->prefill_ms)
         return;

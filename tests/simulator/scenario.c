@@ -151,7 +151,7 @@ static bool parse_value(Scenario *scenario, const Key *key, char *value)
     return false;
 }
 
-/* delay.rkllm_run, return.rkllm_run, fault.rkllm_run. Returns whether name is such a key. */
+/* delay.rkllm_run, hold.rkllm_run, return.rkllm_run, fault.rkllm_run. Returns whether name is such a key. */
 static bool parse_function_key(Scenario *scenario, const char *name, char *value, bool *valid)
 {
     const char *dot = strchr(name, '.');
@@ -160,6 +160,8 @@ static bool parse_function_key(Scenario *scenario, const char *name, char *value
         return false;
     if (strncmp(name, "delay.", 6) == 0) {
         *valid = parse_number(value, 0, INT_MAX, &scenario->delay_ms[function]);
+    } else if (strncmp(name, "hold.", 5) == 0) {
+        *valid = parse_number(value, 0, 1, &scenario->held[function]);
     } else if (strncmp(name, "fault.", 6) == 0 && !HAS_OWN_FAULT_KEY(function)) { /* init= is that of init */
         *valid = parse_fault(value, GENERAL_FAULTS, &scenario->fault[function]);
     } else if (strncmp(name, "return.", 7) == 0 && !RETURNS_NO_STATUS(function)) {

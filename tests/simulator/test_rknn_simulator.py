@@ -431,16 +431,16 @@ def test_performance(simulator: RknnSimulator, script: Script) -> None:
 def test_a_run_that_does_not_block(
     simulator: RknnSimulator, script: Script, traced: Callable[[], list[list[str]]]
 ) -> None:
-    script("log=none;run_us=400000")
+    script("log=none;run_us=1500000")
     context = simulator.init(ANY)
     context.set_input(IMAGE, pass_through=1)
     extend = rknn.rknn_run_extend(non_block=1)
     before = time.monotonic()
     assert context.run(ctypes.byref(extend)) == 0
-    assert (extend.frame_id, time.monotonic() - before < 0.4) == (1, True)
+    assert extend.frame_id == 1
     assert context.wait(ctypes.byref(rknn.rknn_run_extend(timeout_ms=10))) == rknn_error.RKNN_ERR_TIMEOUT
     assert context.wait(None) == 0
-    assert time.monotonic() - before >= 0.4
+    assert time.monotonic() - before >= 1.5
     assert signed(context.outputs()[0])[0] == wrapped(SUM)
     assert context.run(ctypes.byref(extend)) == 0
     context.outputs()  # waits
@@ -847,7 +847,7 @@ assert context.destroy() == 0
 # ---- what goes wrong ------------------------------------------------------------------------------------------------
 
 
-def play(program: str, scenario: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def play(program: str, scenario: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "RKNN_SIMULATOR": scenario, "PYTHONPATH": str(ROOT)},
@@ -972,21 +972,33 @@ def test_another_thread(simulator: RknnSimulator, complaints: list[str]) -> None
     complaints += ["thread: rknn_set_core_mask", "thread: rknn_mem_sync", "thread: rknn_mem_sync"]
 
 
-def test_two_calls_at_once(simulator: RknnSimulator, script: Script, complaints: list[str]) -> None:
-    script("log=none;run_us=500000")
+def test_two_calls_at_once(
+    simulator: RknnSimulator, script: Script, complaints: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = tmp_path / "hold"
+    held.touch()
+    monkeypatch.setenv("RKLLM_SIMULATOR_HOLD", str(held))
+    script("log=none;hold.rknn_run=1")
     context = simulator.init(ANY)
     context.set_input(IMAGE)
     other: list[int] = []
 
     def enter() -> None:
         while simulator.simulator_calls() < 3:
-            time.sleep(0.05)
+            time.sleep(0.001)
         other.append(simulator.rknn_matmul_create(None, None, None))
 
-    thread = threading.Thread(target=enter)
-    thread.start()
+    def let_go() -> None:
+        while simulator.simulator_complaints() < 1:
+            time.sleep(0.001)
+        held.unlink()
+
+    threads = [threading.Thread(target=work) for work in (enter, let_go)]
+    for thread in threads:
+        thread.start()
     assert context.run(None) == 0
-    thread.join()
+    for thread in threads:
+        thread.join()
     assert other == [-5]
     context.destroy()
     complaints.append("overlap: rknn_matmul_create was entered while rknn_run is inside")
@@ -1141,7 +1153,7 @@ def test_no_memory_errors(tmp_path: Path) -> None:
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "(0, 0, 0)\n", "")
