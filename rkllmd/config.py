@@ -250,6 +250,23 @@ class Config:
     max_calls_per_connection: int = _setting(
         128, _integer(1, 100_000), "NPU calls of one connection that may wait", reload=True
     )
+    # A conversation is text in memory, and what a model can still take in is a few tens of KB.
+    max_sessions_per_user: int = _setting(
+        64, _integer(1, 10_000), "sessions of one user; the one used longest ago goes", reload=True
+    )
+    session_bytes: int = _setting(
+        256 * 1024, _integer(1024, 2**24), "text of one session; its oldest turns go", reload=True
+    )
+    session_hours: int = _setting(
+        24, _integer(0, 8760), "a session that nobody used for so many hours is forgotten; 0: never", reload=True
+    )
+    # Whether the vendor's runtime goes on from a cache is not known, and one of 1000 tokens has 100 MB for an SD card.
+    session_caches: str = _setting(
+        "auto",
+        _choice("auto", "always", "never"),
+        "whether prompt caches save a session from being read again; auto: with the portable runtime",
+        reload=True,
+    )
     # Three quarters of the queue: however many connections one user opens, others find room.
     max_calls_per_user: int = _setting(
         192, _integer(1, 100_000), "NPU calls of one user's connections that may wait", reload=True

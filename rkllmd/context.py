@@ -23,6 +23,7 @@ from rkllmd.platform import Platform
 from rkllmd.prompt_caches import PromptCaches
 from rkllmd.rknn_runtime import RknnRuntime
 from rkllmd.runtime import Runtime
+from rkllmd.sessions import Sessions
 from rkllmd.soc import Board
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Context:
     )
     memories: Handles[rknn_handles.Memory] = field(default_factory=lambda: Handles("tensor memory", "rknn.create_mem"))
     clients: dict[int, Client] = field(default_factory=dict)
+    sessions: Sessions = field(default_factory=Sessions)
     jobs: Jobs = field(default_factory=Jobs)
     events: Events = field(init=False)
     footprints: Footprints = field(default_factory=lambda: Footprints(None))

@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 import structlog
 import trio
 
-from rkllmd import __version__, config, jsonrpc, listener, log, methods, outage, soc
+from rkllmd import __version__, config, jsonrpc, listener, log, methods, outage, session_runs, soc
 from rkllmd.config import Config, ConfigError
 from rkllmd.connection import Connection
 from rkllmd.context import Context
@@ -100,6 +100,7 @@ class Daemon:
             prompt_caches=PromptCaches(self._settings.cache_directory, self._settings.cache_bytes),
         )
         _set_between_tokens(context)
+        context.prompt_caches.forget(session_runs.CACHE_OWNERS)  # of conversations that went with an earlier daemon
         context.npu.supervisor.on_outage = self._tell_outage
         self._output.on_line = partial(_look_at_line, context)
         hangups = HangupWatcher()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rkllmd.abi.library import Library
     from rkllmd.fingerprint import FileIdentity
     from rkllmd.prompt_caches import PromptCache
+    from rkllmd.sessions import Session
     from rkllmd.streaming import Generation
 
 _numbers = itertools.count(1)
@@ -82,7 +83,7 @@ class Model:
     adapters: list[Adapter] = field(default_factory=list)
     strings: dict[str, list[bytes]] = field(default_factory=dict)
     # Conversation history belongs to the client whose turn built it (protocol, section 3).
-    history_client: int | None = None
+    history_client: int | Session | None = None
     history_kept: bool = False
     paused: bool = False
     # It was loaded again and somebody's conversation is gone; the next run says so.

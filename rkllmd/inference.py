@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from rkllmd import progress, prompt_cache_names
+from rkllmd import progress, prompt_cache_names, session_runs
 from rkllmd.context import Context, Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.handles import Model
 from rkllmd.model_loading import load_again, put_to_sleep
+from rkllmd.session_runs import SessionTurn
 from rkllmd.streaming import Generation
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def check(invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_in
             limit=model.n_batch,
         )
     prompt_cache_names.check_saving(invocation, rkllm_infer_params)
+    session_runs.check(invocation, model, rkllm_input, rkllm_infer_params)
 
 
 def abort(context: Context, model: Model) -> None:
@@ -78,15 +80,19 @@ def generate(
 ) -> Callable[[], dict[str, Any]]:
     """Run the model, on the worker thread; return the function that makes the final result on the event loop."""
     saving = prompt_cache_names.begin_saving(invocation, rkllm_infer_params)
-    attempt = partial(_attempt, invocation, model, rkllm_input, rkllm_infer_params, asynchronous=asynchronous)
+    turn = session_runs.begin(invocation, model, rkllm_input, rkllm_infer_params)
+    attempt = partial(_attempt, invocation, model, turn, rkllm_input, rkllm_infer_params, asynchronous=asynchronous)
+    prefilled = False
     try:
         run = _of_a_live_model(invocation.context, model, attempt)
         extra: dict[str, Any] = {"history_reset": True} if run.history_reset else {}
         prefilled = run.failure is None and (run.generation.transcript.tokens > 0 or not run.generation.abort_requested)
         extra |= prompt_cache_names.keep(invocation, model, saving, rkllm_infer_params, prefilled=prefilled)
         tensors = run.generation.tensors(invocation.tensor)
-        return partial(_final, invocation.context, model, run.generation, extra, run.failure, tensors)
+        return partial(_final, invocation, model, run, turn, extra | tensors)
     finally:
+        if turn is not None:
+            session_runs.end(invocation, model, turn, succeeded=prefilled)
         prompt_cache_names.discard(invocation, saving)
 
 
@@ -118,6 +124,7 @@ def _of_a_live_model(context: Context, model: Model, attempt: Callable[[], _Run]
 def _attempt(
     invocation: Invocation,
     model: Model,
+    turn: SessionTurn | None,
     rkllm_input: Converted,
     rkllm_infer_params: Converted,
     *,
@@ -126,7 +133,11 @@ def _attempt(
     parameters = rkllm_infer_params.c
     generation = _generation(invocation, model, parameters, default_shape="partial" if asynchronous else "final")
     try:
-        history_reset = _take_turn(invocation, model, keep_history=bool(parameters.keep_history))
+        if turn is not None:
+            _take_turn_of_session(invocation, model, turn, rkllm_input, rkllm_infer_params)
+            history_reset = False
+        else:
+            history_reset = _take_turn(invocation, model, keep_history=bool(parameters.keep_history))
     except RuntimeFailure as error:
         return _Run(generation, error)
     invocation.runtime.remember_kv_cache_sizes(model)
@@ -207,21 +218,19 @@ def _wait_for_end(context: Context, model: Model, generation: Generation) -> boo
 
 
 def _final(
-    context: Context,
-    model: Model,
-    generation: Generation,
-    extra: dict[str, Any],
-    failure: RuntimeFailure | None,
-    tensors: dict[str, Any],
+    invocation: Invocation, model: Model, run: _Run, turn: SessionTurn | None, extra: dict[str, Any]
 ) -> dict[str, Any]:
     """Run on the event loop after the run: the last partials go out, then the final result or the error."""
+    generation = run.generation
     generation.drain_rest()
-    if failure is not None:
-        raise failure
+    if run.failure is not None:
+        raise run.failure
     if generation.first_token_at is not None:
         took = generation.first_token_at - generation.started_at
-        context.npu.history.add(progress.FIRST_TOKEN, model.path, took * 1000)
-    return {**generation.final(), **tensors, **extra}
+        invocation.context.npu.history.add(progress.FIRST_TOKEN, model.path, took * 1000)
+    final = generation.final()
+    said = {} if turn is None else session_runs.note(invocation, turn, generation)
+    return {**final, **extra, **said}
 
 
 def _failure(function: str, how: str, status: int, log: list[str]) -> RuntimeFailure:
@@ -245,3 +254,17 @@ def _take_turn(invocation: Invocation, model: Model, *, keep_history: bool) -> b
     model.history_client = client
     model.history_kept = keep_history
     return clear or lost
+
+
+def _take_turn_of_session(
+    invocation: Invocation, model: Model, turn: SessionTurn, rkllm_input: Converted, rkllm_infer_params: Converted
+) -> None:
+    """Make sure that the model knows the session's words and nobody else's."""
+    is_there = model.history_client is turn.session and model.history_kept
+    if not is_there:
+        if model.history_client is not None:
+            invocation.runtime.call("rkllm_clear_kv_cache", model.pointer, 1, None, None)
+            model.paused = False
+        session_runs.tell_again(invocation, model, turn, rkllm_input, rkllm_infer_params)
+    model.history_lost = False
+    model.history_client, model.history_kept = turn.session, True

@@ -99,6 +99,12 @@ class PromptCaches:
         """Return what all caches take."""
         return sum(cache.size_bytes for cache in list(self._caches.values()))
 
+    def forget(self, prefix: str) -> None:
+        """Remove what belongs to the owners whose names begin so; before anything is loaded."""
+        for cache in list(self._caches.values()):
+            if cache.owner.startswith(prefix):
+                self._forget(cache)
+
     # -- checks, for any thread --------------------------------------------------------------------------------------
 
     def check_name(self, name: str, where: str) -> None:

@@ -1,0 +1,191 @@
+"""A turn of a session (the member "session" beside "method"): what it takes that the model knows the conversation.
+
+While the KV cache holds the session, its next turn is just that. When somebody else has had the model meanwhile, the
+conversation is told to it anew, as one prompt; where the runtime is known to continue from a prompt cache, one is saved
+then, so that the next time most of it need not be read again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from rkllmd import chat_markers, fingerprint
+from rkllmd.abi.rkllm import RKLLMInferMode, RKLLMInputType
+from rkllmd.abi.rkllm_common import RKLLMPromptCacheParam
+from rkllmd.errors import InvalidParams, RpcError
+from rkllmd.handles import Model
+from rkllmd.prompt_caches import NAME, PromptCache, Saving
+from rkllmd.sessions import Session, Turn
+
+if TYPE_CHECKING:
+    from rkllmd.context import Invocation
+    from rkllmd.dispatch import Converted
+    from rkllmd.streaming import Generation
+
+log = structlog.get_logger()
+
+CACHE_OWNERS: Final = "session-"
+_TOOL_TAG: Final = "tool_response"
+
+
+def check(invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_infer_params: Converted) -> None:
+    """Refuse what can't be a turn of a session. Raises InvalidParams."""
+    name = invocation.call.members.get("session")
+    if name is None:
+        return
+    if not isinstance(name, str) or NAME.fullmatch(name) is None:
+        raise InvalidParams(
+            'The member "session" is a name of 1 to 100 letters, digits and . _ - that does not begin with a dot.',
+            member="session",
+            keyword="pattern",
+            limit=NAME.pattern,
+        )
+    is_text = model.n_batch == 1 and rkllm_input.c.input_type == RKLLMInputType.RKLLM_INPUT_PROMPT
+    if not is_text or rkllm_infer_params.c.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
+        raise InvalidParams(
+            "A session is made of prompts and generated answers: prompt_input, mode RKLLM_INFER_GENERATE, n_batch 1.",
+            member="session",
+            keyword="const",
+        )
+
+
+@dataclass(eq=False)
+class SessionTurn:
+    """One turn on its way: the session, what was asked, and what was done to let the model know the rest."""
+
+    session: Session
+    question: str
+    thinking: bool
+    replayed_turns: int = 0
+    prompt_bytes: int = 0
+    loaded: PromptCache | None = None
+    saving: Saving | None = None
+    # What C may read during the run.
+    keep: list[Any] = field(default_factory=list)
+
+
+def begin(
+    invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_infer_params: Converted
+) -> SessionTurn | None:
+    """Return the turn that a run is, or None for a run without a session; on the worker thread."""
+    name = invocation.call.members.get("session")
+    if name is None:
+        return None
+    context, config = invocation.context, invocation.context.config
+    session = context.sessions.open(
+        invocation.client.user, name, model.path, config.max_sessions_per_user, config.session_hours * 3600
+    )
+    question = (rkllm_input.c.prompt_input or b"").decode("utf-8", "replace")
+    if rkllm_input.c.role == b"tool":
+        question = _tool_response(model, question)
+    rkllm_infer_params.c.keep_history = 1
+    return SessionTurn(session, question, bool(rkllm_input.c.enable_thinking))
+
+
+def _tool_response(model: Model, result: str) -> str:
+    """Return a function's result as the runtime puts it into the conversation: between its tags."""
+    strings = model.strings.get("rkllm_set_function_tools", [b"", b"", b""])
+    tag = strings[2].decode("utf-8", "replace").strip("<>") or _TOOL_TAG
+    return f"<{tag}>\n{result}\n</{tag}>"
+
+
+def tell_again(
+    invocation: Invocation, model: Model, turn: SessionTurn, rkllm_input: Converted, rkllm_infer_params: Converted
+) -> None:
+    """Make the run's prompt all of the conversation, for a KV cache that holds nothing of it. Raises RpcError."""
+    session, runtime = turn.session, invocation.runtime
+    turn.replayed_turns = len(session.turns)
+    if session.turns:
+        markers = chat_markers.of_model(model, runtime.name)
+        # Half of the context at most for the answer.
+        tokens = model.max_context_len - min(max(model.max_new_tokens, 0), model.max_context_len // 2)
+        prompt = session.prompt(turn.question, markers, tokens).encode()
+        turn.prompt_bytes = len(prompt)
+        rkllm_input.c.prompt_input = prompt
+        if rkllm_input.c.role == b"tool":
+            rkllm_input.c.role = b"user"
+        turn.keep.append(prompt)
+    parameters = rkllm_infer_params.c
+    # What an adapter has computed is of no use without it.
+    if _uses_caches(invocation) and not parameters.prompt_cache_params and not parameters.lora_params:
+        _load(invocation, model, turn)
+        _begin_saving(invocation, turn, rkllm_infer_params)
+
+
+def end(invocation: Invocation, model: Model, turn: SessionTurn, *, succeeded: bool) -> None:
+    """Keep or remove what was saved, and release what was loaded; on the worker thread, after the run."""
+    context = invocation.context
+    if turn.saving is not None and succeeded:
+        made_with = fingerprint.of_model(invocation.runtime, model, None)
+        context.prompt_caches.commit(turn.saving, made_with, [turn.loaded])
+    elif turn.saving is not None:
+        context.prompt_caches.discard(turn.saving)
+    if turn.loaded is not None and model.pointer:
+        try:
+            invocation.runtime.call("rkllm_release_prompt_cache", model.pointer)
+        except RpcError as error:
+            log.warning("session_cache_not_released", error=error.to_json())
+        turn.loaded = None
+    if not succeeded:  # what the KV cache holds is not what was said
+        model.history_kept = False
+
+
+def note(invocation: Invocation, turn: SessionTurn, generation: Generation) -> dict[str, Any]:
+    """Note what was said, on the event loop; return what the final result says about the session."""
+    context, session = invocation.context, turn.session
+    answer = generation.transcript.so_far()["text"]
+    if generation.transcript.tokens:
+        said = Turn(turn.question, answer, turn.thinking)
+        session.add(said, context.config.session_bytes, context.sessions.now())
+    if turn.prompt_bytes and generation.perf is not None and turn.loaded is None:
+        session.learn(turn.prompt_bytes, int(generation.perf.get("prefill_tokens", 0)))
+    return {
+        "session": {"name": session.name, "turns": len(session.turns), "replayed_turns": turn.replayed_turns},
+    }
+
+
+def _uses_caches(invocation: Invocation) -> bool:
+    """Tell whether prompt caches are to save a session from being read again.
+
+    The vendor's are not known to continue a conversation, and one of 1000 tokens has 100 MB to be written.
+    """
+    setting = invocation.context.config.session_caches
+    wanted = invocation.runtime.name == "portable" if setting == "auto" else setting == "always"
+    return wanted and invocation.context.prompt_caches.why_not() is None
+
+
+def _load(invocation: Invocation, model: Model, turn: SessionTurn) -> None:
+    """Load the session's prompt cache, if there is one that fits; the run does not depend on it."""
+    caches = invocation.context.prompt_caches
+    if not turn.session.turns or model.prompt_cache is not None:
+        return
+    try:
+        cache = caches.open(
+            owner_of(turn.session), turn.session.cache_name, fingerprint.of_model(invocation.runtime, model, None), "$"
+        )
+        invocation.runtime.call("rkllm_load_prompt_cache", model.pointer, bytes(cache.path))
+    except RpcError as error:
+        log.debug("session_cache_not_loaded", session=turn.session.number, reason=error.message)
+        return
+    turn.loaded = cache
+    caches.mark_used(cache)
+
+
+def _begin_saving(invocation: Invocation, turn: SessionTurn, rkllm_infer_params: Converted) -> None:
+    try:
+        turn.saving = invocation.context.prompt_caches.begin(owner_of(turn.session), turn.session.cache_name, [], "$")
+    except RpcError as error:
+        log.debug("session_cache_not_saved", session=turn.session.number, reason=error.message)
+        return
+    cache = RKLLMPromptCacheParam(1, bytes(turn.saving.path))
+    turn.keep.append(cache)
+    rkllm_infer_params.c.prompt_cache_params = ctypes.pointer(cache)
+
+
+def owner_of(session: Session) -> str:
+    """Return to whom a session's prompt caches belong: not to the user, whose own names they must not meet."""
+    return f"{CACHE_OWNERS}{'daemon' if session.user is None else session.user}"

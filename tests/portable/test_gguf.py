@@ -1,0 +1,61 @@
+"""The chat template of a model's file."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rkllmd.portable import gguf
+from rkllmd.portable.demo.layout import CHAT_TEMPLATE
+from rkllmd.startup import DEMO_MODEL
+
+
+def string(text: str) -> bytes:
+    return struct.pack("<Q", len(text.encode())) + text.encode()
+
+
+def made(*pairs: bytes) -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs)) + b"".join(pairs)
+
+
+TEMPLATE = string("tokenizer.chat_template") + struct.pack("<I", 8) + string("the template")
+BEFORE = (
+    string("a") + struct.pack("<IB", 7, 1),
+    string("b") + struct.pack("<Id", 12, 1.5),
+    string("c") + struct.pack("<IIQ", 9, 8, 2) + string("x") + string("yz"),
+    string("d") + struct.pack("<IIQ", 9, 4, 3) + bytes(12),
+    string("e") + struct.pack("<IIQ", 9, 9, 1) + struct.pack("<IQ", 0, 5) + bytes(5),
+    string("f") + struct.pack("<I", 8) + string("text"),
+)
+
+
+def test_the_demo_models_template() -> None:
+    assert gguf.chat_template(str(DEMO_MODEL)) == CHAT_TEMPLATE
+
+
+def test_a_template_behind_values_of_every_type(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(made(*BEFORE, TEMPLATE))
+    assert gguf.chat_template(str(file)) == "the template"
+    file.write_bytes(made(*BEFORE))
+    assert gguf.chat_template(str(file)) is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"GG", b"SIMMODEL" * 10, b"GGUF", made(TEMPLATE)[:-3], b"GGUF" + b"\xff" * 99]
+)
+def test_a_file_that_is_none_or_damaged_has_no_template(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(content)
+    assert gguf.chat_template(str(file)) is None
+
+
+@given(data=st.binary(max_size=200))
+def test_no_content_breaks_the_reader(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "fuzzed.gguf"
+    file.write_bytes(made(*BEFORE)[:20] + data)
+    gguf.chat_template(str(file))
