@@ -169,6 +169,7 @@ def _generation(invocation: Invocation, model: Model, parameters: Any, default_s
         mode=parameters.mode,
         n_batch=model.n_batch,
         max_new_tokens=per_run if per_run > 0 else model.max_new_tokens,
+        keeps_history=bool(parameters.keep_history),
         can_free_buffer=invocation.runtime.library.layout.name != "1.2",
         wake=context.run_soon,
         send=send,

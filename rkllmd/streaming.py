@@ -139,6 +139,7 @@ class Generation:
         n_batch: int,
         max_new_tokens: int,
         can_free_buffer: bool,
+        keeps_history: bool = False,
         wake: Callable[[Callable[[], None]], None],
         send: Callable[[list[dict[str, Any]]], None] | None,
         send_now: Callable[[dict[str, Any]], bool] | None = None,
@@ -153,6 +154,7 @@ class Generation:
         """
         self.mode = mode
         self.max_new_tokens = max_new_tokens
+        self.keeps_history = keeps_history
         self.transcript = Transcript(n_batch)
         self.abort_requested = False
         self.pause_requested = False

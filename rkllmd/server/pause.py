@@ -18,11 +18,14 @@ from rkllmd.server._jobs import CALL_OR_JOB, find
 def pause(invocation: Invocation, id: Id = None, job: str | None = None) -> dict[str, Any]:  # noqa: A002 - the wire's name
     """Let the result callback return 1; the run ends with finish_reason "pause" and the KV cache stays.
 
-    False for what is not running: a call that waits has nothing to keep, cancel it instead.
+    False for what is not running: a call that waits has nothing to keep, cancel it instead. False for a run that builds
+    a history as well: a callback may pause in single-turn mode only (manual 1.3.0).
     """
     found = find(invocation, id, job)
     generation = progress.generation_of(found) if found is not None and found.state == "running" else None
     if generation is None:
         return {"paused": False}
+    if generation.keeps_history:
+        return {"paused": False, "reason": "A run with keep_history, or of a session, can't be paused."}
     generation.pause_requested = True
     return {"paused": True}

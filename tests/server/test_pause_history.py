@@ -54,6 +54,23 @@ def test_a_paused_run_is_resumed_by_the_next(start: Start, method: str, finish: 
         assert streamed(first) + streamed(second) == "abcdefgh" * 500, "it goes on where it was"
 
 
+@pytest.mark.parametrize(("params", "members"), [(KEEP, {}), ({}, {"session": "kitchen"})], ids=["history", "session"])
+def test_a_run_that_builds_a_history_cannot_be_paused(
+    start: Start, params: dict[str, Any], members: dict[str, Any]
+) -> None:
+    """The manual allows it in single-turn mode only; nobody knows what the runtime makes of it otherwise."""
+    daemon = start(scenario="text=ab;repeat=1000000000;pace_us=300")
+    daemon.load(max_new_tokens=0)
+    with daemon.connect() as wire:
+        wire.request("rkllm.run_async", {"prompt": "Hello", **params}, 1, **members)
+        wire.receive()
+        refused = wire.ask("server.pause", {"id": 1}, "pause")["result"]
+        assert refused["paused"] is False
+        assert "keep_history" in refused["reason"]
+        wire.request("server.cancel", {"id": 1}, "cancel")
+        assert wire.final(1)["result"]["finish_reason"] == "abort"
+
+
 def test_only_a_running_call_of_the_same_connection_can_be_paused(start: Start) -> None:
     daemon = start(scenario="text=ab;repeat=1000000000;pace_us=300")
     daemon.load(max_new_tokens=0)

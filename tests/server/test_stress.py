@@ -18,7 +18,7 @@ from tests.simulator.trace import NPU_FUNCTIONS, live, overlaps
 Start = Callable[..., Daemon]
 
 # For the long run: RKLLMD_OPERATIONS=100000.
-OPERATIONS = int(os.environ.get("RKLLMD_OPERATIONS", "500"))
+OPERATIONS = int(os.environ.get("RKLLMD_OPERATIONS", "1500"))
 CLIENTS = 8
 PICTURE = {"input_data": base64.b64encode(bytes(48)).decode(), "outputs": True}
 CALM = {"text": "a b c d", "tokens": "words", "pace_us": 200, "prefill_ms": 1, "prefill_abort": 1, "trace_callbacks": 2}
@@ -27,19 +27,20 @@ RKLLM_WEATHER: tuple[dict[str, Any], ...] = (
     CALM,
     CALM,
     {**CALM, "repeat": 20, "thread": "own"},
-    {**CALM, "prefill_ms": 30, "prefill_abort": 0},
+    {**CALM, "prefill_ms": 10, "prefill_abort": 0},
     {**CALM, "run": "error@2"},
-    {**CALM, "run": "fail"},
     {**CALM, "init": "fail"},
-    {**CALM, "finish_after_abort": 0},
     {**CALM, "abort_lag": 3},
     {**CALM, "delay__rkllm_clear_kv_cache": 5},
+    # After which the daemon waits a second for the last callback of rkllm_run_async:
+    {**CALM, "run": "fail"},
+    {**CALM, "finish_after_abort": 0},
 )
 RKNN_WEATHER: tuple[dict[str, Any], ...] = (
     {},
     {},
     {"run_us": 2000},
-    {"run_us": 20_000},
+    {"run_us": 5000},
     {"fault.rknn_inputs_set": "fail"},
     {"fault.rknn_outputs_get": "fail"},
     {"fault.rknn_create_mem": "fail"},
@@ -151,8 +152,8 @@ class _Storm:
             assert (status["contexts"], status["matmuls"], status["memories"]) == ([], [], [])
 
     def _change_weather(self, choice: random.Random) -> None:
-        self._daemon.play(**choice.choice(RKLLM_WEATHER))
-        self._play_rknn(choice.choices(RKNN_WEATHER, [8] * 9 + [1])[0])
+        self._daemon.play(**choice.choices(RKLLM_WEATHER, [40] * 8 + [1, 1])[0])
+        self._play_rknn(choice.choices(RKNN_WEATHER, [40] * 9 + [1])[0])
 
     def _play_rknn(self, scenario: dict[str, Any]) -> None:
         beside = self._rknn_weather.with_suffix(".new")
