@@ -23,10 +23,11 @@ class NoModelError(Exception):
     """There is nobody to talk with; the message is one sentence that says what to do."""
 
 
-def chat(connection: Client, *, thinking: bool) -> int:
+def chat(connection: Client, *, thinking: bool, session: str | None = None) -> int:
     """Talk with the loaded model until the end of input; return the exit status.
 
-    On a terminal an error is shown and the conversation goes on; elsewhere it ends it. Raises NoModelError, CallError.
+    With a ``session`` the conversation of that name goes on, and is there the next time. On a terminal an error is
+    shown and the conversation goes on; elsewhere it ends it. Raises NoModelError, CallError.
     """
     name, handle = _model(connection)
     on_terminal = sys.stdin.isatty()
@@ -35,14 +36,15 @@ def chat(connection: Client, *, thinking: bool) -> int:
 
         print(f"Talking with {name}. {_HELP}")
     has_history = False
+    members = {} if session is None else {"session": session}
     while (line := _read("> " if on_terminal else "")) is not None:
         try:
             if line.strip() == "/new":
-                connection.call("rkllm.clear_kv_cache", {**handle, "keep_system_prompt": 1})
+                _forget(connection, handle, session)
                 has_history = False
             elif line.strip():
                 params = {**handle, "prompt_input": line, "enable_thinking": thinking}
-                _answer(connection, params, has_history=has_history)
+                _answer(connection, params, members, has_history=has_history)
                 has_history = True
         except CallError as error:
             if not on_terminal:
@@ -117,12 +119,19 @@ class _Interruption:
         self._cancel_id = self._connection.send("server.cancel", {"id": call_id})
 
 
-def _answer(connection: Client, params: dict[str, Any], *, has_history: bool) -> None:
+def _forget(connection: Client, handle: dict[str, int], session: str | None) -> None:
+    if session is None:
+        connection.call("rkllm.clear_kv_cache", {**handle, "keep_system_prompt": 1})
+    else:
+        connection.call("server.drop_session", {"name": session})
+
+
+def _answer(connection: Client, params: dict[str, Any], members: dict[str, Any], *, has_history: bool) -> None:
     """Show the answer as it comes. Raises CallError."""
     ended = False
     with _Interruption(connection) as interruption:
         try:
-            call_id = connection.send("rkllm.run_async", {"role": "user", "keep_history": 1, **params})
+            call_id = connection.send("rkllm.run_async", {"role": "user", "keep_history": 1, **params}, **members)
             interruption.watch(call_id)
             for result in connection.results(call_id):
                 sys.stdout.write(result["text"])

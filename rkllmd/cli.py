@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
             dest=item.name,
             metavar="VALUE",
             help=f"{item.metadata['help']} (environment: {config.environment_name(item.name)}; "
-            f"default: {_shown(item.default)})".replace("%", "%%"),
+            f"default: {_shown(config.default_of(item))})".replace("%", "%%"),
         )
     serve.set_defaults(run=_serve)
 
@@ -82,17 +82,23 @@ def _parser() -> argparse.ArgumentParser:
         "params", nargs="?", help="the parameters as JSON: an array or an object; - reads them from stdin"
     )
     call.add_argument("--stream", choices=("partial", "final"), help="the shape of a run's answer: by token, or whole")
+    call.add_argument("--session", help="a name: the run goes on with the conversation of this name")
+    call.add_argument("--priority", choices=("high", "normal", "low"), help="whose turn comes first")
+    call.add_argument("--timeout-ms", type=int, help="how long the call may run without getting on")
     call.add_argument("--socket", help="path of the daemon's socket")
     call.set_defaults(run=_call)
 
     chat = commands.add_parser("chat", help="talk with the loaded model")
     chat.add_argument("--thinking", action="store_true", help="let the model think before it answers, if it can")
+    chat.add_argument("--session", help="a name: go on with this conversation, whoever uses the model meanwhile")
     chat.add_argument("--socket", help="path of the daemon's socket")
     chat.set_defaults(run=_chat)
     return parser
 
 
 def _shown(default: Any) -> str:
+    if isinstance(default, dict):
+        return ":".join(f"{name}={value}" for name, value in default.items())
     return ":".join(default) if isinstance(default, tuple) else str(default) or "none"
 
 
@@ -144,7 +150,8 @@ def _call(given: argparse.Namespace) -> int:
             params = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             raise _UsageError(f"the parameters are not valid JSON: {error}.") from None
-    members = {"stream": given.stream} if given.stream else {}
+    beside = {name: getattr(given, name) for name in ("stream", "session", "priority", "timeout_ms")}
+    members = {name: value for name, value in beside.items() if value is not None}
     style = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0)
     with _connect(given) as connection:
         try:
@@ -168,6 +175,6 @@ def _chat(given: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal that has not every character
     with _connect(given) as connection:
         try:
-            return chat(connection, thinking=given.thinking)
+            return chat(connection, thinking=given.thinking, session=given.session)
         except NoModelError as error:
             raise _UsageError(str(error)) from None

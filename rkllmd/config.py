@@ -386,6 +386,11 @@ def settable_outside() -> list[Field[Any]]:
     return [item for item in fields(Config) if not item.metadata["only_in_file"]]
 
 
+def default_of(setting: Field[Any]) -> Any:
+    """Return what a setting is where nobody has set it."""
+    return getattr(Config(), setting.name)
+
+
 def environment_name(setting: str) -> str:
     """Return the environment variable of a setting."""
     for item in fields(Config):

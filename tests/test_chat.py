@@ -285,6 +285,20 @@ def test_in_a_pipe_there_are_answers_and_nothing_else(start: Callable[..., Daemo
     assert done.stdout == "[user] Grüße\n[user] And now?\n"
 
 
+def test_a_session_is_there_the_next_time_and_forgotten_by_new(start: Callable[..., Daemon]) -> None:
+    daemon = start()
+    daemon.load(max_new_tokens=0)
+    talk(daemon, "one\n", "--session", "kitchen")
+    with daemon.connect() as wire:
+        wire.ask("rkllm.run", {"prompt": "of another"})
+    again = talk(daemon, "two\n", "--session", "kitchen")
+    assert "User: one" in again.stdout, "the conversation was told to the model again"
+    talk(daemon, "/new\nthree\n", "--session", "kitchen")
+    with daemon.connect() as wire:
+        (session,) = wire.ask("server.sessions")["result"]["sessions"]
+    assert (session["name"], session["turns"]) == ("kitchen", 1)
+
+
 def test_in_a_pipe_an_error_ends_it(start: Callable[..., Daemon]) -> None:
     daemon = start(scenario="run=error;error_status=-7")
     daemon.load()

@@ -221,6 +221,15 @@ def test_call_prints_a_stream_line_by_line(daemon: Daemon) -> None:
     assert len(partial.stdout.splitlines()) == len(results)
 
 
+def test_call_has_the_members_beside_the_method_as_options(daemon: Daemon) -> None:
+    members = ("--session", "kitchen", "--priority", "low", "--timeout-ms", "60000")
+    done = run("call", "rkllm.run", '{"prompt": "Hello"}', *members, "--socket", daemon.path)
+    assert json.loads(done.stdout)["session"] == {"name": "kitchen", "turns": 1, "replayed_turns": 0}
+    wrong = run("call", "rkllm.run", '{"prompt": "Hello"}', "--timeout-ms", "0", "--socket", daemon.path)
+    assert wrong.returncode == 1
+    assert '"timeout_ms"' in wrong.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
