@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from rkllmd import __version__, client, config
+from rkllmd.portable import demo
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -113,10 +114,10 @@ def _version() -> int:
 
 
 def _serve(given: argparse.Namespace) -> int:
-    from rkllmd import daemon, listener, startup  # trio and the rest are needed by no other command
+    from rkllmd import daemon, listener  # trio and the rest are needed by no other command
 
     flags = {item.name: getattr(given, item.name) for item in config.settable_outside()}
-    names = [startup.DEMO, *(model.name for model in config.load(os.environ, {}, given.config).models)]
+    names = [demo.NAME, *(model.name for model in config.load(os.environ, {}, given.config).models)]
     for name in ("model", "rkllm_library", "rknn_library"):
         # What stands on the command line is meant from where the command is given.
         if flags[name] and not (name == "model" and flags[name] in names):

@@ -331,6 +331,8 @@ class Connection:
         if self._is_busy() or not self._send_lock.acquire(blocking=False):
             return False
         try:
+            if call.finished:  # the event loop has given it up meanwhile
+                return True
             if self._is_busy():
                 return False
             sent = self._socket.send(line)

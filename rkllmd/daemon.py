@@ -11,6 +11,7 @@ import socket as stdlib_socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -101,6 +102,7 @@ class Daemon:
         )
         _set_between_tokens(context)
         context.prompt_caches.forget(session_runs.CACHE_OWNERS)  # of conversations that went with an earlier daemon
+        context.npu.own_deadlines = context.timeouts.own
         context.npu.supervisor.on_outage = self._tell_outage
         self._output.on_line = partial(_look_at_line, context)
         hangups = HangupWatcher()
@@ -131,7 +133,7 @@ class Daemon:
     def _announce(self, line: str) -> None:
         """Say something to the person at the terminal; nobody there is no error."""
         with contextlib.suppress(OSError):
-            os.write(self._stdout, f"{line}\n".encode())
+            os.write(self._stdout, f"{line}\n".encode(errors="surrogateescape"))  # a file name may be no UTF-8
 
     def _tell_ready(self, context: Context, listening: listener.Listener) -> None:
         methods.warm_up(context.methods)
@@ -227,8 +229,10 @@ class Daemon:
     def _reload_config(self, context: Context) -> None:
         self._notifier.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
         try:
-            settings = context.config.reloaded(self._reload())
+            fresh = self._reload()
+            settings = context.config.reloaded(fresh)
             context.timeouts = Timeouts(settings, context.methods)
+            context.npu.own_deadlines = context.timeouts.own
             context.config = settings
         except ConfigError as error:
             logger.error("reload_failed", reason=str(error))
@@ -238,6 +242,9 @@ class Daemon:
             _set_between_tokens(context)
             context.prompt_caches.limit_bytes = context.config.cache_bytes
             logger.info("reloaded")
+            changed = [item.name for item in fields(fresh) if getattr(settings, item.name) != getattr(fresh, item.name)]
+            if changed:
+                logger.warning("settings_need_a_restart", settings=changed)
         self._notifier.send(READY=1)
 
     async def _shut_down(self, context: Context) -> None:
@@ -285,7 +292,7 @@ def _look_at_line(context: Context, line: str) -> None:
     config = context.config
     found = outage.from_line(line, config.device_retry_seconds) if config.device_lost_lines else None
     if found is not None:
-        context.run_soon(partial(context.npu.supervisor.lose, found))
+        context.run_soon(partial(context.npu.supervisor.suspect, found))
 
 
 def _state_file(settings: Config, name: str) -> Path | None:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from rkllmd.config import Config, ConfigError
@@ -29,6 +30,8 @@ _TIMEOUT: Final = "timeout_ms"
 _FIRST_TOKEN: Final = "first_token_timeout_ms"
 _WAIT: Final = "wait_timeout_ms"
 _MEMBERS: Final = (_TIMEOUT, _FIRST_TOKEN, _WAIT)
+# A limit that is shorter is looked at so often only.
+_LOOK_SECONDS: Final = 0.05
 _MOST_MS: Final = 7 * 24 * 3600 * 1000
 
 
@@ -46,8 +49,8 @@ class Deadlines:
     """The limits of one call, in seconds; infinite where there is none.
 
     ``wait`` in the queue, ``first`` from the start to the first progress, ``between`` from one to the next; ``hard_…``
-    are the configuration's own, whatever the client said, by which a stuck NPU is told. ``grace`` is how long a call
-    that was asked to stop may take for it.
+    are the configuration's own, whatever the client said, by which a stuck NPU is told. ``load`` is that of a load,
+    which another call may wait for. ``grace`` is how long a call that was asked to stop may take for it.
     """
 
     wait: float
@@ -55,6 +58,7 @@ class Deadlines:
     between: float
     hard_first: float
     hard_between: float
+    load: float
     grace: float
 
 
@@ -70,21 +74,34 @@ class Timeouts:
         self._known: dict[str, Deadlines] = {}
 
     def of(self, method: Method, members: Mapping[str, Any]) -> Deadlines:
-        """Return the limits of a call with these members beside "method". Raises InvalidParams."""
+        """Return the limits of a call with these members beside "method"; they may be shorter than the configuration's.
+
+        Raises InvalidParams.
+        """
         deadlines = self._known.get(method.name)
         if deadlines is None:
             deadlines = self._known[method.name] = self._configured(method)
         if not members or not any(name in members for name in _MEMBERS):
             return deadlines
         wait, limit, first = (_seconds(members, name) for name in (_WAIT, _TIMEOUT, _FIRST_TOKEN))
-        return Deadlines(
-            deadlines.wait if wait is None else wait,
-            first or limit or deadlines.first,
-            limit or deadlines.between,
-            deadlines.hard_first,
-            deadlines.hard_between,
-            deadlines.grace,
+        return replace(
+            deadlines,
+            wait=deadlines.wait if wait is None else wait,
+            first=min(first or limit or math.inf, deadlines.first),
+            between=min(limit or math.inf, deadlines.between),
         )
+
+    @cached_property
+    def own(self) -> Deadlines:
+        """Return the limits of what the daemon does itself: it waits for its turn however long that takes."""
+        config = self._config
+        limit = config.timeouts_ms["default"] / 1000 or math.inf
+        return Deadlines(math.inf, limit, limit, limit, limit, self._load, config.grace_ms / 1000)
+
+    @property
+    def _load(self) -> float:
+        table = self._config.timeouts_ms
+        return table.get("rkllm.init", table["default"]) / 1000 or math.inf
 
     def _configured(self, method: Method) -> Deadlines:
         config = self._config
@@ -94,7 +111,7 @@ class Timeouts:
             first, between = config.first_token_timeout_ms, config.token_timeout_ms
             between = table.get(method.name, between)
         wait, first_s, between_s = (ms / 1000 or math.inf for ms in (config.wait_timeout_ms, first, between))
-        return Deadlines(wait, first_s, between_s, first_s, between_s, config.grace_ms / 1000)
+        return Deadlines(wait, first_s, between_s, first_s, between_s, self._load, config.grace_ms / 1000)
 
 
 def _seconds(members: Mapping[str, Any], name: str) -> float | None:
@@ -123,15 +140,17 @@ def next_step(job: Job) -> tuple[float, Step]:
         return since + limit, Step.LIMIT
     if not job.answered:
         return job.expired_at + deadlines.grace, Step.GRACE
-    return since + max(limit, hard) + deadlines.grace, Step.HARD
+    return since + hard + deadlines.grace, Step.HARD
 
 
 def _clock(job: Job, deadlines: Deadlines) -> tuple[float, float, float]:
     """Return since when the running job has made no progress, how long it may, and how long any such call may."""
+    if job.is_loading:  # a model that this call waits for
+        return job.phase_at, deadlines.load, deadlines.load
     progressed_at = job.progressed_at() if job.progressed_at is not None else 0.0
     if progressed_at > job.started_at:
         return progressed_at, deadlines.between, deadlines.hard_between
-    return job.started_at, deadlines.first, deadlines.hard_first
+    return max(job.started_at, job.phase_at), deadlines.first, deadlines.hard_first
 
 
 def next_look(job: Job, now: float) -> float:
@@ -139,7 +158,7 @@ def next_look(job: Job, now: float) -> float:
     due, _ = next_step(job)
     if job.deadlines is None or job.state != "running" or job.progressed_at is None:
         return due
-    return min(due, now + job.deadlines.between)
+    return min(due, now + max(job.deadlines.between, _LOOK_SECONDS))
 
 
 def error_for(job: Job, step: Step, now: float) -> Timeout:
@@ -152,9 +171,8 @@ def error_for(job: Job, step: Step, now: float) -> Timeout:
         since, limit, _ = _clock(job, deadlines)
         what = f"{job.method} took longer than it may"
         if job.progressed_at is not None:
-            what = f"{job.method} took longer than it may " + (
-                "for its first token" if since == job.started_at else "for its next token"
-            )
+            first = since == max(job.started_at, job.phase_at)
+            what = f"{job.method} took longer than it may for its {'first' if first else 'next'} token"
     return Timeout(
         f"{what} ({limit * 1000:.0f} ms).", limit_ms=round(limit * 1000), elapsed_ms=round((now - since) * 1000, 1)
     )

@@ -36,7 +36,7 @@ from rkllmd.npu import Job, as_error
 from rkllmd.progress import Load
 from rkllmd.rknn_handles import Context as RknnContext
 from rkllmd.rknn_handles import Matmul
-from rkllmd.rknn_release import finish_runs
+from rkllmd.rknn_release import finish_runs, release_made
 
 _LLM: Final = ("llm",)
 # For methods whose parameters refer to nothing beside their JSON.
@@ -220,7 +220,7 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
         changes=method.changes,
         user=client.user,
         priority=_priority(context, client, call),
-        model_name=_model_name(prepared),
+        model_name=_model_name(context, prepared),
         between_tokens=_fits_between_tokens(prepared),
         deadlines=context.timeouts.of(method, call.members),
         give_up=partial(client.refuse, call),
@@ -263,13 +263,14 @@ def _fits_between_tokens(prepared: Prepared) -> bool:
     return name.startswith("rknn.") and not ends and not goes_on
 
 
-def _model_name(prepared: Prepared) -> str:
+def _model_name(context: Context, prepared: Prepared) -> str:
     """Return the file that the call works on, or loads."""
     path = getattr(prepared.target, "path", None)
     if path is None:
         arguments = prepared.arguments or {}
         param, model = arguments.get("param"), arguments.get("model")
         path = param.json.get("model_path") if param is not None else arguments.get("model_path")
+        path = next((item.path for item in context.config.models if item.name == path), path)
         if isinstance(model, Converted) and isinstance(model.json, str):  # rknn.init takes a path there too
             path = model.json
     return str(path or "")
@@ -283,7 +284,9 @@ def _runs_inline(invocation: Invocation, prepared: Prepared) -> bool:
     model = prepared.target
     if method.kind is not Kind.ORDERED or not isinstance(model, Model) or model.is_asleep:
         return False
-    return not invocation.context.npu.queue.uses(model)
+    npu = invocation.context.npu
+    # While the NPU is lost it goes to the worker thread: refused, or the one that tries whether the NPU is back.
+    return npu.supervisor.outage is None and not npu.queue.uses(model)
 
 
 def _check(invocation: Invocation, prepared: Prepared) -> None:
@@ -342,12 +345,17 @@ def _done(invocation: Invocation, result: outcome.Outcome[Any]) -> None:
     except BaseException as error:  # also a SystemExit from the work: the call is answered, whatever happened
         invocation.close_fds()
         told = as_error(error, call.method)
-        client.refuse(call, timeout if timeout is not None and isinstance(told, Cancelled) else told)
+        if timeout is not None and isinstance(told, Cancelled):
+            timeout.data.update(told.data)  # what became of the models that a load was to replace
+            told = timeout
+        client.refuse(call, told)
         # Its traceback refers to the frames that called us, and they to the outcome, and that to the error: what is in
         # those frames, a client's descriptors too, would wait for the garbage collector.
         error.__traceback__ = None
     else:
         client.answer(call, value, invocation.fds)
+        if job is not None and job.answered:
+            release_made(invocation.context, value)
     finally:
         # The job refers to the invocation: what a client has sent would wait for the garbage collector.
         invocation.job = None

@@ -7,7 +7,7 @@ come first.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -42,9 +42,8 @@ class Queue:
         self.running: Job | None = None
         self.between: Job | None = None  # the RKNN call that runs while a generation waits at a token
         # By priority: who waits, in the order of their turns, and with what. The daemon's own are the first level.
-        self._levels: dict[str, OrderedDict[Hashable, deque[Job]]] = {
-            level: OrderedDict() for level in ("daemon", *PRIORITIES)
-        }
+        # Plain dictionaries: looking at their values from another thread hashes no client, which is Python's code.
+        self._levels: dict[str, dict[Hashable, deque[Job]]] = {level: {} for level in ("daemon", *PRIORITIES)}
         self._length = 0
         self.between_tokens = 0  # how many of the waiting jobs may run while a generation waits at a token
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 import trio
 
+from rkllmd.errors import ShuttingDown
 from rkllmd.model_loading import put_to_sleep
 from rkllmd.npu import Job
 
@@ -73,5 +74,7 @@ def _sleep(context: Context, model: Model) -> None:
 def _done(model: Model, result: outcome.Outcome[None]) -> None:
     try:
         result.unwrap()
+    except ShuttingDown:  # which unloads all of them
+        pass
     except Exception as error:
         log.error("model_not_unloaded", model_path=model.path, exc_info=error)

@@ -133,16 +133,17 @@ def load_again(context: Context, model: Model) -> None:
     """
     _check_files(context, model)
     started_at = time.monotonic()
-    _init(context, model)
-    try:
-        for adapter in model.adapters:
-            give_adapter(context.runtime, model, adapter)
-        for function, values in list(model.strings.items()):
-            if function in _SET_AGAIN:
-                give_strings(context.runtime, model, function, values)
-    except BaseException:
-        _destroy(context, model)
-        raise
+    with _time_for_a_load(context):
+        _init(context, model)
+        try:
+            for adapter in model.adapters:
+                give_adapter(context.runtime, model, adapter)
+            for function, values in list(model.strings.items()):
+                if function in _SET_AGAIN:
+                    give_strings(context.runtime, model, function, values)
+        except BaseException:
+            _destroy(context, model)
+            raise
     model.loaded_at = time.monotonic()
     model.is_asleep = False
     log.info(
@@ -166,6 +167,20 @@ def in_use(context: Context, target: Any, *, wakes: bool) -> Iterator[None]:
         yield
     finally:
         target.used_at = time.monotonic()
+
+
+@contextmanager
+def _time_for_a_load(context: Context) -> Iterator[None]:
+    """Give the running call the time of a load for this part of it, and its own anew after that."""
+    job = context.npu.queue.running
+    if job is None:
+        yield
+        return
+    job.phase_at, job.is_loading = time.monotonic(), True
+    try:
+        yield
+    finally:
+        job.phase_at, job.is_loading = time.monotonic(), False
 
 
 def give_adapter(runtime: Runtime, model: Model, adapter: Adapter) -> None:

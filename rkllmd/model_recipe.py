@@ -16,6 +16,7 @@ from rkllmd.abi.convert import to_c
 from rkllmd.declared_models import TEMPLATE_STRINGS, DeclaredModel, is_name
 from rkllmd.errors import InvalidParams, NotSupported
 from rkllmd.handles import Adapter
+from rkllmd.portable import demo
 
 if TYPE_CHECKING:
     from rkllmd.context import Context
@@ -99,6 +100,8 @@ def _declared(models: tuple[DeclaredModel, ...], model_path: str, where: str) ->
     for model in models:
         if model.name == model_path:
             return model
+    if model_path == demo.NAME:
+        return DeclaredModel(demo.NAME, {"model_path": str(demo.MODEL)})
     names = [model.name for model in models]
     shown = model_path if len(model_path) <= _SHORT_NAME else model_path[: _SHORT_NAME - 3] + "..."
     known = f"declared are {', '.join(names)}" if names else "none is declared"

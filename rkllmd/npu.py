@@ -51,9 +51,11 @@ class Job:
         "done",
         "expired_at",
         "give_up",
+        "is_loading",
         "load",
         "method",
         "model_name",
+        "phase_at",
         "priority",
         "progressed_at",
         "queued_at",
@@ -105,6 +107,9 @@ class Job:
         self.progressed_at: Callable[[], float] | None = None
         self.timeout: Timeout | None = None  # set when its time was over
         self.expired_at = 0.0
+        # While the call waits for the load of a model, and since when it does, or does not any more (model_loading.py).
+        self.is_loading = False
+        self.phase_at = 0.0
         self.answered = False  # while the work still goes on
         self.abort: Callable[[], None] | None = None
         # What a load has read so far; of other calls None.
@@ -140,6 +145,8 @@ class Npu:
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
         self.between_tokens = BetweenTokens(self._ask_for_jobs, self._do_between)
+        # What the daemon does itself may hang as well.
+        self.own_deadlines: Deadlines | None = None
         self.supervisor = Supervisor(self.queue, self.cancel, self._start_next)
         # A daemon thread: a call that never returns must not keep the process from leaving.
         self._thread = threading.Thread(target=self._serve, name="npu", daemon=True)
@@ -168,6 +175,8 @@ class Npu:
             raise ShuttingDown("The daemon is shutting down.")
         if job.client is not None:
             self.supervisor.check_device()
+        elif job.deadlines is None:
+            job.deadlines = self.own_deadlines
         self.queue.add(job, lambda: self.history.remaining(self.queue.running, time.monotonic()))
         self._tell_move(job)
         self._start_next()
@@ -205,7 +214,8 @@ class Npu:
             self.cancel(self.queue.running)
 
     def _start_next(self) -> None:
-        job = self.queue.next() if self.supervisor.lets_start() else None
+        # When the daemon leaves, its own jobs run whatever the NPU does: it leaves in time without them.
+        job = self.queue.next() if self.closing or self.supervisor.lets_start() else None
         if job is None:
             return
         if self.idle.is_set():  # else somebody may be waiting for the one there is

@@ -26,15 +26,19 @@ _OTHER_DOMAIN: Final = (
     "base_domain_id; then restart the daemon, and reboot if that does not help."
 )
 
+# Right behind the runtimes' own prefix: names that a client has given may stand anywhere else in a line.
+_PREFIX: Final = r"^(?:[EWI] (?:RKNN|rkllm): )?(?:\[[\d :.]*\] )?(?:RKNPU: )?"
 # What is printed, and what helps.
 _SIGNS: Final = (
     # EFAULT: the memory of the model is gone, which is the model's end and not the NPU's.
-    (re.compile(r"failed to submit!(?!.*errno: 14\b)"), _RESTART),
-    (re.compile(r"RKNPU: job timeout|failed to wait job"), _RESTART),
-    (re.compile(r"switch iommu domain time ?out"), _OTHER_DOMAIN),
+    (re.compile(_PREFIX + r"failed to submit!(?!.*errno: 14\b)"), _RESTART),
+    (re.compile(_PREFIX + r"(?:job timeout|failed to wait job)"), _RESTART),
+    (re.compile(_PREFIX + r"switch iommu domain time ?out"), _OTHER_DOMAIN),
     # EINVAL, 6 s after a job of another IOMMU domain has hung.
-    (re.compile(r"failed to (?:sync memory|submit).*errno: 22\b"), _OTHER_DOMAIN),
+    (re.compile(_PREFIX + r"failed to (?:sync memory|submit).*errno: 22\b"), _OTHER_DOMAIN),
 )
+# Who is told to come back now would come back at once, again and again, while another's call is the trial.
+_LEAST_WAIT_MS: Final = 100
 _LINE_LENGTH: Final = 200
 
 
@@ -58,7 +62,7 @@ class Outage:
             "for_ms": round((now - self.began) * 1000),
             "reason": self.reason,
             "advice": self.advice,
-            "retry_after_ms": None if wait == float("inf") else max(0, round(wait * 1000)),
+            "retry_after_ms": None if wait == float("inf") else max(_LEAST_WAIT_MS, round(wait * 1000)),
         }
 
     def error(self) -> DeviceLost:

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from rkllmd import schemas
 from rkllmd.errors import InvalidParams
@@ -183,6 +183,21 @@ def _merged(named: Given, flat: dict[str, Any]) -> dict[str, Any]:
     return {**named.value, **flat}
 
 
+# Of a request, which are easily put among its parameters.
+_MEMBERS: Final = frozenset(
+    {
+        "fds",
+        "first_token_timeout_ms",
+        "priority",
+        "reply_fds",
+        "session",
+        "stream",
+        "timeout_ms",
+        "wait_timeout_ms",
+    }
+)
+
+
 def _unknown(method: Method, name: str, place: str) -> InvalidParams:
     known: list[str] = []
     for parameter in method.json_parameters:
@@ -192,6 +207,8 @@ def _unknown(method: Method, name: str, place: str) -> InvalidParams:
     shown = name if len(name) <= 64 else name[:61] + "..."
     close = difflib.get_close_matches(shown, known, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
+    if name in _MEMBERS:
+        hint = f' The member "{name}" stands beside "method".'
     return InvalidParams(
         f"{method.name} has no parameter {shown!r}.{hint}", path=f"{place}.{shown}", keyword="additionalProperties"
     )

@@ -60,8 +60,9 @@ def _resolve(given: str, allowed: Sequence[str], where: str, setting: str) -> Pa
     if len(os.fsencode(given)) >= 4096:  # PATH_MAX, limits.h
         message = f"{_name(where)}: a path has at most 4095 bytes."
         raise InvalidParams(message, path=where, keyword="maxLength", limit=4095)
-    if "\0" in given:
-        raise InvalidParams(f"{_name(where)}: a path holds no NUL character.", path=where, keyword="pattern")
+    if any(character < " " or character == "\x7f" for character in given):
+        # NUL would end it early in C; the runtimes print paths, and a line of its own could pass for one of theirs.
+        raise InvalidParams(f"{_name(where)}: a path holds no control characters.", path=where, keyword="pattern")
     if not given.startswith("/"):
         raise InvalidParams(
             f"{_name(where)}: {given!r} is not absolute; the daemon's working directory is not yours.",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
@@ -15,9 +14,6 @@ from rkllmd.jobs import DetachedCall
 from rkllmd.npu import as_error
 
 log = structlog.get_logger()
-
-DEMO: Final = "demo"
-DEMO_MODEL: Final = Path(__file__).parent / "portable" / "demo" / "demo.gguf"
 
 
 async def load_models_at_start(context: Context, announce: Callable[[str], None]) -> None:
@@ -36,10 +32,8 @@ async def load_models_at_start(context: Context, announce: Callable[[str], None]
 
 def _wanted(config: Config) -> list[str]:
     """Return what to load, each once: paths and names."""
-    names = [model.name for model in config.models]
-    first = str(DEMO_MODEL) if config.model == DEMO and DEMO not in names else config.model
     loads = [model.name for model in config.models if model.autoload]
-    return list(dict.fromkeys([first, *loads] if first else loads))
+    return list(dict.fromkeys([config.model, *loads] if config.model else loads))
 
 
 async def _load(context: Context, path: str) -> dict[str, Any] | None:

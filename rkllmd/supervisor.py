@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import outcome
 import structlog
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
+# What can't succeed without the NPU.
+_NEEDS_NPU: Final = frozenset({"rkllm.run", "rkllm.run_async", "rknn.run", "rknn.infer", "rknn.matmul_run"})
+
+
 class Supervisor:
     """Ends what takes too long, and keeps calls away from an NPU that is lost."""
 
@@ -38,6 +42,7 @@ class Supervisor:
         self._cancel = cancel
         self._start = start
         self._stuck: Job | None = None  # the call that the NPU was lost for
+        self._sign: Outage | None = None  # what a runtime has printed during the call that runs
         # What ``watch`` sleeps for, and how it is woken for something earlier.
         self._looks_at = math.inf
         self._sooner = trio.Event()
@@ -49,7 +54,7 @@ class Supervisor:
         while True:
             now = time.monotonic()
             self._looks_at = min((next_look(job, now) for _, _, job in self._due()), default=math.inf)
-            if self.outage is not None and len(self._queue):  # the daemon's own wait for the trial
+            if self.outage is not None and self._queue.running is None and len(self._queue):  # the daemon's own
                 self._looks_at = min(self._looks_at, self.outage.retry_at)
             self._sooner = trio.Event()
             with trio.move_on_after(max(0.0, self._looks_at - time.monotonic())):
@@ -73,7 +78,9 @@ class Supervisor:
 
     def _due(self) -> list[tuple[float, Step, Job]]:
         jobs = [*self._queue.waiting(), self._queue.running, self._queue.between]
-        return [(*next_step(job), job) for job in jobs if job is not None and job.deadlines is not None]
+        # Of the call that the NPU was lost for nothing more is due.
+        watched = [job for job in jobs if job is not None and job.deadlines is not None and job is not self._stuck]
+        return [(*next_step(job), job) for job in watched]
 
     def _expire(self, job: Job, step: Step, now: float) -> None:
         if step is Step.WAIT:
@@ -87,7 +94,7 @@ class Supervisor:
             job.answered = True
             if job.give_up is not None:
                 job.give_up(job.timeout)
-        elif step is Step.HARD and self._stuck is not job:
+        elif step is Step.HARD:
             self._stuck = job
             self.lose(outage.from_call(job.method, now - job.started_at))
 
@@ -105,8 +112,17 @@ class Supervisor:
                 self._cancel(job, found.error())
         self._sooner.set()
 
+    def suspect(self, found: Outage) -> None:
+        """Note what a runtime has printed. It is believed if the call during which it came fails.
+
+        What a client has named may stand in a line as well, and a call that succeeds had the NPU.
+        """
+        if self._queue.running is not None:
+            self._sign = found
+
     def check_device(self) -> None:
         """Refuse a client's call while the NPU is lost, unless it is the one that may try. Raises DeviceLost."""
+        self._look_for_tokens()
         if self.outage is None:
             return
         is_free = self._queue.running is None and not len(self._queue)
@@ -118,14 +134,31 @@ class Supervisor:
         return self.outage is None or time.monotonic() >= self.outage.retry_at
 
     def judge(self, job: Job, result: outcome.Outcome[Any]) -> None:
-        """Look at how a job has ended that ran while the NPU was lost: it may be back."""
+        """Look at how a job has ended: the NPU may be lost, or back."""
+        sign, self._sign = self._sign, None
+        was_stuck = job is self._stuck
+        if was_stuck:
+            self._stuck = None
+        if sign is not None and isinstance(result, outcome.Error) and isinstance(result.error, RuntimeFailure):
+            sign.retry_at = time.monotonic() + sign.pause
+            self.lose(sign)
+            return
         lost = self.outage
         if lost is None:
             return
-        has_returned = job is self._stuck and lost.retry_at == math.inf
-        if has_returned or (job.started_at >= lost.retry_at and isinstance(result, outcome.Value)):
-            self.outage = None
-            log.warning("device_back", method=job.method)
-            self.on_outage(None)
-        elif isinstance(result, outcome.Error) and isinstance(result.error, RuntimeFailure):
-            lost.retry_at = time.monotonic() + lost.pause
+        proves = isinstance(result, outcome.Value) and job.method in _NEEDS_NPU and job.started_at >= lost.retry_at
+        if proves or (was_stuck and lost.retry_at == math.inf):
+            self._find(job)
+
+    def _look_for_tokens(self) -> None:
+        """Take the first token of a generation for the proof that it is; its end may be far."""
+        job, lost = self._queue.running, self.outage
+        if job is None or lost is None or job.progressed_at is None or job.started_at < lost.retry_at:
+            return
+        if job.progressed_at() > job.started_at:
+            self._find(job)
+
+    def _find(self, job: Job) -> None:
+        self.outage = None
+        log.warning("device_back", method=job.method)
+        self.on_outage(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from rkllmd.deadlines import Deadlines, Step, Timeouts, error_for, next_look, ne
 from rkllmd.npu import Job
 
 METHODS = methods.discover()
-LIMITS = Deadlines(wait=1, first=10, between=2, hard_first=100, hard_between=20, grace=5)
+LOAD = {"rkllm.init": 900_000}
+LIMITS = Deadlines(wait=1, first=10, between=2, hard_first=100, hard_between=20, load=1000, grace=5)
 
 
 def job(state: str = "running", *, token_at: float | None = None, deadlines: Deadlines | None = LIMITS) -> Job:
@@ -79,7 +81,7 @@ def test_the_client_is_told_which_limit_and_how_long(
 
 
 def test_each_method_has_the_configured_limit_or_the_default() -> None:
-    config = Config(timeouts_ms={"default": 7000, "rknn.run": 500, "rkllm.run": 3000}, wait_timeout_ms=900)
+    config = Config(timeouts_ms={**LOAD, "default": 7000, "rknn.run": 500, "rkllm.run": 3000}, wait_timeout_ms=900)
     assert of("rknn.run", config).first == of("rknn.run", config).hard_first == 0.5
     assert of("rknn.outputs_get", config).between == 7
     assert of("rkllm.run", config).between == 3
@@ -89,7 +91,7 @@ def test_each_method_has_the_configured_limit_or_the_default() -> None:
 
 
 def test_zero_is_no_limit() -> None:
-    config = Config(timeouts_ms={"default": 0}, first_token_timeout_ms=0, token_timeout_ms=0)
+    config = Config(timeouts_ms={**LOAD, "default": 0}, first_token_timeout_ms=0, token_timeout_ms=0)
     assert of("rknn.run", config).first == of("rkllm.run", config).first == of("rkllm.run", config).between == math.inf
     assert of("rknn.run", config).wait == math.inf
 
@@ -105,10 +107,29 @@ def test_a_call_has_what_it_asks_for_and_the_configuration_tells_a_stuck_npu() -
     assert of("rkllm.run", priority="low") is not None
 
 
-def test_a_call_that_may_take_longer_than_others_is_not_stuck_before_its_own_limit() -> None:
-    call = job(deadlines=of("rknn.run", timeout_ms=120_000))
-    call.timeout, call.answered = error_for(call, Step.LIMIT, 0), True
-    assert next_step(call) == (2000 + 120 + 10, Step.HARD)
+def test_a_call_may_ask_for_less_time_than_the_configuration_gives_and_not_for_more() -> None:
+    """Else whoever asks for a week keeps a stuck NPU from being told."""
+    assert of("rknn.run", timeout_ms=120_000) == of("rknn.run")
+    assert of("rkllm.run", timeout_ms=120_000, first_token_timeout_ms=10**8) == replace(of("rkllm.run"), first=1800)
+    endless = Config(timeouts_ms={"default": 0, "rkllm.init": 0})
+    assert of("rknn.run", endless, timeout_ms=120_000).first == 120
+
+
+def test_a_call_that_waits_for_a_load_has_the_time_of_a_load_and_its_own_after_that() -> None:
+    call = job()
+    call.phase_at, call.is_loading = 2005.0, True
+    assert next_step(call) == (3005, Step.LIMIT)
+    call.phase_at, call.is_loading = 2500.0, False
+    assert next_step(call) == (2510, Step.LIMIT)
+
+
+def test_short_limits_are_not_looked_at_all_the_time() -> None:
+    assert next_look(job(token_at=0.0, deadlines=replace(LIMITS, between=0.001)), 2001) == 2001.05
+
+
+def test_what_the_daemon_does_itself_may_hang_as_well() -> None:
+    own = Timeouts(Config(wait_timeout_ms=5), METHODS).own
+    assert (own.wait, own.first, own.hard_first, own.load) == (math.inf, 60, 60, 900)
 
 
 def test_a_limit_for_a_method_that_does_not_exist_is_an_error() -> None:

@@ -439,6 +439,9 @@ async def test_what_the_daemon_has_to_do_itself_is_the_trial_when_nobody_asks(sc
     script.submit("rknn.destroy", held=False)
     assert script.npu.state == "wedged"
     assert await script.told(1) == ["rknn.destroy"]
+    assert script.npu.state == "wedged", "it proves nothing: a context is destroyed without the NPU"
+    script.submit("rknn.run", client=object(), held=False)
+    await script.told(2)
     assert script.npu.state == "idle"
 
 
@@ -486,6 +489,7 @@ class Worker(npu.Npu):
         self.idle = trio.Event()
         self.idle.set()
         self._inbox = SimpleQueue()
+        self.own_deadlines = None
         self.supervisor = Supervisor(self.queue, self.cancel, self._start_next)
 
     def started(self) -> list[Job]:
@@ -564,7 +568,7 @@ class AnyOrder(RuleBasedStateMachine):
             job.abort = abort
             job.progressed_at = lambda: self.progress.get(job, 0.0)
         if timed:
-            job.deadlines, job.give_up = Deadlines(3600, 7200, 3600, 7200, 7200, 3600), give_up
+            job.deadlines, job.give_up = Deadlines(3600, 7200, 3600, 7200, 7200, 7200, 3600), give_up
         lost = self._is_lost_for(job)
         own = sum(1 for other in self.npu.queue if other.client is job.client) if client is not None else 0
         full = client is not None and (len(self.npu.queue) >= 6 or own >= 3)
@@ -615,6 +619,10 @@ class AnyOrder(RuleBasedStateMachine):
         outage = self.npu.supervisor.outage
         if outage is None or job.client is None:
             return False
+        running = self.running
+        is_trial = running is not None and running.progressed_at and running.started_at >= outage.retry_at
+        if is_trial and running in self.progress:
+            return False  # its first token is the proof that the NPU is back
         return not (outage.retry_at == 0 and self.running is None and not len(self.npu.queue))
 
     @precondition(lambda self: self.running is not None)

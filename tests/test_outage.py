@@ -37,6 +37,10 @@ def test_lines_that_mean_a_stuck_npu(line: str, advice: str) -> None:
         "E RKNN: failed to allocate handle, ret: -1, errno: 12, errstr: Cannot allocate memory",
         "E RKNN: failed to sync memory, ret: -1, errno: 222",
         "",
+        "E rkllm: no LoRA adapter of the name failed to submit! is loaded",
+        "I rkllm: loading rkllm model from /models/failed to submit!.rkllm",
+        "E RKNN: [name] failed to submit!",
+        "he said: failed to submit!",
     ],
 )
 def test_lines_that_do_not(line: str) -> None:

@@ -301,6 +301,9 @@ class _Conversion:
             raise InvalidParams(f"{path} must be a string.", path=path, keyword="type", limit="string")
         if "\0" in item:
             raise InvalidParams(f"{path} must not contain NUL, which ends a C string.", path=path, keyword="pattern")
+        if path.endswith(("_name", "_path")) and any(character < " " or character == "\x7f" for character in item):
+            # The runtimes print names, and a line of its own could pass for one of theirs.
+            raise InvalidParams(f"{path} must not contain control characters.", path=path, keyword="pattern")
         try:
             encoded = item.encode()
         except UnicodeEncodeError:

@@ -22,6 +22,7 @@ def get_kv_cache_size(invocation: Invocation, model: Model) -> dict[str, Any]:
     """
     if model.is_asleep:
         return {"success": True, "cache_sizes": [0] * model.n_batch}
-    if invocation.context.npu.queue.runs_on(model):
+    npu = invocation.context.npu
+    if npu.queue.runs_on(model) or npu.supervisor.outage is not None:
         return {"success": True, "cache_sizes": model.kv_cache_sizes, "running": True}
     return {"success": True, "cache_sizes": invocation.runtime.kv_cache_sizes(model)}

@@ -87,6 +87,8 @@ def _load_in_place(invocation: Invocation, recipe: Recipe, place: Place) -> Mode
     context = invocation.context
     model = make(context, recipe)
     unloaded = [old for old in place.replaced if not old.is_asleep]
+    if invocation.is_cancelled:
+        raise Cancelled("The load was cancelled before it began.")
     try:
         for old in unloaded:
             put_to_sleep(context, old)

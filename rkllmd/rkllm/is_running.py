@@ -21,7 +21,7 @@ def is_running(invocation: Invocation, model: Model) -> dict[str, Any]:
     asked: see the setting is_running_calls; and a handle that another call is unloading must not be used. A model that
     sleeps has none.
     """
-    queue = invocation.context.npu.queue
+    queue, outage = invocation.context.npu.queue, invocation.context.npu.supervisor.outage
     busy = queue.running is not None and queue.running.target is model and queue.running.abort is not None
-    may_ask = not model.is_asleep and (busy or not queue.runs_on(model))
+    may_ask = outage is None and not model.is_asleep and (busy or not queue.runs_on(model))
     return {"is_running": busy, "status_code": invocation.runtime.raw_is_running(model) if may_ask else None}

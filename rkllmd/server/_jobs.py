@@ -24,7 +24,8 @@ def find(invocation: Invocation, call_id: Id, job_id: str | None) -> Job | None:
     """Return the waiting or running call that one of the two names. Raises InvalidParams."""
     if (call_id is None) == (job_id is None):
         raise InvalidParams(
-            f"{invocation.method.name} needs either id (of a request on this connection) or job (of server.submit).",
+            f"{invocation.method.name} needs id (of a request on this connection) or job (of server.submit), and not "
+            "both.",
             path="$.id",
             keyword="required" if call_id is None else "oneOf",
         )

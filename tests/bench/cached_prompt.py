@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rkllmd.startup import DEMO_MODEL
+from rkllmd.portable.demo import MODEL as DEMO_MODEL
 from tests.daemon import Daemon, Wire
 
 # In the demo model's words, 24 tokens each: about 1000.

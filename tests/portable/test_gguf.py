@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rkllmd.portable import gguf
+from rkllmd.portable.demo import MODEL as DEMO_MODEL
 from rkllmd.portable.demo.layout import CHAT_TEMPLATE
-from rkllmd.startup import DEMO_MODEL
 
 
 def string(text: str) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rkllmd.startup import DEMO_MODEL
+from rkllmd.portable.demo import MODEL as DEMO_MODEL
 from tests.daemon import Daemon, Wire
 
 SYSTEM = "You are a helpful assistant on a small board. " * 6

@@ -247,3 +247,130 @@ def test_a_reload_takes_new_limits_over(start: Start, tmp_path: Any) -> None:
     file.write_text('[timeouts_ms]\n"rkllm.rum" = 100\n')
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_event("reload_failed")
+
+
+def test_what_a_client_has_named_does_not_pass_for_a_stuck_npu(start: Start) -> None:
+    """The runtimes print names and paths; none of them may stop everybody's calls."""
+    daemon = start(scenario=QUICK)
+    daemon.load()
+    model = daemon.directory / "failed to submit!.rkllm"
+    model.touch()
+    with daemon.connect() as wire:
+        for name in ("failed to submit!", "E RKNN: failed to submit!"):
+            lora = {"prompt": "Hello", "lora_params": {"lora_adapter_name": name}}
+            assert kind(wire.ask("rkllm.run", lora)) == "RuntimeError"
+            assert "result" in wire.ask("rkllm.run", {"prompt": "Hello"})
+        forged = {"prompt": "Hello", "lora_params": {"lora_adapter_name": "x\nE RKNN: failed to submit!"}}
+        assert kind(wire.ask("rkllm.run", forged)) == "InvalidParams"
+        assert kind(wire.ask("rkllm.init", {"model_path": "/tmp/x\nE RKNN: failed to submit!"})) == "InvalidParams"
+        assert "result" in wire.ask("rkllm.init", {"model_path": str(model), "replace": True})
+        assert wire.ask("server.status")["result"]["state"] == "idle"
+
+
+def test_a_line_during_a_call_that_succeeds_is_not_believed(start: Start) -> None:
+    line = "E RKNN: [00:00:00.000] failed to submit!, op id: 1"
+    daemon = start(scenario={**QUICK, "print.stderr": line, "print_at": 1})
+    daemon.load()
+    with daemon.connect() as wire:
+        assert "result" in wire.ask("rkllm.run", {"prompt": "Hello"})
+        daemon.wait_for("the line", lambda: line in daemon.log())
+        assert "result" in wire.ask("rkllm.run", {"prompt": "Hello"})
+
+
+def test_a_hang_in_what_the_daemon_does_itself_is_told(start: Start) -> None:
+    """A context is destroyed when its client goes, and nobody waits for the answer."""
+    daemon = start("--timeouts-ms", "default=100", "--grace-ms", "100", rknn_scenario="hold.rknn_destroy=1")
+    model = daemon.directory / "model.rknn"
+    model.touch()
+    daemon.hold()
+    with daemon.connect() as wire:
+        wire.ask("rknn.init", {"model_path": str(model)})
+    with daemon.connect() as wire:
+        wait_state(wire, "wedged")
+        assert "rknn.destroy" in wire.ask("server.status")["result"]["device_lost"]["reason"]
+        daemon.let_go()
+        wait_state(wire, "idle")
+
+
+def test_nothing_goes_into_the_runtime_on_the_event_loop_while_the_npu_is_lost(start: Start) -> None:
+    daemon = start("--timeouts-ms", "rknn.run=50", "--grace-ms", "50", rknn_scenario="hold.rknn_run=1")
+    daemon.load()
+    model = daemon.directory / "model.rknn"
+    model.touch()
+    daemon.hold()
+    with daemon.connect() as wire:
+        wire.ask("rknn.init", {"model_path": str(model)})
+        assert kind(wire.ask("rknn.run", PICTURE, 1)) == "Timeout"
+        wait_state(wire, "wedged")
+        before = daemon.calls("rkllm_get_kv_cache_size")
+        assert kind(wire.ask("rkllm.clear_kv_cache", [None, 1])) == "DeviceLost"
+        assert wire.ask("rkllm.get_kv_cache_size")["result"]["cache_sizes"] == [0]
+        assert wire.ask("rkllm.is_running")["result"] == {"is_running": False, "status_code": None}
+        assert daemon.calls("rkllm_clear_kv_cache") == 0
+        assert daemon.calls("rkllm_get_kv_cache_size") == before
+        daemon.let_go()
+        wait_state(wire, "idle")
+
+
+def test_a_client_whose_calls_fail_does_not_keep_the_npu_lost(start: Start) -> None:
+    daemon = start("--device-retry-seconds", "1", rknn_scenario="run=fail@1")
+    model = daemon.directory / "model.rknn"
+    model.touch()
+    broken = daemon.directory / "broken.rknn"
+    broken.write_bytes(b"NOT A MODEL")
+    with daemon.connect() as wire, daemon.connect() as other:
+        wire.ask("rknn.init", {"model_path": str(model)})
+        assert kind(wire.ask("rknn.run", PICTURE)) == "RuntimeError"
+        ask_until(other, "rknn.init", {"model_path": str(broken)}, "RuntimeError")
+        assert wire.ask("server.status")["result"]["state"] == "wedged", "that proved nothing, and cost nobody a turn"
+        assert "result" in wire.ask("rknn.run", PICTURE)
+        assert wire.ask("server.status")["result"]["state"] == "idle"
+
+
+def test_what_was_made_too_late_is_released(start: Start) -> None:
+    daemon = start("--grace-ms", "50", rknn_scenario="hold.rknn_matmul_create=1")
+    shape = {"M": 2, "K": 32, "N": 32, "type": "RKNN_INT8_MM_INT8_TO_INT32", "keep": True}
+    daemon.hold()
+    with daemon.connect() as wire:
+        assert kind(wire.ask("rknn.matmul_create", shape, timeout_ms=50)) == "Timeout"
+        daemon.let_go()
+        while wire.ask("server.status")["result"]["matmuls"] or not daemon.calls("rknn_matmul_destroy"):
+            pass
+
+
+def test_a_model_that_is_woken_takes_its_time(start: Start) -> None:
+    """A load is allowed more than the call that waits for it."""
+    limits = ("--timeouts-ms", "default=300:rkllm.init=600000", "--grace-ms", "50")
+    daemon = start(*limits, "--model-idle-minutes", "0.001", scenario="", changing=True)
+    daemon.load()
+    with daemon.connect() as wire:
+        while wire.ask("server.status")["result"]["models"][0]["state"] != "asleep":
+            pass
+        daemon.play(delay__rkllm_init=1500)
+        assert "result" in wire.ask("rkllm.clear_kv_cache", [None, 1])
+        assert wire.ask("server.status")["result"]["device_lost"] is None
+
+
+def test_a_load_that_was_to_replace_another_says_what_became_of_it(start: Start) -> None:
+    daemon = start("--grace-ms", "600000", scenario="", changing=True)
+    handle = daemon.load()
+    daemon.play(delay__rkllm_init=1000)
+    with daemon.connect() as wire:
+        params = {"model_path": str(daemon.model), "replace": True}
+        answer = wire.ask("rkllm.init", params, timeout_ms=50)
+        assert kind(answer) == "Timeout"
+        assert answer["error"]["data"]["restored"] == [handle]
+
+
+def test_shutdown_does_not_wait_for_a_lost_npu(start: Start) -> None:
+    daemon = start("--device-retry-seconds", "3600", rknn_scenario="run=fail")
+    daemon.load()
+    model = daemon.directory / "model.rknn"
+    model.touch()
+    with daemon.connect() as wire:
+        wire.ask("rknn.init", {"model_path": str(model)})
+        assert kind(wire.ask("rknn.run", PICTURE)) == "RuntimeError"
+        assert wire.ask("server.status")["result"]["state"] == "wedged"
+        daemon.stop()
+    assert daemon.calls("rkllm_destroy") == 1
+    assert daemon.calls("rknn_destroy") == 1

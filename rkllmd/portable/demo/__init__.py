@@ -1,1 +1,8 @@
 """The one-megabyte demo model: its text, its training and its evaluation."""
+
+from pathlib import Path
+from typing import Final
+
+# What a client or the configuration may call it, unless another model is declared by this name.
+NAME: Final = "demo"
+MODEL: Final = Path(__file__).parent / "demo.gguf"
