@@ -84,8 +84,8 @@ class PromptCaches:
             return "the setting cache_directory is empty."
         if not os.access(self._directory, os.W_OK | os.X_OK):
             return (
-                f"{self._directory} is no directory that the daemon's user may write to; the setting cache_directory "
-                "names another."
+                f"{self._directory} is no directory that the daemon's user may write to: make it, or name another by "
+                "the setting cache_directory."
             )
         return None
 

@@ -33,4 +33,6 @@ def prompt_caches(invocation: Invocation) -> dict[str, Any]:
         # Of all users: what is full is full for everybody.
         "total_bytes": context.prompt_caches.size_bytes,
         "limit_bytes": context.prompt_caches.limit_bytes,
+        # Why nothing can be kept, or null.
+        "unavailable": context.prompt_caches.why_not(),
     }
