@@ -298,13 +298,16 @@ class Book:
 
     def _repair_the_npu(self) -> None:
         """Let runs that nobody waits for end, and call until the NPU is tried again."""
-        told: str | None = "DeviceLost"
-        while told is not None or self._status()["device_lost"] is not None:
-            answer = self.control.ask("rknn.init", {"model_path": str(self.world.vision)})
-            told = kind(answer)
-            assert told in (None, "DeviceLost"), answer
-            if told is None:
-                told = kind(self.control.ask("rknn.destroy", {"context": answer["result"]["context"]}))
+        made = self._call_until_tried("rknn.init", {"model_path": str(self.world.vision)})
+        # The load may have waited for a run that failed.
+        self._call_until_tried("rknn.destroy", {"context": made["context"]})
+        assert self._status()["device_lost"] is None
+
+    def _call_until_tried(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        while kind(answer := self.control.ask(method, params)) == "DeviceLost":
+            pass
+        assert kind(answer) is None, answer
+        return dict(answer["result"])
 
     def _take_job(self, job: str, request: Request) -> None:
         def has_ended() -> bool:

@@ -42,6 +42,8 @@ HELD = {
     "rknn_destroy_mem": "free",
     "rknn_destroy": "unload",
 }
+# What happens to that call.
+THEN = ("nothing", "limits pass", "server.cancel", "server.pause")
 
 
 def talk(names: tuple[str, ...]) -> st.SearchStrategy[list[Call]]:
@@ -150,14 +152,17 @@ class AnyOrder(RuleBasedStateMachine, Book):
         self.weather = ({}, {})
         self._play()
 
-    @rule(function=st.sampled_from(sorted(HELD)), who=WHO, which=st.integers(0, 3), ends=st.booleans())
-    def hold(self, function: str, who: int, which: int, ends: bool) -> None:
-        """Let this C function not go on from now on; somebody calls it, perhaps until a limit has passed."""
+    @rule(function=st.sampled_from(sorted(HELD)), who=WHO, which=st.integers(0, 3), then=st.sampled_from(THEN))
+    def hold(self, function: str, who: int, which: int, then: str) -> None:
+        """Let this C function not go on from now on; somebody calls it, and perhaps is given up in it."""
         self.held = function
         self.daemon.hold()
         self._play()
-        self._send(self._client(who), [(HELD[function], which, "all limits" if ends else "plain", False)])
-        for client in range(len(self.clients) if ends else 0):
+        members = "all limits" if then == "limits pass" else "plain"
+        self._send(self._client(who), [(HELD[function], which, members, False)])
+        if then.startswith("server."):
+            self._interfere(who, 0, "id", then)
+        for client in range(len(self.clients) if then == "limits pass" else 0):
             self.answers(client)
 
     @rule()
