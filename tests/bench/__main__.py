@@ -28,7 +28,7 @@ def _line(what: str, figure: str, target: str = "", limit: str = "") -> None:
 
 @contextmanager
 def _echo_server(directory: Path) -> Iterator[str]:
-    path = str(directory / "echo.sock")
+    path = str(Path(tempfile.mkdtemp(dir=directory)) / "echo.sock")
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("echo_server.py")), path], stdout=subprocess.PIPE
     )
@@ -123,11 +123,14 @@ def _loading(directory: Path, seconds: int) -> None:
 
 def _stress(directory: Path, quick: bool) -> None:
     scenario = "text=a b c;tokens=words;pace_us=2000"
-    limits = ("--max-connections", "200")
+    limits, rounds = ("--max-connections", "200"), 20 if quick else 300
     with Daemon(_folder(directory, "at-once"), *limits, scenario=scenario, environ=_NO_TRACE) as daemon:
         daemon.load()
         what = f"{stress.INSTANT_AT_ONCE} instant and {stress.NPU_AT_ONCE} NPU requests at once"
-        _stressed(what, stress.at_once(daemon.path, 20 if quick else 300), "")
+        found = stress.at_once(daemon.path, rounds)
+    # Its answers are no results.
+    with _echo_server(directory) as echo:
+        _stressed(what, found, f"echo {stress.at_once(echo, rounds).instant.p99:,.0f}")
     seconds = 3 if quick else 10
     scenario = f"delay.rkllm_init={1000 * (seconds + 2)}"
     with Daemon(_folder(directory, "beside-a-load"), scenario=scenario, environ=_NO_TRACE) as daemon:
