@@ -36,7 +36,7 @@ from rkllmd.npu import Job, as_error
 from rkllmd.progress import Load
 from rkllmd.rknn_handles import Context as RknnContext
 from rkllmd.rknn_handles import Matmul
-from rkllmd.rknn_release import finish_runs, release_made
+from rkllmd.rknn_release import finish_runs
 
 _LLM: Final = ("llm",)
 # For methods whose parameters refer to nothing beside their JSON.
@@ -354,8 +354,6 @@ def _done(invocation: Invocation, result: outcome.Outcome[Any]) -> None:
         error.__traceback__ = None
     else:
         client.answer(call, value, invocation.fds)
-        if job is not None and job.answered:
-            release_made(invocation.context, value)
     finally:
         # The job refers to the invocation: what a client has sent would wait for the garbage collector.
         invocation.job = None

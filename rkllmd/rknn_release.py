@@ -36,15 +36,6 @@ def release_client(context: Context, client: int) -> None:
         context.npu.submit(Job("rknn.destroy", partial(_release, context, client), _log_failure))
 
 
-def release_made(context: Context, result: Any) -> None:
-    """Release what a call has made whose client was told that it took too long: nobody has the handle."""
-    number = result.get("context", result.get("mem")) if isinstance(result, dict) else None
-    owned = [item for handles in (context.memories, context.matmuls, context.contexts) for item in handles]
-    made = [item for item in owned if item.number == number]
-    if made:
-        context.npu.submit(Job("rknn.destroy", partial(_destroy_each, context, made), _log_failure))
-
-
 def finish_runs(context: Context) -> None:
     """Wait for a run that was begun with non_block, on the worker thread: whatever comes next needs the NPU."""
     for item in context.contexts:

@@ -8,7 +8,7 @@ from typing import Any
 from rkllmd.abi.convert import members_of
 from rkllmd.abi.rknn_constants import rknn_core_mask, rknn_tensor_type
 from rkllmd.context import Invocation
-from rkllmd.errors import InvalidParams, PermissionDenied
+from rkllmd.errors import Cancelled, InvalidParams, PermissionDenied
 from rkllmd.method import Handle, Value
 
 # C calls the same parameter context in some functions and ctx in others: both names are taken everywhere.
@@ -32,6 +32,16 @@ KEEP = Value(
 def success(**members: Any) -> dict[str, Any]:
     """Return the result of a function that only reports a status, and what it set."""
     return {"success": True, "status": 0, **members}
+
+
+def check_wanted(invocation: Invocation) -> None:
+    """Refuse a handle to what was made in vain, before anybody can find it: whoever has made it takes it back.
+
+    A call that was cancelled or is over its limit may be answered already: nobody would ever know the handle. Raises
+    Cancelled.
+    """
+    if invocation.is_cancelled:
+        raise Cancelled("The call was cancelled; what it had made was released again.")
 
 
 def enum_schema(enum: type[IntEnum], description: str = "") -> dict[str, Any]:

@@ -7,8 +7,11 @@ from typing import Any, Final
 from rkllmd.abi.convert import to_c
 from rkllmd.abi.rknn_json import describe
 from rkllmd.abi.rknn_matmul import rknn_matmul_info, rknn_matmul_io_attr, rknn_matmul_tensor_attr, rknn_matmul_type
+from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams
 from rkllmd.rknn_handles import Matmul
+from rkllmd.rknn_release import destroy
+from rknn._common import check_wanted
 
 MATRICES: Final = ("A", "B", "C")
 
@@ -37,6 +40,16 @@ def matrix_types(info: rknn_matmul_info) -> tuple[str, str, str]:
     """Return the element types of A, B and C, as the type's name says them."""
     words = rknn_matmul_type(info.type).name.removeprefix("RKNN_").lower().split("_")
     return words[0], words[2], words[4]
+
+
+def add(invocation: Invocation, matmul: Matmul, *, keep: bool) -> None:
+    """Give a matmul context its handle. Raises Cancelled where nobody waits for it any more."""
+    try:
+        check_wanted(invocation)
+    except BaseException:
+        destroy(invocation.context, matmul)
+        raise
+    matmul.number = invocation.context.matmuls.add(matmul, None if keep else invocation.client.number)
 
 
 def describe_io(io_attr: rknn_matmul_io_attr) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rkllmd.errors import NotSupported, OutOfMemory
 from rkllmd.method import Value
 from rkllmd.rknn_handles import Context, Matmul, Memory
 from rkllmd.rknn_release import destroy_memory
-from rknn._common import check_handles, success
+from rknn._common import check_handles, check_wanted, success
 
 SIZE: Final = Value("size", {"type": "integer", "minimum": 1, "maximum": 2**32 - 1, "description": "In bytes."})
 OFFSET: Final = Value("offset", {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}, required=False)
@@ -42,8 +42,16 @@ def check_room(invocation: Invocation, size: int) -> None:
 
 
 def add(invocation: Invocation, memory: Memory, *, keep: bool) -> dict[str, Any]:
-    """Give a memory its handle; return the result, with the descriptor that shares it where that was asked for."""
+    """Give a memory its handle; return the result, with the descriptor that shares it where that was asked for.
+
+    Raises NotSupported, and Cancelled where nobody waits for it any more.
+    """
     context = invocation.context
+    try:
+        check_wanted(invocation)
+    except BaseException:
+        destroy_memory(context, memory)
+        raise
     if not memory.pointer.contents.virt_addr:
         destroy_memory(context, memory)
         raise NotSupported(

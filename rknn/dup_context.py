@@ -13,7 +13,7 @@ from rkllmd.method import COnly, Handle, Kind, method
 from rkllmd.rknn_handles import Context
 from rkllmd.rknn_release import destroy
 from rknn._attributes import learn
-from rknn._common import KEEP, check_handles, success
+from rknn._common import KEEP, check_handles, check_wanted, success
 
 _CONTEXT_IN = Handle("context_in", ("context",), "ctx", aliases=("context", "ctx"))
 
@@ -29,6 +29,7 @@ def dup_context(invocation: Invocation, ctx: Context, keep: bool = False) -> dic
     invocation.rknn.call("rknn_dup_context", byref(ctx.pointer), byref(new.pointer))
     try:
         learn(invocation.rknn, new)
+        check_wanted(invocation)
     except BaseException:
         destroy(context, new)
         raise

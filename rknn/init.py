@@ -22,13 +22,23 @@ from rkllmd.abi.rknn import rknn_init_extend
 from rkllmd.abi.rknn_constants import rknn_core_mask, rknn_flag
 from rkllmd.abi.tensors import read_buffer
 from rkllmd.context import Invocation
-from rkllmd.errors import Cancelled, InvalidParams
+from rkllmd.errors import InvalidParams
 from rkllmd.handles import resolve
 from rkllmd.method import COnly, Kind, Struct, Value, method
 from rkllmd.rknn_handles import Context
 from rkllmd.rknn_release import destroy
 from rknn._attributes import learn
-from rknn._common import CONTEXT, KEEP, check_handles, enum_schema, flags_schema, mask_of, member_of, success
+from rknn._common import (
+    CONTEXT,
+    KEEP,
+    check_handles,
+    check_wanted,
+    enum_schema,
+    flags_schema,
+    mask_of,
+    member_of,
+    success,
+)
 
 if TYPE_CHECKING:
     from rkllmd.dispatch import Converted
@@ -143,8 +153,7 @@ def init(
         cores = _cores(invocation, core_mask)
         if cores is not None:
             rknn.call("rknn_set_core_mask", ctx.pointer, cores)
-        if invocation.is_cancelled:
-            raise Cancelled("The load was cancelled; the model was unloaded again.")
+        check_wanted(invocation)
     except BaseException:
         destroy(context, ctx)
         raise

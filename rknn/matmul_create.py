@@ -13,7 +13,7 @@ from rkllmd.context import Invocation
 from rkllmd.method import COnly, Kind, Struct, method
 from rkllmd.rknn_handles import Matmul
 from rknn._common import KEEP, MATMUL, check_handles, success
-from rknn._matmul import describe_io, info_from
+from rknn._matmul import add, describe_io, info_from
 
 if TYPE_CHECKING:
     from rkllmd.dispatch import Converted
@@ -36,5 +36,5 @@ def matmul_create(invocation: Invocation, info: Converted, keep: bool = False) -
     io_attr = rknn_matmul_io_attr()
     matmul = Matmul([io_attr], [(c_info.M, c_info.K, c_info.N)], c_info.type)
     invocation.rknn.call("rknn_matmul_create", byref(matmul.pointer), byref(c_info), byref(io_attr))
-    matmul.number = invocation.context.matmuls.add(matmul, None if keep else invocation.client.number)
+    add(invocation, matmul, keep=keep)
     return success(context=matmul.number, io_attr=describe_io(io_attr))

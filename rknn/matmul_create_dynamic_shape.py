@@ -15,7 +15,7 @@ from rkllmd.context import Invocation
 from rkllmd.method import COnly, Kind, Struct, method
 from rkllmd.rknn_handles import Matmul
 from rknn._common import KEEP, MATMUL, check_handles, success
-from rknn._matmul import check_shape, describe_io, info_from
+from rknn._matmul import add, check_shape, describe_io, info_from
 
 if TYPE_CHECKING:
     from rkllmd.dispatch import Converted
@@ -50,5 +50,5 @@ def matmul_create_dynamic_shape(
     invocation.rknn.call(
         "rknn_matmul_create_dynamic_shape", byref(matmul.pointer), byref(c_info), len(items), shapes, io_attrs
     )
-    matmul.number = invocation.context.matmuls.add(matmul, None if keep else invocation.client.number)
+    add(invocation, matmul, keep=keep)
     return success(context=matmul.number, io_attrs=[describe_io(io_attr) for io_attr in io_attrs])

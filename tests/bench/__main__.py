@@ -1,6 +1,6 @@
 """Prints each figure beside its target, and beside a bare trio echo server measured in the same run.
 
-``python -m tests.bench [--quick]``; --quick shortens the 30 s model load to 3 s and sends fewer tensors.
+``python -m tests.bench [--quick] [--only PART]``; --quick shortens the 30 s model load to 3 s and sends fewer tensors.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-from tests.bench import cached_prompt, camera, measure, tensors
+from tests.bench import cached_prompt, camera, measure, stress, tensors
 from tests.daemon import Daemon
 
 # The simulator writes a line for each call otherwise.
@@ -27,7 +28,7 @@ def _line(what: str, figure: str, target: str = "", limit: str = "") -> None:
 
 @contextmanager
 def _echo_server(directory: Path) -> Iterator[str]:
-    path = str(directory / "echo.sock")
+    path = str(Path(tempfile.mkdtemp(dir=directory)) / "echo.sock")
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("echo_server.py")), path], stdout=subprocess.PIPE
     )
@@ -118,6 +119,35 @@ def _loading(directory: Path, seconds: int) -> None:
             f"<= {idle.p99 + 1000:,.0f}",
         )
         daemon.process.kill()
+
+
+def _stress(directory: Path, quick: bool) -> None:
+    scenario = "text=a b c;tokens=words;pace_us=2000"
+    limits, rounds = ("--max-connections", "200"), 20 if quick else 300
+    with Daemon(_folder(directory, "at-once"), *limits, scenario=scenario, environ=_NO_TRACE) as daemon:
+        daemon.load()
+        what = f"{stress.INSTANT_AT_ONCE} instant and {stress.NPU_AT_ONCE} NPU requests at once"
+        found = stress.at_once(daemon.path, rounds)
+    # Its answers are no results.
+    with _echo_server(directory) as echo:
+        _stressed(what, found, f"echo {stress.at_once(echo, rounds).instant.p99:,.0f}")
+    seconds = 3 if quick else 10
+    scenario = f"delay.rkllm_init={1000 * (seconds + 2)}"
+    with Daemon(_folder(directory, "beside-a-load"), scenario=scenario, environ=_NO_TRACE) as daemon:
+        idle = stress.beside_a_load(daemon.path, None, seconds)
+        load = tensors.request("rkllm.init", {"model_path": str(daemon.model)}, fds=False)
+        found = stress.beside_a_load(daemon.path, load, seconds)
+        _stressed(
+            f"{stress.INSTANT_CLIENTS} of {stress.CLIENTS} clients on instant calls, one loads",
+            found,
+            f"idle {idle.instant.p99:,.0f}",
+        )
+
+
+def _stressed(what: str, found: stress.Outcome, limit: str) -> None:
+    _line(f"{what}, failures", f"{found.failures}", "0")
+    _line(f"{what}, p99 us ({found.instant.count:,} calls)", f"{found.instant.p99:,.0f}", "<= 10,000", limit)
+    _line(f"{what}, worst us", f"{found.instant.worst:,.0f}")
 
 
 def _footprint(directory: Path) -> None:
@@ -225,22 +255,30 @@ def _meanwhile(what: str, latencies: measure.Latencies, idle: measure.Latencies,
     )
 
 
+_PARTS: Final[dict[str, Callable[[Path, bool], None]]] = {
+    "footprint": lambda directory, quick: _footprint(directory),
+    "requests": lambda directory, quick: _requests(directory),
+    "streams": lambda directory, quick: _streams(directory),
+    "tensors": _tensors,
+    "steps": lambda directory, quick: _longest_steps(directory, 20 if quick else 100),
+    "cached-prompt": lambda directory, quick: _cached_prompt(directory, 5 if quick else 25),
+    "camera": lambda directory, quick: _vision_between_tokens(directory, 60 if quick else 300),
+    "stress": _stress,
+    "loading": lambda directory, quick: _loading(directory, 3 if quick else 30),
+}
+
+
 def main() -> None:
-    """Run all measurements."""
+    """Run all measurements, or some."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a model load of 3 s instead of 30 s, fewer tensors")
-    quick = parser.parse_args().quick
+    parser.add_argument("--only", action="append", choices=_PARTS, metavar="PART", help=f"of {', '.join(_PARTS)}")
+    given = parser.parse_args()
     print(f"  {'':<70} {'measured':>14}   {'target':<12} {'limit in this run'}")
     with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        _footprint(directory)
-        _requests(directory)
-        _streams(directory)
-        _tensors(directory, quick)
-        _longest_steps(directory, 20 if quick else 100)
-        _cached_prompt(directory, 5 if quick else 25)
-        _vision_between_tokens(directory, 60 if quick else 300)
-        _loading(directory, 3 if quick else 30)
+        for part, measured in _PARTS.items():
+            if given.only is None or part in given.only:
+                measured(Path(name), given.quick)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,9 @@ def test_cancel_and_pause_want_an_id(board: Board, method: str, params: Any) -> 
 
 def test_a_cancelled_load_is_answered_cancelled_and_unloaded(board: Board) -> None:
     board.script(hold__rkllm_init=1)
+    loads = board.daemon.calls("rkllm_init")
     board.wire.request("rkllm.init", {"model_path": str(board.model)}, "load")
+    board.daemon.wait_enter("rkllm_init", loads + 1)
     board.wire.request("server.cancel", {"id": "load"}, "cancel")
     board.wire.request("server.status", None, "status")
     found = answers(board, "cancel", "status")

@@ -19,6 +19,7 @@ from tests.rknn.board import ECHO, NOTHING, TWO_SHAPES, Client, Simulator, b64, 
 
 BYTES = bytes(range(8))
 INFO = {"M": 1, "K": 32, "N": 32, "type": "RKNN_INT8_MM_INT8_TO_INT32"}
+SHAPE = {"M": 1, "K": 32, "N": 32}
 SYNC = {"mode": 1}
 
 
@@ -483,3 +484,40 @@ def test_a_tensors_descriptor_is_let_go_with_its_call(simulator: Client, board: 
             simulator.refused(method, wrong, fds=[fd])
     simulator.result("rknn.infer", {"inputs": b64(BYTES)})
     until("no descriptor is left open", lambda: board.daemon.open_files() <= files)
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("rknn.init", {"model": {"data": b64(ECHO)}}),
+        ("rknn.dup_context", {}),
+        ("rknn.create_mem", {"size": 8}),
+        ("rknn.create_mem2", {"size": 8}),
+        ("rknn.create_mem_from_fd", {"fd": 0, "size": 8}),
+        ("rknn.matmul_create", {"info": INFO}),
+        ("rknn.matmul_create_dynamic_shape", {"info": {"type": INFO["type"]}, "dynamic_shapes": [SHAPE]}),
+    ],
+)
+@pytest.mark.parametrize("way", ["Timeout", "Cancelled"])
+def test_what_is_made_for_a_call_that_was_given_up_is_undone(
+    own_simulator: Callable[..., Simulator], method: str, params: dict[str, Any], way: str
+) -> None:
+    """Nobody is told its handle: kept, it would stay for as long as the daemon."""
+    function = method.replace(".", "_")
+    board = own_simulator("--grace-ms", "20")
+    with board.client() as wire, shared(BYTES) as fd:
+        context = wire.load(ECHO)
+        board.play({f"hold.{function}": 1})
+        if "mem" in method:
+            params = {**params, "ctx": context}
+        members = {"timeout_ms": 1} if way == "Timeout" else {}
+        since = board.daemon.calls(function)
+        wire.request(method, {**params, "keep": True}, "made", fds=[fd] if "fd" in method else [], **members)
+        board.wait_enter(function, since + 1)
+        if way == "Cancelled":
+            assert wire.result("server.cancel", {"id": "made"}) == {"cancelled": True}
+            board.daemon.let_go()
+        assert wire.final("made")["error"]["data"]["kind"] == way
+        board.daemon.let_go()
+        until("an idle daemon", lambda: wire.result("server.status")["state"] == "idle")
+        until_held(board, {"contexts": 1})

@@ -1,0 +1,1 @@
+"""A model of what clients may be told, for calls in any order (tests/server/test_any_order.py)."""
