@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -62,6 +63,9 @@ class Context:
     board: Board = field(default_factory=Board)
     prompt_caches: PromptCaches = field(default_factory=PromptCaches)
     started_at: float = field(default_factory=time.monotonic)
+    # What server.status has read from the machine's files, and when (monotonic).
+    machine: dict[str, Any] = field(default_factory=dict)
+    machine_read_at: float = -math.inf
 
     def __post_init__(self) -> None:
         self.events = Events(self.npu)

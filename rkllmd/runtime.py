@@ -7,6 +7,7 @@ from ctypes import Structure, c_int
 from pathlib import Path
 from typing import Any
 
+from rkllmd.abi.convert import from_c
 from rkllmd.abi.library import Library, find, identify, load
 from rkllmd.c_runtime import CRuntime, choose, needs_a_name
 from rkllmd.config import Config
@@ -27,6 +28,8 @@ class Runtime(CRuntime[Library]):
     def __init__(self, config: Config, platform: Platform, output: RuntimeOutput) -> None:
         """Choose and load the library; see design, Runtimes."""
         self.defaults: Structure | None = None
+        self._default_bytes = b""
+        self._default_json: dict[str, Any] = {}
         self._config = config
         self._asks_is_running = False
         # What rkllm_is_running answered while nothing ran, and while something did.
@@ -55,6 +58,13 @@ class Runtime(CRuntime[Library]):
         """Return what server.status shows."""
         described = super().describe()
         return described if self._library is None else {**described, "layout": self._library.layout.name}
+
+    def default_param(self) -> dict[str, Any]:
+        """Return what rkllm_createDefaultParam answers, as JSON; converted anew only if it answers something else."""
+        answered = self.library.rkllm_createDefaultParam()
+        if bytes(answered) != self._default_bytes:
+            self._default_bytes, self._default_json = bytes(answered), from_c(answered)
+        return self._default_json
 
     def run_function(self, *, asynchronous: bool) -> str:
         """Return the C function that serves a run: rkllm_run_async is known to hang below 1.2.2."""

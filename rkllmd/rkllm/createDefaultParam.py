@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd.abi.convert import from_c
 from rkllmd.context import Invocation
 from rkllmd.method import Kind, method
 
@@ -15,4 +14,4 @@ from rkllmd.method import Kind, method
 @method(Kind.INSTANT)
 def create_default_param(invocation: Invocation) -> dict[str, Any]:
     """Return every field of RKLLMParam by its C name."""
-    return from_c(invocation.runtime.library.rkllm_createDefaultParam())
+    return invocation.runtime.default_param()

@@ -122,15 +122,15 @@ def _loading(directory: Path, seconds: int) -> None:
 
 
 def _stress(directory: Path, quick: bool) -> None:
-    scenario = "text=a b c;tokens=words;pace_us=2000"
+    scenario = "text=a b c;tokens=words;pace_us=100"
     limits, rounds = ("--max-connections", "200"), 20 if quick else 300
-    with Daemon(_folder(directory, "at-once"), *limits, scenario=scenario, environ=_NO_TRACE) as daemon:
-        daemon.load()
-        what = f"{stress.INSTANT_AT_ONCE} instant and {stress.NPU_AT_ONCE} NPU requests at once"
-        found = stress.at_once(daemon.path, rounds)
-    # Its answers are no results.
-    with _echo_server(directory) as echo:
-        _stressed(what, found, f"echo {stress.at_once(echo, rounds).instant.p99:,.0f}")
+    what = f"{stress.INSTANT_AT_ONCE} instant and {stress.NPU_AT_ONCE} NPU requests at once"
+    for name, pause in ((what, 0.0), (f"{what}, 40 ms apart", 0.04)):
+        with Daemon(_folder(directory, f"at-once-{pause}"), *limits, scenario=scenario, environ=_NO_TRACE) as daemon:
+            daemon.load()
+            found = stress.at_once(daemon.path, rounds, pause)
+        with _echo_server(directory) as echo:  # its answers are no results
+            _stressed(name, found, f"echo {stress.at_once(echo, rounds, pause).instant.p99:,.0f}")
     seconds = 3 if quick else 10
     scenario = f"delay.rkllm_init={1000 * (seconds + 2)}"
     with Daemon(_folder(directory, "beside-a-load"), scenario=scenario, environ=_NO_TRACE) as daemon:

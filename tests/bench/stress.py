@@ -68,9 +68,10 @@ def _clients(path: str, count: int) -> Iterator[list[_Client]]:
         yield clients
 
 
-def at_once(path: str, rounds: int) -> Outcome:
+def at_once(path: str, rounds: int, pause: float = 0.0) -> Outcome:
     """Send 100 instant and 5 NPU requests at once, each by a connection of its own; again when all are answered.
 
+    With a ``pause`` between the rounds, in seconds, the cores go to sleep and their caches get cold in between.
     The NPU's are spread among the others. The time of each begins when it is sent, so that of the first ones has the
     sending of all others in it.
     """
@@ -89,6 +90,7 @@ def at_once(path: str, rounds: int) -> Outcome:
                 if is_instant[client]:
                     took.append(time.perf_counter() - client.sent_at)
                 failures += not client.has_result
+            time.sleep(pause)
     return Outcome(Latencies.of(took), failures)
 
 
