@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import BUILD_DIRECTORY, Daemon
-from tests.rknn.board import Client, Simulator, client, until_nothing_is_held
+from tests.rknn.board import ECHO, Client, Simulator, b64, client, until_nothing_is_held
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +28,15 @@ def portable(portable_daemon: Daemon) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def simulator_board(start_for_module: Callable[..., Daemon], tmp_path_factory: pytest.TempPathFactory) -> Simulator:
     """Return a daemon on both simulators that allows what is refused by default."""
-    return Simulator(
+    board = Simulator(
         start_for_module,
         tmp_path_factory.mktemp("simulator"),
         *("--operator-directories", str(BUILD_DIRECTORY), "--allow-physical-addresses", "true"),
     )
+    # The simulator opens its trace with the first call, and it stays open: tests count descriptors.
+    with board.client() as wire:
+        wire.result("rknn.destroy", {"context": wire.result("rknn.init", {"model": {"data": b64(ECHO)}})["context"]})
+    return board
 
 
 @pytest.fixture
