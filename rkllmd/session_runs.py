@@ -129,7 +129,6 @@ def end(invocation: Invocation, model: Model, turn: SessionTurn, *, succeeded: b
             invocation.runtime.call("rkllm_release_prompt_cache", model.pointer)
         except RpcError as error:
             log.warning("session_cache_not_released", error=error.to_json())
-        turn.loaded = None
     if not succeeded:  # what the KV cache holds is not what was said
         model.history_kept = False
 

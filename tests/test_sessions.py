@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
+from rkllmd import session_runs
 from rkllmd.chat_markers import PLAIN, Markers, of_gguf, of_template
 from rkllmd.sessions import Session, Sessions, Turn
 
@@ -127,6 +131,27 @@ def test_the_names_of_prompt_caches_tell_sessions_apart() -> None:
         Session(1, name, model, 0, 0).cache_name for name, model in (("a", "/m"), ("b", "/m"), ("a", "/n"), ("a/m", ""))
     }
     assert len(names) == 4
+
+
+def test_what_a_prompt_cache_has_spared_the_model_tells_nothing_about_tokens() -> None:
+    """Else a token would seem as long as a page, and the whole conversation to fit into any context."""
+    talk, model = session(Turn("1", "one")), SimpleNamespace(pointer=1, history_kept=True)
+    calls: list[str] = []
+    config, store = SimpleNamespace(session_bytes=1000), Sessions()
+    context = SimpleNamespace(config=config, sessions=store)
+    runtime = SimpleNamespace(call=lambda function, *_: calls.append(function))
+    invocation: Any = SimpleNamespace(context=context, runtime=runtime)
+    transcript = SimpleNamespace(tokens=2, so_far=lambda: {"text": "two"})
+    generation: Any = SimpleNamespace(transcript=transcript, perf={"prefill_tokens": 2})
+    cache: Any = object()
+    turn = session_runs.SessionTurn(talk, "2", thinking=False, prompt_bytes=1000, loaded=cache)
+    before = talk.bytes_per_token
+    session_runs.end(invocation, cast(Any, model), turn, succeeded=True)
+    assert calls == ["rkllm_release_prompt_cache"]
+    assert session_runs.note(invocation, turn, generation)["session"]["turns"] == 2
+    assert talk.bytes_per_token == before
+    session_runs.note(invocation, session_runs.SessionTurn(talk, "3", thinking=False, prompt_bytes=1000), generation)
+    assert talk.bytes_per_token == 500, "all of this one was read"
 
 
 # -- markers ---------------------------------------------------------------------------------------------------------
