@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from rkllmd.portable import gguf
 
 if TYPE_CHECKING:
+    from rkllmd.fingerprint import FileIdentity
     from rkllmd.handles import Model
 
 
@@ -53,10 +55,14 @@ def of_model(model: Model, runtime: str) -> Markers:
     strings = model.strings.get("rkllm_set_chat_template")
     if strings is not None:
         return of_template(strings)
-    if runtime != "portable":
-        return PLAIN
+    return _of_file(model.file) if runtime == "portable" and model.file is not None else PLAIN
+
+
+@lru_cache(maxsize=8)
+def _of_file(file: FileIdentity) -> Markers:
+    """Return the markers of a GGUF file. Before its template stands its vocabulary, which takes long to pass."""
     try:
-        return of_gguf(gguf.chat_template(model.path))
+        return of_gguf(gguf.chat_template(file.path))
     except OSError:
         return PLAIN
 

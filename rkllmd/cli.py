@@ -67,13 +67,14 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="run the daemon")
     serve.add_argument("--config", type=Path, help=f"configuration file (default: {config.DEFAULT_FILE} if it exists)")
+    defaults = config.Config()
     for item in config.settable_outside():
         serve.add_argument(
             f"--{item.name.replace('_', '-')}",
             dest=item.name,
             metavar="VALUE",
             help=f"{item.metadata['help']} (environment: {config.environment_name(item.name)}; "
-            f"default: {_shown(config.default_of(item))})".replace("%", "%%"),
+            f"default: {_shown(getattr(defaults, item.name))})".replace("%", "%%"),
         )
     serve.set_defaults(run=_serve)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rkllmd.declared_models import DeclaredModel
 
 from rkllmd.abi.rknn_constants import rknn_core_mask
-from rkllmd.soc import SOCS
+from rkllmd.socs import SOCS
 
 DEFAULT_RESERVE: Final = 2**30
 # A load reads gigabytes, from an SD card at 20 MB/s; the slowest vision encoder in Rockchip's tables takes 3.3 s.
@@ -30,7 +30,8 @@ DEFAULT_TIMEOUTS_MS: Final = {
     "rknn.init": 300_000,
 }
 DEFAULT_FILE: Final = Path("/etc/rkllmd.toml")
-_WEEK_MS: Final = 7 * 24 * 3600 * 1000
+# A week.
+MOST_MS: Final = 7 * 24 * 3600 * 1000
 # struct sockaddr_un holds 108 bytes with the closing zero (unix(7)); a longer path fails in bind with a puzzling error.
 _SOCKET_PATH_BYTES: Final = 107
 # A year; more is a mistake in the unit.
@@ -97,7 +98,7 @@ def _milliseconds_by_method(value: Any) -> dict[str, int]:
     items = dict(item.partition("=")[::2] for item in value.split(":") if item) if isinstance(value, str) else value
     if not isinstance(items, dict):
         raise ValueError("a table of methods and milliseconds (method=milliseconds, separated by ':', elsewhere)")
-    parse = _integer(0, _WEEK_MS)
+    parse = _integer(0, MOST_MS)
     return {**DEFAULT_TIMEOUTS_MS, **{name: parse(milliseconds) for name, milliseconds in _dotted(items).items()}}
 
 
@@ -305,15 +306,15 @@ class Config:
     )
     # A prompt of 8192 tokens takes 226 s on an RK3588, one of 16000 more than 300 s.
     first_token_timeout_ms: int = _setting(
-        1_800_000, _integer(0, _WEEK_MS), "how long a generation may take for its first token", reload=True
+        1_800_000, _integer(0, MOST_MS), "how long a generation may take for its first token", reload=True
     )
     # A model of 27 billion parameters makes about one token in a second.
     token_timeout_ms: int = _setting(
-        60_000, _integer(0, _WEEK_MS), "how long a generation may take for its next token", reload=True
+        60_000, _integer(0, MOST_MS), "how long a generation may take for its next token", reload=True
     )
     # The queue is bounded and tells the wait; who does not want to wait says so in the call.
     wait_timeout_ms: int = _setting(
-        0, _integer(0, _WEEK_MS), "how long a call may wait for its turn; 0: for ever", reload=True
+        0, _integer(0, MOST_MS), "how long a call may wait for its turn; 0: for ever", reload=True
     )
     # An abort was seen to take effect 1.3 s later, at the end of the prefill.
     grace_ms: int = _setting(
@@ -384,11 +385,6 @@ class Config:
 def settable_outside() -> list[Field[Any]]:
     """Return the settings that the environment and the command line may give: those with one plain value."""
     return [item for item in fields(Config) if not item.metadata["only_in_file"]]
-
-
-def default_of(setting: Field[Any]) -> Any:
-    """Return what a setting is where nobody has set it."""
-    return getattr(Config(), setting.name)
 
 
 def environment_name(setting: str) -> str:

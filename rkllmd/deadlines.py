@@ -1,4 +1,4 @@
-"""How long a call may wait and run, and what comes next when it takes longer. It only decides; ``npu.py`` acts.
+"""How long a call may wait and run, and what comes next when it takes longer. It only decides; ``supervisor.py`` acts.
 
 A call has its time to make progress, not to be done: a generation progresses with each token, so one that goes on is
 not killed by a fixed clock; everything else progresses only by ending. Four things may become due, in this order:
@@ -18,7 +18,7 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from rkllmd.config import Config, ConfigError
+from rkllmd.config import MOST_MS, Config, ConfigError
 from rkllmd.errors import InvalidParams, Timeout
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _WAIT: Final = "wait_timeout_ms"
 _MEMBERS: Final = (_TIMEOUT, _FIRST_TOKEN, _WAIT)
 # A limit that is shorter is looked at so often only.
 _LOOK_SECONDS: Final = 0.05
-_MOST_MS: Final = 7 * 24 * 3600 * 1000
 
 
 class Step(Enum):
@@ -118,12 +117,13 @@ def _seconds(members: Mapping[str, Any], name: str) -> float | None:
     value = members.get(name)
     if value is None:
         return None
-    if type(value) is not int or not 1 <= value <= _MOST_MS:
+    if type(value) is not int or not 1 <= value <= MOST_MS:
+        keyword, limit = ("maximum", MOST_MS) if type(value) is int and value > MOST_MS else ("minimum", 1)
         raise InvalidParams(
-            f'The member "{name}" is a whole number of milliseconds from 1 to {_MOST_MS}.',
+            f'The member "{name}" is a whole number of milliseconds from 1 to {MOST_MS}.',
             member=name,
-            keyword="maximum" if type(value) is int and value > _MOST_MS else "minimum",
-            limit=_MOST_MS if type(value) is int and value > _MOST_MS else 1,
+            keyword=keyword,
+            limit=limit,
         )
     return value / 1000
 
@@ -171,8 +171,7 @@ def error_for(job: Job, step: Step, now: float) -> Timeout:
         since, limit, _ = _clock(job, deadlines)
         what = f"{job.method} took longer than it may"
         if job.progressed_at is not None:
-            first = since == max(job.started_at, job.phase_at)
-            what = f"{job.method} took longer than it may for its {'first' if first else 'next'} token"
+            what += " for its first token" if since == max(job.started_at, job.phase_at) else " for its next token"
     return Timeout(
         f"{what} ({limit * 1000:.0f} ms).", limit_ms=round(limit * 1000), elapsed_ms=round((now - since) * 1000, 1)
     )

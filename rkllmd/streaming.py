@@ -160,7 +160,6 @@ class Generation:
         self.pause_requested = False
         self.paused = False
         self.failed = False
-        self.has_begun = False  # something was called back that is no end
         self.perf: dict[str, Any] | None = None
         self.started_at = time.monotonic()
         self.first_token_at: float | None = None
@@ -182,6 +181,11 @@ class Generation:
         self._room = threading.Event()
         self._tensors: list[tuple[str, dict[str, int], bytes]] = []
 
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether something was called back that is no end."""
+        return self.first_token_at is not None
+
     # -- called by C -------------------------------------------------------------------------------------------------
 
     def on_result(self, results: Any, state: int) -> int:
@@ -190,7 +194,6 @@ class Generation:
             if state in (FINISH, ERROR):
                 self._thread_state.release()
             elif not self._thread_state.is_kept:  # the first one, as a rule
-                self.has_begun = True
                 self._thread_state.keep()
                 self.first_token_at = self.first_token_at or time.monotonic()
             if state == FINISH:

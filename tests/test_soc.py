@@ -11,7 +11,8 @@ import pytest
 from rkllmd import soc
 from rkllmd.config import Config
 from rkllmd.platform import Platform
-from rkllmd.soc import SOCS, Board
+from rkllmd.soc import Board
+from rkllmd.socs import SOCS
 from tests.daemon import Daemon
 from tests.rkllm.reporter import build_reporter, reported
 from tests.test_platform import CONTAINER, PC, RK3566, RK3576, RK3588, RK3588F, tree

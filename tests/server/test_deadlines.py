@@ -29,6 +29,13 @@ def ask_until(wire: Wire, method: str, params: Any, wanted: str | None) -> dict[
     return answer
 
 
+def load_vision(daemon: Daemon, wire: Wire) -> None:
+    """Let a connection have an RKNN model."""
+    model = daemon.directory / "model.rknn"
+    model.touch()
+    wire.ask("rknn.init", {"model_path": str(model)})
+
+
 def wait_state(wire: Wire, state: str) -> None:
     while wire.ask("server.status", call_id="state")["result"]["state"] != state:
         pass
@@ -88,10 +95,8 @@ def test_a_call_that_waits_too_long_is_answered_while_the_other_goes_on(start: S
 def test_what_cannot_be_interrupted_is_answered_when_the_grace_is_over(start: Start) -> None:
     """The C call goes on; nobody else is let in meanwhile, and its own answer is not sent a second time."""
     daemon = start("--grace-ms", "50", rknn_scenario="run_us=3000000")
-    model = daemon.directory / "model.rknn"
-    model.touch()
     with daemon.connect() as wire:
-        wire.ask("rknn.init", {"model_path": str(model)})
+        load_vision(daemon, wire)
         before = daemon.open_files()
         wire.request("rknn.run", PICTURE, 1, timeout_ms=50)
         answer = wire.final(1)
@@ -105,10 +110,8 @@ def test_what_cannot_be_interrupted_is_answered_when_the_grace_is_over(start: St
 
 def test_descriptors_stay_open_as_long_as_the_call_that_reads_them(start: Start) -> None:
     daemon = start("--grace-ms", "50", rknn_scenario="delay.rknn_inputs_set=2000")
-    model = daemon.directory / "model.rknn"
-    model.touch()
     with daemon.connect() as wire:
-        wire.ask("rknn.init", {"model_path": str(model)})
+        load_vision(daemon, wire)
         before = daemon.open_files()
         fd = os.memfd_create("tensor", os.MFD_ALLOW_SEALING)
         os.truncate(fd, 48)
@@ -187,10 +190,8 @@ def test_a_call_that_never_returns_stops_the_queue_and_says_what_helps(start: St
 def test_an_npu_whose_call_does_return_in_the_end_is_back(start: Start) -> None:
     limits = ("--timeouts-ms", "rknn.run=50", "--grace-ms", "50")
     daemon = start(*limits, rknn_scenario="run_us=2000000")
-    model = daemon.directory / "model.rknn"
-    model.touch()
     with daemon.connect() as wire:
-        wire.ask("rknn.init", {"model_path": str(model)})
+        load_vision(daemon, wire)
         assert kind(wire.ask("rknn.run", PICTURE, 1)) == "Timeout"
         wait_state(wire, "wedged")
         assert kind(wire.ask("rknn.query", {"cmd": "RKNN_QUERY_PERF_RUN"})) == "DeviceLost"
@@ -202,10 +203,8 @@ def test_an_npu_whose_call_does_return_in_the_end_is_back(start: Start) -> None:
 
 def test_a_line_of_the_runtime_that_means_a_stuck_npu_stops_the_queue_until_a_trial_succeeds(start: Start) -> None:
     daemon = start("--device-retry-seconds", "1", rknn_scenario="run=fail@1")
-    model = daemon.directory / "model.rknn"
-    model.touch()
     with daemon.connect() as wire:
-        wire.ask("rknn.init", {"model_path": str(model)})
+        load_vision(daemon, wire)
         assert kind(wire.ask("rknn.run", PICTURE, 1)) == "RuntimeError"
         lost = wire.ask("rknn.run", PICTURE, 2)["error"]
         assert lost["data"]["kind"] == "DeviceLost"
@@ -218,10 +217,8 @@ def test_a_line_of_the_runtime_that_means_a_stuck_npu_stops_the_queue_until_a_tr
 
 def test_a_trial_that_fails_waits_again(start: Start) -> None:
     daemon = start("--device-retry-seconds", "1", rknn_scenario="run=fail")
-    model = daemon.directory / "model.rknn"
-    model.touch()
     with daemon.connect() as wire:
-        wire.ask("rknn.init", {"model_path": str(model)})
+        load_vision(daemon, wire)
         since = []
         for _ in range(3):
             ask_until(wire, "rknn.run", PICTURE, "RuntimeError")
@@ -280,11 +277,9 @@ def test_a_line_during_a_call_that_succeeds_is_not_believed(start: Start) -> Non
 def test_a_hang_in_what_the_daemon_does_itself_is_told(start: Start) -> None:
     """A context is destroyed when its client goes, and nobody waits for the answer."""
     daemon = start("--timeouts-ms", "default=100", "--grace-ms", "100", rknn_scenario="hold.rknn_destroy=1")
-    model = daemon.directory / "model.rknn"
-    model.touch()
     daemon.hold()
     with daemon.connect() as wire:
-        wire.ask("rknn.init", {"model_path": str(model)})
+        load_vision(daemon, wire)
     with daemon.connect() as wire:
         wait_state(wire, "wedged")
         assert "rknn.destroy" in wire.ask("server.status")["result"]["device_lost"]["reason"]
@@ -295,11 +290,9 @@ def test_a_hang_in_what_the_daemon_does_itself_is_told(start: Start) -> None:
 def test_nothing_goes_into_the_runtime_on_the_event_loop_while_the_npu_is_lost(start: Start) -> None:
     daemon = start("--timeouts-ms", "rknn.run=50", "--grace-ms", "50", rknn_scenario="hold.rknn_run=1")
     daemon.load()
-    model = daemon.directory / "model.rknn"
-    model.touch()
     daemon.hold()
     with daemon.connect() as wire:
-        wire.ask("rknn.init", {"model_path": str(model)})
+        load_vision(daemon, wire)
         assert kind(wire.ask("rknn.run", PICTURE, 1)) == "Timeout"
         wait_state(wire, "wedged")
         before = daemon.calls("rkllm_get_kv_cache_size")
@@ -314,12 +307,10 @@ def test_nothing_goes_into_the_runtime_on_the_event_loop_while_the_npu_is_lost(s
 
 def test_a_client_whose_calls_fail_does_not_keep_the_npu_lost(start: Start) -> None:
     daemon = start("--device-retry-seconds", "1", rknn_scenario="run=fail@1")
-    model = daemon.directory / "model.rknn"
-    model.touch()
     broken = daemon.directory / "broken.rknn"
     broken.write_bytes(b"NOT A MODEL")
     with daemon.connect() as wire, daemon.connect() as other:
-        wire.ask("rknn.init", {"model_path": str(model)})
+        load_vision(daemon, wire)
         assert kind(wire.ask("rknn.run", PICTURE)) == "RuntimeError"
         ask_until(other, "rknn.init", {"model_path": str(broken)}, "RuntimeError")
         assert wire.ask("server.status")["result"]["state"] == "wedged", "that proved nothing, and cost nobody a turn"
@@ -365,10 +356,8 @@ def test_a_load_that_was_to_replace_another_says_what_became_of_it(start: Start)
 def test_shutdown_does_not_wait_for_a_lost_npu(start: Start) -> None:
     daemon = start("--device-retry-seconds", "3600", rknn_scenario="run=fail")
     daemon.load()
-    model = daemon.directory / "model.rknn"
-    model.touch()
     with daemon.connect() as wire:
-        wire.ask("rknn.init", {"model_path": str(model)})
+        load_vision(daemon, wire)
         assert kind(wire.ask("rknn.run", PICTURE)) == "RuntimeError"
         assert wire.ask("server.status")["result"]["state"] == "wedged"
         daemon.stop()

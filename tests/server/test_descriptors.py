@@ -159,19 +159,6 @@ def _loaded(daemon: Daemon) -> tuple[Daemon, int]:
         return daemon, int(wire.ask("rknn.init", {"model_path": str(path), "keep": True})["result"]["context"])
 
 
-def baseline(daemon: Daemon) -> int:
-    """Return how many files are open once nobody is connected and what clients left is released."""
-    deadline = time.monotonic() + SEEN_SECONDS
-    counts = [0]
-    with daemon.connect() as wire:
-        while len(set(counts[-3:])) > 1 or len(counts) < 4:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-            is_alone = wire.ask("server.status")["result"]["clients"] == 1
-            counts.append(daemon.open_files() if is_alone else -len(counts))
-    return counts[-1] - 1
-
-
 def _links(daemon: Daemon) -> list[str]:
     """Return what the daemon has open."""
     links = []
@@ -228,7 +215,7 @@ def test_descriptors_may_come_long_before_the_bytes(serve: Any) -> None:
         with closing(memfd(picture(1)), memfd(picture(2))) as fds:
             wire.send_fds(request[:1], fds)
         for start in range(1, len(request), 20):
-            time.sleep(0.005)
+            time.sleep(0.005)  # not a wait for anything: the parts shall come one by one
             wire.send(request[start : start + 20])
         assert output(wire.final(1)) == in_base64(picture(2))
 
@@ -261,7 +248,7 @@ def test_members_of_a_batch_take_theirs_in_order(serve: Any) -> None:
 def test_a_notification_takes_its_own_too(serve: Any) -> None:
     daemon, context = serve()
     notification = json.dumps({"jsonrpc": "2.0", "method": "rknn.infer", "params": {"inputs": {"fd": 0}}, "fds": 1})
-    files = baseline(daemon)
+    files = daemon.settled()[0]
     with FdWire(daemon.path) as wire:
         with closing(memfd(picture(1)), memfd(picture(2))) as fds:
             request = line("rknn.infer", {"context": context, "inputs": {"fd": 0}}, fds=1)
@@ -338,7 +325,7 @@ def test_the_member_fds_is_a_small_number(serve: Any, count: Any) -> None:
 @pytest.mark.parametrize("sent", [0, 1, 2])
 def test_fewer_than_declared(serve: Any, sent: int) -> None:
     daemon, context = serve()
-    files = baseline(daemon)
+    files = daemon.settled()[0]
     with FdWire(daemon.path) as wire:
         with closing(*(memfd(picture(1)) for _ in range(sent))) as fds:
             wire.send_fds(line("rknn.infer", {"context": context, "inputs": {"fd": 0}}, fds=3), fds)
@@ -353,7 +340,7 @@ def test_fewer_than_declared(serve: Any, sent: int) -> None:
 
 def test_undeclared_ones_end_the_connection_when_all_is_answered(serve: Any) -> None:
     daemon, context = serve(rknn_scenario="hold.rknn_run=1")
-    files = baseline(daemon)
+    files = daemon.settled()[0]
     with FdWire(daemon.path) as wire:
         with closing(memfd(picture(5))) as fds:
             wire.send_fds(line("rknn.infer", {"context": context, "inputs": {"fd": 0}}, fds=1, call_id="slow"), fds)
@@ -382,7 +369,7 @@ def test_nothing_is_taken_any_more_after_undeclared_ones(serve: Any) -> None:
 @pytest.mark.parametrize("count", [MOST + 1, 100, 253])
 def test_too_many_in_one_message_are_fatal(serve: Any, count: int) -> None:
     daemon, context = serve()
-    files = baseline(daemon)
+    files = daemon.settled()[0]
     with FdWire(daemon.path) as wire:
         with closing(memfd(picture(1))) as fds:
             request = line("rknn.infer", {"context": context, "inputs": {"fd": 0}}, fds=1)
@@ -404,7 +391,7 @@ def test_the_most_that_a_message_may_bring(serve: Any) -> None:
 
 def test_too_many_that_wait_are_fatal(serve: Any) -> None:
     daemon, _ = serve()
-    files = baseline(daemon)
+    files = daemon.settled()[0]
     with FdWire(daemon.path) as wire:
         with closing(*(memfd(picture(1)) for _ in range(MOST))) as fds:
             for _ in range(MOST_WAITING // MOST):
@@ -420,7 +407,7 @@ def test_too_many_that_wait_are_fatal(serve: Any) -> None:
 )
 def test_descriptors_of_a_message_that_can_t_be_read_end_the_connection(serve: Any, text: bytes) -> None:
     daemon, _ = serve()
-    files = baseline(daemon)
+    files = daemon.settled()[0]
     with FdWire(daemon.path) as wire:
         with closing(memfd(picture(1))) as fds:
             wire.send_fds(text + b"\n", fds)
@@ -521,7 +508,7 @@ def test_the_daemon_never_writes_into_an_input(serve: Any) -> None:
 
 def test_a_memory_over_a_file_is_shared_both_ways_and_goes_with_its_client(serve: Any) -> None:
     daemon, context = serve()
-    files = baseline(daemon)
+    files = daemon.settled()[0]
     with FdWire(daemon.path) as wire, closing(memfd(picture(1), size=4096)) as fds:
         mem = wire.call("rknn.create_mem_from_fd", {"ctx": context, "fd": 0, "size": SIZE}, fds)["result"]["mem"]
         read = wire.ask("rknn.mem_sync", {"mem": mem, "mode": 2, "read": True})
@@ -580,7 +567,7 @@ def test_big_tensors_by_descriptor_do_not_hold_up_others(serve: Any) -> None:
 
 def test_clients_that_go_leave_nothing_behind(serve: Any) -> None:
     daemon, context = serve(rknn_scenario="delay.rknn_run=20")
-    files = baseline(daemon)
+    files = daemon.settled()[0]
     for number in range(20):
         with FdWire(daemon.path) as wire, closing(*(memfd(picture(1)) for _ in range(MOST))) as fds:
             request = line("rknn.infer", {"context": context, "inputs": {"fd": 0}}, fds=MOST)
@@ -594,14 +581,14 @@ def test_a_client_that_goes_while_its_long_line_is_parsed_leaves_nothing_behind(
     """Its stream finds out that it is gone, in the middle of what a helper thread does."""
     daemon, _ = serve(scenario="text=ab;repeat=100000000;pace_us=500")
     daemon.load(max_new_tokens=0)
-    files = baseline(daemon)
+    files = daemon.settled()[0]
     request = line("rknn.get_constants", [], fds=MOST, call_id=2, extra=[[1]] * 200_000)
     for number in range(12):
         with FdWire(daemon.path) as wire, closing(*(memfd(picture(1)) for _ in range(MOST))) as fds:
             wire.request("rkllm.run_async", {"prompt": "x"})
             wire.receive()
             wire.send_fds(request, fds)
-            time.sleep(0.001 * number)
+            time.sleep(0.001 * number)  # not a wait for anything: each round goes at another moment
     settle(daemon, files)
 
 
@@ -615,7 +602,7 @@ def contents(fd: int) -> bytes:
 
 def test_outputs_by_descriptor_are_sealed_and_hold_the_bytes(serve: Any) -> None:
     daemon, context = serve()
-    files = baseline(daemon)
+    files = daemon.settled()[0]
     with FdWire(daemon.path) as wire:
         with closing(memfd(picture(7))) as fds:
             answer = wire.call("rknn.infer", {"context": context, "inputs": {"fd": 0}}, fds, reply_fds=True)
@@ -641,7 +628,7 @@ def test_answers_with_and_without_descriptors_stay_in_order_for_a_slow_reader(se
     """Far more than the kernel takes at once, read in small pieces: each line has its descriptors when it is whole."""
     daemon, context = serve()
     count, part = 60, 30_000
-    files = baseline(daemon)
+    files = daemon.settled()[0]
     with FdWire(daemon.path) as wire:
         mem, data = _memory(wire, context, 1 << 20)
         params = {"mem": mem, "mode": 2, "read": True, "size": part}
@@ -649,7 +636,7 @@ def test_answers_with_and_without_descriptors_stay_in_order_for_a_slow_reader(se
             wire.request(
                 "rknn.mem_sync", {**params, "offset": number * 1000}, call_id=number, reply_fds=number % 3 != 0
             )
-        time.sleep(0.2)
+        time.sleep(0.2)  # not a wait for anything: the daemon gets ahead of who reads slowly
         wire.read_bytes = 3000
         for number in range(count):
             answer = wire.receive()
@@ -672,7 +659,7 @@ def test_a_long_line_with_descriptors_has_them_once(serve: Any) -> None:
     shapes = "|".join(["1,1,1,16"] * 8)
     model = "RKNNSIM\n" + "".join(f"input name=i{n} type=int8 dims={shapes}\n" for n in range(1))
     model += "".join(f"output name={'o' * 200}{n} type=int8 dims={shapes}\n" for n in range(100))
-    files = baseline(daemon)
+    files = daemon.settled()[0]
     with FdWire(daemon.path) as wire:
         with closing(memfd(model.encode())) as fds:
             answer = wire.call("rknn.init", {"model": {"fd": 0}}, fds)
@@ -680,7 +667,7 @@ def test_a_long_line_with_descriptors_has_them_once(serve: Any) -> None:
         for number in range(30):
             params = {"context": context, "inputs": {"data": in_base64(bytes(16)), "dtype": "int8"}}
             wire.request("rknn.infer", params, call_id=number, reply_fds=True)
-        time.sleep(0.2)
+        time.sleep(0.2)  # not a wait for anything: the daemon gets ahead of who reads slowly
         wire.read_bytes = 10_000
         for number in range(30):
             answer = wire.receive()
@@ -693,14 +680,14 @@ def test_a_long_line_with_descriptors_has_them_once(serve: Any) -> None:
 
 def test_clients_that_go_before_their_answers_leave_nothing_behind(serve: Any) -> None:
     daemon, context = serve()
-    files = baseline(daemon)
+    files = daemon.settled()[0]
     for number in range(20):
         with FdWire(daemon.path) as wire:
             mem, _ = _memory(wire, context, 1 << 16)
             for call_id in range(50):
                 params = {"mem": mem, "mode": 2, "read": True}
                 wire.request("rknn.mem_sync", params, call_id=call_id, reply_fds=True)
-            time.sleep(0.001 * number)
+            time.sleep(0.001 * number)  # not a wait for anything: each round goes at another moment
     settle(daemon, files)
 
 
@@ -1047,7 +1034,7 @@ def test_hostile_descriptors(serve: Any) -> None:
     with FdWire(daemon.path) as wire:
         mem = wire.ask("rknn.create_mem", {"ctx": context, "size": SIZE, "keep": True})["result"]["mem"]
         assert output(_good(wire, context, 0)) == in_base64(picture(0))
-    files = baseline(daemon)
+    files = daemon.settled()[0]
     attacker = Attacker(daemon, context, mem, random.Random(SEED))
     wire = FdWire(daemon.path)
     for number in range(ROUNDS):
