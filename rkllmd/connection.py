@@ -20,18 +20,19 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import trio
 
-from rkllmd import dispatch, jsonrpc
+from rkllmd import busy_poll, dispatch, jsonrpc
 from rkllmd.errors import FrameTooLarge, InvalidParams, InvalidRequest, RpcError, ShuttingDown
 from rkllmd.long_bytes import LongBytes
 from rkllmd.outbox import Outbox
 
 if TYPE_CHECKING:
+    from rkllmd.busy_poll import BusyPoll
     from rkllmd.context import Context
     from rkllmd.hangup import HangupWatcher
     from rkllmd.npu import Job
@@ -60,7 +61,7 @@ _numbers = itertools.count(1)
 class Connection:
     """A connected client."""
 
-    def __init__(self, socket: stdlib_socket.socket, context: Context, hangups: HangupWatcher) -> None:
+    def __init__(self, socket: stdlib_socket.socket, context: Context, hangups: HangupWatcher, poll: BusyPoll) -> None:
         """Take over a connected, non-blocking Unix stream socket."""
         self.number = next(_numbers)
         self.session = jsonrpc.Session()
@@ -68,6 +69,10 @@ class Connection:
         self._socket = socket
         self._context = context
         self._hangups = hangups
+        self._busy_poll = poll
+        poll.add(socket)
+        self._is_in_ping_pong = False
+        self._slice_end = 0.0
         self._jobs: dict[jsonrpc.Call, Job] = {}
         # File descriptors that have come and are not yet given to a call, and whether nobody knows any more to which.
         self._fds: deque[int] = deque()
@@ -171,8 +176,8 @@ class Connection:
     async def _receive(self) -> bytes:
         """Return what has arrived; nothing at the end of file. Raises OSError."""
         while True:
-            # Not trio's own recv, which tries first and fails in ping-pong, and yields once more after success.
-            await trio.lowlevel.wait_readable(self._socket)
+            if not self._comes_at_once():
+                await self._sleep_until_readable()
             with contextlib.suppress(BlockingIOError):
                 data, ancillary, flags, _ = self._socket.recvmsg(
                     _RECEIVE_BYTES, _ANCILLARY_BYTES, stdlib_socket.MSG_CMSG_CLOEXEC
@@ -180,6 +185,18 @@ class Connection:
                 if ancillary or flags & stdlib_socket.MSG_CTRUNC:
                     self._take_fds(ancillary, flags)
                 return data
+
+    def _comes_at_once(self) -> bool:
+        """Tell whether a client in ping-pong asks again before it is others' turn; waits a moment for that."""
+        return self._is_in_ping_pong and time.monotonic() < self._slice_end and self._busy_poll.finds(self._socket)
+
+    async def _sleep_until_readable(self) -> None:
+        began = time.monotonic()
+        # Not trio's own recv, which tries first and fails in ping-pong, and yields once more after success.
+        await trio.lowlevel.wait_readable(self._socket)
+        now = time.monotonic()
+        self._is_in_ping_pong = now - began < busy_poll.SECONDS
+        self._slice_end = now + _SLICE_SECONDS
 
     def _take_fds(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> None:
         """Queue descriptors as they come: always before the last byte of the message that declares them."""
@@ -221,7 +238,7 @@ class Connection:
     async def _handle(self, lines: list[LongBytes]) -> None:
         most = min(_OUTBOX_HIGH, self._context.config.outbox_bytes // 2)
         end = time.monotonic() + _SLICE_SECONDS
-        self._is_corked = True  # what is answered here is sent in one piece
+        self._is_corked = len(lines) > 1  # what is answered here is sent in one piece
         for index in range(len(lines)):
             if len(lines[index]) > _LARGE_LINE:
                 await self._handle_large(lines, index)
@@ -233,7 +250,8 @@ class Connection:
                 await trio.lowlevel.checkpoint()
                 end = time.monotonic() + _SLICE_SECONDS
                 self._is_corked = True
-        self._uncork()
+        if self._is_corked:
+            self._uncork()
         await self._wait_for_room(most)
 
     async def _wait_for_room(self, most: int) -> None:
@@ -320,38 +338,35 @@ class Connection:
         """
         if call.is_notification or call.finished or self.is_gone:
             return
-        self._send(b"".join([_partial_line(call, partial, as_notifications) for partial in partials]))
+        encode = jsonrpc.partial_encoder(call.id, as_notifications=as_notifications)
+        self._send(b"".join([encode(partial) for partial in partials]))
 
-    def send_partial_now(self, call: jsonrpc.Call, partial: dict[str, Any], *, as_notification: bool) -> bool:
-        """Send one partial result from any thread, if nothing waits before it and the kernel takes it; else false."""
-        if call.is_notification or call.finished:
-            return True
-        line = _partial_line(call, partial, as_notification)
-        # The event loop holds the lock only while it sends: if it does, the token goes the long way.
-        if self._is_busy() or not self._send_lock.acquire(blocking=False):
-            return False
-        try:
-            if call.finished:  # the event loop has given it up meanwhile
-                return True
-            if self._is_busy():
+    def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[dict[str, Any]], bool]:
+        """Return what sends one partial result from any thread, if nothing waits before it and the kernel takes it.
+
+        It is false if the partial result was not sent. It has all that it needs at hand, for a slow token comes when
+        everything has been forgotten by the processor's caches, and pays for each step.
+        """
+        if call.is_notification:
+            return lambda _: True
+        encode = jsonrpc.partial_encoder(call.id, as_notifications=as_notifications)
+        lock = self._send_lock
+
+        def send_now(partial: dict[str, Any]) -> bool:
+            line = encode(partial)
+            if not lock.acquire(False):  # the event loop is sending: the token goes the long way
                 return False
-            sent = self._socket.send(line)
-        except OSError:  # it would block; or the client is gone, which the event loop finds out by itself
-            return False
-        else:
-            if sent < len(line):
-                self._outbox.begin(memoryview(line)[sent:])
-                self._wake_writer_later()
-            return True
-        finally:
-            self._send_lock.release()
+            try:
+                # A call that is finished has been given up by the event loop meanwhile.
+                return call.finished or (not self._is_corked and self._send_whole(line))
+            finally:
+                lock.release()
+
+        return send_now
 
     def notify(self, line: bytes) -> None:
         """Send a notification that belongs to no call."""
         self._send(line)
-
-    def _is_busy(self) -> bool:
-        return bool(self._outbox) or self._is_writing or self._is_corked or self.is_gone
 
     def _answer(self, call: jsonrpc.Call, line: jsonrpc.Line, fds: Sequence[int] = ()) -> None:
         self._jobs.pop(call, None)
@@ -370,9 +385,26 @@ class Connection:
             _close(fds)
             self.drop("slow_reader")
             return
+        if not self._is_corked and not fds and isinstance(line, bytes):
+            with self._send_lock:
+                if self._send_whole(line):
+                    return
         outbox.add(line, fds)
         if not self._is_corked:
             self._flush()
+
+    def _send_whole(self, line: bytes) -> bool:
+        """Send a line, with the lock held and nothing waiting; false if the kernel takes none of it."""
+        if self._is_writing or self.is_gone:
+            return False
+        try:
+            sent = self._socket.send(line)
+        except OSError:  # it would block; or the client is gone, which the event loop finds out by itself
+            return False
+        if sent < len(line):
+            self._outbox.begin(memoryview(line)[sent:])
+            self._wake_writer_later()
+        return True
 
     def _flush(self) -> None:
         """Send the outbox as far as the kernel takes it at once; leave the rest to the writer."""
@@ -411,12 +443,6 @@ class Connection:
                     self._outbox.send(self._socket)
                 self._writable.unpark_all()
             self._is_writing = False
-
-
-def _partial_line(call: jsonrpc.Call, partial: dict[str, Any], as_notification: bool) -> bytes:
-    if as_notification:
-        return jsonrpc.notification("rkllm.token", {"id": call.id, **partial})
-    return jsonrpc.partial(call.id, partial)
 
 
 def _peer_credentials(socket: stdlib_socket.socket) -> dict[str, int]:

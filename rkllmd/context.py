@@ -92,8 +92,8 @@ class Client(Protocol):
     def send_partials(self, call: jsonrpc.Call, partials: list[dict[str, Any]], *, as_notifications: bool) -> None:
         """Send partial results of ``call``."""
 
-    def send_partial_now(self, call: jsonrpc.Call, partial: dict[str, Any], *, as_notification: bool) -> bool:
-        """Send one partial result from any thread, if that needs no waiting; false if it was not sent."""
+    def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[dict[str, Any]], bool]:
+        """Return what sends one partial result from any thread, if that needs no waiting; it is false if not."""
 
     def answer(self, call: jsonrpc.Call, result: Any, fds: Sequence[int] = ()) -> None:
         """Send the call's result with file descriptors, which are closed when they are sent."""

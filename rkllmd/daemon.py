@@ -20,6 +20,7 @@ import structlog
 import trio
 
 from rkllmd import __version__, config, jsonrpc, listener, log, methods, outage, session_runs, soc
+from rkllmd.busy_poll import BusyPoll
 from rkllmd.config import Config, ConfigError
 from rkllmd.connection import Connection
 from rkllmd.context import Context
@@ -106,6 +107,9 @@ class Daemon:
         context.npu.supervisor.on_outage = self._tell_outage
         self._output.on_line = partial(_look_at_line, context)
         hangups = HangupWatcher()
+        # A thread that works for the NPU needs Python's lock now and then, which busy polling keeps from it.
+        poll = BusyPoll(lambda: context.npu.queue.running is None)
+        connect = partial(Connection, context=context, hangups=hangups, poll=poll)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._output.watch)
             nursery.start_soon(hangups.run)
@@ -114,7 +118,7 @@ class Daemon:
             nursery.start_soon(context.events.run)
             await nursery.start(self._obey_signals, context, listening)  # before anybody is told that we are ready
             accepting = trio.CancelScope()
-            nursery.start_soon(self._accept, listening, context, hangups, nursery, accepting)
+            nursery.start_soon(self._accept, listening, context, connect, nursery, accepting)
             self._tell_ready(context, listening)
             nursery.start_soon(load_models_at_start, context, self._announce)
             nursery.start_soon(unload_idle_models, context)
@@ -171,18 +175,20 @@ class Daemon:
         self,
         listening: listener.Listener,
         context: Context,
-        hangups: HangupWatcher,
+        connect: Callable[[stdlib_socket.socket], Connection],
         connections: trio.Nursery,
         scope: trio.CancelScope,
     ) -> None:
         def serve(socket: stdlib_socket.socket) -> None:
             # The nursery of the daemon, not of the accept loop: connections outlive the end of accepting.
-            connections.start_soon(self._serve_client, socket, context, hangups)
+            connections.start_soon(self._serve_client, socket, context, connect)
 
         with scope:
             await listener.accept(listening, serve)
 
-    async def _serve_client(self, socket: stdlib_socket.socket, context: Context, hangups: HangupWatcher) -> None:
+    async def _serve_client(
+        self, socket: stdlib_socket.socket, context: Context, connect: Callable[[stdlib_socket.socket], Connection]
+    ) -> None:
         limit = context.config.max_connections
         if len(self._connections) >= limit:
             error = QueueFull(
@@ -195,7 +201,7 @@ class Daemon:
                 socket.send(jsonrpc.error_line(error))
             logger.warning("too_many_connections", limit=limit)
             return
-        connection = Connection(socket, context, hangups)
+        connection = connect(socket)
         self._connections.add(connection)
         context.clients[connection.number] = connection
         try:

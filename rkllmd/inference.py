@@ -163,7 +163,7 @@ def _generation(invocation: Invocation, model: Model, parameters: Any, default_s
     send = send_now = None
     if shape != "final":
         send = partial(client.send_partials, call, as_notifications=shape == "notify")
-        send_now = partial(client.send_partial_now, call, as_notification=shape == "notify")
+        send_now = client.partial_sender(call, as_notifications=shape == "notify")
     per_run = getattr(parameters, "max_new_tokens", 0)  # exists from layout 1.3 on
     generation = Generation(
         mode=parameters.mode,

@@ -101,9 +101,9 @@ class DetachedCall:
     def send_partials(self, call: jsonrpc.Call, partials: list[dict[str, Any]], *, as_notifications: bool) -> None:
         """Send nothing."""
 
-    def send_partial_now(self, call: jsonrpc.Call, partial: dict[str, Any], *, as_notification: bool) -> bool:
-        """Send nothing, which needs no waiting."""
-        return True
+    def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[dict[str, Any]], bool]:
+        """Return what sends nothing, which needs no waiting."""
+        return lambda _: True
 
     def answer(self, call: jsonrpc.Call, result: Any, fds: Sequence[int] = ()) -> None:
         """Keep the result; there are no descriptors, since nobody could ask for any."""

@@ -11,6 +11,7 @@ Three parts, in the order in which bytes meet them:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -295,9 +296,15 @@ class Session:
         return b"" if call.is_notification else _encode(answer)
 
 
-def partial(call_id: Id, result: dict[str, Any]) -> bytes:
-    """Return the line of one partial result: a Response with the request's id that is not its last."""
-    return orjson.dumps({"jsonrpc": "2.0", "id": call_id, "result": result}, option=orjson.OPT_APPEND_NEWLINE)
+def partial_encoder(call_id: Id, *, as_notifications: bool) -> Callable[[dict[str, Any]], bytes]:
+    """Return what makes the lines of one call's partial results: Responses with its id that are not the last.
+
+    ``as_notifications``: ``rkllm.token`` with the id among its params.
+    """
+    if as_notifications:
+        return lambda result: notification("rkllm.token", {"id": call_id, **result})
+    begin, dumps = b'{"jsonrpc":"2.0","id":%b,"result":' % orjson.dumps(call_id), orjson.dumps
+    return lambda result: begin + dumps(result) + b"}\n"
 
 
 def notification(method: str, params: dict[str, Any]) -> bytes:

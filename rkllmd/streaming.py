@@ -31,6 +31,8 @@ NORMAL: Final = int(LLMCallState.RKLLM_RUN_NORMAL)
 WAITING: Final = int(LLMCallState.RKLLM_RUN_WAITING)
 FINISH: Final = int(LLMCallState.RKLLM_RUN_FINISH)
 ERROR: Final = int(LLMCallState.RKLLM_RUN_ERROR)
+_LAST: Final = (FINISH, ERROR)
+_GENERATE: Final = int(RKLLMInferMode.RKLLM_INFER_GENERATE)
 
 # What a result callback returns (manual 1.3.0): go on, pause, free the output buffer (from 1.3.0 on).
 _CONTINUE: Final = 0
@@ -56,15 +58,31 @@ Callback = tuple[int, list[Token]]
 class TextJoiner:
     """Joins the bytes of one text into whole characters; what never completes becomes U+FFFD."""
 
-    __slots__ = ("_decoder", "_held", "parts")
+    __slots__ = ("_decoder", "_held", "_is_whole", "parts")
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = b""
+        self._is_whole = True  # no bytes of a character are held, by the decoder either
         self.parts: list[str] = []
 
     def add(self, state: int, data: bytes | None) -> str:
         """Take the text of one callback and return the characters that are whole now."""
+        if state == NORMAL and data and self._is_whole:
+            try:
+                text = data.decode()
+            except UnicodeDecodeError:
+                pass
+            else:
+                self.parts.append(text)
+                return text
+        text = self._join(state, data)
+        self._is_whole = not self._held and not self._decoder.getstate()[0]
+        if text:
+            self.parts.append(text)
+        return text
+
+    def _join(self, state: int, data: bytes | None) -> str:
         if state == WAITING:
             # The runtime holds the bytes back itself; should it show them nevertheless, they are either repeated in
             # the next text or continued by it: its beginning tells which.
@@ -74,10 +92,7 @@ class TextJoiner:
             return ""
         data = self._with_held(data)
         self._held = b""
-        text = self._decoder.decode(data)
-        if text:
-            self.parts.append(text)
-        return text
+        return self._decoder.decode(data)
 
     def _with_held(self, data: bytes) -> bytes:
         return data if data.startswith(self._held) else self._held + data
@@ -191,27 +206,19 @@ class Generation:
     def on_result(self, results: Any, state: int) -> int:
         """Take one callback: ``results`` points to n_batch RKLLMResults. Returns what the runtime is to do next."""
         try:
-            if state in (FINISH, ERROR):
-                self._thread_state.release()
-            elif not self._thread_state.is_kept:  # the first one, as a rule
+            if state in _LAST:
+                self._on_last(results, state)
+                return _CONTINUE
+            if not self._thread_state.is_kept:  # the first one, as a rule
                 self._thread_state.keep()
                 self.first_token_at = self.first_token_at or time.monotonic()
-            if state == FINISH:
-                try:
-                    self.perf = from_c(results[0].perf) if results else None
-                finally:  # whatever the figures are, somebody waits for the end
-                    self.finished.set()
-                    self._end()
-                return _CONTINUE
-            if state == ERROR:
-                self.failed = True
-                self._end()
-                return _CONTINUE
-            if not results:  # ctypes would take a slice of NULL for an invitation to crash
-                raise ValueError("the runtime called back with NULL for its results")
-            if self.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
+            if self.mode != _GENERATE:
                 return self._keep_tensors(results)
-            callback = (state, [(r.token_id, r.text) for r in self._each(results)])
+            if self._n_batch == 1:
+                result = results[0]  # a ValueError for NULL
+                callback = (state, [(result.token_id, result.text)])
+            else:
+                callback = (state, [(result.token_id, result.text) for result in self._each(results)])
             if not self._deliver(callback):
                 self._append(callback)
             if self.pause_requested:
@@ -225,13 +232,30 @@ class Generation:
             log.error("result_callback_failed", exc_info=error)
         return _CONTINUE
 
+    def _on_last(self, results: Any, state: int) -> None:
+        self._thread_state.release()
+        try:
+            if state == ERROR:
+                self.failed = True
+            elif results:
+                self.perf = from_c(results[0].perf)
+        finally:  # whatever the figures are, somebody waits for the end
+            if state == FINISH:
+                self.finished.set()
+            self._end()
+
     def _end(self) -> None:
         self.ended.set()
         if self._on_end is not None:
             self._on_end()
 
     def _each(self, results: Any) -> list[Any]:
-        return [results[0]] if self._n_batch == 1 else results[: self._n_batch]
+        if self._n_batch == 1:
+            return [results[0]]  # a ValueError for NULL
+        if not results:  # ctypes would take a slice of NULL for an invitation to crash
+            raise ValueError("the runtime called back with NULL for its results")
+        found: list[Any] = results[: self._n_batch]
+        return found
 
     def _deliver(self, callback: Callback) -> bool:
         """Do on this thread what the event loop would do, if it has nothing to do with this run at the moment."""

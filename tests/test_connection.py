@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import time
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 import trio
 
-from rkllmd import jsonrpc
+from rkllmd import busy_poll, jsonrpc
+from rkllmd.busy_poll import BusyPoll
 from rkllmd.config import Config
 from rkllmd.connection import Connection
 from rkllmd.context import Context, Invocation
@@ -25,9 +27,10 @@ CALLS = 20
 
 
 class Turns:
-    """Counts the turns that others get, and notes the count in each call of a method that takes two milliseconds."""
+    """Counts the turns that others get, and notes the count in each call of a method that takes so long."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = 0.002) -> None:
+        self.seconds = seconds
         self.count = 0
         self.at_calls: list[int] = []
 
@@ -40,7 +43,7 @@ class Turns:
     def slow(self, _: Invocation) -> dict[str, Any]:
         """Serve a call."""
         self.at_calls.append(self.count)
-        time.sleep(0.002)  # not a wait for anything: it is the slow call whose neighbours must have their turn
+        time.sleep(self.seconds)  # not a wait for anything: it is the slow call whose neighbours must have their turn
         return {}
 
 
@@ -66,7 +69,7 @@ async def serve(turns: Turns, data: bytes) -> bytes:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hangups.run)
             nursery.start_soon(turns.take)
-            await Connection(theirs, context, hangups).serve()
+            await Connection(theirs, context, hangups, BusyPoll(lambda: True)).serve()
             nursery.cancel_scope.cancel()
         assert context.npu.stop()
         return ours.recv(1 << 20)
@@ -84,6 +87,43 @@ def test_others_have_their_turn_between_the_calls_of_one_client(is_batch: bool) 
     assert len(set(turns.at_calls)) >= CALLS // 2
 
 
+class Eager(BusyPoll):
+    """Waits for the client as long as it takes: it has always asked again."""
+
+    def finds(self, socket: socket.socket) -> bool:
+        """Return true when it has."""
+        return bool(select.select([socket], [], []))
+
+
+def test_others_have_their_turn_beside_a_client_that_asks_as_soon_as_it_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(busy_poll, "SECONDS", 60)
+    turns, calls = Turns(0), 2000
+
+    def ask(ours: socket.socket) -> None:
+        for _ in range(calls):
+            ours.sendall(b'{"jsonrpc":"2.0","id":1,"method":"slow"}\n')
+            assert ours.recv(1 << 16)
+        ours.close()
+
+    async def converse() -> None:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        context = make_context(turns)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(turns.take)
+            nursery.start_soon(trio.to_thread.run_sync, ask, ours)
+            await Connection(theirs, context, HangupWatcher(), Eager(lambda: True)).serve()
+            nursery.cancel_scope.cancel()
+        assert context.npu.stop()
+
+    trio.run(converse)
+    assert len(turns.at_calls) == calls
+    # A call takes some ten microseconds, a turn of one client half a millisecond.
+    assert len(set(turns.at_calls)) >= 10
+
+
 def test_no_token_follows_the_answer_of_a_run_that_the_daemon_does_not_wait_for() -> None:
     """The runtime goes on while the last answers go out to slower clients."""
 
@@ -91,11 +131,11 @@ def test_no_token_follows_the_answer_of_a_run_that_the_daemon_does_not_wait_for(
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         context = make_context(Turns())
-        connection = Connection(theirs, context, HangupWatcher())
+        connection = Connection(theirs, context, HangupWatcher(), BusyPoll(lambda: True))
         (call,), _ = connection.session.receive(jsonrpc.parse(b'{"jsonrpc":"2.0","id":1,"method":"slow"}'))
         connection.refuse(call, ShuttingDown("The daemon is shutting down."))
         connection.send_partials(call, [{"text": "late", "seq": 0}], as_notifications=False)
-        assert connection.send_partial_now(call, {"text": "late", "seq": 1}, as_notification=False), "nothing to retry"
+        assert connection.partial_sender(call, as_notifications=False)({"text": "late", "seq": 1}), "nothing to retry"
         assert context.npu.stop()
         with ours, theirs:
             return ours.recv(1 << 20)

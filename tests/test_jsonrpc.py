@@ -414,7 +414,7 @@ def test_ruling_10_a_batch_is_answered_when_its_last_member_is_done() -> None:
     )
     first, note, second = server.calls
     # Partial results of its members go out at once, as lines of their own.
-    assert jsonrpc.partial(first.id, {"text": "a", "seq": 0}) == (
+    assert jsonrpc.partial_encoder(first.id, as_notifications=False)({"text": "a", "seq": 0}) == (
         b'{"jsonrpc":"2.0","id":1,"result":{"text":"a","seq":0}}\n'
     )
     server.answer(second)

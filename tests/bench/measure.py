@@ -16,7 +16,7 @@ import orjson
 
 IS_RUNNING: Final = b'{"jsonrpc":"2.0","id":1,"method":"rkllm.is_running"}\n'
 CONSTANTS: Final = b'{"jsonrpc":"2.0","id":1,"method":"rkllm.get_constants"}\n'
-_RECEIVE_BYTES: Final = 1 << 20
+_RECEIVE_BYTES: Final = 65_536
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ def _main(path: str) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
         connection.sendall(LINE)
-        connection.recv(1 << 20)
+        connection.recv(65_536)
         print("ready", flush=True)
         while not select.select([sys.stdin], [], [], PAUSE_SECONDS)[0]:
             started = time.perf_counter_ns()
             connection.sendall(LINE)
-            connection.recv(1 << 20)
+            connection.recv(65_536)
             took.append(time.perf_counter_ns() - started)
     print(*took, flush=True)
 
