@@ -69,9 +69,10 @@ class CRuntime(Generic[L]):
 
     def call(self, function: str, *arguments: Any) -> None:
         """Call a C function that answers 0 for success. Raises RuntimeFailure with the runtime's own lines."""
-        status, lines = self.invoke(function, *arguments)
+        mark = self.output.mark()
+        status = getattr(self.library, function)(*arguments)
         if status != 0:
-            raise self.failure(function, status, lines)
+            raise self.failure(function, status, self.output.since(mark))
 
     def failure(self, function: str, status: int, lines: list[str]) -> RuntimeFailure:
         """Return the error for a call that failed; the last line usually says why."""

@@ -1,9 +1,9 @@
 """One client: lines in, lines out, what it has in flight, and how it goes.
 
-One task reads and one writes. What is ready is sent at once, in one piece, if the kernel takes it: a token must not
-wait for a task switch, and may be sent from the thread that it comes on. What the kernel does not take is left to the
-writer, what comes then waits in the outbox behind it, and the writer alone sends until all is sent. Requests run
-concurrently. Three ways to leave:
+One task reads. What is ready is sent at once, in one piece, if the kernel takes it: a token must not wait for a task
+switch, and may be sent from the thread that it comes on. What the kernel does not take is left to a writer task, what
+comes then waits in the outbox behind it, and the writer alone sends until all is sent. Requests run concurrently.
+Three ways to leave:
 
 - end of file on reading is not a disconnect (``nc -N`` and socat half-close): what is in flight is answered first;
 - a client that is wholly gone (hang-up, EPIPE, ECONNRESET) has its waiting calls dropped and its run aborted;
@@ -71,6 +71,7 @@ class Connection:
         self._hangups = hangups
         self._busy_poll = poll
         poll.add(socket)
+        self._was_answered = False
         self._is_in_ping_pong = False
         self._slice_end = 0.0
         self._jobs: dict[jsonrpc.Call, Job] = {}
@@ -86,8 +87,8 @@ class Connection:
         self._reading_ended = False
         self._answered = trio.lowlevel.ParkingLot()
         self._writable = trio.lowlevel.ParkingLot()
-        self._readable = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
+        self._nursery: trio.Nursery | None = None
         self._peer = _peer_credentials(socket)
         self.user: int | None = self._peer["uid"]
 
@@ -107,11 +108,10 @@ class Connection:
         self._log.debug("client_connected")
         try:
             with self._scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._write)
+                async with trio.open_nursery() as self._nursery:
                     await self._read()
                     await self._finish()
-                    nursery.cancel_scope.cancel()
+                    self._nursery.cancel_scope.cancel()
         except* OSError as errors:
             self._log.debug("client_lost", reason=str(errors.exceptions[0]))
         except* Exception as errors:
@@ -195,7 +195,8 @@ class Connection:
         # Not trio's own recv, which tries first and fails in ping-pong, and yields once more after success.
         await trio.lowlevel.wait_readable(self._socket)
         now = time.monotonic()
-        self._is_in_ping_pong = now - began < busy_poll.SECONDS
+        self._is_in_ping_pong = self._was_answered and now - began < busy_poll.SECONDS
+        self._was_answered = True
         self._slice_end = now + _SLICE_SECONDS
 
     def _take_fds(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> None:
@@ -403,7 +404,7 @@ class Connection:
             return False
         if sent < len(line):
             self._outbox.begin(memoryview(line)[sent:])
-            self._wake_writer_later()
+            self._leave_to_writer()
         return True
 
     def _flush(self) -> None:
@@ -414,35 +415,33 @@ class Connection:
             try:
                 while self._outbox:
                     if not self._outbox.send(self._socket):
-                        self._wake_writer_later()
+                        self._leave_to_writer()
                         return
             except BlockingIOError:
-                self._wake_writer_later()
+                self._leave_to_writer()
             except OSError:  # EPIPE, ECONNRESET: nobody will read the answers
                 self._hung_up()
 
-    def _wake_writer_later(self) -> None:
+    def _leave_to_writer(self) -> None:
         self._is_writing = True
-        self._context.run_soon(self._wake_writer)
+        self._context.run_soon(self._start_writer)
 
-    def _wake_writer(self) -> None:
-        self._readable.unpark()
+    def _start_writer(self) -> None:
+        if self._nursery is not None and not self.is_gone:
+            self._nursery.start_soon(self._write)
 
     async def _write(self) -> None:
         """Send what the kernel did not take at once."""
-        while True:
-            while not self._is_writing:
-                await self._readable.park()
-            while self._outbox:
-                with trio.move_on_after(self._context.config.outbox_seconds) as patience:
-                    await trio.lowlevel.wait_writable(self._socket)
-                if patience.cancelled_caught:
-                    self.drop("slow_reader")
-                    return
-                with contextlib.suppress(BlockingIOError):
-                    self._outbox.send(self._socket)
-                self._writable.unpark_all()
-            self._is_writing = False
+        while self._outbox:
+            with trio.move_on_after(self._context.config.outbox_seconds) as patience:
+                await trio.lowlevel.wait_writable(self._socket)
+            if patience.cancelled_caught:
+                self.drop("slow_reader")
+                return
+            with contextlib.suppress(BlockingIOError):
+                self._outbox.send(self._socket)
+            self._writable.unpark_all()
+        self._is_writing = False
 
 
 def _peer_credentials(socket: stdlib_socket.socket) -> dict[str, int]:

@@ -196,14 +196,15 @@ def _call(
     if waits:
         runtime.learn_idle(model)
     mark = runtime.output.mark()
-    status, log = runtime.invoke(function, model.pointer, rkllm_input, infer_params, None)
+    status = getattr(runtime.library, function)(model.pointer, rkllm_input, infer_params, None)
+    how = None
     if status != 0:
-        return _failure(function, f"returned {status}", status, log)
-    if waits and not _wait_for_end(invocation.context, model, generation):
-        return _failure(function, "ended without its last callback", status, runtime.output.since(mark))
-    if generation.failed:
-        return _failure(function, "reported RKLLM_RUN_ERROR", status, runtime.output.since(mark))
-    return None
+        how = f"returned {status}"
+    elif waits and not _wait_for_end(invocation.context, model, generation):
+        how = "ended without its last callback"
+    elif generation.failed:
+        how = "reported RKLLM_RUN_ERROR"
+    return None if how is None else _failure(function, how, status, runtime.output.since(mark))
 
 
 def _wait_for_end(context: Context, model: Model, generation: Generation) -> bool:
