@@ -1,9 +1,10 @@
 """One client: lines in, lines out, what it has in flight, and how it goes.
 
-One task reads. What is ready is sent at once, in one piece, if the kernel takes it: a token must not wait for a task
-switch, and may be sent from the thread that it comes on. What the kernel does not take is left to a writer task, what
-comes then waits in the outbox behind it, and the writer alone sends until all is sent. Requests run concurrently.
-Three ways to leave:
+What arrives is handled at once, on the event loop (receiver.py), unless that takes longer: a long line, a batch, many
+lines. These are left to the connection's task, and nothing more is read meanwhile. What is ready is sent at once, in
+one piece, if the kernel takes it: a token must not wait for a task switch, and may be sent from the thread that it
+comes on. What the kernel does not take is left to a writer task, what comes then waits in the outbox behind it, and the
+writer alone sends until all is sent. Requests run concurrently. Three ways to leave:
 
 - end of file on reading is not a disconnect (``nc -N`` and socat half-close): what is in flight is answered first;
 - a client that is wholly gone (hang-up, EPIPE, ECONNRESET) has its waiting calls dropped and its run aborted;
@@ -26,25 +27,23 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 import trio
 
-from rkllmd import busy_poll, dispatch, jsonrpc
+from rkllmd import dispatch, jsonrpc
 from rkllmd.errors import FrameTooLarge, InvalidParams, InvalidRequest, RpcError, ShuttingDown
 from rkllmd.long_bytes import LongBytes
 from rkllmd.outbox import Outbox
+from rkllmd.receiver import SLICE_SECONDS
 
 if TYPE_CHECKING:
-    from rkllmd.busy_poll import BusyPoll
     from rkllmd.context import Context
     from rkllmd.hangup import HangupWatcher
     from rkllmd.npu import Job
+    from rkllmd.receiver import Receiver
 
 log = structlog.get_logger()
 
 _RECEIVE_BYTES: Final = 65_536
 # Parsing and converting this much takes about a millisecond: more goes to a helper thread.
 _LARGE_LINE: Final = 65_536
-# Requests are handled for so long before other tasks get their turn, so that no slice of the loop is longer than a
-# millisecond: 64 calls of server.status take 20.
-_SLICE_SECONDS: Final = 0.0005
 # With this much unread output, no more is read from the client: a pipelining client is slowed down, not dropped.
 _OUTBOX_HIGH: Final = 256 * 1024
 
@@ -61,7 +60,9 @@ _numbers = itertools.count(1)
 class Connection:
     """A connected client."""
 
-    def __init__(self, socket: stdlib_socket.socket, context: Context, hangups: HangupWatcher, poll: BusyPoll) -> None:
+    def __init__(
+        self, socket: stdlib_socket.socket, context: Context, hangups: HangupWatcher, receiver: Receiver
+    ) -> None:
         """Take over a connected, non-blocking Unix stream socket."""
         self.number = next(_numbers)
         self.session = jsonrpc.Session()
@@ -69,11 +70,12 @@ class Connection:
         self._socket = socket
         self._context = context
         self._hangups = hangups
-        self._busy_poll = poll
-        poll.add(socket)
-        self._was_answered = False
-        self._is_in_ping_pong = False
-        self._slice_end = 0.0
+        self._receiver = receiver
+        self._buffer = jsonrpc.LineBuffer(context.config.max_line_bytes)
+        self._lines: deque[LongBytes] = deque()  # what has come and is not handled yet
+        self._is_last = False  # nothing more is read: the end of file, or what can't be understood
+        self._failure: Exception | None = None
+        self._arrived = trio.lowlevel.ParkingLot()
         self._jobs: dict[jsonrpc.Call, Job] = {}
         # File descriptors that have come and are not yet given to a call, and whether nobody knows any more to which.
         self._fds: deque[int] = deque()
@@ -160,44 +162,44 @@ class Connection:
     # -- in ----------------------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        lines = jsonrpc.LineBuffer(self._context.config.max_line_bytes)
-        while not lines.overflowed and not self._fds_are_lost:
-            data = await self._receive()
-            await self._handle(lines.feed(data) if data else lines.end())
-            if self._fds and not len(lines):  # those of a line that is still coming may wait for it
-                self._lose_fds("File descriptors came that no message declares in its member fds.")
-            if not data:
-                return
-        if lines.overflowed:
-            limit = lines.limit
+        """Read until the end of file, or until no more can be understood. Raises OSError."""
+        while not self._is_last:
+            with self._receiver.receiving(self._socket, self._on_readable):
+                await self._arrived.park()
+            if self._failure is not None:
+                raise self._failure
+            await self._handle_rest()
+        if self._buffer.overflowed:
+            limit = self._buffer.limit
             self._log.warning("frame_too_large", limit=limit)
             self._send(jsonrpc.error_line(FrameTooLarge(f"A line has at most {limit} bytes.", limit=limit)))
 
-    async def _receive(self) -> bytes:
-        """Return what has arrived; nothing at the end of file. Raises OSError."""
-        while True:
-            if not self._comes_at_once():
-                await self._sleep_until_readable()
-            with contextlib.suppress(BlockingIOError):
-                data, ancillary, flags, _ = self._socket.recvmsg(
-                    _RECEIVE_BYTES, _ANCILLARY_BYTES, stdlib_socket.MSG_CMSG_CLOEXEC
-                )
-                if ancillary or flags & stdlib_socket.MSG_CTRUNC:
-                    self._take_fds(ancillary, flags)
-                return data
+    def _on_readable(self) -> bool:
+        """Handle what has arrived; false if there is more to do than can be done at once: the task does it."""
+        if self.is_gone:
+            return False
+        try:
+            self._receive()
+            self._handle_some()
+            if not self._lines and not self._is_last and self._outbox.unsent_bytes <= self._most_unsent:
+                return True
+        except Exception as error:  # the connection's, and nobody else's
+            self._failure = error
+        self._arrived.unpark()
+        return False
 
-    def _comes_at_once(self) -> bool:
-        """Tell whether a client in ping-pong asks again before it is others' turn; waits a moment for that."""
-        return self._is_in_ping_pong and time.monotonic() < self._slice_end and self._busy_poll.finds(self._socket)
-
-    async def _sleep_until_readable(self) -> None:
-        began = time.monotonic()
-        # Not trio's own recv, which tries first and fails in ping-pong, and yields once more after success.
-        await trio.lowlevel.wait_readable(self._socket)
-        now = time.monotonic()
-        self._is_in_ping_pong = self._was_answered and now - began < busy_poll.SECONDS
-        self._was_answered = True
-        self._slice_end = now + _SLICE_SECONDS
+    def _receive(self) -> None:
+        """Take what has arrived. Raises OSError."""
+        try:
+            data, ancillary, flags, _ = self._socket.recvmsg(
+                _RECEIVE_BYTES, _ANCILLARY_BYTES, stdlib_socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return
+        if ancillary or flags & stdlib_socket.MSG_CTRUNC:
+            self._take_fds(ancillary, flags)
+        self._lines.extend(self._buffer.feed(data) if data else self._buffer.end())
+        self._is_last = self._is_last or not data or self._buffer.overflowed
 
     def _take_fds(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> None:
         """Queue descriptors as they come: always before the last byte of the message that declares them."""
@@ -212,7 +214,7 @@ class Connection:
         """Nobody knows any more which descriptor belongs to which message: take none, and no more messages."""
         self._close_fds()
         if not self._fds_are_lost:
-            self._fds_are_lost = True
+            self._fds_are_lost = self._is_last = True
             self._log.warning("file_descriptors_lost", reason=why)
             self._send(jsonrpc.error_line(InvalidRequest(f"{why} The connection is closed.", limit=MAX_FDS)))
 
@@ -236,24 +238,42 @@ class Connection:
         while self._fds:
             os.close(self._fds.popleft())
 
-    async def _handle(self, lines: list[LongBytes]) -> None:
-        most = min(_OUTBOX_HIGH, self._context.config.outbox_bytes // 2)
-        end = time.monotonic() + _SLICE_SECONDS
+    @property
+    def _most_unsent(self) -> int:
+        return min(_OUTBOX_HIGH, self._context.config.outbox_bytes // 2)
+
+    def _handle_some(self) -> None:
+        """Handle the lines that have come, up to one for the task, and for no longer than a slice."""
+        lines, most = self._lines, self._most_unsent
+        end = time.monotonic() + SLICE_SECONDS
         self._is_corked = len(lines) > 1  # what is answered here is sent in one piece
-        for index in range(len(lines)):
-            if len(lines[index]) > _LARGE_LINE:
-                await self._handle_large(lines, index)
-            else:
-                await self._handle_message(jsonrpc.parse(lines[index]), end)
+        while lines and not _is_for_task(lines[0]):
+            for call in self._receive_message(jsonrpc.parse(lines.popleft())):
+                self._handle_call(call)
             if self._outbox.waiting_bytes > most or time.monotonic() > end:
-                self._uncork()
-                await self._wait_for_room(most)
-                await trio.lowlevel.checkpoint()
-                end = time.monotonic() + _SLICE_SECONDS
-                self._is_corked = True
+                break
         if self._is_corked:
             self._uncork()
-        await self._wait_for_room(most)
+        self._check_fds()
+
+    async def _handle_rest(self) -> None:
+        """Handle all lines that have come; others have their turn in between."""
+        while self._lines:
+            if not _is_for_task(self._lines[0]):
+                self._handle_some()
+            elif len(self._lines[0]) > _LARGE_LINE:
+                await self._handle_large()
+            else:
+                await self._handle_batch()
+            await self._wait_for_room(self._most_unsent)
+            await trio.lowlevel.checkpoint()
+        self._check_fds()
+        await self._wait_for_room(self._most_unsent)
+
+    def _check_fds(self) -> None:
+        """Make sure that nobody's descriptors are left; those of a line that is still coming may wait for it."""
+        if self._fds and not self._lines and not len(self._buffer):
+            self._lose_fds("File descriptors came that no message declares in its member fds.")
 
     async def _wait_for_room(self, most: int) -> None:
         """Wait until the client has taken all but ``most`` bytes; no more is read from it meanwhile."""
@@ -265,23 +285,26 @@ class Connection:
         self._is_corked = False
         self._flush()
 
-    async def _handle_message(self, message: jsonrpc.Message | list[jsonrpc.Message], end: float) -> None:
-        for call in (calls := self._receive_message(message)):
-            try:
-                if call.members:
-                    self._give_fds(call)
-                self._start(call, dispatch.prepare(self._context, self, call))
-            except Exception as error:  # the call is answered, whatever happened
-                dispatch.refuse(self, call, error)
-            if len(calls) > 1 and time.monotonic() > end:
-                self._uncork()
-                await trio.lowlevel.cancel_shielded_checkpoint()  # shielded: each member of a batch gets its answer
-                end = time.monotonic() + _SLICE_SECONDS
+    def _handle_call(self, call: jsonrpc.Call) -> None:
+        try:
+            if call.members:
+                self._give_fds(call)
+            self._start(call, dispatch.prepare(self._context, self, call))
+        except Exception as error:  # the call is answered, whatever happened
+            dispatch.refuse(self, call, error)
 
-    async def _handle_large(self, lines: list[LongBytes], index: int) -> None:
+    async def _handle_batch(self) -> None:
+        end = time.monotonic() + SLICE_SECONDS
+        for call in self._receive_message(jsonrpc.parse(self._lines.popleft())):
+            self._handle_call(call)
+            if time.monotonic() > end:
+                await trio.lowlevel.cancel_shielded_checkpoint()  # shielded: each member of a batch gets its answer
+                end = time.monotonic() + SLICE_SECONDS
+
+    async def _handle_large(self) -> None:
         """Handle one line with its heavy parts on a helper thread; the client's next line waits for it."""
-        self._uncork()
-        message = await trio.to_thread.run_sync(_parse_and_forget, lines, index)
+        message = await trio.to_thread.run_sync(_parse_and_forget, self._lines)
+        self._lines.popleft()
         for call in self._receive_message(message):
             try:
                 self._give_fds(call)
@@ -451,9 +474,14 @@ def _peer_credentials(socket: stdlib_socket.socket) -> dict[str, int]:
     return {"pid": pid, "uid": uid, "gid": gid}
 
 
-def _parse_and_forget(lines: list[LongBytes], index: int) -> jsonrpc.Message | list[jsonrpc.Message]:
-    """Parse a line on a helper thread and give its memory back there too: megabytes take over a millisecond."""
-    line, lines[index] = lines[index], b""
+def _is_for_task(line: LongBytes) -> bool:
+    """Tell whether a line may take more than a slice: a long one, or a batch."""
+    return len(line) > _LARGE_LINE or (isinstance(line, bytes) and line.lstrip()[:1] == b"[")
+
+
+def _parse_and_forget(lines: deque[LongBytes]) -> jsonrpc.Message | list[jsonrpc.Message]:
+    """Parse the first line on a helper thread and give its memory back there too: megabytes take over a millisecond."""
+    line, lines[0] = lines[0], b""
     return jsonrpc.parse(line)
 
 

@@ -20,7 +20,6 @@ import structlog
 import trio
 
 from rkllmd import __version__, config, jsonrpc, listener, log, methods, outage, session_runs, soc
-from rkllmd.busy_poll import BusyPoll
 from rkllmd.config import Config, ConfigError
 from rkllmd.connection import Connection
 from rkllmd.context import Context
@@ -37,6 +36,7 @@ from rkllmd.npu import Npu
 from rkllmd.outage import Outage
 from rkllmd.platform import Platform
 from rkllmd.prompt_caches import PromptCaches
+from rkllmd.receiver import Receiver
 from rkllmd.rknn_release import release_all, release_client
 from rkllmd.rknn_runtime import RknnRuntime
 from rkllmd.runtime import Runtime
@@ -108,11 +108,12 @@ class Daemon:
         self._output.on_line = partial(_look_at_line, context)
         hangups = HangupWatcher()
         # A thread that works for the NPU needs Python's lock now and then, which busy polling keeps from it.
-        poll = BusyPoll(lambda: context.npu.queue.running is None)
-        connect = partial(Connection, context=context, hangups=hangups, poll=poll)
+        receiver = Receiver(lambda: context.npu.queue.running is None)
+        connect = partial(Connection, context=context, hangups=hangups, receiver=receiver)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._output.watch)
             nursery.start_soon(hangups.run)
+            nursery.start_soon(receiver.run)
             nursery.start_soon(context.npu.supervisor.watch)
             nursery.start_soon(context.jobs.run)
             nursery.start_soon(context.events.run)

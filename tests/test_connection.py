@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import select
 import socket
 import time
 from typing import Any
@@ -11,8 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from rkllmd import busy_poll, jsonrpc
-from rkllmd.busy_poll import BusyPoll
+from rkllmd import jsonrpc, receiver
 from rkllmd.config import Config
 from rkllmd.connection import Connection
 from rkllmd.context import Context, Invocation
@@ -22,6 +20,7 @@ from rkllmd.fair_queue import Limits
 from rkllmd.hangup import HangupWatcher
 from rkllmd.method import Kind, Method
 from rkllmd.npu import Npu
+from rkllmd.receiver import Receiver
 
 CALLS = 20
 
@@ -65,11 +64,12 @@ async def serve(turns: Turns, data: bytes) -> bytes:
     with ours:
         ours.sendall(data)
         ours.shutdown(socket.SHUT_WR)
-        hangups = HangupWatcher()
+        hangups, receiver = HangupWatcher(), Receiver(lambda: True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hangups.run)
+            nursery.start_soon(receiver.run)
             nursery.start_soon(turns.take)
-            await Connection(theirs, context, hangups, BusyPoll(lambda: True)).serve()
+            await Connection(theirs, context, hangups, receiver).serve()
             nursery.cancel_scope.cancel()
         assert context.npu.stop()
         return ours.recv(1 << 20)
@@ -87,18 +87,10 @@ def test_others_have_their_turn_between_the_calls_of_one_client(is_batch: bool) 
     assert len(set(turns.at_calls)) >= CALLS // 2
 
 
-class Eager(BusyPoll):
-    """Waits for the client as long as it takes: it has always asked again."""
-
-    def finds(self, socket: socket.socket) -> bool:
-        """Return true when it has."""
-        return bool(select.select([socket], [], []))
-
-
 def test_others_have_their_turn_beside_a_client_that_asks_as_soon_as_it_is_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(busy_poll, "SECONDS", 60)
+    monkeypatch.setattr(receiver, "_BUSY_SECONDS", 60)  # it has always asked again
     turns, calls = Turns(0), 2000
 
     def ask(ours: socket.socket) -> None:
@@ -114,7 +106,9 @@ def test_others_have_their_turn_beside_a_client_that_asks_as_soon_as_it_is_answe
         async with trio.open_nursery() as nursery:
             nursery.start_soon(turns.take)
             nursery.start_soon(trio.to_thread.run_sync, ask, ours)
-            await Connection(theirs, context, HangupWatcher(), Eager(lambda: True)).serve()
+            polling = Receiver(lambda: True)
+            nursery.start_soon(polling.run)
+            await Connection(theirs, context, HangupWatcher(), polling).serve()
             nursery.cancel_scope.cancel()
         assert context.npu.stop()
 
@@ -131,7 +125,7 @@ def test_no_token_follows_the_answer_of_a_run_that_the_daemon_does_not_wait_for(
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         context = make_context(Turns())
-        connection = Connection(theirs, context, HangupWatcher(), BusyPoll(lambda: True))
+        connection = Connection(theirs, context, HangupWatcher(), Receiver(lambda: True))
         (call,), _ = connection.session.receive(jsonrpc.parse(b'{"jsonrpc":"2.0","id":1,"method":"slow"}'))
         connection.refuse(call, ShuttingDown("The daemon is shutting down."))
         connection.send_partials(call, [{"text": "late", "seq": 0}], as_notifications=False)

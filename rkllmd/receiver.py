@@ -1,0 +1,89 @@
+"""Waits for what clients say, for all connections in one task.
+
+A task of its own for each would be woken by trio for each request, which costs twice as much as most requests do: here
+everything that has arrived is handled in a row, and others have their turn every half a millisecond.
+
+Busy polling: a client that asks as soon as it is answered is waited for without sleeping, for a moment. To fall asleep
+between two such requests and to be woken costs more than a request as well: the processor leaves an idle state, and its
+caches are cold. Measured on two virtual cores, such a client gets 14,000 answers a second with sleep and 30,000
+without, for less processor time in all. Linux does the same for network sockets (SO_BUSY_POLL, socket(7)).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket as stdlib_socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import trio
+
+SLICE_SECONDS: Final = 0.0005
+"""Requests are handled for so long before other tasks get their turn: so no slice of the loop is longer than 1 ms."""
+# A client that is awake asks again within 15 to 40 µs; one on a core that runs slower just now takes twice that.
+_BUSY_SECONDS: Final = 0.0001
+_READY_AT_ONCE: Final = 64
+
+
+class Receiver:
+    """Tells connections that something has arrived."""
+
+    def __init__(self, may_busy_poll: Callable[[], bool]) -> None:
+        """``may_busy_poll`` tells whether nothing else is going on, such as a thread that needs Python's lock."""
+        self._may_busy_poll = may_busy_poll
+        # The client needs a core of its own meanwhile.
+        self._has_cores = len(os.sched_getaffinity(0)) > 1
+        self._is_in_ping_pong = False
+        self._epoll = select.epoll()
+        self._on_readable: dict[int, Callable[[], bool]] = {}
+
+    @contextmanager
+    def receiving(self, socket: stdlib_socket.socket, on_readable: Callable[[], bool]) -> Iterator[None]:
+        """Call ``on_readable`` when there is something to read, until it is false or the context ends.
+
+        It must not raise, nor close the socket.
+        """
+        number = socket.fileno()
+        self._on_readable[number] = on_readable
+        self._epoll.register(number, select.EPOLLIN)
+        try:
+            yield
+        finally:
+            self._forget(number)
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        while True:
+            await self._sleep()
+            end = time.monotonic() + SLICE_SECONDS
+            while ready := self._poll():
+                for number, _ in ready:
+                    on_readable = self._on_readable.get(number)
+                    if on_readable is not None and not on_readable():
+                        self._forget(number)
+                    if time.monotonic() > end:
+                        await trio.lowlevel.checkpoint()
+                        end = time.monotonic() + SLICE_SECONDS
+
+    async def _sleep(self) -> None:
+        began = time.monotonic()
+        await trio.lowlevel.wait_readable(self._epoll.fileno())
+        self._is_in_ping_pong = time.monotonic() - began < _BUSY_SECONDS
+
+    def _poll(self) -> list[tuple[int, int]]:
+        """Return the sockets that have something to read, at once or after a moment of busy polling."""
+        poll = self._epoll.poll
+        ready = poll(0, _READY_AT_ONCE)
+        if ready or not self._is_in_ping_pong or not self._has_cores or not self._may_busy_poll():
+            return ready
+        end = time.monotonic() + _BUSY_SECONDS
+        while not ready and time.monotonic() < end:
+            ready = poll(0, _READY_AT_ONCE)
+        return ready
+
+    def _forget(self, number: int) -> None:
+        if self._on_readable.pop(number, None) is not None:
+            self._epoll.unregister(number)
