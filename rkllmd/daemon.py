@@ -109,6 +109,7 @@ class Daemon:
         hangups = HangupWatcher()
         # A thread that works for the NPU needs Python's lock now and then, which busy polling keeps from it.
         receiver = Receiver(lambda: context.npu.queue.running is None)
+        context.npu.when_handled = receiver.when_handled
         connect = partial(Connection, context=context, hangups=hangups, receiver=receiver)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._output.watch)

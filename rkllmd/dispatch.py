@@ -14,7 +14,7 @@ from typing import Any, Final
 import outcome
 
 from rkllmd import params
-from rkllmd.abi.convert import sampling_from, to_c, to_c_array
+from rkllmd.abi.convert import to_c, to_c_array
 from rkllmd.attachments import Attachments, NotYet
 from rkllmd.context import Client, Context, Invocation
 from rkllmd.errors import (
@@ -184,7 +184,7 @@ def _convert(context: Context, parameter: Struct, item: params.Given, prepared: 
     model = prepared.target
     if model is not None and "RKLLMSamplingParam" in library.layout.structs:
         # A run that gives some sampling parameters keeps the others as the model was loaded with.
-        defaults["RKLLMSamplingParam"] = sampling_from(model.param, library.layout.structs["RKLLMSamplingParam"])
+        defaults["RKLLMSamplingParam"] = model.sampling
     convert = to_c_array if isinstance(item.value, list) else to_c
     converted.c = convert(
         item.value,

@@ -10,8 +10,10 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from rkllmd.abi.convert import sampling_from
 from rkllmd.errors import AmbiguousHandle, InvalidHandle, ModelNotInitialized, NotYours
 
 if TYPE_CHECKING:
@@ -103,6 +105,11 @@ class Model:
     def lora_adapters(self) -> list[str]:
         """Return the names of the LoRA adapters."""
         return [adapter.name for adapter in self.adapters]
+
+    @cached_property
+    def sampling(self) -> Any:
+        """Return the RKLLMSamplingParam that it was loaded with, for the fields that a run does not give (1.3)."""
+        return sampling_from(self.param, self.library.layout.structs["RKLLMSamplingParam"])
 
     @property
     def domain(self) -> int:

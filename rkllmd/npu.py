@@ -18,6 +18,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import outcome
@@ -135,6 +136,8 @@ class Npu:
 
     # None as long as nobody watches.
     observer: Observer | None = None
+    # Calls a function when the requests that have arrived are handled (``Receiver.when_handled``).
+    when_handled: Callable[[Callable[[], None]], None] = staticmethod(lambda function: function())
 
     def __init__(self, limits: Limits, history: History | None = None) -> None:
         self.queue = Queue(limits)
@@ -223,7 +226,7 @@ class Npu:
         job.started_at = time.monotonic()
         self.supervisor.look_at(job)
         self._tell_move(job)
-        self._inbox.put(job)
+        self.when_handled(partial(self._inbox.put, job))
 
     def _tell_move(self, job: Job) -> None:
         if self.observer is not None:

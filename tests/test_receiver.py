@@ -103,6 +103,55 @@ async def test_one_that_left_while_others_were_received_from_is_not_asked(client
     assert sorted(client.received for client in clients[:2]) == [[], [b"x"]]
 
 
+async def test_what_is_put_off_comes_after_the_requests_that_have_arrived(clients: list[Client]) -> None:
+    receiving = Receiver(lambda: True)
+    order: list[str] = []
+    receiving.when_handled(lambda: order.append("nothing to wait for"))
+
+    def on_received() -> None:
+        order.append("request")
+        receiving.when_handled(lambda: order.append("put off"))
+
+    clients[0].on_received = clients[1].on_received = on_received
+    with ExitStack() as stack:
+        for client in clients[:2]:
+            stack.enter_context(receiving.receiving(client.theirs, client.receive))
+            client.ours.send(b"x")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receiving.run)
+            await settled()
+            receiving.when_handled(lambda: order.append("nothing to wait for"))
+            nursery.cancel_scope.cancel()
+    once = "nothing to wait for"
+    assert order == [once, "request", "request", "put off", "put off", once]
+
+
+async def test_nothing_is_put_off_for_long(clients: list[Client], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that ask without a pause do not keep the NPU from its work."""
+    monkeypatch.setattr(receiver, "_PUT_OFF_SECONDS", -1)
+    receiving = Receiver(lambda: True)
+    client, requests = clients[0], 10
+    done = trio.Event()
+    at: list[int] = []
+
+    def on_received() -> None:
+        if len(client.received) == 1:
+            receiving.when_handled(lambda: at.append(len(client.received)))
+        client.ours.send(b"x")
+        if len(client.received) == requests:
+            client.goes_on = False
+            done.set()
+
+    client.on_received = on_received
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receiving.run)
+        with receiving.receiving(client.theirs, client.receive), trio.fail_after(120):
+            client.ours.send(b"x")
+            await done.wait()
+        nursery.cancel_scope.cancel()
+    assert at == [1]
+
+
 @pytest.mark.parametrize(
     ("cores", "may_poll", "polls"),
     [({0, 1}, True, True), ({0}, True, False), ({0, 1}, False, False)],
