@@ -23,6 +23,7 @@ MIB: Final = 1 << 20
 IMAGE: Final = "RKNNSIM\ninput name=image type=uint8 dims=1,640,640,3\noutput name=scores type=uint8 dims=1,10\n"
 IMAGE_BYTES: Final = 640 * 640 * 3
 # fcntl(2), which Python 3.11 does not name.
+_LONGEST_KEPT: Final = 65_536
 _F_ADD_SEALS: Final = 1033
 _F_SEAL_SHRINK: Final = 0x2
 
@@ -32,6 +33,7 @@ class Client:
 
     def __init__(self, path: str) -> None:
         self._socket = connect(path)
+        self._room = memoryview(bytearray(12 * MIB))  # for the longest answer; written to before it is measured
 
     def __enter__(self) -> Client:
         return self
@@ -40,17 +42,19 @@ class Client:
         self._socket.close()
 
     def send(self, line: bytes, fd: int | None = None) -> bytes:
-        """Return the answer's line."""
+        """Return the answer's line, or the beginning of a long one."""
         if fd is None:
             self._socket.sendall(line)
         else:
             socket.send_fds(self._socket, [line], [fd])
-        received = [self._socket.recv(MIB)]
-        while not received[-1].endswith(b"\n"):
-            assert received[-1], "the daemon closed the connection"
-            received.append(self._socket.recv(MIB))
-        assert received[0].startswith(b'{"jsonrpc":"2.0","id":1,"result"'), received[0][:300]
-        return b"".join(received)
+        end = 0
+        while not end or self._room[end - 1] != ord("\n"):
+            received = self._socket.recv_into(self._room[end:])
+            assert received, "the daemon closed the connection"
+            end += received
+        answer = bytes(self._room[: min(end, _LONGEST_KEPT)])
+        assert answer.startswith(b'{"jsonrpc":"2.0","id":1,"result"'), answer[:300]
+        return answer
 
     def ask(self, method: str, params: dict[str, Any], fd: int | None = None) -> dict[str, Any]:
         """Return the result of a request."""
@@ -153,21 +157,21 @@ def picture_costs(daemon: Daemon, context: int, rounds: int) -> dict[str, float]
     return {name: min(values) for name, values in costs.items()}
 
 
-def base64_in(daemon: Daemon, context: int, rounds: int) -> Latencies:
-    """Return what others wait while 8 MiB come in base64, over and over."""
+def base64_in(daemon: Daemon, context: int, rounds: int, asked: str | None = None) -> Latencies:
+    """Return what others wait while 8 MiB come in base64, over and over; ``asked`` is another daemon's socket."""
     with Client(daemon.path) as client:
         mem = client.ask("rknn.create_mem", {"ctx": context, "size": 8 * MIB})["mem"]
         text = binascii.b2a_base64(os.urandom(8 * MIB), newline=False).decode()
         line = request("rknn.mem_sync", {"mem": mem, "mode": 1, "data": text})
-        return while_pinging(daemon.path, lambda: _repeat(lambda: client.send(line), rounds))
+        return while_pinging(asked or daemon.path, lambda: _repeat(lambda: client.send(line), rounds))
 
 
-def base64_out(daemon: Daemon, context: int, rounds: int) -> Latencies:
-    """Return what others wait while 8 MiB go out in base64, over and over."""
+def base64_out(daemon: Daemon, context: int, rounds: int, asked: str | None = None) -> Latencies:
+    """Return what others wait while 8 MiB go out in base64, over and over; ``asked`` is another daemon's socket."""
     with Client(daemon.path) as client:
         mem = client.ask("rknn.create_mem", {"ctx": context, "size": 8 * MIB})["mem"]
         line = request("rknn.mem_sync", {"mem": mem, "mode": 2, "read": True})
-        return while_pinging(daemon.path, lambda: _repeat(lambda: client.send(line), rounds))
+        return while_pinging(asked or daemon.path, lambda: _repeat(lambda: client.send(line), rounds))
 
 
 def _repeat(work: Callable[[], object], rounds: int) -> None:
