@@ -44,6 +44,8 @@ log = structlog.get_logger()
 _RECEIVE_BYTES: Final = 65_536
 # Parsing and converting this much takes about a millisecond: more goes to a helper thread.
 _LARGE_LINE: Final = 65_536
+# A line that begins with a blank, which nearly nobody sends, may be one.
+_BEGINS_BATCH: Final = b"[ \t\r\n\v\f"
 # With this much unread output, no more is read from the client: a pipelining client is slowed down, not dropped.
 _OUTBOX_HIGH: Final = 256 * 1024
 
@@ -475,8 +477,8 @@ def _peer_credentials(socket: stdlib_socket.socket) -> dict[str, int]:
 
 
 def _is_for_task(line: LongBytes) -> bool:
-    """Tell whether a line may take more than a slice: a long one, or a batch."""
-    return len(line) > _LARGE_LINE or (isinstance(line, bytes) and line.lstrip()[:1] == b"[")
+    """Tell whether a line may take more than a slice: a long one, or what may be a batch."""
+    return len(line) > _LARGE_LINE or line[0] in _BEGINS_BATCH
 
 
 def _parse_and_forget(lines: deque[LongBytes]) -> jsonrpc.Message | list[jsonrpc.Message]:

@@ -30,7 +30,7 @@ from rkllmd.fair_queue import PRIORITIES, UNRESOLVED
 from rkllmd.handles import Model, resolve
 from rkllmd.jsonrpc import Call
 from rkllmd.long_strings import LongString
-from rkllmd.method import Handle, Kind, Method, Struct, Value
+from rkllmd.method import Handle, Kind, Method, Struct
 from rkllmd.model_loading import in_use
 from rkllmd.npu import Job, as_error
 from rkllmd.progress import Load
@@ -82,10 +82,11 @@ class Prepared:
     def check_alive(self, when: str) -> None:
         """Raise the error for an object that is gone by now; ``when`` that may have happened."""
         for item in self.objects:
-            if isinstance(item, Model) and not item.is_alive:
+            if item is None or item.is_alive:
+                continue
+            if isinstance(item, Model):
                 raise ModelNotInitialized(f"The model was unloaded while the call {when}.")
-            if item is not None and not item.is_alive:
-                raise InvalidHandle(f"Its handle was released while the call {when}.", handle=item.number)
+            raise InvalidHandle(f"Its handle was released while the call {when}.", handle=item.number)
         if self.attachments is not _NOTHING:
             self.attachments.check()
 
@@ -99,7 +100,7 @@ def prepare(context: Context, client: Client, call: Call) -> Prepared:
     method = context.methods.get(call.method)
     if method is None:
         raise _not_found(context, call.method)
-    if call.members.get("reply_fds"):
+    if call.members and call.members.get("reply_fds"):
         _check_reply_fds(call)
     given = params.bind(method, call.params) if call.params or method.needs_params else {}
     attachments = _NOTHING
@@ -137,13 +138,13 @@ def _complete(context: Context, client: Client, prepared: Prepared) -> None:
         resolved = _resolve(context, client, prepared, handle)
         prepared.objects.insert(0, resolved)
         arguments[handle.argument] = resolved
-    for parameter in method.json_parameters:
+    for parameter in method.converted_parameters:
         if isinstance(parameter, Struct):
             item = given.get(parameter.name)
             if item is not None or not parameter.raw:
                 found = params.Given({}, "$") if item is None else item
                 arguments[parameter.name] = _convert(context, parameter, found, prepared)
-        elif isinstance(parameter, Value) and parameter.name in given:
+        elif parameter.name in given:
             item = given[parameter.name]
             if parameter.is_tensor:
                 arguments[parameter.name] = Converted(None, item.value, item.path, prepared.attachments)

@@ -145,6 +145,11 @@ class Method:
         return tuple(item for item in self.parameters if not isinstance(item, COnly))
 
     @cached_property
+    def converted_parameters(self) -> tuple[Struct | Value, ...]:
+        """Return the parameters that are no handles."""
+        return tuple(item for item in self.json_parameters if not isinstance(item, Handle))
+
+    @cached_property
     def handles(self) -> tuple[Handle, ...]:
         """Return the parameters that are handles, the leading one first."""
         return tuple(item for item in self.parameters if isinstance(item, Handle))

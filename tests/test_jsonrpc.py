@@ -654,6 +654,16 @@ def test_a_notification_from_the_server() -> None:
     )
 
 
+@pytest.mark.parametrize("call_id", [1, -5, 2**64 - 1, "a\u00e4\n", None])
+def test_partial_results_repeat_the_id_exactly(call_id: jsonrpc.Id) -> None:
+    result = {"text": "\u00fc\n", "seq": 0}
+    line = jsonrpc.partial_encoder(call_id, as_notifications=False)(result)
+    assert line.endswith(b"}\n")
+    assert json.loads(line) == {"jsonrpc": "2.0", "id": call_id, "result": result}
+    line = jsonrpc.partial_encoder(call_id, as_notifications=True)(result)
+    assert json.loads(line) == {"jsonrpc": "2.0", "method": "rkllm.token", "params": {"id": call_id, **result}}
+
+
 def test_absent_is_not_null() -> None:
     assert parse(b'{"jsonrpc":"2.0","method":"x"}') == Request(ABSENT, "x", [], {})
     assert parse(b'{"jsonrpc":"2.0","method":"x","id":null}') == Request(None, "x", [], {})

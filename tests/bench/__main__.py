@@ -187,9 +187,12 @@ def _tensors(directory: Path, quick: bool) -> None:
         _meanwhile("64 MiB by descriptor", latencies, idle, "idle")
         _meanwhile("64 MiB copied into a memory", tensors.written_by_descriptor(daemon, context, rounds), idle, "idle")
         for what, transfer in (("come in", tensors.base64_in), ("go out", tensors.base64_out)):
-            # What a daemon's clients wait that has nothing to do with it: two cores have three processes to serve.
-            elsewhere = transfer(daemon, context, rounds, another.path)
-            _meanwhile(f"8 MiB in base64 {what}", transfer(daemon, context, rounds), elsewhere, "of another daemon")
+            # What a daemon's clients wait that has nothing to do with it: two cores have four threads to serve. The
+            # best of three: what else happens on the machine only ever adds.
+            asked = (another.path, None) * 3
+            runs = [transfer(daemon, context, rounds // 3, path) for path in asked]
+            elsewhere, here = (min(found, key=lambda run: run.p999) for found in (runs[::2], runs[1::2]))
+            _meanwhile(f"8 MiB in base64 {what}", here, elsewhere, "of another daemon")
 
 
 def _vision_between_tokens(directory: Path, tokens: int) -> None:
