@@ -6,6 +6,7 @@ value stops the start with a sentence that names the key, where it came from, th
 
 from __future__ import annotations
 
+import difflib
 import os
 import pwd
 import re
@@ -426,7 +427,11 @@ def _take(values: dict[str, Any], found: Mapping[str, Any], origin: Callable[[st
     known = {item.name: item for item in fields(Config)}
     for key, value in found.items():
         if key not in known:
-            raise ConfigError(f"{origin(key)}: there is no setting {key!r}; known are {', '.join(known)}.")
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
+            raise ConfigError(f"{origin(key)}: there is no setting {key!r}; {hint}")
+        if key == "model" and isinstance(value, dict):
+            raise ConfigError(f"{origin(key)}: model is one path; a table that declares a model is [models.NAME].")
         try:
             values[key] = known[key].metadata["parse"](value)
         except WrongMember as error:

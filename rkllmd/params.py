@@ -42,7 +42,8 @@ def bind(method: Method, params: list[Any] | dict[str, Any]) -> dict[str, Given]
         if item is None or (item.value is None and not parameter.required):
             given.pop(parameter.name, None)
             if parameter.required:
-                example = getattr(parameter, "example", "")
+                examples = [parameter.example, *parameter.required_fields] if isinstance(parameter, Struct) else []
+                example = next(filter(None, examples), "")
                 hint = f", or its fields directly, such as {example}" if example else ""
                 raise InvalidParams(
                     f"{method.name} needs {parameter.name}{hint}.", path=f"$.{parameter.name}", keyword="required"
@@ -198,6 +199,10 @@ _MEMBERS: Final = frozenset(
 )
 
 
+# So many names still make a sentence.
+_FEW: Final = 8
+
+
 def _unknown(method: Method, name: str, place: str) -> InvalidParams:
     known: list[str] = []
     for parameter in method.json_parameters:
@@ -207,6 +212,8 @@ def _unknown(method: Method, name: str, place: str) -> InvalidParams:
     shown = name if len(name) <= 64 else name[:61] + "..."
     close = difflib.get_close_matches(shown, known, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
+    if not close and len(known) <= _FEW:
+        hint = f" It takes {', '.join(known)}." if known else " It takes none."
     if name in _MEMBERS:
         hint = f' The member "{name}" stands beside "method".'
     return InvalidParams(

@@ -148,10 +148,16 @@ def test_a_wrong_value_says_where_it_came_from(tmp_path: Path) -> None:
     assert refused(flags={"log_level": "9"}).startswith("option --log-level: log_level is '9'")
 
 
-def test_an_unknown_setting_is_named_with_those_that_there_are(tmp_path: Path) -> None:
+def test_an_unknown_setting_comes_with_the_nearest_one_or_with_all_that_there_are(tmp_path: Path) -> None:
     file = written(tmp_path, "max_queues = 9")
-    message = refused(file=file)
-    assert message.startswith(f"{file}: there is no setting 'max_queues'; known are socket, ")
+    assert refused(file=file) == f"{file}: there is no setting 'max_queues'; did you mean max_queue?"
+    file = written(tmp_path, "xyzzy = 9")
+    assert refused(file=file).startswith(f"{file}: there is no setting 'xyzzy'; known are socket, ")
+
+
+def test_a_model_that_is_declared_in_the_wrong_table(tmp_path: Path) -> None:
+    file = written(tmp_path, "[model.qwen]\nmodel_path = '/m'")
+    assert refused(file=file) == (f"{file}: model is one path; a table that declares a model is [models.NAME].")
 
 
 def test_a_file_that_is_no_toml(tmp_path: Path) -> None:

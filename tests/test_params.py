@@ -261,6 +261,15 @@ def test_an_unknown_name_that_is_like_none_comes_without_a_guess() -> None:
     assert str(refused("rkllm.run", {"xyzzy": 1})) == "rkllm.run has no parameter 'xyzzy'."
 
 
+def test_where_there_are_few_names_an_unknown_one_comes_with_all() -> None:
+    assert str(refused("rkllm.destroy", {"model": 1})) == "rkllm.destroy has no parameter 'model'. It takes handle."
+    assert str(refused("rkllm.get_constants", {"x": 1})) == "rkllm.get_constants has no parameter 'x'. It takes none."
+
+
+def test_what_is_needed_comes_with_a_field_that_most_people_give() -> None:
+    assert str(refused("rkllm.init", {})) == "rkllm.init needs param, or its fields directly, such as model_path."
+
+
 def test_a_long_unknown_name_is_not_repeated_whole() -> None:
     error = refused("rkllm.run", {"x" * 10**6: 1})
     assert len(str(error)) < 200
