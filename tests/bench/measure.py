@@ -107,7 +107,7 @@ def partials(path: str) -> float:
     return received / (time.perf_counter() - started)
 
 
-def hop_latencies(count: int = 400) -> Latencies:
+def hop_latencies(count: int = 200) -> Latencies:
     """Return how long a bare Python process takes to hear from another that writes to it every 10 ms.
 
     No path from callback to client can be shorter on this machine at this moment.
