@@ -297,9 +297,10 @@ class Book:
         return dict(self.control.ask("server.status")["result"])
 
     def _repair_the_npu(self) -> None:
-        """Let runs that nobody waits for end, and call until the NPU is tried again."""
+        """Let runs that nobody waits for end, and call until the NPU is tried again; a run proves that it is back."""
         made = self._call_until_tried("rknn.init", {"model_path": str(self.world.vision)})
         # The load may have waited for a run that failed.
+        self._call_until_tried("rknn.run", {"context": made["context"]})
         self._call_until_tried("rknn.destroy", {"context": made["context"]})
         assert self._status()["device_lost"] is None
 
