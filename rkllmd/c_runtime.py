@@ -69,10 +69,9 @@ class CRuntime(Generic[L]):
 
     def call(self, function: str, *arguments: Any) -> None:
         """Call a C function that answers 0 for success. Raises RuntimeFailure with the runtime's own lines."""
-        mark = self.output.mark()
-        status = getattr(self.library, function)(*arguments)
+        status, lines = self.invoke(function, *arguments)
         if status != 0:
-            raise self.failure(function, status, self.output.since(mark))
+            raise self.failure(function, status, lines)
 
     def failure(self, function: str, status: int, lines: list[str]) -> RuntimeFailure:
         """Return the error for a call that failed; the last line usually says why."""

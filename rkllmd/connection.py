@@ -113,8 +113,11 @@ class Connection:
         try:
             with self._scope:
                 async with trio.open_nursery() as self._nursery:
-                    await self._read()
-                    await self._finish()
+                    try:
+                        await self._read()
+                        await self._finish()
+                    finally:
+                        self.is_gone = True  # no writer is started in a nursery that closes
                     self._nursery.cancel_scope.cancel()
         except* OSError as errors:
             self._log.debug("client_lost", reason=str(errors.exceptions[0]))

@@ -88,6 +88,10 @@ def generate(
         extra: dict[str, Any] = {"history_reset": True} if run.history_reset else {}
         prefilled = run.failure is None and (run.generation.transcript.tokens > 0 or not run.generation.abort_requested)
         extra |= prompt_cache_names.keep(invocation, model, saving, rkllm_infer_params, prefilled=prefilled)
+        if run.failure is not None:
+            # Here, so that whoever judges the call knows; the last partial results go out before the error.
+            invocation.context.run_soon(run.generation.drain_rest)
+            raise run.failure
         tensors = run.generation.tensors(invocation.tensor)
         return partial(_final, invocation, model, run, turn, extra | tensors)
     finally:
@@ -204,7 +208,8 @@ def _call(
         how = "ended without its last callback"
     elif generation.failed:
         how = "reported RKLLM_RUN_ERROR"
-    return None if how is None else _failure(function, how, status, runtime.output.since(mark))
+    lines = runtime.output.since(mark)  # also after a success: a line read later would be held against the next call
+    return None if how is None else _failure(function, how, status, lines)
 
 
 def _wait_for_end(context: Context, model: Model, generation: Generation) -> bool:
@@ -222,11 +227,9 @@ def _wait_for_end(context: Context, model: Model, generation: Generation) -> boo
 def _final(
     invocation: Invocation, model: Model, run: _Run, turn: SessionTurn | None, extra: dict[str, Any]
 ) -> dict[str, Any]:
-    """Run on the event loop after the run: the last partials go out, then the final result or the error."""
+    """Run on the event loop after the run: the last partials go out, then the final result."""
     generation = run.generation
     generation.drain_rest()
-    if run.failure is not None:
-        raise run.failure
     if generation.first_token_at is not None:
         took = generation.first_token_at - generation.started_at
         invocation.context.npu.history.add(progress.FIRST_TOKEN, model.path, took * 1000)

@@ -53,8 +53,8 @@ class Receiver:
         It must not raise, nor close the socket.
         """
         number = socket.fileno()
-        self._on_readable[number] = on_readable
         self._epoll.register(number, select.EPOLLIN)
+        self._on_readable[number] = on_readable
         try:
             yield
         finally:

@@ -322,8 +322,11 @@ class Generation:
 
     def drain_rest(self) -> None:
         """Do all that ``drain`` would still do; for the end of the run, when no callback comes any more."""
-        while self._buffer:
-            self._drain(_BUFFER_LIMIT)
+        try:
+            while self._buffer:
+                self._drain(_BUFFER_LIMIT)
+        except Exception as error:  # as above
+            log.error("partial_results_failed", exc_info=error)
 
     def _drain(self, most: int) -> None:
         buffer = self._buffer

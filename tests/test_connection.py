@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from rkllmd import jsonrpc, receiver
 from rkllmd.config import Config
@@ -136,3 +137,19 @@ def test_no_token_follows_the_answer_of_a_run_that_the_daemon_does_not_wait_for(
 
     (line,) = trio.run(tell).splitlines()
     assert json.loads(line)["error"]["data"]["kind"] == "ShuttingDown"
+
+
+async def test_a_client_that_is_lost_just_when_a_writer_is_to_start_ends_nobody_else() -> None:
+    """The kernel takes a part of an answer, and the next thing that is received is ECONNRESET."""
+    context = make_context(Turns())
+    for _ in range(20):  # trio decides by chance which of two tasks is first
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        connection = Connection(theirs, context, HangupWatcher(), Receiver(lambda: False))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.serve)
+            await wait_all_tasks_blocked()
+            connection.notify(b"x" * (1 << 20))
+            ours.close()  # what it has not read makes this a reset
+            connection._on_readable()
+    assert context.npu.stop()

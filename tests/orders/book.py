@@ -300,7 +300,7 @@ class Book:
         """Let runs that nobody waits for end, and call until the NPU is tried again; a run proves that it is back."""
         made = self._call_until_tried("rknn.init", {"model_path": str(self.world.vision)})
         # The load may have waited for a run that failed.
-        self._call_until_tried("rknn.run", {"context": made["context"]})
+        self._call_until_tried("rknn.infer", {"context": made["context"], "inputs": PICTURE})
         self._call_until_tried("rknn.destroy", {"context": made["context"]})
         assert self._status()["device_lost"] is None
 

@@ -274,6 +274,33 @@ def test_a_line_during_a_call_that_succeeds_is_not_believed(start: Start) -> Non
         assert "result" in wire.ask("rkllm.run", {"prompt": "Hello"})
 
 
+def test_a_line_of_a_call_that_succeeded_is_not_held_against_the_next_one(start: Start) -> None:
+    line = "E RKNN: [00:00:00.000] failed to submit!, op id: 1"
+    printed = {"print.stdout": line, "print_at": 1, "print_newline": 0}
+    daemon = start(scenario={**QUICK, **printed, "return.rkllm_load_lora": -1})
+    daemon.load()
+    lora = {"lora_adapter_path": str(daemon.model), "lora_adapter_name": "x", "scale": 1.0}
+    requests = [("rkllm.run", {"prompt": "Hello"}), ("rkllm.load_lora", lora), ("rkllm.run", {"prompt": "Hello"})]
+    with daemon.connect() as wire:
+        found = [kind(wire.ask(method, params)) for method, params in requests]
+    assert found == [None, "RuntimeError", None], "the NPU is well"
+
+
+@pytest.mark.parametrize("method", ["rkllm.run", "rkllm.run_async"])
+def test_a_generation_that_fails_with_such_a_line_has_lost_the_npu_and_is_no_proof_that_it_is_back(
+    start: Start, method: str
+) -> None:
+    line = "E RKNN: [00:00:00.000] failed to submit!, op id: 1"
+    failing = {"text": "abcdef", "run": "fail", "print.stderr": line, "print_at": "rkllm_run"}
+    daemon = start("--device-retry-seconds", "1", "--run-async-calls", "rkllm_run", scenario=failing)
+    daemon.load()
+    with daemon.connect() as wire:
+        for _ in range(2):  # the second is the trial
+            ask_until(wire, method, {"prompt": "Hello"}, "RuntimeError")
+            assert wire.ask("server.status")["result"]["state"] == "wedged"
+    assert daemon.events("device_back") == []
+
+
 def test_a_hang_in_what_the_daemon_does_itself_is_told(start: Start) -> None:
     """A context is destroyed when its client goes, and nobody waits for the answer."""
     daemon = start("--timeouts-ms", "default=100", "--grace-ms", "100", rknn_scenario="hold.rknn_destroy=1")
