@@ -308,8 +308,7 @@ class Connection:
 
     async def _handle_large(self) -> None:
         """Handle one line with its heavy parts on a helper thread; the client's next line waits for it."""
-        message = await trio.to_thread.run_sync(_parse_and_forget, self._lines)
-        self._lines.popleft()
+        message = await trio.to_thread.run_sync(_parse_first, self._lines)
         for call in self._receive_message(message):
             try:
                 self._give_fds(call)
@@ -484,10 +483,9 @@ def _is_for_task(line: LongBytes) -> bool:
     return len(line) > _LARGE_LINE or line[0] in _BEGINS_BATCH
 
 
-def _parse_and_forget(lines: deque[LongBytes]) -> jsonrpc.Message | list[jsonrpc.Message]:
+def _parse_first(lines: deque[LongBytes]) -> jsonrpc.Message | list[jsonrpc.Message]:
     """Parse the first line on a helper thread and give its memory back there too: megabytes take over a millisecond."""
-    line, lines[0] = lines[0], b""
-    return jsonrpc.parse(line)
+    return jsonrpc.parse(lines.popleft())
 
 
 def _close(fds: Sequence[int]) -> None:

@@ -100,7 +100,7 @@ def prepare(context: Context, client: Client, call: Call) -> Prepared:
     method = context.methods.get(call.method)
     if method is None:
         raise _not_found(context, call.method)
-    if call.members and call.members.get("reply_fds"):
+    if call.members.get("reply_fds"):
         _check_reply_fds(call)
     given = params.bind(method, call.params) if call.params or method.needs_params else {}
     attachments = _NOTHING

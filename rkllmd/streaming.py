@@ -214,7 +214,7 @@ class Generation:
                 self.first_token_at = self.first_token_at or time.monotonic()
             if self.mode != _GENERATE:
                 return self._keep_tensors(results)
-            if self._n_batch == 1:
+            if self._n_batch == 1:  # as nearly always: a slow token pays for each step to its client
                 result = results[0]  # a ValueError for NULL
                 callback = (state, [(result.token_id, result.text)])
             else:

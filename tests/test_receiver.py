@@ -48,6 +48,16 @@ async def settled() -> None:
         await wait_all_tasks_blocked(0.01)
 
 
+async def ask_until(done: trio.Event, client: Client, receiving: Receiver) -> None:
+    """Let the client ask once, and wait for what follows from that."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receiving.run)
+        with receiving.receiving(client.theirs, client.receive), trio.fail_after(120):
+            client.ours.send(b"x")
+            await done.wait()
+        nursery.cancel_scope.cancel()
+
+
 async def test_whoever_has_said_something_is_received_from(clients: list[Client]) -> None:
     receiving = Receiver(lambda: True)
     async with trio.open_nursery() as nursery:
@@ -143,12 +153,7 @@ async def test_nothing_is_put_off_for_long(clients: list[Client], monkeypatch: p
             done.set()
 
     client.on_received = on_received
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(receiving.run)
-        with receiving.receiving(client.theirs, client.receive), trio.fail_after(120):
-            client.ours.send(b"x")
-            await done.wait()
-        nursery.cancel_scope.cancel()
+    await ask_until(done, client, receiving)
     assert at == [1]
 
 
@@ -186,25 +191,19 @@ async def test_a_client_that_asks_at_once_is_waited_for_without_sleeping(
     client.on_received = on_received
     # Not readable by the time of the next look: what a client sends at once comes a little later.
     looks = 0
-    poll = receiving._epoll.poll
+    epoll = receiving._epoll
 
     class Late:
         """An epoll set whose every other look comes too early."""
 
         def __getattr__(self, name: str) -> object:
-            return getattr(receiving_epoll, name)
+            return getattr(epoll, name)
 
         def poll(self, *arguments: int) -> list[tuple[int, int]]:
             nonlocal looks
             looks += 1
-            return poll(*arguments) if looks % 2 else []
+            return epoll.poll(*arguments) if looks % 2 else []
 
-    receiving_epoll = receiving._epoll
     monkeypatch.setattr(receiving, "_epoll", Late())
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(receiving.run)
-        with receiving.receiving(client.theirs, client.receive), trio.fail_after(120):
-            client.ours.send(b"x")
-            await done.wait()
-        nursery.cancel_scope.cancel()
+    await ask_until(done, client, receiving)
     assert (sleeps < 5) == polls, sleeps
