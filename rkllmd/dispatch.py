@@ -57,6 +57,13 @@ class Converted:
     sources: Attachments
     keep: list[Any] = field(default_factory=list)
 
+    @property
+    def members(self) -> list[tuple[Any, str]]:
+        """Return each member of an array with its place in the client's JSON; what is no array is its only member."""
+        if not isinstance(self.json, list):
+            return [(self.json, self.path)]
+        return [(member, f"{self.path}[{index}]") for index, member in enumerate(self.json)]
+
 
 @dataclass(slots=True)
 class Prepared:

@@ -11,7 +11,7 @@ from rkllmd.abi.rknn_constants import rknn_query_cmd
 from rkllmd.errors import InvalidParams
 from rkllmd.method import Struct, Value
 from rknn._attributes import as_now, bytes_needed
-from rknn._inputs import set_inputs
+from rknn._inputs import Item, set_inputs
 
 if TYPE_CHECKING:
     from rkllmd.context import Invocation
@@ -43,17 +43,16 @@ _ONLY_IN_INPUTS: Final = frozenset({"index", "buf", "type", "fmt", "pass_through
 def set_given_inputs(invocation: Invocation, ctx: Context, given: Converted) -> None:
     """Set the inputs that came with the call, on the worker thread. Raises InvalidParams, RuntimeFailure."""
     value = given.json
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        items: list[Any] = value
-    elif isinstance(value, dict) and value.keys() & _ONLY_IN_INPUTS:
-        items = [value]
-    else:  # a tensor, whose data and size are no rknn_input's
-        items = [{"buf": value}]
-    for index, item in enumerate(items):
-        place = given.path if len(items) == 1 else f"{given.path}[{index}]"
-        if not isinstance(item, dict):
+    first = value[0] if isinstance(value, list) and value else value
+    if not isinstance(first, dict) or (first is value and not value.keys() & _ONLY_IN_INPUTS):
+        # A tensor, whose data and size are no rknn_input's.
+        items = [Item({"buf": value}, given.path, given.path)]
+    else:
+        items = [Item(json, place, f"{place}.buf") for json, place in given.members]
+    for json, place, _ in items:
+        if not isinstance(json, dict):
             raise InvalidParams(f"{place} must be an rknn_input.", path=place, keyword="type", limit="object")
-        schemas.check(schemas.validator(_INPUT), item, place)
+        schemas.check(schemas.validator(_INPUT), json, place)
     set_inputs(invocation.rknn, ctx, items, given.path, given.sources)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rkllmd.abi.rknn import rknn_input, rknn_tensor_attr
 from rkllmd.abi.rknn_constants import rknn_tensor_format, rknn_tensor_type
@@ -19,10 +19,18 @@ from rknn._common import dtype_of, member_of, type_of
 _TAKE_PICTURES: Final = ("int8", "uint8", "float16", "float32")
 
 
-def set_inputs(rknn: RknnRuntime, ctx: Context, items: list[dict[str, Any]], path: str, sources: Sources) -> None:
+class Item(NamedTuple):
+    """One rknn_input object, where it stands in the client's JSON, and where its data stands there."""
+
+    json: dict[str, Any]
+    path: str
+    buf_path: str
+
+
+def set_inputs(rknn: RknnRuntime, ctx: Context, items: list[Item], path: str, sources: Sources) -> None:
     """Give the runtime all inputs at once, on the worker thread; it copies them. Raises InvalidParams, RuntimeFailure.
 
-    ``items`` are rknn_input objects. ``type`` left out is what the tensor says, or what its size allows: uint8 for one
+    ``type`` left out is what the tensor says, or what its size allows: uint8 for one
     byte per element (a picture), else the input's own type or float32. ``fmt`` left out is the input's own.
     """
     if len(items) > len(ctx.inputs):
@@ -31,8 +39,7 @@ def set_inputs(rknn: RknnRuntime, ctx: Context, items: list[dict[str, Any]], pat
     inputs = (rknn_input * len(items))()
     keep: list[Any] = []
     for position, item in enumerate(items):
-        place = path if len(items) == 1 else f"{path}[{position}]"
-        _fill(inputs[position], ctx, item, position, place, sources, keep)
+        _fill(inputs[position], ctx, item, position, sources, keep)
     if len({item.index for item in inputs}) != len(items):
         raise InvalidParams(f"{path} has an input twice.", path=path, keyword="uniqueItems")
     rknn.call("rknn_inputs_set", ctx.pointer, len(items), inputs)
@@ -41,30 +48,30 @@ def set_inputs(rknn: RknnRuntime, ctx: Context, items: list[dict[str, Any]], pat
 def _fill(
     target: rknn_input,
     ctx: Context,
-    item: dict[str, Any],
+    item: Item,
     position: int,
-    path: str,
     sources: Sources,
     keep: list[Any],
 ) -> None:
-    index = int(item.get("index", position))
+    json, path, buf_path = item
+    index = int(json.get("index", position))
     check_index(index, len(ctx.inputs), "inputs", f"{path}.index")
     attr = ctx.inputs[index]
-    value = item.get("buf", item.get("data"))
+    value = json.get("buf", json.get("data"))
     if value is None:
-        raise InvalidParams(f"{path}.buf is required.", path=f"{path}.buf", keyword="required", limit=["buf"])
-    given = dtype_of(member_of(rknn_tensor_type, item["type"])) if "type" in item else None
-    buffer = read_buffer(value, given or "float32", f"{path}.buf", sources)
+        raise InvalidParams(f"{buf_path} is required.", path=buf_path, keyword="required", limit=["buf"])
+    given = dtype_of(member_of(rknn_tensor_type, json["type"])) if "type" in json else None
+    buffer = read_buffer(value, given or "float32", buf_path, sources)
     target.index = index
-    target.pass_through = bool(item.get("pass_through", False))
-    target.fmt = member_of(rknn_tensor_format, item["fmt"]) if "fmt" in item else attr.fmt
+    target.pass_through = bool(json.get("pass_through", False))
+    target.fmt = member_of(rknn_tensor_format, json["fmt"]) if "fmt" in json else attr.fmt
     if target.pass_through:
-        _check_native(ctx, attr, buffer, path)
+        _check_native(ctx, attr, buffer, buf_path)
         target.type = type_of(given) if given else attr.type
     else:
-        target.type = type_of(_dtype(attr, buffer, given, path))
-        _check_shape(attr, buffer, target.fmt, path)
-    if item.get("size", buffer.size) != buffer.size:
+        target.type = type_of(_dtype(attr, buffer, given, item))
+        _check_shape(attr, buffer, target.fmt, buf_path)
+    if json.get("size", buffer.size) != buffer.size:
         raise InvalidParams(
             f"{path}.size is not the size of the data.", path=f"{path}.size", keyword="const", limit=buffer.size
         )
@@ -74,11 +81,12 @@ def _fill(
     target.size = buffer.size
 
 
-def _dtype(attr: rknn_tensor_attr, buffer: Buffer, given: str | None, path: str) -> str:
+def _dtype(attr: rknn_tensor_attr, buffer: Buffer, given: str | None, item: Item) -> str:
     """Return the element type; its size must be the buffer's. Raises InvalidParams."""
     own = dtype_of(attr.type)
     if given and buffer.dtype and given != buffer.dtype:
-        raise InvalidParams(f"{path}: type and dtype differ.", path=f"{path}.type", keyword="const", limit=buffer.dtype)
+        path = f"{item.path}.type"
+        raise InvalidParams(f"{item.path}: type and dtype differ.", path=path, keyword="const", limit=buffer.dtype)
     certain = given or buffer.dtype
     guesses = ["uint8"] if own in _TAKE_PICTURES else []
     candidates = [certain] if certain else [*guesses, own, "float32"]
@@ -88,8 +96,8 @@ def _dtype(attr: rknn_tensor_attr, buffer: Buffer, given: str | None, path: str)
     sizes = {dtype: byte_size(attr.n_elems, dtype) for dtype in candidates}
     wanted = " or ".join(f"{size} bytes of {dtype}" for dtype, size in sizes.items())
     raise InvalidParams(
-        f"{path}.buf has {buffer.size} bytes; input {attr.index} has {attr.n_elems} elements: {wanted}.",
-        path=f"{path}.buf",
+        f"{item.buf_path} has {buffer.size} bytes; input {attr.index} has {attr.n_elems} elements: {wanted}.",
+        path=item.buf_path,
         keyword="shape",
         limit=sizes,
     )
@@ -110,9 +118,9 @@ def _check_shape(attr: rknn_tensor_attr, buffer: Buffer, fmt: int, path: str) ->
     if given != wanted and sorted(given) == sorted(wanted):  # the same lengths in another order
         name = rknn_tensor_format(fmt).name
         raise InvalidParams(
-            f"{path}.buf has the shape {list(buffer.shape or ())}, input {attr.index} is {dims} in {name}: reorder it, "
+            f"{path} has the shape {list(buffer.shape or ())}, input {attr.index} is {dims} in {name}: reorder it, "
             "or say which fmt it has.",
-            path=f"{path}.buf.shape",
+            path=f"{path}.shape",
             keyword="shape",
             limit=dims,
         )
@@ -126,8 +134,8 @@ def _check_native(ctx: Context, attr: rknn_tensor_attr, buffer: Buffer, path: st
         sizes |= {found.size, found.size_with_stride} - {0}
     if buffer.size not in sizes:
         raise InvalidParams(
-            f"{path}.buf has {buffer.size} bytes; passed through, input {attr.index} needs {min(sizes)}.",
-            path=f"{path}.buf",
+            f"{path} has {buffer.size} bytes; passed through, input {attr.index} needs {min(sizes)}.",
+            path=path,
             keyword="shape",
             limit=sorted(sizes),
         )

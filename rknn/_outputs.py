@@ -55,7 +55,7 @@ _MOST_NUMBERS: Final = 16_384
 def get_outputs(
     invocation: Invocation,
     ctx: Context,
-    requests: list[dict[str, Any]],
+    requests: list[tuple[dict[str, Any], str]],
     path: str,
     sources: Attachments,
     *,
@@ -64,24 +64,24 @@ def get_outputs(
 ) -> dict[str, Any]:
     """Get the outputs of the last run, on the worker thread; return them as members of a result.
 
-    ``requests`` are rknn_output objects. The runtime's buffers stay held until rknn.outputs_release or the next call of
-    this. Raises InvalidParams, RuntimeFailure.
+    ``requests`` are rknn_output objects and where they stand in the client's JSON. The runtime's buffers stay held
+    until rknn.outputs_release or the next call of this. Raises InvalidParams, RuntimeFailure.
     """
     release_outputs(invocation.context, ctx, ctx.pointer)
-    if len({request.get("index", position) for position, request in enumerate(requests)}) != len(requests):
+    if len({request.get("index", position) for position, (request, _) in enumerate(requests)}) != len(requests):
         raise InvalidParams(f"{path} has an output twice.", path=path, keyword="uniqueItems")
     outputs = (rknn_output * len(requests))()
-    places: list[memoryview | None] = []
-    for position, request in enumerate(requests):
-        place = path if len(requests) == 1 else f"{path}[{position}]"
-        places.append(_prepare(outputs[position], ctx, request, position, place, sources))
+    memories = [
+        _prepare(outputs[position], ctx, request, position, place, sources)
+        for position, (request, place) in enumerate(requests)
+    ]
     extend = rknn_output_extend(frame_id=ctx.runs)
     invocation.rknn.call("rknn_outputs_get", ctx.pointer, len(outputs), outputs, extend)
     ctx.outputs_held = outputs
     ctx.is_running = False  # C has waited for a run that does not block
     described = [
-        _describe(invocation, ctx, output, request, place, encoding, top_k)
-        for output, request, place in zip(outputs, requests, places, strict=True)
+        _describe(invocation, ctx, output, request, memory, encoding, top_k)
+        for output, (request, _), memory in zip(outputs, requests, memories, strict=True)
     ]
     return {"outputs": described, "frame_id": extend.frame_id}
 
@@ -177,9 +177,9 @@ def best(numbers: list[float], count: int) -> list[dict[str, Any]]:
     return [{"index": index, "score": shortest(float(score))} for index, score in found]
 
 
-def all_outputs(ctx: Context, *, want_float: bool, count: int | None = None) -> list[dict[str, Any]]:
+def all_outputs(ctx: Context, *, want_float: bool, count: int | None = None) -> list[tuple[dict[str, Any], str]]:
     """Return the requests for the first ``count`` outputs, all of them by default. Raises InvalidParams."""
     if count is not None:
         check_index(count - 1, len(ctx.outputs), "outputs", "$.num_outputs")
     total = len(ctx.outputs) if count is None else count
-    return [{"index": index, "want_float": want_float} for index in range(total)]
+    return [({"index": index, "want_float": want_float}, "$.outputs") for index in range(total)]

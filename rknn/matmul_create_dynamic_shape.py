@@ -40,8 +40,8 @@ def matmul_create_dynamic_shape(
     check_handles(invocation)
     items = dynamic_shapes.json if isinstance(dynamic_shapes.json, list) else [dynamic_shapes.json]
     shapes = to_c_array(items, rknn_matmul_shape, dynamic_shapes.path, dynamic_shapes.keep)
-    for shape in shapes:
-        check_shape((shape.M, shape.K, shape.N), dynamic_shapes.path)
+    for shape, (_, place) in zip(shapes, dynamic_shapes.members, strict=True):
+        check_shape((shape.M, shape.K, shape.N), place)
     first = {"M": shapes[0].M, "K": shapes[0].K, "N": shapes[0].N}
     c_info = info_from({**first, **info.json}, info.path)
     io_attrs = (rknn_matmul_io_attr * len(items))()

@@ -46,10 +46,11 @@ def outputs_get(
 ) -> dict[str, Any]:
     """Return all outputs, or those asked for; the runtime's buffers are held until rknn.outputs_release."""
     tell_end(ctx)  # a failed run's error, rather than outputs of the run before
-    sources, path = Attachments(), "$.outputs"
-    requests = all_outputs(ctx, want_float=bool(want_float) or top_k is not None, count=num_outputs)
-    if outputs is not None:
+    wants = bool(want_float) or top_k is not None
+    if outputs is None:
+        sources, path = Attachments(), "$.outputs"
+        requests = all_outputs(ctx, want_float=wants, count=num_outputs)
+    else:
         sources, path = outputs.sources, outputs.path
-        items = outputs.json if isinstance(outputs.json, list) else [outputs.json]
-        requests = [{"want_float": bool(want_float) or top_k is not None, **item} for item in items]
+        requests = [({"want_float": wants, **json}, place) for json, place in outputs.members]
     return success(**get_outputs(invocation, ctx, requests, path, sources, encoding=encoding, top_k=top_k))

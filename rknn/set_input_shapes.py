@@ -25,19 +25,13 @@ if TYPE_CHECKING:
 )
 def set_input_shapes(invocation: Invocation, ctx: Context, attr: Converted) -> dict[str, Any]:
     """Set the shapes, one for each input; an index left out is the position in the array."""
-    items = attr.json if isinstance(attr.json, list) else [attr.json]
+    items = attr.members
     if len(items) != len(ctx.inputs):
         limit = len(ctx.inputs)
         raise InvalidParams(f"{attr.path} must have {limit} items, one for each input.", path=attr.path, limit=limit)
     given = [
-        attr_of(
-            ctx,
-            {"index": index, **item},
-            attr.path if len(items) == 1 else f"{attr.path}[{index}]",
-            SHAPE_FIELDS,
-            output=False,
-        )
-        for index, item in enumerate(items)
+        attr_of(ctx, {"index": index, **item}, place, SHAPE_FIELDS, output=False)
+        for index, (item, place) in enumerate(items)
     ]
     attrs = (rknn_tensor_attr * len(given))(*given)
     invocation.rknn.call("rknn_set_input_shapes", ctx.pointer, len(given), attrs)

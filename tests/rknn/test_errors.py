@@ -32,36 +32,41 @@ def loaded(portable: Client) -> Iterator[tuple[Client, int]]:
 CTX, MEM = "<context>", "<memory>"
 SMALL = "<memory of 4 bytes>"
 WRONG: list[tuple[str, Any, str, str]] = [
-    ("rknn.inputs_set", {"inputs": [{"buf": b64(bytes(9))}]}, "$.inputs.buf", "shape"),
-    ("rknn.inputs_set", {"inputs": [{"buf": b64(bytes(7))}]}, "$.inputs.buf", "shape"),
-    ("rknn.inputs_set", {"inputs": [{"buf": ""}]}, "$.inputs.buf", "shape"),
-    ("rknn.inputs_set", {"inputs": [{"buf": [1, 2, 3]}]}, "$.inputs.buf", "shape"),
-    ("rknn.inputs_set", {"inputs": [{"buf": b64(BYTES), "index": 1}]}, "$.inputs.index", "maximum"),
+    ("rknn.inputs_set", {"inputs": [{"buf": b64(bytes(9))}]}, "$.inputs[0].buf", "shape"),
+    ("rknn.inputs_set", {"inputs": [{"buf": b64(bytes(7))}]}, "$.inputs[0].buf", "shape"),
+    ("rknn.inputs_set", {"inputs": [{"buf": ""}]}, "$.inputs[0].buf", "shape"),
+    ("rknn.inputs_set", {"inputs": [{"buf": [1, 2, 3]}]}, "$.inputs[0].buf", "shape"),
+    ("rknn.inputs_set", {"inputs": [{"buf": b64(BYTES), "index": 1}]}, "$.inputs[0].index", "maximum"),
     ("rknn.inputs_set", {"inputs": [{"buf": b64(BYTES)}, {"buf": b64(BYTES)}]}, "$.inputs", "maxItems"),
-    ("rknn.inputs_set", {"inputs": [{"index": 0}]}, "$.inputs.buf", "required"),
+    ("rknn.inputs_set", {"inputs": [{"index": 0}]}, "$.inputs[0].buf", "required"),
     ("rknn.inputs_set", {"inputs": [{"buf": b64(BYTES), "type": "RKNN_TENSOR_COMPLEX"}]}, "$.inputs[0].type", "enum"),
     ("rknn.inputs_set", {"inputs": [{"buf": b64(BYTES), "type": 99}]}, "$.inputs[0].type", "enum"),
     ("rknn.inputs_set", {"inputs": [{"buf": b64(BYTES), "fmt": "NHWC"}]}, "$.inputs[0].fmt", "enum"),
     ("rknn.inputs_set", {"inputs": [{"buf": b64(BYTES), "color": 1}]}, "$.inputs[0]", "additionalProperties"),
-    ("rknn.inputs_set", {"inputs": [{"buf": "not base64!"}]}, "$.inputs.buf", "contentEncoding"),
-    ("rknn.inputs_set", {"inputs": [{"buf": {"data": b64(BYTES), "dtype": "complex"}}]}, "$.inputs.buf.dtype", "enum"),
-    ("rknn.inputs_set", {"inputs": [{"buf": {"fd": 0}}]}, "$.inputs.buf.fd", "maximum"),
-    ("rknn.inputs_set", {"inputs": [{"buf": {"fd": -1}}]}, "$.inputs.buf.fd", "maximum"),
-    ("rknn.inputs_set", {"inputs": [{"buf": {"mem": 0}}]}, "$.inputs.buf.mem", "minimum"),
-    ("rknn.inputs_set", {"inputs": [{"buf": {"mem": MEM, "offset": 17}}]}, "$.inputs.buf", "maximum"),
-    ("rknn.inputs_set", {"inputs": [{"buf": {"mem": MEM, "offset": 9, "size": 8}}]}, "$.inputs.buf", "maximum"),
+    ("rknn.inputs_set", {"inputs": [{"buf": "not base64!"}]}, "$.inputs[0].buf", "contentEncoding"),
+    (
+        "rknn.inputs_set",
+        {"inputs": [{"buf": {"data": b64(BYTES), "dtype": "complex"}}]},
+        "$.inputs[0].buf.dtype",
+        "enum",
+    ),
+    ("rknn.inputs_set", {"inputs": [{"buf": {"fd": 0}}]}, "$.inputs[0].buf.fd", "maximum"),
+    ("rknn.inputs_set", {"inputs": [{"buf": {"fd": -1}}]}, "$.inputs[0].buf.fd", "maximum"),
+    ("rknn.inputs_set", {"inputs": [{"buf": {"mem": 0}}]}, "$.inputs[0].buf.mem", "minimum"),
+    ("rknn.inputs_set", {"inputs": [{"buf": {"mem": MEM, "offset": 17}}]}, "$.inputs[0].buf", "maximum"),
+    ("rknn.inputs_set", {"inputs": [{"buf": {"mem": MEM, "offset": 9, "size": 8}}]}, "$.inputs[0].buf", "maximum"),
     ("rknn.inputs_set", {"inputs": []}, "$.inputs", "minItems"),
     ("rknn.inputs_set", {}, "$.inputs", "required"),
-    ("rknn.inputs_set", {"inputs": [{"buf": b64(bytes(7)), "pass_through": True}]}, "$.inputs.buf", "shape"),
+    ("rknn.inputs_set", {"inputs": [{"buf": b64(bytes(7)), "pass_through": True}]}, "$.inputs[0].buf", "shape"),
     (
         "rknn.inputs_set",
         {"inputs": [{"buf": {"data": b64(BYTES), "dtype": "int8"}, "type": "RKNN_TENSOR_UINT8"}]},
-        "$.inputs.type",
+        "$.inputs[0].type",
         "const",
     ),
-    ("rknn.infer", {"inputs": b64(bytes(9))}, "$.inputs.buf", "shape"),
+    ("rknn.infer", {"inputs": b64(bytes(9))}, "$.inputs", "shape"),
     ("rknn.infer", {}, "$.inputs", "required"),
-    ("rknn.infer", {"inputs": [b64(BYTES)]}, "$.inputs.buf", "type"),
+    ("rknn.infer", {"inputs": [b64(BYTES)]}, "$.inputs", "type"),
     ("rknn.infer", {"inputs": b64(BYTES), "top_k": 0}, "$.top_k", "minimum"),
     ("rknn.infer", {"inputs": b64(BYTES), "encoding": "hex"}, "$.encoding", "enum"),
     ("rknn.infer", {"inputs": b64(BYTES), "input_data": b64(BYTES)}, "$.input_data", "oneOf"),
@@ -71,11 +76,11 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("rknn.run", {"extend": {"blocking": 3}}, "$.extend", "additionalProperties"),
     ("rknn.run", {"colour": 1}, "$.colour", "additionalProperties"),
     ("rknn.run", [CTX, None, None, None], "$[2]", "maxItems"),
-    ("rknn.outputs_get", {"outputs": [{"index": 1}]}, "$.outputs.index", "maximum"),
+    ("rknn.outputs_get", {"outputs": [{"index": 1}]}, "$.outputs[0].index", "maximum"),
     ("rknn.outputs_get", {"num_outputs": 2}, "$.num_outputs", "maximum"),
-    ("rknn.outputs_get", {"outputs": [{"is_prealloc": True}]}, "$.outputs.buf", "required"),
-    ("rknn.outputs_get", {"outputs": [{"is_prealloc": True, "buf": b64(BYTES)}]}, "$.outputs.buf", "required"),
-    ("rknn.outputs_get", {"outputs": [{"is_prealloc": True, "buf": {"mem": SMALL}}]}, "$.outputs.buf", "minimum"),
+    ("rknn.outputs_get", {"outputs": [{"is_prealloc": True}]}, "$.outputs[0].buf", "required"),
+    ("rknn.outputs_get", {"outputs": [{"is_prealloc": True, "buf": b64(BYTES)}]}, "$.outputs[0].buf", "required"),
+    ("rknn.outputs_get", {"outputs": [{"is_prealloc": True, "buf": {"mem": SMALL}}]}, "$.outputs[0].buf", "minimum"),
     ("rknn.query", {"cmd": "RKNN_QUERY_EVERYTHING"}, "$.cmd", "enum"),
     ("rknn.query", {"cmd": 99}, "$.cmd", "enum"),
     ("rknn.query", {"cmd": 1, "index": 1}, "$.index", "maximum"),
@@ -197,7 +202,7 @@ def test_an_output_that_does_not_fit_a_descriptor_is_refused(loaded: tuple[Clien
     with shared(bytes(7)) as fd:
         asked = [{"is_prealloc": True, "buf": {"fd": 0}}]
         refused = wire.refused("rknn.outputs_get", {"outputs": asked}, fds=[fd])
-        assert (refused["path"], refused["keyword"], refused["limit"]) == ("$.outputs.buf", "minimum", 8)
+        assert (refused["path"], refused["keyword"], refused["limit"]) == ("$.outputs[0].buf", "minimum", 8)
     with shared(BYTES, 0x2 | 0x8) as fd:  # sealed against writing: nothing can be written to it
         assert wire.refused("rknn.outputs_get", {"outputs": asked}, fds=[fd])["kind"] == "InvalidParams"
 
