@@ -14,7 +14,12 @@ from rkllmd.abi.rknn_constants import rknn_error
 from rkllmd.portable.rknn.c_memory import view
 from rkllmd.portable.rknn.errors import RknnError, require
 
-_RKNN_MAGIC = b"RKNN"
+# The first bytes of files that people take for ONNX models, and what to do instead.
+_OTHERS = {
+    b"RKNN": "this is a .rknn model, which only an NPU can run; give the .onnx model that it was made from",
+    b"GGUF": "this is a language model (GGUF); load it with rkllm.init",
+}
+_MAGIC_BYTES = 4
 _CHUNK = 2**24
 
 
@@ -50,7 +55,7 @@ class ModelFile:
             require(stat.S_ISREG(status.st_mode), rknn_error.RKNN_ERR_MODEL_INVALID, f"{path} is not a file")
             wanted = _check_part(status.st_size, offset, part)
             if wanted == status.st_size:
-                _check_magic(os.pread(descriptor, len(_RKNN_MAGIC), 0))
+                _check_magic(os.pread(descriptor, _MAGIC_BYTES, 0))
                 # By its own name, so that weights in files beside it are found.
                 return cls(path, wanted, None)
             end = offset + wanted
@@ -71,7 +76,7 @@ class ModelFile:
                 chunk = read(position)
                 require(len(chunk), rknn_error.RKNN_ERR_MODEL_INVALID, "the model's file became shorter")
                 if position == 0:
-                    _check_magic(bytes(chunk[: len(_RKNN_MAGIC)]))
+                    _check_magic(bytes(chunk[:_MAGIC_BYTES]))
                 position += os.write(descriptor, chunk)
         except BaseException:
             made.close()
@@ -110,8 +115,5 @@ def _check_part(size: int, offset: int, part: int) -> int:
 
 
 def _check_magic(first: bytes) -> None:
-    require(
-        first != _RKNN_MAGIC,
-        rknn_error.RKNN_ERR_MODEL_INVALID,
-        "this is a .rknn model, which only an NPU can run; give the .onnx model that it was made from",
-    )
+    if first in _OTHERS:
+        raise RknnError(rknn_error.RKNN_ERR_MODEL_INVALID, _OTHERS[first])

@@ -66,6 +66,8 @@ def test_what_is_no_model(tmp_path: Path, line: Line) -> None:
     (tmp_path / "m.rknn").write_bytes(b"RKNN\0")
     assert init(str(tmp_path / "m.rknn")) == (MODEL, 0)
     assert "give the .onnx model" in line()
+    assert init(b"GGUF\3\0\0\0") == (MODEL, 0)
+    assert "rkllm.init" in line()
     (tmp_path / "empty").touch()
     os.mkfifo(tmp_path / "pipe")
     for name in ("absent", "empty", "pipe", "."):
