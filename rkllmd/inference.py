@@ -62,7 +62,8 @@ def check(invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_in
 def abort(context: Context, model: Model) -> None:
     """Ask the model's current run to stop; called on the event loop, at any time during the run."""
     generation = model.generation
-    if generation is not None and not model.is_asleep:
+    # After the last callback nothing runs, though the function may not have returned yet.
+    if generation is not None and not generation.ended.is_set() and not model.is_asleep:
         generation.abort_requested = True
         # A runtime without the function goes on to its end; whoever cancels (a client that is gone, the shutdown) must
         # not fail because of that.

@@ -257,6 +257,22 @@ def test_callbacks_come_from_any_thread(board: Board, method: str, thread: str) 
     assert result["text"] == "ab" * 3000
 
 
+@pytest.mark.parametrize("name", ["rkllm.abort", "server.cancel"])
+def test_a_run_that_has_said_its_last_word_is_not_aborted(board: Board, name: str) -> None:
+    """What rkllm_abort does when nothing runs is not known, and a runtime may complain."""
+    board.load()
+    board.script(text="all of it", finish_hold=1, trace_callbacks=1)
+    board.wire.request("rkllm.run", {"prompt": "Hi"}, "run")
+    board.daemon.wait_for("the last callback", lambda: board.daemon.calls("finish", "callback") == 1)
+    board.wire.request(name, {"id": "run"} if name == "server.cancel" else None, "abort")
+    found = answers(board, "abort")
+    board.daemon.let_go()
+    found |= answers(board, "run")
+    last = found["run"][-1]["result"]
+    assert (last["text"], last["finish_reason"]) == ("all of it", "stop")
+    assert "rkllm_abort" not in board.calls()
+
+
 @pytest.mark.parametrize("version", ["1.3.0"])
 def test_a_runtime_that_ignores_an_abort(board: Board) -> None:
     """The run goes on to its end, and its client is answered once."""

@@ -19,6 +19,7 @@ const Key keys[] = {
     NUMBER(prefill_ms, 0, 0, INT_MAX),
     SWITCH(prefill_abort, 0),
     SWITCH(prefill_hold, 0),
+    SWITCH(finish_hold, 0),
     NUMBER(abort_lag, 0, 0, INT64_MAX),
     SWITCH(finish_after_abort, 1),
     SWITCH(finish_after_pause, 0),

@@ -182,6 +182,8 @@ static int conclude(Run *run, Ending ending)
     }
     model->state = MODEL_IDLE;
     last_callback(run, ending);
+    if (run->scenario->finish_hold)
+        hold();
     return status;
 }
 
