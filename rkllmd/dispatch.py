@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -374,6 +375,15 @@ def refuse(client: Client, call: Call, error: Exception) -> None:
 
 def _not_found(context: Context, name: str) -> MethodNotFound:
     shown = name if len(name) <= 64 else name[:61] + "..."
-    close = difflib.get_close_matches(shown, context.methods, n=1)
+    # rkllm.chat is close to rkllm.abort only by what all names begin with.
+    close = [
+        known
+        for known in difflib.get_close_matches(shown, context.methods)
+        if difflib.get_close_matches(_last_part(shown), [_last_part(known)])
+    ]
     hint = f" Did you mean {close[0]}?" if close else " rpc.discover lists them all."
     return MethodNotFound(f"There is no method {shown!r}.{hint}")
+
+
+def _last_part(method: str) -> str:
+    return re.split("[._]", method, maxsplit=1)[-1]  # rkllm_run is what C calls it

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from rkllmd.abi.convert import sampling_from
 from rkllmd.errors import AmbiguousHandle, InvalidHandle, ModelNotInitialized, NotYours
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rkllmd.streaming import Generation
 
 _numbers = itertools.count(1)
+# Of the handles that an error's sentence names; all are in its data.
+_SHOWN: Final = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +90,8 @@ class Model:
     history_client: int | Session | None = None
     history_kept: bool = False
     paused: bool = False
+    # Whose paused run is gone because somebody else has had the model; its next run says so.
+    pause_lost_by: int | None = None
     # It was loaded again and somebody's conversation is gone; the next run says so.
     history_lost: bool = False
     # The sizes before the running call, for rkllm.get_kv_cache_size while one is running.
@@ -195,7 +199,15 @@ def resolve(registries: Sequence[Handles[Any]], number: int | None, client: int 
             return next(iter(usable.values()))
         if not usable:
             raise ModelNotInitialized(f"No {kind} is loaded: call {registries[0].maker} first.")
-        raise AmbiguousHandle(f"Several {kind}s are loaded: name one by its handle.", handles=list(usable))
+        raise AmbiguousHandle(
+            f"Several {kind}s are loaded ({_listed(usable)}): name one by its handle.", handles=list(usable)
+        )
     if any(number in handles._live for handles in registries):
         raise NotYours(f"This {kind} belongs to another connection.", handle=number)
-    raise InvalidHandle(f"There is no {kind} with this handle.", handle=number, handles=list(usable))
+    known = f"there is {_listed(usable)}" if usable else "none is loaded"
+    raise InvalidHandle(f"There is no {kind} with handle {number}; {known}.", handle=number, handles=list(usable))
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    shown = sorted(numbers)
+    return ", ".join(map(str, shown[:_SHOWN])) + (f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else "")

@@ -245,7 +245,7 @@ def _failure(function: str, how: str, status: int, log: list[str]) -> RuntimeFai
 
 
 def _take_turn(invocation: Invocation, model: Model, *, keep_history: bool) -> bool:
-    """Make sure that nobody's words leak into this turn; return whether a history was cleared for that.
+    """Make sure that nobody's words leak into this turn; return whether a conversation is gone, this client's or not.
 
     The KV cache is cleared when it holds another client's history, or when this client wants to build a history upon
     what another client's run has left.
@@ -254,12 +254,22 @@ def _take_turn(invocation: Invocation, model: Model, *, keep_history: bool) -> b
     foreign = model.history_client not in (None, client)
     clear = foreign and (model.history_kept or model.paused or keep_history)
     if clear:
-        invocation.runtime.call("rkllm_clear_kv_cache", model.pointer, 1, None, None)
-        model.paused = False
-    lost, model.history_lost = model.history_lost, False
+        _clear(invocation, model)
+    lost = model.history_lost or model.pause_lost_by == client
+    model.history_lost = False
+    if lost:
+        model.pause_lost_by = None
     model.history_client = client
     model.history_kept = keep_history
     return clear or lost
+
+
+def _clear(invocation: Invocation, model: Model) -> None:
+    """Take what others have said out of the KV cache."""
+    invocation.runtime.call("rkllm_clear_kv_cache", model.pointer, 1, None, None)
+    if model.paused and isinstance(model.history_client, int):  # a session is never paused
+        model.pause_lost_by = model.history_client
+    model.paused = False
 
 
 def _take_turn_of_session(
@@ -269,8 +279,7 @@ def _take_turn_of_session(
     is_there = model.history_client is turn.session and model.history_kept
     if not is_there:
         if model.history_client is not None:
-            invocation.runtime.call("rkllm_clear_kv_cache", model.pointer, 1, None, None)
-            model.paused = False
+            _clear(invocation, model)
         session_runs.tell_again(invocation, model, turn, rkllm_input, rkllm_infer_params)
     model.history_lost = False
     model.history_client, model.history_kept = turn.session, True

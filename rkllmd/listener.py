@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import pwd
 import socket as stdlib_socket
 import stat
 from collections.abc import Callable, MutableMapping
@@ -48,13 +49,11 @@ class Listener:
     def close(self) -> None:
         """Close the socket; remove its path if we bound it and it is still ours."""
         self.socket.close()
-        if self.inode is not None:
+        if self.inode is not None and _is_at(self.path, self.inode):
             with contextlib.suppress(OSError):
-                status = os.stat(self.path)
-                if (status.st_dev, status.st_ino) == self.inode:
-                    os.unlink(self.path)
+                os.unlink(self.path)
         if self.lock is not None:
-            os.close(self.lock)
+            _unlock(self.path, self.lock)
 
 
 def inherited(environ: MutableMapping[str, str]) -> Listener | None:
@@ -83,23 +82,7 @@ def inherited(environ: MutableMapping[str, str]) -> Listener | None:
 
 def bind(path: str) -> Listener:
     """Lock, unlink, bind and listen. Raises ListenError if another daemon has the lock or the path can't be had."""
-    try:
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        if isinstance(error, FileNotFoundError):
-            raise ListenError(f"There is no directory {os.path.dirname(path)} for the socket: make it first.") from None
-        raise ListenError(f"The lock {path}.lock can't be opened: {error.strerror}.") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(lock, 32).decode("ascii", "replace").strip()
-        os.close(lock)
-        raise ListenError(
-            f"Another rkllmd{f' (pid {holder})' if holder else ''} serves {path}: stop it, or choose another --socket."
-        ) from None
-    with contextlib.suppress(OSError):  # a full disk: the lock holds without the pid, which is for people
-        os.ftruncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
+    lock = _lock(path)
     socket = stdlib_socket.socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM)
     try:
         _make_room(path)
@@ -109,12 +92,70 @@ def bind(path: str) -> Listener:
         finally:
             os.umask(umask)
         socket.listen(_BACKLOG)
-        status = os.stat(path)
+        inode = _inode(os.stat(path))
     except OSError as error:
         socket.close()
-        os.close(lock)
+        _unlock(path, lock)
         raise ListenError(f"{path} can't be bound: {error.strerror or error}.") from None
-    return Listener(socket, path, lock, (status.st_dev, status.st_ino))
+    return Listener(socket, path, lock, inode)
+
+
+def _lock(path: str) -> int:
+    """Return the descriptor of the lock, held. Raises ListenError."""
+    while True:
+        lock = _open_lock(path)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(lock, 32).decode("ascii", "replace").strip()
+            os.close(lock)
+            raise ListenError(
+                f"Another rkllmd{f' (pid {holder})' if holder else ''} serves {path}: stop it, or choose another "
+                "--socket."
+            ) from None
+        if _is_at(f"{path}.lock", _inode(os.fstat(lock))):
+            break
+        os.close(lock)  # the daemon before has removed it while it was being locked: there will be another
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without the pid, which is for people
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+    return lock
+
+
+def _open_lock(path: str) -> int:
+    try:
+        return os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:
+        raise ListenError(f"There is no directory {os.path.dirname(path)} for the socket: make it first.") from None
+    except OSError as error:
+        reason = f"The lock {path}.lock can't be opened: {error.strerror}."
+        with contextlib.suppress(OSError, KeyError):
+            owner = os.lstat(f"{path}.lock").st_uid
+            if isinstance(error, PermissionError) and owner != os.geteuid():
+                reason = (
+                    f"The lock {path}.lock is {pwd.getpwuid(owner).pw_name}'s, whose rkllmd serves {path} or was "
+                    "killed: choose another --socket, or have the file removed if none runs."
+                )
+        raise ListenError(reason) from None
+
+
+def _unlock(path: str, lock: int) -> None:
+    """Remove the lock while it is held, so that another user's daemon can have the path, and let it go."""
+    if _is_at(f"{path}.lock", _inode(os.fstat(lock))):
+        with contextlib.suppress(OSError):
+            os.unlink(f"{path}.lock")
+    os.close(lock)
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _is_at(path: str, inode: tuple[int, int]) -> bool:
+    try:
+        return _inode(os.stat(path)) == inode
+    except OSError:
+        return False
 
 
 def _make_room(path: str) -> None:

@@ -203,6 +203,16 @@ _MEMBERS: Final = frozenset(
 _FEW: Final = 8
 
 
+def _struct_with(method: Method, name: str) -> str | None:
+    """Return the field of a struct parameter that is a struct with such a field itself."""
+    for parameter in method.json_parameters:
+        fields = parameter.item_schema["properties"] if isinstance(parameter, Struct) else {}
+        for field, schema in fields.items():
+            if name in schema.get("properties", ()):
+                return str(field)
+    return None
+
+
 def _unknown(method: Method, name: str, place: str) -> InvalidParams:
     known: list[str] = []
     for parameter in method.json_parameters:
@@ -212,8 +222,12 @@ def _unknown(method: Method, name: str, place: str) -> InvalidParams:
     shown = name if len(name) <= 64 else name[:61] + "..."
     close = difflib.get_close_matches(shown, known, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
-    if not close and len(known) <= _FEW:
-        hint = f" It takes {', '.join(known)}." if known else " It takes none."
+    if not close:
+        hint = " rpc.discover shows what it takes."
+        if len(known) <= _FEW:
+            hint = f" It takes {', '.join(known)}." if known else " It takes none."
+    if inner := _struct_with(method, name):
+        hint = f' It is a member of {inner}: {{"{inner}": {{"{name}": …}}}}.'
     if name in _MEMBERS:
         hint = f' The member "{name}" stands beside "method".'
     return InvalidParams(

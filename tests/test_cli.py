@@ -242,7 +242,7 @@ def test_call_has_the_members_beside_the_method_as_options(daemon: Daemon) -> No
         (["rkllm.run", '{"prompt": 5}'], "$.prompt must be a string or null. [InvalidParams]"),
         (
             ["rkllm.run", '{"prompt": "a", "handle": 99}'],
-            "There is no language model with this handle. [InvalidHandle]",
+            "There is no language model with handle 99; there is 1. [InvalidHandle]",
         ),
     ],
 )

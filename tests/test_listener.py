@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import pwd
 import socket as stdlib_socket
 import stat
 from collections.abc import Callable, Iterator
@@ -52,7 +54,46 @@ def test_a_socket_is_bound_and_removed_again(path: str) -> None:
         assert listening.path == path
         assert connects(path)
     assert not os.path.exists(path)
-    assert os.path.exists(f"{path}.lock"), "removing a lock would let two daemons have it"
+    assert not os.path.exists(f"{path}.lock"), "another user's daemon could not take it"
+
+
+def test_a_lock_that_goes_while_it_is_taken_is_not_the_lock(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening and locking, the daemon before may have left and another one come."""
+    real = fcntl.flock
+    others: list[Listener] = []
+
+    def late(lock: int, operation: int) -> None:
+        if not others:
+            os.unlink(f"{path}.lock")
+            others.append(None)  # type: ignore[arg-type]  # its own call of this comes here too
+            others[0] = bind(path)
+        real(lock, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert refused(path).startswith(f"Another rkllmd (pid {os.getpid()}) serves")
+    assert connects(path)
+    others[0].close()
+
+
+def test_a_refused_start_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").touch()
+    assert "is no socket" in refused(str(tmp_path / "model.gguf"))
+    assert os.listdir(tmp_path) == ["model.gguf"]
+
+
+def test_another_users_lock_is_told_from_a_fault(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: Any) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    Path(f"{path}.lock").touch()
+    monkeypatch.setattr(os, "open", denied)
+    assert refused(path) == f"The lock {path}.lock can't be opened: Permission denied."
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    owner = pwd.getpwuid(os.getuid()).pw_name
+    assert refused(path) == (
+        f"The lock {path}.lock is {owner}'s, whose rkllmd serves {path} or was killed: choose another --socket, "
+        "or have the file removed if none runs."
+    )
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])

@@ -258,7 +258,21 @@ def test_an_unknown_name_comes_with_the_nearest_known_one(name: str, given: str,
 
 
 def test_an_unknown_name_that_is_like_none_comes_without_a_guess() -> None:
-    assert str(refused("rkllm.run", {"xyzzy": 1})) == "rkllm.run has no parameter 'xyzzy'."
+    said = "rkllm.run has no parameter 'xyzzy'. rpc.discover shows what it takes."
+    assert str(refused("rkllm.run", {"xyzzy": 1})) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "struct"),
+    [
+        ("rkllm.run", "temperature", "sampling_params"),
+        ("rkllm.run_async", "lora_adapter_name", "lora_params"),
+        ("rkllm.init", "base_domain_id", "extend_param"),
+    ],
+)
+def test_a_field_of_a_struct_inside_comes_with_its_place(name: str, given: str, struct: str) -> None:
+    said = f'{name} has no parameter {given!r}. It is a member of {struct}: {{"{struct}": {{"{given}": …}}}}.'
+    assert str(refused(name, {given: 1})) == said
 
 
 def test_where_there_are_few_names_an_unknown_one_comes_with_all() -> None:

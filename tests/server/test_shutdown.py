@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -31,15 +29,7 @@ def leaves(daemon: Daemon) -> None:
     """Check what every end keeps, of a daemon that was told to leave."""
     assert daemon.wait_end() == 0, "the exit status is 0"
     assert not Path(daemon.path).exists(), "the socket is gone"
-    _check_lock(daemon)
-
-
-def _check_lock(daemon: Daemon) -> None:
-    lock = os.open(f"{daemon.path}.lock", os.O_RDWR)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises BlockingIOError if somebody holds it
-    finally:
-        os.close(lock)
+    assert not Path(f"{daemon.path}.lock").exists(), "and its lock, so that any user's daemon can have the path"
 
 
 def final_answers(messages: list[Any]) -> dict[Any, dict[str, Any]]:
@@ -197,7 +187,7 @@ def test_a_second_signal_leaves_at_once(start: Start) -> None:
         assert wire.receive_all() == []
     assert len(daemon.events("second_signal")) == 1
     assert not Path(daemon.path).exists()
-    _check_lock(daemon)
+    assert not Path(f"{daemon.path}.lock").exists()
 
 
 def test_a_second_daemon_fails_and_does_not_disturb_the_first(start: Start, tmp_path: Path) -> None:
