@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import rkllmd
-from rkllmd.client import CallError, Client
+from rkllmd.client import CallError, Client, why_no_connection
 from rkllmd.portable.demo.vision.draw import draw_digit
 
 DEMO = Path(rkllmd.__file__).parent / "portable" / "demo"
@@ -63,13 +63,16 @@ def main() -> int:
     parser.add_argument("--labels", type=Path, default=DEMO / "digits.txt")
     parser.add_argument("--output", type=Path, help="save the picture with the labels drawn")
     arguments = parser.parse_args()
-    labels = arguments.labels.read_text().split()
-    picture = Image.open(arguments.picture) if arguments.picture else draw_digit(7, seed=1)
+    try:
+        labels = arguments.labels.read_text().split()
+        picture = Image.open(arguments.picture) if arguments.picture else draw_digit(7, seed=1)
+    except OSError as error:
+        parser.error(str(error))
     try:
         with Client() as rkllm:
             seen, classes = classify(rkllm, arguments.model.absolute(), picture, min(3, len(labels)))
-    except (FileNotFoundError, ConnectionRefusedError):
-        print("No daemon is running: start one with 'rkllmd serve'.", file=sys.stderr)
+    except OSError as error:
+        print(why_no_connection(error), file=sys.stderr)
         return 1
     except CallError as error:
         print(error, file=sys.stderr)
@@ -77,7 +80,10 @@ def main() -> int:
     lines = [f"{found['score']:4.0%}  {labels[found['index']]}" for found in classes]
     print("\n".join(lines))
     if arguments.output:
-        draw(seen, lines).save(arguments.output)
+        try:
+            draw(seen, lines).save(arguments.output)
+        except (OSError, ValueError) as error:
+            parser.error(f"--output: {error}")
         print(f"drawn: {arguments.output}")
     return 0
 

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from rkllmd.client import CallError, Client, ConnectionLost, default_socket
+from rkllmd.client import CallError, Client, ConnectionLost, default_socket, why_no_connection
 
 QUESTIONS = ["What is an NPU?", "What is the capital of Norway?"]
 
@@ -66,7 +66,7 @@ def main() -> int:
             for question in given.questions:
                 ask(rkllm, question)
     except OSError as error:
-        print(f"No daemon serves {given.socket} ({error.strerror}): start one with 'rkllmd serve'.", file=sys.stderr)
+        print(why_no_connection(error, "with --socket"), file=sys.stderr)
         return 1
     except (CallError, ConnectionLost) as error:
         print(error, file=sys.stderr)

@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 import trio
 
-from rkllmd.client import TrioClient, open_client
+from rkllmd.client import TrioClient, open_client, why_no_connection
 
 QUESTIONS = ["What is a token?", "What is JSON?", "Why is the sky blue?"]
 
@@ -39,8 +39,8 @@ async def main() -> int:
             nursery.start_soon(ask_impatiently, rkllm, "Tell me a story.", 8)
             for question in QUESTIONS:
                 nursery.start_soon(ask, rkllm, question)
-    except OSError:
-        print("No daemon is running: start one with 'rkllmd serve'.", file=sys.stderr)
+    except OSError as error:
+        print(why_no_connection(error), file=sys.stderr)
         return 1
     except ExceptionGroup as group:  # what the tasks have met, such as a CallError when no model is loaded
         print(*group.exceptions, sep="\n", file=sys.stderr)

@@ -10,7 +10,7 @@ import math
 import sys
 from array import array
 
-from rkllmd.client import CallError, Client
+from rkllmd.client import CallError, Client, why_no_connection
 
 SENTENCES = ["What is a cat?", "What is a dog?", "The capital of Norway is Oslo."]
 
@@ -36,8 +36,8 @@ def main() -> int:
     try:
         with Client() as rkllm:
             vectors = [vector(rkllm, sentence) for sentence in sentences]
-    except OSError:
-        print("No daemon is running: start one with 'rkllmd serve'.", file=sys.stderr)
+    except OSError as error:
+        print(why_no_connection(error), file=sys.stderr)
         return 1
     except CallError as error:
         print(error, file=sys.stderr)

@@ -10,7 +10,7 @@ import re
 import sys
 from typing import Any
 
-from rkllmd.client import CallError, Client
+from rkllmd.client import CallError, Client, why_no_connection
 
 TOOLS = [
     {
@@ -51,8 +51,8 @@ def main() -> int:
                 print(f"  {answer(rkllm, question)}")
             finally:
                 rkllm.call("rkllm.set_function_tools", {"tools": "", "tool_response_str": ""})
-    except OSError:
-        print("No daemon is running: start one with 'rkllmd serve'.", file=sys.stderr)
+    except OSError as error:
+        print(why_no_connection(error), file=sys.stderr)
         return 1
     except CallError as error:
         print(error, file=sys.stderr)

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 import rkllmd
-from rkllmd.client import CallError, Client
+from rkllmd.client import CallError, Client, why_no_connection
 from rkllmd.portable.demo.vision.draw import draw_digit
 
 ENCODER = Path(rkllmd.__file__).parent / "portable" / "demo" / "digits_encoder.onnx"
@@ -52,14 +52,17 @@ def main() -> int:
     parser.add_argument("picture", nargs="?", type=Path, help="a picture of a digit; without it, a 3 is drawn")
     parser.add_argument("--question", default="What is <image> plus 4?", help="with <image> where the picture goes")
     arguments = parser.parse_args()
-    picture = Image.open(arguments.picture) if arguments.picture else draw_digit(3, seed=1)
+    try:
+        picture = Image.open(arguments.picture) if arguments.picture else draw_digit(3, seed=1)
+    except OSError as error:
+        parser.error(str(error))
     try:
         with Client() as rkllm:
             memory, shape = embed(rkllm, ENCODER, picture)
             print(f"> {arguments.question}")
             ask(rkllm, arguments.question, memory, shape)
-    except (FileNotFoundError, ConnectionRefusedError):
-        print("No daemon is running: start one with 'rkllmd serve --model demo'.", file=sys.stderr)
+    except OSError as error:
+        print(why_no_connection(error), file=sys.stderr)
         return 1
     except CallError as error:
         print(error, file=sys.stderr)

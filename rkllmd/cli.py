@@ -131,17 +131,10 @@ def _serve(given: argparse.Namespace) -> int:
 
 
 def _connect(given: argparse.Namespace) -> client.Client:
-    path = given.socket or client.default_socket()
     try:
-        return client.Client(path)
-    except (FileNotFoundError, ConnectionRefusedError):
-        wanted = f"no daemon serves {path}: start one with 'rkllmd serve', or name its socket with --socket."
-    except PermissionError:
-        wanted = f"you may not connect to {path}: ask to be made a member of the group that owns it (ls -l {path})."
-    except (OSError, ValueError) as error:  # too long, a NUL inside, below a file: no path of a socket
-        reason = getattr(error, "strerror", None) or error
-        wanted = f"{path!r} can't be connected to ({reason}): name the daemon's socket with --socket."
-    raise _UsageError(wanted)
+        return client.Client(given.socket)
+    except (OSError, ValueError) as error:
+        raise _UsageError(client.why_no_connection(error, "with --socket")) from None
 
 
 def _call(given: argparse.Namespace) -> int:

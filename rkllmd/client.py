@@ -55,6 +55,17 @@ def default_socket() -> str:
     return os.environ.get("RKLLM_UDS_PATH") or DEFAULT_SOCKET
 
 
+def why_no_connection(error: OSError | ValueError, choose: str = "in RKLLM_UDS_PATH") -> str:
+    """Return what a person can do about an error of connecting, as a sentence; ``choose``: where another is named."""
+    path = getattr(error, "filename", None) or default_socket()
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        return f"No daemon serves {path}: start one with 'rkllmd serve', or name its socket {choose}."
+    if isinstance(error, PermissionError):
+        return f"You may not connect to {path}: ask to be made a member of the group that owns it (ls -l {path})."
+    # Too long, a NUL inside, below a file: no path of a socket.
+    return f"{path!r} can't be connected to ({getattr(error, 'strerror', None) or error}): name the socket {choose}."
+
+
 class CallError(Exception):
     """The daemon answered with an Error. Programs match ``kind``, people read the message."""
 
@@ -205,6 +216,14 @@ def _result(message: dict[str, Any]) -> Any:
     return message["result"]
 
 
+def _with_path(error: OSError, path: str) -> OSError:
+    """Return the error with the path that could not be connected to, which the system's own words lack."""
+    if error.errno is not None:
+        return type(error)(error.errno, error.strerror, path)
+    error.filename = path  # of a path that is too long
+    return error
+
+
 class Client:
     """A blocking client; not for use from several threads at once."""
 
@@ -216,9 +235,7 @@ class Client:
             self._socket.connect(path)
         except OSError as error:
             self._socket.close()
-            if error.errno is None:  # a path that is none, or too long: the message says so
-                raise
-            raise type(error)(error.errno, error.strerror, path) from None  # the system's own words lack the path
+            raise _with_path(error, path) from None
         self._reader = _Reader()
         self._ids = itertools.count(1)
         self._received: dict[int, deque[dict[str, Any]]] = {}
@@ -441,7 +458,12 @@ async def open_client(path: str | None = None) -> AsyncIterator[TrioClient]:
     """Connect to the daemon for the length of the context. Raises OSError."""
     trio = _trio()
     failure: Exception | None = None
-    async with await trio.open_unix_socket(path or default_socket()) as stream, trio.open_nursery() as nursery:
+    path = path or default_socket()
+    try:
+        connected = await trio.open_unix_socket(path)
+    except OSError as error:
+        raise _with_path(error, path) from None
+    async with connected as stream, trio.open_nursery() as nursery:
         client = TrioClient(stream)
         nursery.start_soon(client._receive)
         try:

@@ -286,7 +286,7 @@ def test_a_method_that_is_no_unicode(daemon: Daemon) -> None:
     assert sentence(run("call", "rkllm.\udcff", "--socket", daemon.path)).startswith("this can't be sent as JSON: ")
 
 
-NO_DAEMON = "no daemon serves {0}: start one with 'rkllmd serve', or name its socket with --socket."
+NO_DAEMON = "No daemon serves {0}: start one with 'rkllmd serve', or name its socket with --socket."
 
 
 @pytest.mark.parametrize("command", [["call", "server.status"], ["chat"]])
@@ -302,7 +302,7 @@ def test_no_daemon(tmp_path: Path, command: list[str]) -> None:
     for odd in (file / "below", "/tmp/" + 200 * "x"):
         told = sentence(run(*command, "--socket", str(odd)))
         assert told.startswith(f"'{odd}' can't be connected to (")
-        assert told.endswith("name the daemon's socket with --socket.")
+        assert told.endswith("name the socket with --socket.")
 
 
 def test_no_permission(start: Callable[..., Daemon]) -> None:
@@ -313,7 +313,7 @@ def test_no_permission(start: Callable[..., Daemon]) -> None:
         os.chmod(daemon.path, 0)
         done = run("call", "server.status", "--socket", daemon.path)
     told = sentence(done)
-    assert told.startswith(f"you may not connect to {daemon.path}: ")
+    assert told.startswith(f"You may not connect to {daemon.path}: ")
     assert "ls -l" in told
 
 

@@ -44,6 +44,25 @@ def test_every_example_is_run_here() -> None:
     ]
 
 
+@pytest.mark.parametrize("example", PYTHON)
+def test_without_a_daemon_an_example_says_what_to_do(tmp_path: Path, example: str) -> None:
+    environment = {**os.environ, "RKLLM_UDS_PATH": str(tmp_path / "none.sock")}
+    command = [sys.executable, str(EXAMPLES / example)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1
+    assert f"No daemon serves {tmp_path / 'none.sock'}: start one with 'rkllmd serve'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("wrong", [["nothing.png"], ["--labels", "/nothing"], [str(EXAMPLES / "classify.py")]])
+def test_a_picture_that_is_none_is_told_in_a_sentence(wrong: list[str]) -> None:
+    command = [sys.executable, str(EXAMPLES / "classify.py"), *wrong]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2
+    assert "classify.py: error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_first_conversation_answers_rightly(demo: Daemon) -> None:
     said = _run(demo, sys.executable, str(EXAMPLES / "first_conversation.py"), "--wait", "10")
     assert "Oslo" in said
