@@ -55,6 +55,9 @@ def _explain(error: Exception) -> str:
     if fix and fix not in sentence:
         sentence += f" {fix}"
     lines = [f"    {line}" for line in log or [] if line not in sentence]
+    for name, meaning in (("restored", "loaded again, with empty KV caches"), ("lost", "lost, and could not be")):
+        if handles := error.data.get(name):
+            lines.append(f"    {meaning}: {', '.join(map(str, handles))}")
     return "\n".join([f"{sentence} [{error.kind or error.code}]", *lines])
 
 

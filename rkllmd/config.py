@@ -97,7 +97,7 @@ def _user(item: Any) -> int:
 def _milliseconds_by_method(value: Any) -> dict[str, int]:
     """Return the defaults, with what ``value`` sets: a table, or method=milliseconds pairs."""
     items = dict(item.partition("=")[::2] for item in value.split(":") if item) if isinstance(value, str) else value
-    if not isinstance(items, dict):
+    if not isinstance(items, dict) or "" in items.values():
         raise ValueError("a table of methods and milliseconds (method=milliseconds, separated by ':', elsewhere)")
     parse = _integer(0, MOST_MS)
     return {**DEFAULT_TIMEOUTS_MS, **{name: parse(milliseconds) for name, milliseconds in _dotted(items).items()}}

@@ -11,6 +11,7 @@ not killed by a fixed clock; everything else progresses only by ending. Four thi
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -68,7 +69,9 @@ class Timeouts:
         """Raise ConfigError for a method that does not exist."""
         unknown = sorted(set(config.timeouts_ms) - set(methods) - {"default"})
         if unknown:
-            raise ConfigError(f"timeouts_ms: there is no method {unknown[0]!r}; rpc.discover lists them all.")
+            close = difflib.get_close_matches(unknown[0], [*methods, "default"], n=1)
+            hint = f"did you mean {close[0]}?" if close else "rpc.discover lists them all."
+            raise ConfigError(f"The setting timeouts_ms: there is no method {unknown[0]!r}; {hint}")
         self._config = config
         self._known: dict[str, Deadlines] = {}
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PRIORITIES: Final = ("high", "normal", "low")
 # Without a history of such calls, nothing better is known.
-_RETRY_AFTER_MS: Final = 1000.0
+_RETRY_AFTER_MS: Final = 1000
 
 # The target of a job that is not known before the job's turn: it may be any.
 UNRESOLVED: Final = object()
@@ -60,7 +60,7 @@ class Queue:
             order += [jobs[index] for index in range(rounds) for jobs in turns if index < len(jobs)]
         return iter(order)
 
-    def add(self, job: Job, retry_after_ms: Callable[[], float | None] = lambda: None) -> None:
+    def add(self, job: Job, retry_after_ms: Callable[[], int | None] = lambda: None) -> None:
         """Let ``job`` wait for its turn.
 
         Raises QueueFull, with ``retry_after_ms`` if that is known; never for the daemon's own jobs, which clean up.
@@ -141,7 +141,7 @@ class Queue:
         """Return the waiting jobs in no order; from any thread."""
         return [job for clients in self._levels.values() for jobs in list(clients.values()) for job in list(jobs)]
 
-    def _check(self, job: Job, retry_after_ms: Callable[[], float | None]) -> None:
+    def _check(self, job: Job, retry_after_ms: Callable[[], int | None]) -> None:
         own = sum(len(clients.get(job.client, ())) for clients in self._levels.values())
         of_user = sum(1 for other in self.waiting() if other.user is not None and other.user == job.user)
         for what, queued, limit in (

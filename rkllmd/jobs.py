@@ -29,7 +29,7 @@ KEPT_SECONDS: Final = 600.0
 # 128 bits: nobody guesses one.
 _ID_BYTES: Final = 16
 # Something ends within this time, or nobody knows.
-_RETRY_AFTER_MS: Final = 1000.0
+_RETRY_AFTER_MS: Final = 1000
 
 
 class DetachedCall:

@@ -61,8 +61,8 @@ def _replaced(context: Context, replace: bool | int) -> list[Model]:
 def _refuse_more_than_allowed(context: Context, awake: list[Model]) -> None:
     if len(awake) >= context.config.max_models:
         raise ModelAlreadyLoaded(
-            f"{context.config.max_models} model(s) may be loaded at once (max_models): call rkllm.destroy first, or "
-            'give "replace": true.',
+            f"{context.config.max_models} model(s) may be loaded at once (the setting max_models): call rkllm.destroy "
+            'first, or give "replace": true (all that are loaded go) or the handle of the one to replace.',
             loaded=[_entry(model) for model in awake],
         )
     if awake and not context.runtime.takes_several_models:

@@ -14,6 +14,7 @@ The event loop may make these C calls itself while the worker is inside a run; a
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import threading
 import time
@@ -180,10 +181,14 @@ class Npu:
             self.supervisor.check_device()
         elif job.deadlines is None:
             job.deadlines = self.own_deadlines
-        self.queue.add(job, lambda: self.history.remaining(self.queue.running, time.monotonic()))
+        self.queue.add(job, self._retry_after_ms)
         self._tell_move(job)
         self._start_next()
         self.supervisor.look_at(job)
+
+    def _retry_after_ms(self) -> int | None:
+        remaining = self.history.remaining(self.queue.running, time.monotonic())
+        return None if remaining is None else math.ceil(remaining)
 
     def cancel(self, job: Job, error: RpcError | None = None) -> bool:
         """Drop ``job`` if it waits; ask its run to stop if it runs. False if it has already ended."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
@@ -322,7 +323,8 @@ def _sentence(error: ValidationError, keyword: str, path: str) -> str:
             names = [limit] if isinstance(limit, str) else limit
             return f"{path} must be {' or '.join(_TYPE_NAMES[name] for name in names)}."
         case "enum":
-            return f"{path} must be one of {', '.join(map(str, limit))}."
+            values = ", ".join(item if isinstance(item, str) else json.dumps(item) for item in limit)
+            return f"{path} must be one of {values}."
         case "required":
             instance: Any = error.instance
             return f"{path} needs {next(name for name in limit if name not in instance)}."

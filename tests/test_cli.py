@@ -286,6 +286,15 @@ def test_a_method_that_is_no_unicode(daemon: Daemon) -> None:
     assert sentence(run("call", "rkllm.\udcff", "--socket", daemon.path)).startswith("this can't be sent as JSON: ")
 
 
+def test_a_replacement_that_fails_says_what_became_of_the_old_model(start: Callable[..., Daemon]) -> None:
+    daemon = start(scenario="init=fail@2")
+    handle = daemon.load()
+    params = json.dumps({"model_path": str(daemon.model), "replace": True})
+    done = run("call", "rkllm.init", params, "--socket", daemon.path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"    loaded again, with empty KV caches: {handle}"
+
+
 NO_DAEMON = "No daemon serves {0}: start one with 'rkllmd serve', or name its socket with --socket."
 
 

@@ -133,7 +133,7 @@ def test_what_the_daemon_does_itself_may_hang_as_well() -> None:
 
 
 def test_a_limit_for_a_method_that_does_not_exist_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"rkllm\.rum"):
+    with pytest.raises(ConfigError, match=r"no method 'rkllm\.rum'; did you mean rkllm\.run\?"):
         Timeouts(Config(timeouts_ms={"default": 1, "rkllm.rum": 1}), METHODS)
 
 
@@ -152,3 +152,8 @@ def test_limits_add_to_the_defaults(tmp_path: Any) -> None:
 def test_what_is_no_table_of_limits_is_an_error(value: Any) -> None:
     with pytest.raises(ConfigError, match="timeouts_ms"):
         load({}, {"timeouts_ms": value})
+
+
+def test_a_method_without_its_limit_is_told_how_to_write_it() -> None:
+    with pytest.raises(ConfigError, match="method=milliseconds, separated by ':'"):
+        load({}, {"timeouts_ms": "rknn.run"})

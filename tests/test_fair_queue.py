@@ -80,9 +80,9 @@ def test_the_queue_is_bounded_per_user() -> None:
     queue.add(job("a", "a", user=1000))
     queue.add(job("b", "b", user=1000))
     with pytest.raises(QueueFull) as caught:
-        queue.add(job("c", "c", user=1000), lambda: 1234.0)
+        queue.add(job("c", "c", user=1000), lambda: 1234)
     assert "This user" in caught.value.message
-    assert caught.value.data == {"queued": 2, "limit": 2, "retry_after_ms": 1234.0}
+    assert caught.value.data == {"queued": 2, "limit": 2, "retry_after_ms": 1234}
     queue.add(job("d", "d", user=1001))
 
 

@@ -101,7 +101,7 @@ async def test_of_one_user_the_oldest_that_has_ended_makes_room() -> None:
     assert found(kept, running, second, new, newer) == [True, False, True, True]
     with pytest.raises(QueueFull) as caught:
         added(kept, most_of_user=3)
-    assert caught.value.data == {"queued": 3, "limit": 3, "retry_after_ms": 1000.0}
+    assert caught.value.data == {"queued": 3, "limit": 3, "retry_after_ms": 1000}
     assert "This user" in caught.value.message
     assert added(kept, user=2, most_of_user=3)
 

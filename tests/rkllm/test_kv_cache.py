@@ -42,6 +42,12 @@ def test_all_of_it_with_or_without_the_system_prompt(board: Board, params: Any, 
     assert board.kv_sizes() == [left]
 
 
+def test_the_values_that_are_allowed_are_told_in_json(board: Board) -> None:
+    board.load()
+    message = board.refused("rkllm.clear_kv_cache", {"keep_system_prompt": 5})["message"]
+    assert message == "$.keep_system_prompt must be one of 0, 1, true, false."
+
+
 def test_a_range(board: Board) -> None:
     board.load()
     fill(board)
