@@ -410,9 +410,12 @@ def _wrong_elements(dtype: str, path: str, keyword: str) -> InvalidParams:
 
 
 def _wrong_size(path: str, expected: int, unit: str) -> InvalidParams:
+    # JSON's integers end at 64 bits, the product of a shape does not.
+    is_sayable = expected < 1 << 64
+    needs = f"{expected} {unit}" if is_sayable else f"more {unit} than can be counted"
     return InvalidParams(
-        f"{path}: the shape needs {expected} {unit}, the data has another number.",
+        f"{path}: the shape needs {needs}, the data has another number.",
         path=path,
         keyword="shape",
-        limit=expected,
+        limit=expected if is_sayable else None,
     )
