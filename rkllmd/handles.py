@@ -84,6 +84,8 @@ class Model:
     # that takes strings, in the order of the calls.
     adapters: list[Adapter] = field(default_factory=list)
     strings: dict[str, list[bytes]] = field(default_factory=dict)
+    # Those of the last call of each such function if that failed: C may have kept them nevertheless.
+    refused_strings: dict[str, list[bytes]] = field(default_factory=dict)
     # Conversation history belongs to the client whose turn built it (protocol, section 3).
     history_client: int | Session | None = None
     history_kept: bool = False

@@ -53,7 +53,7 @@ def test_the_input_of_a_turn_may_be_an_array_of_one(echo: Daemon) -> None:
         assert [answer["session"]["replayed_turns"] for answer in answers] == [0, 1]
         assert answers[1]["text"].endswith("two")
         assert "one" in answers[1]["text"], "the conversation is told again"
-        embed = [None, [{"embed_input": {"embed": [[1.0] * 8]}}], {}]
+        embed: Any = [None, [{"embed_input": {"embed": [[1.0] * 8]}}], {}]
         assert kind(wire.ask("rkllm.run", embed, session="a")) == "InvalidParams"
 
 
