@@ -84,6 +84,23 @@ def test_answers(load: Load) -> None:
     assert outcome.perf["memory_usage_mb"] > 1
 
 
+def test_what_is_no_number_harms_only_its_own_run(load: Load, capfd: pytest.CaptureFixture[str]) -> None:
+    driver = load()
+    assert driver.load_lora(LORA, "mad", scale=3e38) == 0
+    for mode in RKLLMInferMode:
+        assert driver.run("What is an NPU?", mode=mode, lora="mad").status != 0
+        assert "no number" in errors(capfd)[-1]
+        assert driver.run("What is an NPU?").text.startswith(NPU)
+
+
+@pytest.mark.parametrize("number", [1e38, -1e38, float("inf"), float("nan")])
+def test_embeddings_that_no_model_has_are_refused(load: Load, capfd: pytest.CaptureFixture[str], number: float) -> None:
+    driver = load()
+    assert driver.run(embeddings([[0.0] * (WIDTH - 1) + [number]])).status != 0
+    assert "embed holds numbers that are no model's" in errors(capfd)[-1]
+    assert driver.run("What is an NPU?").text.startswith(NPU)
+
+
 def test_split_characters_wait(load: Load) -> None:
     outcome = load().run("你是谁？")  # noqa: RUF001
     assert WAITING in outcome.states
