@@ -75,6 +75,8 @@ class Model:
     # The run whose callbacks are coming in; set on the worker thread just before the C call.
     generation: Generation | None = None
     cross_attention: Any = None
+    # How many numbers an embedding given to it has, where that is known: C takes the length of a row for granted.
+    embedding_width: int | None = None
     # Which files it and its adapters were loaded from, by the adapters' names: what a prompt cache depends on.
     file: FileIdentity | None = None
     lora_files: dict[str, FileIdentity] = field(default_factory=dict)

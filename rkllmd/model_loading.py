@@ -7,6 +7,7 @@ function tools come back; its conversation, its prompt cache and its cross-atten
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -25,6 +26,7 @@ from rkllmd.abi.rkllm import LLMResultCallback
 from rkllmd.errors import ModelNotInitialized, RpcError, RuntimeFailure
 from rkllmd.fingerprint import identify
 from rkllmd.handles import Adapter, Model
+from rkllmd.portable import gguf
 
 if TYPE_CHECKING:
     from rkllmd.context import Context
@@ -230,6 +232,9 @@ def _init(context: Context, model: Model) -> None:
             other.is_in_doubt = other.is_in_doubt or not other.is_asleep
         said = f": {lines[-1]}" if lines else "; the runtime said nothing about why."
         raise RuntimeFailure(f"rkllm_init failed{said}", function="rkllm_init", status=status, log=lines)
+    if context.runtime.name == "portable":  # what a .rkllm file says about it is not published
+        with contextlib.suppress(OSError):
+            model.embedding_width = gguf.embedding_width(model.path)
     model.pointer = pointer
 
 
