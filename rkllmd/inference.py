@@ -209,8 +209,10 @@ def _call(
         how = "ended without its last callback"
     elif generation.failed:
         how = "reported RKLLM_RUN_ERROR"
+    elif generation.lost is not None:
+        how = "gave a result that could not be taken"
     lines = runtime.output.since(mark)  # also after a success: a line read later would be held against the next call
-    return None if how is None else _failure(function, how, status, lines, generation.callback_error)
+    return None if how is None else _failure(function, how, status, lines, generation.callback_error or generation.lost)
 
 
 def _wait_for_end(context: Context, model: Model, generation: Generation) -> bool:
