@@ -47,6 +47,9 @@ KeepAlive = list[Any]
 # struct we know must find zeros there, which mean "none", and not what happens to lie behind our memory.
 _ROOM_BEHIND = 256
 
+# An adapter's name is the name of its file if it is given none. It stays as long as the model and is in every
+# server.status, so it must not be as long as a request.
+_NAME_BYTES = 255
 _FLOAT_MAX = 3.4028234663852886e38
 INT_RANGES: dict[Any, tuple[int, int]] = {
     c_int8: (-(1 << 7), (1 << 7) - 1),
@@ -314,6 +317,9 @@ class _Conversion:
             encoded = item.encode()
         except UnicodeEncodeError:
             raise InvalidParams(f"{path} must be valid Unicode.", path=path, keyword="format", limit="utf-8") from None
+        if path.endswith("_name") and len(encoded) > _NAME_BYTES:
+            detail = f"{path} must have at most {_NAME_BYTES} bytes."
+            raise InvalidParams(detail, path=path, keyword="maxLength", limit=_NAME_BYTES)
         self.keep.append(encoded)
         return encoded
 

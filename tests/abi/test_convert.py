@@ -451,6 +451,17 @@ def test_lora(layout: Layout) -> None:
     refused({"scale": 1}, layout, "RKLLMLoraAdapter", "$", "required")
 
 
+def test_a_name_is_not_as_long_as_a_request(layout: Layout) -> None:
+    path = {"lora_adapter_path": "/l.rkllm"}
+    longest = "ü" * 127 + "x"
+    made = convert({**path, "lora_adapter_name": longest}, layout, "RKLLMLoraAdapter")
+    assert made.lora_adapter_name == longest.encode()
+    too_long = {**path, "lora_adapter_name": longest + "x"}
+    error = refused(too_long, layout, "RKLLMLoraAdapter", "$.lora_adapter_name", "maxLength")
+    assert error.data["limit"] == 255
+    assert longest not in error.message
+
+
 # back
 
 
