@@ -203,6 +203,7 @@ def _convert(context: Context, parameter: Struct, item: params.Given, prepared: 
         defaults=defaults,
         runtime=library.runtime,
         sources=prepared.attachments,
+        embedding_width=None if model is None else model.embedding_width,
     )
     return converted
 

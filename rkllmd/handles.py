@@ -77,6 +77,8 @@ class Model:
     # The run whose callbacks are coming in; set on the worker thread just before the C call.
     generation: Generation | None = None
     cross_attention: Any = None
+    # How many numbers an embedding given to it has, where that is known: C takes the length of a row for granted.
+    embedding_width: int | None = None
     # Which files it and its adapters were loaded from, by the adapters' names: what a prompt cache depends on.
     file: FileIdentity | None = None
     lora_files: dict[str, FileIdentity] = field(default_factory=dict)
@@ -86,6 +88,8 @@ class Model:
     # that takes strings, in the order of the calls.
     adapters: list[Adapter] = field(default_factory=list)
     strings: dict[str, list[bytes]] = field(default_factory=dict)
+    # Those of the last call of each such function if that failed: C may have kept them nevertheless.
+    refused_strings: dict[str, list[bytes]] = field(default_factory=dict)
     # Conversation history belongs to the client whose turn built it (protocol, section 3).
     history_client: int | Session | None = None
     history_kept: bool = False

@@ -160,6 +160,7 @@ def _attempt(
         return _Run(generation, failure, history_reset)
     finally:
         model.generation = None
+        generation.on_progress = None  # they refer to each other, and to the model
 
 
 def _generation(invocation: Invocation, model: Model, parameters: Any, default_shape: str) -> Generation:
@@ -209,8 +210,10 @@ def _call(
         how = "ended without its last callback"
     elif generation.failed:
         how = "reported RKLLM_RUN_ERROR"
+    elif generation.lost is not None:
+        how = "gave a result that could not be taken"
     lines = runtime.output.since(mark)  # also after a success: a line read later would be held against the next call
-    return None if how is None else _failure(function, how, status, lines)
+    return None if how is None else _failure(function, how, status, lines, generation.callback_error or generation.lost)
 
 
 def _wait_for_end(context: Context, model: Model, generation: Generation) -> bool:
@@ -239,8 +242,9 @@ def _final(
     return {**final, **extra, **said}
 
 
-def _failure(function: str, how: str, status: int, log: list[str]) -> RuntimeFailure:
-    said = f": {log[-1]}" if log else "; the runtime said nothing about why."
+def _failure(function: str, how: str, status: int, log: list[str], known: str | None) -> RuntimeFailure:
+    """Return the error for a failed run; ``known`` is what the daemon itself knows about why."""
+    said = f": {known or log[-1]}" if known or log else "; the runtime said nothing about why."
     return RuntimeFailure(f"{function} {how}{said}", function=function, status=status, log=log)
 
 

@@ -7,9 +7,11 @@ function tools come back; its conversation, its prompt cache and its cross-atten
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import byref, c_void_p
@@ -24,6 +26,7 @@ from rkllmd.abi.rkllm import LLMResultCallback
 from rkllmd.errors import ModelNotInitialized, RpcError, RuntimeFailure
 from rkllmd.fingerprint import identify
 from rkllmd.handles import Adapter, Model
+from rkllmd.portable import gguf
 
 if TYPE_CHECKING:
     from rkllmd.context import Context
@@ -34,6 +37,8 @@ log = structlog.get_logger()
 
 # What is set again after a load; a prompt cache only saves time, and its file may have gone.
 _SET_AGAIN: Final = ("rkllm_set_chat_template", "rkllm_set_function_tools")
+# Where rkllm_destroy has failed, C may still call back and read what the model holds: they stay for good.
+_NOT_DESTROYED: Final[set[Model]] = set()
 
 
 def make(context: Context, recipe: Recipe) -> Model:
@@ -54,9 +59,21 @@ def make(context: Context, recipe: Recipe) -> Model:
         file=identify(recipe.path),
     )
 
+    # Not the model itself, which has the callback: what an unloaded model holds, the file of its embeddings too, would
+    # wait for the garbage collector.
+    reference = weakref.ref(model)
+
     def on_result(results: Any, _userdata: Any, state: int) -> int:
-        generation = model.generation
+        alive = reference()
+        generation = None if alive is None else alive.generation
         return 0 if generation is None else generation.on_result(results, state)
+
+    def report(what: str) -> None:
+        log.error("runtime_callback_failed", reason=what)
+        alive = reference()
+        generation = None if alive is None else alive.generation
+        if generation is not None:
+            generation.callback_error = what
 
     callback = LLMResultCallback(on_result)
     if model.library.layout.name == "1.2":
@@ -65,9 +82,9 @@ def make(context: Context, recipe: Recipe) -> Model:
         struct = model.library.layout.structs["RKLLMCallback"]()
         struct.result_callback = callback
         if recipe.tokenizer_path is not None:
-            struct.tokenizer_callback = callbacks.tokenizer_callback(recipe.tokenizer_path, _report)
+            struct.tokenizer_callback = callbacks.tokenizer_callback(recipe.tokenizer_path, report)
         if recipe.embedding_path is not None:
-            struct.embed_callback = callbacks.embedding_callback(recipe.embedding_path, _report)
+            struct.embed_callback = callbacks.embedding_callback(recipe.embedding_path, report)
         model.keep_alive += [callback, struct]
         model.callback = byref(struct)
     return model
@@ -93,9 +110,8 @@ def load(context: Context, model: Model, recipe: Recipe) -> None:
 def unload(context: Context, model: Model) -> None:
     """Unload a model for good; its handle is dead afterwards even if the runtime complains. Raises RuntimeFailure."""
     forget(context, [model])
-    pointer, model.pointer = model.pointer, c_void_p()
-    if pointer:
-        context.runtime.call("rkllm_destroy", pointer)
+    if model.pointer:
+        _give_back(context, model)
 
 
 def forget(context: Context, models: Sequence[Model]) -> None:
@@ -193,10 +209,14 @@ def give_adapter(runtime: Runtime, model: Model, adapter: Adapter) -> None:
 def give_strings(runtime: Runtime, model: Model, function: str, values: Sequence[bytes]) -> None:
     """Call a C function with strings. Whether it copies is not documented: those of its last call stay alive."""
     given = [*values]
-    model.keep_alive.append(given)  # also if the call fails: what C has kept then is not known
-    runtime.call(function, model.pointer, *given)
-    # Only now may the ones before go; without that, a client that sets its template anew for each run fills the memory.
-    model.keep_alive[:] = [kept for kept in model.keep_alive if kept is not given]
+    try:
+        runtime.call(function, model.pointer, *given)
+    except RpcError:
+        # Whether C has kept these or those before is not known then. Not more than that: a client that tries again and
+        # again would fill the memory.
+        model.refused_strings[function] = given
+        raise
+    model.refused_strings.pop(function, None)
     model.strings.pop(function, None)  # the last call comes last
     model.strings[function] = given
 
@@ -212,16 +232,28 @@ def _init(context: Context, model: Model) -> None:
             other.is_in_doubt = other.is_in_doubt or not other.is_asleep
         said = f": {lines[-1]}" if lines else "; the runtime said nothing about why."
         raise RuntimeFailure(f"rkllm_init failed{said}", function="rkllm_init", status=status, log=lines)
+    if context.runtime.name == "portable":  # what a .rkllm file says about it is not published
+        with contextlib.suppress(OSError):
+            model.embedding_width = gguf.embedding_width(model.path)
     model.pointer = pointer
 
 
 def _destroy(context: Context, model: Model) -> None:
     """Give the C handle back; a runtime that complains is only logged, since something else is being done."""
+    try:
+        _give_back(context, model)
+    except RpcError as error:
+        log.error("model_not_unloaded", model_path=model.path, error=error.to_json())
+
+
+def _give_back(context: Context, model: Model) -> None:
+    """Call rkllm_destroy; the C handle is not used again, whatever it answers. Raises RuntimeFailure."""
     pointer, model.pointer = model.pointer, c_void_p()
     try:
         context.runtime.call("rkllm_destroy", pointer)
-    except RpcError as error:
-        log.error("model_not_unloaded", model_path=model.path, error=error.to_json())
+    except RpcError:
+        _NOT_DESTROYED.add(model)
+        raise
 
 
 def _check_files(context: Context, model: Model) -> None:
@@ -243,7 +275,3 @@ def _wait_for_the_event_loop(context: Context) -> None:
     passed = threading.Event()
     context.run_soon(passed.set)
     passed.wait()
-
-
-def _report(what: str) -> None:
-    log.error("runtime_callback_failed", reason=what)

@@ -297,6 +297,8 @@ class Npu:
                 self._token.run_sync_soon(self._finish, job, result)
             except trio.RunFinishedError:
                 return
+            # What the call was given, a client's mapped memory too, would wait here for the next call.
+            del job, result
 
     def _finish(self, job: Job, result: outcome.Outcome[Any]) -> None:
         """Run on the event loop when a job's work has returned. Must not raise: trio would end the run."""

@@ -44,13 +44,18 @@ def check(invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_in
             keyword="pattern",
             limit=NAME.pattern,
         )
-    is_text = model.n_batch == 1 and rkllm_input.c.input_type == RKLLMInputType.RKLLM_INPUT_PROMPT
+    is_text = model.n_batch == 1 and _only(rkllm_input).input_type == RKLLMInputType.RKLLM_INPUT_PROMPT
     if not is_text or rkllm_infer_params.c.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
         raise InvalidParams(
             "A session is made of prompts and generated answers: prompt_input, mode RKLLM_INFER_GENERATE, n_batch 1.",
             member="session",
             keyword="const",
         )
+
+
+def _only(rkllm_input: Converted) -> Any:
+    """Return the one RKLLMInput of a run; a client may give it as an array of one."""
+    return rkllm_input.c[0] if isinstance(rkllm_input.json, list) else rkllm_input.c
 
 
 @dataclass(eq=False)
@@ -79,11 +84,12 @@ def begin(
     session = context.sessions.open(
         invocation.client.user, name, model.path, config.max_sessions_per_user, config.session_hours * 3600
     )
-    question = (rkllm_input.c.prompt_input or b"").decode("utf-8", "replace")
-    if rkllm_input.c.role == b"tool":
+    asked = _only(rkllm_input)
+    question = (asked.prompt_input or b"").decode("utf-8", "replace")
+    if asked.role == b"tool":
         question = _tool_response(model, question)
     rkllm_infer_params.c.keep_history = 1
-    return SessionTurn(session, question, bool(rkllm_input.c.enable_thinking))
+    return SessionTurn(session, question, bool(asked.enable_thinking))
 
 
 def _tool_response(model: Model, result: str) -> str:
@@ -105,9 +111,10 @@ def tell_again(
         tokens = model.max_context_len - min(max(model.max_new_tokens, 0), model.max_context_len // 2)
         prompt = session.prompt(turn.question, markers, tokens).encode()
         turn.prompt_bytes = len(prompt)
-        rkllm_input.c.prompt_input = prompt
-        if rkllm_input.c.role == b"tool":
-            rkllm_input.c.role = b"user"
+        asked = _only(rkllm_input)
+        asked.prompt_input = prompt
+        if asked.role == b"tool":
+            asked.role = b"user"
         turn.keep.append(prompt)
     parameters = rkllm_infer_params.c
     # What an adapter has computed is of no use without it.

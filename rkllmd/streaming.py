@@ -175,6 +175,10 @@ class Generation:
         self.pause_requested = False
         self.paused = False
         self.failed = False
+        # Why a result that the runtime gave could not be taken: the answer is not whole.
+        self.lost: str | None = None
+        # Why a tokenizer or embedding callback of this run has failed (model_loading.py).
+        self.callback_error: str | None = None
         self.perf: dict[str, Any] | None = None
         self.started_at = time.monotonic()
         self.first_token_at: float | None = None
@@ -230,6 +234,9 @@ class Generation:
                 self._at_token()
         except BaseException as error:  # nothing may reach C, SystemExit included
             log.error("result_callback_failed", exc_info=error)
+            # NULL where a token was due loses nothing. What else could not be taken is missing in the answer.
+            if results and state not in _LAST:
+                self.lost = f"{type(error).__name__}: {error}"
         return _CONTINUE
 
     def _on_last(self, results: Any, state: int) -> None:
@@ -337,8 +344,9 @@ class Generation:
         self._room.set()
         if self._send is not None:
             self._send(partials)
-        if self.on_progress is not None:
-            self.on_progress()
+        on_progress = self.on_progress  # the worker thread takes it away at the end of the run
+        if on_progress is not None:
+            on_progress()
 
     def tensors(self, encode: Callable[[bytes, Sequence[int], str], dict[str, Any]]) -> dict[str, Any]:
         """Return hidden states and logits as JSON; slow for big ones, so it is called on the worker thread.

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import signal
+import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from rkllmd import memory
-from rkllmd.errors import OutOfMemory
+from rkllmd import memory, model_loading
+from rkllmd.errors import OutOfMemory, RuntimeFailure
+from rkllmd.handles import Handles, Model
 from tests.daemon import Daemon, Wire, kind, streamed
 
 Start = Callable[..., Daemon]
@@ -357,3 +362,72 @@ def test_a_dead_model_that_cannot_be_loaded_again_says_so_and_is_tried_again(sta
         assert [(model["handle"], model["state"]) for model in models(wire)] == [(handle, "asleep")]
         daemon.play()
         assert say(wire, handle=handle) == "[user] Hi"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# what stays behind
+
+
+def test_nothing_of_an_unloaded_model_stays_open(start: Start) -> None:
+    daemon = start(changing=True)
+    table = daemon.directory / "embedding.bin"
+    table.write_bytes(bytes(256 * 8 * 4))
+
+    def load_run_unload(times: int) -> None:
+        with daemon.connect() as wire:
+            for _ in range(times):
+                handle = init(daemon, wire, embedding_path=str(table))["result"]["handle"]
+                assert "embed_callback" in say(wire)
+                assert "result" in wire.ask("rkllm.destroy", [handle])
+
+    load_run_unload(1)
+    files, _ = daemon.settled()
+    load_run_unload(12)
+    assert daemon.settled()[0] == files
+    daemon.play(init="fail")
+    with daemon.connect() as wire:
+        for _ in range(12):
+            assert kind(init(daemon, wire, embedding_path=str(table))) == "RuntimeError"
+    assert daemon.settled()[0] == files
+
+
+def test_what_a_model_holds_stays_if_the_runtime_has_not_unloaded_it() -> None:
+    def fail(function: str, *_: Any) -> None:
+        raise RuntimeFailure("It failed.", function=function, status=-1, log=[])
+
+    models: Any = Handles("LLM")
+    context: Any = SimpleNamespace(runtime=SimpleNamespace(call=fail), models=models)
+    model: Any = Model.__new__(Model)
+    model.number, model.pointer = models.add(model), ctypes.c_void_p(1)
+    alive = weakref.ref(model)
+    with pytest.raises(RuntimeFailure):
+        model_loading.unload(context, model)
+    assert len(models) == 0
+    del model
+    gc.collect()
+    assert alive() is not None, "its callbacks may still be called"
+
+
+def test_strings_that_the_runtime_refuses_again_and_again_do_not_pile_up() -> None:
+    def refuse(function: str, *_: Any) -> None:
+        raise RuntimeFailure("It failed.", function=function, status=-1, log=[])
+
+    takes: Any = SimpleNamespace(call=lambda *_: None)
+    refuses: Any = SimpleNamespace(call=refuse)
+    model: Any = SimpleNamespace(pointer=None, keep_alive=[], strings={}, refused_strings={})
+    given = [bytes([number]) * 1000 for number in range(4)]
+
+    def references() -> list[int]:
+        return [sys.getrefcount(text) for text in given]
+
+    def kept() -> list[bool]:
+        return [now > before for now, before in zip(references(), alone, strict=True)]
+
+    alone = references()
+    model_loading.give_strings(takes, model, "rkllm_set_function_tools", given[:1])
+    for index in (1, 2, 3):
+        with pytest.raises(RuntimeFailure):
+            model_loading.give_strings(refuses, model, "rkllm_set_function_tools", given[index : index + 1])
+    assert kept() == [True, False, False, True], "those of the last success and of the last call may be C's"
+    model_loading.give_strings(takes, model, "rkllm_set_function_tools", [b"more"])
+    assert not any(kept())

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rkllmd.runtime_output import RuntimeOutput
+from tests.daemon import Daemon, until
 
 # ``c(...)`` prints as a C library does; ``answer`` becomes what the test gets, with the logged lines.
 PROGRAM = """
@@ -305,3 +309,17 @@ answer = [os.get_inheritable(stdout), os.get_inheritable(stderr), os.get_inherit
 def test_before_the_capture_there_is_nothing() -> None:
     output = RuntimeOutput()
     assert output.since(output.mark()) == []
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+def test_a_daemon_that_was_started_without_a_place_to_print_to_serves(tmp_path: Path, closed: str) -> None:
+    daemon = Daemon(
+        tmp_path, launcher=["sh", "-c", f'exec "$@" {closed}', "sh"], scenario="print.stderr=words;print_at=0"
+    )
+    try:
+        until("the socket", lambda: daemon.process.poll() is not None or Path(daemon.path).exists())
+        daemon.load()
+        with daemon.connect() as wire:
+            assert wire.ask("rkllm.run", {"prompt": "Hi"})["result"]["text"] == "[user] Hi"
+    finally:
+        assert daemon.stop() == 0

@@ -369,6 +369,8 @@ def test_no_exception_reaches_c(loop: Loop, state: int, fails: type[BaseExceptio
     expected = [] if state == ERROR else ["result_callback_failed"]
     assert [entry["event"] for entry in logs] == expected
     assert run.ended.is_set() == (state in (FINISH, ERROR)), "whoever waits for the end is not forgotten"
+    lost = None if run.ended.is_set() else f"{fails.__name__}: in the callback"
+    assert run.lost == lost, "an answer that is not whole is known to be so"
 
 
 def test_null_where_a_token_was_due_is_logged(loop: Loop) -> None:
@@ -379,6 +381,7 @@ def test_null_where_a_token_was_due_is_logged(loop: Loop) -> None:
     assert run.on_result(token(b"a"), NORMAL) == CONTINUE
     loop.run()
     assert [partial["text"] for partial in loop.partials] == ["a"]
+    assert run.lost is None
 
 
 def test_called_by_c_from_a_thread_of_its_own(loop: Loop) -> None:
@@ -559,6 +562,17 @@ def with_tensors(*entries: tuple[list[float], list[float]], width: int = 2) -> t
 def numbers(tensor: dict[str, Any]) -> list[float]:
     raw = base64.b64decode(tensor["data"])
     return list(struct.unpack(f"<{len(raw) // 4}f", raw))
+
+
+@pytest.mark.parametrize(("rows", "size"), [(1 << 13, 2**31), (1 << 14, 2**32)])
+def test_a_tensor_that_is_too_large_to_be_copied_is_no_answer_without_it(loop: Loop, rows: int, size: int) -> None:
+    run = generation(loop, mode=RKLLMInferMode.RKLLM_INFER_GET_LOGITS, streamed=False)
+    shown, _memory = with_tensors(([], [1, 2]))
+    shown[0].logits.vocab_size, shown[0].logits.num_tokens = 1 << 16, rows
+    with capture_logs():
+        run.on_result(shown, NORMAL)
+    assert run.tensors(tensor_to_json) == {}
+    assert run.lost == f"OverflowError: a tensor of {size} bytes is too large: at most 2147483647 can be answered"
 
 
 @pytest.mark.parametrize(("can_free", "returned"), [(True, FREE), (False, CONTINUE)])

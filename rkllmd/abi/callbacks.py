@@ -61,16 +61,17 @@ def tokenizer_callback(path: str, log: Log) -> Any:
 def embedding_callback(path: str, log: Log) -> Any:
     """Return an LLMGetEmbedCallback that looks rows up in the raw float32 file [vocabulary, width] at ``path``.
 
-    The file is mapped, so only rows that are used take memory; it must not be cut short while in use. Its width follows
-    from the first call: the runtime gives a buffer of exactly num_tokens rows.
+    The file is mapped, so only rows that are used take memory; once it was cut short, no row of it is read. Its width
+    follows from each call: the runtime gives a buffer of exactly num_tokens rows.
 
     Raises InvalidParams if the file cannot be mapped or holds no whole float32s.
     """
     try:
         with open(path, "rb") as file:
-            table = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:  # ValueError: the file is empty, or the path holds a NUL
         raise InvalidParams("embedding_path is no readable file.", path="$.embedding_path", keyword="format") from error
+    table = memoryview(mapping)
     if len(table) % _FLOAT32:
         raise InvalidParams(
             "embedding_path holds no whole float32s.", path="$.embedding_path", keyword="multipleOf", limit=_FLOAT32
@@ -83,6 +84,10 @@ def embedding_callback(path: str, log: Log) -> Any:
             row, rest = divmod(length, num_tokens)
             if row == 0 or rest or row % _FLOAT32 or len(table) % row:
                 raise ValueError(f"{length} bytes for {num_tokens} tokens do not fit a file of {len(table)} bytes")
+            # Reading what is not there any more would be the end of the process (SIGBUS); this leaves only the moment
+            # from here to the copy.
+            if mapping.size() < len(table):
+                raise ValueError(f"the embedding file was cut short, from {len(table)} bytes to {mapping.size()}")
             ids = tokens[:num_tokens]
             if min(ids) < 0 or max(ids) >= len(table) // row:
                 raise ValueError(f"a token id is outside the {len(table) // row} rows of the file")

@@ -33,7 +33,7 @@ from functools import cache
 from typing import Any
 
 from rkllmd.abi.c_types import Struct
-from rkllmd.abi.counts import RULES, image_rule
+from rkllmd.abi.counts import RULES, check_width, image_rule
 from rkllmd.abi.json_form import ALIASES, ELSEWHERE, EXTRAS, IMAGE_FIELDS, UNION_MEMBERS, describe_unknown
 from rkllmd.abi.rkllm import LAYOUTS, RKLLMInputType
 from rkllmd.abi.tensors import Sources, Tensor, read_tensor
@@ -47,6 +47,9 @@ KeepAlive = list[Any]
 # struct we know must find zeros there, which mean "none", and not what happens to lie behind our memory.
 _ROOM_BEHIND = 256
 
+# An adapter's name is the name of its file if it is given none. It stays as long as the model and is in every
+# server.status, so it must not be as long as a request.
+_NAME_BYTES = 255
 _FLOAT_MAX = 3.4028234663852886e38
 INT_RANGES: dict[Any, tuple[int, int]] = {
     c_int8: (-(1 << 7), (1 << 7) - 1),
@@ -76,16 +79,18 @@ def to_c(
     defaults: Mapping[str, ctypes.Structure] | None = None,
     runtime: str | None = None,
     sources: Sources | None = None,
+    embedding_width: int | None = None,
 ) -> Any:
     """Return ``value`` as a ``struct_type``; everything it points to is appended to ``keep``.
 
     ``path`` is the JSON path of ``value`` for errors. ``defaults`` has, by C name, the structs to start from, for this
     struct and for those it points to; what neither it nor the client gives is zero. ``runtime`` names the loaded
-    runtime in NotSupported. ``sources`` has what tensors by fd and mem refer to.
+    runtime in NotSupported. ``sources`` has what tensors by fd and mem refer to. ``embedding_width`` is how many
+    numbers an embedding of the model has, if that is known.
 
     Raises InvalidParams, NotSupported, or what ``sources`` raises, nothing else.
     """
-    return _Conversion(keep, defaults or {}, runtime, sources).new(value, struct_type, path)
+    return _Conversion(keep, defaults or {}, runtime, sources, embedding_width).new(value, struct_type, path)
 
 
 def to_c_array(
@@ -97,11 +102,12 @@ def to_c_array(
     defaults: Mapping[str, ctypes.Structure] | None = None,
     runtime: str | None = None,
     sources: Sources | None = None,
+    embedding_width: int | None = None,
 ) -> Any:
     """Return a JSON array as a C array of ``struct_type``, as rkllm_run takes it with n_batch > 1; else as ``to_c``."""
     if not isinstance(values, list) or not values:
         raise InvalidParams(f"{path} must be an array with members.", path=path, keyword="type", limit="array")
-    conversion = _Conversion(keep, defaults or {}, runtime, sources)
+    conversion = _Conversion(keep, defaults or {}, runtime, sources, embedding_width)
     target = (struct_type * len(values)).from_buffer(bytearray(len(values) * ctypes.sizeof(struct_type) + _ROOM_BEHIND))
     keep.append(target)
     for index, value in enumerate(values):
@@ -145,6 +151,7 @@ class _Conversion:
     defaults: Mapping[str, ctypes.Structure]
     runtime: str | None
     sources: Sources | None
+    embedding_width: int | None
 
     def new(self, value: Any, struct_type: type[Struct], path: str) -> Any:
         """Return a struct filled from ``value``, in memory of its own."""
@@ -174,6 +181,7 @@ class _Conversion:
         _require(target, given, path)
         if name in RULES:
             RULES[name](target, given, tensors, path)
+        check_width(target, tensors, self.embedding_width, path)
 
     def fill_multimodal(self, target: Any, given: dict[str, Any], path: str) -> None:
         """Set a multimodal input from the flat form of 1.2 or the nested form of 1.3, whichever ``target`` is."""
@@ -199,6 +207,7 @@ class _Conversion:
             image = _canonical(image or {}, "RKLLMImageInput", image_path)
             tensors |= self.set_fields(target, image, image_path)
             image_rule(target, image, tensors, image_path)
+            check_width(target, tensors, self.embedding_width, image_path)
 
     def set_fields(self, target: Struct, given: dict[str, Any], path: str) -> dict[str, Tensor]:
         """Set the fields of ``target`` that ``given`` has; return the tensors among them."""
@@ -308,6 +317,9 @@ class _Conversion:
             encoded = item.encode()
         except UnicodeEncodeError:
             raise InvalidParams(f"{path} must be valid Unicode.", path=path, keyword="format", limit="utf-8") from None
+        if path.endswith("_name") and len(encoded) > _NAME_BYTES:
+            detail = f"{path} must have at most {_NAME_BYTES} bytes."
+            raise InvalidParams(detail, path=path, keyword="maxLength", limit=_NAME_BYTES)
         self.keep.append(encoded)
         return encoded
 

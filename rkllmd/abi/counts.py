@@ -38,6 +38,28 @@ def token_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
     _exact_count(target, "n_tokens", given, tensors["input_ids"].count, path)
 
 
+_EMBEDDINGS = {
+    "embed": ("n_tokens",),
+    "image_embed": ("n_image", "n_image_tokens"),
+    "video_embed": ("n_video", "n_frame_per_video", "n_frame_tokens"),
+}
+
+
+def check_width(target: Any, tensors: Tensors, width: int | None, path: str) -> None:
+    """Refuse embeddings with rows of another length than ``width``, if it is known: C would read beyond their end."""
+    for name, counts in _EMBEDDINGS.items():
+        if name not in tensors or width is None:
+            continue
+        given = tensors[name].count // math.prod(getattr(target, count) for count in counts)
+        if given != width:
+            raise InvalidParams(
+                f"{path}.{name} has rows of {given} numbers; those of the model's embeddings have {width}.",
+                path=f"{path}.{name}",
+                keyword="shape",
+                limit=width,
+            )
+
+
 def cross_attn_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
     """RKLLMCrossAttnParam: mask and pos [tokens]; k and v of one size, [layers][tokens][kv_heads][head_dim]."""
     tokens = tensors["encoder_pos"].count

@@ -56,6 +56,7 @@ DTYPES = (*ITEM_SIZES, "int4")
 _ELEMENTS_AT_ONCE = 1 << 13
 # Longer than this, base64 goes to the client as it was encoded, piece by piece.
 _LONG_BYTES = 3 << 14
+_MOST_COPIED = (1 << 31) - 1
 _FORMS = "an array of numbers, base64, or an object with data, fd or mem, and dtype and shape"
 
 
@@ -143,8 +144,15 @@ def copy_tensor(pointer: Any, count: int, dtype: str = "float32") -> bytes:
     """Copy ``count`` elements out of C memory at once, one memcpy; nothing if ``pointer`` is NULL or ``count`` not > 0.
 
     For callbacks: the runtime's memory is valid only until they return, and encoding it can wait.
+
+    Raises OverflowError for 2 GiB and more.
     """
-    return ctypes.string_at(pointer, count * ITEM_SIZES[dtype]) if pointer and count > 0 else b""
+    if not pointer or count <= 0:
+        return b""
+    size = count * ITEM_SIZES[dtype]
+    if size > _MOST_COPIED:  # ctypes would copy what is left of the size in 32 bits
+        raise OverflowError(f"a tensor of {size} bytes is too large: at most {_MOST_COPIED} can be answered")
+    return ctypes.string_at(pointer, size)
 
 
 def tensor_to_json(data: bytes | memoryview, shape: Sequence[int], dtype: str = "float32") -> dict[str, Any]:
@@ -410,9 +418,12 @@ def _wrong_elements(dtype: str, path: str, keyword: str) -> InvalidParams:
 
 
 def _wrong_size(path: str, expected: int, unit: str) -> InvalidParams:
+    # JSON's integers end at 64 bits, the product of a shape does not.
+    is_sayable = expected < 1 << 64
+    needs = f"{expected} {unit}" if is_sayable else f"more {unit} than can be counted"
     return InvalidParams(
-        f"{path}: the shape needs {expected} {unit}, the data has another number.",
+        f"{path}: the shape needs {needs}, the data has another number.",
         path=path,
         keyword="shape",
-        limit=expected,
+        limit=expected if is_sayable else None,
     )

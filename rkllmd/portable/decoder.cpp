@@ -3,6 +3,7 @@
 #include "log.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace portable {
 namespace {
@@ -24,6 +25,16 @@ std::array<llama_pos, 4> line_position(llama_pos position) {
 }
 
 } // namespace
+
+void check_numbers(const float *computed, int count) {
+    int bad = 0;
+    for (int i = 0; i < count; ++i) {
+        bad += !(computed[i] < INFINITY);
+    }
+    if (bad > 0) {
+        throw Failure("the model computed what is no number");
+    }
+}
 
 bool Decoder::read(Sequence &sequence, const Segment &segment, Rows wanted, std::vector<float> &rows) {
     size_t total = segment.size(), most = static_cast<size_t>(model_.batch_limit());
@@ -150,6 +161,7 @@ void Decoder::collect(const Batch &batch, Rows wanted, std::vector<float> &rows)
         if (!row) {
             throw Failure("the engine has no result for a token");
         }
+        check_numbers(row, width);
         rows.insert(rows.end(), row, row + width);
     }
 }

@@ -13,6 +13,9 @@ namespace portable {
 // What a run collects of each token that it reads.
 enum class Rows { NONE, HIDDEN, LOGITS };
 
+// Throws a Failure if the model has computed anything that is no number.
+void check_numbers(const float *computed, int count);
+
 class Decoder {
   public:
     Decoder(const Model &model, const RKLLMCallback &callback) : model_(model), callback_(callback) {}

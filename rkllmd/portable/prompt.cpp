@@ -7,6 +7,9 @@
 namespace portable {
 namespace {
 
+// Far beyond any model's embeddings, and far below where the engine's sums of squares become infinite.
+constexpr float LARGEST_EMBEDDING = 1e9f;
+
 // Images or videos: so many items of so many frames of so many rows, and the texts that belong to them.
 struct Media {
     const char *what;
@@ -156,6 +159,11 @@ Segment PromptReader::copy_rows(const float *rows, size_t count, const char *wha
     Segment segment;
     segment.row_count = count;
     segment.rows.assign(rows, rows + count * static_cast<size_t>(model_.embedding_width()));
+    for (float number : segment.rows) {
+        if (!(std::fabs(number) <= LARGEST_EMBEDDING)) {
+            throw Failure(std::string(what) + " holds numbers that are no model's: infinite, none at all, or over 1e9");
+        }
+    }
     return segment;
 }
 

@@ -5,7 +5,6 @@
 #include "sampling.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 namespace portable {
 namespace {
@@ -201,13 +200,7 @@ void Run::sample(Lane &lane, int output) {
         throw Failure("the engine has no logits");
     }
     // The sampler would abort the process over a NaN, which embeddings or an adapter from outside can cause.
-    int bad = 0;
-    for (int i = 0; i < session_.model.vocabulary(); ++i) {
-        bad += !(logits[i] < INFINITY);
-    }
-    if (bad > 0) {
-        throw Failure("the model computed logits that are no numbers");
-    }
+    check_numbers(logits, session_.model.vocabulary());
     lane.token = llama_sampler_sample(lane.sampler.get(), session_.model.context(), output);
 }
 
@@ -305,6 +298,8 @@ void Run::deliver_rows(Rows wanted) {
 void Run::give_up() {
     session_.rows.clear();
     session_.clear();
+    // Dropped cells are masked, not erased, and a NaN left in one of them would make all later runs NaN too.
+    llama_memory_clear(session_.model.memory(), true);
 }
 
 } // namespace

@@ -64,6 +64,16 @@ def test_embedding_refuses(table: Path, lines: list[str], tokens: tuple[int, ...
     assert lines[0].startswith("the embedding callback failed")
 
 
+def test_an_embedding_file_that_was_cut_short_is_not_read(table: Path, lines: list[str]) -> None:
+    buffer = (ctypes.c_float * 3)(7, 7, 7)
+    embed = embedding_callback(str(table), lines.append)
+    with table.open("r+b") as file:
+        file.truncate(12)
+    assert embed(None, ints(0), 1, ctypes.addressof(buffer), ctypes.sizeof(buffer)) != 0
+    assert list(buffer) == [7, 7, 7]
+    assert lines == ["the embedding callback failed: the embedding file was cut short, from 60 bytes to 12"]
+
+
 def test_embedding_null(table: Path, lines: list[str]) -> None:
     embed = embedding_callback(str(table), lines.append)
     assert embed(None, ints(1), 1, None, 12) != 0

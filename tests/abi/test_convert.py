@@ -249,6 +249,37 @@ def test_batch(layout: Layout) -> None:
             to_c_array(value, layout["RKLLMInput"], "$", keep)
 
 
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ({"embed_input": {"embed": [[1.0] * 4, [2.0] * 4]}}, "$.embed_input.embed"),
+        ({"embed_input": {"embed": [1.0] * 8, "n_tokens": 2}}, "$.embed_input.embed"),
+        (
+            {"multimodal_input": {"prompt": "x", "image_embed": [[1.0] * 4] * 6, "n_image": 2}},
+            "$.multimodal_input.image_embed",
+        ),
+        (
+            {"multimodal_input": {"prompt": "x", "image": {"image_embed": [[1.0] * 4] * 6}}},
+            "$.multimodal_input.image.image_embed",
+        ),
+    ],
+)
+def test_embeddings_as_wide_as_the_models(layout: Layout, value: Any, path: str) -> None:
+    convert(value, layout, "RKLLMInput", embedding_width=4)
+    for width in (2, 3, 5, 8):
+        with pytest.raises(InvalidParams) as caught:
+            convert(value, layout, "RKLLMInput", embedding_width=width)
+        assert (caught.value.data["path"], caught.value.data["limit"]) == (path, width)
+        assert "rows of 4 numbers" in caught.value.message
+
+
+def test_video_embeddings_as_wide_as_the_models() -> None:
+    value = {"multimodal_input": {"prompt": "x", "video": {"video_embed": [[[1.0] * 4] * 3] * 2}}}
+    convert(value, LAYOUTS["1.3"], "RKLLMInput", embedding_width=4)
+    with pytest.raises(InvalidParams):
+        convert(value, LAYOUTS["1.3"], "RKLLMInput", embedding_width=8)
+
+
 def test_zeros_behind_an_input(layout: Layout) -> None:
     """A newer runtime may read a longer struct: it finds zeros."""
     made = convert({"prompt": "x"}, layout, "RKLLMInput")
@@ -418,6 +449,17 @@ def test_lora(layout: Layout) -> None:
     made = convert({"lora_adapter_path": "/l.rkllm", "scale": 1}, layout, "RKLLMLoraAdapter")
     assert (made.lora_adapter_path, made.lora_adapter_name, made.scale) == (b"/l.rkllm", None, 1)
     refused({"scale": 1}, layout, "RKLLMLoraAdapter", "$", "required")
+
+
+def test_a_name_is_not_as_long_as_a_request(layout: Layout) -> None:
+    path = {"lora_adapter_path": "/l.rkllm"}
+    longest = "ü" * 127 + "x"
+    made = convert({**path, "lora_adapter_name": longest}, layout, "RKLLMLoraAdapter")
+    assert made.lora_adapter_name == longest.encode()
+    too_long = {**path, "lora_adapter_name": longest + "x"}
+    error = refused(too_long, layout, "RKLLMLoraAdapter", "$.lora_adapter_name", "maxLength")
+    assert error.data["limit"] == 255
+    assert longest not in error.message
 
 
 # back

@@ -7,6 +7,7 @@ import ctypes
 import struct
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +43,7 @@ def refused(value: Any, keyword: str, dtype: str = "float32") -> InvalidParams:
         read_tensor(value, dtype, "$.embed")
     assert caught.value.data["keyword"] == keyword, caught.value.message
     assert caught.value.data["path"].startswith("$.embed")
+    orjson.dumps(caught.value.to_json())  # an error that can't be written is none
     return caught.value
 
 

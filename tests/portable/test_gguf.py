@@ -1,4 +1,4 @@
-"""The chat template of a model's file."""
+"""The chat template and the width of a model's file."""
 
 from __future__ import annotations
 
@@ -59,3 +59,25 @@ def test_no_content_breaks_the_reader(tmp_path_factory: pytest.TempPathFactory, 
     file = tmp_path_factory.getbasetemp() / "fuzzed.gguf"
     file.write_bytes(made(*BEFORE)[:20] + data)
     gguf.chat_template(str(file))
+
+
+def test_the_demo_models_width() -> None:
+    assert gguf.embedding_width(str(DEMO_MODEL)) == 128
+
+
+@pytest.mark.parametrize(
+    ("architecture", "key", "kind", "width"),
+    [
+        ("llama", "llama.embedding_length", 4, 896),
+        ("llama", "qwen2.embedding_length", 4, None),
+        ("llama", "llama.embedding_length", 6, None),  # no count
+        ("qwen3vl", "qwen3vl.embedding_length", 4, None),  # its images' rows are wider
+    ],
+)
+def test_a_width_that_is_known(tmp_path: Path, architecture: str, key: str, kind: int, width: int | None) -> None:
+    file = tmp_path / "model.gguf"
+    name = string("general.architecture") + struct.pack("<I", 8) + string(architecture)
+    file.write_bytes(made(*BEFORE, name, string(key) + struct.pack("<II", kind, 896)))
+    assert gguf.embedding_width(str(file)) == width
+    file.write_bytes(made(*BEFORE, string(key) + struct.pack("<II", kind, 896)))
+    assert gguf.embedding_width(str(file)) is None

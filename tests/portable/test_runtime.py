@@ -84,6 +84,23 @@ def test_answers(load: Load) -> None:
     assert outcome.perf["memory_usage_mb"] > 1
 
 
+def test_what_is_no_number_harms_only_its_own_run(load: Load, capfd: pytest.CaptureFixture[str]) -> None:
+    driver = load()
+    assert driver.load_lora(LORA, "mad", scale=3e38) == 0
+    for mode in RKLLMInferMode:
+        assert driver.run("What is an NPU?", mode=mode, lora="mad").status != 0
+        assert "no number" in errors(capfd)[-1]
+        assert driver.run("What is an NPU?").text.startswith(NPU)
+
+
+@pytest.mark.parametrize("number", [1e38, -1e38, float("inf"), float("nan")])
+def test_embeddings_that_no_model_has_are_refused(load: Load, capfd: pytest.CaptureFixture[str], number: float) -> None:
+    driver = load()
+    assert driver.run(embeddings([[0.0] * (WIDTH - 1) + [number]])).status != 0
+    assert "embed holds numbers that are no model's" in errors(capfd)[-1]
+    assert driver.run("What is an NPU?").text.startswith(NPU)
+
+
 def test_split_characters_wait(load: Load) -> None:
     outcome = load().run("你是谁？")  # noqa: RUF001
     assert WAITING in outcome.states
@@ -619,12 +636,13 @@ def test_bad_input(load: Load, capfd: pytest.CaptureFixture[str], said: str, use
 
 def test_failure_in_a_run_is_an_error_state(load: Load, capfd: pytest.CaptureFixture[str]) -> None:
     driver = load()
-    numbers = driver.run(embeddings([[float("nan")] * WIDTH]))
+    assert driver.load_lora(LORA, "mad", scale=3e38) == 0
+    numbers = driver.run("Hello", lora="mad")
     assert numbers.status == -1
     assert numbers.states == [ERROR], "no FINISH after an error"
     failing = load(embed=lambda *_: 3).run("Hello")
     assert failing.states == [ERROR]
-    assert ["no numbers" in line or "returned 3" in line for line in errors(capfd)] == [True, True]
+    assert ["no number" in line or "returned 3" in line for line in errors(capfd)] == [True, True]
     assert driver.run("What is an NPU?").text.startswith(NPU)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -119,3 +120,22 @@ def test_the_language_model_calculates_with_pictures(start: Callable[..., Daemon
             asking = {"multimodal_input": {"prompt": prompt, **image}}
             assert wire.ask("rkllm.run", asking)["result"]["text"] == answer
             wire.ask("rkllm.clear_kv_cache")
+
+
+def test_embeddings_of_another_models_width_are_refused_before_they_are_read(start: Callable[..., Daemon]) -> None:
+    daemon = start("--model", "demo", runtime="portable")
+    short = base64.b64encode(bytes(4 * 500)).decode()
+    inputs: list[dict[str, Any]] = [
+        {"embed_input": {"embed": short, "n_tokens": 500}},
+        {"multimodal_input": {"prompt": "<image>", "image_embed": short, "n_image_tokens": 500}},
+    ]
+    with daemon.connect() as wire:
+        for asking in inputs:
+            error = wire.ask("rkllm.run", asking)["error"]
+            assert (error["data"]["kind"], error["data"]["limit"]) == ("InvalidParams", WIDTH)
+            assert "rows of 1 numbers" in error["message"]
+        # Also where the model was not loaded yet when the request came.
+        wire.ask("rkllm.destroy")
+        wire.request("rkllm.init", {"model_path": "demo"}, "load")
+        wire.request("rkllm.run", inputs[0], "run")
+        assert "limit" in wire.final("run")["error"]["data"]

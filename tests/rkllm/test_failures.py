@@ -83,3 +83,14 @@ def test_without_a_model_nothing_reaches_c(board: Board, function: str) -> None:
     params = _filled(NOTHING_LOADED.get(function), board.model)
     error = board.refused(f"rkllm.{function.removeprefix('rkllm_')}", params)
     assert (error["code"], error["kind"]) == (-32000, "ModelNotInitialized")
+
+
+@pytest.mark.parametrize("version", ["1.2.3", "1.3.0"])
+def test_what_can_not_be_taken_from_the_runtime_fails_the_run(tmp_path: Path, version: str) -> None:
+    library = build_reporter(tmp_path, version, status=0, flags=("-DWITH_LOGITS",))
+    with Daemon(tmp_path, library=library) as daemon, daemon.connect() as wire:
+        daemon.load()
+        error = wire.ask("rkllm.run", {"prompt": "Hi", "mode": "RKLLM_INFER_GET_LOGITS"})["error"]
+        assert error["data"]["kind"] == "RuntimeError"
+        assert "could not be taken" in error["message"]
+        assert "4294967296 bytes is too large" in error["message"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -204,8 +205,21 @@ def test_an_embedding_outside_the_file_fails_the_run_and_says_why(board: Board) 
     error = board.error("rkllm.run", {"token_input": {"input_ids": [5]}})
     assert error["data"]["kind"] == "RuntimeError"
     assert "E rkllm: embed callback failed, ret: -1" in error["data"]["log"]
+    assert "outside the 2 rows" in error["message"], "the runtime can't say why, the daemon can"
     reasons = [event["reason"] for event in board.daemon.events("runtime_callback_failed")]
     assert any("outside the 2 rows" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("version", ["1.3.0"])
+def test_an_embedding_file_that_is_cut_short_fails_the_run_and_not_the_daemon(board: Board) -> None:
+    path = board.file("embedding.bin", bytes(256 * 8 * 4))
+    board.load(embedding_path=path)
+    assert "embed_callback" in board.say("ab")
+    os.truncate(path, 0)
+    error = board.error("rkllm.run", {"prompt": "ab"})
+    assert error["data"]["kind"] == "RuntimeError"
+    assert "cut short" in error["message"]
+    assert board.result("server.status")["state"] == "idle"
 
 
 @pytest.mark.parametrize("version", ["1.3.0"])

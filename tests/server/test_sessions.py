@@ -44,6 +44,19 @@ def test_a_session_that_has_the_model_to_itself_goes_on_in_the_kv_cache(echo: Da
     assert echo.calls("rkllm_clear_kv_cache") == 0
 
 
+def test_the_input_of_a_turn_may_be_an_array_of_one(echo: Daemon) -> None:
+    with echo.connect() as wire:
+        answers = []
+        for prompt in ("one", "two"):
+            say(wire, None, "in between")
+            answers.append(wire.ask("rkllm.run", [None, [{"prompt_input": prompt}], {}], session="a")["result"])
+        assert [answer["session"]["replayed_turns"] for answer in answers] == [0, 1]
+        assert answers[1]["text"].endswith("two")
+        assert "one" in answers[1]["text"], "the conversation is told again"
+        embed: Any = [None, [{"embed_input": {"embed": [[1.0] * 8]}}], {}]
+        assert kind(wire.ask("rkllm.run", embed, session="a")) == "InvalidParams"
+
+
 def test_sessions_take_turns_and_each_is_told_all_of_itself_and_nothing_else(echo: Daemon) -> None:
     with echo.connect() as wire, echo.connect() as other:
         wire.ask("rkllm.set_chat_template", [None, *TEMPLATE])
