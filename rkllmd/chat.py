@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from types import FrameType
@@ -10,6 +11,7 @@ from typing import Any, Self
 from rkllmd.client import CallError, Client
 
 _HELP = "Ctrl-C stops an answer, /new forgets the conversation, Ctrl-D leaves."
+_COMMAND = re.compile("/[a-z?]+")
 _NO_MODEL = (
     """no model is loaded: load one with rkllmd call rkllm.init '{"model_path": "/path/to/model.rkllm"}', """
     "or start the daemon with --model."
@@ -23,13 +25,13 @@ class NoModelError(Exception):
     """There is nobody to talk with; the message is one sentence that says what to do."""
 
 
-def chat(connection: Client, *, thinking: bool, session: str | None = None) -> int:
-    """Talk with the loaded model until the end of input; return the exit status.
+def chat(connection: Client, *, thinking: bool, session: str | None = None, handle: int | None = None) -> int:
+    """Talk with the loaded model, that of ``handle`` among several, until the end of input; return the exit status.
 
     With a ``session`` the conversation of that name goes on, and is there the next time. On a terminal an error is
     shown and the conversation goes on; elsewhere it ends it. Raises NoModelError, CallError.
     """
-    name, handle = _model(connection)
+    name, model = _model(connection, handle)
     on_terminal = sys.stdin.isatty()
     if on_terminal:
         import readline  # noqa: F401 - gives input() its line editing and history
@@ -40,10 +42,12 @@ def chat(connection: Client, *, thinking: bool, session: str | None = None) -> i
     while (line := _read("> " if on_terminal else "")) is not None:
         try:
             if line.strip() == "/new":
-                _forget(connection, handle, session)
+                _forget(connection, model, session)
                 has_history = False
+            elif on_terminal and _COMMAND.fullmatch(line.strip()):
+                print(f"[{_HELP}]")
             elif line.strip():
-                params = {**handle, "prompt_input": line, "enable_thinking": thinking}
+                params = {**model, "prompt_input": line, "enable_thinking": thinking}
                 _answer(connection, params, members, has_history=has_history)
                 has_history = True
         except CallError as error:
@@ -53,13 +57,21 @@ def chat(connection: Client, *, thinking: bool, session: str | None = None) -> i
     return 0
 
 
-def _model(connection: Client) -> tuple[str, dict[str, int]]:
-    """Return the model's name, and the parameter that names its handle where that is needed. Raises NoModelError."""
+def _model(connection: Client, handle: int | None) -> tuple[str, dict[str, int]]:
+    """Return what to call the model, and the parameter that names it where that is needed. Raises NoModelError."""
     status = connection.call("server.status")
     models = status["models"]
     if not models:
         raise NoModelError(_LOADING if status["state"] == "loading" else _NO_MODEL)
-    return models[0]["model_path"].rsplit("/", 1)[-1], {"handle": models[0]["handle"]} if len(models) > 1 else {}
+    names = {model["handle"]: model["model_path"].rsplit("/", 1)[-1] for model in models}
+    chosen = next(iter(names)) if handle is None else handle
+    if chosen not in names:
+        listed = ", ".join(f"{number} ({name})" for number, name in names.items())
+        raise NoModelError(f"there is no model with handle {chosen}; there is {listed}.")
+    if len(names) == 1:
+        return names[chosen], {}
+    others = ", ".join(f"{number} is {name}" for number, name in names.items() if number != chosen)
+    return f"{names[chosen]} (--handle {chosen}; {others})", {"handle": chosen}
 
 
 def _read(prompt: str) -> str | None:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NoReturn
 
 import orjson
 
@@ -54,6 +54,8 @@ def _explain(error: Exception) -> str:
         sentence += f" (at {path})"
     if fix and fix not in sentence:
         sentence += f" {fix}"
+    if path and path.removeprefix("$.") in _BESIDE:  # among the parameters
+        sentence += f" On the command line it is --{path.removeprefix('$.').replace('_', '-')}."
     lines = [f"    {line}" for line in log or [] if line not in sentence]
     for name, meaning in (("restored", "loaded again, with empty KV caches"), ("lost", "lost, and could not be")):
         if handles := error.data.get(name):
@@ -61,10 +63,24 @@ def _explain(error: Exception) -> str:
     return "\n".join([f"{sentence} [{error.kind or error.code}]", *lines])
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that takes no option for another's beginning, and that says what is wrong in one sentence."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"rkllmd: {message}; see {self.prog} --help.\n")
+
+
+# A partial result has four.
+_MEMBERS_OF_A_LINE: Final = 4
+# What stands beside "method" in a request.
+_BESIDE: Final = ("stream", "session", "priority", "timeout_ms", "first_token_timeout_ms", "wait_timeout_ms")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rkllmd", description="Serves a Rockchip NPU as JSON-RPC 2.0 over a Unix socket."
-    )
+    parser = _Parser(prog="rkllmd", description="Serves a Rockchip NPU as JSON-RPC 2.0 over a Unix socket.")
     parser.add_argument("--version", action="store_true", help="print the version and the runtime that was found")
     commands = parser.add_subparsers(dest="command", metavar="{serve,call,chat}")
 
@@ -90,12 +106,15 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument("--session", help="a name: the run goes on with the conversation of this name")
     call.add_argument("--priority", choices=("high", "normal", "low"), help="whose turn comes first")
     call.add_argument("--timeout-ms", type=int, help="how long the call may run without getting on")
+    call.add_argument("--first-token-timeout-ms", type=int, help="how long a run may take for its first token")
+    call.add_argument("--wait-timeout-ms", type=int, help="how long the call may wait for its turn")
     call.add_argument("--socket", help="path of the daemon's socket")
     call.set_defaults(run=_call)
 
     chat = commands.add_parser("chat", help="talk with the loaded model")
     chat.add_argument("--thinking", action="store_true", help="let the model think before it answers, if it can")
     chat.add_argument("--session", help="a name: go on with this conversation, whoever uses the model meanwhile")
+    chat.add_argument("--handle", type=int, help="of the model, where several are loaded (default: the first)")
     chat.add_argument("--socket", help="path of the daemon's socket")
     chat.set_defaults(run=_chat)
     return parser
@@ -147,23 +166,28 @@ def _call(given: argparse.Namespace) -> int:
         try:
             params = orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            raise _UsageError(f"the parameters are not valid JSON: {error}.") from None
-    beside = {name: getattr(given, name) for name in ("stream", "session", "priority", "timeout_ms")}
-    members = {name: value for name, value in beside.items() if value is not None}
-    style = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0)
+            example = """; they look like '{"prompt": "Hello"}'""" if given.params != "-" else ""
+            raise _UsageError(f"the parameters are not valid JSON: {error}{example}.") from None
+    members = {name: value for name in _BESIDE if (value := getattr(given, name)) is not None}
     with _connect(given) as connection:
         try:
             call_id = connection.send(given.method, params, **members)
         except orjson.JSONEncodeError as error:  # a method's name that is no Unicode, parameters nested too deeply
             raise _UsageError(f"this can't be sent as JSON: {error}.") from None
         for result in connection.results(call_id):
-            sys.stdout.buffer.write(orjson.dumps(result, option=style))
-            sys.stdout.buffer.flush()
+            _print_json(result)
         if given.method == "server.watch" and result["watching"]:
             for event in connection.events():
-                sys.stdout.buffer.write(orjson.dumps(event, option=style))
-                sys.stdout.buffer.flush()
+                _print_json(event)
     return 0
+
+
+def _print_json(value: Any) -> None:
+    """Print a line of JSON; for a person, what has more than some members on several lines."""
+    is_large = sys.stdout.isatty() and (not isinstance(value, dict) or len(value) > _MEMBERS_OF_A_LINE)
+    style = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if is_large else 0)
+    sys.stdout.buffer.write(orjson.dumps(value, option=style))
+    sys.stdout.buffer.flush()
 
 
 def _chat(given: argparse.Namespace) -> int:
@@ -173,6 +197,6 @@ def _chat(given: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal that has not every character
     with _connect(given) as connection:
         try:
-            return chat(connection, thinking=given.thinking, session=given.session)
+            return chat(connection, thinking=given.thinking, session=given.session, handle=given.handle)
         except NoModelError as error:
             raise _UsageError(str(error)) from None

@@ -269,12 +269,42 @@ def test_while_a_model_loads(start: Callable[..., Daemon]) -> None:
         daemon.process.kill()
 
 
-def test_of_several_models_the_first_answers(start: Callable[..., Daemon]) -> None:
+def test_of_several_models_the_first_answers_or_the_one_that_was_chosen(
+    start: Callable[..., Daemon], sit_at: Callable[..., Terminal]
+) -> None:
     daemon = start("--max-models", "2")
-    daemon.load()
-    daemon.load()
+    first, second = daemon.load(), daemon.load()
     done = talk(daemon, "Hello\n")
     assert (done.stdout, done.stderr) == ("[user] Hello\n", "")
+    wrong = talk(daemon, "Hello\n", "--handle", "99")
+    assert wrong.stderr == (
+        f"rkllmd: there is no model with handle 99; there is {first} (model.rkllm), {second} (model.rkllm).\n"
+    )
+    person = sit_at(daemon, "--handle", str(second))
+    greeting = person.expect("> ")
+    assert f"Talking with model.rkllm (--handle {second}; {first} is model.rkllm)." in greeting
+    person.type("Hello\n")
+    person.expect("[user] Hello\n")
+    with daemon.connect() as wire:
+        sizes = [
+            wire.ask("rkllm.get_kv_cache_size", {"handle": handle})["result"]["cache_sizes"]
+            for handle in (first, second)
+        ]
+    assert [size > [0] for size in sizes] == [True, True], "each has heard its own"
+
+
+def test_a_command_that_there_is_not_is_no_question(
+    start: Callable[..., Daemon], sit_at: Callable[..., Terminal]
+) -> None:
+    daemon = start()
+    daemon.load()
+    person = sit_at(daemon)
+    person.expect("> ")
+    person.type("/help\n")
+    assert "/new forgets the conversation" in person.expect("> ")
+    assert kv_size(daemon) == 0
+    person.type("/etc/hosts: what is it?\n")
+    person.expect("[user] /etc/hosts: what is it?\n")
 
 
 def test_in_a_pipe_there_are_answers_and_nothing_else(start: Callable[..., Daemon]) -> None:

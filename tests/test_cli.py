@@ -76,6 +76,19 @@ def test_version_says_what_is_missing() -> None:
     assert "Copy librkllmrt.so" in done.stdout, "it says what helps"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve", "--log-level"], "argument --log-level: expected one argument; see rkllmd serve --help."),
+        (["serve", "--max-connection", "3"], "unrecognized arguments: --max-connection 3; see rkllmd --help."),
+        (["call"], "the following arguments are required: method; see rkllmd call --help."),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(arguments: list[str], said: str) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"rkllmd: {said}\n")
+
+
 def test_version_with_a_wrong_configuration_still_says_the_version() -> None:
     done = run("--version", environ={"RKLLM_MAX_MODELS": "many"})
     assert done.stdout == f"rkllmd {rkllmd.__version__}\n"
@@ -222,7 +235,9 @@ def test_call_prints_a_stream_line_by_line(daemon: Daemon) -> None:
 
 
 def test_call_has_the_members_beside_the_method_as_options(daemon: Daemon) -> None:
-    members = ("--session", "kitchen", "--priority", "low", "--timeout-ms", "60000")
+    members = ["--session", "kitchen", "--priority", "low"]
+    for name in ("--timeout-ms", "--first-token-timeout-ms", "--wait-timeout-ms"):
+        members += [name, "60000"]
     done = run("call", "rkllm.run", '{"prompt": "Hello"}', *members, "--socket", daemon.path)
     assert json.loads(done.stdout)["session"] == {"name": "kitchen", "turns": 1, "replayed_turns": 0}
     wrong = run("call", "rkllm.run", '{"prompt": "Hello"}', "--timeout-ms", "0", "--socket", daemon.path)
@@ -238,6 +253,11 @@ def test_call_has_the_members_beside_the_method_as_options(daemon: Daemon) -> No
         (
             ["rkllm.run", '[[{"prompt": "a"}, {"prompt": "b"}]]'],
             "The model was loaded with n_batch 1: rkllm_input must be one input. (at $[0]) [InvalidParams]",
+        ),
+        (
+            ["rkllm.run", '{"prompt": "Hello", "session": "kitchen"}'],
+            'rkllm.run has no parameter \'session\'. The member "session" stands beside "method". On the command line '
+            "it is --session. [InvalidParams]",
         ),
         (["rkllm.run", '{"prompt": 5}'], "$.prompt must be a string or null. [InvalidParams]"),
         (

@@ -22,10 +22,22 @@ from rkllmd.rkllm._common import LLM, call_with_strings, check_strings, success,
 _TOOLS = {"type": ["string", "array", "object"], "description": "the tools as JSON, or as a string of JSON"}
 
 
+def _check(invocation: Invocation, model: Model, tools: Any, **values: Any) -> None:
+    """Refuse a string that is no JSON: the template would be told nonsense, and nobody why. Raises InvalidParams."""
+    check_strings(invocation, model, tools=tools, **values)
+    if isinstance(tools, str) and tools.strip():  # an empty one takes the tools away
+        try:
+            orjson.loads(tools)
+        except orjson.JSONDecodeError as error:
+            raise InvalidParams(
+                f"tools is a string, but not of JSON: {error}.", path="$.tools", keyword="format", limit="json"
+            ) from None
+
+
 @method(
     Kind.ORDERED,
     [LLM, text("system_prompt"), Value("tools", _TOOLS), text("tool_response_str")],
-    check=check_strings,
+    check=_check,
     group="tools_config",
 )
 def set_function_tools(

@@ -101,6 +101,13 @@ def test_tools_as_json_and_as_a_string(board: Board, tools: Any, text: str, form
     assert board.say("sunny", role="tool") == "[system] S [tool] <resp>sunny</resp>"
 
 
+def test_an_empty_string_takes_the_tools_away(board: Board) -> None:
+    board.load()
+    board.result("rkllm.set_function_tools", {"tools": TOOLS})
+    assert board.result("rkllm.set_function_tools", {"tools": ""}) == OK
+    assert "wetter" not in board.say()
+
+
 def test_a_tool_without_the_other_strings(board: Board) -> None:
     board.load()
     assert board.result("rkllm.set_function_tools", {"tools": TOOLS}) == OK
@@ -115,6 +122,8 @@ def test_a_tool_without_the_other_strings(board: Board) -> None:
         ({"tools": None}, "$.tools", "type"),
         ({"tools": 5}, "$.tools", "type"),
         ({"tools": "a\0b"}, "$.tools", "pattern"),
+        ({"tools": "not json"}, "$.tools", "format"),
+        ({"tools": "[{]"}, "$.tools", "format"),
         ({"tools": [], "system_prompt": []}, "$.system_prompt", "type"),
         ({"tools": [], "tool_response_str": "\0"}, "$.tool_response_str", "pattern"),
         ({"tools": [], "tool": 1}, "$.tool", "additionalProperties"),
