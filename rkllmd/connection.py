@@ -89,6 +89,7 @@ class Connection:
         # system call that does not block.
         self._send_lock = threading.Lock()
         self._reading_ended = False
+        self._is_ending = False  # the daemon leaves
         self._answered = trio.lowlevel.ParkingLot()
         self._writable = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
@@ -145,8 +146,8 @@ class Connection:
         """After the last request: answer what is in flight, send it all, unless the client goes meanwhile."""
         self._reading_ended = True
         with self._hangups.watch(self._socket, self._hung_up):
-            # A watcher is never done: it is told until it hangs up.
-            while self.session.open_calls or self._context.events.is_watching(self):
+            # A watcher is never done: it is told until it hangs up, or the daemon leaves.
+            while self.session.open_calls or (self._context.events.is_watching(self) and not self._is_ending):
                 await self._answered.park()
             await self._wait_for_room(0)
 
@@ -159,10 +160,12 @@ class Connection:
         for call in list(self._jobs):
             self.refuse(call, ShuttingDown("The daemon is shutting down; the call had not ended."))
 
-    async def flush(self) -> None:
-        """Wait until everything is sent, or the client is gone."""
-        while self._outbox and not self.is_gone:
-            await self._writable.park()
+    def read_no_more(self) -> None:
+        """Take what the client has sent by now and nothing after it; close when all of that is answered."""
+        self._is_ending = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(stdlib_socket.SHUT_RD)  # what has arrived can still be read, and then comes the end
+        self._answered.unpark_all()
 
     # -- in ----------------------------------------------------------------------------------------------------------
 
@@ -203,7 +206,10 @@ class Connection:
             return
         if ancillary or flags & stdlib_socket.MSG_CTRUNC:
             self._take_fds(ancillary, flags)
-        self._lines.extend(self._buffer.feed(data) if data else self._buffer.end())
+        if data:
+            self._lines.extend(self._buffer.feed(data))
+        elif not self._is_ending:  # else it is the daemon that has cut the last line
+            self._lines.extend(self._buffer.end())
         self._is_last = self._is_last or not data or self._buffer.overflowed
 
     def _take_fds(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> None:
