@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rkllmd import jsonrpc, receiver
 from rkllmd.config import Config
@@ -152,4 +152,28 @@ async def test_a_client_that_is_lost_just_when_a_writer_is_to_start_ends_nobody_
             connection.notify(b"x" * (1 << 20))
             ours.close()  # what it has not read makes this a reset
             connection._on_readable()
+    assert context.npu.stop()
+
+
+async def test_a_client_that_reads_slowly_is_not_dropped_and_one_that_stops_is(mock_clock: MockClock) -> None:
+    """The kernel says that a socket can be written to when three quarters of it are free: that takes a slow client."""
+    context = make_context(Turns())
+    seconds = context.config.outbox_seconds
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    connection = Connection(theirs, context, HangupWatcher(), Receiver(lambda: False))
+    with ours:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.serve)
+            await wait_all_tasks_blocked()
+            connection.notify(b"x" * (1 << 20))
+            await wait_all_tasks_blocked()
+            for _ in range(4):
+                ours.recv(50_000)  # the kernel keeps a piece of 36 KB until it is read whole
+                mock_clock.jump(seconds * 1.01)
+                await wait_all_tasks_blocked()
+                assert not connection.is_gone
+            mock_clock.jump(seconds * 1.01)
+            await wait_all_tasks_blocked()
+            assert connection.is_gone
     assert context.npu.stop()
