@@ -292,6 +292,7 @@ class Npu:
                 self._token.run_sync_soon(self._finish, job, result)
             except trio.RunFinishedError:
                 return
+            del job, result  # what a client has sent would stay until the next call comes
 
     def _finish(self, job: Job, result: outcome.Outcome[Any]) -> None:
         """Run on the event loop when a job's work has returned. Must not raise: trio would end the run."""
