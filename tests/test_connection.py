@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -117,6 +118,44 @@ def test_others_have_their_turn_beside_a_client_that_asks_as_soon_as_it_is_answe
     assert len(turns.at_calls) == calls
     # A call takes some ten microseconds, a turn of one client half a millisecond.
     assert len(set(turns.at_calls)) >= 10
+
+
+def test_nobody_waits_for_more_than_a_few_calls_of_each_of_many_clients_that_pipeline() -> None:
+    clients, turns = 40, Turns(0.001)
+    asked_at: list[int] = []
+    line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "slow", "pad": "x" * 3000}).encode() + b"\n"
+
+    def ping(_: Invocation) -> dict[str, Any]:
+        asked_at.append(len(turns.at_calls))
+        return {}
+
+    async def converse() -> None:
+        context = make_context(turns)
+        context.methods["ping"] = replace(context.methods["slow"], name="ping", call=ping)
+        pairs = [socket.socketpair() for _ in range(clients + 1)]
+        async with trio.open_nursery() as nursery:
+            common = Receiver(lambda: True)
+            nursery.start_soon(common.run)
+            for ours, theirs in pairs:
+                ours.setblocking(False)
+                theirs.setblocking(False)
+                nursery.start_soon(Connection(theirs, context, HangupWatcher(), common).serve)
+            for ours, _ in pairs[1:]:
+                ours.send(line * 60)
+            while len(turns.at_calls) < 10 * clients:
+                await trio.lowlevel.checkpoint()
+            asked_at.append(len(turns.at_calls))
+            pairs[0][0].send(b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n')
+            while len(asked_at) < 2:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        for ours, _ in pairs:
+            ours.close()
+        assert context.npu.stop()
+
+    trio.run(converse)
+    sent, handled = asked_at
+    assert handled - sent < 5 * clients
 
 
 def test_no_token_follows_the_answer_of_a_run_that_the_daemon_does_not_wait_for() -> None:
