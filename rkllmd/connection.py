@@ -176,10 +176,9 @@ class Connection:
     async def _read(self) -> None:
         """Read until the end of file, or until no more can be understood. Raises OSError."""
         while not self._is_last:
-            # Here as long as more has come, for the receiver would have a queue of those who always have more.
-            if self._receive():
-                await trio.lowlevel.checkpoint()
-            else:
+            # Here as long as more lines have come: the receiver would have a queue of those who always have more.
+            self._receive()
+            if not self._lines and not self._is_last:
                 with self._receiver.receiving(self._socket, self._on_readable):
                     await self._arrived.park()
                 if self._failure is not None:
@@ -204,14 +203,14 @@ class Connection:
         self._arrived.unpark()
         return False
 
-    def _receive(self) -> bool:
-        """Take what has arrived; false if nothing has. Raises OSError."""
+    def _receive(self) -> None:
+        """Take what has arrived. Raises OSError."""
         try:
             data, ancillary, flags, _ = self._socket.recvmsg(
                 _RECEIVE_BYTES, _ANCILLARY_BYTES, stdlib_socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
-            return False
+            return
         if ancillary or flags & stdlib_socket.MSG_CTRUNC:
             self._take_fds(ancillary, flags)
         if data:
@@ -219,7 +218,6 @@ class Connection:
         elif not self._is_ending:  # else it is the daemon that has cut the last line
             self._lines.extend(self._buffer.end())
         self._is_last = self._is_last or not data or self._buffer.overflowed
-        return True
 
     def _take_fds(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> None:
         """Queue descriptors as they come: always before the last byte of the message that declares them."""
