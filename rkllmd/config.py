@@ -90,7 +90,7 @@ def _users(value: Any) -> tuple[int, ...]:
 def _user(item: Any) -> int:
     try:
         return int(item) if str(item).isdecimal() else pwd.getpwnam(str(item)).pw_uid
-    except KeyError:
+    except (KeyError, ValueError):  # the latter for a name with a NUL
         raise ValueError(f"uids or names of users, and {str(item)[:64]!r} is none") from None
 
 
@@ -416,8 +416,12 @@ def load(environ: Mapping[str, str], flags: Mapping[str, Any], file: Path | None
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        found = tomllib.loads(path.read_text("utf-8"))
+        str(found)  # a hexadecimal number of thousands of digits can be read, but not be shown in an error
+        return found
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deep.") from None
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, a decimal number of thousands of digits
         raise ConfigError(f"{path} is not valid TOML: {error}.") from None
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}.") from None
@@ -436,5 +440,7 @@ def _take(values: dict[str, Any], found: Mapping[str, Any], origin: Callable[[st
             values[key] = known[key].metadata["parse"](value)
         except WrongMember as error:
             raise ConfigError(f"{origin(key)}: {error}.") from None
+        except RecursionError:
+            raise ConfigError(f"{origin(key)}: {key} is nested too deep.") from None
         except ValueError as error:
             raise ConfigError(f"{origin(key)}: {key} is {str(value)[:200]!r}, allowed is {error}.") from None

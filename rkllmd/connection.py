@@ -14,10 +14,13 @@ writer alone sends until all is sent. Requests run concurrently. Three ways to l
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
 import socket as stdlib_socket
 import struct
+import sys
+import termios
 import threading
 import time
 from collections import deque
@@ -53,7 +56,8 @@ _OUTBOX_HIGH: Final = 256 * 1024
 MAX_FDS: Final = 16
 # For a line that is not complete, or a batch.
 _MAX_WAITING_FDS: Final = 64
-_FD_SIZE: Final = struct.calcsize("i")
+_INT_SIZE: Final = struct.calcsize("i")
+_FD_SIZE: Final = _INT_SIZE
 _ANCILLARY_BYTES: Final = stdlib_socket.CMSG_SPACE(MAX_FDS * _FD_SIZE)
 
 _numbers = itertools.count(1)
@@ -89,6 +93,7 @@ class Connection:
         # system call that does not block.
         self._send_lock = threading.Lock()
         self._reading_ended = False
+        self._is_ending = False  # the daemon leaves
         self._answered = trio.lowlevel.ParkingLot()
         self._writable = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
@@ -145,8 +150,8 @@ class Connection:
         """After the last request: answer what is in flight, send it all, unless the client goes meanwhile."""
         self._reading_ended = True
         with self._hangups.watch(self._socket, self._hung_up):
-            # A watcher is never done: it is told until it hangs up.
-            while self.session.open_calls or self._context.events.is_watching(self):
+            # A watcher is never done: it is told until it hangs up, or the daemon leaves.
+            while self.session.open_calls or (self._context.events.is_watching(self) and not self._is_ending):
                 await self._answered.park()
             await self._wait_for_room(0)
 
@@ -159,20 +164,25 @@ class Connection:
         for call in list(self._jobs):
             self.refuse(call, ShuttingDown("The daemon is shutting down; the call had not ended."))
 
-    async def flush(self) -> None:
-        """Wait until everything is sent, or the client is gone."""
-        while self._outbox and not self.is_gone:
-            await self._writable.park()
+    def read_no_more(self) -> None:
+        """Take what the client has sent by now and nothing after it; close when all of that is answered."""
+        self._is_ending = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(stdlib_socket.SHUT_RD)  # what has arrived can still be read, and then comes the end
+        self._answered.unpark_all()
 
     # -- in ----------------------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
         """Read until the end of file, or until no more can be understood. Raises OSError."""
         while not self._is_last:
-            with self._receiver.receiving(self._socket, self._on_readable):
-                await self._arrived.park()
-            if self._failure is not None:
-                raise self._failure
+            # Here as long as more lines have come: the receiver would have a queue of those who always have more.
+            self._receive()
+            if not self._lines and not self._is_last:
+                with self._receiver.receiving(self._socket, self._on_readable):
+                    await self._arrived.park()
+                if self._failure is not None:
+                    raise self._failure
             await self._handle_rest()
         if self._buffer.overflowed:
             limit = self._buffer.limit
@@ -203,7 +213,10 @@ class Connection:
             return
         if ancillary or flags & stdlib_socket.MSG_CTRUNC:
             self._take_fds(ancillary, flags)
-        self._lines.extend(self._buffer.feed(data) if data else self._buffer.end())
+        if data:
+            self._lines.extend(self._buffer.feed(data))
+        elif not self._is_ending:  # else it is the daemon that has cut the last line
+            self._lines.extend(self._buffer.end())
         self._is_last = self._is_last or not data or self._buffer.overflowed
 
     def _take_fds(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> None:
@@ -460,9 +473,13 @@ class Connection:
     async def _write(self) -> None:
         """Send what the kernel did not take at once."""
         while self._outbox:
+            unread = _unread_bytes(self._socket)
             with trio.move_on_after(self._context.config.outbox_seconds) as patience:
                 await trio.lowlevel.wait_writable(self._socket)
             if patience.cancelled_caught:
+                # A socket can be written to when three quarters of it are free, which takes a slow reader longer.
+                if _unread_bytes(self._socket) < unread:
+                    continue
                 self.drop("slow_reader")
                 return
             with contextlib.suppress(BlockingIOError):
@@ -476,6 +493,11 @@ def _peer_credentials(socket: stdlib_socket.socket) -> dict[str, int]:
     raw = socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, uid, gid = struct.unpack("3i", raw)
     return {"pid": pid, "uid": uid, "gid": gid}
+
+
+def _unread_bytes(socket: stdlib_socket.socket) -> int:
+    """Return what the kernel holds for the peer (SIOCOUTQ); a piece that was read in part counts whole."""
+    return int.from_bytes(fcntl.ioctl(socket, termios.TIOCOUTQ, bytes(_INT_SIZE)), sys.byteorder)
 
 
 def _is_for_task(line: LongBytes) -> bool:

@@ -66,6 +66,7 @@ class Daemon:
         self._notifier = Notifier(os.environ)
         self._stopping = trio.Event()
         self._connections: set[Connection] = set()
+        self._client_left = trio.lowlevel.ParkingLot()
 
     async def run(self) -> int:
         """Serve until a signal ends it; return the exit status. Raises ListenError."""
@@ -210,6 +211,7 @@ class Daemon:
             await connection.serve()
         finally:
             self._connections.discard(connection)
+            self._client_left.unpark_all()
             del context.clients[connection.number]
             context.events.forget(connection.number)
             release_client(context, connection.number)
@@ -265,9 +267,10 @@ class Daemon:
         context.jobs.close()
         for connection in list(self._connections):
             connection.refuse_all()
+            connection.read_no_more()
         with trio.move_on_after(_FLUSH_SECONDS):
-            for connection in list(self._connections):
-                await connection.flush()
+            while self._connections:
+                await self._client_left.park()
         if patience.cancelled_caught:
             # The worker sits in a C call that does not return; nothing more can be done in order.
             logger.error(

@@ -365,13 +365,16 @@ def _done(invocation: Invocation, result: outcome.Outcome[Any]) -> None:
     else:
         client.answer(call, value, invocation.fds)
     finally:
-        # The job refers to the invocation: what a client has sent would wait for the garbage collector.
+        # Both refer to the invocation: what a client has sent would wait for the garbage collector.
         invocation.job = None
+        if invocation.generation is not None:
+            invocation.generation.on_progress = None
 
 
 def refuse(client: Client, call: Call, error: Exception) -> None:
     """Answer a call that could not be started."""
     client.refuse(call, error if isinstance(error, RpcError) else as_error(error, call.method))
+    error.__traceback__ = None  # as in _done: the frames of a helper thread refer to the request and to the error
 
 
 def _not_found(context: Context, name: str) -> MethodNotFound:

@@ -167,6 +167,32 @@ def test_a_file_that_is_no_toml(tmp_path: Path) -> None:
     assert refused(file=file).startswith(f"{file} is not valid TOML: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("max_queue = " + "[" * 5000, "nested too deep"),
+        (f"[timeouts_ms.{'.'.join('a' * 3000)}]\nb = 1", "nested too deep"),
+        ("max_queue = " + "9" * 5000, "is not valid TOML"),
+        ("max_queue = 0x" + "f" * 5000, "is not valid TOML"),
+        ('priority_users = ["a\\u0000b"]', "uids or names of users, and 'a\\x00b' is none"),
+    ],
+    ids=["arrays", "tables", "decimal", "hexadecimal", "NUL"],
+)
+def test_whatever_a_file_holds_is_refused_in_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    file = written(tmp_path, text)
+    message = refused(file=file)
+    assert message.startswith(str(file))
+    assert said in message
+    assert len(message) < 500
+
+
+def test_a_table_that_is_nested_too_deep_is_refused() -> None:
+    table: dict[str, Any] = {}
+    for _ in range(5000):
+        table = {"a": table}
+    assert refused(flags={"timeouts_ms": table}) == "option --timeouts-ms: timeouts_ms is nested too deep."
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert refused(file=tmp_path / "no.toml") == f"{tmp_path / 'no.toml'} can't be read: No such file or directory."
     assert refused(file=tmp_path) == f"{tmp_path} can't be read: Is a directory."

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rkllmd import jsonrpc, receiver
 from rkllmd.config import Config
@@ -119,6 +120,44 @@ def test_others_have_their_turn_beside_a_client_that_asks_as_soon_as_it_is_answe
     assert len(set(turns.at_calls)) >= 10
 
 
+def test_nobody_waits_for_more_than_a_few_calls_of_each_of_many_clients_that_pipeline() -> None:
+    clients, turns = 40, Turns(0.001)
+    asked_at: list[int] = []
+    line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "slow", "pad": "x" * 3000}).encode() + b"\n"
+
+    def ping(_: Invocation) -> dict[str, Any]:
+        asked_at.append(len(turns.at_calls))
+        return {}
+
+    async def converse() -> None:
+        context = make_context(turns)
+        context.methods["ping"] = replace(context.methods["slow"], name="ping", call=ping)
+        pairs = [socket.socketpair() for _ in range(clients + 1)]
+        async with trio.open_nursery() as nursery:
+            common = Receiver(lambda: True)
+            nursery.start_soon(common.run)
+            for ours, theirs in pairs:
+                ours.setblocking(False)
+                theirs.setblocking(False)
+                nursery.start_soon(Connection(theirs, context, HangupWatcher(), common).serve)
+            for ours, _ in pairs[1:]:
+                ours.send(line * 60)
+            while len(turns.at_calls) < 10 * clients:
+                await trio.lowlevel.checkpoint()
+            asked_at.append(len(turns.at_calls))
+            pairs[0][0].send(b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n')
+            while len(asked_at) < 2:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        for ours, _ in pairs:
+            ours.close()
+        assert context.npu.stop()
+
+    trio.run(converse)
+    sent, handled = asked_at
+    assert handled - sent < 5 * clients
+
+
 def test_no_token_follows_the_answer_of_a_run_that_the_daemon_does_not_wait_for() -> None:
     """The runtime goes on while the last answers go out to slower clients."""
 
@@ -152,4 +191,28 @@ async def test_a_client_that_is_lost_just_when_a_writer_is_to_start_ends_nobody_
             connection.notify(b"x" * (1 << 20))
             ours.close()  # what it has not read makes this a reset
             connection._on_readable()
+    assert context.npu.stop()
+
+
+async def test_a_client_that_reads_slowly_is_not_dropped_and_one_that_stops_is(mock_clock: MockClock) -> None:
+    """The kernel says that a socket can be written to when three quarters of it are free: that takes a slow client."""
+    context = make_context(Turns())
+    seconds = context.config.outbox_seconds
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    connection = Connection(theirs, context, HangupWatcher(), Receiver(lambda: False))
+    with ours:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.serve)
+            await wait_all_tasks_blocked()
+            connection.notify(b"x" * (1 << 20))
+            await wait_all_tasks_blocked()
+            for _ in range(4):
+                ours.recv(50_000)  # the kernel keeps a piece of 36 KB until it is read whole
+                mock_clock.jump(seconds * 1.01)
+                await wait_all_tasks_blocked()
+                assert not connection.is_gone
+            mock_clock.jump(seconds * 1.01)
+            await wait_all_tasks_blocked()
+            assert connection.is_gone
     assert context.npu.stop()

@@ -367,6 +367,22 @@ async def test_clients_are_accepted_without_blocking(path: str, accepting: Accep
         assert [socket.getblocking() for socket in accepting.sockets] == [False, False]
 
 
+async def test_a_burst_of_clients_is_accepted_in_a_few_rounds_of_the_event_loop(path: str) -> None:
+    """Where others are busy, a round takes half a millisecond for each of them."""
+    clients, rounds = 64, 0
+    with bound(path) as listening:
+        burst = [connect(path) for _ in range(clients)]
+        async with trio.open_nursery() as nursery:
+            accepting = Accepting(listening, nursery)
+            while len(accepting.sockets) < clients:
+                await trio.lowlevel.checkpoint()
+                rounds += 1
+            nursery.cancel_scope.cancel()
+        for socket in [*burst, *accepting.sockets]:
+            socket.close()
+    assert rounds < clients / 2
+
+
 def failing(monkeypatch: pytest.MonkeyPatch, *errors: int) -> list[int]:
     """Let accept fail with these errors before it works again; return the errors still to come."""
     left = list(errors)

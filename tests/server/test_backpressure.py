@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.daemon import Daemon, Wire, streamed
 
 Start = Callable[..., Daemon]
@@ -149,3 +151,21 @@ def _send_some(wire: Wire, data: bytes) -> int:
         return 0
     finally:
         wire.socket.settimeout(patience)
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [("rkllm.run", "prompt_input"), ("rkllm.run", "prompt_inputs"), ("server.queue", "prompt_input")],
+    ids=["run", "refused run", "refused"],
+)
+def test_what_a_client_has_sent_does_not_stay_when_it_is_answered(start: Start, method: str, name: str) -> None:
+    """Nor until the garbage collector comes, which has no reason to for a few requests of megabytes."""
+    daemon = start(scenario="text=ab")
+    daemon.load()
+    text = "abcd" * (3 * MIB)
+    with daemon.connect() as wire:
+        for number in range(10):
+            wire.ask(method, {name: text})
+            if number == 1:
+                before = daemon.memory_peak()
+    assert daemon.memory_peak() - before < 2 * len(text)

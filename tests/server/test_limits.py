@@ -155,9 +155,10 @@ def test_sighup_takes_new_settings_over(start: Start, tmp_path: Path) -> None:
         ("max_connections = 0\n", "max_connections"),
         ("max_conections = 5\n", "max_conections"),
         ("max_connections = \n", "not valid TOML"),
+        ("max_connections = " + "[" * 5000, "nested too deep"),
         (None, "can't be read"),
     ],
-    ids=["out of range", "misspelt", "no TOML", "no file"],
+    ids=["out of range", "misspelt", "no TOML", "too deep", "no file"],
 )
 def test_a_wrong_reload_keeps_the_old_settings_and_says_so(
     start: Start, tmp_path: Path, text: str | None, reason: str

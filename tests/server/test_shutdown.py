@@ -157,6 +157,27 @@ def test_new_calls_are_refused_while_the_daemon_leaves(start: Start) -> None:
     leaves(daemon)
 
 
+def test_everything_that_was_sent_before_is_answered(start: Start) -> None:
+    daemon = start()
+    line = '{"jsonrpc":"2.0","id":%d,"method":"server.queue"}\n'
+    with daemon.connect() as wire:
+        wire.send("".join(line % number for number in range(2500)).encode())
+        daemon.process.send_signal(signal.SIGTERM)
+        answers = final_answers(wire.receive_all())
+    assert answers.keys() == set(range(2500))
+    assert {kind(answer) for answer in answers.values()} <= {None, "ShuttingDown"}
+    leaves(daemon)
+
+
+def test_a_line_that_has_come_in_part_is_not_answered(start: Start) -> None:
+    daemon = start()
+    with daemon.connect() as wire:
+        assert kind(wire.ask("server.queue")) is None
+        wire.send(b'{"jsonrpc":"2.0","id":1,"meth')
+        terminate(daemon)
+        assert wire.receive() is None
+
+
 @pytest.mark.parametrize("function", ["rkllm_run", "rkllm_run_async"])
 def test_with_a_call_that_never_returns(start: Start, function: str) -> None:
     daemon = start(scenario="run=hang@3")
