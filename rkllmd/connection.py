@@ -81,7 +81,6 @@ class Connection:
         self._lines: deque[LongBytes] = deque()  # what has come and is not handled yet
         self._is_last = False  # nothing more is read: the end of file, or what can't be understood
         self._failure: Exception | None = None
-        self._arrived = trio.lowlevel.ParkingLot()
         self._jobs: dict[jsonrpc.Call, Job] = {}
         # File descriptors that have come and are not yet given to a call, and whether nobody knows any more to which.
         self._fds: deque[int] = deque()
@@ -176,18 +175,27 @@ class Connection:
     async def _read(self) -> None:
         """Read until the end of file, or until no more can be understood. Raises OSError."""
         while not self._is_last:
-            # Here as long as more lines have come: the receiver would have a queue of those who always have more.
-            self._receive()
-            if not self._lines and not self._is_last:
-                with self._receiver.receiving(self._socket, self._on_readable):
-                    await self._arrived.park()
-                if self._failure is not None:
-                    raise self._failure
+            with self._receiver.receiving(self._socket, self._on_readable) as left_alone:
+                await left_alone.park()
+            if self.is_gone:
+                return
+            if self._failure is not None:
+                raise self._failure
             await self._handle_rest()
+            # Here as long as more lines have come: the receiver would have a queue of those who always have more.
+            while self._receives_more():
+                await self._handle_rest()
         if self._buffer.overflowed:
             limit = self._buffer.limit
             self._log.warning("frame_too_large", limit=limit)
             self._send(jsonrpc.error_line(FrameTooLarge(f"A line has at most {limit} bytes.", limit=limit)))
+
+    def _receives_more(self) -> bool:
+        if not self._is_last:
+            self._receive()
+        if not self._lines:
+            self._check_fds()
+        return bool(self._lines)
 
     def _on_readable(self) -> bool:
         """Handle what has arrived; false if there is more to do than can be done at once: the task does it."""
@@ -200,7 +208,6 @@ class Connection:
                 return True
         except Exception as error:  # the connection's, and nobody else's
             self._failure = error
-        self._arrived.unpark()
         return False
 
     def _receive(self) -> None:

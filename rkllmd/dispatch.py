@@ -365,10 +365,8 @@ def _done(invocation: Invocation, result: outcome.Outcome[Any]) -> None:
     else:
         client.answer(call, value, invocation.fds)
     finally:
-        # Both refer to the invocation: what a client has sent would wait for the garbage collector.
+        # The job refers to the invocation: what a client has sent would wait for the garbage collector.
         invocation.job = None
-        if invocation.generation is not None:
-            invocation.generation.on_progress = None
 
 
 def refuse(client: Client, call: Call, error: Exception) -> None:

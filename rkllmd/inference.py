@@ -147,6 +147,7 @@ def _attempt(
         return _Run(generation, error)
     invocation.runtime.remember_kv_cache_sizes(model)
     model.generation = invocation.generation = generation
+    generation.on_progress = partial(_abort_again, invocation, model)
     try:
         if invocation.is_cancelled:  # between leaving the queue and here
             generation.abort_requested = True
@@ -171,7 +172,7 @@ def _generation(invocation: Invocation, model: Model, parameters: Any, default_s
         send = partial(client.send_partials, call, as_notifications=shape == "notify")
         send_now = client.partial_sender(call, as_notifications=shape == "notify")
     per_run = getattr(parameters, "max_new_tokens", 0)  # exists from layout 1.3 on
-    generation = Generation(
+    return Generation(
         mode=parameters.mode,
         n_batch=model.n_batch,
         max_new_tokens=per_run if per_run > 0 else model.max_new_tokens,
@@ -184,13 +185,11 @@ def _generation(invocation: Invocation, model: Model, parameters: Any, default_s
         on_end=context.npu.between_tokens.wake,
     )
 
-    def abort_again() -> None:
-        # An abort that came before the runtime had begun is lost; tokens that still arrive show it.
-        if invocation.is_cancelled and model.generation is generation:
-            abort(context, model)
 
-    generation.on_progress = abort_again
-    return generation
+def _abort_again(invocation: Invocation, model: Model) -> None:
+    """Abort a cancelled run from which tokens still come: an abort before the runtime had begun is lost."""
+    if invocation.is_cancelled and model.generation is invocation.generation:
+        abort(invocation.context, model)
 
 
 def _call(

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import pwd
+import select
 import socket as stdlib_socket
 import stat
 from collections.abc import Callable, MutableMapping
@@ -27,8 +28,10 @@ _FIRST_INHERITED: Final = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
 _UMASK: Final = 0o117
 # Clients that connect in one burst wait here; the kernel caps it at net.core.somaxconn.
 _BACKLOG: Final = 4096
-# Where all are busy a round of the event loop takes half a millisecond for each client: a burst of new ones would wait
-# for a round each. So many take well under a millisecond.
+# Clients are accepted one in each round of the event loop, so that they are served in the order in which they came.
+# Where all are busy a round takes half a millisecond for each: after this many in a row, a burst of new ones comes in
+# several at once, which takes well under a millisecond.
+_IN_ORDER: Final = 16
 _ACCEPT_AT_ONCE: Final = 8
 # Out of descriptors: accept again after this long, as trio.serve_listeners does.
 _RETRY_SECONDS: Final = 0.1
@@ -176,11 +179,17 @@ async def accept(listener: Listener, serve: Callable[[stdlib_socket.socket], Non
     """Accept connections until cancelled; each is given to ``serve``, non-blocking, which must not raise."""
     listener.socket.setblocking(False)
     short_of_resources = False
+    burst = select.poll()
+    burst.register(listener.socket, select.POLLIN)
+    in_a_row = 0
     while True:
+        if not burst.poll(0):
+            in_a_row = 0
         await trio.lowlevel.wait_readable(listener.socket)
         try:
-            for _ in range(_ACCEPT_AT_ONCE):
+            for _ in range(1 if in_a_row < _IN_ORDER else _ACCEPT_AT_ONCE):
                 client, _ = listener.socket.accept()
+                in_a_row += 1
                 short_of_resources = False
                 client.setblocking(False)
                 serve(client)

@@ -40,23 +40,28 @@ class Receiver:
         self._has_cores = len(os.sched_getaffinity(0)) > 1
         self._is_in_ping_pong = False
         self._epoll = select.epoll()
-        self._on_readable: dict[int, Callable[[], bool]] = {}
+        # By the sockets' numbers: what to call, and who waits for the end of that.
+        self._waiting: dict[int, tuple[Callable[[], bool], trio.lowlevel.ParkingLot]] = {}
         self._is_handling = False
         # What is to be done afterwards, and when at the latest.
         self._put_off: list[Callable[[], None]] = []
         self._latest = 0.0
 
     @contextmanager
-    def receiving(self, socket: stdlib_socket.socket, on_readable: Callable[[], bool]) -> Iterator[None]:
+    def receiving(
+        self, socket: stdlib_socket.socket, on_readable: Callable[[], bool]
+    ) -> Iterator[trio.lowlevel.ParkingLot]:
         """Call ``on_readable`` when there is something to read, until it is false or the context ends.
 
-        It must not raise, nor close the socket.
+        It must not raise, nor close the socket. After false, who has parked in the context's value is woken: when all
+        have been asked that something has arrived for, or those who have much to do would let the others wait.
         """
         number = socket.fileno()
         self._epoll.register(number, select.EPOLLIN)
-        self._on_readable[number] = on_readable
+        left_alone = trio.lowlevel.ParkingLot()
+        self._waiting[number] = on_readable, left_alone
         try:
-            yield
+            yield left_alone
         finally:
             self._forget(number)
 
@@ -80,16 +85,20 @@ class Receiver:
             self._is_handling = True
             end = time.monotonic() + SLICE_SECONDS
             while ready := self._poll():
+                left: list[trio.lowlevel.ParkingLot] = []
                 for number, _ in ready:
-                    on_readable = self._on_readable.get(number)
-                    if on_readable is not None and not on_readable():
+                    waiting = self._waiting.get(number)
+                    if waiting is not None and not waiting[0]():
                         self._forget(number)
+                        left.append(waiting[1])
                     now = time.monotonic()
                     if self._put_off and now > self._latest:
                         self._catch_up()
                     if now > end:
                         await trio.lowlevel.checkpoint()
                         end = time.monotonic() + SLICE_SECONDS
+                for lot in left:
+                    lot.unpark_all()
 
     async def _sleep(self) -> None:
         began = time.monotonic()
@@ -102,7 +111,8 @@ class Receiver:
         ready = poll(0, _READY_AT_ONCE)
         if not ready:
             self._catch_up()
-        if ready or not self._is_in_ping_pong or not self._has_cores or not self._may_busy_poll():
+        expected = self._is_in_ping_pong and self._waiting
+        if ready or not expected or not self._has_cores or not self._may_busy_poll():
             return ready
         end = time.monotonic() + _BUSY_SECONDS
         while not ready and time.monotonic() < end:
@@ -115,5 +125,5 @@ class Receiver:
             function()
 
     def _forget(self, number: int) -> None:
-        if self._on_readable.pop(number, None) is not None:
+        if self._waiting.pop(number, None) is not None:
             self._epoll.unregister(number)

@@ -94,6 +94,31 @@ async def test_nothing_is_received_from_one_that_has_enough_to_do(clients: list[
         nursery.cancel_scope.cancel()
 
 
+async def test_who_has_enough_to_do_begins_when_all_have_been_received_from(clients: list[Client]) -> None:
+    receiving = Receiver(lambda: True)
+    had: list[int] = []
+    busy, *others = clients
+    busy.goes_on = False
+
+    async def work() -> None:
+        with receiving.receiving(busy.theirs, busy.receive) as left_alone:
+            await left_alone.park()
+            had.extend(len(other.received) for other in others)
+
+    with ExitStack() as stack:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work)
+            await settled()
+            for client in clients:
+                client.ours.send(b"a")
+            for other in others:
+                stack.enter_context(receiving.receiving(other.theirs, other.receive))
+            nursery.start_soon(receiving.run)
+            await settled()
+            nursery.cancel_scope.cancel()
+    assert had == [1, 1]
+
+
 async def test_one_that_left_while_others_were_received_from_is_not_asked(clients: list[Client]) -> None:
     """Two sockets are ready at once, and handling the first ends the other's connection."""
     receiving = Receiver(lambda: True)
