@@ -35,6 +35,7 @@ run: $(VENV)/.run compiler
 	fi
 	@$(BIN)/python examples/first_conversation.py --socket "$(SOCKET)" --wait 60 & \
 	trap "kill $$! 2> /dev/null" EXIT; \
+	mkdir -p build/cache; RKLLM_CACHE_DIRECTORY="$${RKLLM_CACHE_DIRECTORY:-$(CURDIR)/build/cache}" \
 	$(BIN)/rkllmd serve --socket "$(SOCKET)" --model demo --log-level 1
 
 test: $(VENV)/.test compiler
