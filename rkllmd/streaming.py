@@ -111,14 +111,12 @@ class Transcript:
 
     def __init__(self, n_batch: int) -> None:
         self.n_batch = n_batch
-        self.seq = 0
-        self.tokens = 0
+        self.tokens = 0  # so far: the number of the next partial result
         self._joiners = [TextJoiner() for _ in range(n_batch)]
 
     def partial(self, state: int, entries: list[Token]) -> dict[str, Any]:
         """Return the partial result of one callback."""
-        seq = self.seq
-        self.seq += 1
+        seq = self.tokens
         self.tokens += 1
         if self.n_batch == 1:
             token_id, data = entries[0]
@@ -375,7 +373,7 @@ class Generation:
         self.drain_rest()
         result = self.transcript.final(whole=self._send is None)
         if self._send is not None:
-            result["seq"] = self.transcript.seq
+            result["seq"] = self.transcript.tokens
         result["finish_reason"] = self.finish_reason()
         if self.perf is not None:
             result["perf"] = self.perf
