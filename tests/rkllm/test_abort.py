@@ -295,6 +295,7 @@ def test_an_abort_during_prefill_waits_for_the_runtime(board: Board) -> None:
     board.load()
     board.script(prefill_hold=1)
     board.wire.request("rkllm.run_async", {"prompt": "Hi"}, "run")
+    board.daemon.wait_for("the run", lambda: "rkllm_run_async" in board.calls())
     board.wire.request("rkllm.is_running", None, "running")
     board.wire.request("server.cancel", {"id": "run"}, "cancel")
     board.wire.request("server.status", None, "status")
