@@ -83,6 +83,7 @@ def test_a_call_that_waits_too_long_is_answered_while_the_other_goes_on(start: S
     daemon.load()
     with daemon.connect() as first, daemon.connect() as second:
         first.request("rkllm.run", {"prompt": "Hello"}, "held")
+        daemon.wait_enter("rkllm_run")
         answer = second.ask("rkllm.run", {"prompt": "Hello"}, wait_timeout_ms=50)
         assert kind(answer) == "Timeout"
         assert answer["error"]["data"]["limit_ms"] == 50
