@@ -26,7 +26,7 @@ class Runtime(CRuntime[Library]):
     """The chosen RKLLM runtime."""
 
     def __init__(self, config: Config, platform: Platform, output: RuntimeOutput) -> None:
-        """Choose and load the library; see design, Runtimes."""
+        """Choose and load the library; one that cannot be loaded is told by each call, not here."""
         self.defaults: Structure | None = None
         self._default_bytes = b""
         self._default_json: dict[str, Any] = {}

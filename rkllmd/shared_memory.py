@@ -1,6 +1,6 @@
 """Memory that is shared with clients by file descriptor: checked, mapped, made.
 
-Measured (reference notes on descriptors): whoever may shorten a file that we have mapped can make us die of SIGBUS. So
+Measured: whoever may shorten a file that we have mapped can make us die of SIGBUS. So
 only two kinds of descriptor are mapped: a memfd sealed against shrinking (memfd_create(2), F_SEAL_SHRINK in fcntl(2)),
 and a dma-buf, whose size never changes.
 """

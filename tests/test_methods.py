@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +17,8 @@ from rkllmd import methods, schemas
 from rkllmd.abi.rkllm import LAYOUTS
 from rkllmd.discovery import describe_functions, openrpc
 from rkllmd.method import COnly, Handle, Kind, Method, Struct, Value, method
+from tests import facts as layout_facts
 
-CHECKOUT = Path(__file__).parents[1]
 METHODS = methods.discover()
 C_METHODS = {item.c_function: item for item in METHODS.values() if item.c_function}
 ALL = pytest.mark.parametrize("name", sorted(METHODS))
@@ -92,16 +91,8 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def facts() -> dict[str, Any]:
-    """Return the functions of the C headers, as the layout facts that lie beside the checkout have them."""
-    directory = Path(os.environ.get("RKLLMD_SHARED", CHECKOUT.parent / "shared")) / "abi"
-    found: dict[str, Any] = {}
-    for name in ("rkllm-1.3", "rknn_api", "rknn_matmul_api", "rknn_custom_op"):
-        path = directory / f"{name}.json"
-        assert path.is_file(), (
-            f"{path} is missing: put the folder shared/ beside the checkout, or name it in RKLLMD_SHARED"
-        )
-        found |= json.loads(path.read_text())["functions"]
-    return found
+    """Return the functions of the C headers, as the layout facts have them."""
+    return layout_facts.functions("rkllm-1.3", *layout_facts.RKNN_HEADERS)
 
 
 def test_every_module_is_a_method() -> None:

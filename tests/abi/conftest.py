@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +10,8 @@ from typing import Any
 import pytest
 
 import rkllmd.abi
+from tests.facts import RKNN_HEADERS, read
 
-CHECKOUT = Path(__file__).parents[2]
 ABI = Path(rkllmd.abi.__file__).parent
 
 TINY = r"""
@@ -64,24 +62,14 @@ int rkllm_destroy(LLMHandle handle) { return handle ? 0 : -1; }
 
 @pytest.fixture(scope="session")
 def facts() -> dict[str, Any]:
-    """Layout name → the facts of that layout, as released beside the project."""
-    return {layout: _facts(f"rkllm-{layout}") for layout in ("1.2", "1.3")}
+    """Layout name → the facts of that layout."""
+    return {layout: read(f"rkllm-{layout}") for layout in ("1.2", "1.3")}
 
 
 @pytest.fixture(scope="session")
 def rknn_facts() -> dict[str, Any]:
-    """Header name → the facts of RKNN's headers, as released beside the project."""
-    return {name: _facts(name) for name in ("rknn_api", "rknn_matmul_api", "rknn_custom_op")}
-
-
-def _facts(name: str) -> Any:
-    path = Path(os.environ.get("RKLLMD_SHARED", CHECKOUT.parent / "shared")) / "abi" / f"{name}.json"
-    if not path.is_file():
-        pytest.fail(
-            f"The layout facts {path} are missing: the structs can't be checked. Put the folder shared/ beside the "
-            "checkout, or name it in RKLLMD_SHARED."
-        )
-    return json.loads(path.read_text())
+    """Header name → the facts of RKNN's headers."""
+    return {name: read(name) for name in RKNN_HEADERS}
 
 
 @pytest.fixture

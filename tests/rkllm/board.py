@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +157,3 @@ def _from(path: Path, mark: int) -> str:
     with path.open("rb") as file:
         file.seek(mark)
         return file.read().decode("utf-8", "replace")
-
-
-def shared_facts() -> Path:
-    """Return the folder of the layout facts that are released beside the project."""
-    checkout = Path(__file__).resolve().parents[2]
-    return Path(os.environ.get("RKLLMD_SHARED", checkout.parent / "shared")) / "abi"

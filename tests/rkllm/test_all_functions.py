@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.daemon import Wire
-from tests.rkllm.board import DEFAULTS, ONLY_1_2, ONLY_1_3, Board, shared_facts
+from tests.facts import functions
+from tests.rkllm.board import DEFAULTS, ONLY_1_2, ONLY_1_3, Board
 
 
 @dataclass(frozen=True)
@@ -191,11 +191,9 @@ def _assert_equal(value: Any, expected: Any) -> None:
 
 
 def _signatures() -> dict[str, list[str]]:
-    """Return the C functions and their parameters' names, from the released layout facts."""
-    path = shared_facts() / "rkllm-1.3.json"
-    assert path.is_file(), f"{path} is missing: put the folder shared/ beside the checkout, or name it in RKLLMD_SHARED"
-    functions = json.loads(path.read_text())["functions"]
-    return {name: [argument for argument, _ in function["args"]] for name, function in functions.items()}
+    """Return the C functions and their parameters' names, from the facts of the header."""
+    found = functions("rkllm-1.3")
+    return {name: [argument for argument, _ in function["args"]] for name, function in found.items()}
 
 
 FORMS: dict[str, Callable[[Case, list[str], dict[str, Any], int | None], Any]] = {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
-from tests.rkllm.board import Board, shared_facts
+from tests import facts as layout_facts
+from tests.rkllm.board import Board
 
 
 def test_the_groups_are_those_of_the_header(board: Board) -> None:
-    facts = json.loads((shared_facts() / f"rkllm-{board.layout}.json").read_text())
+    facts = layout_facts.read(f"rkllm-{board.layout}")
     constants = board.result("rkllm.get_constants")
     assert set(constants) == {"CPU_MASKS", "LLM_CALL_STATES", "INPUT_TYPES", "INFER_MODES"}
     enums = facts["enums"]

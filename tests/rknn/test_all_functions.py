@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -11,28 +10,21 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
+from tests import facts
 from tests.portable.rknn.models import dynamic, floats, identity, reference
-from tests.rkllm.board import shared_facts
 from tests.rknn.board import ECHO, Client, Simulator, b64, memfd, numbers, operator_library, shared, tensor
 
 CASES: dict[str, Callable[..., None]] = {}
 OK = {"success": True, "status": 0}
 BYTES = bytes(range(8))
-HEADERS = ("rknn_api", "rknn_matmul_api", "rknn_custom_op")
 IMAGE = np.linspace(-1, 1, 48, dtype=np.float32).reshape(1, 4, 4, 3)
 INT8 = "RKNN_INT8_MM_INT8_TO_INT32"
 
 
 @pytest.fixture(scope="module")
 def functions() -> dict[str, Any]:
-    """C function → its facts, as released beside the project."""
-    found: dict[str, Any] = {}
-    for name in HEADERS:
-        path = shared_facts() / f"{name}.json"
-        if not path.is_file():
-            pytest.fail(f"The layout facts {path} are missing: put the folder shared/ beside the checkout.")
-        found |= json.loads(path.read_text())["functions"]
-    return found
+    """C function → its facts."""
+    return facts.functions(*facts.RKNN_HEADERS)
 
 
 def case(function: Callable[..., None]) -> Callable[..., None]:
