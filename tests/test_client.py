@@ -16,8 +16,17 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import rkllmd.client
-from rkllmd import client as client_module
-from rkllmd.client import CallError, Client, ConnectionLost, Tensor, TrioClient, default_socket, is_partial, open_client
+from rkllmd.client import (
+    CallError,
+    Client,
+    ConnectionLost,
+    Tensor,
+    TrioClient,
+    default_socket,
+    is_partial,
+    messages,
+    open_client,
+)
 from rkllmd.jsonrpc import LineBuffer
 from tests.daemon import Daemon
 
@@ -25,7 +34,7 @@ PARTIAL = {"text": "a", "token_id": 1, "_callback_state": 0, "seq": 0}
 WAITING = {"text": "", "token_id": 1, "_callback_state": 1, "seq": 1}
 FINAL = {"text": "", "token_id": 0, "_callback_state": 2, "seq": 2, "finish_reason": "stop"}
 
-DIGITS = Path(rkllmd.client.__file__).parent / "portable" / "demo" / "digits.onnx"
+DIGITS = Path(rkllmd.__file__).parent / "portable" / "demo" / "digits.onnx"
 
 
 def result(call_id: int, value: Any) -> dict[str, Any]:
@@ -171,7 +180,7 @@ def test_an_error_is_raised(plain: tuple[Client, Played]) -> None:
 
 def test_messages_may_come_in_any_pieces(plain: tuple[Client, Played], monkeypatch: pytest.MonkeyPatch) -> None:
     client, daemon = plain
-    monkeypatch.setattr(client_module, "_RECEIVE_BYTES", 3)
+    monkeypatch.setattr(messages, "RECEIVE_BYTES", 3)
     daemon.send(result(1, {"text": "äöü" * 10}), result(2, 5))
     assert client.call("x") == {"text": "äöü" * 10}
     assert client.call("x") == 5

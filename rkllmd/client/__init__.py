@@ -1,0 +1,58 @@
+"""The Python client: ``Client`` for plain programs, ``open_client`` for trio.
+
+Both hold one connection, over which any number of requests may run; needs nothing but orjson (and trio for the second).
+
+    with Client() as rkllm:
+        print(rkllm.call("rkllm.run", {"prompt": "Hello"})["text"])
+        for partial in rkllm.stream("rkllm.run_async", {"prompt": "Hello"}):
+            print(partial["text"], end="")
+
+What stands beside "method" in the protocol is a keyword argument (``session="kitchen"``, ``timeout_ms=5000``). The
+client's own is ``timeout``: so many seconds for the whole call, after which it is cancelled and CallTimeout raised. All
+errors are ClientErrors. Paths may be given as pathlib has them.
+
+Tensors go by file descriptor, so that their bytes are never written as text: give a ``Tensor``, or an array of numpy,
+anywhere in the parameters, and with ``reply_fds=True`` take ``memoryview`` as the "data" of those in the result.
+
+        result = rkllm.call("rknn.infer", {"inputs": image}, reply_fds=True)
+"""
+
+from __future__ import annotations
+
+from rkllmd.client.errors import (
+    DEFAULT_SOCKET,
+    CallError,
+    CallTimeout,
+    ClientError,
+    ConnectError,
+    ConnectionLost,
+    ConnectNotPermitted,
+    DaemonNotListening,
+    SocketNotFound,
+    UnusableSocketPath,
+    default_socket,
+    why_no_connection,
+)
+from rkllmd.client.messages import Tensor, is_partial
+from rkllmd.client.plain import Client
+from rkllmd.client.trio_client import TrioClient, open_client
+
+__all__ = [
+    "DEFAULT_SOCKET",
+    "CallError",
+    "CallTimeout",
+    "Client",
+    "ClientError",
+    "ConnectError",
+    "ConnectNotPermitted",
+    "ConnectionLost",
+    "DaemonNotListening",
+    "SocketNotFound",
+    "Tensor",
+    "TrioClient",
+    "UnusableSocketPath",
+    "default_socket",
+    "is_partial",
+    "open_client",
+    "why_no_connection",
+]

@@ -1,0 +1,191 @@
+"""Requests to bytes and bytes to messages: what the plain and the trio client share, without a connection."""
+
+from __future__ import annotations
+
+import array
+import difflib
+import mmap
+import os
+import socket
+import struct
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from rkllmd import shared_memory
+from rkllmd.client.errors import CallError, ConnectionLost
+from rkllmd.jsonrpc import LineBuffer
+
+RECEIVE_BYTES: Final = 65_536
+_MOST_FDS: Final = 253  # in one message (SCM_MAX_FD)
+ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_MOST_FDS * struct.calcsize("i"))
+# RKLLM_RUN_NORMAL and RKLLM_RUN_WAITING: more will follow.
+_UNFINISHED: Final = (0, 1)
+# The notifications that server.watch asks for.
+_EVENT: Final = "server.event"
+
+# What a request may have beside "method" and "params" (protocol, section 4), and is given as a keyword argument.
+MEMBERS: Final = (
+    "first_token_timeout_ms",
+    "priority",
+    "reply_fds",
+    "session",
+    "stream",
+    "timeout_ms",
+    "wait_timeout_ms",
+)
+
+
+def check_keywords(members: Mapping[str, Any], timeout: float | None = None) -> None:
+    """Refuse what would be sent in vain, since the daemon ignores members that it does not know.
+
+    Raises TypeError for a keyword argument that is no member of a request, ValueError for a ``timeout`` that is none.
+    """
+    for name in members:
+        if name not in MEMBERS:
+            close = difflib.get_close_matches(name, (*MEMBERS, "fds", "timeout"), n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join((*MEMBERS, 'fds', 'timeout'))}."
+            raise TypeError(f"there is no keyword argument {name!r} (what the method takes goes into params); {hint}")
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout is a number of seconds above 0, or None for no limit, and not {timeout!r}")
+
+
+def is_partial(message: dict[str, Any]) -> bool:
+    """Return whether a message is a partial result, after which more follow for the same id."""
+    result = message.get("result")
+    return isinstance(result, dict) and result.get("_callback_state") in _UNFINISHED
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """Bytes for the daemon, which travel by file descriptor; ``dtype`` and ``shape`` as in the protocol, section 5."""
+
+    data: Any
+    dtype: str
+    shape: Sequence[int]
+
+
+class Request:
+    """A request's line, and the descriptors that go with it."""
+
+    def __init__(
+        self, call_id: int | None, method: str, params: Any, members: Mapping[str, Any], fds: Sequence[int] = ()
+    ) -> None:
+        self.fds = [*fds]
+        self._own: list[int] = []
+        request: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
+        request |= {name: value for name, value in members.items() if value is not None}
+        if call_id is not None:
+            request["id"] = call_id
+        if params is not None:
+            request["params"] = params
+        try:
+            line = orjson.dumps(request, default=self._write, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+        except BaseException:
+            self.close()
+            raise
+        # Only now it is known how many tensors there are.
+        self.line = line[:-1] + (b',"fds":%d}\n' % len(self.fds) if self.fds else b"}\n")
+
+    def _write(self, value: Any) -> Any:
+        """Return what JSON has instead of ``value``."""
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return self._attach(memoryview(value))
+        if isinstance(value, os.PathLike):
+            return os.fsdecode(value)
+        # An array of numpy, or of anything that is like one; numpy itself is not needed here.
+        if not hasattr(value, "dtype") or not hasattr(value, "shape"):
+            what = type(value).__name__
+            raise TypeError(f"{what} is no JSON, no path and no tensor: give bytes, a Tensor or a numpy array")
+        if not isinstance(value, Tensor) and value.shape == ():
+            return value.item()
+        view = memoryview(value.data if isinstance(value, Tensor) else value)
+        if not view.c_contiguous:  # a slice, a transposed or a flipped array
+            view = memoryview(view.tobytes())
+        return {**self._attach(view), "dtype": str(value.dtype), "shape": list(value.shape)}
+
+    def _attach(self, data: memoryview) -> dict[str, Any]:
+        fd = shared_memory.make(data.cast("B"))
+        self._own.append(fd)
+        self.fds.append(fd)
+        return {"fd": len(self.fds) - 1}
+
+    @property
+    def rights(self) -> list[tuple[int, int, Any]]:
+        """Return what sendmsg takes."""
+        return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", self.fds))] if self.fds else []
+
+    def close(self) -> None:
+        """Close the descriptors of the tensors; the kernel has its own once they are sent."""
+        for fd in self._own:
+            os.close(fd)
+        self._own.clear()
+
+
+class Reader:
+    """Cuts what arrives into messages, and remembers what the daemon said last before it closes the connection."""
+
+    def __init__(self) -> None:
+        self._lines = LineBuffer(sys.maxsize)
+        self._fds: deque[int] = deque()
+        self._farewell: dict[str, Any] | None = None
+
+    def feed(self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]] = ()) -> list[dict[str, Any]]:
+        """Return the messages that ``data`` completes: answers to requests, and events (but no rkllm.token)."""
+        for _, _, rights in ancillary:
+            self._fds.extend(fd for (fd,) in struct.iter_unpack("i", rights))
+        messages = []
+        for line in self._lines.feed(data):
+            message = orjson.loads(memoryview(line))
+            if message.get("fds"):
+                fds = [self._fds.popleft() for _ in range(message["fds"])]
+                message["result"] = _with_tensors(message["result"], fds)
+                for fd in fds:
+                    os.close(fd)
+            if message.get("id") is not None or message.get("method") == _EVENT:
+                messages.append(message)
+            elif "error" in message:  # of the connection itself: no request of ours has the id null
+                self._farewell = message["error"]
+        return messages
+
+    def lost(self) -> CallError | ConnectionLost:
+        """Return the error for calls that are not answered any more: the daemon's reason if it gave one."""
+        return CallError(self._farewell) if self._farewell else ConnectionLost()
+
+    def close(self) -> None:
+        """Close what came and was never asked for."""
+        while self._fds:
+            os.close(self._fds.popleft())
+
+
+def _with_tensors(value: Any, fds: Sequence[int]) -> Any:
+    """Return a result with the bytes of its tensors mapped as "data" instead of their descriptors' numbers."""
+    if isinstance(value, list):
+        return [_with_tensors(item, fds) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if type(value.get("fd")) is int and "size" in value:
+        fd, offset = fds[value["fd"]], value.get("offset", 0)
+        rest = {name: item for name, item in value.items() if name not in ("fd", "offset")}
+        return {**rest, "data": _map(fd, offset, value["size"])}
+    return {name: _with_tensors(item, fds) for name, item in value.items()}
+
+
+def _map(fd: int, offset: int, size: int) -> memoryview:
+    """Return what the daemon shares: a result can only be read, a tensor memory be written to as well."""
+    try:
+        mapped = mmap.mmap(fd, offset + size, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    except OSError:
+        mapped = mmap.mmap(fd, offset + size, prot=mmap.PROT_READ)
+    return memoryview(mapped)[offset:]
+
+
+def result_of(message: dict[str, Any]) -> Any:
+    """Return the result that a message brings. Raises CallError if it is an Error."""
+    if "error" in message:
+        raise CallError(message["error"])
+    return message["result"]
