@@ -7,7 +7,8 @@ answer to C and a line to the ``log`` that the caller gave. Keep what is returne
 from __future__ import annotations
 
 import ctypes
-import mmap
+import os
+import stat
 from collections.abc import Callable
 from typing import Any
 
@@ -61,18 +62,17 @@ def tokenizer_callback(path: str, log: Log) -> Any:
 def embedding_callback(path: str, log: Log) -> Any:
     """Return an LLMGetEmbedCallback that looks rows up in the raw float32 file [vocabulary, width] at ``path``.
 
-    The file is mapped, so only rows that are used take memory; once it was cut short, no row of it is read. Its width
-    follows from each call: the runtime gives a buffer of exactly num_tokens rows.
+    Rows are read from the open file, so only those that are used take memory. It is not mapped: cut short by somebody,
+    a mapping would end the process. Once the file was written to, no row of it is used any more. Its width follows from
+    each call: the runtime gives a buffer of exactly num_tokens rows.
 
-    Raises InvalidParams if the file cannot be mapped or holds no whole float32s.
+    Raises InvalidParams if the file cannot be read or holds no whole float32s.
     """
     try:
-        with open(path, "rb") as file:
-            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:  # ValueError: the file is empty, or the path holds a NUL
+        table = _Table(path)
+    except (OSError, ValueError) as error:  # ValueError: the path holds a NUL
         raise InvalidParams("embedding_path is no readable file.", path="$.embedding_path", keyword="format") from error
-    table = memoryview(mapping)
-    if len(table) % _FLOAT32:
+    if table.size % _FLOAT32:
         raise InvalidParams(
             "embedding_path holds no whole float32s.", path="$.embedding_path", keyword="multipleOf", limit=_FLOAT32
         )
@@ -82,23 +82,50 @@ def embedding_callback(path: str, log: Log) -> Any:
             if not tokens or num_tokens == 0 or buffer is None:  # reading through NULL is a crash, not an exception
                 raise ValueError("no tokens, or no buffer")
             row, rest = divmod(length, num_tokens)
-            if row == 0 or rest or row % _FLOAT32 or len(table) % row:
-                raise ValueError(f"{length} bytes for {num_tokens} tokens do not fit a file of {len(table)} bytes")
-            # Reading what is not there any more would be the end of the process (SIGBUS); this leaves only the moment
-            # from here to the copy.
-            if mapping.size() < len(table):
-                raise ValueError(f"the embedding file was cut short, from {len(table)} bytes to {mapping.size()}")
+            if row == 0 or rest or row % _FLOAT32 or table.size % row:
+                raise ValueError(f"{length} bytes for {num_tokens} tokens do not fit a file of {table.size} bytes")
+            table.check_unchanged()
             ids = tokens[:num_tokens]
-            if min(ids) < 0 or max(ids) >= len(table) // row:
-                raise ValueError(f"a token id is outside the {len(table) // row} rows of the file")
+            if min(ids) < 0 or max(ids) >= table.size // row:
+                raise ValueError(f"a token id is outside the {table.size // row} rows of the file")
             rows = memoryview((ctypes.c_uint8 * length).from_address(buffer)).cast("B")
             for index, token in enumerate(ids):
-                rows[index * row : (index + 1) * row] = table[token * row : (token + 1) * row]
+                table.read(rows[index * row : (index + 1) * row], token * row)
+            table.check_unchanged()  # also now: rows that were read before a change are right
             return 0
         except BaseException as error:
             return _failed(log, "embedding", error)
 
     return LLMGetEmbedCallback(embed)
+
+
+class _Table:
+    """An open file, as it was when it was opened; closed with the callback that reads it."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._opened = self._state()
+        self.size = self._opened[0]
+        if not self.size or not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            raise ValueError("it is empty, or no file")
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
+
+    def _state(self) -> tuple[int, int]:
+        status = os.fstat(self._fd)
+        return status.st_size, status.st_mtime_ns
+
+    def check_unchanged(self) -> None:
+        """Raise ValueError if somebody has written to the file."""
+        if self._state() != self._opened:
+            raise ValueError("the embedding file was cut short or written to since: load the model again")
+
+    def read(self, into: memoryview, offset: int) -> None:
+        """Read what fills ``into``. Raises ValueError, OSError."""
+        if os.preadv(self._fd, [into], offset) != len(into):
+            raise ValueError("the embedding file ends early")
 
 
 def _failed(log: Log, which: str, error: BaseException) -> int:

@@ -1,13 +1,14 @@
 """Reads a model's chat template and width out of a GGUF file: pairs of keys and typed values before the weights.
 
-Source: the GGUF specification (ggml's docs/gguf.md), version 3.
+Source: the GGUF specification (ggml's docs/gguf.md), version 3. The file is read and not mapped: one that is cut short
+meanwhile ends early, where a mapping would end the process.
 """
 
 from __future__ import annotations
 
-import mmap
+import os
 import struct
-from typing import Final
+from typing import BinaryIO, Final
 
 _MAGIC: Final = b"GGUF"
 _TEMPLATE: Final = "tokenizer.chat_template"
@@ -39,16 +40,15 @@ def embedding_width(path: str) -> int | None:
 def _find(path: str, key: str) -> str | int | None:
     with open(path, "rb") as file:
         try:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _Reader(data).find(key)
-        except (ValueError, struct.error, KeyError, UnicodeDecodeError):  # an empty file, or a damaged one
+            return _Reader(file).find(key)
+        except (ValueError, struct.error, KeyError, RecursionError):  # an empty file, or a damaged one
             return None
 
 
 class _Reader:
-    def __init__(self, data: mmap.mmap) -> None:
-        self._data = data
-        self._at = 0
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
 
     def find(self, wanted: str) -> str | int | None:
         """Return the value of a key that is a string or a 32-bit count."""
@@ -80,13 +80,16 @@ class _Reader:
             self._pass(_SIZES[kind])
 
     def _pass(self, size: int) -> None:
-        self._at += size
+        if size > self._size - self._file.tell():  # also of a size that no seek takes
+            raise ValueError("the file ends early")
+        self._file.seek(size, os.SEEK_CUR)
 
     def _take(self, size: int) -> bytes:
-        taken = self._data[self._at : self._at + size]
-        if len(taken) != size:
+        if size > self._size - self._file.tell():  # before so much room is made
             raise ValueError("the file ends early")
-        self._at += size
+        taken = self._file.read(size)
+        if len(taken) != size:
+            raise ValueError("the file became shorter")
         return taken
 
     def _number(self, form: str) -> int:

@@ -66,6 +66,9 @@ std::string cache_path(const RKLLMPromptCacheParam &param, const Session &sessio
     if (!path || !*path) {
         throw Failure("a prompt cache is to be saved, but prompt_cache_path is empty");
     }
+    if (session.model.is_encoder()) {
+        throw Failure("an embedding model has nothing that a prompt cache could keep");
+    }
     struct stat status{};
     if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
         throw Failure("prompt_cache_path " + std::string(path) + " is not a file");
@@ -86,9 +89,12 @@ Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &p
     if (param.mode < RKLLM_INFER_GENERATE || param.mode > RKLLM_INFER_GET_LOGITS) {
         throw Failure("mode " + std::to_string(static_cast<int>(param.mode)) + " is unknown");
     }
+    if (session.model.is_encoder() && param.mode != RKLLM_INFER_GET_LAST_HIDDEN_LAYER) {
+        throw Failure(session.model.what_it_is());
+    }
     Job job;
     job.mode = param.mode;
-    job.keep_history = param.keep_history != 0;
+    job.keep_history = param.keep_history != 0 && !session.model.is_encoder();
     job.max_new_tokens = param.max_new_tokens > 0 ? param.max_new_tokens : session.param.max_new_tokens;
     job.sampling = param.sampling_params ? *param.sampling_params : sampling_of(session.param);
     job.userdata = userdata;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <sys/stat.h>
@@ -74,13 +75,28 @@ void check_cache_memory(const llama_model *model, uint64_t cells) {
     }
 }
 
+std::string architecture(const llama_model *model) {
+    char name[64];
+    int length = llama_model_meta_val_str(model, "general.architecture", name, sizeof name);
+    return length > 0 ? name : "of an unknown architecture";
+}
+
+// A mapped file would be read as it is at that moment: cut short by somebody, it ends the process (SIGBUS), and written
+// over, the answers are silently others. A child that only tries a file (RKLLM_PORTABLE_MAP) may map it: it can die, and
+// its memory is then that of the page cache.
+llama_model_params load_parameters() {
+    llama_model_params parameters = llama_model_default_params();
+    parameters.load_mode = getenv("RKLLM_PORTABLE_MAP") ? LLAMA_LOAD_MODE_MMAP : LLAMA_LOAD_MODE_NONE;
+    return parameters;
+}
+
 } // namespace
 
 Model::Model(const RKLLMParam &param) {
     start_engine();
     check_gguf(param.model_path, "model file");
     forget_engine_errors();
-    model_.reset(llama_model_load_from_file(param.model_path, llama_model_default_params()));
+    model_.reset(llama_model_load_from_file(param.model_path, load_parameters()));
     if (!model_) {
         throw Failure("cannot load the model file " + std::string(param.model_path) + engine_error());
     }
@@ -129,10 +145,26 @@ void Model::create_context(const RKLLMParam &param) {
     context.swa_full = true;
     forget_engine_errors();
     context_.reset(llama_init_from_model(model_.get(), context));
-    if (!context_ || !llama_get_memory(context_.get())) {
+    if (context_ && is_encoder()) {
+        // Each token sees those behind it too, so all are read at once, and there is no position beyond the trained.
+        limit_ = std::min(limit_, trained);
+        context.n_ctx = context.n_batch = context.n_ubatch = static_cast<uint32_t>(limit_);
+        context_.reset(llama_init_from_model(model_.get(), context));
+        log_warning("%s", what_it_is().c_str());
+    }
+    if (!context_) {
         throw Failure("cannot create a context of " + std::to_string(limit_) + " tokens" + engine_error());
     }
     limit_ = std::min(limit_, static_cast<int>(llama_n_ctx_seq(context_.get())));
+}
+
+bool Model::is_encoder() const {
+    return !llama_get_memory(context_.get());
+}
+
+std::string Model::what_it_is() const {
+    return "this is an embedding model (" + architecture(model_.get()) +
+           "): it generates no text and has no logits, only hidden states (mode 1, RKLLM_INFER_GET_LAST_HIDDEN_LAYER)";
 }
 
 bool Model::is_small() const {

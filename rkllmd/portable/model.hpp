@@ -26,6 +26,8 @@ class Model {
     int embedding_width() const { return llama_model_n_embd_inp(model_.get()); }
     int hidden_width() const { return llama_model_n_embd_out(model_.get()); }
     int vocabulary() const { return llama_vocab_n_tokens(vocab()); }
+    bool is_encoder() const;                     // an embedding model: hidden states are all that it has
+    std::string what_it_is() const;              // of an encoder, as a sentence
     bool has_2d_positions() const; // M-RoPE: an image's rows have a place in a grid
     bool can_shift() const { return llama_memory_can_shift(memory()); }
 

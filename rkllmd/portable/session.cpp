@@ -11,6 +11,9 @@ Session::Session(const RKLLMParam &init_param, const RKLLMCallback &init_callbac
       chat(llama_model_chat_template(model.model(), nullptr)), decoder(model, callback) {
     param.model_path = nullptr; // the caller's text; not needed any more
     check_sampling(sampling_of(param));
+    if (model.is_encoder()) {
+        chat.set_custom("", "", ""); // it was trained on bare text
+    }
     for (int entry = 0; entry < model.entries(); ++entry) {
         sequences.emplace_back(model, entry);
     }

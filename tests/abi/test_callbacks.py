@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import ctypes
+import os
 import struct
 import sys
 from collections.abc import Callable
@@ -64,14 +65,30 @@ def test_embedding_refuses(table: Path, lines: list[str], tokens: tuple[int, ...
     assert lines[0].startswith("the embedding callback failed")
 
 
-def test_an_embedding_file_that_was_cut_short_is_not_read(table: Path, lines: list[str]) -> None:
+@pytest.mark.parametrize("change", [lambda file: file.truncate(12), lambda file: file.write(bytes(12))])
+def test_an_embedding_file_that_has_changed_is_not_used(
+    table: Path, lines: list[str], change: Callable[[Any], Any]
+) -> None:
     buffer = (ctypes.c_float * 3)(7, 7, 7)
     embed = embedding_callback(str(table), lines.append)
     with table.open("r+b") as file:
-        file.truncate(12)
+        change(file)
+    os.utime(table, ns=(0, 0))  # whatever the clock's grain
     assert embed(None, ints(0), 1, ctypes.addressof(buffer), ctypes.sizeof(buffer)) != 0
     assert list(buffer) == [7, 7, 7]
-    assert lines == ["the embedding callback failed: the embedding file was cut short, from 60 bytes to 12"]
+    assert lines == [
+        "the embedding callback failed: the embedding file was cut short or written to since: load the model again"
+    ]
+
+
+def test_an_embedding_file_that_was_replaced_goes_on_as_it_was(table: Path, lines: list[str]) -> None:
+    buffer = (ctypes.c_float * 3)()
+    embed = embedding_callback(str(table), lines.append)
+    other = table.with_suffix(".new")
+    other.write_bytes(bytes(60))
+    other.replace(table)
+    assert embed(None, ints(1), 1, ctypes.addressof(buffer), ctypes.sizeof(buffer)) == 0
+    assert list(buffer) == [10, 11, 12]
 
 
 def test_embedding_null(table: Path, lines: list[str]) -> None:
