@@ -38,9 +38,9 @@ _ERRORS_LOOKED_AT = 32  # the best of these is answered; an array may have a mil
 
 TENSOR: Schema = {
     "title": "Tensor",
-    "description": "Numbers in an array (nested or flat), base64, or an object with data (base64), fd or mem, and "
-    "dtype and shape.",
-    "type": ["array", "string", "object"],
+    "description": "Numbers in an array (nested or flat), a number, base64, or an object with data (base64), fd or "
+    "mem, and dtype and shape.",
+    "type": ["array", "string", "object", "number", "boolean"],
     "maxItems": MAX_ITEMS,
 }
 

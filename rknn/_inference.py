@@ -28,7 +28,7 @@ INPUT_DATA: Final = Value(
 INPUTS: Final = Value(
     "inputs",
     {
-        "type": ["array", "string", "object"],
+        "type": schemas.TENSOR["type"],
         "description": "A tensor, one rknn_input, or an array of rknn_input: set before the run.",
     },
     required=False,

@@ -7,7 +7,7 @@ import ctypes
 from typing import Any, Final, NamedTuple
 
 from rkllmd.abi.rknn import rknn_input, rknn_tensor_attr
-from rkllmd.abi.rknn_constants import rknn_tensor_format, rknn_tensor_type
+from rkllmd.abi.rknn_constants import rknn_tensor_format, rknn_tensor_qnt_type, rknn_tensor_type
 from rkllmd.abi.tensors import Buffer, Sources, byte_size, read_buffer
 from rkllmd.errors import InvalidParams
 from rkllmd.rknn_handles import Context
@@ -31,7 +31,8 @@ def set_inputs(rknn: RknnRuntime, ctx: Context, items: list[Item], path: str, so
     """Give the runtime all inputs at once, on the worker thread; it copies them. Raises InvalidParams, RuntimeFailure.
 
     ``type`` left out is what the tensor says, or what its size allows: uint8 for one
-    byte per element (a picture), else the input's own type or float32. ``fmt`` left out is the input's own.
+    byte per element (a picture), else the input's own type or float32; JSON numbers become the input's own type where
+    that is an integer's and not quantised. ``fmt`` left out is the input's own.
     """
     if len(items) > len(ctx.inputs):
         limit = len(ctx.inputs)
@@ -61,9 +62,12 @@ def _fill(
     if value is None:
         raise InvalidParams(f"{buf_path} is required.", path=buf_path, keyword="required", limit=["buf"])
     given = dtype_of(member_of(rknn_tensor_type, json["type"])) if "type" in json else None
-    buffer = read_buffer(value, given or "float32", buf_path, sources)
     target.index = index
     target.pass_through = bool(json.get("pass_through", False))
+    own = dtype_of(attr.type)
+    buffer = read_buffer(
+        value, given or _number_dtype(attr, own, bool(target.pass_through)), buf_path, sources, holds=_narrow(attr, own)
+    )
     target.fmt = member_of(rknn_tensor_format, json["fmt"]) if "fmt" in json else attr.fmt
     if target.pass_through:
         _check_native(ctx, attr, buffer, buf_path)
@@ -79,6 +83,18 @@ def _fill(
     keep.append(memory)
     target.buf = ctypes.addressof(memory)
     target.size = buffer.size
+
+
+def _number_dtype(attr: rknn_tensor_attr, own: str, pass_through: bool) -> str:
+    """Return what JSON numbers become: real ones float32, which the runtime quantises; all else is exact."""
+    is_real = "float" in own or attr.qnt_type != rknn_tensor_qnt_type.RKNN_TENSOR_QNT_NONE
+    return "float32" if is_real and not pass_through else own
+
+
+def _narrow(attr: rknn_tensor_attr, own: str) -> str | None:
+    """Return the input's type if the runtime makes it of float32 and its range is smaller."""
+    is_quantised = attr.qnt_type != rknn_tensor_qnt_type.RKNN_TENSOR_QNT_NONE
+    return own if own in ("float16", "bfloat16") and not is_quantised else None
 
 
 def _dtype(attr: rknn_tensor_attr, buffer: Buffer, given: str | None, item: Item) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import heapq
+from collections.abc import Sequence
 from typing import Any, Final
 
 from rkllmd import shared_memory
@@ -38,7 +39,8 @@ TOP_K: Final = Value(
         "type": "integer",
         "minimum": 1,
         "maximum": 1000,
-        "description": "Instead of its data, the k greatest elements of each output, dequantised: for classifiers.",
+        "description": "Instead of its data, the k greatest elements of each output, dequantised, NaN last: for "
+        "classifiers.",
     },
     required=False,
     in_c=False,
@@ -146,7 +148,7 @@ def _describe(
     # Copied or encoded before anything else may run: the buffer is the runtime's.
     data = memoryview((ctypes.c_ubyte * output.size).from_address(output.buf)).cast("B")
     if top_k is not None:
-        return {**described, "top": best(to_numbers(data, dtype), top_k)}
+        return {**described, **best(to_numbers(data, dtype), top_k)}
     if encoding == "array":
         check_few(attr.n_elems)
         # As short as they are as floats: 0.9, not 0.8999999761581421.
@@ -171,15 +173,44 @@ def check_few(count: int) -> None:
         )
 
 
-def best(numbers: list[float], count: int) -> list[dict[str, Any]]:
-    """Return the greatest elements, the best first; of equal ones the first."""
-    found = heapq.nlargest(count, enumerate(numbers), key=lambda pair: (pair[1], -pair[0]))
-    return [{"index": index, "score": shortest(float(score))} for index, score in found]
+def best(numbers: Sequence[float], count: int) -> dict[str, Any]:
+    """Return the greatest elements as members of an output: the best first, of equal ones the first, NaN last.
+
+    ``nan`` is how many elements are NaN, where any are. A score that JSON has no number for is null.
+    """
+    not_numbers = [index for index, number in enumerate(numbers) if number != number]
+    skipped = set(not_numbers)
+    real = ((index, number) for index, number in enumerate(numbers) if index not in skipped)
+    found = heapq.nlargest(count, real, key=lambda pair: (pair[1], -pair[0]))
+    top = [{"index": index, "score": _score(number)} for index, number in found]
+    top += [{"index": index, "score": None, "nan": True} for index in not_numbers[: count - len(top)]]
+    return {"top": top, "nan": len(not_numbers)} if not_numbers else {"top": top}
 
 
-def all_outputs(ctx: Context, *, want_float: bool, count: int | None = None) -> list[tuple[dict[str, Any], str]]:
+def _score(number: float) -> float | None:
+    """Return a float as short as it is as a float32, an integer as it is."""
+    return shortest(number) if isinstance(number, float) else int(number)
+
+
+def needs_float(ctx: Context, index: int, *, want_float: bool, top_k: int | None) -> bool:
+    """Return whether to ask C for float32: where it was said, and to compare what is quantised or float16.
+
+    Integers that are not quantised are compared as they are: float32 does not hold all of them.
+    """
+    if want_float or top_k is None or not 0 <= index < len(ctx.outputs):
+        return want_float
+    attr = ctx.outputs[index]
+    return "float" in dtype_of(attr.type) or attr.qnt_type != rknn_tensor_qnt_type.RKNN_TENSOR_QNT_NONE
+
+
+def all_outputs(
+    ctx: Context, *, want_float: bool, top_k: int | None = None, count: int | None = None
+) -> list[tuple[dict[str, Any], str]]:
     """Return the requests for the first ``count`` outputs, all of them by default. Raises InvalidParams."""
     if count is not None:
         check_index(count - 1, len(ctx.outputs), "outputs", "$.num_outputs")
     total = len(ctx.outputs) if count is None else count
-    return [({"index": index, "want_float": want_float}, "$.outputs") for index in range(total)]
+    return [
+        ({"index": index, "want_float": needs_float(ctx, index, want_float=want_float, top_k=top_k)}, "$.outputs")
+        for index in range(total)
+    ]

@@ -39,7 +39,7 @@ def infer(
         raise InvalidParams("input_data and inputs are the same.", path="$.input_data", keyword="oneOf")
     set_given_inputs(invocation, ctx, given)
     run_once(invocation, ctx, run_extend(None))
-    requests = all_outputs(ctx, want_float=bool(want_float) or top_k is not None)
+    requests = all_outputs(ctx, want_float=bool(want_float), top_k=top_k)
     result = get_outputs(invocation, ctx, requests, "$", Attachments(), encoding=encoding, top_k=top_k)
     release_outputs(invocation.context, ctx, ctx.pointer)
     return success(outputs=result["outputs"])

@@ -16,7 +16,7 @@ from rkllmd.method import COnly, Kind, Struct, method
 from rkllmd.rknn_handles import Context
 from rkllmd.rknn_release import tell_end
 from rknn._common import CONTEXT, success
-from rknn._outputs import ENCODING, N_OUTPUTS, TOP_K, WANT_FLOAT, all_outputs, get_outputs
+from rknn._outputs import ENCODING, N_OUTPUTS, TOP_K, WANT_FLOAT, all_outputs, get_outputs, needs_float
 
 if TYPE_CHECKING:
     from rkllmd.dispatch import Converted
@@ -46,11 +46,16 @@ def outputs_get(
 ) -> dict[str, Any]:
     """Return all outputs, or those asked for; the runtime's buffers are held until rknn.outputs_release."""
     tell_end(ctx)  # a failed run's error, rather than outputs of the run before
-    wants = bool(want_float) or top_k is not None
+    wants = bool(want_float)
     if outputs is None:
         sources, path = Attachments(), "$.outputs"
-        requests = all_outputs(ctx, want_float=wants, count=num_outputs)
+        requests = all_outputs(ctx, want_float=wants, top_k=top_k, count=num_outputs)
     else:
         sources, path = outputs.sources, outputs.path
-        requests = [({"want_float": wants, **json}, place) for json, place in outputs.members]
+        requests = []
+        for position, (json, place) in enumerate(outputs.members):
+            index = int(json.get("index", position))
+            requests.append(
+                ({"want_float": needs_float(ctx, index, want_float=wants, top_k=top_k), **json}, place),
+            )
     return success(**get_outputs(invocation, ctx, requests, path, sources, encoding=encoding, top_k=top_k))

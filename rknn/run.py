@@ -54,7 +54,7 @@ def run(
     run_once(invocation, ctx, c_extend)
     result = success(frame_id=c_extend.frame_id)
     if outputs:
-        requests = all_outputs(ctx, want_float=bool(want_float) or top_k is not None)
+        requests = all_outputs(ctx, want_float=bool(want_float), top_k=top_k)
         result |= get_outputs(invocation, ctx, requests, "$.outputs", Attachments(), encoding=encoding, top_k=top_k)
         release_outputs(invocation.context, ctx, ctx.pointer)
     return result

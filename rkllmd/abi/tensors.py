@@ -10,7 +10,6 @@ All machines this runs on are little-endian, as is the base64 on the wire.
 from __future__ import annotations
 
 import ctypes
-import itertools
 import math
 import struct
 from array import array
@@ -18,11 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from rkllmd.abi.numbers import ARRAY_CODES, ELEMENTS_AT_ONCE, MAX_RANK, from_numbers
 from rkllmd.errors import InvalidParams
 from rkllmd.long_strings import LongString, LongText, decode, encode
-
-MAX_RANK = 16
-"""RKNN_MAX_DIMS; deeper nesting is no tensor."""
 
 ITEM_SIZES = {
     "float32": 4,
@@ -39,21 +36,7 @@ ITEM_SIZES = {
 }
 """Bytes of one element; int4 has two elements in a byte (``byte_size``)."""
 
-_ARRAY_CODES = {
-    "float32": "f",
-    "int8": "b",
-    "uint8": "B",
-    "int16": "h",
-    "uint16": "H",
-    "int32": "i",
-    "uint32": "I",
-    "int64": "q",
-    "bool": "B",
-}
 DTYPES = (*ITEM_SIZES, "int4")
-# C code that converts or encodes holds the GIL, so a helper thread alone would not keep the event loop free: work goes
-# in pieces that take well under a millisecond. (Also bounds the Python floats that exist at one time.)
-_ELEMENTS_AT_ONCE = 1 << 13
 # Longer than this, base64 goes to the client as it was encoded, piece by piece.
 _LONG_BYTES = 3 << 14
 _MOST_COPIED = (1 << 31) - 1
@@ -124,20 +107,25 @@ def read_tensor(value: Any, dtype: str, path: str, sources: Sources | None = Non
     raise InvalidParams(f"{path} must be {_FORMS}.", path=path, keyword="type", limit=["array", "string", "object"])
 
 
-def read_buffer(value: Any, dtype: str, path: str, sources: Sources | None = None) -> Buffer:
-    """Return the bytes in ``value``, of whatever dtype the client says; numbers in an array become ``dtype``.
+def read_buffer(
+    value: Any, dtype: str, path: str, sources: Sources | None = None, *, holds: str | None = None
+) -> Buffer:
+    """Return the bytes in ``value``, of whatever dtype the client says; JSON numbers become ``dtype``.
 
-    Raises as ``read_tensor``.
+    A plain number or boolean is a scalar, whose shape is (). ``holds``: as in ``from_numbers``, for numbers whose
+    dtype the client does not say. Raises as ``read_tensor``.
     """
     match value:
-        case list():
-            tensor = _from_numbers(value, dtype, path)
+        case list() | int() | float():
+            tensor = _from_numbers(value, dtype, path, holds)
             return Buffer(tensor.data, dtype, tensor.shape)
         case str() | LongString():
             return Buffer(_decode(value, path), None, None)
         case dict():
-            return _buffer_from_object(value, dtype, path, sources)
-    raise InvalidParams(f"{path} must be {_FORMS}.", path=path, keyword="type", limit=["array", "string", "object"])
+            return _buffer_from_object(value, dtype, path, sources, holds)
+    raise InvalidParams(
+        f"{path} must be a number, {_FORMS}.", path=path, keyword="type", limit=["number", "array", "string", "object"]
+    )
 
 
 def copy_tensor(pointer: Any, count: int, dtype: str = "float32") -> bytes:
@@ -174,58 +162,17 @@ def to_numbers(data: bytes | memoryview, dtype: str) -> list[Any]:
             return [((nibble & 15) ^ 8) - 8 for byte in raw for nibble in (byte, byte >> 4)]
         case "bool":
             return [byte != 0 for byte in raw]
-    numbers = array(_ARRAY_CODES[dtype])
+    numbers = array(ARRAY_CODES[dtype])
     numbers.frombytes(raw)
     found: list[Any] = []
-    for start in range(0, len(numbers), _ELEMENTS_AT_ONCE):
-        found += numbers[start : start + _ELEMENTS_AT_ONCE]
+    for start in range(0, len(numbers), ELEMENTS_AT_ONCE):
+        found += numbers[start : start + ELEMENTS_AT_ONCE]
     return found
 
 
-def _from_numbers(value: list[Any], dtype: str, path: str) -> Tensor:
-    numbers, shape = _flatten(value, path)
-    if dtype == "int4":
-        nibbles = _checked(numbers, "int8", path)
-        if nibbles and not (min(nibbles) >= -8 and max(nibbles) <= 7):
-            raise _wrong_elements(dtype, path, "maximum")
-        return Tensor(_to_int4(nibbles), dtype, shape)
-    if dtype in _PACKED:
-        return Tensor(_PACKED[dtype](_checked(numbers, "float32", path)), dtype, shape)
-    return Tensor(_checked(numbers, dtype, path), dtype, shape)
-
-
-def _checked(numbers: list[Any], dtype: str, path: str) -> array[Any]:
-    """Return the numbers as an array. Raises InvalidParams for one that ``dtype`` can't hold."""
-    data = array(_ARRAY_CODES[dtype])
-    for start in range(0, len(numbers), _ELEMENTS_AT_ONCE):
-        try:
-            piece = array(data.typecode, numbers[start : start + _ELEMENTS_AT_ONCE])
-        except TypeError:
-            raise _wrong_elements(dtype, path, "type") from None
-        except OverflowError:
-            raise _wrong_elements(dtype, path, "maximum") from None
-        # JSON has no infinity, so one that is here now is a number too big for float32. A sum of float32 cannot
-        # overflow in double precision, and summing is the cheapest look at every element.
-        if dtype == "float32" and not math.isfinite(sum(piece)):
-            raise _wrong_elements(dtype, path, "maximum")
-        data.extend(piece)
-    return data
-
-
-def _flatten(value: list[Any], path: str) -> tuple[list[Any], tuple[int, ...]]:
-    """Return the elements of nested lists and the shape of the nesting."""
-    shape = [len(value)]
-    while value and isinstance(value[0], list):
-        width = len(value[0])
-        if not width:
-            raise InvalidParams(f"{path} must not be empty.", path=path, keyword="minItems", limit=1)
-        if any(not isinstance(row, list) or len(row) != width for row in value):
-            raise InvalidParams(f"{path} has rows of different lengths.", path=path, keyword="items", limit=width)
-        if len(shape) == MAX_RANK:
-            raise InvalidParams(f"{path} is nested too deeply.", path=path, keyword="maxItems", limit=MAX_RANK)
-        value = list(itertools.chain.from_iterable(value))
-        shape.append(width)
-    return value, tuple(shape)
+def _from_numbers(value: list[Any] | float, dtype: str, path: str, holds: str | None = None) -> Tensor:
+    data, shape = from_numbers(value, dtype, path, holds)
+    return Tensor(data, dtype, shape)
 
 
 _MEMBERS = {
@@ -267,7 +214,9 @@ def _from_object(value: dict[str, Any], dtype: str, path: str, sources: Sources 
     return _from_bytes(_decode(data, f"{path}.data"), given_dtype, shape, dtype, path)
 
 
-def _buffer_from_object(value: dict[str, Any], dtype: str, path: str, sources: Sources | None) -> Buffer:
+def _buffer_from_object(
+    value: dict[str, Any], dtype: str, path: str, sources: Sources | None, holds: str | None
+) -> Buffer:
     form = _form_of(value, path)
     given = value.get("dtype")
     if given is not None and given not in DTYPES:
@@ -277,8 +226,8 @@ def _buffer_from_object(value: dict[str, Any], dtype: str, path: str, sources: S
         )
     shape = _read_shape(value["shape"], f"{path}.shape") if value.get("shape") is not None else None
     data: Any
-    if form == "data" and isinstance(value["data"], list):
-        tensor = _from_numbers(value["data"], given or dtype, f"{path}.data")
+    if form == "data" and isinstance(value["data"], (list, int, float)):
+        tensor = _from_numbers(value["data"], given or dtype, f"{path}.data", None if given else holds)
         data, given, shape = tensor.data, given or dtype, tensor.shape if shape is None else shape
     else:
         data = _decode(value["data"], f"{path}.data") if form == "data" else _bytes_of(value, path, sources)
@@ -303,12 +252,15 @@ def _aligned(raw: bytearray | memoryview, size: int) -> bytearray | memoryview:
 def _read_shape(value: Any, path: str) -> tuple[int, ...]:
     if (
         isinstance(value, list)
-        and 0 < len(value) <= MAX_RANK
-        and all(type(size) is int and 0 < size < 1 << 48 for size in value)
+        and len(value) <= MAX_RANK
+        and all(type(size) is int and 0 <= size < 1 << 48 for size in value)
     ):
         return tuple(value)
     raise InvalidParams(
-        f"{path} must be an array of 1 to {MAX_RANK} positive integers.", path=path, keyword="items", limit=MAX_RANK
+        f"{path} must be an array of at most {MAX_RANK} integers, none of them negative.",
+        path=path,
+        keyword="items",
+        limit=MAX_RANK,
     )
 
 
@@ -345,8 +297,8 @@ def _from_bytes(
 
 def _float16_to_float32(raw: bytearray | memoryview) -> array[float]:
     data = array("f")
-    for start in range(0, len(raw), 2 * _ELEMENTS_AT_ONCE):
-        piece = raw[start : start + 2 * _ELEMENTS_AT_ONCE]
+    for start in range(0, len(raw), 2 * ELEMENTS_AT_ONCE):
+        piece = raw[start : start + 2 * ELEMENTS_AT_ONCE]
         data.extend(struct.unpack(f"<{len(piece) // 2}e", piece))
     return data
 
@@ -363,40 +315,6 @@ def _int64_to_int32(raw: bytearray | memoryview) -> array[int]:
     numbers = array("q")
     numbers.frombytes(raw)
     return array("i", numbers)  # raises OverflowError
-
-
-def _to_float16(numbers: array[Any]) -> bytearray:
-    data = bytearray()
-    for start in range(0, len(numbers), _ELEMENTS_AT_ONCE):
-        piece = numbers[start : start + _ELEMENTS_AT_ONCE]
-        try:
-            data += struct.pack(f"<{len(piece)}e", *piece)
-        except OverflowError:  # beyond 65504; as numpy rounds it
-            infinity = math.inf
-            data += b"".join(
-                struct.pack("<e", number if abs(number) < 65520 else math.copysign(infinity, number))
-                for number in piece
-            )
-    return data
-
-
-def _to_bfloat16(numbers: array[Any]) -> bytearray:
-    """Return the upper halves of the floats, rounded to the nearest, to even where it is in the middle."""
-    words = array("I", numbers.tobytes())
-    return bytearray(array("H", ((word + 0x7FFF + (word >> 16 & 1)) >> 16 & 0xFFFF for word in words)).tobytes())
-
-
-def _to_int4(numbers: array[Any]) -> bytearray:
-    """Return two elements in each byte, the low half first."""
-    padded = [*numbers, 0] if len(numbers) % 2 else numbers
-    return bytearray((low & 15) | (high & 15) << 4 for low, high in zip(padded[::2], padded[1::2], strict=True))
-
-
-_PACKED: dict[str, Callable[[array[Any]], bytearray]] = {
-    "float16": _to_float16,
-    "bfloat16": _to_bfloat16,
-}
-"""dtype that Python's arrays have not → how it is made of those they have."""
 
 
 _CONVERSIONS: dict[tuple[str, str], Callable[[bytearray | memoryview], bytearray | array[Any] | memoryview]] = {

@@ -94,7 +94,7 @@ def test_input_type(layout: Layout, value: Any, input_type: int) -> None:
         ({"token_input": {"input_ids": [1, 2], "n_tokens": 3}}, "$.token_input.n_tokens", "const"),
         ({"token_input": {"input_ids": [1, 2], "n_tokens": -1}}, "$.token_input.n_tokens", "minimum"),
         ({"token_input": {"input_ids": [1, 2], "n_tokens": 2**64}}, "$.token_input.n_tokens", "maximum"),
-        ({"token_input": {"input_ids": ["x"]}}, "$.token_input.input_ids", "type"),
+        ({"token_input": {"input_ids": ["x"]}}, "$.token_input.input_ids[0]", "type"),
         ({"embed_input": {"embed": [1, 2]}}, "$.embed_input", "required"),
         ({"embed_input": {"embed": [1, 2, 3], "n_tokens": 2}}, "$.embed_input", "shape"),
         ({"embed_input": {"embed": [1, 2, 3], "n_tokens": 0}}, "$.embed_input", "shape"),

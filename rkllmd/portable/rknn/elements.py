@@ -1,7 +1,8 @@
 """Element types, and the conversions between them.
 
-A quantised integer q stands for the real number (q - zero point) * scale. Quantising rounds half to even and clips to
-the type's range; a NaN becomes the biggest value. Casts between unquantised types are numpy's (C's).
+A quantised integer q stands for the real number (q - zero point) * scale. Quantising rounds half to even. What becomes
+an integer is clipped to the type's range, and NaN becomes the zero point (0 where nothing is quantised): C leaves both
+undefined, and x86 and ARM differ. All other casts are numpy's (C's).
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ DTYPES: dict[int, np.dtype] = {
     rknn_tensor_type.RKNN_TENSOR_BOOL: np.dtype(np.bool_),
     rknn_tensor_type.RKNN_TENSOR_BFLOAT16: np.dtype(np.uint16),
 }
+
+
+_SINGLE = np.dtype(np.float32)
 
 
 class Quantisation(NamedTuple):
@@ -66,30 +70,61 @@ def cast(values: Array, element_type: int) -> Array:
     """Return the same numbers as another type; ``values`` itself where it is of this type."""
     if element_type == BFLOAT16:
         return _bfloat16_bits(values)
+    dtype = DTYPES[element_type]
+    if dtype.kind in "iu" and values.dtype != dtype:
+        return to_integers(values, dtype)
     with np.errstate(invalid="ignore", over="ignore"):
-        return values.astype(DTYPES[element_type], copy=False)
+        return values.astype(dtype, copy=False)
+
+
+def to_integers(values: Array, dtype: np.dtype, nan: int = 0) -> Array:
+    """Return numbers as integers of ``dtype``: what is beyond its range is its limit, NaN is ``nan``."""
+    limits = np.iinfo(dtype)
+    if values.dtype.kind != "f":
+        if np.can_cast(values.dtype, dtype):
+            return values.astype(dtype)
+        given = np.iinfo(values.dtype)
+        return np.asarray(np.clip(values, max(given.min, limits.min), min(given.max, limits.max)), dtype)
+    if values.dtype.itemsize < _SINGLE.itemsize:  # float16 ends before most integers do
+        values = values.astype(_SINGLE)
+    kind = values.dtype.type
+    # The least integer is a power of two, or 0, which every float has. One more than the greatest is a power of two
+    # too, but the greatest itself may lie between two floats: the clip is to the float below, and what was beyond that
+    # is set afterwards.
+    beyond = kind(2.0 ** (limits.bits - (dtype.kind == "i")))
+    clipped = np.asarray(np.clip(values, kind(limits.min), np.nextafter(beyond, kind(0))))  # also of a scalar
+    is_nan = np.isnan(values)
+    clipped[is_nan] = 0
+    found: Array = clipped.astype(dtype)
+    found[values >= beyond] = limits.max
+    found[is_nan] = nan
+    return found
 
 
 def quantise(values: Array, quantisation: Quantisation, dtype: np.dtype) -> Array:
     """Return round(values / scale + zero point), clipped, as integers of ``dtype``."""
-    limits = np.iinfo(dtype)
+    real = _real_dtype(dtype)
     with np.errstate(invalid="ignore", over="ignore"):
-        scaled = values.astype(np.float32)
-        scaled /= np.float32(quantisation.scale)
-        scaled += np.float32(quantisation.zero_point)
+        scaled = values.astype(real)
+        scaled /= real.type(quantisation.scale)
+        scaled += real.type(quantisation.zero_point)
         np.rint(scaled, out=scaled)
-        # Unlike minimum, fmin takes the number where the other operand is NaN.
-        np.fmin(scaled, np.float32(limits.max), out=scaled)
-        np.fmax(scaled, np.float32(limits.min), out=scaled)
-        return scaled.astype(dtype)
+    return to_integers(scaled, dtype, quantisation.zero_point)
 
 
 def dequantise(values: Array, quantisation: Quantisation) -> Array:
     """Return (values - zero point) * scale as float32."""
-    real = values.astype(np.float32)
-    real -= np.float32(quantisation.zero_point)
-    real *= np.float32(quantisation.scale)
-    return real
+    kind = _real_dtype(values.dtype)
+    real = values.astype(kind)
+    real -= kind.type(quantisation.zero_point)
+    real *= kind.type(quantisation.scale)
+    with np.errstate(over="ignore"):
+        return real.astype(_SINGLE, copy=False)
+
+
+def _real_dtype(dtype: np.dtype) -> np.dtype:
+    """Return the floats to quantise with: those that hold every integer of ``dtype``, of 64 bits nearly."""
+    return _SINGLE if dtype.itemsize <= np.dtype(np.int16).itemsize else np.dtype(np.float64)
 
 
 def _bfloat16_bits(values: Array) -> Array:

@@ -92,8 +92,11 @@ def take_in(memory: Bytes, tensor: Tensor, shape: Shape, form: Form) -> Array:
     if form.type == tensor.type:
         return np.array(values, order="C", copy=True)
     if tensor.quantisation:
-        return np.ascontiguousarray(elements.quantise(values, tensor.quantisation, elements.DTYPES[tensor.type]))
-    return np.ascontiguousarray(elements.cast(values, tensor.type))
+        converted = elements.quantise(values, tensor.quantisation, elements.DTYPES[tensor.type])
+    else:
+        converted = elements.cast(values, tensor.type)
+    # Not ascontiguousarray, which makes a list of one element out of a scalar.
+    return np.asarray(converted, order="C")
 
 
 def give_out(values: Array, tensor: Tensor, form: Form) -> Bytes:

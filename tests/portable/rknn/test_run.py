@@ -116,7 +116,7 @@ def test_numbers_out_of_range_and_halves() -> None:
     given.flat[:6] = [1e9, -1e9, np.inf, -np.inf, np.nan, INPUT_SCALE * 2.5]
     feature, _, _ = through_quantised(given, NCHW)
     expected = quantise(np.zeros_like(given))
-    expected.flat[:6] = [127, -128, 127, -128, 127, 0]  # 2.5 - 3 is halfway, and 0 is even
+    expected.flat[:6] = [127, -128, 127, -128, INPUT_ZERO, 0]  # 2.5 - 3 is halfway, and 0 is even
     assert feature.tobytes() == reference(quantised(), {"x": expected})[0].tobytes()
 
 
