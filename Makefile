@@ -29,14 +29,12 @@ help:
 
 run: $(VENV)/.run compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null
-	@if $(BIN)/rkllmd call server.status --socket "$(SOCKET)" > /dev/null 2>&1; then \
-		echo "A daemon serves $(SOCKET) already: stop it, or choose another socket with make run SOCKET=/tmp/other.sock"; \
-		exit 1; \
-	fi
-	@$(BIN)/python examples/first_conversation.py --socket "$(SOCKET)" --wait 60 & \
-	trap "kill $$! 2> /dev/null" EXIT; \
-	mkdir -p build/cache; RKLLM_CACHE_DIRECTORY="$${RKLLM_CACHE_DIRECTORY:-$(CURDIR)/build/cache}" \
-	$(BIN)/rkllmd serve --socket "$(SOCKET)" --model demo --log-level 1
+	@$(BIN)/python -m rkllmd.serving "$(SOCKET)" --choose "choose another socket with make run SOCKET=/tmp/other.sock"
+	@mkdir -p build/cache
+# The daemon takes the shell's place, which makes it a child of make: it ends with make, however that ends.
+	@($(BIN)/python examples/first_conversation.py --socket "$(SOCKET)" --wait 60 --pid $$$$ &) ; \
+	exec env RKLLM_CACHE_DIRECTORY="$${RKLLM_CACHE_DIRECTORY:-$(CURDIR)/build/cache}" \
+	$(BIN)/rkllmd serve --socket "$(SOCKET)" --model demo --log-level 1 --ends-with parent
 
 test: $(VENV)/.test compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null

@@ -1,11 +1,12 @@
 """Hold a short conversation with the loaded model, streamed token by token.
 
-python examples/first_conversation.py [--socket /tmp/rkllm.sock] [--wait SECONDS] [QUESTION ...]
+python examples/first_conversation.py [--socket /tmp/rkllm.sock] [--wait SECONDS [--pid PID]] [QUESTION ...]
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -16,14 +17,25 @@ from rkllmd.client import CallError, Client, ConnectionLost, default_socket, why
 QUESTIONS = ["What is an NPU?", "What is the capital of Norway?"]
 
 
-def connect(path: str, seconds: float) -> Client:
-    """Connect to the daemon, which may still be starting."""
+def runs(pid: int) -> bool:
+    """Return whether there is a process with this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def connect(path: str, seconds: float, pid: int | None = None) -> Client:
+    """Connect to the daemon, which may still be starting as the process ``pid``."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             return Client(path)
         except OSError:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or (pid is not None and not runs(pid)):
                 raise
             time.sleep(0.05)  # nothing tells that a socket has come to be bound
 
@@ -59,17 +71,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--socket", default=default_socket(), help="path of the daemon's socket")
     parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="wait for the daemon to start")
+    parser.add_argument("--pid", type=int, help="of the daemon: if it ends, end without a word, for it has said why")
     parser.add_argument("questions", nargs="*", default=QUESTIONS)
     given = parser.parse_args()
     try:
-        with connect(given.socket, given.wait) as rkllm:
+        with connect(given.socket, given.wait, given.pid) as rkllm:
             for question in given.questions:
                 ask(rkllm, question)
-    except OSError as error:
-        print(why_no_connection(error, "with --socket"), file=sys.stderr)
-        return 1
-    except (CallError, ConnectionLost) as error:
-        print(error, file=sys.stderr)
+    except (OSError, CallError, ConnectionLost) as error:
+        if given.pid is None or runs(given.pid):
+            print(why_no_connection(error, "with --socket") if isinstance(error, OSError) else error, file=sys.stderr)
         return 1
     if given.wait:
         invite(given.socket)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import sys
 
 from rkllmd.cli import run
@@ -10,8 +12,18 @@ from rkllmd.cli import run
 
 def main() -> None:
     """Run the command line and leave with its status."""
+    _let_signals_through()
     _open_standard_descriptors()
     sys.exit(run(sys.argv[1:]))
+
+
+def _let_signals_through() -> None:
+    """Unblock the signals that the parent had blocked: nothing but SIGKILL would end this process otherwise.
+
+    An ignored SIGCHLD makes the kernel forget how a child process ended (wait(2)), so that is taken back too.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _open_standard_descriptors() -> None:
@@ -19,12 +31,22 @@ def _open_standard_descriptors() -> None:
 
     Otherwise the next file or socket that is opened has that number, and what the runtimes print would go there.
     """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+    while (descriptor := _open_nothing()) <= 2:
         pass
     os.close(descriptor)
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:  # as Python has it where the descriptor was closed
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def _open_nothing() -> int:
+    """Return a descriptor that reads as the end of a file, and to which what is written is lost."""
+    try:
+        return os.open(os.devnull, os.O_RDWR)
+    except OSError:  # a container or a chroot may have no /dev: a socket whose other end is gone
+        one, other = socket.socketpair()
+        other.close()
+        return one.detach()
 
 
 if __name__ == "__main__":

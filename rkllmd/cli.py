@@ -1,8 +1,9 @@
-"""The command line: serve, call, chat. An error is one plain sentence with the fix."""
+"""The command line: serve, stop, call, chat. An error is one plain sentence with the fix."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import sys
@@ -12,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
-from rkllmd import __version__, client, config
+from rkllmd import __version__, client, config, serving
 from rkllmd.portable import demo
 
 
@@ -30,7 +31,8 @@ def run(arguments: Sequence[str]) -> int:
             status = int(given.run(given))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has left: | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        with contextlib.suppress(OSError):  # what is left to be written goes nowhere, here and not at the exit
+            sys.stdout.close()
         return 1
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as a shell says it
@@ -82,7 +84,7 @@ _BESIDE: Final = ("stream", "session", "priority", "timeout_ms", "first_token_ti
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="rkllmd", description="Serves a Rockchip NPU as JSON-RPC 2.0 over a Unix socket.")
     parser.add_argument("--version", action="store_true", help="print the version and the runtime that was found")
-    commands = parser.add_subparsers(dest="command", metavar="{serve,call,chat}")
+    commands = parser.add_subparsers(dest="command", metavar="{serve,stop,call,chat}")
 
     serve = commands.add_parser("serve", help="run the daemon")
     serve.add_argument("--config", type=Path, help=f"configuration file (default: {config.DEFAULT_FILE} if it exists)")
@@ -96,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
             f"default: {_shown(getattr(defaults, item.name))})".replace("%", "%%"),
         )
     serve.set_defaults(run=_serve)
+
+    stop = commands.add_parser("stop", help="stop the daemon, and wait until it has ended")
+    stop.add_argument("--socket", help="path of the daemon's socket")
+    stop.set_defaults(run=_stop)
 
     call = commands.add_parser("call", help="call one method and print what it answers")
     call.add_argument("method", help="for example rkllm.run, server.status, rpc.discover")
@@ -150,6 +156,14 @@ def _serve(given: argparse.Namespace) -> int:
         return daemon.serve(settings, flags, given.config)
     except listener.ListenError as error:
         raise _UsageError(str(error)) from None
+
+
+def _stop(given: argparse.Namespace) -> int:
+    try:
+        print(serving.stop(given.socket or client.default_socket()))
+    except serving.StopError as error:
+        raise _UsageError(str(error)) from None
+    return 0
 
 
 def _connect(given: argparse.Namespace) -> client.Client:

@@ -232,6 +232,14 @@ class Config:
         0.0, _minutes, "unload a language model that nobody used for so many minutes; 0: never", reload=True
     )
 
+    # SIGHUP is the reload of a service and the end of a terminal; which of them it is follows from where stderr leads.
+    ends_with: str = _setting(
+        "auto",
+        _choice("auto", "nothing", "terminal", "parent"),
+        "what ends the daemon beside its own signals: its terminal (SIGHUP ends it instead of a reload), the process "
+        "that started it (and SIGHUP), or nothing; auto: the terminal where stderr is one",
+    )
+
     # RKLLM_LOG_LEVEL is also read by the vendor's runtime, which prints its performance table from 1 on.
     log_level: int = _setting(
         2, _integer(0, 3), "0 errors, 1 warnings, 2 information, 3 debug", env="RKLLM_LOG_LEVEL", reload=True

@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn
 import structlog
 import trio
 
-from rkllmd import __version__, config, jsonrpc, listener, log, methods, outage, session_runs, soc
+from rkllmd import __version__, config, jsonrpc, lifetime, listener, log, methods, outage, session_runs, soc
 from rkllmd.config import Config, ConfigError
 from rkllmd.connection import Connection
 from rkllmd.context import Context
@@ -62,6 +62,7 @@ class Daemon:
         self._settings = settings
         self._reload = reload
         self._stdout = 1
+        self._ends_with = lifetime.NOTHING
         self._output = RuntimeOutput()
         self._notifier = Notifier(os.environ)
         self._stopping = trio.Event()
@@ -75,6 +76,7 @@ class Daemon:
         inherited = listener.inherited(os.environ)
         listening = inherited or listener.bind(self._settings.socket)
         try:
+            self._ends_with = lifetime.decide(self._settings.ends_with)
             self._stdout, stderr = self._output.capture()
             log.configure(self._settings.log_level, stderr)
             try:
@@ -225,9 +227,11 @@ class Daemon:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            if self._ends_with == lifetime.PARENT:
+                lifetime.end_with_parent()
             task_status.started()
             async for number in signals:
-                if number == signal.SIGHUP:
+                if number == signal.SIGHUP and self._ends_with == lifetime.NOTHING:
                     self._reload_config(context)
                 elif self._stopping.is_set():
                     logger.warning("second_signal", signal=signal.Signals(number).name)

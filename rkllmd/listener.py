@@ -12,6 +12,7 @@ import fcntl
 import os
 import pwd
 import select
+import shlex
 import socket as stdlib_socket
 import stat
 from collections.abc import Callable, MutableMapping
@@ -20,6 +21,8 @@ from typing import Final
 
 import structlog
 import trio
+
+from rkllmd import serving
 
 log = structlog.get_logger()
 
@@ -102,6 +105,9 @@ def bind(path: str) -> Listener:
     except OSError as error:
         socket.close()
         _unlock(path, lock)
+        # Such as /tmp/rkllm.sock where the service is installed.
+        if os.path.islink(path) and (told := serving.told(path, "choose another --socket")):
+            raise ListenError(told) from None
         raise ListenError(f"{path} can't be bound: {error.strerror or error}.") from None
     return Listener(socket, path, lock, inode)
 
@@ -116,8 +122,8 @@ def _lock(path: str) -> int:
             holder = os.read(lock, 32).decode("ascii", "replace").strip()
             os.close(lock)
             raise ListenError(
-                f"Another rkllmd{f' (pid {holder})' if holder else ''} serves {path}: stop it, or choose another "
-                "--socket."
+                f"Another rkllmd{f' (pid {holder})' if holder else ''} serves {path}: stop it with "
+                f"'rkllmd stop --socket {shlex.quote(path)}', or choose another --socket."
             ) from None
         if _is_at(f"{path}.lock", _inode(os.fstat(lock))):
             break

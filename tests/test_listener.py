@@ -124,7 +124,8 @@ def test_the_socket_is_never_open_to_all_for_a_moment(path: str, monkeypatch: py
 def test_a_second_daemon_is_told_who_has_the_socket(path: str) -> None:
     with bound(path):
         assert refused(path) == (
-            f"Another rkllmd (pid {os.getpid()}) serves {path}: stop it, or choose another --socket."
+            f"Another rkllmd (pid {os.getpid()}) serves {path}: stop it with 'rkllmd stop --socket {path}', "
+            "or choose another --socket."
         )
         assert connects(path), "the first is untouched"
     with bound(path):

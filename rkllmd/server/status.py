@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ def status(invocation: Invocation) -> dict[str, Any]:
             for item in context.memories
         ],
         "clients": len(context.clients),
+        "pid": os.getpid(),
         "uptime_s": round(now - context.started_at, 1),
         "last_crash": None,
         **_machine(context, now),

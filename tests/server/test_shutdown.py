@@ -221,7 +221,7 @@ def test_a_second_daemon_fails_and_does_not_disturb_the_first(start: Start, tmp_
         second.stop()
         assert second.log().splitlines() == [
             f"rkllmd: Another rkllmd (pid {first.process.pid}) serves {first.path}: "
-            "stop it, or choose another --socket."
+            f"stop it with 'rkllmd stop --socket {first.path}', or choose another --socket."
         ]
         assert "result" in wire.ask("rkllm.run", {"prompt_input": "Hello"}), "a connection lives on"
     with Wire(first.path) as wire:
