@@ -17,6 +17,7 @@ from rkllmd.deadlines import Timeouts
 from rkllmd.errors import RpcError
 from rkllmd.events import Events
 from rkllmd.handles import Handles, Model
+from rkllmd.interruption import Interruption
 from rkllmd.jobs import Jobs
 from rkllmd.memory import Footprints
 from rkllmd.npu import Job, Npu
@@ -118,6 +119,8 @@ class Invocation:
     generation: Generation | None = None
     # What goes with the result; closed by whoever sends it.
     fds: list[int] = field(default_factory=list)
+    # What makes its work end early, where the RKNN runtime can be interrupted.
+    interruption: Interruption | None = None
 
     @property
     def rknn(self) -> RknnRuntime:

@@ -47,9 +47,10 @@ logger = structlog.get_logger()
 
 # A callback otherwise waits for up to the default 5 ms when the event loop is busy: measured 5.6 ms against 0.6 ms.
 _SWITCH_INTERVAL: Final = 0.0005
-# SIGTERM: everything in flight is answered and the process gone within 10 s. Most of it for a run to notice its abort;
-# the models may take what is left to be freed.
+# SIGTERM: everything in flight is answered and the process gone within 10 s. Most of it for a run to notice its abort,
+# after some of it for an RKNN run to end by itself; the models may take what is left to be freed.
 _ABORT_SECONDS: Final = 6.0
+_RUN_SECONDS: Final = 3.0
 _FLUSH_SECONDS: Final = 2.0
 _ALL_SECONDS: Final = 9.5
 
@@ -267,7 +268,11 @@ class Daemon:
         context.npu.close()
         latest = trio.current_time() + _ALL_SECONDS
         with trio.move_on_after(_ABORT_SECONDS) as patience:
-            await context.npu.idle.wait()
+            with trio.move_on_after(_RUN_SECONDS) as run_patience:
+                await context.npu.idle.wait()
+            if run_patience.cancelled_caught:
+                context.npu.stop_running()
+                await context.npu.idle.wait()
         context.jobs.close()
         for connection in list(self._connections):
             connection.refuse_all()

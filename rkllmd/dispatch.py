@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import outcome
 
-from rkllmd import params
+from rkllmd import params, rknn_runs
 from rkllmd.abi.convert import to_c, to_c_array
 from rkllmd.attachments import Attachments, NotYet
 from rkllmd.context import Client, Context, Invocation
@@ -26,9 +26,11 @@ from rkllmd.errors import (
     ModelNotInitialized,
     PermissionDenied,
     RpcError,
+    RuntimeFailure,
 )
 from rkllmd.fair_queue import PRIORITIES, UNRESOLVED
 from rkllmd.handles import Model, resolve
+from rkllmd.interruption import Interruption, is_interrupted, obeying
 from rkllmd.jsonrpc import Call
 from rkllmd.long_strings import LongString
 from rkllmd.method import Handle, Kind, Method, Struct
@@ -37,9 +39,9 @@ from rkllmd.npu import Job, as_error
 from rkllmd.progress import Load
 from rkllmd.rknn_handles import Context as RknnContext
 from rkllmd.rknn_handles import Matmul
-from rkllmd.rknn_release import finish_runs
 
 _LLM: Final = ("llm",)
+_RKNN: Final = "rknn."
 # For methods whose parameters refer to nothing beside their JSON.
 _NOTHING: Final = Attachments()
 
@@ -235,8 +237,13 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
         deadlines=context.timeouts.of(method, call.members),
         give_up=partial(client.refuse, call),
     )
-    if method.abort is not None:
+    if context.rknn_runtime.can_be_interrupted and (method.abort is not None or method.name.startswith(_RKNN)):
+        invocation.interruption = Interruption()
+    if method.abort is not None or invocation.interruption is not None:
         job.abort = partial(_abort, invocation)
+        job.ends_soon = method.abort is None
+        job.is_kept = bool((prepared.arguments or {}).get("keep"))
+    if method.abort is not None:
         job.progressed_at = partial(_progressed_at, invocation)
     if method.is_load:
         job.load = Load(job.model_name)
@@ -270,7 +277,7 @@ def _fits_between_tokens(prepared: Prepared) -> bool:
     goes_on = extend is not None and isinstance(extend.value, dict) and bool(extend.value.get("non_block"))
     # The run that waits may be reading a tensor memory.
     ends = prepared.method.changes - {"memory"} or name == "rknn.destroy_mem"
-    return name.startswith("rknn.") and not ends and not goes_on
+    return name.startswith(_RKNN) and not ends and not goes_on
 
 
 def _model_name(context: Context, prepared: Prepared) -> str:
@@ -306,6 +313,8 @@ def _check(invocation: Invocation, prepared: Prepared) -> None:
 
 def _abort(invocation: Invocation) -> None:
     job = invocation.job
+    if invocation.interruption is not None:
+        invocation.interruption.set()
     if job is not None and isinstance(job.target, Model) and invocation.method.abort is not None:
         invocation.method.abort(invocation.context, job.target)
 
@@ -315,12 +324,22 @@ def _progressed_at(invocation: Invocation) -> float:
     return 0.0 if invocation.generation is None else invocation.generation.last_at
 
 
-# These wait for a run that does not block. All else waits for its end first: it may be using what they change.
-_END_RUNS: Final = frozenset({"rknn.wait", "rknn.outputs_get"})
+# These wait for a run that does not block, or end it. All else waits for its end first: it may use what they change.
+_END_RUNS: Final = frozenset({"rknn.wait", "rknn.outputs_get", "rknn.destroy"})
 
 
 def _work(invocation: Invocation, prepared: Prepared) -> Any:
     """Run on the worker thread."""
+    with obeying(invocation.interruption):
+        try:
+            return _call(invocation, prepared)
+        except RuntimeFailure:
+            if is_interrupted():
+                raise Cancelled("The call was cancelled, and what the runtime did for it was stopped.") from None
+            raise
+
+
+def _call(invocation: Invocation, prepared: Prepared) -> Any:
     if prepared.attachments is not _NOTHING:
         prepared.attachments.is_on_worker = True
     if not prepared.is_complete:
@@ -333,7 +352,7 @@ def _work(invocation: Invocation, prepared: Prepared) -> Any:
     if invocation.job is not None and invocation.job.load is not None:
         invocation.job.load.begin()
     if prepared.method.kind is not Kind.INSTANT and prepared.method.name not in _END_RUNS:
-        finish_runs(invocation.context)
+        rknn_runs.finish(invocation.context, invocation)
     with in_use(invocation.context, prepared.target, wakes=not prepared.method.changes):
         return prepared.method.call(invocation, **(prepared.arguments or {}))
 

@@ -51,8 +51,10 @@ class Job:
         "client",
         "deadlines",
         "done",
+        "ends_soon",
         "expired_at",
         "give_up",
+        "is_kept",
         "is_loading",
         "load",
         "method",
@@ -91,7 +93,8 @@ class Job:
         ``user`` the client's uid, ``model_name`` the file that it works on, by which its duration is remembered,
         ``between_tokens`` that it may run while a generation waits at a token. ``give_up`` answers its client while the
         work still goes on; ``done`` follows nevertheless.
-        ``abort``, where it is set, makes the running work end early; it is called on the event loop.
+        ``abort``, where it is set, makes the running work end early; it is called on the event loop. ``is_kept``: the
+        work is done even if its client goes; ``ends_soon``: and has time to end when the daemon leaves.
         ``progressed_at``, where it is set, tells when the work last got on (by the monotonic clock).
         """
         self.method = method
@@ -112,6 +115,8 @@ class Job:
         # While the call waits for the load of a model, and since when it does, or does not any more (model_loading.py).
         self.is_loading = False
         self.phase_at = 0.0
+        self.is_kept = False
+        self.ends_soon = False
         self.answered = False  # while the work still goes on
         self.abort: Callable[[], None] | None = None
         # What a load has read so far; of other calls None.
@@ -208,18 +213,27 @@ class Npu:
         for job in self.queue:
             if job.client is client:
                 self.cancel(job)
-        running = self.queue.running
-        # A load goes on: the model belongs to the daemon, and rkllm_init can't be interrupted anyway.
-        if running is not None and running.client is client and running.abort is not None:
-            self.cancel(running)
+        # A language model's load goes on: it belongs to the daemon, and rkllm_init can't be interrupted anyway.
+        for running in (self.queue.running, self.queue.between):
+            if running is None or running.client is not client or running.abort is None:
+                continue
+            if not running.is_kept:
+                self.cancel(running)
 
     def close(self) -> None:
-        """Refuse new jobs, answer the waiting ones with ShuttingDown and stop the running one."""
+        """Refuse new jobs, answer the waiting ones with ShuttingDown and stop the running one unless it ends soon."""
         self.closing = True
         for job in self.queue:
             self.cancel(job, ShuttingDown("The daemon is shutting down."))
-        if self.queue.running is not None and self.queue.running.abort is not None:
-            self.cancel(self.queue.running)
+        running = self.queue.running
+        if running is not None and running.abort is not None and not running.ends_soon:
+            self.cancel(running)
+
+    def stop_running(self) -> None:
+        """Ask whatever runs to stop, as far as it can be."""
+        for running in (self.queue.between, self.queue.running):
+            if running is not None and running.abort is not None:
+                self.cancel(running)
 
     def _start_next(self) -> None:
         # When the daemon leaves, its own jobs run whatever the NPU does: it leaves in time without them.

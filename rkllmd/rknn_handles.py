@@ -8,13 +8,16 @@ from __future__ import annotations
 import ctypes
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import outcome
 
 from rkllmd.abi.rknn import rknn_context, rknn_tensor_attr
 from rkllmd.abi.rknn_constants import rknn_query_cmd
 from rkllmd.abi.rknn_matmul import rknn_matmul_io_attr
+
+if TYPE_CHECKING:
+    from rkllmd.rknn_runs import DetachedRun
 
 
 @dataclass(eq=False)
@@ -41,6 +44,8 @@ class Context:
     outside: list[Memory] = field(default_factory=list)
     # A rknn_run with non_block has begun and rknn_wait was not called yet.
     is_running: bool = False
+    # That run, where the runtime can be interrupted.
+    detached: DetachedRun | None = None
     # How such a run has ended that the daemon had to wait for, until the client asks.
     ended: outcome.Outcome[None] | None = None
     # Attributes of custom operators as they were read in their init callbacks: for each node its operator and its

@@ -12,7 +12,8 @@ from typing import Any
 import outcome
 import structlog
 
-from rkllmd.abi.rknn import rknn_context, rknn_run_extend
+from rkllmd import rknn_runs
+from rkllmd.abi.rknn import rknn_context
 from rkllmd.context import Context
 from rkllmd.errors import RpcError
 from rkllmd.npu import Job, as_error
@@ -36,37 +37,18 @@ def release_client(context: Context, client: int) -> None:
         context.npu.submit(Job("rknn.destroy", partial(_release, context, client), _log_failure))
 
 
-def finish_runs(context: Context) -> None:
-    """Wait for a run that was begun with non_block, on the worker thread: whatever comes next needs the NPU."""
-    for item in context.contexts:
-        if item.is_running:
-            item.is_running = False
-            extend = rknn_run_extend(frame_id=item.runs, timeout_ms=-1, fence_fd=-1)
-            item.ended = outcome.capture(context.rknn_runtime.call, "rknn_wait", item.pointer, extend)
-
-
-def tell_end(item: RknnContext) -> bool:
-    """Tell whether the daemon has waited for a run already. Raises how that ended, if it failed."""
-    ended, item.ended = item.ended, None
-    if ended is None:
-        return False
-    try:
-        ended.unwrap()
-    finally:
-        del ended  # the error's traceback refers to this frame
-    return True
-
-
 def release_all(context: Context) -> None:
     """Release everything, on the worker thread; when the daemon leaves."""
-    finish_runs(context)
+    rknn_runs.finish(context)
     _destroy_each(context, context.memories)
     _destroy_each(context, [*context.matmuls, *context.contexts])
 
 
 def destroy(context: Context, item: RknnContext | Matmul) -> None:
     """Destroy a context and the memories made with it. Raises RuntimeFailure; its handle is dead then too."""
-    finish_runs(context)
+    if isinstance(item, RknnContext):
+        rknn_runs.stop(context, item)
+    rknn_runs.finish(context)
     _destroy_each(context, [memory for memory in context.memories if memory.parent is item])
     pointer, item.pointer = item.pointer, rknn_context()
     if isinstance(item, Matmul):
@@ -100,7 +82,7 @@ def destroy_memory(context: Context, memory: Memory) -> None:
 
 
 def _release(context: Context, client: int) -> None:
-    finish_runs(context)
+    rknn_runs.finish(context)
     _destroy_each(context, context.memories.owned_by(client))
     _destroy_each(context, [*context.matmuls.owned_by(client), *context.contexts.owned_by(client)])
 

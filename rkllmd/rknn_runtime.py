@@ -27,6 +27,11 @@ class RknnRuntime(CRuntime[Functions]):
         name, reason = choose(config.runtime, config.rknn_library, platform)
         super().__init__(name, reason, output, lambda: _load(name, config))
 
+    @property
+    def can_be_interrupted(self) -> bool:
+        """Return whether its runs and loads end when the call is asked to (``interruption.py``): the portable one's."""
+        return self.name == "portable"
+
     def failure(self, function: str, status: int, lines: list[str]) -> RuntimeFailure:
         """Return the error for a call that failed, with the name of its status."""
         name = rknn_error(status).name if status in set(rknn_error) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from rkllmd import schemas
+from rkllmd import rknn_runs, schemas
 from rkllmd.abi.convert import to_c
 from rkllmd.abi.rknn import rknn_run_extend
 from rkllmd.abi.rknn_constants import rknn_query_cmd
@@ -97,9 +97,7 @@ def run_extend(extend: Converted | None) -> Any:
 def run_once(invocation: Invocation, ctx: Context, extend: Any) -> None:
     """Run the model, on the worker thread. Raises InvalidParams, RuntimeFailure."""
     check_bindings(ctx)
-    ctx.ended = None
-    invocation.rknn.call("rknn_run", ctx.pointer, extend)
-    ctx.is_running = bool(extend.non_block)
+    rknn_runs.run(invocation, ctx, extend)
     ctx.runs += 1
     for command in (rknn_query_cmd.RKNN_QUERY_PERF_RUN, rknn_query_cmd.RKNN_QUERY_PERF_DETAIL):
         ctx.answers.pop((command, 0), None)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import heapq
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
-from rkllmd import shared_memory
+from rkllmd import rknn_runs, shared_memory
 from rkllmd.abi.convert import shortest
 from rkllmd.abi.rknn import rknn_output, rknn_output_extend, rknn_tensor_attr
 from rkllmd.abi.rknn_constants import rknn_tensor_qnt_type
@@ -78,9 +79,13 @@ def get_outputs(
         for position, (request, place) in enumerate(requests)
     ]
     extend = rknn_output_extend(frame_id=ctx.runs)
-    invocation.rknn.call("rknn_outputs_get", ctx.pointer, len(outputs), outputs, extend)
+    # C waits for a run that does not block.
+    rknn_runs.wait(
+        invocation,
+        ctx,
+        partial(invocation.rknn.call, "rknn_outputs_get", ctx.pointer, len(outputs), outputs, extend),
+    )
     ctx.outputs_held = outputs
-    ctx.is_running = False  # C has waited for a run that does not block
     described = [
         _describe(invocation, ctx, output, request, memory, encoding, top_k)
         for output, (request, _), memory in zip(outputs, requests, memories, strict=True)

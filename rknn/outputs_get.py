@@ -14,7 +14,7 @@ from rkllmd.attachments import Attachments
 from rkllmd.context import Invocation
 from rkllmd.method import COnly, Kind, Struct, method
 from rkllmd.rknn_handles import Context
-from rkllmd.rknn_release import tell_end
+from rkllmd.rknn_runs import tell_end
 from rknn._common import CONTEXT, success
 from rknn._outputs import ENCODING, N_OUTPUTS, TOP_K, WANT_FLOAT, all_outputs, get_outputs, needs_float
 

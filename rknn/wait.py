@@ -5,12 +5,13 @@ C: int rknn_wait(rknn_context context, rknn_run_extend *extend)
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rkllmd import rknn_runs
 from rkllmd.context import Invocation
 from rkllmd.method import Kind, method
 from rkllmd.rknn_handles import Context
-from rkllmd.rknn_release import tell_end
 from rknn._common import CONTEXT, success
 from rknn._inference import EXTEND, run_extend
 
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 def wait(invocation: Invocation, ctx: Context, extend: Converted | None = None) -> dict[str, Any]:
     """Return when the run is over, or fail with RKNN_ERR_TIMEOUT after extend.timeout_ms."""
     c_extend = run_extend(extend)
-    if tell_end(ctx):
+    if rknn_runs.tell_end(ctx):
         return success(frame_id=ctx.runs)
-    invocation.rknn.call("rknn_wait", ctx.pointer, c_extend)
-    ctx.is_running = False
+    rknn_runs.wait(invocation, ctx, partial(invocation.rknn.call, "rknn_wait", ctx.pointer, c_extend))
     return success(frame_id=c_extend.frame_id)

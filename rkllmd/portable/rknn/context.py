@@ -6,7 +6,9 @@ import ctypes
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from rkllmd import interruption
 from rkllmd.abi.rknn_constants import rknn_error, rknn_flag
+from rkllmd.portable.rknn import apart
 from rkllmd.portable.rknn.c_memory import Array
 from rkllmd.portable.rknn.errors import RknnError, require
 from rkllmd.portable.rknn.layouts import Shape
@@ -83,16 +85,18 @@ class Context:
         Not ``blocking``: the run is in a thread of its own, and its result is taken by ``finish``. ``timeout`` in
         seconds: RKNN_ERR_TIMEOUT when the run takes longer; it is stopped then.
 
-        RKNN_ERR_INPUT_INVALID for inputs without a value, RKNN_ERR_FAIL with ONNX Runtime's reason.
+        RKNN_ERR_INPUT_INVALID for inputs without a value, RKNN_ERR_FAIL with ONNX Runtime's reason, or when the run is
+        interrupted.
         """
         require(self.may_run, rknn_error.RKNN_ERR_FAIL, "the context was made with COLLECT_MODEL_INFO_ONLY")
         # A run that nobody has waited for is to end first; whether it failed, nobody wanted to know.
         with suppress(RknnError):
             self.finish(None)
+        self.abandon()
         run = Run(self.model.session, self._feeds())
         self.frame += 1
         self.outputs = None
-        if blocking and timeout is None:
+        if blocking and timeout is None and not run.must_be_apart:
             run.execute()
             self._take(run)
             return
@@ -106,11 +110,19 @@ class Context:
             self.abandon()
 
     def finish(self, timeout: float | None) -> None:
-        """Wait for a run that was not blocking and take its result. RKNN_ERR_TIMEOUT: it goes on, wait again."""
+        """Wait for a run that was not blocking and take its result. RKNN_ERR_TIMEOUT: it goes on, wait again.
+
+        RKNN_ERR_FAIL when the run is interrupted, or the calling thread is: then the run goes on.
+        """
         run = self._pending
         if run is None:
             return
         if not run.wait(timeout):
+            if run.is_stopped:
+                self.abandon()
+                raise apart.interrupted("the run")
+            if interruption.is_interrupted():
+                raise apart.interrupted("the wait for the run")
             raise RknnError(rknn_error.RKNN_ERR_TIMEOUT, f"the run takes longer than {timeout} s")
         self._pending = None
         self._take(run)
@@ -152,6 +164,8 @@ class Context:
         return take_in(binding.memory.read(size), tensor, shape, binding.form)
 
     def _take(self, run: Run) -> None:
+        if run.error and run.is_stopped:
+            raise apart.interrupted("the run")
         if run.error:
             raise RknnError(rknn_error.RKNN_ERR_FAIL, f"ONNX Runtime: {run.error}")
         self.outputs = run.outputs

@@ -12,8 +12,10 @@ from math import prod
 
 import numpy as np
 
+from rkllmd import interruption
 from rkllmd.abi.rknn_constants import rknn_error, rknn_tensor_type
 from rkllmd.abi.rknn_matmul import rknn_matmul_info, rknn_matmul_tensor_attr
+from rkllmd.portable.rknn import apart
 from rkllmd.portable.rknn import matmul_layouts as layouts
 from rkllmd.portable.rknn import matmul_quantisation as quantisation
 from rkllmd.portable.rknn.c_memory import Array
@@ -27,6 +29,8 @@ _MOST = 2**31
 _INTEGERS = (INT4, INT8)
 # Products of two int8 below 2**14 sum up exactly in float32, which holds integers to 2**24.
 _EXACT_IN_FLOAT32 = 2**24 // 2**14
+# Half a second on two cores. Smaller pieces make the whole slower: of 2**31 it took twice as long.
+_MULTIPLICATIONS_AT_ONCE = 2**34
 
 
 class Matmul:
@@ -125,13 +129,12 @@ class Matmul:
     def _multiply_floats(self, a: Array, b: Array) -> Array:
         if self.types.b in _INTEGERS:
             b = quantisation.dequantise_b(b, self.parameters["B"], self.schemes["B"], np.float32)
-        product: Array = a.astype(np.float32) @ b.astype(np.float32, copy=False)
-        return product
+        return _product(a.astype(np.float32), b.astype(np.float32, copy=False))
 
     def _multiply_quantised(self, a: Array, b: Array) -> Array:
         of_a, of_c = self.parameters["A"], self.parameters["C"]
         real_b = quantisation.dequantise_b(b, self.parameters["B"], self.schemes["B"], np.float64)
-        product: Array = (a.astype(np.float64) - of_a.zero_point) @ real_b
+        product = _product(a.astype(np.float64) - of_a.zero_point, real_b)
         product *= of_a.scale
         if self.types.c == INT8:
             product /= of_c.scale
@@ -142,8 +145,25 @@ class Matmul:
 
 def _exact_product(a: Array, b: Array) -> Array:
     dtype = np.float32 if a.shape[1] <= _EXACT_IN_FLOAT32 else np.float64
-    product: Array = a.astype(dtype) @ b.astype(dtype)
-    return product.astype(np.int64)
+    return _product(a.astype(dtype), b.astype(dtype)).astype(np.int64)
+
+
+def _product(a: Array, b: Array) -> Array:
+    """Return a x b, made in pieces between which it may be interrupted: RKNN_ERR_FAIL then."""
+    (m, k), n = a.shape, b.shape[1]
+    if m * k * n <= _MULTIPLICATIONS_AT_ONCE:
+        whole: Array = a @ b
+        return whole
+    product = np.empty((m, n), a.dtype)
+    columns = max(1, min(n, _MULTIPLICATIONS_AT_ONCE // k))
+    rows = max(1, min(m, _MULTIPLICATIONS_AT_ONCE // (k * columns)))
+    for top in range(0, m, rows):
+        for left in range(0, n, columns):
+            if interruption.is_interrupted():
+                raise apart.interrupted("the product")
+            piece = np.s_[top : top + rows, left : left + columns]
+            np.matmul(a[piece[0]], b[:, piece[1]], out=product[piece])
+    return product
 
 
 def _invalid(sentence: str) -> RknnError:

@@ -8,13 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from rkllmd import interruption
 from rkllmd.abi.rknn_constants import RKNN_MAX_DIMS, RKNN_MAX_DYNAMIC_SHAPE_NUM, rknn_error, rknn_tensor_type
+from rkllmd.portable.rknn import apart
 from rkllmd.portable.rknn.elements import DTYPES, Quantisation
 from rkllmd.portable.rknn.errors import RknnError
 from rkllmd.portable.rknn.layouts import Shape
 from rkllmd.portable.rknn.model_file import ModelFile
+from rkllmd.portable.rknn.run import Run
 from rkllmd.portable.rknn.session import ProfiledSession, Session
 from rkllmd.portable.rknn.tensors import Tensor
+
+# A run that learns shapes may take as long as any, and a load must end: classifiers and detectors take well below a
+# second.
+_LEARN_SECONDS = 10.0
 
 _TYPES = {
     "tensor(float)": rknn_tensor_type.RKNN_TENSOR_FLOAT32,
@@ -41,6 +48,7 @@ class Model:
         self.weight_size = file.size
         self.is_profiled = profiled
         self._users = 1
+        self._learnt: dict[tuple[Shape, ...], list[Shape] | None] = {}
         try:
             self.session = ProfiledSession(file.path) if profiled else Session(file.path)
             self._read_graph(self.session.ort)
@@ -88,6 +96,7 @@ class Model:
         """Return the outputs' shapes for inputs of ``shapes``.
 
         What symbolic names do not tell is learnt by a run on zeros. Dimensions that this does not tell either are 1.
+        RKNN_ERR_FAIL when that run is interrupted.
         """
         values: dict[str | None, int] = {}
         for tensor, shape in zip(self.inputs, shapes, strict=True):
@@ -96,18 +105,33 @@ class Model:
             tuple(dim if isinstance(dim, int) else values.get(dim) for dim in tensor.dims) for tensor in self.outputs
         ]
         if may_run and any(None in shape for shape in told):
+            learnt = self._learn(shapes)
+            if learnt is not None:
+                return learnt
+        return [tuple(1 if dim is None else dim for dim in shape) for shape in told]
+
+    def _learn(self, shapes: list[Shape]) -> list[Shape] | None:
+        """Return the outputs' shapes as a run on zeros has them; None where it fails or does not end soon.
+
+        Zeros may be nothing that this graph can work on, or keep it in a loop: the shapes will be known after a run.
+        """
+        key = tuple(shapes)
+        if key not in self._learnt:
             zeros = {
                 tensor.name: np.zeros(shape, DTYPES[tensor.type])
                 for tensor, shape in zip(self.inputs, shapes, strict=True)
             }
-            try:
-                # Not with a profiled session: this is no run to be measured.
-                session = Session(self.file.path) if self.is_profiled else self.session
-                return [output.shape for output in session.run(zeros, None)]
-            except Exception:
-                # Zeros may be nothing that this graph can work on. The shapes will be known after a run.
-                pass
-        return [tuple(1 if dim is None else dim for dim in shape) for shape in told]
+            # Not with a profiled session: this is no run to be measured.
+            run = Run(Session(self.file.path) if self.is_profiled else self.session, zeros)
+            run.start()
+            has_ended = run.wait(_LEARN_SECONDS)
+            if not has_ended:
+                run.stop()
+            if interruption.is_interrupted():
+                raise apart.interrupted("the run that learns the shapes")
+            # The last ones only: a camera's are few, and those of a text as many as it has lengths.
+            self._learnt = {key: [out.shape for out in run.outputs] if has_ended and not run.error else None}
+        return self._learnt[key]
 
 
 def _tensor(index: int, node: Any, quantisations: dict[str, Quantisation]) -> Tensor:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from rkllmd.abi.rknn_constants import rknn_error
-from rkllmd.portable.rknn.c_memory import Array
+from rkllmd.portable.rknn import apart
 from rkllmd.portable.rknn.errors import RknnError
 from rkllmd.portable.rknn.profile import Layer, layers_of_last_run
 
 # ONNX Runtime keeps what it has measured until it is asked, a kilobyte for each node of each run.
 _RUNS_TO_A_PROFILE = 64
 _FATAL = 4
+_DESCRIPTORS = "/proc/self/fd/"
 
 
 @cache
@@ -34,13 +35,12 @@ class Session:
     def __init__(self, path: str) -> None:
         self.ort = _open(path, _options())
 
-    def prepare(self) -> None:
-        """Get ready for a run: what is not to be measured as part of it."""
+    def prepare(self) -> Any:
+        """Return ONNX Runtime's session, ready for a run; what this takes is not measured as part of the run."""
+        return self.ort
 
-    def run(self, feeds: dict[str, Array], options: Any) -> list[Array]:
-        """Run the graph; raises what ONNX Runtime raises."""
-        outputs: list[Array] = self.ort.run(None, feeds, options)
-        return outputs
+    def leave_run(self) -> None:
+        """Forget a run that does not stop: it goes on while the next ones are made."""
 
     def layers(self) -> list[Layer]:
         """Return the layers of the last run; without profiling there are none."""
@@ -60,12 +60,17 @@ class ProfiledSession(Session):
         self._descriptor = -1
         self._start()
 
-    def prepare(self) -> None:
-        """Get ready for a run: replace the session if that is due."""
+    def prepare(self) -> Any:
+        """Return a session for a run, a new one if that is due."""
         if self.ort is None or self._runs == _RUNS_TO_A_PROFILE:
             self.close()
             self._start()
         self._runs += 1
+        return self.ort
+
+    def leave_run(self) -> None:
+        """Leave a run that does not stop to the session that it is in; its profile is of no use any more."""
+        self.close()
 
     def layers(self) -> list[Layer]:
         """Return the layers of the last run since the last call of this."""
@@ -113,8 +118,21 @@ def _options() -> Any:
 
 
 def _open(path: str, options: Any) -> Any:
+    # A load that nobody waits for any more goes on, and must not find another file under the descriptor's number.
+    own = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if path.startswith(_DESCRIPTORS) else None
+
+    def load() -> Any:
+        try:
+            name = path if own is None else f"{_DESCRIPTORS}{own}"
+            return engine().InferenceSession(name, options, providers=["CPUExecutionProvider"])
+        finally:
+            if own is not None:
+                os.close(own)
+
     try:
-        return engine().InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return apart.load(load)
+    except RknnError:
+        raise
     except Exception as error:
         # ONNX Runtime's exceptions have no base of their own.
         raise RknnError(rknn_error.RKNN_ERR_MODEL_INVALID, f"ONNX Runtime refuses the model: {error}") from error

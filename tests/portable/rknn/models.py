@@ -133,3 +133,39 @@ def slow() -> bytes:
         {f"x{count}": (TensorProto.FLOAT, [500, 500])},
         {"w": weights},
     )
+
+
+def _loop(condition: str) -> Any:
+    """Return a Loop that hands "x" on to "y" as long as its condition holds, which never changes."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go_in"], ["go_out"]), helper.make_node("Identity", ["v_in"], ["v_out"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v_in", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v_out", TensorProto.FLOAT, None),
+        ],
+    )
+    return helper.make_node("Loop", ["", condition, "x"], ["y"], body=body)
+
+
+def forever() -> bytes:
+    """Bool "go" and float32 "x" [1]: runs for ever where "go" is true, else "y" is "x"."""
+    return model(
+        [_loop("go")],
+        {"go": (TensorProto.BOOL, []), "x": (TensorProto.FLOAT, [1])},
+        {"y": (TensorProto.FLOAT, [1])},
+    )
+
+
+def forever_on_zeros() -> bytes:
+    """As ``forever``, but where "go" is false, and with a shape of "y" that only a run tells."""
+    return model(
+        [helper.make_node("Not", ["go"], ["stay"]), _loop("stay")],
+        {"go": (TensorProto.BOOL, []), "x": (TensorProto.FLOAT, ["k"])},
+        {"y": (TensorProto.FLOAT, ["m"])},
+    )
