@@ -193,7 +193,7 @@ class Config:
     rkllm_library: str = _setting("", _text, "path of librkllmrt.so, or its directory", env="RKLLM_LIB_PATH")
     rknn_library: str = _setting("", _text, "path of librknnrt.so, or its directory", env="RKNN_LIB_PATH")
     # The version string in the file decides; this is the way out for a runtime that is newer than this daemon.
-    rkllm_layout: str = _setting("auto", _choice("auto", "1.2", "1.3"), "struct layout of the RKLLM library")
+    rkllm_layout: str = _setting("auto", _choice("auto", "1.2", "1.3", "1.3.1"), "struct layout of the RKLLM library")
     # As above; rknn_api.h of other versions differs from the one that this daemon knows, in places nobody has listed.
     rknn_layout: str = _setting("auto", _choice("auto", "2.3.2"), "struct layout of the RKNN library")
     # Reports say that rkllm_run_async hung or gave empty text before 1.2.2, whose change log says that it was fixed.

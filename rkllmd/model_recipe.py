@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rkllmd import paths, soc
 from rkllmd.abi.convert import to_c
+from rkllmd.abi.library import SUPPORTED, layout_of
 from rkllmd.declared_models import TEMPLATE_STRINGS, DeclaredModel, is_name
 from rkllmd.errors import InvalidParams, NotSupported
 from rkllmd.handles import Adapter
@@ -132,15 +133,17 @@ def _template(declared: DeclaredModel) -> tuple[bytes, ...] | None:
 
 
 def _refuse_batches_of_unknown_size(context: Context, param: Any) -> None:
-    """Refuse n_batch > 1 where the size of an RKLLMInput is not proven, since C then walks an array of them.
+    """Refuse n_batch > 1 where the size of an RKLLMInput is not known, since C then walks an array of them.
 
-    Runtime 1.3.1 is said to append a struct to RKLLMMultiModalInput. A single input stays right, there are zeros
-    behind it; the second one of an array would be read from the wrong place.
+    That is so where somebody has named a layout for a version that is not known to have it (``rkllm_layout``). Runtime
+    1.3.1 appended a struct to RKLLMMultiModalInput: a single input would have stayed right with the layout before,
+    there are zeros behind it, but the second one of an array would have been read from the wrong place.
     """
     library = context.runtime.library
-    if param.extend_param.n_batch > 1 and library.layout.name == "1.3" and library.version != "1.3.0":
+    if param.extend_param.n_batch > 1 and layout_of(library.version) != library.layout.name:
         raise NotSupported(
-            f"n_batch above 1 is not proven with runtime {library.version}: its RKLLMInput may be larger.",
+            f"n_batch above 1 is not proven with runtime {library.version}: its RKLLMInput may be larger than that of "
+            f"layout {library.layout.name}.",
             runtime=library.runtime,
-            needs="1.3.0, or 1.2.1 to 1.2.3",
+            needs=SUPPORTED,
         )

@@ -27,7 +27,7 @@ class Context:
     path: str
     size_bytes: int
     flag: int
-    pointer: ctypes.c_uint64 = field(default_factory=rknn_context)
+    pointer: Any = field(default_factory=rknn_context)
     number: int = 0
     # Everything that C may still look at: the model's bytes, a library of operators.
     keep_alive: list[Any] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Matmul:
     shapes: list[tuple[int, int, int]]
     type: int
     shape_index: int = 0
-    pointer: ctypes.c_uint64 = field(default_factory=rknn_context)
+    pointer: Any = field(default_factory=rknn_context)
     number: int = 0
     keep_alive: list[Any] = field(default_factory=list)
     # A, B and C → what rknn.matmul_set_quant_params gave last.

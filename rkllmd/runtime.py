@@ -117,7 +117,7 @@ class Runtime(CRuntime[Library]):
 def _load(name: str, config: Config) -> Library:
     layout = None if config.rkllm_layout == "auto" else config.rkllm_layout
     if name == "portable":
-        return load(portable.library_path(), "1.3")
+        return load(portable.library_path(), portable.LAYOUT, built_here=True)
     if name == "simulator" and not config.rkllm_library:
         raise needs_a_name("--rkllm-library")
     return load(find(config.rkllm_library or None, os.environ), layout)

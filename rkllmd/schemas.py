@@ -1,6 +1,6 @@
 """JSON Schemas of the C structs, and the validator that every request passes.
 
-The schemas are made from both layouts' fields, so that one client's requests are valid everywhere; what the loaded
+The schemas are made from the fields of all layouts, so that one client's requests are valid everywhere; what the loaded
 runtime lacks, ``abi/convert.py`` refuses by name. They are plain enough to mean the same in draft 7 and draft 2020-12,
 and structs inside structs are written out: resolving ``$ref`` would double the time that a request takes.
 
@@ -51,7 +51,7 @@ TENSOR: Schema = {
 
 @cache
 def struct_schema(name: str) -> Schema:
-    """Return the JSON Schema of the struct with this C name: the fields of both layouts and all JSON forms."""
+    """Return the JSON Schema of the struct with this C name: the fields of all layouts and all JSON forms."""
     properties: Schema = {}
     required: list[str] = []
     for struct_type in struct_types(name):
@@ -65,7 +65,7 @@ def struct_schema(name: str) -> Schema:
         properties.setdefault(alias, {**properties[field], "description": f"Another spelling of {field}."})
         required = [item for item in required if item != field]  # either will do; the conversion asks for one
     for field, extra in EXTRAS.get(name, {}).items():
-        description = f"{extra.description} Runtime {extra.layout}; not a C field."
+        description = f"{extra.description} Runtime {extra.layouts[0]}; not a C field."
         properties[field] = {"type": ["string", "null"], "description": description}
     schema = {
         "title": name,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from rkllmd.abi.library import layout_of
 from tests.inotify import Watch
 from tests.simulator.build import build, build_rknn
 from tests.simulator.trace import overlaps
@@ -46,7 +47,7 @@ FAULTS = frozenset(
 def simulator(version: str = "1.3.0", layout: str | None = None) -> Path:
     """Return the simulator's library for a runtime version; the layout follows from it unless it is given."""
     BUILD_DIRECTORY.mkdir(mode=0o700, exist_ok=True)
-    return build(layout or version[:3], version, BUILD_DIRECTORY)
+    return build(layout or layout_of(version) or version, version, BUILD_DIRECTORY)
 
 
 def rknn_simulator(version: str = "2.3.2") -> Path:

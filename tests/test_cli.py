@@ -120,7 +120,7 @@ WRONG = [
     ("max_models", "9", "a whole number from 1 to 8"),
     ("max_models", "two", "a whole number from 1 to 8"),
     ("runtime", "gpu", "one of auto, vendor, portable, simulator"),
-    ("rkllm_layout", "1.4", "one of auto, 1.2, 1.3"),
+    ("rkllm_layout", "1.4", "one of auto, 1.2, 1.3, 1.3.1"),
     ("socket", "rkllm.sock", "an absolute path of at most 107 bytes"),
     ("socket", "/" + 107 * "s", "an absolute path of at most 107 bytes"),
     ("log_level", "4", "a whole number from 0 to 3"),

@@ -78,6 +78,7 @@ def test_the_machines_file_is_read_if_it_is_there(monkeypatch: pytest.MonkeyPatc
         ("max_queue", 7, 7),
         ("log_level", "0", 0),
         ("rkllm_layout", "1.3", "1.3"),
+        ("rkllm_layout", "1.3.1", "1.3.1"),
         ("rkllm_layout", 1.3, "1.3"),  # as TOML reads it without quotes
         ("runtime", "simulator", "simulator"),
         ("socket", "/" + "x" * 106, "/" + "x" * 106),

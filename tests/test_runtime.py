@@ -177,13 +177,13 @@ def test_a_library_that_is_not_there(start: Callable[..., Daemon]) -> None:
     assert "--rkllm-library" in told["fix"]
 
 
-@pytest.mark.parametrize("version", ["9.9.9", "1.4.0", "1.1.4", "1.2.0", "1.2.1b1"])
+@pytest.mark.parametrize("version", ["9.9.9", "1.4.0", "1.3.2", "1.1.4", "1.2.0", "1.2.1b1"])
 def test_a_version_that_is_not_known(start: Callable[..., Daemon], version: str) -> None:
     library = simulator(version, "1.3")
     told = _refusal(start(library=library))
-    assert f"is RKLLM runtime {version}; supported are 1.2.1, 1.2.2, 1.2.3 and 1.3.x" in told["message"]
+    assert f"is RKLLM runtime {version}; supported are 1.2.1, 1.2.2, 1.2.3, 1.3.0 and 1.3.1" in told["message"]
     assert told["found"] == f"{library} ({version})"
-    assert "--rkllm-layout 1.2 or 1.3" in told["fix"]
+    assert "--rkllm-layout 1.2, 1.3 or 1.3.1" in told["fix"]
 
 
 def test_a_library_of_another_kind(start: Callable[..., Daemon], tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_library_whose_structs_are_not_those_of_its_version(
     start: Callable[..., Daemon], layout: str, other: str
 ) -> None:
     """Whether its version lies or the layout was forced: it is proven before it is used."""
-    version = f"{other}.1"
+    version = {"1.2": "1.2.1", "1.3": "1.3.0"}[other]
     told = _refusal(start(library=simulator(version, layout)))
     assert f"does not have the struct layout {other}" in told["message"]
     assert "Nothing was run with it." in told["message"]

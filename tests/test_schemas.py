@@ -113,7 +113,7 @@ def test_admitted(name: str, value: Any) -> None:
     check(validator(struct_schema(name)), value)
 
 
-@pytest.mark.parametrize("layout", ["1.2", "1.3"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_default_param_is_admitted(layout: str) -> None:
     default = from_c(LAYOUTS[layout]["RKLLMParam"](max_new_tokens=-1, n_keep=-1, top_p=0.9))
     check(validator(struct_schema("RKLLMParam")), {**default, "model_path": "/m"})

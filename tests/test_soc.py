@@ -145,7 +145,7 @@ def restricted(mask: int, cores: int) -> tuple[str, str]:
     return str(usable), str(usable.bit_count())
 
 
-@pytest.mark.parametrize("version", ["1.2.3", "1.3.0"])
+@pytest.mark.parametrize("version", ["1.2.3", "1.3.0", "1.3.1"])
 def test_a_model_gets_the_processors_of_the_soc(sent: Callable[..., tuple[str, str]], version: str) -> None:
     assert sent("--soc", "rk3562", version=version) == restricted(0x0F, 1)
     assert sent("--soc", "rk3588", version=version, extend_param={"n_batch": 1}) == restricted(0xF0, 3)

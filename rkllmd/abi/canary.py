@@ -2,8 +2,8 @@
 
 ``rkllm_createDefaultParam`` needs no model and no NPU. It is called with a result far bigger than any known RKLLMParam
 and the bytes must read sane in the layout that the version string promised, and no better in another one. The first 56
-bytes are the same in both layouts; what tells them apart are the bytes behind: three pointers in 1.2, the start of
-RKLLMExtendParam in 1.3.
+bytes are the same in all layouts; what tells 1.2 from the others are the bytes behind: three pointers in 1.2, the start
+of RKLLMExtendParam in 1.3 and 1.3.1. Those two have the same RKLLMParam, so between them the version alone decides.
 
 An oversized result is safe: on x86-64 and on ARM a struct of more than 16 bytes is returned through a pointer that the
 caller passes, and the callee writes its own size there. What lies behind tells nothing: ctypes does not clear it.

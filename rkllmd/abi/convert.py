@@ -43,8 +43,9 @@ from rkllmd.long_strings import LongString
 KeepAlive = list[Any]
 """What C may still point to. It lives as long as the call, or as long as the handle for what rkllm_init was given."""
 
-# Runtime 1.3.1 is said to append a struct for audio to RKLLMMultiModalInput. A runtime that reads further than the
-# struct we know must find zeros there, which mean "none", and not what happens to lie behind our memory.
+# Runtime 1.3.1 appended a struct to RKLLMMultiModalInput, and a later one for which somebody names our layout may do so
+# again. A runtime that reads further than the struct we know must find zeros there, which mean "none", and not what
+# happens to lie behind our memory.
 _ROOM_BEHIND = 256
 
 # An adapter's name is the name of its file if it is given none. It stays as long as the model and is in every
@@ -184,16 +185,16 @@ class _Conversion:
         check_width(target, tensors, self.embedding_width, path)
 
     def fill_multimodal(self, target: Any, given: dict[str, Any], path: str) -> None:
-        """Set a multimodal input from the flat form of 1.2 or the nested form of 1.3, whichever ``target`` is."""
+        """Set a multimodal input from the flat form of 1.2 or the nested form since 1.3, whichever ``target`` is."""
         rest = {name: item for name, item in given.items() if name not in IMAGE_FIELDS and name != "image"}
         flat = {name: item for name, item in given.items() if name in IMAGE_FIELDS and item is not None}
         nested = given.get("image")
         if flat and nested is not None:
             raise InvalidParams(f"{path} has its image twice, flat and in image.", path=path, keyword="oneOf")
         image, image_path = (nested, f"{path}.image") if nested is not None else (flat or None, path)
-        if image is None and rest.get("video") is None:
+        if image is None and rest.get("video") is None and rest.get("audio") is None:
             raise InvalidParams(
-                f"{path} needs an image or a video; text alone goes into prompt_input.",
+                f"{path} needs an image, a video or audio; text alone goes into prompt_input.",
                 path=path,
                 keyword="required",
                 limit=["image"],
@@ -227,7 +228,7 @@ class _Conversion:
         struct_name = struct_type.__name__
         layout = next((layout for layout in LAYOUTS.values() if layout.structs.get(struct_name) is struct_type), None)
         extra = EXTRAS.get(struct_name, {}).get(name)
-        if extra is not None and layout is not None and extra.layout == layout.name:
+        if extra is not None and layout is not None and layout.name in extra.layouts:
             return
         elsewhere = ELSEWHERE.get((struct_name, name))
         if elsewhere is None or layout is None:

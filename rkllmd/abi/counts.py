@@ -33,6 +33,11 @@ def video_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
     _rows_rule(target, given, tensors["video_embed"], ("n_video", "n_frame_per_video", "n_frame_tokens"), path)
 
 
+def audio_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
+    """RKLLMAudioInput: n_audio x n_audio_tokens rows; n_audio is 1 if nothing says."""
+    _rows_rule(target, given, tensors["audio_embed"], ("n_audio", "n_audio_tokens"), path)
+
+
 def token_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
     """RKLLMTokenInput: n_tokens ids, no more and no fewer."""
     _exact_count(target, "n_tokens", given, tensors["input_ids"].count, path)
@@ -42,6 +47,7 @@ _EMBEDDINGS = {
     "embed": ("n_tokens",),
     "image_embed": ("n_image", "n_image_tokens"),
     "video_embed": ("n_video", "n_frame_per_video", "n_frame_tokens"),
+    "audio_embed": ("n_audio", "n_audio_tokens"),
 }
 
 
@@ -103,6 +109,7 @@ RULES: dict[str, Callable[[Any, Given, Tensors, str], None]] = {
     "RKLLMTokenInput": token_rule,
     "RKLLMImageInput": image_rule,
     "RKLLMVideoInput": video_rule,
+    "RKLLMAudioInput": audio_rule,
     "RKLLMCrossAttnParam": cross_attn_rule,
     "RKLLMPromptCacheParam": prompt_cache_rule,
     "rknn_tensor_attr": dims_rule,

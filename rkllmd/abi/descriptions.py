@@ -82,9 +82,10 @@ FIELDS: dict[str, dict[str, Doc]] = {
         "n_tokens": Doc("Number of ids; inferred.", 1),
     },
     "RKLLMMultiModalInput": {
-        "prompt": Doc("Text with an image tag where each image belongs, such as <image>."),
+        "prompt": Doc("Text with a tag where each belongs: <image>, <video>, <audio>."),
         "image": Doc("Images; their fields may as well stand beside prompt."),
         "video": Doc("Videos (runtime 1.3)."),
+        "audio": Doc("Audio (runtime 1.3.1)."),
         **_IMAGE,
     },
     "RKLLMImageInput": _IMAGE,
@@ -99,6 +100,14 @@ FIELDS: dict[str, dict[str, Doc]] = {
         "frame_width": Doc("Width of a frame in pixels."),
         "frame_height": Doc("Height of a frame in pixels."),
     },
+    "RKLLMAudioInput": {
+        "audio_embed": Doc("float32 [n_audio, n_audio_tokens, width]: what the audio encoder gave."),
+        "n_audio_tokens": Doc("Tokens of one piece of audio; inferred where the tensor has a shape.", 1),
+        "n_audio": Doc("Number of pieces; 1 where neither this nor the tensor's shape says more.", 1),
+        "audio_start": Doc("Tag before a piece of audio."),
+        "audio_end": Doc("Tag after a piece of audio."),
+        "audio_content": Doc("Tag for each audio token."),
+    },
     "RKLLMInput": {
         "role": Doc("Who speaks: user, or tool for the result of a function."),
         "enable_thinking": Doc("Let a thinking model think; without effect after rkllm.set_chat_template."),
@@ -106,7 +115,7 @@ FIELDS: dict[str, dict[str, Doc]] = {
         "prompt_input": Doc("Input as text."),
         "embed_input": Doc("Input as embeddings."),
         "token_input": Doc("Input as token ids."),
-        "multimodal_input": Doc("Input as text with images or videos."),
+        "multimodal_input": Doc("Input as text with images, videos or audio."),
     },
     "RKLLMSamplingParam": _SAMPLING,
     "RKLLMInferParam": {

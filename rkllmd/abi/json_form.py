@@ -21,19 +21,21 @@ ALIASES: dict[str, dict[str, str]] = {
 
 
 class Extra(NamedTuple):
-    """A JSON field that is no field of the struct: which layout can honour it, and what it means."""
+    """A JSON field that is no field of the struct: which layouts can honour it, and what it means."""
 
-    layout: str
+    layouts: tuple[str, ...]
     description: str
 
+
+_CALLBACKS = ("1.3", "1.3.1")  # layouts with RKLLMCallback
 
 EXTRAS: dict[str, dict[str, Extra]] = {
     "RKLLMParam": {
         "tokenizer_path": Extra(
-            "1.3", "A tokenizer.json, for a model converted without its tokenizer (needs rkllmd[tokenizer])."
+            _CALLBACKS, "A tokenizer.json, for a model converted without its tokenizer (needs rkllmd[tokenizer])."
         ),
         "embedding_path": Extra(
-            "1.3", "A raw float32 file [vocabulary, width], for a model converted without its embedding layer."
+            _CALLBACKS, "A raw float32 file [vocabulary, width], for a model converted without its embedding layer."
         ),
     },
 }
@@ -68,11 +70,13 @@ class Elsewhere(NamedTuple):
 
 
 _NEEDS_1_2 = "1.2.1, 1.2.2 or 1.2.3"
-_NEEDS_1_3 = "1.3.0"
+_NEEDS_1_3 = "1.3.0 or 1.3.1"
+_NEEDS_1_3_1 = "1.3.1"
 _TAGS_PER_INPUT = "Give image_start, image_end and image_content in each multimodal input instead."
 _TAGS_AT_INIT = "Give img_start, img_end and img_content to rkllm.init instead."
 _CALLBACK = "Convert the model with its tokenizer and embedding layer inside."
 _NO_VIDEO = "Give the frames as images instead."
+_NO_AUDIO = "There is no substitute; leave it out, or install runtime 1.3.1."
 
 ELSEWHERE: dict[tuple[str, str], Elsewhere] = {
     ("RKLLMParam", "img_start"): Elsewhere(_NEEDS_1_2, _TAGS_PER_INPUT),
@@ -89,6 +93,7 @@ ELSEWHERE: dict[tuple[str, str], Elsewhere] = {
     ("RKLLMMultiModalInput", "image_end"): Elsewhere(_NEEDS_1_3, _TAGS_AT_INIT),
     ("RKLLMMultiModalInput", "image_content"): Elsewhere(_NEEDS_1_3, _TAGS_AT_INIT),
     ("RKLLMMultiModalInput", "video"): Elsewhere(_NEEDS_1_3, _NO_VIDEO),
+    ("RKLLMMultiModalInput", "audio"): Elsewhere(_NEEDS_1_3_1, _NO_AUDIO),
 }
 """(struct, field) → where it exists, for every field a client may give that one layout lacks."""
 
@@ -104,7 +109,7 @@ IMAGE_FIELDS = frozenset(
         "image_height",
     }
 )
-"""Fields of RKLLMMultiModalInput that are flat in 1.2 and inside ``image`` in 1.3; either form is taken by either."""
+"""Fields of RKLLMMultiModalInput that are flat in 1.2 and inside ``image`` since 1.3; each layout takes either form."""
 
 UNION_MEMBERS: dict[str, str] = {
     "prompt_input": "RKLLM_INPUT_PROMPT",

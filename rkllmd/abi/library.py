@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rkllmd.abi import canary
+from rkllmd.abi import architecture, canary
 from rkllmd.abi.rkllm import LAYOUTS, Layout, Signature
 from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
 
@@ -47,17 +47,15 @@ class LibraryFile:
     indispensable: tuple[str, ...]
 
 
-# Betas are in none of these on purpose: 1.2.1b1 lays out its structs differently from 1.2.1.
-_LAYOUT_BY_VERSION = (
-    (re.compile(r"1\.2\.[123]"), "1.2"),
-    (re.compile(r"1\.3\.\d+"), "1.3"),
-)
+# Only what is known, version by version: 1.2.1b1 lays out its structs differently from 1.2.1, and so does 1.3.1 from
+# 1.3.0.
+_LAYOUT_BY_VERSION = {"1.2.1": "1.2", "1.2.2": "1.2", "1.2.3": "1.2", "1.3.0": "1.3", "1.3.1": "1.3.1"}
 RKLLM_FILE = LibraryFile(
     name="librkllmrt.so",
     label="RKLLM",
     environment="RKLLM_LIB_PATH",
     option="--rkllm-library",
-    supported="1.2.1, 1.2.2, 1.2.3 and 1.3.x",
+    supported="1.2.1, 1.2.2, 1.2.3, 1.3.0 and 1.3.1",
     # "RKLLM SDK (version: 1.2.0 | target: Linux | build: f8ca3ae8 2025-04-08 ...)". The file names the version of the
     # RKNN core inside too ("rknn llm lib version: 2.3.3b0 ..."), which says nothing about our structs.
     version=re.compile(rb"RKLLM SDK \(version:\s*(\d+\.\d+\.\d+[\w.+~-]{0,32})([^)\0]{0,256})"),
@@ -67,7 +65,7 @@ FILE_NAME = RKLLM_FILE.name
 SUPPORTED = RKLLM_FILE.supported
 FIX_VERSION = (
     f"Install runtime {SUPPORTED}, or, if you know that this one has the same structs, name their layout with "
-    "--rkllm-layout 1.2 or 1.3."
+    f"--rkllm-layout {', '.join([*LAYOUTS][:-1])} or {[*LAYOUTS][-1]}."
 )
 
 
@@ -164,6 +162,11 @@ def identify(path: str | Path, library: LibraryFile = RKLLM_FILE) -> Identity:
     return Identity(texts[0], texts[1].strip(" |")) if texts else Identity(None)
 
 
+def layout_of(version: str | None) -> str | None:
+    """Return the name of the layout that a runtime version is known to have, or None."""
+    return _LAYOUT_BY_VERSION.get(version or "")
+
+
 def choose_layout(identity: Identity, layout_override: str | None, path: str | Path) -> Layout:
     """Return the layout of ``identity``'s version, or the one that the operator insists on.
 
@@ -171,7 +174,7 @@ def choose_layout(identity: Identity, layout_override: str | None, path: str | P
     """
     if layout_override is not None:
         if layout_override not in LAYOUTS:
-            known = " and ".join(LAYOUTS)
+            known = ", ".join(LAYOUTS)
             raise RuntimeUnavailable(
                 f"There is no struct layout of this name; known are {known}.",
                 searched=[],
@@ -179,9 +182,9 @@ def choose_layout(identity: Identity, layout_override: str | None, path: str | P
                 fix=f"Use --rkllm-layout with one of {known}.",
             )
         return LAYOUTS[layout_override]
-    for versions, name in _LAYOUT_BY_VERSION:
-        if identity.version and versions.fullmatch(identity.version):
-            return LAYOUTS[name]
+    known_layout = layout_of(identity.version)
+    if known_layout is not None:
+        return LAYOUTS[known_layout]
     what = f"is RKLLM runtime {identity.version}" if identity.version else "does not name an RKLLM version"
     raise RuntimeUnavailable(
         f"{path} {what}; supported are {SUPPORTED}. Its structs may differ, so it was not loaded.",
@@ -191,17 +194,34 @@ def choose_layout(identity: Identity, layout_override: str | None, path: str | P
     )
 
 
-def load(path: str | Path, layout_override: str | None = None) -> Library:
-    """Identify, load, prove and bind the library at ``path``. Raises RuntimeUnavailable: what is wrong, and a fix."""
+def load(path: str | Path, layout_override: str | None = None, *, built_here: bool = False) -> Library:
+    """Identify, load, prove and bind the library at ``path``. Raises RuntimeUnavailable: what is wrong, and a fix.
+
+    ``built_here``: compiled on this machine from our own header, so the layouts agree whatever the machine.
+    """
     path = Path(path).absolute()  # dlopen searches for a bare name instead of taking the file beside us
     identity = identify(path)
     layout = choose_layout(identity, layout_override, path)
+    if not built_here:
+        refuse_unknown_machine(path, RKLLM_FILE)
     dll = open_library(path, RKLLM_FILE)
     found = f"{path} ({identity.version or 'no version'})"
     canary.prove(layout, dll.rkllm_createDefaultParam, found)
     runtime = f"rkllm {identity.version or 'unknown'}"
     functions = {name: bind(dll, name, signature, runtime) for name, signature in layout.signatures.items()}
     return Library(path, identity, layout, functions)
+
+
+def refuse_unknown_machine(path: Path, library: LibraryFile) -> None:
+    """Raise RuntimeUnavailable where nobody has measured how C lays out the library's structs."""
+    if not architecture.HAS_KNOWN_LAYOUTS:
+        raise RuntimeUnavailable(
+            f"{path} was not loaded: how the {library.label} runtime lays out its structs is known for "
+            f"{architecture.KNOWN}, and this is {architecture.describe()}.",
+            searched=[],
+            found=str(path),
+            fix=f"Run the daemon on one of {architecture.KNOWN}.",
+        )
 
 
 def open_library(path: Path, library: LibraryFile) -> ctypes.CDLL:

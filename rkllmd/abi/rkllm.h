@@ -2,8 +2,8 @@
  * (rkllmd/portable) and the simulator (tests/simulator) are compiled against it, and a test compares every field with
  * those facts. It is no copy of the vendor's header, which does not come with this project.
  *
- * Two layouts are in the field and no exported symbol tells them apart:
- *   RKLLM_LAYOUT 12: runtimes 1.2.1, 1.2.2 and 1.2.3        RKLLM_LAYOUT 13: runtimes 1.3.x
+ * Three layouts are in the field and no exported symbol tells them apart. RKLLM_LAYOUT chooses one:
+ *   120: runtimes 1.2.1, 1.2.2 and 1.2.3        130: runtime 1.3.0        131: runtime 1.3.1
  */
 #ifndef RKLLMD_RKLLM_H
 #define RKLLMD_RKLLM_H
@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #ifndef RKLLM_LAYOUT
-#define RKLLM_LAYOUT 13
+#define RKLLM_LAYOUT 131
 #endif
 
 #ifdef __cplusplus
@@ -67,7 +67,7 @@ typedef struct {
     float mirostat_tau;
     float mirostat_eta;
     bool skip_special_token;
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
     bool ignore_eos_token;
     bool is_async;
 #else
@@ -95,7 +95,7 @@ typedef struct {
     size_t n_tokens;
 } RKLLMTokenInput;
 
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
 typedef struct {
     char *prompt;
     struct {
@@ -119,6 +119,16 @@ typedef struct {
         size_t frame_width;
         size_t frame_height;
     } video;
+#if RKLLM_LAYOUT >= 131
+    struct {
+        float *audio_embed; /* n_audio x n_audio_tokens rows */
+        size_t n_audio_tokens;
+        size_t n_audio;
+        const char *audio_start;
+        const char *audio_end;
+        const char *audio_content;
+    } audio;
+#endif
 } RKLLMMultiModalInput;
 #else
 typedef struct {
@@ -160,7 +170,7 @@ typedef struct {
     int num_tokens;
 } RKLLMCrossAttnParam;
 
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
 typedef struct {
     int32_t top_k;
     float top_p;
@@ -178,11 +188,11 @@ typedef struct {
     RKLLMInferMode mode;
     RKLLMLoraParam *lora_params;
     RKLLMPromptCacheParam *prompt_cache_params;
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
     RKLLMSamplingParam *sampling_params;
 #endif
     int keep_history;
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
     int32_t max_new_tokens;
 #endif
 } RKLLMInferParam;
@@ -218,7 +228,7 @@ typedef struct {
 /* Returns 0 to go on, 1 to pause, 2 (1.3) to free the current output buffer. With n_batch > 1, result is an array. */
 typedef int (*LLMResultCallback)(RKLLMResult *result, void *userdata, LLMCallState state);
 
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
 /* Token ids in, num_tokens rows of float32 out; len is the buffer's size in bytes; 0 is success. */
 typedef int (*LLMGetEmbedCallback)(void *userdata, int32_t *tokens, uint64_t num_tokens, void *embed, uint64_t len);
 /* Text in (text_len bytes), at most n_tokens_max ids out; the count, or a negative number on error. */
@@ -245,7 +255,7 @@ typedef struct {
 #define CPU7 (1 << 7)
 
 RKLLMParam rkllm_createDefaultParam(void);
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
 int rkllm_init(LLMHandle *handle, RKLLMParam *param, RKLLMCallback *callback);
 #else
 int rkllm_init(LLMHandle *handle, RKLLMParam *param, LLMResultCallback callback);

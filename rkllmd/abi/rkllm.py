@@ -1,4 +1,4 @@
-"""The C interface of RKLLM in both layouts that are in the field: structs by C name, and the table of functions.
+"""The C interface of RKLLM in the three layouts that are in the field: structs by C name, and the table of functions.
 
 No exported symbol tells the layouts apart, so ``library.py`` chooses by the version that the file names.
 """
@@ -9,7 +9,7 @@ from ctypes import POINTER, c_char_p, c_int, c_void_p
 from dataclasses import dataclass
 from typing import Any
 
-from rkllmd.abi import rkllm_1_2, rkllm_1_3, rkllm_common
+from rkllmd.abi import rkllm_1_2, rkllm_1_3, rkllm_1_3_1, rkllm_common
 from rkllmd.abi.c_types import Signature, Struct
 from rkllmd.abi.rkllm_common import (
     CpuMask,
@@ -46,7 +46,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """One binary interface: ``name`` ("1.2", "1.3"), who has it, its structs by C name and its functions."""
+    """One binary interface: ``name`` ("1.2", "1.3", "1.3.1"), who has it, its structs by C name and its functions."""
 
     name: str
     runtimes: str
@@ -137,8 +137,10 @@ def _signatures(structs: dict[str, type[Struct]], init_callback: Any) -> dict[st
 
 _STRUCTS_1_2 = _structs(rkllm_common, rkllm_1_2)
 _STRUCTS_1_3 = _structs(rkllm_common, rkllm_1_3)
+_STRUCTS_1_3_1 = _structs(rkllm_common, rkllm_1_3, rkllm_1_3_1)
 
 LAYOUTS: dict[str, Layout] = {
     "1.2": Layout("1.2", "1.2.1, 1.2.2 and 1.2.3", _STRUCTS_1_2, _signatures(_STRUCTS_1_2, LLMResultCallback)),
-    "1.3": Layout("1.3", "1.3.x", _STRUCTS_1_3, _signatures(_STRUCTS_1_3, POINTER(rkllm_1_3.RKLLMCallback))),
+    "1.3": Layout("1.3", "1.3.0", _STRUCTS_1_3, _signatures(_STRUCTS_1_3, POINTER(rkllm_1_3.RKLLMCallback))),
+    "1.3.1": Layout("1.3.1", "1.3.1", _STRUCTS_1_3_1, _signatures(_STRUCTS_1_3_1, POINTER(rkllm_1_3.RKLLMCallback))),
 }

@@ -1,4 +1,4 @@
-"""RKLLM structs as runtime 1.3.0 lays them out, where they differ from 1.2.
+"""RKLLM structs as runtime 1.3.0 lays them out, where they differ from 1.2; 1.3.1 differs in ``rkllm_1_3_1.py``.
 
 Image tags belong to each input here, a run can have its own sampling, and init takes three callbacks in a struct.
 """

@@ -1,7 +1,8 @@
-"""RKLLM structs, enums and callback types that runtimes 1.2.1 to 1.3.x share byte for byte.
+"""RKLLM structs, enums and callback types that runtimes 1.2.1 to 1.3.1 share byte for byte.
 
 Each mirror has its C text above it; a test compares every field with the layout facts, and compiles ``rkllm.h`` against
-the same facts. What differs between the layouts is in ``rkllm_1_2.py`` and ``rkllm_1_3.py``.
+the same facts. What differs between the layouts is in ``rkllm_1_2.py``, ``rkllm_1_3.py`` and
+``rkllm_1_3_1.py``.
 """
 
 from __future__ import annotations

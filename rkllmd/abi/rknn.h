@@ -11,7 +11,11 @@
 extern "C" {
 #endif
 
+#ifdef __arm__
+typedef uint32_t rknn_context;
+#else
 typedef uint64_t rknn_context;
+#endif
 
 #define RKNN_FLAG_PRIOR_HIGH 0
 #define RKNN_FLAG_PRIOR_MEDIUM 1
@@ -356,7 +360,11 @@ int rknn_matmul_run(rknn_matmul_ctx ctx);
 int rknn_matmul_destroy(rknn_matmul_ctx ctx);
 int rknn_B_normal_layout_to_native_layout(void *B_input, void *B_output, int K, int N, rknn_matmul_info *info);
 
+#ifdef __arm__
+typedef uint32_t rknn_custom_op_interal_context;
+#else
 typedef uint64_t rknn_custom_op_interal_context;
+#endif
 
 #define RKNN_WARNING_SKIP_CUSTOM_OP_COMPUTE (-14)
 #define RKNN_CUSTOM_OP_MAX_STR_LEN 64

@@ -22,6 +22,7 @@ from ctypes import (
 )
 from typing import ClassVar
 
+from rkllmd.abi.architecture import NATIVE_HANDLE
 from rkllmd.abi.c_types import Signature, Struct
 from rkllmd.abi.rknn_constants import (
     rknn_tensor_format,
@@ -29,8 +30,8 @@ from rkllmd.abi.rknn_constants import (
     rknn_tensor_type,
 )
 
-# typedef uint64_t rknn_context;
-rknn_context = c_uint64
+# typedef uint64_t rknn_context;     /* uint32_t under __arm__ */
+rknn_context = NATIVE_HANDLE
 
 
 # typedef struct {

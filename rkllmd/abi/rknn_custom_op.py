@@ -6,6 +6,7 @@ from ctypes import CFUNCTYPE, POINTER, c_char, c_char_p, c_int, c_uint32, c_uint
 from enum import IntEnum
 from typing import ClassVar
 
+from rkllmd.abi.architecture import NATIVE_HANDLE
 from rkllmd.abi.c_types import Signature, Struct
 from rkllmd.abi.rknn import rknn_context, rknn_tensor_attr, rknn_tensor_mem
 from rkllmd.abi.rknn_constants import rknn_tensor_type
@@ -22,6 +23,10 @@ class rknn_target_type(IntEnum):
 RKNN_WARNING_SKIP_CUSTOM_OP_COMPUTE = -14
 RKNN_CUSTOM_OP_MAX_STR_LEN = 64
 RKNN_CUSTOM_OP_MAX_VALUE_LEN = 32
+
+
+# typedef uint64_t rknn_custom_op_interal_context;     /* uint32_t under __arm__; the spelling is C's */
+rknn_custom_op_interal_context = NATIVE_HANDLE
 
 
 # typedef struct {
@@ -50,7 +55,7 @@ class rknn_custom_op_context(Struct):
 
     _fields_ = (
         ("target", c_int),
-        ("internal_ctx", c_uint64),
+        ("internal_ctx", rknn_custom_op_interal_context),
         ("gpu_ctx", rknn_gpu_op_context),
         ("priv_data", c_void_p),
     )

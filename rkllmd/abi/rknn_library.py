@@ -13,7 +13,7 @@ from typing import Any
 
 from rkllmd.abi import rknn, rknn_custom_op, rknn_matmul
 from rkllmd.abi.c_types import Signature
-from rkllmd.abi.library import Functions, Identity, LibraryFile, bind, identify, open_library
+from rkllmd.abi.library import Functions, Identity, LibraryFile, bind, identify, open_library, refuse_unknown_machine
 from rkllmd.errors import RuntimeUnavailable
 
 LAYOUT = "2.3.2"
@@ -35,6 +35,7 @@ def load(path: str | Path, layout_override: str | None = None) -> Functions:
     path = Path(path).absolute()  # dlopen searches for a bare name instead of taking the file beside us
     identity = identify(path, RKNN_FILE)
     _check_version(path, identity, layout_override)
+    refuse_unknown_machine(path, RKNN_FILE)
     dll = open_library(path, RKNN_FILE)
     runtime = f"rknn {identity.version or 'unknown'}"
     functions = {name: bind(dll, name, signature, runtime) for name, signature in SIGNATURES.items()}

@@ -1,7 +1,7 @@
-// The C interface that this library offers: RKLLM 1.3's, with its functions as the only exported symbols.
+// The C interface that this library offers: RKLLM 1.3.1's, with its functions as the only exported symbols.
 #pragma once
 
-#define RKLLM_LAYOUT 13
+#define RKLLM_LAYOUT 131
 
 #pragma GCC visibility push(default)
 #include "rkllm.h"

@@ -1,4 +1,4 @@
-"""Drives a runtime of layout 1.3 by its C functions, one call at a time: for tests and for the demo's evaluation."""
+"""Drives a runtime of layout 1.3.1 by its C functions, one call at a time: for tests and for the demo's evaluation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from rkllmd.abi import library
 from rkllmd.abi.rkllm import LLMCallState, LLMResultCallback
-from rkllmd.abi.rkllm_1_3 import RKLLMCallback, RKLLMInferParam, RKLLMInput, RKLLMSamplingParam
+from rkllmd.abi.rkllm_1_3 import RKLLMCallback, RKLLMInferParam, RKLLMSamplingParam
+from rkllmd.abi.rkllm_1_3_1 import RKLLMInput
 from rkllmd.abi.rkllm_common import (
     LLMGetEmbedCallback,
     LLMTokenizerCallback,
@@ -55,7 +56,7 @@ class Driver:
         embed: Callable[..., int] | None = None,
         **param: Any,
     ) -> None:
-        self.runtime = library.load(runtime, "1.3")
+        self.runtime = library.load(runtime, "1.3.1")
         self.entries = int(param.get("n_batch", 1))
         self.outcome = Outcome()
         self.decide: Decide | None = None

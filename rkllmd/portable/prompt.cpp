@@ -10,7 +10,7 @@ namespace {
 // Far beyond any model's embeddings, and far below where the engine's sums of squares become infinite.
 constexpr float LARGEST_EMBEDDING = 1e9f;
 
-// Images or videos: so many items of so many frames of so many rows, and the texts that belong to them.
+// Images, videos or audio: so many items of so many frames of so many rows, and the texts that belong to them.
 struct Media {
     const char *what;
     const char *tag;
@@ -18,6 +18,7 @@ struct Media {
     size_t items, frames, frame_rows;
     std::string start, end, content;
     size_t width, height;
+    bool has_grid; // audio lies in time alone
     size_t used = 0;
 
     size_t item_rows() const { return frames * frame_rows; }
@@ -48,11 +49,11 @@ void look_for(Tag &best, Media &media, const std::string &text, size_t from, con
     }
 }
 
-Tag next_tag(Media &image, Media &video, const std::string &text, size_t from) {
+Tag next_tag(std::vector<Media> &all, const std::string &text, size_t from) {
     Tag best;
-    for (Media *media : {&image, &video}) {
-        look_for(best, *media, text, from, media->tag, false);
-        look_for(best, *media, text, from, media->content, true);
+    for (Media &media : all) {
+        look_for(best, media, text, from, media.tag, false);
+        look_for(best, media, text, from, media.content, true);
     }
     return best;
 }
@@ -72,6 +73,19 @@ void check_media(const Media &media, size_t limit) {
         throw Failure(std::string("the ") + media.what + " embeddings do not fit the context of " +
                       std::to_string(limit) + " tokens");
     }
+}
+
+std::vector<Media> media_of(const RKLLMMultiModalInput &multimodal) {
+    const auto &i = multimodal.image;
+    const auto &v = multimodal.video;
+    const auto &a = multimodal.audio;
+    return {{"image", "<image>", i.image_embed, i.n_image, 1, i.n_image_tokens, text_or_empty(i.image_start),
+             text_or_empty(i.image_end), text_or_empty(i.image_content), i.image_width, i.image_height, true},
+            {"video", "<video>", v.video_embed, v.n_video, v.n_frame_per_video, v.n_frame_tokens,
+             text_or_empty(v.video_start), text_or_empty(v.video_end), text_or_empty(v.video_content), v.frame_width,
+             v.frame_height, true},
+            {"audio", "<audio>", a.audio_embed, a.n_audio, 1, a.n_audio_tokens, text_or_empty(a.audio_start),
+             text_or_empty(a.audio_end), text_or_empty(a.audio_content), 0, 0, false}};
 }
 
 } // namespace
@@ -172,41 +186,19 @@ Prompt PromptReader::read_multimodal(const RKLLMInput &input, Turn turn) const {
     if (!multimodal.prompt) {
         throw Failure("the prompt of the multimodal input is NULL");
     }
-    const auto &i = multimodal.image;
-    const auto &v = multimodal.video;
-    Media image{"image",
-                "<image>",
-                i.image_embed,
-                i.n_image,
-                1,
-                i.n_image_tokens,
-                text_or_empty(i.image_start),
-                text_or_empty(i.image_end),
-                text_or_empty(i.image_content),
-                i.image_width,
-                i.image_height};
-    Media video{"video",
-                "<video>",
-                v.video_embed,
-                v.n_video,
-                v.n_frame_per_video,
-                v.n_frame_tokens,
-                text_or_empty(v.video_start),
-                text_or_empty(v.video_end),
-                text_or_empty(v.video_content),
-                v.frame_width,
-                v.frame_height};
-    check_media(image, static_cast<size_t>(model_.context_limit()));
-    check_media(video, static_cast<size_t>(model_.context_limit()));
+    std::vector<Media> all = media_of(multimodal);
+    for (const Media &media : all) {
+        check_media(media, static_cast<size_t>(model_.context_limit()));
+    }
 
     std::string text = templated(input, multimodal.prompt, turn), before;
     Prompt prompt;
     bool start = turn == Turn::FIRST;
     size_t from = 0;
-    for (Tag tag = next_tag(image, video, text, 0); tag.media; tag = next_tag(image, video, text, from)) {
+    for (Tag tag = next_tag(all, text, 0); tag.media; tag = next_tag(all, text, from)) {
         Media &media = *tag.media;
         if (media.used == media.items) {
-            throw Failure(std::string("the prompt has more ") + media.tag + " tags than " + media.what + "s given (" +
+            throw Failure(std::string("the prompt has more ") + media.tag + " tags than there are of them (" +
                           std::to_string(media.items) + ")");
         }
         before += text.substr(from, tag.begin - from);
@@ -219,15 +211,17 @@ Prompt PromptReader::read_multimodal(const RKLLMInput &input, Turn turn) const {
         start = false;
         size_t rows = media.item_rows(), width = static_cast<size_t>(model_.embedding_width());
         prompt.push_back(copy_rows(media.embeddings + media.used * rows * width, rows, media.what));
-        prompt.back().grid = grid_of(media.frames, media.frame_rows, media.width, media.height);
+        if (media.has_grid) {
+            prompt.back().grid = grid_of(media.frames, media.frame_rows, media.width, media.height);
+        }
         media.used++;
         bool closed = tag.explicit_content && text.compare(from, media.end.size(), media.end) == 0;
         before = closed ? "" : media.end;
     }
-    for (const Media *media : {&image, &video}) {
-        if (media->used < media->items) {
-            throw Failure(std::to_string(media->items) + " " + media->what + "s were given, but the prompt has " +
-                          std::to_string(media->used) + " " + media->tag + " tags");
+    for (const Media &media : all) {
+        if (media.used < media.items) {
+            throw Failure(std::to_string(media.items) + " of " + media.what + " were given, but the prompt has " +
+                          std::to_string(media.used) + " " + media.tag + " tags");
         }
     }
     prompt.push_back({vocabulary_.encode(before + text.substr(from), start), {}, 0, {}});

@@ -1,4 +1,4 @@
-// The functions of RKLLM 1.3 over llama.cpp. Each checks, finds the session and calls the part that does the work; what
+// The functions of RKLLM 1.3.1 over llama.cpp. Each checks, finds the session and calls the part that does the work; what
 // goes wrong there arrives here as an exception and leaves as one line on stderr and -1.
 #include "handles.hpp"
 #include "log.hpp"
@@ -19,7 +19,7 @@ namespace {
 
 // Read from the file's bytes by whoever wants to know what it is, as with the vendor's library.
 [[gnu::used]] const char VERSION[] =
-    "RKLLM SDK (version: 1.3.0 | target: portable | engine: llama.cpp " RKLLMD_ENGINE ")";
+    "RKLLM SDK (version: 1.3.1 | target: portable | engine: llama.cpp " RKLLMD_ENGINE ")";
 
 template <typename Body> int guarded(const char *function, Body body) noexcept {
     try {
@@ -90,7 +90,7 @@ RKLLMParam rkllm_createDefaultParam() {
 
 int rkllm_init(LLMHandle *handle, RKLLMParam *param, RKLLMCallback *callback) {
     return guarded("rkllm_init", [&] {
-        log_info("rkllm-runtime version: 1.3.0, rknpu driver version: none, platform: portable");
+        log_info("rkllm-runtime version: 1.3.1, rknpu driver version: none, platform: portable");
         require(handle, "handle");
         *handle = nullptr;
         require(param, "param");

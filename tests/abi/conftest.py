@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import rkllmd.abi
-from tests.facts import RKNN_HEADERS, read
+from tests.facts import RKLLM_LAYOUTS, RKNN_HEADERS, layout_macro, read
 
 ABI = Path(rkllmd.abi.__file__).parent
 
@@ -32,7 +32,7 @@ RKLLMParam rkllm_createDefaultParam(void) {
     param.mirostat_tau = 5.0f;
     param.mirostat_eta = 0.1f;
     param.skip_special_token = true;
-#if RKLLM_LAYOUT < 13
+#if RKLLM_LAYOUT < 130
     param.img_start = "<img>";
 #endif
     param.extend_param.enabled_cpus_num = 4;
@@ -42,7 +42,7 @@ RKLLMParam rkllm_createDefaultParam(void) {
     return param;
 }
 
-#if RKLLM_LAYOUT < 13
+#if RKLLM_LAYOUT < 130
 int rkllm_init(LLMHandle *handle, RKLLMParam *param, LLMResultCallback callback)
 #else
 int rkllm_init(LLMHandle *handle, RKLLMParam *param, RKLLMCallback *callback)
@@ -63,7 +63,7 @@ int rkllm_destroy(LLMHandle handle) { return handle ? 0 : -1; }
 @pytest.fixture(scope="session")
 def facts() -> dict[str, Any]:
     """Layout name → the facts of that layout."""
-    return {layout: read(f"rkllm-{layout}") for layout in ("1.2", "1.3")}
+    return {layout: read(f"rkllm-{layout}") for layout in RKLLM_LAYOUTS}
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +92,7 @@ def tiny(tmp_path: Path) -> Callable[..., Path]:
         )
         path = tmp_path / name
         (tmp_path / "tiny.c").write_text(f"{source}\n{more}\n")
-        macros = [f"-DRKLLM_LAYOUT={layout.replace('.', '')}", f"-DDEFAULTS={defaults}", f'-DSDK="{text}"']
+        macros = [layout_macro(layout), f"-DDEFAULTS={defaults}", f'-DSDK="{text}"']
         command = ["cc", "-shared", "-fPIC", f"-I{ABI}", *macros, "-o", str(path), str(tmp_path / "tiny.c"), *flags]
         subprocess.run(command, check=True)
         return path

@@ -17,12 +17,12 @@ from rkllmd.abi.json_form import ALIASES, EXTRAS
 from rkllmd.abi.rkllm import LAYOUTS, Layout, RKLLMPerfStat, Struct
 from rkllmd.errors import InvalidParams, NotSupported, RpcError
 
-LAYOUT_1_2, LAYOUT_1_3 = LAYOUTS["1.2"], LAYOUTS["1.3"]
+LAYOUT_1_2, LAYOUT_1_3, LAYOUT_1_3_1 = LAYOUTS.values()
 EMBED = base64.b64encode(struct.pack("<4f", 1, 2, 3, 4)).decode()
 JPEG = {"prompt": "<image> what?", "image_embed": [[1, 2], [3, 4]]}
 
 
-@pytest.fixture(params=["1.2", "1.3"])
+@pytest.fixture(params=["1.2", "1.3", "1.3.1"])
 def layout(request: pytest.FixtureRequest) -> Layout:
     return LAYOUTS[request.param]
 
@@ -152,7 +152,7 @@ def test_image(layout: Layout, nested: bool, image: dict[str, Any], n_image: int
     """The flat form of 1.2 and the nested one of 1.3 do on both."""
     value = {"prompt": "<image>?", "image": image} if nested else {"prompt": "<image>?", **image}
     made = convert({"multimodal_input": value}, layout, "RKLLMInput").multimodal_input
-    place = made.image if layout is LAYOUT_1_3 else made
+    place = made if layout is LAYOUT_1_2 else made.image
     assert made.prompt == b"<image>?"
     assert (place.n_image, place.n_image_tokens, place.image_embed[:4]) == (n_image, n_image_tokens, [1, 2, 3, 4])
     assert (place.image_width, place.image_height) == ((448, 336) if "image_width" in image else (0, 0))
@@ -192,7 +192,7 @@ def test_image_tags_belong_to_the_input_since_1_3() -> None:
     assert (image.image_start, image.image_end, image.image_content) == (b"<i>", b"</i>", b"<pad>")
     with pytest.raises(NotSupported, match="img_start") as caught:
         convert(value, LAYOUT_1_2, "RKLLMMultiModalInput", runtime="rkllm 1.2.3")
-    assert caught.value.data == {"runtime": "rkllm 1.2.3", "needs": "1.3.0", "path": "$.image_start"}
+    assert caught.value.data == {"runtime": "rkllm 1.2.3", "needs": "1.3.0 or 1.3.1", "path": "$.image_start"}
     with pytest.raises(NotSupported) as caught:
         convert({"prompt": "x", "image": {"image_embed": [[1]], "image_end": ""}}, LAYOUT_1_2, "RKLLMMultiModalInput")
     assert caught.value.data["path"] == "$.image.image_end"
@@ -280,6 +280,63 @@ def test_video_embeddings_as_wide_as_the_models() -> None:
         convert(value, LAYOUTS["1.3"], "RKLLMInput", embedding_width=8)
 
 
+@pytest.mark.parametrize(
+    ("audio", "counts"),
+    [
+        ({"audio_embed": [[[1], [2]], [[3], [4]]]}, (2, 2)),
+        ({"audio_embed": [[1], [2], [3], [4]]}, (1, 4)),
+        ({"audio_embed": [[1], [2], [3], [4]], "n_audio": 2}, (2, 2)),
+        ({"audio_embed": EMBED, "n_audio_tokens": 2}, (1, 2)),
+        ({"audio_embed": EMBED, "n_audio_tokens": 2, "n_audio": 2, "audio_start": "<a>"}, (2, 2)),
+    ],
+)
+def test_audio(audio: Any, counts: tuple[int, int]) -> None:
+    value = {"multimodal_input": {"prompt": "<audio>", "audio": audio}}
+    made = convert(value, LAYOUT_1_3_1, "RKLLMInput").multimodal_input
+    assert (made.audio.n_audio, made.audio.n_audio_tokens, made.audio.audio_embed[:4]) == (*counts, [1, 2, 3, 4])
+    assert made.audio.audio_start == audio.get("audio_start", "").encode() or made.audio.audio_start is None
+    assert not made.image.image_embed
+    assert not made.video.video_embed
+
+
+@pytest.mark.parametrize(
+    ("audio", "path", "keyword"),
+    [
+        ({}, "$.audio.audio_embed", "required"),
+        (5, "$.audio", "type"),
+        ({"audio_embed": EMBED}, "$.audio", "required"),
+        ({"audio_embed": [[1]], "n_audio": 0}, "$.audio", "shape"),
+        ({"audio_embed": [[1], [2]], "n_audio_tokens": 3}, "$.audio", "shape"),
+        ({"audio_embed": [[1]], "audio_width": 1}, "$.audio", "additionalProperties"),
+        ({"audio_embed": [[1]], "audio_content": 1}, "$.audio.audio_content", "type"),
+    ],
+)
+def test_wrong_audio(audio: Any, path: str, keyword: str) -> None:
+    with pytest.raises(InvalidParams) as caught:
+        convert({"prompt": "x", "audio": audio}, LAYOUT_1_3_1, "RKLLMMultiModalInput")
+    assert (caught.value.data["path"].startswith(path.removesuffix(".audio_embed")), caught.value.data["keyword"]) == (
+        True,
+        keyword,
+    )
+
+
+@pytest.mark.parametrize("layout", [LAYOUT_1_2, LAYOUT_1_3])
+def test_audio_needs_1_3_1(layout: Layout) -> None:
+    """A layout without audio refuses it by name, and takes an input that has none."""
+    value = {"prompt": "x", "image_embed": [[1.0]], "audio": {"audio_embed": [[1.0]]}}
+    with pytest.raises(NotSupported, match="no audio in RKLLMMultiModalInput") as caught:
+        convert(value, layout, "RKLLMMultiModalInput")
+    assert (caught.value.data["needs"], caught.value.data["path"]) == ("1.3.1", "$.audio")
+    convert({**value, "audio": None}, layout, "RKLLMMultiModalInput")
+
+
+def test_audio_embeddings_as_wide_as_the_models() -> None:
+    value = {"multimodal_input": {"prompt": "x", "audio": {"audio_embed": [[[1.0] * 4] * 3] * 2}}}
+    convert(value, LAYOUT_1_3_1, "RKLLMInput", embedding_width=4)
+    with pytest.raises(InvalidParams, match="rows of 4 numbers"):
+        convert(value, LAYOUT_1_3_1, "RKLLMInput", embedding_width=8)
+
+
 def test_zeros_behind_an_input(layout: Layout) -> None:
     """A newer runtime may read a longer struct: it finds zeros."""
     made = convert({"prompt": "x"}, layout, "RKLLMInput")
@@ -342,7 +399,7 @@ def test_sampling_of_a_run() -> None:
 def test_only_in_1_3(name: str, value: Any) -> None:
     with pytest.raises(NotSupported, match=r"rkllm 1\.2 has no .*rkllm\.init") as caught:
         convert({name: value}, LAYOUT_1_2, "RKLLMInferParam")
-    assert caught.value.data == {"runtime": "rkllm 1.2", "needs": "1.3.0", "path": f"$.{name}"}
+    assert caught.value.data == {"runtime": "rkllm 1.2", "needs": "1.3.0 or 1.3.1", "path": f"$.{name}"}
     convert({name: None}, LAYOUT_1_2, "RKLLMInferParam")  # asks for nothing
 
 

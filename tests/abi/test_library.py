@@ -90,7 +90,7 @@ def test_identify_unreadable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("version", "name"),
-    [("1.2.1", "1.2"), ("1.2.2", "1.2"), ("1.2.3", "1.2"), ("1.3.0", "1.3"), ("1.3.1", "1.3"), ("1.3.12", "1.3")],
+    [("1.2.1", "1.2"), ("1.2.2", "1.2"), ("1.2.3", "1.2"), ("1.3.0", "1.3"), ("1.3.1", "1.3.1")],
 )
 def test_known_versions(version: str, name: str) -> None:
     assert choose_layout(Identity(version), None, "x") is LAYOUTS[name]
@@ -98,27 +98,30 @@ def test_known_versions(version: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     "version",
-    [None, "1.0.1", "1.1.4", "1.2.0", "1.2.1b1", "1.2.4", "1.2.10", "1.2.31", "1.3.0b1", "1.3.0-rc1", "1.4.0", "2.3.2"],
+    [
+        *(None, "1.0.1", "1.1.4", "1.2.0", "1.2.1b1", "1.2.4", "1.2.10", "1.2.31"),
+        *("1.3.0b1", "1.3.0-rc1", "1.3.1b2", "1.3.2", "1.3.12", "1.4.0", "2.3.2"),
+    ],
 )
 def test_unknown_versions_are_refused_by_name(version: str | None) -> None:
     with pytest.raises(RuntimeUnavailable) as caught:
         choose_layout(Identity(version), None, "/usr/lib/librkllmrt.so")
     assert (version or "does not name") in caught.value.message
-    assert "1.2.1, 1.2.2, 1.2.3 and 1.3.x" in caught.value.message
+    assert "1.2.1, 1.2.2, 1.2.3, 1.3.0 and 1.3.1" in caught.value.message
     assert caught.value.data.keys() == {"searched", "found", "fix"}
-    assert "--rkllm-layout" in caught.value.data["fix"]
+    assert "--rkllm-layout 1.2, 1.3 or 1.3.1" in caught.value.data["fix"]
     assert choose_layout(Identity(version), "1.3", "x") is LAYOUTS["1.3"]
 
 
 def test_unknown_override() -> None:
-    with pytest.raises(RuntimeUnavailable, match=r"1\.2 and 1\.3"):
+    with pytest.raises(RuntimeUnavailable, match=r"1\.2, 1\.3, 1\.3\.1"):
         choose_layout(Identity("1.3.0"), "1.1", "x")
 
 
 # load
 
 
-@pytest.mark.parametrize(("layout", "version"), [("1.2", "1.2.3"), ("1.3", "1.3.0")])
+@pytest.mark.parametrize(("layout", "version"), [("1.2", "1.2.3"), ("1.3", "1.3.0"), ("1.3.1", "1.3.1")])
 def test_load_and_call(tiny: Build, layout: str, version: str) -> None:
     loaded = load(tiny(layout, version))
     assert (loaded.version, loaded.runtime, loaded.layout.name) == (version, f"rkllm {version}", layout)
@@ -131,7 +134,7 @@ def test_load_and_call(tiny: Build, layout: str, version: str) -> None:
     handle = ctypes.c_void_p()
     callback = loaded.layout.result_callback(lambda *_: 0)
     argument: Any = callback
-    if layout == "1.3":
+    if layout != "1.2":
         argument = ctypes.byref(loaded.layout["RKLLMCallback"](result_callback=callback))
     assert loaded.rkllm_init(ctypes.byref(handle), ctypes.byref(param), argument) == 0
     run_input = loaded.layout["RKLLMInput"](input_type=2)
@@ -213,7 +216,7 @@ def test_a_library_that_lies_about_its_version(tiny: Build, layout: str, version
     assert f"{layout} better" in caught.value.message
 
 
-@pytest.mark.parametrize("layout", ["1.2", "1.3"])
+@pytest.mark.parametrize("layout", ["1.2", "1.3", "1.3.1"])
 @pytest.mark.parametrize(
     ("defaults", "complaint"),
     [
@@ -230,10 +233,10 @@ def test_a_library_that_lies_about_its_version(tiny: Build, layout: str, version
 )
 def test_insane_defaults(tiny: Build, layout: str, defaults: str, complaint: str) -> None:
     with pytest.raises(RuntimeUnavailable, match=complaint):
-        load(tiny(layout, {"1.2": "1.2.1", "1.3": "1.3.0"}[layout], defaults=defaults))
+        load(tiny(layout, {"1.2": "1.2.1", "1.3": "1.3.0", "1.3.1": "1.3.1"}[layout], defaults=defaults))
 
 
-@pytest.mark.parametrize(("layout", "version"), [("1.2", "1.2.1"), ("1.3", "1.3.0")])
+@pytest.mark.parametrize(("layout", "version"), [("1.2", "1.2.1"), ("1.3", "1.3.0"), ("1.3.1", "1.3.1")])
 def test_defaults_that_tell_nothing_about_the_layout_are_believed(tiny: Build, layout: str, version: str) -> None:
     """A runtime may leave CPUs and tags zero; then the version string alone decides."""
     quiet = "memset((char *)&param + 60, 0, sizeof param - 60);"

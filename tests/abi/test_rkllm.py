@@ -1,24 +1,21 @@
-"""Every struct, enum, macro and function of both layouts is what the layout facts say, in Python and in rkllm.h."""
+"""Every struct, enum, macro and function of each layout is what the facts say (rkllm.h: test_architectures.py)."""
 
 from __future__ import annotations
 
 import ctypes
 import re
-import subprocess
 from ctypes import POINTER, c_char_p, c_float, c_int, c_int8, c_int32, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rkllmd import abi
-from rkllmd.abi import rkllm, rkllm_1_2, rkllm_1_3, rkllm_common
+from rkllmd.abi import rkllm, rkllm_1_2, rkllm_1_3, rkllm_1_3_1, rkllm_common
 from rkllmd.abi.convert import fields_of
 from rkllmd.abi.json_form import ALIASES, ELSEWHERE, EXTRAS, IMAGE_FIELDS, UNION_MEMBERS
 from rkllmd.abi.rkllm import LAYOUTS, Layout
 from rkllmd.abi.structs import struct_types
-
-ABI = Path(abi.__file__).parent
+from tests.facts import RKLLM_LAYOUTS
 
 SIMPLE_TYPES = {
     "int32_t": c_int32,
@@ -45,7 +42,7 @@ ENUMS = {
 }
 
 
-@pytest.fixture(params=["1.2", "1.3"])
+@pytest.fixture(params=RKLLM_LAYOUTS)
 def layout(request: pytest.FixtureRequest) -> Layout:
     return LAYOUTS[request.param]
 
@@ -79,7 +76,7 @@ def check_fields(struct: Any, facts: list[dict[str, Any]], layout: Layout) -> No
 
 
 def test_structs(layout: Layout, facts: dict[str, Any]) -> None:
-    ours = {"RKLLMImageInput", "RKLLMVideoInput"}  # named by us
+    ours = {"RKLLMImageInput", "RKLLMVideoInput", "RKLLMAudioInput"}  # named by us
     assert layout.structs.keys() - ours == facts[layout.name]["structs"].keys()
     for name, fact in facts[layout.name]["structs"].items():
         struct = layout[name]
@@ -119,7 +116,9 @@ def test_functions(layout: Layout, facts: dict[str, Any]) -> None:
         assert signature.argtypes == [argument for _, argument in expected]
 
 
-@pytest.mark.parametrize(("module", "layout_name"), [(rkllm_1_2, "1.2"), (rkllm_1_3, "1.3"), (rkllm_common, "1.3")])
+@pytest.mark.parametrize(
+    ("module", "layout_name"), [(rkllm_1_2, "1.2"), (rkllm_1_3, "1.3"), (rkllm_1_3_1, "1.3.1"), (rkllm_common, "1.3")]
+)
 def test_c_text_above_each_struct(module: Any, layout_name: str, facts: dict[str, Any]) -> None:
     """The comment that a reviewer reads is checked as well."""
     source = Path(module.__file__).read_text()
@@ -155,61 +154,25 @@ def c_lines(fields: list[dict[str, Any]]) -> Any:
             yield declaration(field["type"], field["name"]) + ";"
 
 
-def test_header(layout: Layout, facts: dict[str, Any], tmp_path: Path) -> None:
-    """rkllm.h, which our own C code is compiled against, has the same layout."""
-    fact = facts[layout.name]
-    lines = ['#include "rkllm.h"', "#include <stddef.h>"]
-
-    def asserts(struct: str, fields: list[dict[str, Any]], prefix: str, base: int) -> None:
-        for field in fields:
-            offset = base + field["offset"]
-            if field["name"] is not None:
-                path = prefix + field["name"]
-                lines.append(f'_Static_assert(offsetof({struct}, {path}) == {offset}, "{struct}.{path}");')
-                lines.append(f'_Static_assert(sizeof((({struct} *)0)->{path}) == {field["size"]}, "{struct}.{path}");')
-            nested_prefix = prefix if field["name"] is None else f"{prefix}{field['name']}."
-            asserts(struct, field.get("fields", []), nested_prefix, offset)
-
-    for name, struct in fact["structs"].items():
-        lines.append(f'_Static_assert(sizeof({name}) == {struct["size"]}, "{name}");')
-        lines.append(f'_Static_assert(_Alignof({name}) == {struct["align"]}, "{name}");')
-        asserts(name, struct["fields"], "", 0)
-    for members in [*fact["enums"].values(), fact["macros"]]:
-        lines += [f'_Static_assert({name} == {value}, "{name}");' for name, value in members.items()]
-    for name, text in fact["typedefs"].items():
-        pointer = text.replace("(*)", f"(*expected_{name})") if "(*)" in text else f"{text}expected_{name}"
-        lines.append(f"extern {pointer}; _Static_assert(__builtin_types_compatible_p(")
-        lines.append(f'    __typeof__(expected_{name}), {name}), "{name}");')
-    for name, function in fact["functions"].items():
-        arguments = ", ".join(kind for _, kind in function["args"]) or "void"
-        lines.append(f"{function['returns']} (*check_{name})({arguments}) = {name};")
-    source = tmp_path / "check.c"
-    source.write_text("\n".join(lines) + "\n")
-    macro = f"-DRKLLM_LAYOUT={layout.name.replace('.', '')}"
-    subprocess.run(
-        ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{ABI}", macro, "-c", "-o", "check.o", source],
-        check=True,
-        cwd=tmp_path,
-    )
-    assert len(lines) > 150
-
-
 def test_tables_of_the_json_form() -> None:
-    """Every field that only one layout has is explained, and every name in the tables exists."""
-    old, new = LAYOUTS["1.2"].structs, LAYOUTS["1.3"].structs
-    only_one = {
+    """Every field that not all layouts have is explained, and every name in the tables exists."""
+    old, new = LAYOUTS["1.2"].structs, LAYOUTS["1.3.1"].structs
+    layouts = [layout.structs for layout in LAYOUTS.values()]
+    only_some = {
         (name, field)
-        for name in old.keys() & new.keys()
-        for field in fields_of(old[name]).keys() ^ fields_of(new[name]).keys()
+        for one in layouts
+        for other in layouts
+        for name in one.keys() & other.keys()
+        for field in fields_of(one[name]).keys() - fields_of(other[name]).keys()
         if field not in IMAGE_FIELDS and field != "image"
     }
     tags = {("RKLLMMultiModalInput", f"image_{tag}") for tag in ("start", "end", "content")}
     extras = {(name, field) for name, fields in EXTRAS.items() for field in fields}
-    assert ELSEWHERE.keys() == only_one | tags | extras
+    assert ELSEWHERE.keys() == only_some | tags | extras
     assert fields_of(new["RKLLMImageInput"]).keys() == IMAGE_FIELDS
     assert fields_of(old["RKLLMMultiModalInput"]).keys() - {"prompt"} < IMAGE_FIELDS
     for name, aliases in ALIASES.items():
-        struct_type = struct_types(name)[-1]  # RKLLM's newer layout, or RKNN's only one
+        struct_type = struct_types(name)[-1]  # RKLLM's newest layout, or RKNN's only one
         assert all(canonical in fields_of(struct_type) or canonical in IMAGE_FIELDS for canonical in aliases.values())
     assert UNION_MEMBERS.keys() <= fields_of(new["RKLLMInput"]).keys()
     assert set(UNION_MEMBERS.values()) == set(rkllm.RKLLMInputType.__members__)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rkllmd.abi.rkllm import LLMCallState
-from rkllmd.abi.rkllm_1_3 import RKLLMInput, RKLLMMultiModalInput
+from rkllmd.abi.rkllm_1_3_1 import RKLLMInput, RKLLMMultiModalInput
 from rkllmd.abi.rkllm_common import RKLLMInferMode, RKLLMInputType
 from rkllmd.portable import build
 from rkllmd.portable.demo import layout
@@ -448,8 +448,8 @@ def multimodal(text: str, **media: Any) -> RKLLMInput:
     made = RKLLMInput(input_type=RKLLMInputType.RKLLM_INPUT_MULTIMODAL)
     made.multimodal_input = RKLLMMultiModalInput(prompt=text.encode())
     for name, value in media.items():
-        of_video = "video" in name or "frame" in name
-        setattr(made.multimodal_input.video if of_video else made.multimodal_input.image, name, value)
+        kind = "video" if "frame" in name else next(kind for kind in ("image", "video", "audio") if kind in name)
+        setattr(getattr(made.multimodal_input, kind), name, value)
     return made
 
 
@@ -458,7 +458,7 @@ def one_image(text: str, **changes: Any) -> RKLLMInput:
     return multimodal(text, **(media | changes))
 
 
-def test_images_and_videos_take_the_place_of_their_tags(load: Load, embedding_table: list[list[float]]) -> None:
+def test_images_videos_and_audio_take_the_place_of_their_tags(load: Load, embedding_table: list[list[float]]) -> None:
     """With the rows of words as pictures, the answer is that to the words."""
     driver = load()
     ids = prompt_tokens(driver, "What is an NPU?")
@@ -477,6 +477,11 @@ def test_images_and_videos_take_the_place_of_their_tags(load: Load, embedding_ta
     assert driver.run(two).perf["prefill_tokens"] == expected.perf["prefill_tokens"] - len(inner) + 2
     film = multimodal("<video>", video_embed=floats(rows[:4]), n_frame_tokens=2, n_frame_per_video=2, n_video=1)
     assert driver.run(film).perf["prefill_tokens"] == expected.perf["prefill_tokens"] - len(inner) + 4
+    heard = multimodal("<audio>", audio_embed=floats(rows), n_audio_tokens=len(inner), n_audio=1)
+    assert driver.run(heard).tokens == expected.tokens
+    speech = {"audio_embed": floats(rows[:2]), "n_audio_tokens": 1, "n_audio": 2, "audio_content": b"<sound>"}
+    both = multimodal("<sound><image><audio>", image_embed=floats(rows), n_image_tokens=len(inner), n_image=1, **speech)
+    assert driver.run(both).perf["prefill_tokens"] == expected.perf["prefill_tokens"] + 2
     marked = multimodal(
         "<|im_start|>", image_embed=floats(rows), n_image_tokens=len(inner), n_image=1, image_start=b"<think>",
         image_end=b"</think>", image_content=b"<image>",
@@ -721,7 +726,7 @@ def test_destroy_in_a_callback(load: Load) -> None:
 
 
 def test_library_names_its_version(runtime: Path) -> None:
-    assert b"RKLLM SDK (version: 1.3.0 | target: portable | engine: llama.cpp " in runtime.read_bytes()
+    assert b"RKLLM SDK (version: 1.3.1 | target: portable | engine: llama.cpp " in runtime.read_bytes()
     assert build.library_path() == runtime
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rkllmd.abi.library import layout_of
 from tests.daemon import Daemon, Wire
 
-# What the simulator's rkllm_createDefaultParam answers, in both layouts.
+# What the simulator's rkllm_createDefaultParam answers, in all layouts.
 DEFAULTS: dict[str, Any] = {
     "model_path": None,
     "max_context_len": 512,
@@ -50,7 +51,7 @@ class Board:
         """Start a daemon; its script is empty."""
         directory.mkdir()
         self.version = version
-        self.layout = version[:3]
+        self.layout = layout_of(version)
         self.directory = directory
         self._script = directory / "script"
         self.script()

@@ -18,9 +18,9 @@ def boards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Board
         board.stop()
 
 
-@pytest.fixture(params=["1.2.3", "1.3.0"], ids=["1.2", "1.3"])
+@pytest.fixture(params=["1.2.3", "1.3.0", "1.3.1"], ids=["1.2", "1.3", "1.3.1"])
 def version(request: pytest.FixtureRequest) -> str:
-    """Both layouts; ``parametrize("version", …)`` chooses one."""
+    """All layouts; ``parametrize("version", …)`` chooses one."""
     return str(request.param)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import rkllmd.abi
+from rkllmd.abi.library import layout_of
+from tests.facts import layout_macro
 
 _SOURCE = r"""
 #include <stdio.h>
@@ -38,7 +40,7 @@ RKLLMParam rkllm_createDefaultParam(void)
     param.mirostat_tau = 4.5f;
     param.mirostat_eta = 0.75f;
     param.skip_special_token = true;
-#if RKLLM_LAYOUT < 13
+#if RKLLM_LAYOUT < 130
     param.img_start = "<default>";
 #else
     param.ignore_eos_token = true;
@@ -54,7 +56,7 @@ RKLLMParam rkllm_createDefaultParam(void)
 
 static LLMResultCallback result_callback;
 
-#if RKLLM_LAYOUT < 13
+#if RKLLM_LAYOUT < 130
 int rkllm_init(LLMHandle *handle, RKLLMParam *param, LLMResultCallback callback)
 #else
 int rkllm_init(LLMHandle *handle, RKLLMParam *param, RKLLMCallback *callback)
@@ -74,7 +76,7 @@ int rkllm_init(LLMHandle *handle, RKLLMParam *param, RKLLMCallback *callback)
     FLOAT(mirostat_tau);
     FLOAT(mirostat_eta);
     INT(skip_special_token);
-#if RKLLM_LAYOUT < 13
+#if RKLLM_LAYOUT < 130
     INT(is_async);
     TEXT(img_start);
     TEXT(img_end);
@@ -95,7 +97,7 @@ int rkllm_init(LLMHandle *handle, RKLLMParam *param, RKLLMCallback *callback)
         if (param->extend_param.reserved[i])
             printf("extend_param.reserved=%d\n", param->extend_param.reserved[i]);
     *handle = (void *)0x1000;
-#if RKLLM_LAYOUT < 13
+#if RKLLM_LAYOUT < 130
     result_callback = callback;
 #else
     result_callback = callback->result_callback;
@@ -173,8 +175,7 @@ def build_reporter(directory: Path, version: str, *, status: int = 7, flags: tup
     """
     source, library = directory / "reporter.c", directory / "librkllmrt.so"
     source.write_text(_SOURCE)
-    layout = version[:3].replace(".", "")
-    macros = [f"-DRKLLM_LAYOUT={layout}", f'-DVERSION="{version}"', f"-DSTATUS={status}"]
+    macros = [layout_macro(layout_of(version) or version), f'-DVERSION="{version}"', f"-DSTATUS={status}"]
     include = f"-I{Path(rkllmd.abi.__file__).parent}"
     subprocess.run(
         ["cc", "-shared", "-fPIC", "-Wall", "-Werror", include, *macros, *flags, "-o", str(library), str(source)],

@@ -295,7 +295,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_the_kinds_are_those_of_the_protocol(board: Board) -> None:
     published: dict[str, set[str]] = {}
     for entry in board.result("rkllm.get_functions").values():

@@ -62,7 +62,7 @@ def test_what_is_no_handle_is_refused(board: Board, handle: object) -> None:
     assert error["keyword"] == ("minimum" if handle in (0, -1) and handle is not False else "type")
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_two_models_are_destroyed_by_their_handles(version: str, new_board: Callable[..., Board]) -> None:
     board = new_board(version, "--max-models", "2")
     first, second = board.load(), board.load()

@@ -85,7 +85,7 @@ def test_without_a_model_nothing_reaches_c(board: Board, function: str) -> None:
     assert (error["code"], error["kind"]) == (-32000, "ModelNotInitialized")
 
 
-@pytest.mark.parametrize("version", ["1.2.3", "1.3.0"])
+@pytest.mark.parametrize("version", ["1.2.3", "1.3.0", "1.3.1"])
 def test_what_can_not_be_taken_from_the_runtime_fails_the_run(tmp_path: Path, version: str) -> None:
     library = build_reporter(tmp_path, version, status=0, flags=("-DWITH_LOGITS",))
     with Daemon(tmp_path, library=library) as daemon, daemon.connect() as wire:

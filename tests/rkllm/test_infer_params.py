@@ -50,7 +50,7 @@ def test_the_models_own_sampling(board: Board) -> None:
     assert board.say() == shown(LOADED, 900)
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_sampling_of_one_run_keeps_what_it_does_not_name(board: Board) -> None:
     board.load(**LOADED, max_new_tokens=900)
     board.script(echo_params=1)
@@ -69,12 +69,12 @@ def test_sampling_of_one_run_keeps_what_it_does_not_name(board: Board) -> None:
 def test_sampling_of_one_run_is_not_in_1_2(board: Board, field: dict[str, Any]) -> None:
     board.load()
     error = board.refused("rkllm.run", {"prompt": "Hi", **field})
-    assert (error["code"], error["kind"], error["needs"]) == (-32008, "NotSupported", "1.3.0")
+    assert (error["code"], error["kind"], error["needs"]) == (-32008, "NotSupported", "1.3.0 or 1.3.1")
     assert error["runtime"] == "rkllm 1.2.3"
     assert "rkllm.init" in error["message"], "it says where 1.2 takes it"
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 @pytest.mark.parametrize(
     ("params", "path", "keyword"),
     [
@@ -101,7 +101,7 @@ def test_finish_reason_stop_and_length_by_the_models_limit(board: Board) -> None
     assert (result["text"], result["finish_reason"]) == ("abab", "stop")
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_finish_reason_length_by_the_runs_limit(board: Board) -> None:
     board.load(max_new_tokens=3)
     board.script(text="abcdefghij")
@@ -205,7 +205,7 @@ def test_without_save_nothing_is_written(board: Board, tmp_path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_a_prompt_cache_is_written_into_writable_directories_only(
     version: str, new_board: Callable[..., Board], tmp_path: Path
 ) -> None:

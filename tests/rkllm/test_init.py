@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire
+from tests.daemon import Daemon, Wire, simulator
 from tests.rkllm.board import Board
 from tests.rkllm.reporter import DEFAULTS_BY_LAYOUT, build_reporter, reported
 
@@ -156,7 +156,7 @@ def test_of_two_loads_sent_at_once_one_is_refused(board: Board) -> None:
     assert board.calls().count("rkllm_init") == 1
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_as_many_models_as_the_setting_allows(version: str, new_board: Callable[..., Board]) -> None:
     board = new_board(version, "--max-models", "2")
     first, second = board.load(), board.load()
@@ -177,7 +177,7 @@ def test_as_many_models_as_the_setting_allows(version: str, new_board: Callable[
 # The callbacks of 1.3
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_the_tokenizer_callback_gives_the_runtime_its_ids(board: Board) -> None:
     board.load(tokenizer_path=board.file("tokenizer.json", TOKENIZER.encode()))
     run = board.result("rkllm.run", {"prompt": "zero one two"})
@@ -185,7 +185,7 @@ def test_the_tokenizer_callback_gives_the_runtime_its_ids(board: Board) -> None:
     assert run["perf"]["prefill_tokens"] == 3
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_the_embedding_callback_gives_the_runtime_rows_of_the_file(board: Board) -> None:
     # The simulator's rows are 8 wide; row i holds i in each column. A prompt's ids are 1, 2, 3 by the tokenizer.
     table = array("f", [float(row) for row in range(4) for _ in range(8)])
@@ -199,7 +199,7 @@ def test_the_embedding_callback_gives_the_runtime_rows_of_the_file(board: Board)
     assert tokens["text"] == "[user] [embed_callback n=2 sum=32] [tokens n=2 sum=4]"
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_an_embedding_outside_the_file_fails_the_run_and_says_why(board: Board) -> None:
     board.load(embedding_path=board.file("embedding.bin", bytes(2 * 8 * 4)))
     error = board.error("rkllm.run", {"token_input": {"input_ids": [5]}})
@@ -210,7 +210,7 @@ def test_an_embedding_outside_the_file_fails_the_run_and_says_why(board: Board) 
     assert any("outside the 2 rows" in reason for reason in reasons)
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_an_embedding_file_that_is_cut_short_fails_the_run_and_not_the_daemon(board: Board) -> None:
     path = board.file("embedding.bin", bytes(256 * 8 * 4))
     board.load(embedding_path=path)
@@ -222,7 +222,7 @@ def test_an_embedding_file_that_is_cut_short_fails_the_run_and_not_the_daemon(bo
     assert board.result("server.status")["state"] == "idle"
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 @pytest.mark.parametrize(
     ("name", "content", "keyword"),
     [
@@ -251,9 +251,9 @@ def test_null_asks_for_no_callback(board: Board) -> None:
 @pytest.mark.parametrize(
     ("version", "field", "value", "needs"),
     [
-        ("1.2.3", "tokenizer_path", "MODEL", "1.3.0"),
-        ("1.2.3", "embedding_path", "MODEL", "1.3.0"),
-        ("1.2.3", "ignore_eos_token", True, "1.3.0"),
+        ("1.2.3", "tokenizer_path", "MODEL", "1.3.0 or 1.3.1"),
+        ("1.2.3", "embedding_path", "MODEL", "1.3.0 or 1.3.1"),
+        ("1.2.3", "ignore_eos_token", True, "1.3.0 or 1.3.1"),
         ("1.3.0", "img_start", "<img>", "1.2.1, 1.2.2 or 1.2.3"),
         ("1.3.0", "img_end", "</img>", "1.2.1, 1.2.2 or 1.2.3"),
         ("1.3.0", "img_content", "<pad>", "1.2.1, 1.2.2 or 1.2.3"),
@@ -274,6 +274,7 @@ def test_a_field_of_the_other_layout_is_refused_by_name(
     [
         ("1.2.3", {"ignore_eos_token": False}),
         ("1.3.0", {"img_start": None, "img_end": None, "img_content": None}),
+        ("1.3.1", {"img_start": None, "img_end": None, "img_content": None}),
     ],
 )
 def test_a_field_of_the_other_layout_that_asks_for_nothing_is_taken(board: Board, fields: dict[str, Any]) -> None:
@@ -352,13 +353,13 @@ def _with_model(value: Any, model: str) -> Any:
     return model if value == "MODEL" else value
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_a_misspelt_field_is_answered_with_the_nearest_name(board: Board) -> None:
     error = board.refused("rkllm.init", {"model_path": str(board.model), "temprature": 1})
     assert "temperature" in error["message"]
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_files_outside_the_allowed_directories_are_refused(
     version: str, new_board: Callable[..., Board], tmp_path: Path
 ) -> None:
@@ -381,10 +382,11 @@ def test_files_outside_the_allowed_directories_are_refused(
 
 
 def test_batches_are_refused_where_the_size_of_an_input_is_not_proven(start: Callable[..., Daemon]) -> None:
-    """Runtime 1.3.1 may have a larger RKLLMInput: one input is safe, an array of them is not."""
-    daemon = start(version="1.3.1")
+    """A later runtime may have a larger RKLLMInput, as 1.3.1 had: one input is safe, an array of them is not."""
+    daemon = start("--rkllm-layout", "1.3.1", library=simulator("1.3.2", "1.3.1"))
     with daemon.connect() as wire:
         refused = wire.ask("rkllm.init", {"model_path": str(daemon.model), "extend_param": {"n_batch": 2}})
         assert refused["error"]["data"]["kind"] == "NotSupported"
+        assert "runtime 1.3.2" in refused["error"]["message"]
         assert "rkllm_init" not in str(daemon.trace())
         assert "handle" in wire.ask("rkllm.init", {"model_path": str(daemon.model)})["result"]

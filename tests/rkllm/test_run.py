@@ -256,7 +256,7 @@ def test_several_images(board: Board) -> None:
         assert board.result("rkllm.run", {"multimodal": {"prompt": "What?", **image}})["text"] == expected
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_image_tags_of_one_input(board: Board) -> None:
     board.load()
     tags = {"image_start": "<i>", "image_end": "</i>", "image_content": "<p>"}
@@ -275,7 +275,7 @@ def test_image_tags_of_one_input_are_not_in_1_2(board: Board, tag: str, nested: 
     image = {"image_embed": TENSOR, tag: "<i>"}
     multimodal = {"prompt": "What?", **({"image": image} if nested else image)}
     error = board.refused("rkllm.run", {"multimodal_input": multimodal})
-    assert (error["code"], error["kind"], error["needs"]) == (-32008, "NotSupported", "1.3.0")
+    assert (error["code"], error["kind"], error["needs"]) == (-32008, "NotSupported", "1.3.0 or 1.3.1")
     assert "rkllm.init" in error["message"], "it says where 1.2 takes them"
 
 
@@ -290,7 +290,7 @@ VIDEO = {
 SHOWN_VIDEO = "[video n=1x2x3 sum=12 size=64x48 tags=<v>,</v>,<f>]"
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_a_video_alone_and_beside_an_image(board: Board) -> None:
     board.load()
     alone = {"prompt": "What?", "video": VIDEO}
@@ -313,7 +313,47 @@ def test_video_is_not_in_1_2(board: Board) -> None:
     board.load()
     multimodal = {"prompt": "What?", "image": {"image_embed": TENSOR}, "video": VIDEO}
     error = board.refused("rkllm.run", {"multimodal_input": multimodal})
-    assert (error["code"], error["kind"], error["needs"]) == (-32008, "NotSupported", "1.3.0")
+    assert (error["code"], error["kind"], error["needs"]) == (-32008, "NotSupported", "1.3.0 or 1.3.1")
+
+
+AUDIO = {
+    "audio_embed": {"data": floats([0.25] * 2 * 3 * WIDTH), "shape": [2, 3, WIDTH]},
+    "audio_start": "<a>",
+    "audio_end": "</a>",
+    "audio_content": "<s>",
+}
+SHOWN_AUDIO = "[audio n=2x3 sum=12 tags=<a>,</a>,<s>]"
+
+
+@pytest.mark.parametrize("version", ["1.3.1"])
+def test_audio_alone_and_beside_an_image_and_a_video(board: Board) -> None:
+    board.load()
+    alone = {"prompt": "What?", "audio": AUDIO}
+    assert board.result("rkllm.run", {"multimodal_input": alone})["text"] == f"[user] What?{SHOWN_AUDIO}"
+    everything = {**alone, "image": {"image_embed": TENSOR}, "video": VIDEO}
+    text = board.result("rkllm.run", {"multimodal_input": everything})["text"]
+    assert text == f"[user] What?[image n=1x4 sum=16 size=0x0]{SHOWN_VIDEO}{SHOWN_AUDIO}"
+    counted = {"audio_embed": floats([0.25] * 6 * WIDTH), "n_audio_tokens": 6}
+    text = board.result("rkllm.run", {"multimodal": {"prompt": "What?", "audio": counted}})["text"]
+    assert text == "[user] What?[audio n=1x6 sum=12]"
+
+
+@pytest.mark.parametrize("version", ["1.3.1"])
+def test_inputs_of_a_batch_are_as_wide_as_those_of_1_3_1(board: Board) -> None:
+    """The second one lies behind the first, 208 bytes further: with the layout of 1.3.0 C would read it elsewhere."""
+    board.load(extend_param={"n_batch": 2})
+    inputs = [{"multimodal_input": {"prompt": prompt, "audio": AUDIO}} for prompt in ("a", "b")]
+    answer = board.result("rkllm.run", {"rkllm_input": inputs})
+    assert [entry["text"] for entry in answer["batch"]] == [f"[user] {prompt}{SHOWN_AUDIO}" for prompt in ("a", "b")]
+
+
+@pytest.mark.parametrize("version", ["1.2.3", "1.3.0"])
+def test_audio_is_not_in_earlier_runtimes(board: Board, version: str) -> None:
+    board.load()
+    multimodal = {"prompt": "What?", "image": {"image_embed": TENSOR}, "audio": AUDIO}
+    error = board.refused("rkllm.run", {"multimodal_input": multimodal})
+    assert (error["code"], error["kind"], error["needs"]) == (-32008, "NotSupported", "1.3.1")
+    assert error["runtime"] == f"rkllm {version}"
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def test_the_status_and_the_queue_during_a_run(board: Board) -> None:
         assert board.result("server.queue")["queue"] == []
 
 
-@pytest.mark.parametrize("version", ["1.3.0"])
+@pytest.mark.parametrize("version", ["1.3.0", "1.3.1"])
 def test_a_full_queue_refuses_with_numbers(version: str, new_board: Callable[..., Board]) -> None:
     board = new_board(version, "--max-queue", "2", "--max-calls-per-connection", "1")
     board.load(max_new_tokens=0)

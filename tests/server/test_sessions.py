@@ -25,7 +25,7 @@ def listed(wire: Wire) -> dict[str, dict[str, Any]]:
     return {item["name"]: item for item in wire.ask("server.sessions", None, "list")["result"]["sessions"]}
 
 
-@pytest.fixture(params=["1.2.3", "1.3.0"])
+@pytest.fixture(params=["1.2.3", "1.3.0", "1.3.1"])
 def echo(request: pytest.FixtureRequest, start: Start) -> Daemon:
     """Start a daemon whose model answers with the prompt that it was given."""
     daemon = start(version=request.param)

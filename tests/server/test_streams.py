@@ -212,7 +212,7 @@ def test_other_requests_are_answered_between_the_tokens(start: Start) -> None:
 
 
 @pytest.mark.parametrize("thread", ["caller", "own"])
-@pytest.mark.parametrize("version", ["1.2.1", "1.2.2", "1.2.3", "1.3.0"])
+@pytest.mark.parametrize("version", ["1.2.1", "1.2.2", "1.2.3", "1.3.0", "1.3.1"])
 def test_every_version_and_thread(start: Start, version: str, thread: str) -> None:
     daemon = ready(start, version=version, scenario=f"text={SENTENCE};thread={thread}")
     with daemon.connect() as wire:

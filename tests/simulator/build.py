@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-LAYOUTS = {"1.2": "12", "1.3": "13", "12": "12", "13": "13"}
+LAYOUTS = {"1.2": "120", "1.3": "130", "1.3.1": "131"}
 SOURCES = Path(__file__).parent
 SHARED = ("faults.c", "report.c", "scenario.c")
 OPERATOR = SOURCES / "rknn" / "example_operator.c"
@@ -35,7 +35,7 @@ _VERSION = re.compile(r"[\w.+~-]+")
 
 
 def build(layout: str, version: str, directory: Path, flags: Sequence[str] = ()) -> Path:
-    """Return a simulator with the structs of ``layout`` ("1.2" or "1.3") whose version string names ``version``.
+    """Return a simulator with the structs of ``layout`` (a key of LAYOUTS) whose version string names ``version``.
 
     Compiled once per content of the sources into a folder of its own under ``directory``; several processes may build
     at the same time. ``flags`` are added to the compiler's (``-fsanitize=address``). ``CC`` names another compiler.
@@ -122,7 +122,7 @@ def _compile(command: Sequence[str], target: Path) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Build what the command line names and print where it is."""
     if len(arguments) != 3:
-        sys.exit("usage: python -m tests.simulator.build <layout: 1.2 or 1.3, or rknn> <version> <directory>")
+        sys.exit("usage: python -m tests.simulator.build <layout: 1.2, 1.3 or 1.3.1, or rknn> <version> <directory>")
     layout, version, directory = arguments
     if layout == "rknn":
         print(build_rknn(version, Path(directory)))

@@ -25,7 +25,7 @@ int run_callback(Run *run, LLMCallState state)
         trace("resumed", state_names[state], reply);
     if (reply == 0 || reply == 1)
         return reply;
-    if (reply == 2 && RKLLM_LAYOUT >= 13)
+    if (reply == 2 && RKLLM_LAYOUT >= 130)
         atomic_fetch_add(&freed_buffers, 1);
     else
         complain("the callback returned %d", reply);
@@ -92,7 +92,7 @@ static Ending deliver_rows(Run *run)
     free(model->rows); /* kept from run to run, as the vendor's buffers are, unless the callback returns 2 */
     model->rows = rows;
     int reply = run_callback(run, RKLLM_RUN_NORMAL);
-    if (reply == 2 && RKLLM_LAYOUT >= 13) {
+    if (reply == 2 && RKLLM_LAYOUT >= 130) {
         free(rows);
         model->rows = NULL;
     }
@@ -126,7 +126,7 @@ static bool next_token(Run *run, LLMCallState *state, const char *stamp)
 
 static bool embed_result(Run *run)
 {
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
     double sum;
     if (run->scenario->embed_each_token && run->model->callbacks.embed_callback)
         return embed_tokens(run, &run->results[0].token_id, 1, &sum);

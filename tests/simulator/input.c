@@ -33,7 +33,7 @@ static void add_floats(Run *run, const char *name, const float *floats, size_t r
 
 /* ---- the callbacks of layout 13 ----------------------------------------------------------------------------- */
 
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
 bool embed_tokens(Run *run, int32_t *ids, int32_t n, double *sum)
 {
     RKLLMCallback *callbacks = &run->model->callbacks;
@@ -81,7 +81,7 @@ bool embed_tokens(Run *run, int32_t *ids, int32_t n, double *sum)
 static int32_t count_prompt(Run *run, const char *prompt, Text *echo)
 {
     size_t length = strlen(prompt);
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
     RKLLMCallback *callbacks = &run->model->callbacks;
     if (!callbacks->tokenizer_callback && !callbacks->embed_callback)
         return (int32_t)length;
@@ -132,7 +132,7 @@ static int32_t read_tokens(Run *run, const RKLLMInput *input, Text *echo)
     promise_bytes(&run->inputs, "input_ids", tokens->input_ids, tokens->n_tokens * sizeof *tokens->input_ids);
     for (size_t i = 0; i < tokens->n_tokens; i++)
         sum += tokens->input_ids[i];
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
     if (!add_embed_callback(run, tokens->input_ids, (int32_t)tokens->n_tokens, echo))
         return -1;
 #endif
@@ -153,16 +153,16 @@ static int32_t read_embeddings(Run *run, const RKLLMInput *input, Text *echo)
 
 static void add_tags(Run *run, const char *start, const char *end, const char *content, Text *echo)
 {
-    promise_string(&run->inputs, "an image or video tag", start);
-    promise_string(&run->inputs, "an image or video tag", end);
-    promise_string(&run->inputs, "an image or video tag", content);
+    promise_string(&run->inputs, "a tag of image, video or audio", start);
+    promise_string(&run->inputs, "a tag of image, video or audio", end);
+    promise_string(&run->inputs, "a tag of image, video or audio", content);
     if (start || end || content)
         text_print(echo, " tags=%s,%s,%s", or_empty(start), or_empty(end), or_empty(content));
     text_print(echo, "]");
 }
 
 /* Each returns how many rows of embeddings it read. */
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
 static size_t read_image(Run *run, const RKLLMMultiModalInput *input, Text *echo)
 {
     size_t rows = input->image.n_image * input->image.n_image_tokens;
@@ -187,6 +187,19 @@ static size_t read_video(Run *run, const RKLLMMultiModalInput *input, Text *echo
     add_tags(run, input->video.video_start, input->video.video_end, input->video.video_content, echo);
     return rows;
 }
+
+#if RKLLM_LAYOUT >= 131
+static size_t read_audio(Run *run, const RKLLMMultiModalInput *input, Text *echo)
+{
+    size_t rows = input->audio.n_audio * input->audio.n_audio_tokens;
+    if (!input->audio.audio_embed)
+        return 0;
+    text_print(echo, "[audio n=%zux%zu", input->audio.n_audio, input->audio.n_audio_tokens);
+    add_floats(run, "audio_embed", input->audio.audio_embed, rows, echo);
+    add_tags(run, input->audio.audio_start, input->audio.audio_end, input->audio.audio_content, echo);
+    return rows;
+}
+#endif
 #else
 static size_t read_image(Run *run, const RKLLMMultiModalInput *input, Text *echo)
 {
@@ -214,8 +227,12 @@ static int32_t read_multimodal(Run *run, const RKLLMInput *input, Text *echo)
     promise_string(&run->inputs, "prompt", multimodal->prompt);
     int32_t n = count_prompt(run, multimodal->prompt, echo);
     add_prompt(run, input, multimodal->prompt, echo);
-    size_t images = read_image(run, multimodal, echo), videos = read_video(run, multimodal, echo);
-    return n < 0 ? -1 : n + (int32_t)(images + videos);
+    size_t rows = read_image(run, multimodal, echo);
+    rows += read_video(run, multimodal, echo);
+#if RKLLM_LAYOUT >= 131
+    rows += read_audio(run, multimodal, echo);
+#endif
+    return n < 0 ? -1 : n + (int32_t)rows;
 }
 
 /* ---- what stands before the input --------------------------------------------------------------------------- */
@@ -223,7 +240,7 @@ static int32_t read_multimodal(Run *run, const RKLLMInput *input, Text *echo)
 static void add_params(Run *run, Text *echo)
 {
     const RKLLMParam *param = &run->model->param;
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
     RKLLMSamplingParam values = {param->top_k,
                                  param->top_p,
                                  param->temperature,

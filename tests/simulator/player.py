@@ -83,7 +83,7 @@ class Simulator:
 
     def __init__(self, layout: str, path: Path) -> None:
         self.layout: Layout = LAYOUTS[layout]
-        self.is_1_3 = layout == "1.3"
+        self.is_1_3 = layout != "1.2"
         self.dll = ctypes.CDLL(str(path))
         for name, signature in self.layout.signatures.items():
             function = getattr(self.dll, name)

@@ -74,7 +74,7 @@ static bool runs_out_of_memory(const Call *call)
 static void promise_init_strings(Model *model)
 {
     promise_string(&model->init_strings, "model_path", model->param.model_path);
-#if RKLLM_LAYOUT < 13
+#if RKLLM_LAYOUT < 130
     promise_string(&model->init_strings, "img_start", model->param.img_start);
     promise_string(&model->init_strings, "img_end", model->param.img_end);
     promise_string(&model->init_strings, "img_content", model->param.img_content);
@@ -101,7 +101,7 @@ static Model *load(const Call *call, const RKLLMParam *param)
     return model;
 }
 
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
 typedef RKLLMCallback *InitCallback;
 
 static LLMResultCallback result_callback(InitCallback callback)

@@ -21,7 +21,7 @@ static bool knows_lora(const Model *model, const RKLLMLoraParam *wanted)
 
 static int64_t limit_of(const Model *model, const RKLLMInferParam *infer)
 {
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
     if (infer->max_new_tokens > 0)
         return infer->max_new_tokens;
 #endif

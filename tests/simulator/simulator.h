@@ -81,7 +81,7 @@ typedef struct Model {
     int n_batch;
     LLMResultCallback result_callback;
     void *result_userdata;
-#if RKLLM_LAYOUT >= 13
+#if RKLLM_LAYOUT >= 130
     RKLLMCallback callbacks;
 #endif
     Promises init_strings; /* the vendor reads them after init: freeing model_path crashes it */

@@ -30,7 +30,7 @@ from tests.simulator.build import build
 from tests.simulator.player import ERROR, FINISH, NORMAL, WAITING, Event, Model, Simulator
 
 ROOT = Path(__file__).parents[2]
-VERSIONS = {"1.2": "1.2.3", "1.3": "1.3.0"}
+VERSIONS = {"1.2": "1.2.3", "1.3": "1.3.0", "1.3.1": "1.3.1"}
 Script = Callable[[str], None]
 
 
@@ -40,7 +40,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {layout: build(layout, version, directory) for layout, version in VERSIONS.items()}
 
 
-@pytest.fixture(params=["1.2", "1.3"])
+@pytest.fixture(params=VERSIONS)
 def layout(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -94,7 +94,7 @@ def test_binary_names_its_version_and_a_decoy(tmp_path: Path) -> None:
 def test_build_is_cached_by_content(tmp_path: Path) -> None:
     first = build("1.3", "1.3.0", tmp_path)
     stamp = first.stat().st_mtime_ns
-    assert build("13", "1.3.0", tmp_path).stat().st_mtime_ns == stamp
+    assert build("1.3", "1.3.0", tmp_path).stat().st_mtime_ns == stamp
     assert build("1.2", "1.3.0", tmp_path) != first
     assert sorted(path.name for path in first.parent.iterdir()) == ["librkllmrt.so"]
 
@@ -600,7 +600,7 @@ def test_tokens_and_embeddings(load: Callable[..., Model]) -> None:
     assert model.play(given)[1].output != first
 
 
-def test_images(load: Callable[..., Model], simulator: Simulator) -> None:
+def test_images_videos_and_audio(load: Callable[..., Model], simulator: Simulator) -> None:
     tags = {"img_start": b"<i>", "img_end": b"</i>", "img_content": b"<p>"}
     model = load("embd=2", **({} if simulator.is_1_3 else tags))
     given = model.input(input_type=3)
@@ -617,6 +617,11 @@ def test_images(load: Callable[..., Model], simulator: Simulator) -> None:
         video.n_video, video.n_frame_per_video, video.n_frame_tokens = 1, 2, 3
         video.frame_width, video.frame_height, video.video_content = 10, 20, b"<v>"
         expected += b"[video n=1x2x3 sum=12 size=10x20 tags=,,<v>]"
+    if hasattr(multimodal, "audio"):
+        audio = multimodal.audio
+        audio.audio_embed = (ctypes.c_float * 6)(*[0.5] * 6)
+        audio.n_audio, audio.n_audio_tokens, audio.audio_start, audio.audio_end = 1, 3, b"<a>", b"</a>"
+        expected += b"[audio n=1x3 sum=3 tags=<a>,</a>,]"
     assert model.play(given)[1].output == expected
 
 
@@ -672,7 +677,7 @@ def test_sampling_is_shown(load: Callable[..., Model], simulator: Simulator) -> 
         assert b"max_new_tokens=150]" in output
 
 
-@pytest.mark.parametrize("layout", ["1.3"], indirect=True)
+@pytest.mark.parametrize("layout", ["1.3", "1.3.1"], indirect=True)
 def test_tokenizer_and_embed_callbacks(load: Callable[..., Model]) -> None:
     calls: list[tuple[bytes, int, int]] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-from rkllmd.abi.rknn import rknn_tensor_mem
+from rkllmd.abi.rknn import rknn_context, rknn_tensor_mem
 from rkllmd.abi.rknn_constants import rknn_error
 from rkllmd.abi.rknn_matmul import (
     rknn_matmul_info,
@@ -59,7 +59,7 @@ def _create(
         ctypes.memset(ctypes.byref(attrs[position]), 0, ctypes.sizeof(rknn_matmul_io_attr))
         for name in MATRICES:
             matmul.describe(getattr(attrs[position], name), name, size)
-    context[0] = ctypes.c_uint64(handles.add(matmul))
+    context[0] = rknn_context(handles.add(matmul))
 
 
 def destroy(context: int) -> None:

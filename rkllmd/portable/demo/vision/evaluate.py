@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from rkllmd.abi.rkllm_1_3 import RKLLMInput, RKLLMMultiModalInput
+from rkllmd.abi.rkllm_1_3_1 import RKLLMInput, RKLLMMultiModalInput
 from rkllmd.abi.rkllm_common import RKLLMInputType
 from rkllmd.portable import build
 from rkllmd.portable.demo.vision.draw import SIZE, draw_digit
