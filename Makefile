@@ -1,6 +1,7 @@
 # rkllmd: `make run` and `make test` do all the set-up on a fresh machine; `make help` lists the rest.
 
-PYTHON ?= python3
+# Left out: python3, or a later one if that is older than 3.11.
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 SOCKET ?= $(or $(RKLLM_UDS_PATH),/tmp/rkllm.sock)
@@ -30,7 +31,7 @@ help:
 run: $(VENV)/.run compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null
 	@$(BIN)/python -m rkllmd.serving "$(SOCKET)" --choose "choose another socket with make run SOCKET=/tmp/other.sock"
-	@mkdir -p build/cache
+	@mkdir -p build/cache 2> /dev/null || echo "Prompt caches have no place: build is not yours, sudo rm -r build helps."
 # The daemon takes the shell's place, which makes it a child of make: it ends with make, however that ends.
 	@($(BIN)/python examples/first_conversation.py --socket "$(SOCKET)" --wait 60 --pid $$$$ &) ; \
 	exec env RKLLM_CACHE_DIRECTORY="$${RKLLM_CACHE_DIRECTORY:-$(CURDIR)/build/cache}" \
@@ -82,12 +83,15 @@ compiler:
 	@command -v cc > /dev/null || { echo "A C compiler is missing: sudo apt install gcc"; exit 1; }
 
 $(BIN)/python:
-	@command -v $(PYTHON) > /dev/null || \
-		{ echo "Python is missing: sudo apt install python3 python3-venv"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or later is needed: name one with make PYTHON=python3.12"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) > /dev/null || \
-		{ rm -rf $(VENV); echo "Python's venv module is missing: sudo apt install python3-venv"; exit 1; }
+	@python="$$(sh scripts/find_python.sh $(PYTHON))" || exit 1; rm -rf $(VENV); "$$python" -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "$$python could not make a virtual environment in $(CURDIR)/$(VENV)."; exit 1; }
+
+# One that was moved, or whose Python has become another version, is made anew with all that is in it.
+ifneq ($(shell sh scripts/venv_is_stale.sh "$(CURDIR)/$(VENV)"),)
+$(BIN)/python $(VENV)/.run $(VENV)/.test $(VENV)/.lint: made-anew
+.PHONY: made-anew
+made-anew:
+endif
 
 # The compiler comes first: without it pip fails after minutes, with pages of output.
 $(VENV)/.run: pyproject.toml rkllmd/portable/engine.cmake | compiler $(BIN)/python

@@ -1,37 +1,71 @@
 #!/bin/sh
 # install.sh DESTDIR PREFIX: put the daemon into a virtual environment of its own and its units beside the system's.
 set -eu
-destdir=$1
-prefix=$2
-here=$(cd "$(dirname "$0")" && pwd)
-: "${PYTHON:=python3}"
+destdir=${1%/}
+prefix=${2%/}
+units=$(cd "$(dirname "$0")" && pwd)
+checkout=$(dirname "$units")
+# Root's files in the checkout could not be changed by the user whose it is.
+export PYTHONDONTWRITEBYTECODE=1
+# The service's user has to read what root installs.
+umask 022
 
-if [ -z "$destdir" ] && [ "$(id -u)" != 0 ]; then
-    echo "Installing into $prefix needs root: sudo make install" >&2
+fail() {
+    echo "$1" >&2
     exit 1
-fi
-# A virtual environment of its own: Rockchip's model converter (rknn-toolkit2) installs a package named rknn too.
-"$PYTHON" -m venv "$destdir$prefix" || { echo "Python's venv module is missing: apt install python3-venv" >&2; exit 1; }
-"$destdir$prefix/bin/pip" --disable-pip-version-check install --quiet --upgrade "$here/.."
+}
 
-units=$destdir/usr/lib/systemd/system
-mkdir -p "$units" "$destdir/usr/lib/sysusers.d" "$destdir/usr/lib/tmpfiles.d" "$destdir/etc"
-sed "s|@PREFIX@|$prefix|" "$here/rkllmd.service" > "$units/rkllmd.service"
-cp "$here/rkllmd.socket" "$units/rkllmd.socket"
-cp "$here/rkllmd.sysusers" "$destdir/usr/lib/sysusers.d/rkllmd.conf"
-cp "$here/rkllmd.tmpfiles" "$destdir/usr/lib/tmpfiles.d/rkllmd.conf"
-[ -e "$destdir/etc/rkllmd.toml" ] || cp "$here/rkllmd.toml" "$destdir/etc/rkllmd.toml"
+case $prefix in
+/?*) ;;
+*) fail "PREFIX is '$2', which is no absolute folder: make install PREFIX=/opt/rkllmd" ;;
+esac
+if [ -z "$destdir" ] && [ "$(id -u)" != 0 ]; then
+    fail "Installing into $prefix needs root: sudo make install"
+fi
+python=$(sh "$checkout/scripts/find_python.sh" "${PYTHON:-}") || exit 1
+if [ -n "$destdir" ]; then
+    mkdir -p "$destdir"
+    destdir=$(cd "$destdir" && pwd -P)
+fi
+venv=$destdir$prefix
+# Whatever else is there must be neither mixed with the daemon's nor removed.
+if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv")" ]; then
+    fail "$venv holds something else: the daemon needs a folder of its own, make install PREFIX=/opt/rkllmd"
+fi
+
+# A virtual environment of its own: Rockchip's model converter (rknn-toolkit2) installs a package named rknn too.
+# One that works is kept, with what was added to it.
+if [ ! -e "$venv/pyvenv.cfg" ] || ! "$venv/bin/python" -c 'import pip' 2> /dev/null; then
+    trap 'rm -rf "$venv"' EXIT
+    trap 'exit 1' HUP INT TERM
+    "$python" -m venv --clear "$venv" || fail "$python could not make a virtual environment in $venv."
+fi
+# Not by the program pip, which names the folder where the environment is going to be.
+"$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-compile --upgrade "$checkout" ||
+    fail "The daemon could not be installed: pip says why above."
+"$venv/bin/python" "$checkout/scripts/relocate.py" "$venv" "$prefix"
+trap - EXIT HUP INT TERM
+
+put() { # put FILE DESTINATION: as it is, readable for all
+    mkdir -p "$(dirname "$destdir$2")"
+    cp "$1" "$destdir$2"
+    chmod 644 "$destdir$2"
+}
+
+socket_changed=
+cmp -s "$units/rkllmd.socket" "$destdir/usr/lib/systemd/system/rkllmd.socket" || socket_changed=yes
+put "$units/rkllmd.socket" /usr/lib/systemd/system/rkllmd.socket
+put "$units/rkllmd.service" /usr/lib/systemd/system/rkllmd.service
+escaped=$(printf '%s' "$prefix" | sed 's/[&|\\]/\\&/g')
+sed "s|@PREFIX@|$escaped|" "$units/rkllmd.service" > "$destdir/usr/lib/systemd/system/rkllmd.service"
+put "$units/rkllmd.sysusers" /usr/lib/sysusers.d/rkllmd.conf
+put "$units/rkllmd.tmpfiles" /usr/lib/tmpfiles.d/rkllmd.conf
+[ -e "$destdir/etc/rkllmd.toml" ] || put "$units/rkllmd.toml" /etc/rkllmd.toml
+mkdir -p "$destdir/usr/local/bin"
+ln -sfn "$prefix/bin/rkllmd" "$destdir/usr/local/bin/rkllmd"
 
 if [ -n "$destdir" ]; then
-    # The scripts must name the interpreter where it will be, not where it was put together.
-    find "$destdir$prefix" -maxdepth 2 \( -path '*/bin/*' -o -name pyvenv.cfg \) -type f \
-        -exec sed -i "s|$destdir$prefix|$prefix|g" {} +
     echo "Installed below $destdir."
-    exit 0
+else
+    sh "$units/activate.sh" "$prefix" "$socket_changed"
 fi
-ln -sf "$prefix/bin/rkllmd" /usr/local/bin/rkllmd
-systemd-sysusers
-systemd-tmpfiles --create rkllmd.conf
-systemctl daemon-reload
-echo "Installed. Start it with: systemctl enable --now rkllmd.socket rkllmd.service"
-echo "Let a user call it with:  usermod -aG rkllm USER"
