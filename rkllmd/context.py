@@ -57,6 +57,8 @@ class Context:
     )
     memories: Handles[rknn_handles.Memory] = field(default_factory=lambda: Handles("tensor memory", "rknn.create_mem"))
     clients: dict[int, Client] = field(default_factory=dict)
+    # Whose conversation went with a model that another has unloaded, and who does not know it yet.
+    untold: set[int] = field(default_factory=set)
     sessions: Sessions = field(default_factory=Sessions)
     jobs: Jobs = field(default_factory=Jobs)
     events: Events = field(init=False)

@@ -19,7 +19,19 @@ from typing import Any, Final, NoReturn
 import structlog
 import trio
 
-from rkllmd import __version__, config, jsonrpc, lifetime, listener, log, methods, outage, session_runs, soc
+from rkllmd import (
+    __version__,
+    config,
+    conversations,
+    jsonrpc,
+    lifetime,
+    listener,
+    log,
+    methods,
+    outage,
+    session_runs,
+    soc,
+)
 from rkllmd.config import Config, ConfigError
 from rkllmd.connection import Connection
 from rkllmd.context import Context
@@ -218,6 +230,7 @@ class Daemon:
             del context.clients[connection.number]
             context.events.forget(connection.number)
             release_client(context, connection.number)
+            conversations.forget_client(context, connection.number)
 
     # -- signals and shutdown ----------------------------------------------------------------------------------------
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from rkllmd.abi.convert import sampling_from
 from rkllmd.errors import AmbiguousHandle, InvalidHandle, ModelNotInitialized, NotYours
+from rkllmd.kv_cache import KvCache
 
 if TYPE_CHECKING:
     from rkllmd.abi.library import Library
     from rkllmd.fingerprint import FileIdentity
     from rkllmd.prompt_caches import PromptCache
-    from rkllmd.sessions import Session
     from rkllmd.streaming import Generation
 
 _numbers = itertools.count(1)
@@ -90,14 +90,7 @@ class Model:
     strings: dict[str, list[bytes]] = field(default_factory=dict)
     # Those of the last call of each such function if that failed: C may have kept them nevertheless.
     refused_strings: dict[str, list[bytes]] = field(default_factory=dict)
-    # Conversation history belongs to the client whose turn built it (protocol, section 3).
-    history_client: int | Session | None = None
-    history_kept: bool = False
-    paused: bool = False
-    # Whose paused run is gone because somebody else has had the model; its next run says so.
-    pause_lost_by: int | None = None
-    # It was loaded again and somebody's conversation is gone; the next run says so.
-    history_lost: bool = False
+    kv_cache: KvCache = field(default_factory=KvCache)
     # The sizes before the running call, for rkllm.get_kv_cache_size while one is running.
     kv_cache_sizes: list[int] = field(default_factory=list)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from rkllmd import progress, prompt_cache_names, session_runs
+from rkllmd import conversations, progress, prompt_cache_names, session_runs
 from rkllmd.context import Context, Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.handles import Model
@@ -86,9 +86,8 @@ def generate(
     prefilled = False
     try:
         run = _of_a_live_model(invocation.context, model, attempt)
-        extra: dict[str, Any] = {"history_reset": True} if run.history_reset else {}
         prefilled = run.failure is None and (run.generation.transcript.tokens > 0 or not run.generation.abort_requested)
-        extra |= prompt_cache_names.keep(invocation, model, saving, rkllm_infer_params, prefilled=prefilled)
+        extra = prompt_cache_names.keep(invocation, model, saving, rkllm_infer_params, prefilled=prefilled)
         if run.failure is not None:
             # Here, so that whoever judges the call knows; the last partial results go out before the error.
             invocation.context.run_soon(run.generation.drain_rest)
@@ -112,11 +111,11 @@ class _Run:
 
 def _of_a_live_model(context: Context, model: Model, attempt: Callable[[], _Run]) -> _Run:
     """Run the model; if it may have died beside a load that failed, and has, load it again and run it once more."""
-    had_history = model.history_kept or model.paused
+    held_words = model.kv_cache.holds_words
     run = attempt()
     if run.failure is not None and model.is_in_doubt and not run.generation.has_begun:
         log.warning("model_was_dead", handle=model.number, model_path=model.path, error=run.failure.to_json())
-        model.history_kept = had_history
+        model.kv_cache.is_kept = held_words
         put_to_sleep(context, model)
         load_again(context, model)  # where it was: there is memory for it
         again = attempt()
@@ -155,7 +154,7 @@ def _attempt(
         function = invocation.runtime.run_function(asynchronous=asynchronous)
         first = rkllm_input.c if isinstance(rkllm_input.json, list) else byref(rkllm_input.c)
         failure = _call(invocation, model, generation, function, first, byref(parameters))
-        model.paused = generation.paused
+        model.kv_cache.is_paused = generation.paused
         if generation.abort_requested:
             failure = None  # how an aborted run ends differs between runtimes; what it has generated stays valid
         return _Run(generation, failure, history_reset)
@@ -237,8 +236,15 @@ def _final(
         took = generation.first_token_at - generation.started_at
         invocation.context.npu.history.add(progress.FIRST_TOKEN, model.path, took * 1000)
     final = generation.final()
-    said = {} if turn is None else session_runs.note(invocation, turn, generation)
-    return {**final, **extra, **said}
+    if turn is not None:
+        return {**final, **extra, **session_runs.note(invocation, turn, generation)}
+    is_answered = invocation.call.finished or (invocation.job is not None and invocation.job.timeout is not None)
+    # What was lost is told once, by a result that gets to its client.
+    if not is_answered and conversations.take_news(invocation.context, model, invocation.client.number):
+        extra["history_reset"] = True
+    if run.history_reset:
+        extra["history_reset"] = True
+    return {**final, **extra}
 
 
 def _failure(function: str, how: str, status: int, log: list[str], known: str | None) -> RuntimeFailure:
@@ -248,41 +254,32 @@ def _failure(function: str, how: str, status: int, log: list[str], known: str | 
 
 
 def _take_turn(invocation: Invocation, model: Model, *, keep_history: bool) -> bool:
-    """Make sure that nobody's words leak into this turn; return whether a conversation is gone, this client's or not.
+    """Make sure that nobody's words leak into this turn; return whether another's were cleared for it.
 
     The KV cache is cleared when it holds another client's history, or when this client wants to build a history upon
     what another client's run has left.
     """
     client = invocation.client.number
-    foreign = model.history_client not in (None, client)
-    clear = foreign and (model.history_kept or model.paused or keep_history)
+    clear = model.kv_cache.is_foreign_to(client, keep_history=keep_history)
     if clear:
         _clear(invocation, model)
-    lost = model.history_lost or model.pause_lost_by == client
-    model.history_lost = False
-    if lost:
-        model.pause_lost_by = None
-    model.history_client = client
-    model.history_kept = keep_history
-    return clear or lost
+    model.kv_cache.begin_turn(client, keep_history=keep_history)
+    return clear
 
 
 def _clear(invocation: Invocation, model: Model) -> None:
     """Take what others have said out of the KV cache."""
     invocation.runtime.call("rkllm_clear_kv_cache", model.pointer, 1, None, None)
-    if model.paused and isinstance(model.history_client, int):  # a session is never paused
-        model.pause_lost_by = model.history_client
-    model.paused = False
+    model.kv_cache.lose()
 
 
 def _take_turn_of_session(
     invocation: Invocation, model: Model, turn: SessionTurn, rkllm_input: Converted, rkllm_infer_params: Converted
 ) -> None:
     """Make sure that the model knows the session's words and nobody else's."""
-    is_there = model.history_client is turn.session and model.history_kept
+    is_there = model.kv_cache.owner is turn.session and model.kv_cache.is_kept
     if not is_there:
-        if model.history_client is not None:
+        if model.kv_cache.owner is not None:
             _clear(invocation, model)
         session_runs.tell_again(invocation, model, turn, rkllm_input, rkllm_infer_params)
-    model.history_lost = False
-    model.history_client, model.history_kept = turn.session, True
+    model.kv_cache.begin_turn(turn.session, keep_history=True)

@@ -15,17 +15,19 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import byref, c_void_p
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from rkllmd import memory, paths
+from rkllmd import conversations, memory, paths
 from rkllmd.abi import callbacks
 from rkllmd.abi.rkllm import LLMResultCallback
 from rkllmd.errors import ModelNotInitialized, RpcError, RuntimeFailure
 from rkllmd.fingerprint import identify
 from rkllmd.handles import Adapter, Model
+from rkllmd.kv_cache import KvCache
 from rkllmd.portable import gguf
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def make(context: Context, recipe: Recipe) -> Model:
         idle_minutes=recipe.idle_minutes,
         keep_alive=[recipe.keep],
         file=identify(recipe.path),
+        kv_cache=KvCache(partial(conversations.can_hear, context)),
     )
 
     # Not the model itself, which has the callback: what an unloaded model holds, the file of its embeddings too, would
@@ -107,18 +110,23 @@ def load(context: Context, model: Model, recipe: Recipe) -> None:
         raise
 
 
-def unload(context: Context, model: Model) -> None:
-    """Unload a model for good; its handle is dead afterwards even if the runtime complains. Raises RuntimeFailure."""
-    forget(context, [model])
+def unload(context: Context, model: Model, by: int | None = None) -> None:
+    """Unload a model for good, for the client ``by``; its handle is dead afterwards even if the runtime complains.
+
+    Raises RuntimeFailure.
+    """
+    forget(context, [model], by)
     if model.pointer:
         _give_back(context, model)
 
 
-def forget(context: Context, models: Sequence[Model]) -> None:
-    """Let the handles of models die that are asleep, or about to be unloaded."""
+def forget(context: Context, models: Sequence[Model], by: int | None = None) -> None:
+    """Let the handles of models die that are asleep, or about to be unloaded, for the client ``by``."""
     for model in models:
         context.models.remove(model.number)
         model.is_asleep = False
+        model.kv_cache.lose(by)
+        context.untold |= model.kv_cache.untold - {by}
 
 
 def put_to_sleep(context: Context, model: Model) -> None:
@@ -127,8 +135,7 @@ def put_to_sleep(context: Context, model: Model) -> None:
         return
     model.is_asleep = True
     _wait_for_the_event_loop(context)
-    model.history_lost = model.history_lost or model.history_kept or model.paused
-    model.history_client, model.history_kept, model.paused = None, False, False
+    model.kv_cache.lose_by_unloading()
     model.kv_cache_sizes = [0] * model.n_batch
     model.is_in_doubt = False
     model.prompt_cache = None

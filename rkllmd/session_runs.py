@@ -137,7 +137,7 @@ def end(invocation: Invocation, model: Model, turn: SessionTurn, *, succeeded: b
         except RpcError as error:
             log.warning("session_cache_not_released", error=error.to_json())
     if not succeeded:  # what the KV cache holds is not what was said
-        model.history_kept = False
+        model.kv_cache.is_kept = False
 
 
 def note(invocation: Invocation, turn: SessionTurn, generation: Generation) -> dict[str, Any]:

@@ -202,6 +202,6 @@ def test_no_number_is_used_twice(adds: list[bool]) -> None:
 def test_a_new_model_belongs_to_nobody() -> None:
     model = Model(None, "/m", 5, 1, -1, 4096, False, None)  # type: ignore[arg-type]
     assert not model.pointer
-    assert model.history_client is None
-    assert not model.history_kept
+    assert model.kv_cache.owner is None
+    assert not model.kv_cache.holds_words
     assert model.keep_alive is not Model(None, "/m", 5, 1, -1, 4096, False, None).keep_alive  # type: ignore[arg-type]

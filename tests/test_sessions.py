@@ -9,6 +9,7 @@ import pytest
 
 from rkllmd import session_runs
 from rkllmd.chat_markers import PLAIN, Markers, of_gguf, of_template
+from rkllmd.kv_cache import KvCache
 from rkllmd.sessions import Session, Sessions, Turn
 
 MARKERS = Markers("<A>", "<Q>", "<quiet>")
@@ -135,7 +136,7 @@ def test_the_names_of_prompt_caches_tell_sessions_apart() -> None:
 
 def test_what_a_prompt_cache_has_spared_the_model_tells_nothing_about_tokens() -> None:
     """Else a token would seem as long as a page, and the whole conversation to fit into any context."""
-    talk, model = session(Turn("1", "one")), SimpleNamespace(pointer=1, history_kept=True)
+    talk, model = session(Turn("1", "one")), SimpleNamespace(pointer=1, kv_cache=KvCache(is_kept=True))
     calls: list[str] = []
     config, store = SimpleNamespace(session_bytes=1000), Sessions()
     context = SimpleNamespace(config=config, sessions=store)

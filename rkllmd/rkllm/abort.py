@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
+
+from rkllmd import progress
 from rkllmd.context import Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, method
 from rkllmd.rkllm._common import LLM, success
+
+log = structlog.get_logger()
 
 
 @method(Kind.INSTANT, [LLM])
@@ -24,4 +29,11 @@ def abort(invocation: Invocation, model: Model) -> dict[str, Any]:
     if running is None or running.target is not model or running.abort is None:
         return success(aborted=False)
     npu.cancel(running)
+    if running.client is not invocation.client:
+        log.info(
+            "run_aborted",
+            client=invocation.client.describe(),
+            run_of=progress.describe_client(running.client),
+            handle=model.number,
+        )
     return success(aborted=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from ctypes import c_int
 from typing import Any
 
+from rkllmd import conversations
 from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams
 from rkllmd.handles import Model
@@ -80,7 +81,7 @@ def clear_kv_cache(
     # JSON's integers include 1.0.
     start, end = (None if given is None else (c_int * len(given))(*map(int, given)) for given in (start_pos, end_pos))
     invocation.runtime.call("rkllm_clear_kv_cache", model.pointer, int(keep_system_prompt), start, end)
-    if start is None:
-        model.history_kept = False
-        model.paused = False
+    by, kv_cache = invocation.client.number, model.kv_cache
+    loser = kv_cache.lose(by) if start is None else kv_cache.lose_part(by)
+    conversations.log_change(invocation, model, loser)
     return success()

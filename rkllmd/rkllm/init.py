@@ -68,9 +68,10 @@ def init(invocation: Invocation, param: Converted, replace: bool | int = False) 
     replaced = [old.number for old in place.replaced]
     forgotten = [old.number for old in place.forgotten]
     model.number = context.models.exchange([*replaced, *forgotten], model)
-    forget(context, [*place.replaced, *place.forgotten])
+    forget(context, [*place.replaced, *place.forgotten], invocation.client.number)
     log.info(
         "model_loaded",
+        client=invocation.client.describe(),
         handle=model.number,
         name=model.name,
         model_path=model.path,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rkllmd import paths
+from rkllmd import conversations, paths
 from rkllmd.context import Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, Struct, method
@@ -37,4 +37,5 @@ def load_lora(invocation: Invocation, model: Model, lora_adapter: Converted) -> 
     adapter = make_adapter(lora_adapter.c, lora_adapter.json, lora_adapter.keep)
     give_adapter(invocation.runtime, model, adapter)
     model.adapters.append(adapter)
+    conversations.log_change(invocation, model, None, lora_adapter_name=adapter.name)
     return success(lora_adapter_name=adapter.name)

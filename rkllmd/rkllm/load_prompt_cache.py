@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rkllmd import paths, prompt_cache_names
+from rkllmd import conversations, paths, prompt_cache_names
 from rkllmd.context import Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, Value, method
@@ -39,11 +39,17 @@ def load_prompt_cache(invocation: Invocation, model: Model, prompt_cache_path: s
     """Load what a run with save_prompt_cache has written; release one cache before loading another."""
     if not prompt_cache_names.is_name(prompt_cache_path):
         resolved = _resolve(invocation, prompt_cache_path)  # again: it may have gone while the call waited
-        call_with_strings(invocation, model, "rkllm_load_prompt_cache", bytes(resolved))
+        _load(invocation, model, resolved)
         model.prompt_cache = None
         return success(prompt_cache_path=prompt_cache_path)
     cache = prompt_cache_names.to_load(invocation, model, prompt_cache_path, _WHERE)
-    call_with_strings(invocation, model, "rkllm_load_prompt_cache", bytes(cache.path))
+    _load(invocation, model, cache.path)
     model.prompt_cache = cache
     invocation.context.prompt_caches.mark_used(cache)
     return success(prompt_cache_path=prompt_cache_path)
+
+
+def _load(invocation: Invocation, model: Model, path: Path) -> None:
+    """Load the file; a conversation in the KV cache ends, since the portable runtime puts the file in its place."""
+    with conversations.change(invocation, model, ends_own=True):
+        call_with_strings(invocation, model, "rkllm_load_prompt_cache", bytes(path))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rkllmd import conversations
 from rkllmd.context import Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, method
@@ -18,4 +19,5 @@ def release_prompt_cache(invocation: Invocation, model: Model) -> dict[str, Any]
     """Release the cache; runs start from nothing again."""
     invocation.runtime.call("rkllm_release_prompt_cache", model.pointer)
     model.prompt_cache = None
+    conversations.log_change(invocation, model, None)
     return success()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rkllmd import conversations
 from rkllmd.context import Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, method
@@ -22,5 +23,6 @@ _NAMES = ("system_prompt", "prompt_prefix", "prompt_postfix")
 def set_chat_template(invocation: Invocation, model: Model, **strings: str) -> dict[str, Any]:
     """Set the template; a string that is left out is empty."""
     arguments = [strings.get(name, "").encode() for name in _NAMES]
-    call_with_strings(invocation, model, "rkllm_set_chat_template", *arguments)
+    with conversations.change(invocation, model):
+        call_with_strings(invocation, model, "rkllm_set_chat_template", *arguments)
     return success()

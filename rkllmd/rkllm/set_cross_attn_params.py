@@ -11,6 +11,7 @@ from __future__ import annotations
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
+from rkllmd import conversations
 from rkllmd.context import Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, Struct, method
@@ -26,7 +27,8 @@ def set_cross_attn_params(invocation: Invocation, model: Model, cross_attn_param
     runtime = invocation.runtime
     if runtime.name == "portable":
         raise runtime.not_supported("cross-attention", needs="a vendor runtime (librkllmrt.so)")
-    runtime.call("rkllm_set_cross_attn_params", model.pointer, byref(cross_attn_params.c))
+    with conversations.change(invocation, model):
+        runtime.call("rkllm_set_cross_attn_params", model.pointer, byref(cross_attn_params.c))
     # Whether the runtime copies is not documented: the last one set stays alive.
     model.cross_attention = cross_attn_params
     return success(num_tokens=cross_attn_params.c.num_tokens)

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from rkllmd import conversations
 from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams
 from rkllmd.handles import Model
@@ -45,7 +46,8 @@ def set_function_tools(
 ) -> dict[str, Any]:
     """Set the tools; a string that is left out is empty."""
     arguments = [system_prompt.encode(), _tools_text(tools), tool_response_str.encode()]
-    call_with_strings(invocation, model, "rkllm_set_function_tools", *arguments)
+    with conversations.change(invocation, model):
+        call_with_strings(invocation, model, "rkllm_set_function_tools", *arguments)
     return success()
 
 

@@ -13,7 +13,7 @@ def sessions(invocation: Invocation) -> dict[str, Any]:
     """Return name, model, size and age of each, not what was said; another user's are not shown."""
     context = invocation.context
     context.sessions.expire(context.config.session_hours * 3600)
-    now, known = context.sessions.now(), {model.history_client for model in context.models if model.history_kept}
+    now, known = context.sessions.now(), {model.kv_cache.owner for model in context.models if model.kv_cache.is_kept}
     return {
         "sessions": [
             {

@@ -96,7 +96,7 @@ def _model(model: Model, now: float) -> dict[str, Any]:
         "n_batch": model.n_batch,
         "max_context_len": model.max_context_len,
         "lora_adapters": model.lora_adapters,
-        "paused": model.paused,
+        "paused": model.kv_cache.is_paused,
         "loaded_s": None if model.is_asleep else round(now - model.loaded_at, 1),
         "unused_s": round(now - model.used_at, 1),
     }

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
-from rkllmd import dispatch, jsonrpc, progress
+from rkllmd import conversations, dispatch, jsonrpc, progress
 from rkllmd.context import Client, Context, Invocation
 from rkllmd.errors import InvalidParams, RpcError
 from rkllmd.inference import STREAM_SHAPES
@@ -89,6 +89,7 @@ def _ended(context: Context, detached: DetachedCall) -> None:
     if detached.number not in context.clients:
         # What it has made belongs to a connection that was gone by then.
         release_client(context, detached.number)
+        conversations.forget_client(context, detached.number)
 
 
 @contextmanager
