@@ -16,6 +16,7 @@ import outcome
 
 from rkllmd import params, rknn_runs
 from rkllmd.abi.convert import to_c, to_c_array
+from rkllmd.abi.rkllm import RKLLMInferMode
 from rkllmd.attachments import Attachments, NotYet
 from rkllmd.context import Client, Context, Invocation
 from rkllmd.errors import (
@@ -236,6 +237,7 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
         between_tokens=_fits_between_tokens(prepared),
         deadlines=context.timeouts.of(method, call.members),
         give_up=partial(client.refuse, call),
+        most_tokens=_most_tokens(prepared),
     )
     if context.rknn_runtime.can_be_interrupted and (method.abort is not None or method.name.startswith(_RKNN)):
         invocation.interruption = Interruption()
@@ -293,6 +295,15 @@ def _model_name(context: Context, prepared: Prepared) -> str:
     return str(path or "")
 
 
+def _most_tokens(prepared: Prepared) -> int | None:
+    """Return after how many tokens a generation ends at the latest, 0 for no limit; None for any other call."""
+    infer_params = (prepared.arguments or {}).get("rkllm_infer_params")
+    if infer_params is None or infer_params.c.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
+        return None
+    most: int = prepared.target.most_tokens(infer_params.c)
+    return max(0, most)
+
+
 def _runs_inline(invocation: Invocation, prepared: Prepared) -> bool:
     method = prepared.method
     if method.kind is Kind.INSTANT:
@@ -347,6 +358,7 @@ def _call(invocation: Invocation, prepared: Prepared) -> Any:
         _check(invocation, prepared)
         if invocation.job is not None:
             invocation.job.target = prepared.target
+            invocation.job.most_tokens = _most_tokens(prepared)
     else:
         prepared.check_alive("waited")
     if invocation.job is not None and invocation.job.load is not None:

@@ -112,6 +112,11 @@ class Model:
         """Return the RKLLMSamplingParam that it was loaded with, for the fields that a run does not give (1.3)."""
         return sampling_from(self.param, self.library.layout.structs["RKLLMSamplingParam"])
 
+    def most_tokens(self, infer_params: Any) -> int:
+        """Return after how many tokens a run with these RKLLMInferParam ends at the latest; 0 or less: no limit."""
+        per_run = int(getattr(infer_params, "max_new_tokens", 0))  # exists from layout 1.3 on
+        return per_run if per_run > 0 else self.max_new_tokens
+
     @property
     def domain(self) -> int:
         """Return the NPU memory domain that it is in."""

@@ -1,4 +1,4 @@
-"""How long calls have taken, so that a wait can be told before it is over.
+"""How long calls have taken, so that a wait can be told before it is over (``estimates.py``).
 
 One running mean for each method and model, kept across restarts in the daemon's state directory. A mean that follows
 the last few calls: a model is converted anew, a prompt grows, a board is clocked down.
@@ -9,14 +9,10 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rkllmd import state_file
-
-if TYPE_CHECKING:
-    from rkllmd.npu import Job
 
 # The weight of the newest call once there are enough: the last ten make up nine tenths of the mean.
 _WEIGHT: Final = 0.2
@@ -61,23 +57,6 @@ class History:
         """Return how long such a call takes with this very model; None if that was never seen."""
         found = self._means.get(_key(method, model))
         return None if found is None else found[0]
-
-    def waits(self, running: Job | None, queue: Iterable[Job], now: float) -> list[float | None]:
-        """Return for each waiting job how long it still waits, in milliseconds; None from the first unknown one on."""
-        total = self.remaining(running, now)
-        waits: list[float | None] = []
-        for job in queue:
-            waits.append(None if total is None else round(total, 1))
-            expected = self.expect(job.method, job.model_name)
-            total = None if total is None or expected is None else total + expected
-        return waits
-
-    def remaining(self, running: Job | None, now: float) -> float | None:
-        """Return how long the running job still takes; 0 if none runs, None if that is not known."""
-        if running is None:
-            return 0.0
-        expected = self.expect(running.method, running.model_name)
-        return None if expected is None else max(0.0, expected - (now - running.started_at) * 1000)
 
     def save(self) -> None:
         """Write what was learned; a failure is logged, nothing depends on it."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from rkllmd import conversations, progress, prompt_cache_names, session_runs
+from rkllmd import conversations, estimates, prompt_cache_names, session_runs
 from rkllmd.context import Context, Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.handles import Model
@@ -170,11 +170,10 @@ def _generation(invocation: Invocation, model: Model, parameters: Any, default_s
     if shape != "final":
         send = partial(client.send_partials, call, as_notifications=shape == "notify")
         send_now = client.partial_sender(call, as_notifications=shape == "notify")
-    per_run = getattr(parameters, "max_new_tokens", 0)  # exists from layout 1.3 on
     return Generation(
         mode=parameters.mode,
         n_batch=model.n_batch,
-        max_new_tokens=per_run if per_run > 0 else model.max_new_tokens,
+        max_new_tokens=model.most_tokens(parameters),
         keeps_history=bool(parameters.keep_history),
         can_free_buffer=invocation.runtime.library.layout.name != "1.2",
         wake=context.run_soon,
@@ -232,9 +231,7 @@ def _final(
     """Run on the event loop after the run: the last partials go out, then the final result."""
     generation = run.generation
     generation.drain_rest()
-    if generation.first_token_at is not None:
-        took = generation.first_token_at - generation.started_at
-        invocation.context.npu.history.add(progress.FIRST_TOKEN, model.path, took * 1000)
+    estimates.learn(invocation.context.npu.history, model.path, generation)
     final = generation.final()
     if turn is not None:
         return {**final, **extra, **session_runs.note(invocation, turn, generation)}

@@ -26,6 +26,7 @@ import outcome
 import structlog
 import trio
 
+from rkllmd import estimates
 from rkllmd.deadlines import Deadlines
 from rkllmd.errors import Cancelled, InternalError, RpcError, ShuttingDown, Timeout
 from rkllmd.fair_queue import Limits, Queue
@@ -59,6 +60,7 @@ class Job:
         "load",
         "method",
         "model_name",
+        "most_tokens",
         "phase_at",
         "priority",
         "progressed_at",
@@ -86,6 +88,7 @@ class Job:
         between_tokens: bool = False,
         deadlines: Deadlines | None = None,
         give_up: Callable[[RpcError], None] | None = None,
+        most_tokens: int | None = None,
     ) -> None:
         """Describe a call: ``work`` is done on the worker thread, ``done`` called on the event loop.
 
@@ -93,6 +96,7 @@ class Job:
         ``user`` the client's uid, ``model_name`` the file that it works on, by which its duration is remembered,
         ``between_tokens`` that it may run while a generation waits at a token. ``give_up`` answers its client while the
         work still goes on; ``done`` follows nevertheless.
+        ``most_tokens``: after how many tokens a generation ends at the latest (0: no limit), None for any other call.
         ``abort``, where it is set, makes the running work end early; it is called on the event loop. ``is_kept``: the
         work is done even if its client goes; ``ends_soon``: and has time to end when the daemon leaves.
         ``progressed_at``, where it is set, tells when the work last got on (by the monotonic clock).
@@ -109,6 +113,7 @@ class Job:
         self.between_tokens = between_tokens
         self.deadlines = deadlines
         self.give_up = give_up
+        self.most_tokens = most_tokens
         self.progressed_at: Callable[[], float] | None = None
         self.timeout: Timeout | None = None  # set when its time was over
         self.expired_at = 0.0
@@ -192,7 +197,7 @@ class Npu:
         self.supervisor.look_at(job)
 
     def _retry_after_ms(self) -> int | None:
-        remaining = self.history.remaining(self.queue.running, time.monotonic())
+        remaining = estimates.remaining(self.history, self.queue.running, time.monotonic())
         return None if remaining is None else math.ceil(remaining)
 
     def cancel(self, job: Job, error: RpcError | None = None) -> bool:

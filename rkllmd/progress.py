@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from rkllmd import estimates
 from rkllmd.handles import Model
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from rkllmd.npu import Job, Npu
     from rkllmd.streaming import Generation
 
-# Stands for a method in the history: from the call of a run to its first token.
-FIRST_TOKEN: Final = "first_token"
 _IO: Final = Path("/proc/self/io")
 
 
@@ -90,7 +89,7 @@ def of(job: Job, history: History, now: float) -> dict[str, Any] | None:
     if generation is None:
         return None
     model = str(job.target.path)  # model_name is empty where this was not known before the job's turn
-    first_at, expected = generation.first_token_at, history.known(FIRST_TOKEN, model)
+    first_at, expected = generation.first_token_at, history.known(estimates.FIRST_TOKEN, model)
     return {
         "phase": "prefill" if first_at is None else "generate",
         "tokens": generation.transcript.tokens,
@@ -103,6 +102,7 @@ def of(job: Job, history: History, now: float) -> dict[str, Any] | None:
 def waiting(npu: Npu, now: float) -> list[dict[str, Any]]:
     """Return the calls that wait for the NPU, the next one first."""
     jobs = list(npu.queue)
+    waits = estimates.waits(npu.history, npu.queue.running, jobs, now)
     return [
         {
             "method": job.method,
@@ -110,17 +110,17 @@ def waiting(npu: Npu, now: float) -> list[dict[str, Any]]:
             "priority": job.priority,
             "position": position,
             "queued_ms": elapsed_ms(job.queued_at, now),
-            # Null until a call of the same method has been seen.
+            # Null until such a call has been seen.
             "estimated_wait_ms": wait,
         }
-        for position, (job, wait) in enumerate(zip(jobs, npu.history.waits(npu.queue.running, jobs, now), strict=True))
+        for position, (job, wait) in enumerate(zip(jobs, waits, strict=True))
     ]
 
 
 def place(npu: Npu, job: Job, now: float) -> dict[str, Any]:
     """Return the position of one of them, and its wait; a job that does not wait is served at once."""
     jobs = list(npu.queue)
-    waits = npu.history.waits(npu.queue.running, jobs, now)
+    waits = estimates.waits(npu.history, npu.queue.running, jobs, now)
     position = next((index for index, item in enumerate(jobs) if item is job), None)
     if position is None:
         return {"position": 0, "estimated_wait_ms": 0.0}

@@ -13,13 +13,6 @@ from structlog.testing import capture_logs
 
 from rkllmd import history
 from rkllmd.history import History
-from rkllmd.npu import Job
-
-
-def job(method: str = "rkllm.run", model_name: str = "m", *, started_at: float = 0.0) -> Job:
-    made = Job(method, lambda: None, lambda _: None, model_name=model_name)
-    made.started_at = started_at
-    return made
 
 
 def test_a_mean_that_follows() -> None:
@@ -41,24 +34,6 @@ def test_an_unknown_model_takes_as_long_as_the_others() -> None:
     past.add("rkllm.run", "a", 5000)
     assert past.expect("rknn.run", "c") == 20
     assert past.expect("rknn.init", "a") is None
-
-
-def test_waits_add_up() -> None:
-    past = History(None)
-    past.add("rkllm.run", "m", 1000)
-    past.add("rknn.run", "v", 50)
-    running, queue = job(started_at=99.6), [job("rknn.run", "v"), job(), job()]
-    assert past.waits(running, queue, now=100.0) == [600.0, 650.0, 1650.0]
-    assert past.waits(None, queue, now=100.0) == [0.0, 50.0, 1050.0]
-    assert past.waits(job(started_at=0.0), queue[:1], now=100.0) == [0.0], "it takes longer than ever"
-
-
-def test_what_is_not_known_is_not_guessed() -> None:
-    past = History(None)
-    past.add("rkllm.run", "m", 1000)
-    queue = [job(), job("rkllm.load_lora"), job(), job()]
-    assert past.waits(None, queue, now=0.0) == [0.0, 1000.0, None, None]
-    assert past.waits(job("rkllm.init"), queue, now=0.0) == [None] * 4
 
 
 def test_it_survives_a_restart(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from rkllmd import memory, model_loading
 from rkllmd.errors import OutOfMemory, RuntimeFailure
 from rkllmd.handles import Handles, Model
+from rkllmd.kv_cache import KvCache
 from tests.daemon import Daemon, Wire, kind, streamed
 
 Start = Callable[..., Daemon]
@@ -396,9 +397,10 @@ def test_what_a_model_holds_stays_if_the_runtime_has_not_unloaded_it() -> None:
         raise RuntimeFailure("It failed.", function=function, status=-1, log=[])
 
     models: Any = Handles("LLM")
-    context: Any = SimpleNamespace(runtime=SimpleNamespace(call=fail), models=models)
+    context: Any = SimpleNamespace(runtime=SimpleNamespace(call=fail), models=models, untold=set())
     model: Any = Model.__new__(Model)
     model.number, model.pointer = models.add(model), ctypes.c_void_p(1)
+    model.kv_cache = KvCache()
     alive = weakref.ref(model)
     with pytest.raises(RuntimeFailure):
         model_loading.unload(context, model)

@@ -66,6 +66,26 @@ def test_the_waits_are_told_within_thirty_percent(start: Callable[..., Daemon]) 
             rounds.append(_round(daemon, wires, looker))
 
 
+def test_the_wait_behind_a_run_is_told_by_its_speed_now(start: Callable[..., Daemon]) -> None:
+    """Runs that took no time so far say little of one that is slow; a slower machine only makes it more."""
+    daemon = start("--run-async-calls", "rkllm_run", scenario={**ONE_TOKEN, "repeat": 30}, changing=True)
+    daemon.load(max_new_tokens=0)
+    with daemon.connect() as wire, daemon.connect() as waiting:
+        for _ in range(2):
+            wire.ask("rkllm.run", {"prompt": "learn"})
+        daemon.play(**ONE_TOKEN, repeat=1_000_000_000, pace_us=300_000)
+        wire.request("rkllm.run_async", {"prompt": "slow"}, 1)
+        for _ in range(3):
+            wire.receive()
+        queued(waiting, "waits", 2)
+        (entry,) = wire.ask("server.queue", None, "queue")["result"]["queue"]
+        # At least ten more of them, however many there were by then: 30 are usual, and more than that go on.
+        assert entry["estimated_wait_ms"] > 9 * 300 * 0.9
+        wire.request("server.cancel", {"id": 1}, "cancel")
+        wire.final(1)
+        daemon.play(**ONE_TOKEN)
+
+
 def _round(daemon: Daemon, wires: list[Wire], looker: Wire) -> tuple[float, float, float]:
     """Let each client ask for a run; return the wait that the last is told, and the least and the most it can be."""
     before = daemon.calls("rkllm_run")

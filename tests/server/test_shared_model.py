@@ -11,8 +11,8 @@ import pytest
 from tests.daemon import Daemon, Wire, kind
 
 Start = Callable[..., Daemon]
-KEEP = {"keep_history": 1}
-ENDLESS = {"text": "word", "repeat": 1_000_000_000, "pace_us": 300}
+KEEP: dict[str, Any] = {"keep_history": 1}
+ENDLESS: dict[str, Any] = {"text": "word", "repeat": 1_000_000_000, "pace_us": 300}
 TEMPLATE = ["Be brief.", "<", ">"]
 
 
