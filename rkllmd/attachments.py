@@ -70,11 +70,14 @@ class Attachments:
                 raise InvalidHandle("A tensor memory was destroyed while the call waited.", handle=memory.number)
 
 
-def span_of(value: dict[str, Any], available: int, path: str) -> tuple[int, int]:
-    """Return offset and size of a part of ``available`` bytes, all of the rest by default. Raises InvalidParams."""
+def span_of(value: dict[str, Any], available: int, path: str, least: int = 0) -> tuple[int, int]:
+    """Return offset and size of a part of ``available`` bytes, all of the rest by default; ``least``: of the size.
+
+    Raises InvalidParams.
+    """
     offset = _count(value, "offset", 0, path)
     size = _count(value, "size", available - offset, path)
-    if offset + size > available or size < 1:
+    if offset + size > available or size < least:  # 0: a tensor without elements
         raise InvalidParams(
             f"{path}: offset and size must lie within the {available} bytes that there are.",
             path=path,

@@ -106,7 +106,8 @@ def prepare(context: Context, client: Client, call: Call) -> Prepared:
     """Find the method, bind, validate and convert the parameters. Raises RpcError; nothing has been executed then.
 
     A call without a handle that waits behind a load means what will be there when its turn comes: it is completed then,
-    so that a script may send rkllm.init and rkllm.run in one go.
+    so that a script may send rkllm.init and rkllm.run in one go. So is a question that could be answered at once if
+    there were a model already.
     """
     method = context.methods.get(call.method)
     if method is None:
@@ -119,12 +120,16 @@ def prepare(context: Context, client: Client, call: Call) -> Prepared:
         attachments = Attachments(call.fds, partial(context.memories.get, client=client.number))
     prepared = Prepared(method, given, attachments)
     handle = method.handle
-    waits = handle is not None and handle.name not in given and method.kind is not Kind.INSTANT
-    if not (waits and handle is not None and context.npu.queue.changes(handle.kinds)):
+    is_open = handle is not None and handle.name not in given and context.npu.queue.changes(handle.kinds)
+    if not (is_open and method.kind is not Kind.INSTANT):
         try:
             _complete(context, client, prepared)
         except NotYet:
             prepared.objects.clear()  # all of it on the worker thread, then
+        except ModelNotInitialized:
+            if not is_open or method.known is None:
+                raise
+            prepared.objects.clear()
     if method.prepare is not None and prepared.arguments is not None:
         prepared.arguments = {"prepared": method.prepare(context, client, call, **prepared.arguments)}
     return prepared

@@ -38,6 +38,8 @@ class Context:
     # The C array of rknn_outputs_get, until rknn_outputs_release.
     outputs_held: Any = None
     runs: int = 0
+    # The last run whose outputs' shapes are in ``outputs``.
+    shapes_of_run: int = 0
     # (is an output, index) → the memory that rknn.set_io_mem bound it to, and with which attributes.
     bindings: dict[tuple[bool, int], tuple[Memory, rknn_tensor_attr]] = field(default_factory=dict)
     # What rknn.set_weight_mem and rknn.set_internal_mem gave: C uses it until the context is destroyed.

@@ -32,6 +32,14 @@ class RknnRuntime(CRuntime[Functions]):
         """Return whether its runs and loads end when the call is asked to (``interruption.py``): the portable one's."""
         return self.name == "portable"
 
+    @property
+    def shapes_follow_values(self) -> bool:
+        """Return whether the shape of an output may differ from run to run.
+
+        An ONNX graph may compute it. An NPU's program is made for the shapes of its inputs.
+        """
+        return self.name == "portable"
+
     def failure(self, function: str, status: int, lines: list[str]) -> RuntimeFailure:
         """Return the error for a call that failed, with the name of its status."""
         name = rknn_error(status).name if status in set(rknn_error) else None

@@ -36,12 +36,18 @@ Schema = dict[str, Any]
 MAX_ITEMS = 8 << 20
 _ERRORS_LOOKED_AT = 32  # the best of these is answered; an array may have a million
 
-TENSOR: Schema = {
+_ROWS: Schema = {
     "title": "Tensor",
+    "description": "Numbers in an array (nested or flat), base64, or an object with data (base64), fd or mem, and "
+    "dtype and shape.",
+    "type": ["array", "string", "object"],
+    "maxItems": MAX_ITEMS,
+}
+TENSOR: Schema = {
+    **_ROWS,
     "description": "Numbers in an array (nested or flat), a number, base64, or an object with data (base64), fd or "
     "mem, and dtype and shape.",
     "type": ["array", "string", "object", "number", "boolean"],
-    "maxItems": MAX_ITEMS,
 }
 
 
@@ -116,7 +122,7 @@ def _type_schema(struct_type: type[Struct], field: str, field_type: Any, doc: Do
         return _array_schema(field, field_type)
     if is_pointer(field_type):
         element = field_type._type_
-        return _nullable(struct_schema(element.__name__)) if issubclass(element, Struct) else TENSOR
+        return _nullable(struct_schema(element.__name__)) if issubclass(element, Struct) else _ROWS
     return _nullable(struct_schema(field_type.__name__)) if issubclass(field_type, Struct) else {}
 
 

@@ -82,7 +82,9 @@ def map_shared(fd: int, offset: int, size: int, path: str) -> memoryview:
 
 
 def address_of(view: memoryview) -> int:
-    """Return where in memory a writable view begins; it must be kept as long as the address is used."""
+    """Return where in memory a writable view begins, 0 if it is empty; keep it as long as the address is used."""
+    if not view.nbytes:
+        return 0
     return ctypes.addressof(ctypes.c_char.from_buffer(view))
 
 
@@ -101,6 +103,8 @@ def make(data: bytes | bytearray | memoryview) -> int:
 
 
 def _map(fd: int, offset: int, size: int, flags: int, path: str) -> memoryview:
+    if not size:
+        return memoryview(bytearray())  # nothing can't be mapped
     before = offset % mmap.ALLOCATIONGRANULARITY
     try:
         mapped = mmap.mmap(

@@ -10,7 +10,7 @@ from rkllmd.abi.rknn import rknn_run_extend
 from rkllmd.abi.rknn_constants import rknn_query_cmd
 from rkllmd.errors import InvalidParams
 from rkllmd.method import Struct, Value
-from rknn._attributes import as_now, bytes_needed
+from rknn._attributes import as_now, bytes_needed, learn_run
 from rknn._inputs import Item, set_inputs
 
 if TYPE_CHECKING:
@@ -101,3 +101,5 @@ def run_once(invocation: Invocation, ctx: Context, extend: Any) -> None:
     ctx.runs += 1
     for command in (rknn_query_cmd.RKNN_QUERY_PERF_RUN, rknn_query_cmd.RKNN_QUERY_PERF_DETAIL):
         ctx.answers.pop((command, 0), None)
+    if not ctx.is_running:
+        learn_run(invocation.rknn, ctx)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import heapq
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
@@ -19,7 +20,7 @@ from rkllmd.errors import InvalidParams, RuntimeFailure
 from rkllmd.method import Value
 from rkllmd.rknn_handles import Context
 from rkllmd.rknn_release import release_outputs
-from rknn._attributes import check_index, shape_of
+from rknn._attributes import check_index, learn_run, shape_of
 from rknn._common import dtype_of
 
 WANT_FLOAT: Final = Value(
@@ -71,6 +72,8 @@ def get_outputs(
     until rknn.outputs_release or the next call of this. Raises InvalidParams, RuntimeFailure.
     """
     release_outputs(invocation.context, ctx, ctx.pointer)
+    if not ctx.is_running:
+        learn_run(invocation.rknn, ctx)  # a preallocated buffer has to be large enough for what was made
     if len({request.get("index", position) for position, (request, _) in enumerate(requests)}) != len(requests):
         raise InvalidParams(f"{path} has an output twice.", path=path, keyword="uniqueItems")
     outputs = (rknn_output * len(requests))()
@@ -86,6 +89,7 @@ def get_outputs(
         partial(invocation.rknn.call, "rknn_outputs_get", ctx.pointer, len(outputs), outputs, extend),
     )
     ctx.outputs_held = outputs
+    learn_run(invocation.rknn, ctx)
     described = [
         _describe(invocation, ctx, output, request, memory, encoding, top_k)
         for output, (request, _), memory in zip(outputs, requests, memories, strict=True)
@@ -152,19 +156,24 @@ def _describe(
         raise RuntimeFailure("rknn_outputs_get gave no buffer.", function="rknn_outputs_get", status=0, log=[])
     # Copied or encoded before anything else may run: the buffer is the runtime's.
     data = memoryview((ctypes.c_ubyte * output.size).from_address(output.buf)).cast("B")
+    shape = _shape(attr, output, dtype)
+    count = math.prod(shape)
     if top_k is not None:
-        return {**described, **best(to_numbers(data, dtype), top_k)}
+        return {**described, **best(to_numbers(data, dtype)[:count], top_k)}
     if encoding == "array":
-        check_few(attr.n_elems)
-        # As short as they are as floats: 0.9, not 0.8999999761581421.
-        numbers = [shortest(number) if isinstance(number, float) else number for number in to_numbers(data, dtype)]
-        return {**described, "dtype": dtype, "shape": shape_of(attr), "data": numbers}
-    return {**described, **invocation.tensor(data, _shape(attr, output, dtype), dtype)}
+        check_few(count)
+        # As short as they are as floats: 0.9, not 0.8999999761581421. Two int4 are in a byte, so there may be one more.
+        found = to_numbers(data, dtype)[:count]
+        numbers = [shortest(number) if isinstance(number, float) else number for number in found]
+        return {**described, "dtype": dtype, "shape": shape, "data": numbers}
+    return {**described, **invocation.tensor(data, shape, dtype)}
 
 
 def _shape(attr: rknn_tensor_attr, output: rknn_output, dtype: str) -> list[int]:
     """Return the output's shape; flat if the runtime gave more than its dimensions say (strides)."""
-    return shape_of(attr) if byte_size(attr.n_elems, dtype) == output.size else [output.size]
+    if byte_size(attr.n_elems, dtype) == output.size:
+        return shape_of(attr)
+    return [output.size * 2 if dtype == "int4" else output.size // byte_size(1, dtype)]
 
 
 def check_few(count: int) -> None:

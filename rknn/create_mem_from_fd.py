@@ -42,7 +42,7 @@ def memory_from_fd(
     """Make the memory, on the worker thread. Raises RpcError."""
     value = fd.json if isinstance(fd.json, dict) else {"fd": fd.json}
     theirs = fd.sources.descriptor(value, fd.path)
-    offset, size = span_of(span, shared_memory.size_of(theirs, fd.path), fd.path)
+    offset, size = span_of(span, shared_memory.size_of(theirs, fd.path), fd.path, 1)
     check_room(invocation, size)
     ours = os.dup(theirs)  # theirs is closed when this call is answered
     try:

@@ -65,7 +65,7 @@ def mem_sync(
 ) -> dict[str, Any]:
     """Write, sync, read, as far as it was asked for."""
     check_belongs(mem, ctx)
-    offset, size = span_of(span, mem.size, "$")
+    offset, size = span_of(span, mem.size, "$", 1)
     if data is not None:
         buffer = read_buffer(data.json, dtype, data.path, data.sources)
         if buffer.size > size:

@@ -90,9 +90,14 @@ def prompt_cache_rule(target: Any, given: Given, tensors: Tensors, path: str) ->
 
 
 def dims_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
-    """rknn_tensor_attr and rknn_matmul_tensor_attr: n_dims dimensions, all of at least 1."""
+    """rknn_tensor_attr: n_dims dimensions, none for a scalar; one may be 0, as a decoder's cache is at the start."""
     if "dims" in given:
         _exact_count(target, "n_dims", given, len(given["dims"]), path)
+
+
+def matrix_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
+    """rknn_matmul_tensor_attr: n_dims dimensions, all of at least 1."""
+    dims_rule(target, given, tensors, path)
     if any(size == 0 for size in target.dims[: target.n_dims]):
         raise InvalidParams(f"{path}.dims must be at least 1 each.", path=f"{path}.dims", keyword="minimum", limit=1)
 
@@ -113,7 +118,7 @@ RULES: dict[str, Callable[[Any, Given, Tensors, str], None]] = {
     "RKLLMCrossAttnParam": cross_attn_rule,
     "RKLLMPromptCacheParam": prompt_cache_rule,
     "rknn_tensor_attr": dims_rule,
-    "rknn_matmul_tensor_attr": dims_rule,
+    "rknn_matmul_tensor_attr": matrix_rule,
     "rknn_quant_params": quant_rule,
 }
 """Struct → its rule, called when all fields that the client gave are set."""

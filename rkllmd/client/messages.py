@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import array
+import base64
 import difflib
+import math
 import mmap
 import os
 import socket
@@ -102,14 +104,18 @@ class Request:
             what = type(value).__name__
             raise TypeError(f"{what} is no JSON, no path and no tensor: give bytes, a Tensor or a numpy array")
         if not isinstance(value, Tensor) and value.shape == ():
-            return value.item()
-        view = memoryview(value.data if isinstance(value, Tensor) else value)
+            number = value.item()
+            if not isinstance(number, float) or math.isfinite(number):
+                return number
+            view = memoryview(value.tobytes())  # JSON has no such number
+        else:
+            view = _view(value)
         if not view.c_contiguous:  # a slice, a transposed or a flipped array
             view = memoryview(view.tobytes())
         return {**self._attach(view), "dtype": str(value.dtype), "shape": list(value.shape)}
 
     def _attach(self, data: memoryview) -> dict[str, Any]:
-        fd = shared_memory.make(data.cast("B"))
+        fd = shared_memory.make(data.cast("B") if data.nbytes else b"")  # what has a dimension of 0 can't be cast
         self._own.append(fd)
         self.fds.append(fd)
         return {"fd": len(self.fds) - 1}
@@ -172,11 +178,23 @@ def _with_tensors(value: Any, fds: Sequence[int]) -> Any:
         fd, offset = fds[value["fd"]], value.get("offset", 0)
         rest = {name: item for name, item in value.items() if name not in ("fd", "offset")}
         return {**rest, "data": _map(fd, offset, value["size"])}
+    if isinstance(value.get("data"), str) and "dtype" in value:  # more tensors than descriptors go with a message
+        return {**value, "data": memoryview(base64.b64decode(value["data"]))}
     return {name: _with_tensors(item, fds) for name, item in value.items()}
+
+
+def _view(value: Any) -> memoryview:
+    """Return the bytes of a tensor or an array, in place where that is possible."""
+    try:
+        return memoryview(value.data if isinstance(value, Tensor) else value)
+    except ValueError:  # numpy shows no elements that C does not have, such as bfloat16
+        return memoryview(value.tobytes())
 
 
 def _map(fd: int, offset: int, size: int) -> memoryview:
     """Return what the daemon shares: a result can only be read, a tensor memory be written to as well."""
+    if not size:
+        return memoryview(b"")  # nothing can't be mapped
     try:
         mapped = mmap.mmap(fd, offset + size, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     except OSError:

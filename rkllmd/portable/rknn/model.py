@@ -100,11 +100,13 @@ class Model:
         """
         values: dict[str | None, int] = {}
         for tensor, shape in zip(self.inputs, shapes, strict=True):
-            values |= {name: size for name, size in zip(tensor.dims, shape, strict=True) if isinstance(name, str)}
+            # Not of one rank where the graph does not tell an input's.
+            values |= {name: size for name, size in zip(tensor.dims, shape, strict=False) if isinstance(name, str)}
         told = [
             tuple(dim if isinstance(dim, int) else values.get(dim) for dim in tensor.dims) for tensor in self.outputs
         ]
-        if may_run and any(None in shape for shape in told):
+        # Without dimensions it is a scalar, or of a rank that the graph does not tell.
+        if may_run and any(None in shape or not shape for shape in told):
             learnt = self._learn(shapes)
             if learnt is not None:
                 return learnt
@@ -130,7 +132,10 @@ class Model:
             if interruption.is_interrupted():
                 raise apart.interrupted("the run that learns the shapes")
             # The last ones only: a camera's are few, and those of a text as many as it has lengths.
-            self._learnt = {key: [out.shape for out in run.outputs] if has_ended and not run.error else None}
+            found = [output.shape for output in run.outputs] if has_ended and not run.error else None
+            if found and max(map(len, found)) > RKNN_MAX_DIMS:
+                found = None  # a run will say so
+            self._learnt = {key: found}
         return self._learnt[key]
 
 
@@ -178,13 +183,13 @@ def _input_sets(metadata: dict[str, str], inputs: list[Tensor]) -> list[list[Sha
 
 
 def fits(tensor: Tensor, shape: Shape) -> bool:
-    """Whether ``shape`` has the fixed dimensions of ``tensor``, something in the others, and 2 GiB at most."""
-    return (
-        len(shape) == len(tensor.dims)
-        and all(
-            size == dim if isinstance(dim, int) else size >= 1 for size, dim in zip(shape, tensor.dims, strict=True)
-        )
-        and prod(shape) * DTYPES[tensor.type].itemsize <= 2**31
+    """Return whether ``shape`` has the fixed dimensions of ``tensor``, any others, and 2 GiB at most."""
+    if prod(shape) * DTYPES[tensor.type].itemsize > 2**31:
+        return False
+    if not tensor.dims:  # a scalar, or a tensor of any rank: the graph decides when it is run
+        return len(shape) <= RKNN_MAX_DIMS
+    return len(shape) == len(tensor.dims) and all(
+        size == dim if isinstance(dim, int) else size >= 0 for size, dim in zip(shape, tensor.dims, strict=True)
     )
 
 

@@ -60,10 +60,11 @@ def _attr(is_input: bool, is_current: bool, layout: int | None) -> Callable[[Con
 
     def answer(context: Context, info: rknn_tensor_attr) -> None:
         tensor = _at(context.model.inputs if is_input else context.model.outputs, info.index)
+        shape = _shapes(context, is_input, is_current)[tensor.index]
         shown = layout
-        if shown is None or (shown == layouts.NC1HWC2 and tensor.native_layout is None):
+        if shown is None or (shown == layouts.NC1HWC2 and tensor.native_layout(shape) is None):
             shown = _graph_layout(is_input)
-        describe(info, tensor, _shapes(context, is_input, is_current)[tensor.index], shown)
+        describe(info, tensor, shape, shown)
 
     return answer
 

@@ -44,8 +44,9 @@ def _take_input(context: Context, given: rknn_input) -> tuple[int, Array]:
     shape = context.shapes[tensor.index]
     size = form.size(shape)
     given_size = given.size if given.buf else 0
-    if given.pass_through and given_size != size and tensor.native_layout is not None:
-        form = Form(tensor.type, tensor.native_layout)
+    native = tensor.native_layout(shape)
+    if given.pass_through and given_size != size and native is not None:
+        form = Form(tensor.type, native)
         size = form.size(shape)
     if given_size != size:
         raise RknnError(
@@ -144,7 +145,7 @@ def _output(context: Context, wanted: rknn_output) -> Bytes:
     tensor = context.model.outputs[wanted.index]
     form = Form(FLOAT32 if wanted.want_float else tensor.type, layouts.NCHW)
     content = give_out(context.outputs[tensor.index], tensor, form)
-    if wanted.is_prealloc and (not wanted.buf or wanted.size < content.size):
+    if wanted.is_prealloc and (wanted.size < content.size or (content.size and not wanted.buf)):
         raise RknnError(
             rknn_error.RKNN_ERR_OUTPUT_INVALID,
             f"output {tensor.index} ({tensor.name}) has {content.size} bytes, its buffer {wanted.size}",

@@ -9,15 +9,21 @@ from math import prod
 import numpy as np
 
 from rkllmd.abi.rknn import rknn_tensor_attr
-from rkllmd.abi.rknn_constants import RKNN_MAX_NAME_LEN, rknn_error, rknn_tensor_qnt_type
+from rkllmd.abi.rknn_constants import RKNN_MAX_DIMS, RKNN_MAX_NAME_LEN, rknn_error, rknn_tensor_qnt_type
 from rkllmd.portable.rknn import elements, layouts
 from rkllmd.portable.rknn.c_memory import Array, Bytes, raw
+from rkllmd.portable.rknn.errors import RknnError
 from rkllmd.portable.rknn.layouts import Shape
+
+_MOST_BYTES = 2**32 - 1  # C's size has 32 bits
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output. ``dims`` is its shape in the graph, where a str or None is a symbolic dimension."""
+    """An input or output. ``dims`` is its shape in the graph, where a str or None is a symbolic dimension.
+
+    () is a scalar, or a tensor whose rank the graph does not tell: ONNX Runtime says the same of both.
+    """
 
     index: int
     name: str
@@ -30,10 +36,9 @@ class Tensor:
         """The name as it fits into a struct: cut to 255 bytes, never within a character."""
         return self.name.encode()[: RKNN_MAX_NAME_LEN - 1].decode("utf-8", "ignore").encode()
 
-    @property
-    def native_layout(self) -> int | None:
-        """NC1HWC2 if this tensor has that layout."""
-        has_it = len(self.dims) == 4 and self.type in layouts.CHANNEL_GROUP
+    def native_layout(self, shape: Shape) -> int | None:
+        """Return NC1HWC2 if this tensor has that layout when its shape in the graph is ``shape``."""
+        has_it = len(shape) == 4 and self.type in layouts.CHANNEL_GROUP
         return layouts.NC1HWC2 if has_it else None
 
 
@@ -61,15 +66,25 @@ def form_of(tensor: Tensor, element_type: int, layout: int, pass_through: int, c
 
 
 def describe(attr: rknn_tensor_attr, tensor: Tensor, shape: Shape, layout: int) -> None:
-    """Fill ``attr`` with what is known of ``tensor``, dimensions and size as they are in ``layout``."""
+    """Fill ``attr`` with what is known of ``tensor``, dimensions and size as they are in ``layout``.
+
+    RKNN_ERR_FAIL for what the struct can't say.
+    """
     stored = layouts.stored_shape(shape, layout, tensor.type)
+    size = prod(stored) * elements.DTYPES[tensor.type].itemsize
+    if len(stored) > RKNN_MAX_DIMS or size > _MOST_BYTES:
+        raise RknnError(
+            rknn_error.RKNN_ERR_FAIL,
+            f"{tensor.name} has {len(stored)} dimensions and {size} bytes; {RKNN_MAX_DIMS} dimensions and "
+            f"{_MOST_BYTES} bytes are the most",
+        )
     ctypes.memset(ctypes.byref(attr), 0, ctypes.sizeof(attr))
     attr.index = tensor.index
     attr.name = tensor.c_name
     attr.n_dims = len(stored)
     attr.dims[: len(stored)] = stored
     attr.n_elems = prod(stored)
-    attr.size = attr.size_with_stride = attr.n_elems * elements.DTYPES[tensor.type].itemsize
+    attr.size = attr.size_with_stride = size
     attr.fmt = layout if len(shape) == 4 else layouts.UNDEFINED
     attr.type = tensor.type
     # Rows are never padded here, so a row's stride is its width.

@@ -269,7 +269,7 @@ def test_shapes_that_do_not_fit(line: Line) -> None:
     context = load(dynamic())
     for wrong in (
         shape_attr((1, 1, 4, 2)),
-        shape_attr((1, 0, 4, 3)),
+        shape_attr((1, 1, 0, 3)),
         shape_attr((1, 4, 3)),
         shape_attr((2**31, 2**31, 4, 3)),
         shape_attr((1, 1, 4, 3), index=1),
