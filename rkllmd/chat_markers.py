@@ -79,7 +79,9 @@ def of_template(strings: Sequence[bytes]) -> Markers:
 
 
 def of_gguf(template: str | None) -> Markers:
-    """Return the markers of a template in Jinja, by its marks; of none ChatML, which the engine takes then."""
-    found = next((markers for mark, markers in _KNOWN if template is not None and mark in template), _CHATML)
-    thinks = template is not None and "enable_thinking" in template
+    """Return the markers of a template in Jinja, by its marks; plain words for an unknown one, and for none."""
+    found = next((markers for mark, markers in _KNOWN if template is not None and mark in template), None)
+    if template is None or found is None:
+        return PLAIN
+    thinks = "enable_thinking" in template
     return Markers(found.after_question, found.after_answer, _NO_THINKING if thinks else "")

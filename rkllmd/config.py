@@ -222,6 +222,13 @@ class Config:
     model: str = _setting(
         "", _text, "a model to load at start, or the name of a declared one; 'demo' is the portable runtime's own"
     )
+    # Rockchip's examples take 512 to 4096; what fits depends on the model and the memory.
+    max_context_len: int = _setting(
+        0,
+        _integer(0, 2**24),
+        "tokens of context for models that are loaded without a length; 0: the runtime's default",
+        reload=True,
+    )
     models: tuple[DeclaredModel, ...] = _setting(
         (), _models, "the models that may be loaded by a name: [models.NAME]", reload=True, only_in_file=True
     )

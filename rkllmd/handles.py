@@ -79,6 +79,12 @@ class Model:
     cross_attention: Any = None
     # How many numbers an embedding given to it has, where that is known: C takes the length of a row for granted.
     embedding_width: int | None = None
+    # What the portable runtime says about it: what prompts are wrapped in ("model", "none", "unknown"), and the context
+    # that it was trained for.
+    chat_template: str | None = None
+    trained_context_len: int | None = None
+    # How much of the memory that it took it would also do without.
+    optional_bytes: int = 0
     # Which files it and its adapters were loaded from, by the adapters' names: what a prompt cache depends on.
     file: FileIdentity | None = None
     lora_files: dict[str, FileIdentity] = field(default_factory=dict)
@@ -116,6 +122,11 @@ class Model:
         """Return after how many tokens a run with these RKLLMInferParam ends at the latest; 0 or less: no limit."""
         per_run = int(getattr(infer_params, "max_new_tokens", 0))  # exists from layout 1.3 on
         return per_run if per_run > 0 else self.max_new_tokens
+
+    @property
+    def template_in_use(self) -> str | None:
+        """Return what prompts are wrapped in: "set", "model", "none", "unknown"; None where nobody can tell."""
+        return "set" if "rkllm_set_chat_template" in self.strings else self.chat_template
 
     @property
     def domain(self) -> int:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from rkllmd import conversations, estimates, prompt_cache_names, session_runs
+from rkllmd import conversations, estimates, prompt_cache_names, run_options, session_runs
 from rkllmd.context import Context, Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.handles import Model
 from rkllmd.model_loading import load_again, put_to_sleep
+from rkllmd.run_options import RunOptions
 from rkllmd.session_runs import SessionTurn
 from rkllmd.streaming import Generation
 
@@ -36,8 +37,16 @@ _ASK_SECONDS: Final = 0.25
 _LAST_CALLBACK_SECONDS: Final = 1.0
 
 
-def check(invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_infer_params: Converted) -> None:
-    """Refuse at once what does not fit the loaded model. Raises InvalidParams, PermissionDenied."""
+def check(
+    invocation: Invocation,
+    model: Model,
+    rkllm_input: Converted,
+    rkllm_infer_params: Converted,
+    seed: int | None = None,
+    special: bool | None = None,
+) -> None:
+    """Refuse at once what does not fit the loaded model. Raises InvalidParams, PermissionDenied, NotSupported."""
+    run_options.check(invocation, RunOptions(seed, special))
     shape = invocation.call.members.get("stream")
     if shape is not None and shape not in STREAM_SHAPES:
         raise InvalidParams(
@@ -76,13 +85,15 @@ def generate(
     model: Model,
     rkllm_input: Converted,
     rkllm_infer_params: Converted,
+    options: RunOptions,
     *,
     asynchronous: bool,
 ) -> Callable[[], dict[str, Any]]:
     """Run the model, on the worker thread; return the function that makes the final result on the event loop."""
     saving = prompt_cache_names.begin_saving(invocation, rkllm_infer_params)
-    turn = session_runs.begin(invocation, model, rkllm_input, rkllm_infer_params)
-    attempt = partial(_attempt, invocation, model, turn, rkllm_input, rkllm_infer_params, asynchronous=asynchronous)
+    turn = session_runs.begin(invocation, model, rkllm_input, rkllm_infer_params, special=bool(options.special))
+    asked = (rkllm_input, rkllm_infer_params, options)
+    attempt = partial(_attempt, invocation, model, turn, *asked, asynchronous=asynchronous)
     prefilled = False
     try:
         run = _of_a_live_model(invocation.context, model, attempt)
@@ -131,6 +142,7 @@ def _attempt(
     turn: SessionTurn | None,
     rkllm_input: Converted,
     rkllm_infer_params: Converted,
+    options: RunOptions,
     *,
     asynchronous: bool,
 ) -> _Run:
@@ -152,6 +164,7 @@ def _attempt(
             generation.abort_requested = True
             return _Run(generation, None)
         function = invocation.runtime.run_function(asynchronous=asynchronous)
+        run_options.apply(invocation, model, options, () if turn is None else turn.markers)
         first = rkllm_input.c if isinstance(rkllm_input.json, list) else byref(rkllm_input.c)
         failure = _call(invocation, model, generation, function, first, byref(parameters))
         model.kv_cache.is_paused = generation.paused

@@ -97,7 +97,7 @@ def load(context: Context, model: Model, recipe: Recipe) -> None:
     """Load a model that ``make`` has made; it has no handle yet. Raises RuntimeFailure, and is not loaded then."""
     available = context.platform.memory()["available_bytes"]
     _init(context, model)
-    taken = available - context.platform.memory()["available_bytes"]
+    taken = available - context.platform.memory()["available_bytes"] - model.optional_bytes
     context.footprints.learn(model.path, model.size_bytes, taken)
     try:
         for adapter in recipe.adapters:
@@ -242,7 +242,20 @@ def _init(context: Context, model: Model) -> None:
     if context.runtime.name == "portable":  # what a .rkllm file says about it is not published
         with contextlib.suppress(OSError):
             model.embedding_width = gguf.embedding_width(model.path)
+    _learn(context, model, pointer)
     model.pointer = pointer
+
+
+def _learn(context: Context, model: Model, pointer: c_void_p) -> None:
+    """Note what the runtime says about the loaded model, where it has a way to."""
+    extension = context.runtime.extension
+    known = None if extension is None else extension.describe(pointer)
+    if known is None:
+        return
+    model.max_context_len, model.trained_context_len = known.context_len, known.trained_context_len
+    model.chat_template = known.chat_template
+    # A length that was not asked for follows the memory that there is: no need of the model's.
+    model.optional_bytes = known.context_bytes if model.param.max_context_len <= 0 else 0
 
 
 def _destroy(context: Context, model: Model) -> None:

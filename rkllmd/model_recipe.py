@@ -65,6 +65,8 @@ def make(context: Context, given: Mapping[str, Any], where: str) -> Recipe:
         for name in ("model_path", *_CALLBACK_PATHS)
         if fields.get(name) is not None
     }
+    if fields.get("max_context_len") is None and context.config.max_context_len:
+        param.max_context_len = context.config.max_context_len
     soc.apply_defaults(context, fields, param)
     param.model_path = os.fsencode(files["model_path"])
     _refuse_batches_of_unknown_size(context, param)

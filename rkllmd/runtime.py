@@ -15,6 +15,8 @@ from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
 from rkllmd.handles import Model
 from rkllmd.platform import Platform
 from rkllmd.portable import build as portable
+from rkllmd.portable.extension import Extension
+from rkllmd.portable.threads import limit_spinning
 from rkllmd.runtime_output import RuntimeOutput
 
 _ASYNC_WORKS_SINCE = (1, 2, 2)
@@ -37,12 +39,14 @@ class Runtime(CRuntime[Library]):
         self._busy_status: int | None = None
         self._run_async_function = "rkllm_run"
         self.takes_several_models = False
+        self.extension: Extension | None = None
         name, reason = choose(config.runtime, config.rkllm_library, platform)
         super().__init__(name, reason, output, lambda: _load(name, config))
         if self._library is not None:
             self._settle(self._library.version)
             # Read once here, so that createDefaultParam and every init share one proven answer.
             self.defaults = self._library.rkllm_createDefaultParam()
+            self.extension = Extension(self._library.path) if name == "portable" else None
 
     def _settle(self, version: str) -> None:
         """Decide what the version decides."""
@@ -57,7 +61,10 @@ class Runtime(CRuntime[Library]):
     def describe(self) -> dict[str, Any]:
         """Return what server.status shows."""
         described = super().describe()
-        return described if self._library is None else {**described, "layout": self._library.layout.name}
+        if self._library is None:
+            return described
+        engine = {} if self.extension is None else {"engine": self.extension.engine()}
+        return {**described, "layout": self._library.layout.name, **engine}
 
     def default_param(self) -> dict[str, Any]:
         """Return what rkllm_createDefaultParam answers, as JSON; converted anew only if it answers something else."""
@@ -117,6 +124,7 @@ class Runtime(CRuntime[Library]):
 def _load(name: str, config: Config) -> Library:
     layout = None if config.rkllm_layout == "auto" else config.rkllm_layout
     if name == "portable":
+        limit_spinning()
         return load(portable.library_path(), portable.LAYOUT, built_here=True)
     if name == "simulator" and not config.rkllm_library:
         raise needs_a_name("--rkllm-library")

@@ -18,6 +18,7 @@ from rkllmd.abi.rkllm import RKLLMInferMode, RKLLMInputType
 from rkllmd.abi.rkllm_common import RKLLMPromptCacheParam
 from rkllmd.errors import InvalidParams, RpcError
 from rkllmd.handles import Model
+from rkllmd.portable.extension import Span
 from rkllmd.prompt_caches import NAME, PromptCache, Saving
 from rkllmd.sessions import Session, Turn
 
@@ -65,8 +66,12 @@ class SessionTurn:
     session: Session
     question: str
     thinking: bool
+    # Whether control markers in the question are meant.
+    special: bool = False
     replayed_turns: int = 0
     prompt_bytes: int = 0
+    # Where in the prompt, in bytes, control markers are meant: in what stands between the turns.
+    markers: tuple[Span, ...] = ()
     loaded: PromptCache | None = None
     saving: Saving | None = None
     # What C may read during the run.
@@ -74,7 +79,7 @@ class SessionTurn:
 
 
 def begin(
-    invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_infer_params: Converted
+    invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_infer_params: Converted, *, special: bool
 ) -> SessionTurn | None:
     """Return the turn that a run is, or None for a run without a session; on the worker thread."""
     name = invocation.call.members.get("session")
@@ -89,7 +94,7 @@ def begin(
     if asked.role == b"tool":
         question = _tool_response(model, question)
     rkllm_infer_params.c.keep_history = 1
-    return SessionTurn(session, question, bool(asked.enable_thinking))
+    return SessionTurn(session, question, bool(asked.enable_thinking), special)
 
 
 def _tool_response(model: Model, result: str) -> str:
@@ -109,7 +114,9 @@ def tell_again(
         markers = chat_markers.of_model(model, runtime.name)
         # Half of the context at most for the answer.
         tokens = model.max_context_len - min(max(model.max_new_tokens, 0), model.max_context_len // 2)
-        prompt = session.prompt(turn.question, markers, tokens).encode()
+        told = session.told(turn.question, markers, tokens)
+        prompt = "".join(text for text, _ in told).encode()
+        turn.markers = _places_of_markers(told)
         turn.prompt_bytes = len(prompt)
         asked = _only(rkllm_input)
         asked.prompt_input = prompt
@@ -121,6 +128,17 @@ def tell_again(
     if _uses_caches(invocation) and not parameters.prompt_cache_params and not parameters.lora_params:
         _load(invocation, model, turn)
         _begin_saving(invocation, turn, rkllm_infer_params)
+
+
+def _places_of_markers(told: list[tuple[str, bool]]) -> tuple[Span, ...]:
+    places: list[Span] = []
+    at = 0
+    for text, is_marker in told:
+        end = at + len(text.encode())
+        if is_marker and text:
+            places.append((at, end))
+        at = end
+    return tuple(places)
 
 
 def end(invocation: Invocation, model: Model, turn: SessionTurn, *, succeeded: bool) -> None:
@@ -145,7 +163,7 @@ def note(invocation: Invocation, turn: SessionTurn, generation: Generation) -> d
     context, session = invocation.context, turn.session
     answer = generation.transcript.so_far()["text"]
     if generation.transcript.tokens:
-        said = Turn(turn.question, answer, turn.thinking)
+        said = Turn(turn.question, answer, turn.thinking, turn.special)
         session.add(said, context.config.session_bytes, context.sessions.now())
     if turn.prompt_bytes and generation.perf is not None and turn.loaded is None:
         session.learn(turn.prompt_bytes, int(generation.perf.get("prefill_tokens", 0)))

@@ -21,11 +21,16 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question and its answer; ``thinking``: whether the answer may have begun with thoughts."""
+    """A question and its answer.
+
+    ``thinking``: whether the answer may have begun with thoughts; ``special``: whether control markers in the question
+    were meant.
+    """
 
     question: str
     answer: str
     thinking: bool = False
+    special: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -59,19 +64,23 @@ class Session:
         """Return under which name its prompt cache is kept."""
         return hashlib.sha256(f"{self.model_path}\0{self.name}".encode()).hexdigest()[:32]
 
-    def prompt(self, question: str, markers: Markers, tokens: int) -> str:
-        """Return all of it and the new question as one prompt of at most about so many tokens, without the oldest."""
+    def told(self, question: str, markers: Markers, tokens: int) -> list[tuple[str, bool]]:
+        """Return all of it and the new question as one prompt of at most about so many tokens, without the oldest.
+
+        It comes in parts; true are those in which control markers are meant.
+        """
         turns = self.turns
         room = tokens * self.bytes_per_token - len(question.encode())
         while turns and sum(_told(turn, markers) for turn in turns) > room:
             turns = turns[1:]
-        parts: list[str] = []
+        parts: list[tuple[str, bool]] = []
         for turn in turns:
-            parts += [turn.question, markers.after_question, "" if turn.thinking else markers.no_thinking]
-            parts += [turn.answer, markers.after_answer]
+            answer_begins = markers.after_question + ("" if turn.thinking else markers.no_thinking)
+            parts += [(turn.question, turn.special), (answer_begins, True)]
+            parts += [(turn.answer, False), (markers.after_answer, True)]
         if parts and not markers.after_question.startswith("<"):  # in plain words the first question says whose it is
-            parts.insert(0, markers.after_answer.lstrip())
-        return "".join([*parts, question])
+            parts.insert(0, (markers.after_answer.lstrip(), True))
+        return [*parts, (question, False)]
 
     def add(self, turn: Turn, most_bytes: int, now: float) -> None:
         """Note what was said; the oldest turns go where it becomes too much."""

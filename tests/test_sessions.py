@@ -88,31 +88,35 @@ def test_what_is_dropped_stays_so_although_a_run_of_it_ends_later() -> None:
 # -- telling it again ------------------------------------------------------------------------------------------------
 
 
+def prompt(talk: Session, question: str, markers: Markers, tokens: int) -> str:
+    return "".join(text for text, _ in talk.told(question, markers, tokens))
+
+
 def test_a_new_session_is_told_as_its_question() -> None:
-    assert session().prompt("Hello", MARKERS, 1000) == "Hello"
-    assert session().prompt("Hello", PLAIN, 1000) == "Hello"
+    assert prompt(session(), "Hello", MARKERS, 1000) == "Hello"
+    assert prompt(session(), "Hello", PLAIN, 1000) == "Hello"
 
 
 def test_all_turns_are_told_in_order() -> None:
     talk = session(Turn("1", "one"), Turn("2", "two", thinking=True))
-    assert talk.prompt("3", MARKERS, 1000) == "1<A><quiet>one<Q>2<A>two<Q>3"
+    assert prompt(talk, "3", MARKERS, 1000) == "1<A><quiet>one<Q>2<A>two<Q>3"
     plain = "User: 1\n\nAssistant: one\n\nUser: 2\n\nAssistant: two\n\nUser: 3"
-    assert talk.prompt("3", PLAIN, 1000) == plain
+    assert prompt(talk, "3", PLAIN, 1000) == plain
 
 
 def test_the_oldest_turns_are_not_told_where_the_context_is_too_short() -> None:
     talk = session(*(Turn(f"question {number}", "x" * 100) for number in range(10)))
-    told = talk.prompt("last", MARKERS, 100)  # about 300 bytes
+    told = prompt(talk, "last", MARKERS, 100)  # about 300 bytes
     assert told.startswith("question 8")
     assert told.endswith("<Q>last")
-    assert talk.prompt("x" * 10_000, MARKERS, 100) == "x" * 10_000, "what is too long alone is the runtime's to judge"
+    assert prompt(talk, "x" * 10_000, MARKERS, 100) == "x" * 10_000, "what is too long alone is the runtime's to judge"
     assert len(talk.turns) == 10, "a longer context may tell them all"
 
 
 def test_how_long_a_token_is_follows_what_the_runtime_has_read() -> None:
     talk = session(*(Turn(f"question {number}", "x" * 100) for number in range(10)))
     talk.learn(1000, 1000)
-    assert talk.prompt("last", MARKERS, 100) == "last"
+    assert prompt(talk, "last", MARKERS, 100) == "last"
     talk.learn(1000, 0)
     assert talk.bytes_per_token == 1
 
@@ -182,7 +186,8 @@ def test_the_markers_of_a_template_that_was_set(strings: tuple[bytes, ...], mark
         ("<|start_header_id|>", "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"),
         ("<start_of_turn>", "<end_of_turn>\n<start_of_turn>model\n"),
         ("<|assistant|>", "<|end|>\n<|assistant|>\n"),
-        (None, "<|im_end|>\n<|im_start|>assistant\n"),
+        ("{{ bos_token }}[INST]", PLAIN.after_question),
+        (None, PLAIN.after_question),
     ],
 )
 def test_the_markers_of_a_models_own_template(template: str | None, after_question: str) -> None:

@@ -135,6 +135,7 @@ bool Decoder::decode(Batch &batch) {
     engine_batch.n_seq_id = one.data();
     engine_batch.seq_id = sequences.data();
     engine_batch.logits = batch.outputs.data();
+    model_.adapt_threads();
     forget_engine_errors();
     int status = llama_decode(model_.context(), engine_batch);
     if (status == ABORTED) {

@@ -18,7 +18,7 @@ void check_numbers(const float *computed, int count);
 
 class Decoder {
   public:
-    Decoder(const Model &model, const RKLLMCallback &callback) : model_(model), callback_(callback) {}
+    Decoder(Model &model, const RKLLMCallback &callback) : model_(model), callback_(callback) {}
 
     // Reads a segment into the sequence; afterwards the logits of its last token are there. False: aborted.
     bool read(Sequence &sequence, const Segment &segment, Rows wanted, std::vector<float> &rows);
@@ -39,7 +39,7 @@ class Decoder {
     bool decode(Batch &batch);
     void collect(const Batch &batch, Rows wanted, std::vector<float> &rows) const;
 
-    const Model &model_;
+    Model &model_;
     const RKLLMCallback &callback_;
 };
 

@@ -21,6 +21,8 @@ from rkllmd.abi.rkllm_common import (
     RKLLMLoraParam,
     RKLLMPromptCacheParam,
 )
+from rkllmd.portable.extension import Extension
+from rkllmd.portable.threads import limit_spinning
 
 GREEDY: dict[str, Any] = {"top_k": 1, "repeat_penalty": 1.0}
 # What a result callback of the caller's may do with each token: the state and the entries' texts in, a verdict out.
@@ -56,7 +58,9 @@ class Driver:
         embed: Callable[..., int] | None = None,
         **param: Any,
     ) -> None:
+        limit_spinning()
         self.runtime = library.load(runtime, "1.3.1")
+        self.extension = Extension(runtime)
         self.entries = int(param.get("n_batch", 1))
         self.outcome = Outcome()
         self.decide: Decide | None = None
@@ -112,6 +116,8 @@ class Driver:
         lora: str | None = None,
         save_cache: Path | None = None,
         sampling: dict[str, Any] | None = None,
+        seed: int | None = None,
+        meant: Sequence[tuple[int, int]] = (),
     ) -> Outcome:
         """Call rkllm_run; with ``function="run_async"`` the outcome fills while the caller goes on."""
         given = [prompt(item) if isinstance(item, str) else item for item in inputs]
@@ -126,6 +132,8 @@ class Driver:
             param.sampling_params = ctypes.pointer(self.sampling(**sampling))
         self.outcome = outcome = Outcome(tokens=[[] for _ in given], texts=[b"" for _ in given])
         self.decide = decide
+        if seed is not None or meant:
+            self.extension.next_run(self.handle, seed, meant)
         self._kept[2:] = [array, given, param]
         outcome.status = self.call(function, array, ctypes.byref(param), None)
         return outcome

@@ -27,18 +27,19 @@ bool must_read(const Session &session, llama_token unread, bool templated) {
     if (unread == Sequence::NO_TOKEN) {
         return false;
     }
-    return !templated || session.chat.is_custom() || !session.vocabulary.ends_generation(unread);
+    return !templated || !session.chat.closes_answers() || !session.vocabulary.ends_generation(unread);
 }
 
-Job::Entry prepare_entry(const Session &session, const Sequence &sequence, const RKLLMInput &input, Turn turn) {
-    PromptReader reader(session.model, session.vocabulary, session.chat);
+Job::Entry prepare_entry(const Session &session, const Sequence &sequence, const RKLLMInput &input, Turn turn,
+                         const Spans &meant) {
+    PromptReader reader(session.model, session.vocabulary, session.chat, meant);
     Job::Entry entry;
     entry.prompt = reader.read(input, turn);
     bool templated = is_templated(input.input_type);
     if (turn == Turn::FIRST) {
         std::string system = templated ? session.chat.system_part() : "";
         if (!system.empty() && !entry.prompt.empty()) {
-            entry.system_cells = common_length(session.vocabulary.encode(system, true), entry.prompt.front().tokens);
+            entry.system_cells = common_length(session.vocabulary.encode({{system, true}}, true), entry.prompt.front().tokens);
         }
         return entry;
     }
@@ -85,7 +86,8 @@ std::string cache_path(const RKLLMPromptCacheParam &param, const Session &sessio
 
 } // namespace
 
-Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &param, void *userdata) {
+Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &param, const RunOptions &options,
+            void *userdata) {
     if (param.mode < RKLLM_INFER_GENERATE || param.mode > RKLLM_INFER_GET_LOGITS) {
         throw Failure("mode " + std::to_string(static_cast<int>(param.mode)) + " is unknown");
     }
@@ -97,6 +99,7 @@ Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &p
     job.keep_history = param.keep_history != 0 && !session.model.is_encoder();
     job.max_new_tokens = param.max_new_tokens > 0 ? param.max_new_tokens : session.param.max_new_tokens;
     job.sampling = param.sampling_params ? *param.sampling_params : sampling_of(session.param);
+    job.seed = options.seed.value_or(sampling_seed());
     job.userdata = userdata;
     check_sampling(job.sampling);
     if (param.lora_params && param.lora_params->lora_adapter_name) {
@@ -107,7 +110,7 @@ Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &p
     }
     job.turn = turn_of(session, job.keep_history);
     for (Sequence &sequence : session.sequences) {
-        job.entries.push_back(prepare_entry(session, sequence, inputs[sequence.id()], job.turn));
+        job.entries.push_back(prepare_entry(session, sequence, inputs[sequence.id()], job.turn, options.meant));
     }
     if (param.prompt_cache_params && param.prompt_cache_params->save_prompt_cache) {
         job.save_path = cache_path(*param.prompt_cache_params, session, job);

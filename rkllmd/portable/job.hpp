@@ -20,6 +20,7 @@ struct Job {
     bool keep_history = false;
     int max_new_tokens = 0; // 0 or less: as many as the model likes
     RKLLMSamplingParam sampling{};
+    uint32_t seed = 0;
     std::string save_path;
     std::string lora;
     void *userdata = nullptr;
@@ -27,6 +28,7 @@ struct Job {
 };
 
 // Throws a Failure for anything that is wrong with the input. The session must be claimed.
-Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &param, void *userdata);
+Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &param, const RunOptions &options,
+            void *userdata);
 
 } // namespace portable

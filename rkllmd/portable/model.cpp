@@ -17,6 +17,11 @@ namespace {
 // Below this size the threads of the engine wait for each other longer than they work, and overhead is all that counts.
 constexpr uint64_t SMALL_MODEL_BYTES = 32u << 20;
 constexpr int LARGEST_BATCH = 512;
+// Unless the caller says how long the context is, it may take this part of the memory that is available beside the
+// model: other programs need some too.
+constexpr uint64_t CONTEXT_PART = 4;
+// What the model gets even where that is more.
+constexpr int SHORTEST_CONTEXT = 512;
 
 void start_engine() {
     static std::once_flag once;
@@ -63,16 +68,11 @@ uint64_t available_memory() {
     return found ? kilobytes * 1024 : UINT64_MAX;
 }
 
-// The engine touches the whole KV cache at once: asked for too much, the kernel would kill the process.
-void check_cache_memory(const llama_model *model, uint64_t cells) {
+// Of the KV cache, for each token.
+uint64_t cell_bytes(const llama_model *model) {
     uint64_t heads = std::max(1, llama_model_n_head(model));
     uint64_t row = static_cast<uint64_t>(llama_model_n_embd(model)) / heads * llama_model_n_head_kv(model);
-    uint64_t bytes = cells * static_cast<uint64_t>(llama_model_n_layer(model)) * row * 2 * sizeof(uint16_t);
-    uint64_t available = available_memory();
-    if (bytes > available) {
-        throw Failure("a KV cache of " + std::to_string(cells) + " tokens needs " + std::to_string(bytes >> 20) +
-                      " MB, but only " + std::to_string(available >> 20) + " MB of memory are available");
-    }
+    return static_cast<uint64_t>(llama_model_n_layer(model)) * row * 2 * sizeof(uint16_t);
 }
 
 std::string architecture(const llama_model *model) {
@@ -118,15 +118,15 @@ void Model::create_context(const RKLLMParam &param) {
     if (param.max_context_len < 0) {
         throw Failure("max_context_len is negative");
     }
-    int trained = llama_model_n_ctx_train(model_.get());
-    limit_ = param.max_context_len > 0 ? param.max_context_len : trained;
+    int trained = trained_context();
+    limit_ = param.max_context_len > 0 ? param.max_context_len : default_context();
     if (limit_ <= 1) {
         throw Failure("the context has room for " + std::to_string(limit_) + " tokens only");
     }
     if (limit_ > trained) {
         log_warning("max_context_len is %d, but the model was trained for %d tokens", limit_, trained);
     }
-    check_cache_memory(model_.get(), static_cast<uint64_t>(limit_) * static_cast<uint64_t>(entries_));
+    check_memory();
 
     llama_context_params context = llama_context_default_params();
     // The engine rounds each entry's share up; limit_ stays what the caller asked for.
@@ -137,7 +137,8 @@ void Model::create_context(const RKLLMParam &param) {
     context.kv_unified = true;
     // Hidden states are wanted for each token, not for the text as a whole.
     context.pooling_type = LLAMA_POOLING_TYPE_NONE;
-    context.n_threads = context.n_threads_batch = choose_threads(param.extend_param);
+    choose_threads(param.extend_param);
+    context.n_threads = context.n_threads_batch = most_threads_;
     context.no_perf = true;
     // On a CPU flash attention saves memory, which matters for big models, but costs small ones half their speed.
     context.flash_attn_type = is_small() ? LLAMA_FLASH_ATTN_TYPE_DISABLED : LLAMA_FLASH_ATTN_TYPE_AUTO;
@@ -171,13 +172,56 @@ bool Model::is_small() const {
     return llama_model_size(model_.get()) < SMALL_MODEL_BYTES;
 }
 
-int Model::choose_threads(const RKLLMExtendParam &param) {
+uint64_t Model::context_bytes() const {
+    return static_cast<uint64_t>(limit_) * static_cast<uint64_t>(entries_) * token_bytes();
+}
+
+// What a token of context takes: its cell of the KV cache, and a column in the tables of a batch's attention, which are
+// one for each head unless flash attention goes without.
+uint64_t Model::token_bytes() const {
+    auto heads = static_cast<uint64_t>(std::max(1, llama_model_n_head(model_.get())));
+    uint64_t tables = is_small() ? heads + 1 : 2;
+    return cell_bytes(model_.get()) + tables * LARGEST_BATCH * sizeof(float);
+}
+
+// The engine touches the whole KV cache at once: asked for too much, the kernel would kill the process.
+void Model::check_memory() const {
+    uint64_t tokens = static_cast<uint64_t>(limit_) * static_cast<uint64_t>(entries_);
+    uint64_t bytes = tokens * token_bytes(), available = available_memory();
+    if (bytes > available) {
+        throw Failure("a context of " + std::to_string(tokens) + " tokens needs " + std::to_string(bytes >> 20) +
+                      " MB, but only " + std::to_string(available >> 20) + " MB of memory are available");
+    }
+}
+
+// The model's own, or the largest power of two that takes no more than its part of the memory: free memory is never
+// twice the same, and what was saved for one context length should fit the next time.
+int Model::default_context() const {
+    int trained = trained_context();
+    uint64_t cell = token_bytes() * static_cast<uint64_t>(entries_);
+    uint64_t room = available_memory() / CONTEXT_PART;
+    if (room / cell >= static_cast<uint64_t>(std::max(0, trained))) {
+        return trained;
+    }
+    int fits = SHORTEST_CONTEXT;
+    while (static_cast<uint64_t>(fits) * 2 <= room / cell) {
+        fits *= 2;
+    }
+    fits = std::min(fits, trained);
+    log_warning("the context has %d tokens: the model's own %d would take %llu MB of memory, and a quarter of what is "
+                "available is %llu MB; max_context_len sets another",
+                fits, trained, static_cast<unsigned long long>(cell * static_cast<uint64_t>(trained)) >> 20,
+                static_cast<unsigned long long>(room) >> 20);
+    return fits;
+}
+
+void Model::choose_threads(const RKLLMExtendParam &param) {
     cpu_set_t present;
     CPU_ZERO(&present);
     if (sched_getaffinity(0, sizeof present, &present) != 0) {
         CPU_SET(0, &present);
     }
-    // The default mask names the fast cores of an RK3588; on a machine that lacks one of them it means nothing.
+    // A mask that names a processor which this machine does not have was meant for another one.
     bool named = param.enabled_cpus_mask != 0;
     CPU_ZERO(&cpus_);
     for (int cpu = 0; cpu < 32; ++cpu) {
@@ -187,9 +231,18 @@ int Model::choose_threads(const RKLLMExtendParam &param) {
         }
     }
     pinned_ = named;
-    int usable = CPU_COUNT(pinned_ ? &cpus_ : &present);
-    int threads = param.enabled_cpus_num > 0 ? std::min<int>(param.enabled_cpus_num, usable) : usable;
-    return is_small() ? 1 : std::max(1, threads);
+    const cpu_set_t &usable = pinned_ ? cpus_ : present;
+    int threads = param.enabled_cpus_num > 0 ? std::min<int>(param.enabled_cpus_num, CPU_COUNT(&usable))
+                                             : cores_of(usable);
+    most_threads_ = is_small() ? 1 : std::max(1, threads);
+    free_cpus_ = FreeCpus(usable, most_threads_);
+}
+
+void Model::adapt_threads() {
+    int threads = free_cpus_.threads();
+    if (threads != llama_n_threads(context_.get())) {
+        llama_set_n_threads(context_.get(), threads, threads);
+    }
 }
 
 bool Model::has_2d_positions() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "abi.hpp"
+#include "free_cpus.hpp"
 #include "llama-cpp.h"
 
 #include <cstdint>
@@ -22,6 +23,8 @@ class Model {
 
     int entries() const { return entries_; }     // n_batch
     int context_limit() const { return limit_; } // cells of one entry
+    int trained_context() const { return llama_model_n_ctx_train(model_.get()); }
+    uint64_t context_bytes() const; // of all entries, about
     int batch_limit() const { return static_cast<int>(llama_n_batch(context_.get())); }
     int embedding_width() const { return llama_model_n_embd_inp(model_.get()); }
     int hidden_width() const { return llama_model_n_embd_out(model_.get()); }
@@ -36,6 +39,9 @@ class Model {
     void use_lora(const std::string &name); // an empty name means none
 
     const cpu_set_t *cpus() const { return pinned_ ? &cpus_ : nullptr; }
+    int most_threads() const { return most_threads_; }
+    // Leaves to others the processors that they use at the moment.
+    void adapt_threads();
 
   private:
     struct Lora {
@@ -45,7 +51,10 @@ class Model {
 
     void create_context(const RKLLMParam &param);
     bool is_small() const;
-    int choose_threads(const RKLLMExtendParam &param);
+    int default_context() const;
+    uint64_t token_bytes() const;
+    void check_memory() const;
+    void choose_threads(const RKLLMExtendParam &param);
 
     // Order matters: adapters and context go before the model they point into.
     llama_model_ptr model_;
@@ -55,6 +64,8 @@ class Model {
     int limit_ = 0;
     bool pinned_ = false;
     cpu_set_t cpus_{};
+    int most_threads_ = 1;
+    FreeCpus free_cpus_;
 };
 
 // Keeps the calling thread, and the engine's threads that it starts, on the CPUs that enabled_cpus_mask names.

@@ -131,8 +131,12 @@ Prompt PromptReader::read(const RKLLMInput &input, Turn turn) const {
     return prompt;
 }
 
-std::string PromptReader::templated(const RKLLMInput &input, const char *text, Turn turn) const {
-    std::string role = text_or_empty(input.role), body = text_or_empty(text);
+Texts PromptReader::templated(const RKLLMInput &input, const char *text, Turn turn) const {
+    std::string role = text_or_empty(input.role);
+    Texts body = split(text_or_empty(text), meant_);
+    if (meant_.empty() && vocabulary_.has_marker(role)) {
+        throw Failure("the role holds a control marker of the model: a role is a word such as user, tool or system");
+    }
     switch (turn) {
     case Turn::FIRST:
         return chat_.first_turn(role, body, input.enable_thinking);
@@ -191,32 +195,39 @@ Prompt PromptReader::read_multimodal(const RKLLMInput &input, Turn turn) const {
         check_media(media, static_cast<size_t>(model_.context_limit()));
     }
 
-    std::string text = templated(input, multimodal.prompt, turn), before;
     Prompt prompt;
+    Texts before;
     bool start = turn == Turn::FIRST;
-    size_t from = 0;
-    for (Tag tag = next_tag(all, text, 0); tag.media; tag = next_tag(all, text, from)) {
-        Media &media = *tag.media;
-        if (media.used == media.items) {
-            throw Failure(std::string("the prompt has more ") + media.tag + " tags than there are of them (" +
-                          std::to_string(media.items) + ")");
+    for (const Text &piece : templated(input, multimodal.prompt, turn)) {
+        size_t from = 0;
+        for (Tag tag = next_tag(all, piece.text, 0); tag.media; tag = next_tag(all, piece.text, from)) {
+            Media &media = *tag.media;
+            if (media.used == media.items) {
+                throw Failure(std::string("the prompt has more ") + media.tag + " tags than there are of them (" +
+                              std::to_string(media.items) + ")");
+            }
+            std::string text = piece.text.substr(from, tag.begin - from);
+            from = tag.begin + tag.length;
+            // With the model's own placeholder the prompt may have the marks around it already.
+            if (tag.explicit_content && ends_with(text, media.start)) {
+                text.resize(text.size() - media.start.size());
+            }
+            before.push_back({text, piece.control});
+            before.push_back({media.start, true});
+            prompt.push_back({vocabulary_.encode(before, start), {}, 0, {}});
+            start = false;
+            size_t rows = media.item_rows(), width = static_cast<size_t>(model_.embedding_width());
+            prompt.push_back(copy_rows(media.embeddings + media.used * rows * width, rows, media.what));
+            if (media.has_grid) {
+                prompt.back().grid = grid_of(media.frames, media.frame_rows, media.width, media.height);
+            }
+            media.used++;
+            before = {{media.end, true}};
+            if (tag.explicit_content && piece.text.compare(from, media.end.size(), media.end) == 0) {
+                from += media.end.size();
+            }
         }
-        before += text.substr(from, tag.begin - from);
-        from = tag.begin + tag.length;
-        // With the model's own placeholder the prompt may have the marks around it already.
-        if (!(tag.explicit_content && ends_with(before, media.start))) {
-            before += media.start;
-        }
-        prompt.push_back({vocabulary_.encode(before, start), {}, 0, {}});
-        start = false;
-        size_t rows = media.item_rows(), width = static_cast<size_t>(model_.embedding_width());
-        prompt.push_back(copy_rows(media.embeddings + media.used * rows * width, rows, media.what));
-        if (media.has_grid) {
-            prompt.back().grid = grid_of(media.frames, media.frame_rows, media.width, media.height);
-        }
-        media.used++;
-        bool closed = tag.explicit_content && text.compare(from, media.end.size(), media.end) == 0;
-        before = closed ? "" : media.end;
+        before.push_back({piece.text.substr(from), piece.control});
     }
     for (const Media &media : all) {
         if (media.used < media.items) {
@@ -224,7 +235,7 @@ Prompt PromptReader::read_multimodal(const RKLLMInput &input, Turn turn) const {
                           std::to_string(media.used) + " " + media.tag + " tags");
         }
     }
-    prompt.push_back({vocabulary_.encode(before + text.substr(from), start), {}, 0, {}});
+    prompt.push_back({vocabulary_.encode(before, start), {}, 0, {}});
     return prompt;
 }
 

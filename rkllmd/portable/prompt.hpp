@@ -35,13 +35,14 @@ enum class Turn { FIRST, NEXT, RESUMED };
 
 class PromptReader {
   public:
-    PromptReader(const Model &model, const Vocabulary &vocabulary, const ChatTemplate &chat)
-        : model_(model), vocabulary_(vocabulary), chat_(chat) {}
+    // `meant`: where in the caller's text control markers become control tokens.
+    PromptReader(const Model &model, const Vocabulary &vocabulary, const ChatTemplate &chat, const Spans &meant)
+        : model_(model), vocabulary_(vocabulary), chat_(chat), meant_(meant) {}
 
     Prompt read(const RKLLMInput &input, Turn turn) const;
 
   private:
-    std::string templated(const RKLLMInput &input, const char *text, Turn turn) const;
+    Texts templated(const RKLLMInput &input, const char *text, Turn turn) const;
     Prompt read_tokens(const RKLLMTokenInput &input) const;
     Prompt read_embeddings(const RKLLMEmbedInput &input) const;
     Prompt read_multimodal(const RKLLMInput &input, Turn turn) const;
@@ -51,6 +52,7 @@ class PromptReader {
     const Model &model_;
     const Vocabulary &vocabulary_;
     const ChatTemplate &chat_;
+    const Spans &meant_;
 };
 
 } // namespace portable

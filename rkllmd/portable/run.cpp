@@ -183,7 +183,7 @@ size_t Run::reuse(Sequence &sequence, Prompt &prompt) {
 }
 
 void Run::begin_lane(Sequence &sequence, size_t index) {
-    uint32_t seed = sampling_seed() + static_cast<uint32_t>(index);
+    uint32_t seed = job_.seed + static_cast<uint32_t>(index);
     lanes_.emplace_back(sequence, make_sampler(job_.sampling, session_.model.vocabulary(), seed));
     if (job_.turn != Turn::RESUMED) {
         sequence.answer.clear();

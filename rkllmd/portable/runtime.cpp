@@ -1,13 +1,13 @@
 // The functions of RKLLM 1.3.1 over llama.cpp. Each checks, finds the session and calls the part that does the work; what
 // goes wrong there arrives here as an exception and leaves as one line on stderr and -1.
+#include "guarded.hpp"
 #include "handles.hpp"
-#include "log.hpp"
 #include "run.hpp"
 
 #include <algorithm>
-#include <new>
 #include <string>
 #include <thread>
+#include <utility>
 
 #ifndef RKLLMD_ENGINE
 #error "RKLLMD_ENGINE names the engine's version: build with python -m rkllmd.portable.build"
@@ -21,25 +21,6 @@ namespace {
 [[gnu::used]] const char VERSION[] =
     "RKLLM SDK (version: 1.3.1 | target: portable | engine: llama.cpp " RKLLMD_ENGINE ")";
 
-template <typename Body> int guarded(const char *function, Body body) noexcept {
-    try {
-        return body();
-    } catch (const std::bad_alloc &) {
-        log_error("%s: out of memory", function);
-    } catch (const std::exception &error) {
-        log_error("%s: %s", function, error.what());
-    } catch (...) {
-        log_error("%s: unknown error", function);
-    }
-    return -1;
-}
-
-void require(const void *pointer, const char *name) {
-    if (!pointer) {
-        throw Failure(std::string(name) + " is NULL");
-    }
-}
-
 int start(const char *function, LLMHandle handle, RKLLMInput *inputs, RKLLMInferParam *param, void *userdata,
           bool background) noexcept {
     return guarded(function, [&] {
@@ -49,7 +30,8 @@ int start(const char *function, LLMHandle handle, RKLLMInput *inputs, RKLLMInfer
         Claim claim(session);
         session->join_thread(); // it has released its claim and is about to end
         session->stop = false;
-        Job job = prepare(*session, inputs, *param, userdata);
+        RunOptions options = std::exchange(session->next_run, {});
+        Job job = prepare(*session, inputs, *param, options, userdata);
         session->running = true;
         if (!background) {
             return execute(session, std::move(claim), std::move(job));
@@ -71,7 +53,7 @@ int start(const char *function, LLMHandle handle, RKLLMInput *inputs, RKLLMInfer
 
 RKLLMParam rkllm_createDefaultParam() {
     RKLLMParam param{};
-    param.max_context_len = 512;
+    param.max_context_len = 0; // the model's own, as far as memory allows
     param.max_new_tokens = 256;
     // Greedy: the same question gets the same answer, and a tiny model its most legible one. Whoever wants variety asks
     // for it, by top_k at init or in a run's sampling_params.
@@ -82,8 +64,8 @@ RKLLMParam rkllm_createDefaultParam() {
     param.mirostat_tau = 5.0f;
     param.mirostat_eta = 0.1f;
     param.skip_special_token = true;
-    param.extend_param.enabled_cpus_num = 4;
-    param.extend_param.enabled_cpus_mask = CPU4 | CPU5 | CPU6 | CPU7;
+    param.extend_param.enabled_cpus_num = 0; // one thread for each core that is free
+    param.extend_param.enabled_cpus_mask = 0;
     param.extend_param.n_batch = 1;
     return param;
 }

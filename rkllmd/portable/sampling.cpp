@@ -55,12 +55,13 @@ uint32_t sampling_seed() {
     if (!text || !*text) {
         return FIXED_SEED;
     }
-    uint32_t seed =
-        strcmp(text, "random") == 0 ? std::random_device{}() : static_cast<uint32_t>(strtoul(text, nullptr, 10));
-    return seed == LLAMA_DEFAULT_SEED ? FIXED_SEED : seed; // the engine takes this value for "random"
+    return strcmp(text, "random") == 0 ? std::random_device{}() : static_cast<uint32_t>(strtoul(text, nullptr, 10));
 }
 
 llama_sampler_ptr make_sampler(const RKLLMSamplingParam &param, int vocabulary, uint32_t seed) {
+    if (seed == LLAMA_DEFAULT_SEED) {
+        seed = FIXED_SEED; // the engine takes this value for "random"
+    }
     llama_sampler_ptr chain(llama_sampler_chain_init(llama_sampler_chain_default_params()));
     auto add = [&](llama_sampler *sampler) { llama_sampler_chain_add(chain.get(), sampler); };
     if (param.repeat_penalty != 1 || param.frequency_penalty != 0 || param.presence_penalty != 0) {

@@ -11,8 +11,8 @@ Session::Session(const RKLLMParam &init_param, const RKLLMCallback &init_callbac
       chat(llama_model_chat_template(model.model(), nullptr)), decoder(model, callback) {
     param.model_path = nullptr; // the caller's text; not needed any more
     check_sampling(sampling_of(param));
-    if (model.is_encoder()) {
-        chat.set_custom("", "", ""); // it was trained on bare text
+    if (!model.is_encoder()) { // which was trained on bare text
+        chat.report();
     }
     for (int entry = 0; entry < model.entries(); ++entry) {
         sequences.emplace_back(model, entry);

@@ -14,10 +14,17 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
 namespace portable {
+
+// What the library's own functions (extension.hpp) say about the next run.
+struct RunOptions {
+    std::optional<uint32_t> seed;
+    Spans meant;
+};
 
 struct Session {
     Session(const RKLLMParam &param, const RKLLMCallback &callback);
@@ -36,6 +43,7 @@ struct Session {
     std::string cells_lora;               // the adapter that the cells were computed with
     std::vector<std::vector<float>> rows; // hidden states or logits, by entry, until the next run
     bool paused = false;                  // the next run goes on in the middle of the answer
+    RunOptions next_run;
 
     std::atomic<bool> running{false};
     std::atomic<bool> stop{false};

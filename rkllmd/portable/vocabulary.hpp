@@ -3,6 +3,7 @@
 
 #include "abi.hpp"
 #include "model.hpp"
+#include "text.hpp"
 
 #include <string>
 #include <vector>
@@ -18,7 +19,10 @@ class Vocabulary {
 
     // By the caller's tokenizer if there is one. `start`: the text begins a sequence, so the model's first token goes
     // before it.
-    Tokens encode(const std::string &text, bool start) const;
+    Tokens encode(const Texts &texts, bool start) const;
+
+    // Whether the text holds a marker that would become a control token.
+    bool has_marker(const std::string &text) const;
 
     // The bytes that a token stands for; they need not be whole characters.
     std::string piece(llama_token token) const;
@@ -29,7 +33,12 @@ class Vocabulary {
     void check(const Tokens &tokens) const;
 
   private:
+    Tokens tokenize(const std::string &text, bool start, bool control) const;
+    Tokens encode_apart(const Texts &texts, bool start) const;
     Tokens encode_by_callback(const std::string &text) const;
+    std::pair<size_t, size_t> marked_part(const std::string &text) const;
+    bool is_marker(llama_token token) const;
+    void break_markers(const std::string &text, std::vector<std::string> &parts) const;
 
     const Model &model_;
     const RKLLMCallback &callback_;

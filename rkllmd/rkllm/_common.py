@@ -9,6 +9,7 @@ from rkllmd.errors import InvalidParams
 from rkllmd.handles import Model
 from rkllmd.method import COnly, Handle, Parameter, Struct, Value
 from rkllmd.model_loading import give_strings
+from rkllmd.run_options import SEED, SPECIAL
 
 LLM = Handle("handle", ("llm",), "model")
 
@@ -18,6 +19,8 @@ RUN_PARAMETERS: tuple[Parameter, ...] = (
     Struct("rkllm_input", "RKLLMInput", many=True, example="prompt"),
     Struct("rkllm_infer_params", "RKLLMInferParam", required=False),
     COnly("userdata"),
+    SEED,
+    SPECIAL,
 )
 
 

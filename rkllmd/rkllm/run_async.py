@@ -13,6 +13,7 @@ from rkllmd.context import Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, method
 from rkllmd.rkllm._common import RUN_PARAMETERS
+from rkllmd.run_options import RunOptions
 
 if TYPE_CHECKING:
     from rkllmd.dispatch import Converted
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
 
 @method(Kind.STREAMING, RUN_PARAMETERS, check=inference.check, abort=inference.abort)
 def run_async(
-    invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_infer_params: Converted
+    invocation: Invocation,
+    model: Model,
+    rkllm_input: Converted,
+    rkllm_infer_params: Converted,
+    seed: int | None = None,
+    special: bool | None = None,
 ) -> Callable[[], dict[str, Any]]:
     """Run the model; the member "stream" beside "method" chooses another shape of answer."""
-    return inference.generate(invocation, model, rkllm_input, rkllm_infer_params, asynchronous=True)
+    return inference.generate(
+        invocation, model, rkllm_input, rkllm_infer_params, RunOptions(seed, special), asynchronous=True
+    )

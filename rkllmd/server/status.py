@@ -95,6 +95,8 @@ def _model(model: Model, now: float) -> dict[str, Any]:
         "base_domain_id": model.domain,
         "n_batch": model.n_batch,
         "max_context_len": model.max_context_len,
+        "trained_context_len": model.trained_context_len,
+        "chat_template": model.template_in_use,
         "lora_adapters": model.lora_adapters,
         "paused": model.kv_cache.is_paused,
         "loaded_s": None if model.is_asleep else round(now - model.loaded_at, 1),

@@ -73,6 +73,8 @@ def test_the_status_of_a_loaded_model(board: Board) -> None:
         "base_domain_id": 0,
         "n_batch": 2,
         "max_context_len": 2048,
+        "trained_context_len": None,
+        "chat_template": None,
         "lora_adapters": [],
         "paused": False,
     }
