@@ -150,7 +150,12 @@ def _serve(given: argparse.Namespace) -> int:
     for name in ("model", "rkllm_library", "rknn_library"):
         # What stands on the command line is meant from where the command is given.
         if flags[name] and not (name == "model" and flags[name] in names):
-            flags[name] = os.path.abspath(flags[name])
+            try:
+                flags[name] = os.path.abspath(flags[name])
+            except FileNotFoundError:
+                raise _UsageError(
+                    f"the current folder has been removed: name {flags[name]} by its whole path."
+                ) from None
     settings = config.load(os.environ, flags, given.config)
     try:
         return daemon.serve(settings, flags, given.config)

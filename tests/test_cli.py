@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import rkllmd
+from rkllmd import __main__
 from tests.daemon import Daemon, rknn_simulator, simulator
 
 COMMAND = [sys.executable, "-m", "rkllmd"]
@@ -438,3 +439,25 @@ def test_call_goes_on_with_what_it_watches(start: Callable[..., Daemon]) -> None
         daemon.stop()
         told = process.communicate()[1]
     assert told == "rkllmd: The daemon closed the connection.\n"
+
+
+def test_closed_descriptors_where_there_is_no_dev_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> int:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "open", missing)
+    nothing = __main__._open_nothing()
+    assert os.read(nothing, 1) == b""
+    with pytest.raises(BrokenPipeError):
+        os.write(nothing, b"lost")
+    os.close(nothing)
+
+
+def test_a_relative_path_in_a_folder_that_is_gone(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'cd $1; rmdir $1; shift; exec "$@"'
+    command = ["sh", "-c", script, "sh", str(gone), *COMMAND, "serve", "--model", "mine.rkllm"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(rkllmd.__file__).parent.parent)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=False)
+    assert sentence(done) == "the current folder has been removed: name mine.rkllm by its whole path."

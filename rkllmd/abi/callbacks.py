@@ -14,6 +14,7 @@ from typing import Any
 
 from rkllmd.abi.rkllm import LLMGetEmbedCallback, LLMTokenizerCallback
 from rkllmd.errors import InvalidParams, NotSupported
+from rkllmd.requirements import install_command
 
 Log = Callable[[str], None]
 
@@ -30,9 +31,9 @@ def tokenizer_callback(path: str, log: Log) -> Any:
         from tokenizers import Tokenizer  # an extra of ours, and 20 MB that most daemons do without
     except ImportError:
         raise NotSupported(
-            "tokenizer_path needs the tokenizers library: pip install 'rkllmd[tokenizer]'.",
+            f"tokenizer_path needs the tokenizers library: {install_command('tokenizers')}.",
             runtime="rkllmd",
-            needs="rkllmd[tokenizer]",
+            needs="tokenizers",
         ) from None
     try:
         tokenizer = Tokenizer.from_file(path)

@@ -32,7 +32,7 @@ _CALLBACKS = ("1.3", "1.3.1")  # layouts with RKLLMCallback
 EXTRAS: dict[str, dict[str, Extra]] = {
     "RKLLMParam": {
         "tokenizer_path": Extra(
-            _CALLBACKS, "A tokenizer.json, for a model converted without its tokenizer (needs rkllmd[tokenizer])."
+            _CALLBACKS, "A tokenizer.json, for a model converted without its tokenizer (needs the package tokenizers)."
         ),
         "embedding_path": Extra(
             _CALLBACKS, "A raw float32 file [vocabulary, width], for a model converted without its embedding layer."

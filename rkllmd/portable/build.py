@@ -23,6 +23,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rkllmd.requirements import install_command
+
 HERE = Path(__file__).resolve().parent
 HEADER = HERE.parent / "abi" / "rkllm.h"
 # The one that abi.hpp chooses.
@@ -64,7 +66,7 @@ def find_engine() -> Engine:
     """Find llama-cpp-python without importing it, which would load numpy and the engine."""
     spec = importlib.util.find_spec("llama_cpp")
     if spec is None or spec.origin is None:
-        raise EngineMissingError("llama-cpp-python is not installed: pip install 'rkllmd[portable]'")
+        raise EngineMissingError(f"llama-cpp-python is not installed: {install_command('llama-cpp-python')}")
     package = Path(spec.origin).resolve().parent
     engine = Engine(
         name=f"of llama-cpp-python {importlib.metadata.version('llama_cpp_python')}",
@@ -74,10 +76,8 @@ def find_engine() -> Engine:
     )
     for needed in (engine.headers / "llama.h", engine.libraries / "libllama.so"):
         if not needed.exists():
-            raise EngineMissingError(
-                f"llama-cpp-python is installed without {needed.name}: pip install --force-reinstall --no-binary "
-                "llama-cpp-python 'rkllmd[portable]'"
-            )
+            command = install_command("llama-cpp-python", options="--force-reinstall --no-binary llama-cpp-python")
+            raise EngineMissingError(f"llama-cpp-python is installed without {needed.name}: {command}")
     return engine
 
 
@@ -106,44 +106,77 @@ def _hash(engine: Engine) -> str:
     return digest.hexdigest()[:16]
 
 
-def _folder() -> Path:
-    """Return the folder for built files: inside a source checkout, otherwise the user's cache."""
-    checkout = (HERE.parent.parent / "pyproject.toml").exists()
-    if checkout and os.access(HERE, os.W_OK):
-        return HERE / "build"
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "rkllmd"
+def _folders() -> list[Path]:
+    """Return the folders for built files: beside the code, where all users find them, and the user's cache.
+
+    Without a home there is no cache: an unknown user, or an empty HOME, which Python takes for /.
+    """
+    beside = HERE / "build"
+    try:
+        home = Path.home()
+    except RuntimeError:  # the user has no entry in the password database, and no HOME
+        home = Path("/")
+    named = os.environ.get("XDG_CACHE_HOME")
+    if named is not None and named.startswith("/"):
+        return [beside, Path(named, "rkllmd")]
+    return [beside] if home == Path("/") else [beside, home / ".cache" / "rkllmd"]
 
 
-def _target(engine: Engine) -> Path:
-    return _folder() / f"librkllmrt-portable-{_hash(engine)}.so"
+def _find(name: str) -> Path | None:
+    """Return the built file, if it is in one of the folders and may be read."""
+    return next((folder / name for folder in _folders() if os.access(folder / name, os.R_OK)), None)
+
+
+def _name(engine: Engine) -> str:
+    return f"librkllmrt-portable-{_hash(engine)}.so"
 
 
 def library_path() -> Path:
     """Return the built library; raise NotBuiltError if there is none for this engine and these sources."""
-    target = _target(find_engine())
-    if not target.exists():
-        raise NotBuiltError("the portable runtime is not built yet: python -m rkllmd.portable.build")
-    return target
+    found = _find(_name(find_engine()))
+    if found is None:
+        command = f"{shlex.quote(sys.executable)} -m rkllmd.portable.build"
+        raise NotBuiltError(f"the portable runtime is not built yet: {command}")
+    return found
 
 
 def build() -> Path:
     """Return the library, compiling it if need be."""
     engine = find_engine()
-    target = _target(engine)
-    if target.exists():
-        return target
+    name = _name(engine)
+    if (found := _find(name)) is not None:
+        return found
     compiler = find_compiler()
     sys.stderr.write("Compiling the portable runtime, once ...\n")
+    target = _writable_folder() / name
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         # Another build may be running: each works in a folder of its own, and the last step is a rename.
         with _scratch(target.parent) as scratch:
             _compile(compiler, engine, scratch / "library.so")
+            if target.parent == HERE / "build":  # whoever may read the code may run it, whatever the umask
+                (scratch / "library.so").chmod(0o755)
             (scratch / "library.so").replace(target)
     except OSError as error:
         raise BuildError(f"the portable runtime cannot be written to {target.parent}: {error.strerror}") from error
     return target
+
+
+def _writable_folder() -> Path:
+    """Return the first folder for built files that can be written to, made if need be. Raises BuildError."""
+    reasons = []
+    for folder in _folders():
+        try:
+            if not folder.exists():
+                folder.mkdir(parents=True)
+                if folder == HERE / "build":
+                    folder.chmod(0o755)
+            with _scratch(folder):
+                return folder
+        except OSError as error:
+            reasons.append(f"{folder} ({error.strerror})")
+    raise BuildError(
+        f"the portable runtime cannot be written to {' or '.join(reasons)}: name a folder of yours in XDG_CACHE_HOME"
+    )
 
 
 @contextmanager

@@ -1,5 +1,5 @@
 # Shortens the build of llama-cpp-python to what the portable runtime needs: libllama and libggml.
-#   CMAKE_ARGS="-DCMAKE_PROJECT_llama_cpp_INCLUDE=<absolute path of this file>" pip install 'rkllmd[portable]'
+#   CMAKE_ARGS="-DCMAKE_PROJECT_llama_cpp_INCLUDE=<absolute path of this file>" pip install '.[portable]'
 # llama-cpp-python forces LLAMA_BUILD_COMMON on in the cache; a normal variable, set before, still wins (CMP0126).
 set(LLAMA_BUILD_COMMON OFF)
 set(LLAVA_BUILD OFF)

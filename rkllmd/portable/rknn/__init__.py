@@ -33,8 +33,9 @@ def check_installed() -> None:
     for package in _NEEDED:
         if importlib.util.find_spec(package) is None:
             from rkllmd.portable.build import EngineMissingError
+            from rkllmd.requirements import install_command
 
-            raise EngineMissingError(f"{package} is not installed: pip install 'rkllmd[portable]'")
+            raise EngineMissingError(f"{package} is not installed: {install_command(*_NEEDED)}")
 
 
 @cache

@@ -102,5 +102,5 @@ def test_importing_is_cheap() -> None:
 def test_a_missing_engine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     portable.functions.cache_clear()
-    with pytest.raises(PortableRuntimeError, match=r"onnxruntime.*pip install 'rkllmd\[portable\]'"):
+    with pytest.raises(PortableRuntimeError, match=r"onnxruntime is not.*pip install 'onnxruntime.*' 'numpy.*'"):
         portable.functions()
