@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @method(Kind.ORDERED, [MATMUL, Struct("shape", "rknn_matmul_shape", raw=True, required_fields=["M", "K", "N"])])
 def matmul_set_dynamic_shape(invocation: Invocation, matmul: Matmul, shape: Converted) -> dict[str, Any]:
-    """Set the shape; return how A, B and C now lie in memory: bind memories that fit."""
+    """Set the shape; return how A, B and C now lie in memory. Bind A and C anew, and B if its K or N is another."""
     c_shape = to_c(shape.json, rknn_matmul_shape, shape.path, [])
     wanted = (c_shape.M, c_shape.K, c_shape.N)
     if wanted not in matmul.shapes:
@@ -34,5 +34,8 @@ def matmul_set_dynamic_shape(invocation: Invocation, matmul: Matmul, shape: Conv
             limit=[list(item) for item in matmul.shapes[:64]],
         )
     invocation.rknn.call("rknn_matmul_set_dynamic_shape", matmul.pointer, byref(c_shape))
+    before = matmul.shapes[matmul.shape_index]
+    for letter in "AC" if before[1:] == wanted[1:] else "ABC":
+        matmul.bindings.pop(letter, None)
     matmul.shape_index = matmul.shapes.index(wanted)
     return success(io_attr=describe_io(matmul.io_attrs[matmul.shape_index]))

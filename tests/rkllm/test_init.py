@@ -123,6 +123,15 @@ def test_a_load_that_fails_says_what_the_runtime_said_and_leaves_nothing_behind(
     assert board.say() == "[user] Hi", "a failed load does not count as a loaded model"
 
 
+def test_the_strings_of_a_model_stay_as_long_as_it_does(start: Callable[..., Daemon]) -> None:
+    """A runtime may read them again at any run: with this scenario the run fails if they are gone."""
+    daemon = start(scenario="init_strings_stay=1")
+    daemon.load()
+    with daemon.connect() as wire:
+        for _ in range(3):
+            assert "error" not in wire.ask("rkllm.run", {"prompt": "Hello"})
+
+
 def test_success_without_a_handle_is_a_failure(board: Board) -> None:
     board.script(init="null_handle")
     error = board.error("rkllm.init", {"model_path": str(board.model)})

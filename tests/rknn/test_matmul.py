@@ -94,6 +94,35 @@ def test_each_dynamic_shape(wire: Client) -> None:
         assert np.frombuffer(wire.contents(c), np.int32).reshape(-1, n).tolist() == exact.tolist()
 
 
+@pytest.mark.parametrize("wire", RUNTIMES, indirect=True)
+def test_b_is_bound_once_for_all_shapes_that_share_it(wire: Client) -> None:
+    shapes = [{"M": m, "K": 32, "N": 32} for m in (1, 4)]
+    made = wire.result("rknn.matmul_create_dynamic_shape", {"info": {"type": 2}, "dynamic_shapes": shapes})
+    b: Array = RNG.integers(-128, 128, (32, 32), dtype=np.int8)
+    wire.result("rknn.matmul_set_dynamic_shape", {"shape": shapes[0]})
+    of_b = wire.memory(made["context"], b.tobytes())
+    wire.result("rknn.matmul_set_io_mem", {"ctx": made["context"], "mem": of_b, "attr": {"name": "B"}})
+    for number, shape in enumerate(shapes):
+        wire.result("rknn.matmul_set_dynamic_shape", {"shape": shape})
+        assert "A is bound to no memory" in wire.refused("rknn.matmul_run")["message"], "as on a board"
+        a: Array = RNG.integers(-128, 128, (shape["M"], 32), dtype=np.int8)
+        c = bind(wire, made["context"], made["io_attrs"][number], A=a.tobytes())
+        wire.result("rknn.matmul_run")
+        exact = a.astype(np.int64) @ b.astype(np.int64)
+        assert np.frombuffer(wire.contents(c), np.int32).reshape(-1, 32).tolist() == exact.tolist()
+
+
+def test_b_is_bound_anew_where_its_shape_is_another(portable: Client) -> None:
+    shapes = [{"M": 1, "K": 32, "N": 64}, {"M": 1, "K": 64, "N": 32}]
+    made = portable.result(
+        "rknn.matmul_create_dynamic_shape", {"info": {"type": 2, "B_layout": 2}, "dynamic_shapes": shapes}
+    )
+    bind(portable, made["context"], made["io_attrs"][0], A=bytes(32), B=bytes(2048))
+    portable.result("rknn.matmul_set_dynamic_shape", {"shape": shapes[1]})
+    bind(portable, made["context"], made["io_attrs"][1], A=bytes(64))
+    assert "B is bound to no memory" in portable.refused("rknn.matmul_run")["message"]
+
+
 def test_memories_of_a_smaller_shape_are_too_small_for_a_greater(portable: Client) -> None:
     shapes = [{"M": 1, "K": 32, "N": 32}, {"M": 8, "K": 32, "N": 32}]
     made = portable.result("rknn.matmul_create_dynamic_shape", {"info": {"type": 2}, "dynamic_shapes": shapes})

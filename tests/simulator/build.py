@@ -26,10 +26,8 @@ SOURCES = Path(__file__).parent
 SHARED = ("faults.c", "report.c", "scenario.c")
 OPERATOR = SOURCES / "rknn" / "example_operator.c"
 HEADERS = SOURCES.parents[1] / "rkllmd" / "abi"
-FLAGS = (
-    *("-std=c11", "-O2", "-g", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden"),
-    *("-Wall", "-Wextra", "-Werror"),
-)
+FLAGS = ("-std=c11", "-O2", "-g", "-pthread", "-Wall", "-Wextra", "-Werror")
+OF_LIBRARIES = ("-shared", "-fPIC", "-fvisibility=hidden")
 
 _VERSION = re.compile(r"[\w.+~-]+")
 
@@ -71,6 +69,16 @@ def build_operator(directory: Path) -> Path:
     return _build(directory, "rknn-operator", "librkcst_scale.so", [f"-L{library.parent}"], [OPERATOR], ["-lrknnrt"])
 
 
+def build_program(name: str, library: Path, directory: Path, flags: Sequence[str] = ()) -> Path:
+    """Return the program ``programs/NAME.c``, linked with a simulator, which it finds wherever that is.
+
+    ``flags`` are the compiler's, such as the layout of RKLLM's structs.
+    """
+    source = SOURCES / "programs" / f"{name}.c"
+    linked = [f"-L{library.parent}", f"-Wl,-rpath,{library.parent}", f"-l:{library.name}", "-lm"]
+    return _build(directory, f"program-{name}", name, [*flags, "-D_GNU_SOURCE"], [source], linked, of_kind=())
+
+
 def _checked(version: str) -> str:
     """Return ``version`` if it can stand in a file name."""
     if not _VERSION.fullmatch(version):
@@ -85,10 +93,11 @@ def _build(
     options: Sequence[str],
     sources: Sequence[Path],
     libraries: Sequence[str] = (),
+    of_kind: Sequence[str] = OF_LIBRARIES,
 ) -> Path:
-    """Compile ``sources`` unless that has been done; return the path of the library."""
-    command = [*shlex.split(os.environ.get("CC", "cc")), *FLAGS, *options, f"-I{HEADERS}"]
-    target = directory / f"{title}-{_digest(command, sources)}" / name
+    """Compile ``sources`` unless that has been done; return the path of what is made."""
+    command = [*shlex.split(os.environ.get("CC", "cc")), *FLAGS, *of_kind, *options, f"-I{HEADERS}"]
+    target = directory / f"{title}-{_digest([*command, *libraries], sources)}" / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         _compile([*command, *map(str, sources), *libraries], target)

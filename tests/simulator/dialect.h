@@ -50,7 +50,7 @@ typedef struct {
     int64_t thread, perf_zero, is_running_inverted;
     int64_t embd, vocab, rows, embed_each_token;
     int64_t echo_params, echo_hash;
-    int64_t kv_ranges_need_pause, context_limit;
+    int64_t kv_ranges_need_pause, context_limit, init_strings_stay;
     int64_t trace_callbacks, print_at;
     int64_t run_nth, error_status;
     Fault run;

@@ -34,6 +34,7 @@ const Key keys[] = {
     SWITCH(echo_hash, 0),
     SWITCH(kv_ranges_need_pause, 0),
     NUMBER(context_limit, 0, 0, INT_MAX),
+    SWITCH(init_strings_stay, 0),
     NUMBER(trace_callbacks, 0, 0, 2),
     {"print_at", KIND_PRINT_AT, offsetof(Scenario, print_at), 0, 0, 0, 0},
     NUMBER(run_nth, 0, 0, INT64_MAX),

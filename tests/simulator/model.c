@@ -60,6 +60,8 @@ static void model_free(Model *model)
                        model->tool_tag,      model->prompt_cache,  model->cross_text};
     for (size_t i = 0; i < sizeof strings / sizeof strings[0]; i++)
         free(strings[i]);
+    for (size_t i = 0; i < sizeof model->param_strings / sizeof model->param_strings[0]; i++)
+        free(model->param_strings[i]);
     free(model->rows);
     pthread_cond_destroy(&model->wake);
     pthread_mutex_destroy(&model->lock);

@@ -71,13 +71,23 @@ static bool runs_out_of_memory(const Call *call)
     return true;
 }
 
-static void promise_init_strings(Model *model)
+/* The runtime has copies of its own. With init_strings_stay it reads the caller's again, as an old one was said to. */
+static void take_string(Model *model, const Scenario *scenario, const char *name, const char **string, char **copy)
 {
-    promise_string(&model->init_strings, "model_path", model->param.model_path);
+    if (scenario->init_strings_stay)
+        promise_string(&model->init_strings, name, *string);
+    else
+        *string = *copy = copy_string(*string);
+}
+
+static void take_strings(Model *model, const Scenario *scenario)
+{
+    RKLLMParam *param = &model->param;
+    take_string(model, scenario, "model_path", &param->model_path, &model->param_strings[0]);
 #if RKLLM_LAYOUT < 130
-    promise_string(&model->init_strings, "img_start", model->param.img_start);
-    promise_string(&model->init_strings, "img_end", model->param.img_end);
-    promise_string(&model->init_strings, "img_content", model->param.img_content);
+    take_string(model, scenario, "img_start", &param->img_start, &model->param_strings[1]);
+    take_string(model, scenario, "img_end", &param->img_end, &model->param_strings[2]);
+    take_string(model, scenario, "img_content", &param->img_content, &model->param_strings[3]);
 #endif
 }
 
@@ -97,7 +107,7 @@ static Model *load(const Call *call, const RKLLMParam *param)
     Model *model = model_create();
     model->param = *param;
     model->n_batch = param->extend_param.n_batch > 1 ? param->extend_param.n_batch : 1;
-    promise_init_strings(model);
+    take_strings(model, scenario);
     return model;
 }
 

@@ -84,7 +84,8 @@ typedef struct Model {
 #if RKLLM_LAYOUT >= 130
     RKLLMCallback callbacks;
 #endif
-    Promises init_strings; /* the vendor reads them after init: freeing model_path crashes it */
+    char *param_strings[4]; /* copies of the strings in param, or */
+    Promises init_strings;  /* the caller's own, which must stay: init_strings_stay */
 
     atomic_bool stopping, dead, broken;
     atomic_int kv[MAX_BATCH];

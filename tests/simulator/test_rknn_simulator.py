@@ -409,7 +409,8 @@ def test_performance(simulator: RknnSimulator, script: Script) -> None:
     context.play(IMAGE)
     assert time.monotonic() - before >= 0.0015
     assert context.ask(Query.RKNN_QUERY_PERF_RUN, rknn.rknn_perf_run()).run_duration == 1500
-    assert plain.query(Query.RKNN_QUERY_PERF_DETAIL, ctypes.byref(detail), 16) == rknn_error.RKNN_ERR_FAIL
+    assert plain.ask(Query.RKNN_QUERY_PERF_DETAIL, detail).perf_data == b"", "without the flag there are no details"
+    assert detail.data_len == 0
     text = context.ask(Query.RKNN_QUERY_PERF_DETAIL, detail).perf_data
     assert detail.data_len == len(text)
     lines = text.decode().splitlines()
@@ -679,6 +680,7 @@ def test_dynamic_matmul(simulator: RknnSimulator) -> None:
     assert list(array("i", matmul.multiply())) == [11]
     shape = rknn_matmul.rknn_matmul_shape(2, 2, 1)
     assert simulator.rknn_matmul_set_dynamic_shape(matmul.handle, ctypes.byref(shape)) == 0
+    assert simulator.rknn_matmul_run(matmul.handle) == rknn_error.RKNN_ERR_PARAM_INVALID, "A and C are to be set anew"
     matmul.bind(bytes([1, 2, 5, 6]), bytes([3, 4]), 1)
     assert list(array("i", matmul.multiply())) == [11, 39]
     shape.M = 3
@@ -692,7 +694,8 @@ def test_wrong_matmuls(simulator: RknnSimulator) -> None:
         matmul_info(int8, 0, 1, 1),
         matmul_info(int8, 1, 33, 32, B_layout=1),
         matmul_info(int8, 1, 1, 1, B_layout=3),
-        matmul_info(int8, 1, 1, 1, B_quant_type=4),
+        matmul_info(int8, 1, 1, 1, B_quant_type=4),  # groups of no rows
+        matmul_info(int8, 1, 1, 1, B_quant_type=6),
         rknn_matmul.rknn_matmul_info(M=1, K=1, N=1, type=13),
         rknn_matmul.rknn_matmul_info(M=1, K=1, N=1, type=99),
     ):

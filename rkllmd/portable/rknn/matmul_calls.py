@@ -94,8 +94,10 @@ def set_quant_params(context: int, params: _Pointer[rknn_quant_params]) -> None:
     matmul = handles.find(context, Matmul)
     _require_pointers(params)
     name = _matrix(params.contents.name)
-    # In a context of several sizes the parameters are for the present one, or for the biggest.
+    # In a context of several sizes the parameters are for the present one, for the biggest, or, as in the vendor's own
+    # example, for the greatest K and the greatest N that there are.
     sizes = [matmul.size, *sorted(matmul.sizes, key=lambda size: size.k * size.n, reverse=True)]
+    sizes.append(Size(1, max(size.k for size in sizes), max(size.n for size in sizes)))
     matmul.parameters[name] = quantisation.read(params.contents, matmul.schemes[name], sizes)
 
 
@@ -117,12 +119,20 @@ def get_quant_params(context: int, params: _Pointer[rknn_quant_params], scale: _
 
 
 def set_dynamic_shape(context: int, shape: _Pointer[rknn_matmul_shape]) -> None:
-    """rknn_matmul_set_dynamic_shape: one of those that the context was made with."""
+    """rknn_matmul_set_dynamic_shape: one of those that the context was made with.
+
+    The memories of A and C have to be set anew. That of B stays where its K and N do, as the vendor's own example has
+    it.
+    """
     matmul = handles.find(context, Matmul)
     _require_pointers(shape)
     size = _size(shape.contents)
     if size not in matmul.sizes:
         raise RknnError(rknn_error.RKNN_ERR_PARAM_INVALID, f"the context was not made with the shape {tuple(size)}")
+    matmul.memories.pop("A", None)
+    matmul.memories.pop("C", None)
+    if (size.k, size.n) != (matmul.size.k, matmul.size.n):
+        matmul.memories.pop("B", None)
     matmul.size = size
 
 

@@ -76,11 +76,12 @@ def _shapes(context: Context, is_input: bool, is_current: bool) -> list[Shape]:
 
 
 def _perf_detail(context: Context, info: rknn_perf_detail) -> None:
-    require(
-        context.model.is_profiled,
-        rknn_error.RKNN_ERR_PARAM_INVALID,
-        "layers are only measured in a context made with COLLECT_PERF",
-    )
+    if not context.model.is_profiled:
+        # Nothing was measured without RKNN_FLAG_COLLECT_PERF_MASK; the vendor's runtime answers an empty text then.
+        context.layer_table = ctypes.create_string_buffer(b"")
+        info.perf_data = ctypes.cast(context.layer_table, ctypes.c_char_p)
+        info.data_len = 0
+        return
     _check_has_run(context)
     # ONNX Runtime tells each measurement once; a second question after the same run gets the same table.
     layers = context.model.session.layers()

@@ -38,55 +38,103 @@ static rknn_custom_op_tensor tensor_create(const rknn_tensor_attr *attr)
     return tensor;
 }
 
-static View tensor_view(const rknn_custom_op_tensor *tensor, const rknn_tensor_attr *attr)
+static View tensor_view(const rknn_custom_op_tensor *tensor)
 {
-    return (View){memory_bytes(&tensor->mem), attr->type, attr->fmt};
+    return (View){memory_bytes(&tensor->mem), tensor->attr.type, tensor->attr.fmt};
+}
+
+static rknn_tensor_attr operand_attr(const Context *context, Operand operand)
+{
+    return operand.is_input ? input_attr(context, operand.index) : output_attr(context, operand.index);
+}
+
+static View operand_view(const Context *context, Operand operand, const rknn_tensor_attr *own)
+{
+    const Slot *slots = operand.is_input ? context->inputs : context->outputs;
+    return own_view(own, slots[operand.index].bytes);
+}
+
+/* What one callback gets. */
+typedef struct {
+    uint32_t input_count, output_count;
+    rknn_custom_op_tensor *inputs, *outputs;
+} Tensors;
+
+static rknn_custom_op_tensor *tensors_of(const Context *context, const Operator *operator, const Operand *operands,
+                                         uint32_t count)
+{
+    rknn_custom_op_tensor *tensors = allocate(count, sizeof *tensors);
+    for (uint32_t i = 0; i < count; i++) {
+        rknn_tensor_attr own = operand_attr(context, operands[i]);
+        rknn_tensor_attr attr = tensor_attr_for(operator, &own);
+        tensors[i] = tensor_create(&attr);
+    }
+    return tensors;
+}
+
+static Tensors tensors_create(const Context *context, const Operator *operator)
+{
+    const OperatorModel *model = operator->model;
+    return (Tensors){model->input_count, model->output_count,
+                     tensors_of(context, operator, model->inputs, model->input_count),
+                     tensors_of(context, operator, model->outputs, model->output_count)};
+}
+
+static void tensors_free(Tensors *tensors)
+{
+    for (uint32_t i = 0; i < tensors->input_count; i++)
+        free(tensors->inputs[i].mem.virt_addr);
+    for (uint32_t i = 0; i < tensors->output_count; i++)
+        free(tensors->outputs[i].mem.virt_addr);
+    free(tensors->inputs);
+    free(tensors->outputs);
 }
 
 /* ---- callbacks ---------------------------------------------------------------------------------------------- */
 
-static int call_back(Operator *operator, Callback callback, rknn_custom_op_tensor *input, rknn_custom_op_tensor *output)
+static int call_back(Operator *operator, Callback callback, Tensors *tensors)
 {
     if (!callback)
         return RKNN_SUCC;
     active = operator;
-    int status = callback(&operator->context, input, 1, output, 1);
+    int status = callback(&operator->context, tensors->inputs, tensors->input_count, tensors->outputs,
+                          tensors->output_count);
     active = NULL;
     return status;
 }
 
 static int initialise(const Context *context, Operator *operator)
 {
-    rknn_tensor_attr own = output_attr(context, operator->model->output);
-    rknn_tensor_attr attr = tensor_attr_for(operator, &own);
-    rknn_custom_op_tensor input = tensor_create(&attr), output = tensor_create(&attr);
+    Tensors tensors = tensors_create(context, operator);
     operator->context = (rknn_custom_op_context){.target = operator->callbacks.target,
                                                  .internal_ctx = (uint64_t)(uintptr_t)operator};
-    int status = call_back(operator, operator->callbacks.init, &input, &output);
-    free(input.mem.virt_addr);
-    free(output.mem.virt_addr);
+    int status = call_back(operator, operator->callbacks.init, &tensors);
+    tensors_free(&tensors);
     operator->is_registered = status == RKNN_SUCC || status == RKNN_WARNING_SKIP_CUSTOM_OP_COMPUTE;
     operator->computes = status == RKNN_SUCC;
     return operator->is_registered ? RKNN_SUCC : status;
 }
 
-/* The operator reads what the NPU made of its output, and what it writes takes that place. */
+/* The operator reads what the model's inputs are and what the NPU made of its outputs; what it writes takes the place
+ * of the latter. */
 static int run_operator(Context *context, Operator *operator)
 {
-    rknn_tensor_attr own = output_attr(context, operator->model->output);
-    rknn_tensor_attr attr = tensor_attr_for(operator, &own);
     const rknn_custom_op *callbacks = &operator->callbacks;
-    View bytes = own_view(&own, context->outputs[operator->model->output].bytes);
-    rknn_custom_op_tensor input = tensor_create(&attr), output = tensor_create(&attr);
-    tensor_copy(&own, tensor_view(&input, &attr), bytes);
-    int status = call_back(operator, callbacks->prepare, &input, &output);
+    const OperatorModel *model = operator->model;
+    Tensors tensors = tensors_create(context, operator);
+    for (uint32_t i = 0; i < tensors.input_count; i++) {
+        rknn_tensor_attr own = operand_attr(context, model->inputs[i]);
+        tensor_copy(&own, tensor_view(&tensors.inputs[i]), operand_view(context, model->inputs[i], &own));
+    }
+    int status = call_back(operator, callbacks->prepare, &tensors);
     if (status == RKNN_SUCC)
-        status = call_back(operator, callbacks->compute_native ? callbacks->compute_native : callbacks->compute, &input,
-                           &output);
-    if (status == RKNN_SUCC)
-        tensor_copy(&own, bytes, tensor_view(&output, &attr));
-    free(input.mem.virt_addr);
-    free(output.mem.virt_addr);
+        status = call_back(operator, callbacks->compute_native ? callbacks->compute_native : callbacks->compute,
+                           &tensors);
+    for (uint32_t i = 0; i < tensors.output_count && status == RKNN_SUCC; i++) {
+        rknn_tensor_attr own = operand_attr(context, model->outputs[i]);
+        tensor_copy(&own, operand_view(context, model->outputs[i], &own), tensor_view(&tensors.outputs[i]));
+    }
+    tensors_free(&tensors);
     return status == RKNN_WARNING_SKIP_CUSTOM_OP_COMPUTE ? RKNN_SUCC : status;
 }
 

@@ -17,6 +17,7 @@ typedef struct {
     float *scale;
     int32_t *zp;
     int32_t scale_count, zp_count;
+    size_t columns; /* of the shape that they were given for */
 } Quantisation;
 
 struct Matmul {
@@ -169,13 +170,18 @@ static bool shape_is_valid(const Matmul *matmul, rknn_matmul_shape shape)
     return true;
 }
 
+static bool has_groups(const rknn_matmul_info *info)
+{
+    return info->B_quant_type >= RKNN_QUANT_TYPE_PER_GROUP_SYM;
+}
+
 static bool info_is_valid(const rknn_matmul_info *info, Types *types)
 {
     bool layouts = info->B_layout >= RKNN_MM_LAYOUT_NORM && info->B_layout <= RKNN_MM_LAYOUT_TP_NORM &&
                    info->AC_layout >= RKNN_MM_LAYOUT_NORM && info->AC_layout <= RKNN_MM_LAYOUT_NATIVE;
-    /* Groups are beyond this simulator. */
-    bool quantisations = info->B_quant_type >= 0 && info->B_quant_type < RKNN_QUANT_TYPE_PER_GROUP_SYM &&
-                         info->AC_quant_type >= 0 && info->AC_quant_type < RKNN_QUANT_TYPE_PER_GROUP_SYM;
+    bool quantisations = info->B_quant_type >= 0 && info->B_quant_type <= RKNN_QUANT_TYPE_PER_GROUP_ASYM &&
+                         (!has_groups(info) || info->group_size > 0) && info->AC_quant_type >= 0 &&
+                         info->AC_quant_type < RKNN_QUANT_TYPE_PER_GROUP_SYM;
     return layouts && quantisations && types_of(info->type, types);
 }
 
@@ -266,17 +272,34 @@ static void *copy_array(const void *array, int32_t count, size_t size)
     return memcpy(allocate((size_t)count, size), array, (size_t)count * size);
 }
 
-/* One value for the whole matrix or one for each column, which only B and C have. */
-static bool count_fits(const Matmul *matmul, int matrix, int32_t count)
+static bool is_count_of(const Matmul *matmul, int matrix, int32_t count, int32_t k, int32_t n)
 {
-    return count == 0 || count == 1 || (matrix != A && count == matmul->shapes[matmul->shape].N);
+    return count == (matrix == B && has_groups(&matmul->info) ? k / matmul->info.group_size : 1) * n;
+}
+
+/* One value for the whole matrix, or one for each column, which only B and C have, or one for each column of each group
+ * of rows, which only B has: of the shape in force, of any other, or, as in the vendor's example, of the greatest K and
+ * the greatest N that there are. Returns how many columns they are for, or 0. */
+static int32_t columns_of(const Matmul *matmul, int matrix, int32_t count)
+{
+    rknn_matmul_shape greatest = matmul->shapes[matmul->shape];
+    if (count == 0 || count == 1 || (matrix != A && is_count_of(matmul, matrix, count, greatest.K, greatest.N)))
+        return greatest.N;
+    for (int i = 0; i < matmul->shape_count && matrix != A; i++) {
+        rknn_matmul_shape shape = matmul->shapes[i];
+        if (is_count_of(matmul, matrix, count, shape.K, shape.N))
+            return shape.N;
+        greatest.K = shape.K > greatest.K ? shape.K : greatest.K;
+        greatest.N = shape.N > greatest.N ? shape.N : greatest.N;
+    }
+    return matrix != A && is_count_of(matmul, matrix, count, greatest.K, greatest.N) ? greatest.N : 0;
 }
 
 static int set_quant_params(Matmul *matmul, const rknn_quant_params *params)
 {
     int matrix = params ? find_matrix(params->name) : MATRICES;
-    if (matrix == MATRICES || !count_fits(matmul, matrix, params->scale_len) ||
-        !count_fits(matmul, matrix, params->zp_len) || (params->scale_len && !params->scale) ||
+    if (matrix == MATRICES || !columns_of(matmul, matrix, params->scale_len) ||
+        !columns_of(matmul, matrix, params->zp_len) || (params->scale_len && !params->scale) ||
         (params->zp_len && !params->zp))
         return RKNN_ERR_PARAM_INVALID;
     Quantisation *quantisation = &matmul->quantisation[matrix];
@@ -284,7 +307,7 @@ static int set_quant_params(Matmul *matmul, const rknn_quant_params *params)
     free(quantisation->zp);
     *quantisation = (Quantisation){copy_array(params->scale, params->scale_len, sizeof(float)),
                                    copy_array(params->zp, params->zp_len, sizeof(int32_t)), params->scale_len,
-                                   params->zp_len};
+                                   params->zp_len, (size_t)columns_of(matmul, matrix, params->scale_len)};
     return RKNN_SUCC;
 }
 
@@ -322,12 +345,17 @@ int rknn_matmul_get_quant_params(rknn_matmul_ctx ctx, rknn_quant_params *params,
     return call_leave(&call);
 }
 
+/* A and C have to be set for each shape. B is set once where its K and N are those of all shapes, says the vendor's
+ * example. */
 static int set_dynamic_shape(Matmul *matmul, const rknn_matmul_shape *shape)
 {
     for (int i = 0; shape && i < matmul->shape_count; i++)
         if (memcmp(&matmul->shapes[i], shape, sizeof *shape) == 0) {
+            const rknn_matmul_shape *before = &matmul->shapes[matmul->shape];
+            matmul->memories[A] = matmul->memories[C] = NULL;
+            if (before->K != shape->K || before->N != shape->N)
+                matmul->memories[B] = NULL;
             matmul->shape = i;
-            memset(matmul->memories, 0, sizeof matmul->memories);
             return RKNN_SUCC;
         }
     return RKNN_ERR_PARAM_INVALID;
@@ -343,31 +371,48 @@ int rknn_matmul_set_dynamic_shape(rknn_matmul_ctx ctx, rknn_matmul_shape *shape)
 
 /* ---- run ---------------------------------------------------------------------------------------------------- */
 
-static double scale_at(const Quantisation *quantisation, size_t column)
+static double scale_at(const Quantisation *quantisation, size_t place)
 {
     if (!quantisation->scale_count)
         return 1;
-    return (double)quantisation->scale[quantisation->scale_count > 1 ? column : 0];
+    return (double)quantisation->scale[quantisation->scale_count > 1 ? place : 0];
 }
 
-static int32_t zp_at(const Quantisation *quantisation, size_t column)
+static int32_t zp_at(const Quantisation *quantisation, size_t place)
 {
     if (!quantisation->zp_count)
         return 0;
-    return quantisation->zp[quantisation->zp_count > 1 ? column : 0];
+    return quantisation->zp[quantisation->zp_count > 1 ? place : 0];
 }
 
-/* A matrix row by row, as numbers without their zero point: both fit a float exactly. */
+/* Which of its parameters an element of a matrix has: that of its column, or of its column in its group. */
+static size_t parameter_of(const Matmul *matmul, int matrix, size_t row, size_t column)
+{
+    bool is_grouped = matrix == B && has_groups(&matmul->info);
+    return is_grouped ? row / (size_t)matmul->info.group_size * matmul->quantisation[B].columns + column : column;
+}
+
+static bool holds_sums(const Matmul *matmul)
+{
+    return matmul->types.of[C] == RKNN_TENSOR_INT32 || matmul->types.of[C] == RKNN_TENSOR_INT16;
+}
+
+/* A matrix row by row, as numbers without their zero point: both fit a float exactly. The groups of B have scales of
+ * their own, which apply here. */
 static float *unpack(const Matmul *matmul, int matrix)
 {
     Layout layout = layout_of(matmul, matmul->shapes[matmul->shape], matrix);
     const Quantisation *quantisation = &matmul->quantisation[matrix];
     const void *bytes = memory_bytes(matmul->memories[matrix]);
+    bool is_scaled = matrix == B && has_groups(&matmul->info) && !holds_sums(matmul);
     float *numbers = allocate((size_t)layout.rows * layout.columns, sizeof *numbers), *next = numbers;
     for (size_t row = 0; row < layout.rows; row++)
-        for (size_t column = 0; column < layout.columns; column++)
-            *next++ = (float)(element_get(matmul->types.of[matrix], bytes, place(&layout, row, column)) -
-                              zp_at(quantisation, column));
+        for (size_t column = 0; column < layout.columns; column++) {
+            size_t parameter = parameter_of(matmul, matrix, row, column);
+            double number = element_get(matmul->types.of[matrix], bytes, place(&layout, row, column)) -
+                            zp_at(quantisation, parameter);
+            *next++ = (float)(is_scaled ? number * scale_at(quantisation, parameter) : number);
+        }
     return numbers;
 }
 
@@ -376,9 +421,9 @@ static double result(const Matmul *matmul, double sum, size_t column)
 {
     rknn_tensor_type type = matmul->types.of[C];
     const Quantisation *quantisation = matmul->quantisation;
-    if (type == RKNN_TENSOR_INT32 || type == RKNN_TENSOR_INT16)
+    if (holds_sums(matmul))
         return sum;
-    sum *= scale_at(&quantisation[A], 0) * scale_at(&quantisation[B], column);
+    sum *= scale_at(&quantisation[A], 0) * (has_groups(&matmul->info) ? 1 : scale_at(&quantisation[B], column));
     return type == RKNN_TENSOR_INT8 ? sum / scale_at(&quantisation[C], column) + zp_at(&quantisation[C], column) : sum;
 }
 

@@ -158,7 +158,7 @@ static char *next_pair(char **line, char **value, bool *valid)
 static void *grow(void *items, uint32_t count, size_t size)
 {
     char *grown = allocate(count + 1, size);
-    if (count)
+    if (items)
         memcpy(grown, items, count * size);
     free(items);
     return grown;
@@ -216,20 +216,76 @@ static bool parse_attribute(char *name, char *value, OperatorModel *model)
     return copy_name(attribute->name, name) && type_is_known(attribute->dtype) && parse_elements(value, attribute);
 }
 
+static Operand *add_operand(Operand *operands, uint32_t *count, Operand operand)
+{
+    operands = grow(operands, *count, sizeof *operands);
+    operands[(*count)++] = operand;
+    return operands;
+}
+
+static bool find_operand(const Model *model, const char *name, bool may_be_input, Operand *operand)
+{
+    for (uint32_t i = 0; i < model->output_count; i++)
+        if (strcmp(model->outputs[i].attr.name, name) == 0) {
+            *operand = (Operand){false, i};
+            return true;
+        }
+    for (uint32_t i = 0; may_be_input && i < model->input_count; i++)
+        if (strcmp(model->inputs[i].attr.name, name) == 0) {
+            *operand = (Operand){true, i};
+            return true;
+        }
+    return false;
+}
+
+static bool name_operands(const Model *model, char *names, bool may_be_input, Operand **operands, uint32_t *count)
+{
+    if (!names)
+        return true;
+    char *rest = NULL;
+    *count = 0;
+    for (char *name = strtok_r(names, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
+        Operand operand;
+        if (!find_operand(model, name, may_be_input, &operand))
+            return false;
+        *operands = add_operand(*operands, count, operand);
+    }
+    return *count > 0;
+}
+
+/* Once all tensors are known, since an operator may stand before them. */
+static bool resolve_operator(const Model *model, OperatorModel *operator_model)
+{
+    Operand in_place = operator_model->outputs[0];
+    return in_place.index < model->output_count &&
+           name_operands(model, operator_model->input_names, true, &operator_model->inputs,
+                         &operator_model->input_count) &&
+           name_operands(model, operator_model->output_names, false, &operator_model->outputs,
+                         &operator_model->output_count);
+}
+
 static bool parse_operator(char **line, Model *model)
 {
     model->operators = grow(model->operators, model->operator_count, sizeof *model->operators);
     OperatorModel *operator_model = &model->operators[model->operator_count++];
+    uint32_t output = 0;
     bool valid = true;
     char *value;
     for (char *name; valid && (name = next_pair(line, &value, &valid));) {
         if (strcmp(name, "type") == 0)
             valid = copy_name(operator_model->type, value);
         else if (strcmp(name, "output") == 0)
-            valid = parse_bytes(value, &operator_model->output);
+            valid = parse_bytes(value, &output);
+        else if (strcmp(name, "inputs") == 0)
+            operator_model->input_names = copy_string(value);
+        else if (strcmp(name, "outputs") == 0)
+            operator_model->output_names = copy_string(value);
         else
             valid = parse_attribute(name, value, operator_model);
     }
+    /* Without names it works on one output in place. */
+    operator_model->inputs = add_operand(NULL, &operator_model->input_count, (Operand){false, output});
+    operator_model->outputs = add_operand(NULL, &operator_model->output_count, (Operand){false, output});
     return valid && *operator_model->type;
 }
 
@@ -273,11 +329,11 @@ static bool count_shapes(TensorModel *tensors, uint32_t count, Model *model)
 static bool is_whole(Model *model)
 {
     model->shape_count = 1;
-    bool valid = model->input_count && model->output_count;
+    bool valid = model->output_count > 0;
     valid = valid && count_shapes(model->inputs, model->input_count, model);
     valid = valid && count_shapes(model->outputs, model->output_count, model);
     for (uint32_t i = 0; i < model->operator_count; i++)
-        valid = valid && model->operators[i].output < model->output_count;
+        valid = valid && resolve_operator(model, &model->operators[i]);
     return valid;
 }
 
@@ -306,7 +362,7 @@ static Model *parse_description(const char *content, size_t size)
     if (valid && is_whole(model))
         return model;
     if (valid)
-        complain("model: it needs inputs and outputs, one number of shapes, and operators of outputs that it has");
+        complain("model: it needs outputs, one number of shapes, and operators of outputs that it has");
     model_release(model);
     return NULL;
 }
@@ -342,6 +398,10 @@ void model_release(Model *model)
         for (uint32_t k = 0; k < model->operators[i].attribute_count; k++)
             free(model->operators[i].attributes[k].data);
         free(model->operators[i].attributes);
+        free(model->operators[i].input_names);
+        free(model->operators[i].output_names);
+        free(model->operators[i].inputs);
+        free(model->operators[i].outputs);
     }
     free(model->operators);
     free(model->custom_string);

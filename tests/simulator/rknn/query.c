@@ -101,7 +101,8 @@ static char *perf_text(const Context *context)
     Text text = {0};
     int id = 1;
     char input_shape[64], output_shape[64];
-    rknn_tensor_attr input = input_attr(context, 0), output = output_attr(context, 0);
+    rknn_tensor_attr output = output_attr(context, 0);
+    rknn_tensor_attr input = context->model->input_count ? input_attr(context, 0) : output;
     add_shape(&input, input_shape);
     add_shape(&output, output_shape);
     add_line(&text);
@@ -126,12 +127,13 @@ static char *perf_text(const Context *context)
 static int query_perf_detail(const Call *call, rknn_perf_detail *detail)
 {
     Context *context = call->context;
-    if (!(context->flag & RKNN_FLAG_COLLECT_PERF_MASK) || !context->has_run) {
-        vendor_log(call->scenario, ERROR_LINE "query RKNN_QUERY_PERF_DETAIL needs RKNN_FLAG_COLLECT_PERF_MASK, a run");
+    bool collects = context->flag & RKNN_FLAG_COLLECT_PERF_MASK;
+    if (collects && !context->has_run) {
+        vendor_log(call->scenario, ERROR_LINE "query RKNN_QUERY_PERF_DETAIL needs a run");
         return RKNN_ERR_FAIL;
     }
     free(context->perf_text);
-    context->perf_text = perf_text(context);
+    context->perf_text = collects ? perf_text(context) : copy_string("");
     *detail = (rknn_perf_detail){context->perf_text, strlen(context->perf_text)};
     return RKNN_SUCC;
 }

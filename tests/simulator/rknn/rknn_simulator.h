@@ -62,9 +62,17 @@ typedef struct {
     uint32_t (*shapes)[RKNN_MAX_DIMS];
 } TensorModel;
 
+/* A tensor of the model that an operator reads or writes. */
+typedef struct {
+    bool is_input; /* of the model; else one of its outputs */
+    uint32_t index;
+} Operand;
+
 typedef struct {
     char type[256];
-    uint32_t output; /* what it works on */
+    char *input_names, *output_names; /* as the description has them, separated by commas */
+    uint32_t input_count, output_count;
+    Operand *inputs, *outputs; /* outputs are the model's, and so are inputs that are not its inputs */
     uint32_t attribute_count;
     rknn_custom_op_attr *attributes;
 } OperatorModel;
