@@ -40,6 +40,7 @@ from rkllmd.npu import Job, as_error
 from rkllmd.progress import Load
 from rkllmd.rknn_handles import Context as RknnContext
 from rkllmd.rknn_handles import Matmul
+from rkllmd.written_paths import as_written
 
 _LLM: Final = ("llm",)
 _RKNN: Final = "rknn."
@@ -224,7 +225,8 @@ def start(context: Context, client: Client, call: Call, prepared: Prepared) -> J
         prepared.check_alive("was prepared")
         _check(invocation, prepared)
         if _runs_inline(invocation, prepared):
-            result = method.call(invocation, **(prepared.arguments or {}))
+            with as_written(prepared.given):
+                result = method.call(invocation, **(prepared.arguments or {}))
             if method.kind is Kind.ORDERED:
                 prepared.target.used_at = time.monotonic()
             client.answer(call, result, invocation.fds)
@@ -324,7 +326,8 @@ def _runs_inline(invocation: Invocation, prepared: Prepared) -> bool:
 
 def _check(invocation: Invocation, prepared: Prepared) -> None:
     if prepared.method.check is not None:
-        prepared.method.check(invocation, **(prepared.arguments or {}))
+        with as_written(prepared.given):
+            prepared.method.check(invocation, **(prepared.arguments or {}))
 
 
 def _abort(invocation: Invocation) -> None:
@@ -370,7 +373,7 @@ def _call(invocation: Invocation, prepared: Prepared) -> Any:
         invocation.job.load.begin()
     if prepared.method.kind is not Kind.INSTANT and prepared.method.name not in _END_RUNS:
         rknn_runs.finish(invocation.context, invocation)
-    with in_use(invocation.context, prepared.target, wakes=not prepared.method.changes):
+    with in_use(invocation.context, prepared.target, wakes=not prepared.method.changes), as_written(prepared.given):
         return prepared.method.call(invocation, **(prepared.arguments or {}))
 
 

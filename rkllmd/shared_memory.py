@@ -13,6 +13,7 @@ import mmap
 import os
 import stat
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -90,11 +91,18 @@ def address_of(view: memoryview) -> int:
 
 def make(data: bytes | bytearray | memoryview) -> int:
     """Return a new memfd that holds ``data`` and can't be changed any more."""
+    return make_of([(0, data)])
+
+
+def make_of(parts: Iterable[tuple[int, bytes | bytearray | memoryview]]) -> int:
+    """Return a new memfd that holds each part at its offset and can't be changed any more."""
     fd = os.memfd_create("rkllmd-tensor", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        view = memoryview(data).cast("B")
-        while view:
-            view = view[os.write(fd, view) :]
+        for offset, data in parts:
+            view = memoryview(data).cast("B")
+            while view:
+                written = os.pwrite(fd, view, offset)
+                view, offset = view[written:], offset + written
         fcntl.fcntl(fd, _F_ADD_SEALS, _F_SEAL_SHRINK | _F_SEAL_GROW | _F_SEAL_WRITE | _F_SEAL_SEAL)
     except BaseException:
         os.close(fd)

@@ -190,15 +190,15 @@ def _known(ctx: Context, json: dict[str, Any], path: str, output: bool | None) -
         if not named:
             names = [attr.name.decode("utf-8", "replace") for attr in (*ctx.inputs, *ctx.outputs)]
             raise InvalidParams(f"{path}.name is none of the model's tensors.", path=f"{path}.name", limit=names[:64])
-        return native(ctx, named[0], json)
+        return native(ctx, named[0], json, f"{path}.fmt")
     attrs = ctx.outputs if output else ctx.inputs
     index = int(json.get("index", 0))
     check_index(index, len(attrs), "outputs" if output else "inputs", f"{path}.index")
-    return native(ctx, attrs[index], json)
+    return native(ctx, attrs[index], json, f"{path}.fmt")
 
 
-def native(ctx: Context, attr: rknn_tensor_attr, json: dict[str, Any]) -> rknn_tensor_attr:
-    """Return the native attributes where the native layout is asked for. Raises InvalidParams."""
+def native(ctx: Context, attr: rknn_tensor_attr, json: dict[str, Any], path: str = "$") -> rknn_tensor_attr:
+    """Return the native attributes where the native layout is asked for; ``path``: by what. Raises InvalidParams."""
     if json.get("fmt") not in ("RKNN_TENSOR_NC1HWC2", int(rknn_tensor_format.RKNN_TENSOR_NC1HWC2)):
         return attr
     if any(attr is item for item in ctx.inputs):
@@ -209,7 +209,7 @@ def native(ctx: Context, attr: rknn_tensor_attr, json: dict[str, Any]) -> rknn_t
     found = ctx.answers.get((now, attr.index)) or ctx.answers.get((first, attr.index))
     if not isinstance(found, rknn_tensor_attr):
         raise InvalidParams(
-            "The runtime does not tell this tensor's native layout.", path="$.attr.fmt", keyword="enum", limit=attr.fmt
+            "The runtime does not tell this tensor's native layout.", path=path, keyword="enum", limit=attr.fmt
         )
     return found
 

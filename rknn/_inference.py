@@ -11,7 +11,6 @@ from rkllmd.abi.rknn_constants import rknn_query_cmd
 from rkllmd.errors import InvalidParams
 from rkllmd.method import Struct, Value
 from rknn._attributes import as_now, bytes_needed, learn_run
-from rknn._inputs import Item, set_inputs
 
 if TYPE_CHECKING:
     from rkllmd.context import Invocation
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 INPUT_DATA: Final = Value(
     "input_data",
-    {**schemas.TENSOR, "description": "The only input, or an array of rknn_input objects: as inputs."},
+    {**schemas.TENSOR, "description": "As inputs."},
     required=False,
     in_c=False,
     is_tensor=True,
@@ -29,31 +28,13 @@ INPUTS: Final = Value(
     "inputs",
     {
         "type": schemas.TENSOR["type"],
-        "description": "A tensor, one rknn_input, or an array of rknn_input: set before the run.",
+        "description": "A tensor, one rknn_input, or an array of these, one for each input: set before the run.",
     },
     required=False,
     in_c=False,
     is_tensor=True,
 )
 EXTEND: Final = Struct("extend", "rknn_run_extend", required=False, raw=True)
-_INPUT: Final = schemas.struct_schema("rknn_input")
-_ONLY_IN_INPUTS: Final = frozenset({"index", "buf", "type", "fmt", "pass_through"})
-
-
-def set_given_inputs(invocation: Invocation, ctx: Context, given: Converted) -> None:
-    """Set the inputs that came with the call, on the worker thread. Raises InvalidParams, RuntimeFailure."""
-    value = given.json
-    first = value[0] if isinstance(value, list) and value else value
-    if not isinstance(first, dict) or (first is value and not value.keys() & _ONLY_IN_INPUTS):
-        # A tensor, whose data and size are no rknn_input's.
-        items = [Item({"buf": value}, given.path, given.path)]
-    else:
-        items = [Item(json, place, f"{place}.buf") for json, place in given.members]
-    for json, place, _ in items:
-        if not isinstance(json, dict):
-            raise InvalidParams(f"{place} must be an rknn_input.", path=place, keyword="type", limit="object")
-        schemas.check(schemas.validator(_INPUT), json, place)
-    set_inputs(invocation.rknn, ctx, items, given.path, given.sources)
 
 
 def check_bindings(ctx: Context) -> None:

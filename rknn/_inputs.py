@@ -14,9 +14,16 @@ from rkllmd.rknn_handles import Context
 from rkllmd.rknn_runtime import RknnRuntime
 from rknn._attributes import check_index, native, shape_of
 from rknn._common import dtype_of, member_of, type_of
+from rknn._dynamic import other_shapes
 
 # A picture's bytes are taken for uint8 by every converted model that takes pictures.
 _TAKE_PICTURES: Final = ("int8", "uint8", "float16", "float32")
+
+
+class WrongSizeError(InvalidParams):
+    """The data of an input is not as long as its shape; another shape may be set."""
+
+    index: int = 0
 
 
 class Item(NamedTuple):
@@ -25,6 +32,11 @@ class Item(NamedTuple):
     json: dict[str, Any]
     path: str
     buf_path: str
+
+
+def data_path(json: dict[str, Any], path: str) -> str:
+    """Return where an rknn_input's data stands in the client's JSON: it may be called buf or data."""
+    return f"{path}.data" if "data" in json and "buf" not in json else f"{path}.buf"
 
 
 def set_inputs(rknn: RknnRuntime, ctx: Context, items: list[Item], path: str, sources: Sources) -> None:
@@ -40,7 +52,10 @@ def set_inputs(rknn: RknnRuntime, ctx: Context, items: list[Item], path: str, so
     inputs = (rknn_input * len(items))()
     keep: list[Any] = []
     for position, item in enumerate(items):
-        _fill(inputs[position], ctx, item, position, sources, keep)
+        try:
+            _fill(inputs[position], ctx, item, position, sources, keep)
+        except WrongSizeError as error:
+            raise InvalidParams(error.message + other_shapes(rknn, ctx, error.index), **error.data) from None
     if len({item.index for item in inputs}) != len(items):
         raise InvalidParams(f"{path} has an input twice.", path=path, keyword="uniqueItems")
     rknn.call("rknn_inputs_set", ctx.pointer, len(items), inputs)
@@ -58,6 +73,8 @@ def _fill(
     index = int(json.get("index", position))
     check_index(index, len(ctx.inputs), "inputs", f"{path}.index")
     attr = ctx.inputs[index]
+    if "buf" in json and "data" in json:
+        raise InvalidParams(f"{path} has buf under two names.", path=f"{path}.data", keyword="oneOf")
     value = json.get("buf", json.get("data"))
     if value is None:
         raise InvalidParams(f"{buf_path} is required.", path=buf_path, keyword="required", limit=["buf"])
@@ -74,7 +91,8 @@ def _fill(
         target.type = type_of(given) if given else attr.type
     else:
         target.type = type_of(_dtype(attr, buffer, given, item))
-        _check_shape(attr, buffer, target.fmt, buf_path)
+        has_shape = isinstance(value, dict) and value.get("shape") is not None
+        _check_shape(attr, buffer, target.fmt, f"{buf_path}.shape" if has_shape else buf_path)
     if json.get("size", buffer.size) != buffer.size:
         raise InvalidParams(
             f"{path}.size is not the size of the data.", path=f"{path}.size", keyword="const", limit=buffer.size
@@ -111,12 +129,14 @@ def _dtype(attr: rknn_tensor_attr, buffer: Buffer, given: str | None, item: Item
             return dtype
     sizes = {dtype: byte_size(attr.n_elems, dtype) for dtype in candidates}
     wanted = " or ".join(f"{size} bytes of {dtype}" for dtype, size in sizes.items())
-    raise InvalidParams(
+    error = WrongSizeError(
         f"{item.buf_path} has {buffer.size} bytes; input {attr.index} has {attr.n_elems} elements: {wanted}.",
         path=item.buf_path,
         keyword="shape",
         limit=sizes,
     )
+    error.index = attr.index
+    raise error
 
 
 def _check_shape(attr: rknn_tensor_attr, buffer: Buffer, fmt: int, path: str) -> None:
@@ -134,9 +154,9 @@ def _check_shape(attr: rknn_tensor_attr, buffer: Buffer, fmt: int, path: str) ->
     if given != wanted and sorted(given) == sorted(wanted):  # the same lengths in another order
         name = rknn_tensor_format(fmt).name
         raise InvalidParams(
-            f"{path} has the shape {list(buffer.shape or ())}, input {attr.index} is {dims} in {name}: reorder it, "
-            "or say which fmt it has.",
-            path=f"{path}.shape",
+            f"{path.removesuffix('.shape')} has the shape {list(buffer.shape or ())}, input {attr.index} is {dims} in "
+            f"{name}: reorder it, or say which fmt it has.",
+            path=path,
             keyword="shape",
             limit=dims,
         )

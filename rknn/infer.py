@@ -14,7 +14,8 @@ from rkllmd.method import Kind, method
 from rkllmd.rknn_handles import Context
 from rkllmd.rknn_release import release_outputs
 from rknn._common import CONTEXT, success
-from rknn._inference import INPUT_DATA, INPUTS, run_extend, run_once, set_given_inputs
+from rknn._given_inputs import needs_inputs, set_given_inputs
+from rknn._inference import INPUT_DATA, INPUTS, run_extend, run_once
 from rknn._outputs import ENCODING, TOP_K, WANT_FLOAT, all_outputs, get_outputs
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ def infer(
 ) -> dict[str, Any]:
     """Return the outputs for these inputs."""
     given = inputs or input_data
-    if given is None:
-        raise InvalidParams("rknn.infer needs inputs.", path="$.inputs", keyword="required", limit=["inputs"])
+    needs_inputs(ctx, given, "rknn.infer")
     if inputs is not None and input_data is not None:
         raise InvalidParams("input_data and inputs are the same.", path="$.input_data", keyword="oneOf")
-    set_given_inputs(invocation, ctx, given)
+    if given is not None:
+        set_given_inputs(invocation, ctx, given)
     run_once(invocation, ctx, run_extend(None))
     requests = all_outputs(ctx, want_float=bool(want_float), top_k=top_k)
     result = get_outputs(invocation, ctx, requests, "$", Attachments(), encoding=encoding, top_k=top_k)

@@ -11,7 +11,7 @@ from rkllmd.context import Invocation
 from rkllmd.method import COnly, Kind, Struct, method
 from rkllmd.rknn_handles import Context
 from rknn._common import CONTEXT, success
-from rknn._inputs import Item, set_inputs
+from rknn._inputs import Item, data_path, set_inputs
 
 if TYPE_CHECKING:
     from rkllmd.dispatch import Converted
@@ -20,6 +20,6 @@ if TYPE_CHECKING:
 @method(Kind.NPU, [CONTEXT, COnly("n_inputs"), Struct("inputs", "rknn_input", many=True, raw=True, example="buf")])
 def inputs_set(invocation: Invocation, ctx: Context, inputs: Converted) -> dict[str, Any]:
     """Copy the inputs into the context; the type, format and index may be left out."""
-    items = [Item(json, place, f"{place}.buf") for json, place in inputs.members]
+    items = [Item(json, place, data_path(json, place)) for json, place in inputs.members]
     set_inputs(invocation.rknn, ctx, items, inputs.path, inputs.sources)
     return success()

@@ -83,17 +83,21 @@ def mem_sync(
     invocation.rknn.call("rknn_mem_sync", handle, mem.pointer, member_of(rknn_mem_sync_mode, mode))
     result = success()
     if read:
-        result |= _contents(invocation, mem.view(offset, size), dtype, encoding)
+        path = "$.size" if "size" in span else "$.dtype"
+        result |= _contents(invocation, mem.view(offset, size), dtype, encoding, path)
     return result
 
 
-def _contents(invocation: Invocation, view: memoryview, dtype: str, encoding: str) -> dict[str, Any]:
-    """Return what was read, as elements of ``dtype``. Raises InvalidParams."""
+def _contents(invocation: Invocation, view: memoryview, dtype: str, encoding: str, path: str) -> dict[str, Any]:
+    """Return what was read, as elements of ``dtype``; ``path``: what the client wrote of it. Raises InvalidParams."""
     count = len(view) * 2 if dtype == "int4" else len(view) // byte_size(1, dtype)
     if byte_size(count, dtype) != len(view):
         size = byte_size(1, dtype)
         raise InvalidParams(
-            f"$.size must be whole {dtype} elements of {size} bytes.", path="$.size", keyword="multipleOf", limit=size
+            f"{path}: what is read, {len(view)} bytes, must be whole {dtype} elements of {size} bytes.",
+            path=path,
+            keyword="multipleOf",
+            limit=size,
         )
     if encoding != "array":
         return invocation.tensor(view, [count], dtype)

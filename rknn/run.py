@@ -14,7 +14,8 @@ from rkllmd.method import Kind, Value, method
 from rkllmd.rknn_handles import Context
 from rkllmd.rknn_release import release_outputs
 from rknn._common import CONTEXT, success
-from rknn._inference import EXTEND, INPUT_DATA, INPUTS, run_extend, run_once, set_given_inputs
+from rknn._given_inputs import set_given_inputs
+from rknn._inference import EXTEND, INPUT_DATA, INPUTS, run_extend, run_once
 from rknn._outputs import ENCODING, TOP_K, WANT_FLOAT, all_outputs, get_outputs
 
 if TYPE_CHECKING:

@@ -24,6 +24,8 @@ from rkllmd.jsonrpc import LineBuffer
 
 RECEIVE_BYTES: Final = 65_536
 _MOST_FDS: Final = 253  # in one message (SCM_MAX_FD)
+_MOST_FDS_SENT: Final = 16  # that the daemon takes with one message
+_ALIGNMENT: Final = mmap.PAGESIZE  # of arrays that share a descriptor
 ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_MOST_FDS * struct.calcsize("i"))
 # RKLLM_RUN_NORMAL and RKLLM_RUN_WAITING: more will follow.
 _UNFINISHED: Final = (0, 1)
@@ -79,6 +81,9 @@ class Request:
     ) -> None:
         self.fds = [*fds]
         self._own: list[int] = []
+        # The arrays that share the last descriptor, as one message brings only so many: each with its offset there.
+        self._packed: list[tuple[int, memoryview]] = []
+        self._packed_bytes = 0
         request: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
         request |= {name: value for name, value in members.items() if value is not None}
         if call_id is not None:
@@ -87,6 +92,9 @@ class Request:
             request["params"] = params
         try:
             line = orjson.dumps(request, default=self._write, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+            self._attach_packed()
+            if len(self.fds) > _MOST_FDS_SENT:
+                raise ValueError(f"{len(self.fds)} descriptors are more than a message brings, {_MOST_FDS_SENT}")
         except BaseException:
             self.close()
             raise
@@ -115,10 +123,23 @@ class Request:
         return {**self._attach(view), "dtype": str(value.dtype), "shape": list(value.shape)}
 
     def _attach(self, data: memoryview) -> dict[str, Any]:
-        fd = shared_memory.make(data.cast("B") if data.nbytes else b"")  # what has a dimension of 0 can't be cast
+        content = data.cast("B") if data.nbytes else memoryview(b"")  # what has a dimension of 0 can't be cast
+        if len(self.fds) < _MOST_FDS_SENT - 1:
+            self._attach_file(shared_memory.make(content))
+            return {"fd": len(self.fds) - 1}
+        offset = self._packed_bytes
+        self._packed.append((offset, content))
+        self._packed_bytes += -(-data.nbytes // _ALIGNMENT) * _ALIGNMENT
+        return {"fd": len(self.fds), "offset": offset, "size": data.nbytes}
+
+    def _attach_packed(self) -> None:
+        if self._packed:
+            self._attach_file(shared_memory.make_of(self._packed))
+            self._packed.clear()
+
+    def _attach_file(self, fd: int) -> None:
         self._own.append(fd)
         self.fds.append(fd)
-        return {"fd": len(self.fds) - 1}
 
     @property
     def rights(self) -> list[tuple[int, int, Any]]:

@@ -66,7 +66,7 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ),
     ("rknn.infer", {"inputs": b64(bytes(9))}, "$.inputs", "shape"),
     ("rknn.infer", {}, "$.inputs", "required"),
-    ("rknn.infer", {"inputs": [b64(BYTES)]}, "$.inputs[0]", "type"),
+    ("rknn.infer", {"inputs": [None]}, "$.inputs[0]", "type"),
     ("rknn.infer", {"inputs": b64(BYTES), "top_k": 0}, "$.top_k", "minimum"),
     ("rknn.infer", {"inputs": b64(BYTES), "encoding": "hex"}, "$.encoding", "enum"),
     ("rknn.infer", {"inputs": b64(BYTES), "input_data": b64(BYTES)}, "$.input_data", "oneOf"),

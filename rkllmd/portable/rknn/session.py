@@ -135,4 +135,10 @@ def _open(path: str, options: Any) -> Any:
         raise
     except Exception as error:
         # ONNX Runtime's exceptions have no base of their own.
+        if own is not None and "external" in str(error).lower():
+            raise RknnError(
+                rknn_error.RKNN_ERR_MODEL_INVALID,
+                "the model has its weights in other files beside it (external data), which its bytes do not bring: "
+                "give the path of the model's file",
+            ) from error
         raise RknnError(rknn_error.RKNN_ERR_MODEL_INVALID, f"ONNX Runtime refuses the model: {error}") from error

@@ -171,3 +171,41 @@ def forever_on_zeros() -> bytes:
         {"go": (TensorProto.BOOL, []), "x": (TensorProto.FLOAT, ["k"])},
         {"y": (TensorProto.FLOAT, ["m"])},
     )
+
+
+def sums(kinds: list[int], shapes: list[list[Any]]) -> bytes:
+    """Return a model of inputs "x0", "x1" and so on, whose outputs "y0", "y1" are the sum of each as float32."""
+    nodes = []
+    for index in range(len(kinds)):
+        nodes.append(helper.make_node("Cast", [f"x{index}"], [f"f{index}"], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("ReduceSum", [f"f{index}"], [f"y{index}"], keepdims=0))
+    return model(
+        nodes,
+        {f"x{index}": (kind, shape) for index, (kind, shape) in enumerate(zip(kinds, shapes, strict=True))},
+        {f"y{index}": (TensorProto.FLOAT, []) for index in range(len(kinds))},
+    )
+
+
+def constant() -> bytes:
+    """No inputs; "y" is 0, 1, 2 as float32."""
+    value = numpy_helper.from_array(np.arange(3, dtype=np.float32))
+    return model([helper.make_node("Constant", [], ["y"], value=value)], {}, {"y": (TensorProto.FLOAT, [3])})
+
+
+def with_weights_beside() -> bytes:
+    """Float32 "x" [300] plus weights that are in the file "weights.data" beside the model's."""
+    made = onnx.load_from_string(
+        model(
+            [helper.make_node("Add", ["x", "w"], ["y"])],
+            {"x": (TensorProto.FLOAT, [300])},
+            {"y": (TensorProto.FLOAT, [300])},
+            {"w": np.arange(300, dtype=np.float32)},
+        )
+    )
+    (weights,) = made.graph.initializer
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "weights.data"), ("offset", "0"), ("length", "1200")):
+        weights.external_data.add(key=key, value=value)
+    content: bytes = made.SerializeToString()
+    return content

@@ -1,0 +1,33 @@
+"""Models that take inputs of several shapes: what to do about data that does not fit the shape that is set."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rkllmd.abi.rknn_constants import rknn_query_cmd
+from rkllmd.errors import NotSupported, RuntimeFailure
+from rkllmd.rknn_handles import Context
+from rkllmd.rknn_runtime import RknnRuntime
+from rknn._attributes import ask
+
+# So many shapes still make a sentence.
+_FEW: Final = 4
+
+
+def other_shapes(rknn: RknnRuntime, ctx: Context, index: int) -> str:
+    """Return a sentence about the other shapes that an input may have, or nothing if it has one only.
+
+    Asked on the worker thread when something is wrong already: the vendor's runtime prints an error where a model has
+    no dynamic shapes.
+    """
+    try:
+        found = ask(rknn, ctx, rknn_query_cmd.RKNN_QUERY_INPUT_DYNAMIC_RANGE, index)
+    except (RuntimeFailure, NotSupported):
+        return ""
+    if found.shape_number <= 1:
+        # The portable runtime lists no shapes for a graph that takes any.
+        is_open = rknn.name == "portable"
+        return " If the model takes other sizes, set them first with rknn.set_input_shapes." if is_open else ""
+    shapes = [list(found.dyn_range[number][: found.n_dims]) for number in range(min(found.shape_number, _FEW))]
+    more = " and others" if found.shape_number > _FEW else ""
+    return f" Its shapes are {', '.join(map(str, shapes))}{more}: choose one with rknn.set_input_shapes first."

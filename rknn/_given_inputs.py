@@ -1,0 +1,82 @@
+"""Inputs that come with a call: what an array means, one tensor or one for each input of the model.
+
+``inputs`` is a tensor in any form, an rknn_input, or an array of these. An array of arrays of numbers may be either one
+tensor with rows or a tensor for each input: the model's inputs decide, and whatever is taken, errors name what the
+client wrote.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from rkllmd import schemas
+from rkllmd.abi.rknn import rknn_tensor_attr
+from rkllmd.errors import InvalidParams
+from rknn._inputs import Item, data_path, set_inputs
+
+if TYPE_CHECKING:
+    from rkllmd.context import Invocation
+    from rkllmd.dispatch import Converted
+    from rkllmd.rknn_handles import Context
+
+_INPUT: Final = schemas.struct_schema("rknn_input")
+# What tells an rknn_input from a tensor, whose data and size are no rknn_input's.
+_ONLY_IN_INPUTS: Final = frozenset({"index", "buf", "type", "fmt", "pass_through"})
+
+
+def set_given_inputs(invocation: Invocation, ctx: Context, given: Converted) -> None:
+    """Set the inputs that came with the call, on the worker thread. Raises InvalidParams, RuntimeFailure."""
+    value = given.json
+    if value == [] and not ctx.inputs:
+        return
+    if isinstance(value, list) and _is_one_for_each(value, ctx.inputs):
+        items = [_item(json, place) for json, place in given.members]
+    else:
+        items = [_item(value, given.path)]
+    set_inputs(invocation.rknn, ctx, items, given.path, given.sources)
+
+
+def _item(value: Any, path: str) -> Item:
+    """Return an rknn_input, or a tensor as one. Raises InvalidParams."""
+    if isinstance(value, dict) and value.keys() & _ONLY_IN_INPUTS:
+        schemas.check(schemas.validator(_INPUT), value, path)
+        return Item(value, path, data_path(value, path))
+    schemas.check(schemas.validator(schemas.TENSOR), value, path)
+    return Item({"buf": value}, path, path)
+
+
+def _is_one_for_each(values: list[Any], inputs: list[rknn_tensor_attr]) -> bool:
+    """Return whether an array's members are inputs of their own, rather than the rows or numbers of one."""
+    if any(_is_number(value) for value in values):
+        # Numbers are the elements of the first input, unless they stand for scalars beside each other.
+        return len(values) > 1 and len(values) == len(inputs) and _fit(values, inputs)
+    if not values or any(not isinstance(value, list) for value in values):
+        return bool(values)
+    is_first = inputs != [] and _count(values) == inputs[0].n_elems
+    return len(inputs) > 1 and (_fit(values, inputs) or not is_first)
+
+
+def _fit(values: list[Any], inputs: list[rknn_tensor_attr]) -> bool:
+    return len(values) == len(inputs) and all(
+        _count(value) == attr.n_elems for value, attr in zip(values, inputs, strict=True)
+    )
+
+
+def _count(value: Any) -> int:
+    """Return how many elements nested arrays have whose first members are as long as the others."""
+    lengths = []
+    while isinstance(value, list):
+        lengths.append(len(value))
+        value = value[0] if value else None
+    return math.prod(lengths)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
+
+
+def needs_inputs(ctx: Context, given: Converted | None, method: str) -> None:
+    """Refuse a call without inputs for a model that has some. Raises InvalidParams."""
+    if given is None and ctx.inputs:
+        raise InvalidParams(f"{method} needs inputs.", path="$.inputs", keyword="required", limit=["inputs"])
