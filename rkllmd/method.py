@@ -55,6 +55,7 @@ class Struct:
 
     ``many``: where n_batch is above 1, C takes an array of them, and so does JSON. ``example`` is the field that most
     people give first. ``raw``: the function converts it, since what it means depends on the handle's object.
+    ``or_tensors``: JSON may have tensors in the place of such structs, in whatever form; the function checks them.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Struct:
     many: bool = False
     example: str = ""
     raw: bool = False
+    or_tensors: bool = False
 
     @cached_property
     def item_schema(self) -> dict[str, Any]:
@@ -82,13 +84,19 @@ class Struct:
         """Return the JSON Schema of the parameter, for discovery."""
         if not self.many:
             return self.item_schema
-        array = {"type": "array", "items": self.item_schema, "minItems": 1, "maxItems": MAX_INPUTS}
+        item = {"anyOf": [self.item_schema, schemas.TENSOR]} if self.or_tensors else self.item_schema
+        array = {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_INPUTS}
         return {"anyOf": [self.item_schema, array]}
 
     @cached_property
     def field_names(self) -> frozenset[str]:
         """Return the names that the flat form takes for this struct."""
         return frozenset(schemas.struct_schema(self.c_type)["properties"])
+
+    @cached_property
+    def own_names(self) -> frozenset[str]:
+        """Return the names of fields that no tensor has: what has one of them is the struct."""
+        return self.field_names - schemas.TENSOR_MEMBERS
 
 
 @dataclass(frozen=True)

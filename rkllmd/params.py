@@ -59,13 +59,24 @@ def _check(parameter: Handle | Struct | Value, item: Given) -> None:
     elif parameter.many and isinstance(item.value, list):
         if not item.value:
             raise InvalidParams(f"{item.path} must not be empty.", path=item.path, keyword="minItems", limit=1)
+        if parameter.or_tensors and not any(_is_own(parameter, element) for element in item.value):
+            return
         if len(item.value) > MAX_INPUTS:  # before each is looked at, which takes 20 µs
             detail = f"{item.path} must have at most {MAX_INPUTS} items."
             raise InvalidParams(detail, path=item.path, keyword="maxItems", limit=MAX_INPUTS)
         for index, element in enumerate(item.value):
+            if parameter.or_tensors and not _is_own(parameter, element):
+                continue
             schemas.check(schemas.validator(parameter.item_schema), element, f"{item.path}[{index}]")
-    else:
+    elif not parameter.or_tensors or _is_own(parameter, item.value):
         schemas.check(schemas.validator(parameter.item_schema), item.value, item.path)
+    else:
+        schemas.check(schemas.validator(schemas.TENSOR), item.value, item.path)
+
+
+def _is_own(parameter: Struct, value: Any) -> bool:
+    """Return whether a value is the struct itself rather than a tensor in its place."""
+    return isinstance(value, dict) and not value.keys().isdisjoint(parameter.own_names)
 
 
 def _positional(method: Method, values: list[Any]) -> dict[str, Given]:

@@ -49,6 +49,8 @@ TENSOR: Schema = {
     "mem, and dtype and shape.",
     "type": ["array", "string", "object", "number", "boolean"],
 }
+TENSOR_MEMBERS: frozenset[str] = frozenset({"data", "fd", "mem", "offset", "size", "dtype", "shape"})
+"""What a tensor that is an object may have."""
 
 
 # --------------------------------------------------------------------------------------------------------------------

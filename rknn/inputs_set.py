@@ -11,15 +11,21 @@ from rkllmd.context import Invocation
 from rkllmd.method import COnly, Kind, Struct, method
 from rkllmd.rknn_handles import Context
 from rknn._common import CONTEXT, success
-from rknn._inputs import Item, data_path, set_inputs
+from rknn._given_inputs import set_given_inputs
 
 if TYPE_CHECKING:
     from rkllmd.dispatch import Converted
 
 
-@method(Kind.NPU, [CONTEXT, COnly("n_inputs"), Struct("inputs", "rknn_input", many=True, raw=True, example="buf")])
+@method(
+    Kind.NPU,
+    [
+        CONTEXT,
+        COnly("n_inputs"),
+        Struct("inputs", "rknn_input", many=True, raw=True, example="buf", or_tensors=True),
+    ],
+)
 def inputs_set(invocation: Invocation, ctx: Context, inputs: Converted) -> dict[str, Any]:
     """Copy the inputs into the context; the type, format and index may be left out."""
-    items = [Item(json, place, data_path(json, place)) for json, place in inputs.members]
-    set_inputs(invocation.rknn, ctx, items, inputs.path, inputs.sources)
+    set_given_inputs(invocation, ctx, inputs)
     return success()

@@ -45,6 +45,11 @@ def test_an_array_of_one_for_each_input(portable: Client, inputs: Any) -> None:
     assert totals(portable, inputs) == [15, 24]
     portable.result("rknn.run", {"inputs": inputs})
     portable.result("rknn.run", {"input_data": inputs})
+    for params in ({"inputs": inputs}, [None, inputs]):
+        portable.result("rknn.inputs_set", params)
+        portable.result("rknn.run")
+        outputs = portable.result("rknn.outputs_get", {"encoding": "array"})["outputs"]
+        assert [np.ravel(output["data"])[0] for output in outputs] == [15, 24]
 
 
 def test_descriptors_and_memories_beside_each_other(portable: Client) -> None:
@@ -61,6 +66,10 @@ def test_an_array_of_rows_is_still_one_tensor(portable: Client) -> None:
     for inputs in (A.tolist(), [A.tolist()], A.ravel().tolist(), [tensor(A)], [b64(A)], tensor(A)):
         (found,) = portable.infer(inputs)
         assert found.tolist() == A.tolist()
+        portable.result("rknn.inputs_set", {"inputs": inputs})
+    portable.load(identity(TensorProto.FLOAT, [1000]))
+    context = portable.result("server.status")["contexts"][-1]["context"]
+    portable.result("rknn.inputs_set", {"context": context, "inputs": [0.5] * 1000})
 
 
 def test_scalars_beside_each_other(portable: Client) -> None:

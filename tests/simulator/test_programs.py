@@ -32,7 +32,9 @@ def directory() -> Path:
 def run(program: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     command: Sequence[str] = [str(program), *arguments]
     variables = {**os.environ, "RKNN_SIMULATOR": "log=none", "RKLLM_SIMULATOR": "log=none", **(environ or {})}
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command, env=variables, capture_output=True, text=True, errors="surrogateescape", timeout=300, check=False
+    )
 
 
 @pytest.mark.parametrize("layout", [0, 1, 2], ids=["normal", "native", "transposed"])
@@ -76,6 +78,28 @@ def test_a_program_that_frees_its_strings_after_init(
     strict = run(program, str(model), "Hi", environ={"RKLLM_SIMULATOR": "log=none;text=Hello;init_strings_stay=1"})
     assert strict.returncode == 2
     assert "SIMULATOR: model_path was freed" in strict.stderr
+
+
+@pytest.mark.parametrize("sign", ["-fsigned-char", "-funsigned-char"])
+def test_nothing_depends_on_the_sign_of_char(directory: Path, tmp_path: Path, sign: str) -> None:
+    """It is signed on x86 and unsigned on ARM; bytes above 127 go through all that reads text."""
+    model = tmp_path / "model.rkllm"
+    model.touch()
+    flags = [f"-DRKLLM_LAYOUT={LAYOUTS['1.3']}", sign]
+    program = build_program("chat_once", build("1.3", "1.3.0", directory, [sign]), directory, flags)
+    for scenario, said in (
+        ("tokens=1;echo_hash=1", "[user] ÄÖ 🙂 \N{KATAKANA LETTER A}"),
+        (r"text=\xc3\xa4\xff", "ä\udcff"),
+    ):
+        done = run(
+            program, str(model), "ÄÖ 🙂 \N{KATAKANA LETTER A}", environ={"RKLLM_SIMULATOR": f"log=none;{scenario}"}
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == f"{said}\n{said}\n"
+
+    library = build_rknn("2.3.2", directory, [sign])
+    done = run(build_program("dynamic_matmul", library, directory, [sign]), "2", "1", "1,64,32", "4,64,32")
+    assert (done.returncode, done.stdout.split()) == (0, ["ok", "ok"])
 
 
 @pytest.mark.parametrize(
