@@ -14,7 +14,7 @@ WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 ENGINE_OPTIONS := CMAKE_ARGS="'-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/rkllmd/portable/engine.cmake'"
 PIP := $(ENGINE_OPTIONS) $(BIN)/pip --disable-pip-version-check install --quiet
 
-.PHONY: help run test lint coverage bench fuzz demo-model install clean
+.PHONY: help run test lint coverage bench fuzz onnx-models demo-model install clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make coverage    run all tests and fail under 95 % branch coverage"
 	@echo "make bench       measure speed and latency"
 	@echo "make fuzz        the long runs: a million hostile lines, 10,000 rounds of descriptors … (RKLLMD_FUZZ_EXAMPLES=50000 …)"
+	@echo "make onnx-models the ONNX package's backend tests through the daemon, all in three variants (ONLY=topk)"
 	@echo "make demo-model  train the demo models anew"
 	@echo "make install     install the daemon and its systemd units (as root)"
 	@echo "make clean       remove everything that was built"
@@ -63,6 +64,9 @@ LONG_TESTS := $(addprefix tests/server/test_,bad_input.py descriptors.py disconn
 
 fuzz: $(VENV)/.test compiler
 	@env $(LONG_RUNS) $(MAKEOVERRIDES) $(BIN)/python -m pytest -n $(WORKERS) $(LONG_TESTS)
+
+onnx-models: $(VENV)/.test
+	@$(BIN)/python -m tests.rknn.onnx_models $(ONLY)
 
 demo-model: $(VENV)/.lint compiler
 	@$(BIN)/pip install --quiet -r rkllmd/portable/demo/requirements.txt

@@ -82,8 +82,4 @@ def pack(values: Array, element_type: int) -> Bytes:
         halves[: values.size] = values.reshape(-1).astype(np.int8).view(np.uint8) & 0xF
         halves[0::2] |= halves[1::2] << 4
         return halves[0::2].copy()
-    dtype = elements.DTYPES[element_type]
-    if dtype.kind == "i" and values.dtype != dtype:
-        limits = np.iinfo(dtype)
-        values = values.clip(limits.min, limits.max)
     return raw(elements.cast(values, element_type))

@@ -142,7 +142,8 @@ class Model:
 def _tensor(index: int, node: Any, quantisations: dict[str, Quantisation]) -> Tensor:
     element_type = _TYPES.get(node.type)
     if element_type is None:
-        raise _invalid(f"{node.name} is a {node.type}, for which RKNN has no type")
+        served = ", ".join(name.removeprefix("tensor(").removesuffix(")") for name in _TYPES)
+        raise _invalid(f"{node.name} is a {node.type}, which is not served here: convert it to a tensor of {served}")
     if len(node.shape) > RKNN_MAX_DIMS:
         raise _invalid(f"{node.name} has {len(node.shape)} dimensions; {RKNN_MAX_DIMS} is the most")
     quantisation = quantisations.get(node.name)
