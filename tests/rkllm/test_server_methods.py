@@ -32,6 +32,7 @@ def test_the_status_of_an_idle_daemon(board: Board) -> None:
         "npu_load",
         "soc",
         "memory",
+        "pid",
         "uptime_s",
         "versions",
         "last_crash",
