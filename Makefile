@@ -11,7 +11,9 @@ DESTDIR ?=
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
 # Builds only what the portable runtime needs of llama.cpp: two minutes on two cores instead of five, once per machine.
-ENGINE_OPTIONS := CMAKE_ARGS="'-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/rkllmd/portable/engine.cmake'"
+# RKLLMD_MARCH=armv8-a builds it for another processor than this one.
+MARCH := $$($(BIN)/python -I rkllmd/portable/march.py)
+ENGINE_OPTIONS := RKLLMD_MARCH="$(MARCH)" CMAKE_ARGS="'-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/rkllmd/portable/engine.cmake'"
 PIP := $(ENGINE_OPTIONS) $(BIN)/pip --disable-pip-version-check install --quiet
 
 .PHONY: help run test lint coverage bench fuzz onnx-models demo-model install clean
@@ -97,10 +99,21 @@ $(BIN)/python $(VENV)/.run $(VENV)/.test $(VENV)/.lint: made-anew
 made-anew:
 endif
 
+# Whether the engine, which pip may have kept from another time, was compiled for what is wanted now.
+ENGINE_FITS := RKLLMD_MARCH="$(RKLLMD_MARCH)" $(BIN)/python -I rkllmd/portable/march.py \
+	$(VENV)/lib/python3.*/site-packages/llama_cpp/lib
+ifneq ($(shell [ ! -e $(VENV)/.run ] || $(ENGINE_FITS) || echo another),)
+$(VENV)/.run: made-anew
+.PHONY: made-anew
+endif
+
 # The compiler comes first: without it pip fails after minutes, with pages of output.
 $(VENV)/.run: pyproject.toml rkllmd/portable/engine.cmake | compiler $(BIN)/python
-	@[ -e $@ ] || echo "Installing; building the engine takes some minutes, once on each machine ..."
+	@[ -e $@ ] || echo "Installing; building the engine for $(MARCH) takes some minutes, once on each machine ..."
 	@$(PIP) --editable '.[portable]'
+	@$(ENGINE_FITS) || { echo "Building the engine anew, for $(MARCH) ..."; \
+		$(PIP) --no-cache-dir --force-reinstall --no-deps --no-binary llama-cpp-python \
+			"$$($(BIN)/pip freeze | grep ^llama_cpp_python=)" && $(ENGINE_FITS); }
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

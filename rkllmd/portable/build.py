@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rkllmd.portable import march
 from rkllmd.requirements import install_command
 
 HERE = Path(__file__).resolve().parent
@@ -60,6 +61,8 @@ class Engine:
     headers: Path
     libraries: Path
     link: tuple[str, ...]
+    # For which processor it was compiled.
+    march: str = march.NATIVE
 
 
 def find_engine() -> Engine:
@@ -73,7 +76,13 @@ def find_engine() -> Engine:
         headers=package.parent / "include",
         libraries=package / "lib",
         link=("-lllama", "-lggml", "-lggml-base"),
+        march=march.recorded(package / "lib"),
     )
+    if missing := march.missing_here(engine.march):
+        raise EngineMissingError(
+            f"the engine was compiled for {engine.march}, and this processor has no {' and no '.join(missing)}: "
+            "rm -r .venv and make run builds it anew"
+        )
     for needed in (engine.headers / "llama.h", engine.libraries / "libllama.so"):
         if not needed.exists():
             command = install_command("llama-cpp-python", options="--force-reinstall --no-binary llama-cpp-python")
@@ -100,6 +109,7 @@ def _sources() -> list[Path]:
 def _hash(engine: Engine) -> str:
     digest = hashlib.sha256()
     facts = [engine.name, str(engine.headers), str(engine.libraries), platform.machine(), *engine.link, *FLAGS]
+    facts += march.flags(engine.march)
     digest.update("\0".join(facts).encode())
     for path in [*_sources(), *sorted(HERE.glob("*.hpp")), HEADER, engine.headers / "llama.h"]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -147,7 +157,7 @@ def build() -> Path:
     if (found := _find(name)) is not None:
         return found
     compiler = find_compiler()
-    sys.stderr.write("Compiling the portable runtime, once ...\n")
+    sys.stderr.write(f"Compiling the portable runtime for {engine.march}, once ...\n")
     target = _writable_folder() / name
     try:
         # Another build may be running: each works in a folder of its own, and the last step is a rename.
@@ -191,7 +201,7 @@ def _compile(compiler: list[str], engine: Engine, output: Path) -> None:
 
     def compile_one(source: Path) -> str:
         compiled = str(output.with_name(source.stem + ".o"))
-        _run([*compiler, *FLAGS, *include, define, "-c", str(source), "-o", compiled])
+        _run([*compiler, *FLAGS, *march.flags(engine.march), *include, define, "-c", str(source), "-o", compiled])
         return compiled
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

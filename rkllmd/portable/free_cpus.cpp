@@ -1,8 +1,10 @@
 #include "free_cpus.hpp"
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <set>
 #include <string>
@@ -53,6 +55,29 @@ int cores_of(const cpu_set_t &cpus) {
         cores.insert(known ? siblings : path);
     }
     return static_cast<int>(cores.size());
+}
+
+int allowed_by_container(const char *membership, const std::string &groups) {
+    Lines lines(membership);
+    char line[4096];
+    std::string group;
+    while (group.empty() && lines.next(line, sizeof line)) {
+        if (strncmp(line, "0::/", 4) == 0) {
+            group = line + 3;
+            group.erase(group.find_last_not_of("/\n") + 1);
+            group = "/" + group;
+        }
+    }
+    int allowed = INT_MAX;
+    // Each group also keeps to what those around it say.
+    for (; !group.empty(); group.erase(group.rfind('/'))) {
+        Lines limit((groups + group + "/cpu.max").c_str());
+        long quota = 0, period = 0; // "max" is no number: no limit
+        if (limit.next(line, sizeof line) && sscanf(line, "%ld %ld", &quota, &period) == 2 && period > 0) {
+            allowed = std::min(allowed, static_cast<int>(std::max(1L, (quota + period - 1) / period)));
+        }
+    }
+    return allowed;
 }
 
 FreeCpus::FreeCpus(const cpu_set_t &usable, int most, const char *statistics)

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <optional>
 #include <sched.h>
+#include <string>
 
 namespace portable {
 
@@ -41,5 +42,8 @@ class FreeCpus {
 
 // How many cores these processors are; two hyperthreads of one core are no faster than one of them.
 int cores_of(const cpu_set_t &cpus);
+
+// How many processors' time this process may use, as its container (cgroup, version 2) says; INT_MAX if it does not.
+int allowed_by_container(const char *membership = "/proc/self/cgroup", const std::string &groups = "/sys/fs/cgroup");
 
 } // namespace portable

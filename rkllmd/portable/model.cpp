@@ -234,7 +234,7 @@ void Model::choose_threads(const RKLLMExtendParam &param) {
     const cpu_set_t &usable = pinned_ ? cpus_ : present;
     int threads = param.enabled_cpus_num > 0 ? std::min<int>(param.enabled_cpus_num, CPU_COUNT(&usable))
                                              : cores_of(usable);
-    most_threads_ = is_small() ? 1 : std::max(1, threads);
+    most_threads_ = is_small() ? 1 : std::clamp(threads, 1, allowed_by_container());
     free_cpus_ = FreeCpus(usable, most_threads_);
 }
 

@@ -1,4 +1,4 @@
-// Asks FreeCpus as often as there are lines on stdin: each is a time in milliseconds and the path of a /proc/stat.
+// Asks FreeCpus for each number on stdin, a time in milliseconds; or, with "container", what a container allows.
 #include "free_cpus.hpp"
 
 #include <cstdio>
@@ -7,6 +7,10 @@
 #include <string>
 
 int main(int, char **arguments) {
+    if (std::strcmp(arguments[1], "container") == 0) {
+        printf("%d\n", portable::allowed_by_container(arguments[2], arguments[3]));
+        return 0;
+    }
     cpu_set_t usable;
     CPU_ZERO(&usable);
     for (int cpu = 0; cpu < std::atoi(arguments[1]); ++cpu) {

@@ -82,6 +82,30 @@ def test_a_machine_that_does_not_say_gets_all(ask: Ask) -> None:
     assert ask((0, (), 0)) == [4]
 
 
+@pytest.mark.parametrize(
+    ("membership", "limits", "allowed"),
+    [
+        ("0::/\n", {"": "150000 100000\n"}, 2),
+        ("0::/\n", {"": "max 100000\n"}, None),
+        ("0::/\n", {}, None),
+        ("0::/a/b\n", {"a": "300000 100000\n", "a/b": "max 100000\n"}, 3),
+        ("0::/a/b\n", {"a": "300000 100000\n", "a/b": "50000 100000\n"}, 1),
+        ("5:cpu:/x\n", {"": "100000 100000\n"}, None),
+        ("", {"": "100000 100000\n"}, None),
+    ],
+)
+def test_a_container_with_less_time_gets_fewer_threads(
+    program: Path, tmp_path: Path, membership: str, limits: dict[str, str], allowed: int | None
+) -> None:
+    (tmp_path / "membership").write_text(membership)
+    for group, limit in limits.items():
+        (tmp_path / "groups" / group).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / group / "cpu.max").write_text(limit)
+    command = [str(program), "container", str(tmp_path / "membership"), str(tmp_path / "groups")]
+    answer = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert answer == (2**31 - 1 if allowed is None else allowed)
+
+
 def spin_count(tmp_path: Path, **environ: str) -> str:
     """Return what libgomp has read from its environment in a process that has loaded the portable runtime."""
     script = f"from rkllmd.portable.driver import Driver; Driver({str(build.build())!r}, '/no/model').handle"
