@@ -25,11 +25,15 @@ class NoModelError(Exception):
     """There is nobody to talk with; the message is one sentence that says what to do."""
 
 
+class NotTextError(Exception):
+    """What was typed or piped is no text; the message is one sentence that says what to do."""
+
+
 def chat(connection: Client, *, thinking: bool, session: str | None = None, handle: int | None = None) -> int:
     """Talk with the loaded model, that of ``handle`` among several, until the end of input; return the exit status.
 
     With a ``session`` the conversation of that name goes on, and is there the next time. On a terminal an error is
-    shown and the conversation goes on; elsewhere it ends it. Raises NoModelError, CallError.
+    shown and the conversation goes on; elsewhere it ends it. Raises NoModelError, NotTextError, CallError.
     """
     name, model = _model(connection, handle)
     on_terminal = sys.stdin.isatty()
@@ -41,6 +45,7 @@ def chat(connection: Client, *, thinking: bool, session: str | None = None, hand
     members = {} if session is None else {"session": session}
     while (line := _read("> " if on_terminal else "")) is not None:
         try:
+            _check_text(line)
             if line.strip() == "/new":
                 _forget(connection, model, session)
                 has_history = False
@@ -50,11 +55,23 @@ def chat(connection: Client, *, thinking: bool, session: str | None = None, hand
                 params = {**model, "prompt_input": line, "enable_thinking": thinking}
                 _answer(connection, params, members, has_history=has_history)
                 has_history = True
-        except CallError as error:
+        except (CallError, NotTextError) as error:
             if not on_terminal:
                 raise
             print(f"[{error}]")
     return 0
+
+
+def _check_text(line: str) -> None:
+    """Raise NotTextError for bytes that the encoding of standard input does not have: JSON can't carry them."""
+    try:
+        line.encode()
+    except UnicodeEncodeError as error:
+        byte = ord(line[error.start]) - 0xDC00  # as surrogateescape keeps it
+        raise NotTextError(
+            f"there is a byte in this line that is not {sys.stdin.encoding.upper()}, 0x{byte:02x} after "
+            f"{line[: error.start][-40:]!r}: convert the text first, for example with iconv -f latin1 -t utf-8."
+        ) from None
 
 
 def _model(connection: Client, handle: int | None) -> tuple[str, dict[str, int]]:

@@ -1,4 +1,4 @@
-"""The command line: serve, stop, call, chat. An error is one plain sentence with the fix."""
+"""The command line: serve, stop, call, chat, help. An error is one plain sentence with the fix."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +14,15 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
-from rkllmd import __version__, client, config, serving
+from rkllmd import __version__, client, config, method_help, serving, terminal
 from rkllmd.portable import demo
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command that ``arguments`` name; return the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that does not have every character; a file's name that is no UTF-8.
+        sys.stdout.reconfigure(errors="replace")
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
@@ -75,16 +79,20 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"rkllmd: {message}; see {self.prog} --help.\n")
 
 
-# A partial result has four.
-_MEMBERS_OF_A_LINE: Final = 4
+# Longer lines are hard to read.
+_WIDEST: Final = 110
 # What stands beside "method" in a request.
 _BESIDE: Final = ("stream", "session", "priority", "timeout_ms", "first_token_timeout_ms", "wait_timeout_ms")
 
 
 def _parser() -> argparse.ArgumentParser:
+    return _parser_and_commands()[0]
+
+
+def _parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     parser = _Parser(prog="rkllmd", description="Serves a Rockchip NPU as JSON-RPC 2.0 over a Unix socket.")
     parser.add_argument("--version", action="store_true", help="print the version and the runtime that was found")
-    commands = parser.add_subparsers(dest="command", metavar="{serve,stop,call,chat}")
+    commands = parser.add_subparsers(dest="command", metavar="{serve,stop,call,chat,help}")
 
     serve = commands.add_parser("serve", help="run the daemon")
     serve.add_argument("--config", type=Path, help=f"configuration file (default: {config.DEFAULT_FILE} if it exists)")
@@ -123,7 +131,12 @@ def _parser() -> argparse.ArgumentParser:
     chat.add_argument("--handle", type=int, help="of the model, where several are loaded (default: the first)")
     chat.add_argument("--socket", help="path of the daemon's socket")
     chat.set_defaults(run=_chat)
-    return parser
+
+    help_ = commands.add_parser("help", help="say what a method takes, with an example: rkllmd help rkllm.run")
+    help_.add_argument("method", nargs="?", help="a method, a namespace (rkllm, rknn, server), or a command")
+    help_.add_argument("--socket", help="path of the daemon's socket; without a daemon the program itself is asked")
+    help_.set_defaults(run=_help)
+    return parser, dict(commands.choices)
 
 
 def _shown(default: Any) -> str:
@@ -202,20 +215,61 @@ def _call(given: argparse.Namespace) -> int:
 
 
 def _print_json(value: Any) -> None:
-    """Print a line of JSON; for a person, what has more than some members on several lines."""
-    is_large = sys.stdout.isatty() and (not isinstance(value, dict) or len(value) > _MEMBERS_OF_A_LINE)
-    style = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if is_large else 0)
-    sys.stdout.buffer.write(orjson.dumps(value, option=style))
+    """Print a line of JSON; for a person, as one reads it."""
+    if sys.stdout.isatty():
+        terminal.write(value, os.environ)
+        return
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
     sys.stdout.buffer.flush()
 
 
-def _chat(given: argparse.Namespace) -> int:
-    from rkllmd.chat import NoModelError, chat
+def _help(given: argparse.Namespace) -> int:
+    parser, commands = _parser_and_commands()
+    if given.method is None:
+        parser.print_help()
+    elif given.method in commands:
+        commands[given.method].print_help()
+    else:
+        _help_on_method(given.method, given.socket)
+    return 0
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that has not every character
+
+def _help_on_method(name: str, socket: str | None) -> None:
+    document, defaults = _described(socket)
+    if overview := method_help.overview(document, name):
+        print(f"{overview}\n\nrkllmd help METHOD says more, rkllmd call METHOD calls it.")
+        return
+    try:
+        method = method_help.find(document, name)
+    except method_help.NoSuchMethodError as error:
+        raise _UsageError(str(error)) from None
+    print(method_help.describe(method, defaults, min(shutil.get_terminal_size().columns, _WIDEST)))
+
+
+def _described(socket: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the OpenRPC document and the runtime's defaults: those of the daemon, else of this very program."""
+    try:
+        with client.Client(socket) as daemon:
+            document = daemon.call("rpc.discover")
+            try:
+                return document, daemon.call("rkllm.createDefaultParam")
+            except client.CallError:  # no runtime
+                return document, {}
+    except (OSError, ValueError, client.CallError, client.ConnectionLost):
+        from rkllmd import discovery, methods  # the whole daemon
+
+        return discovery.openrpc(methods.discover()), {}
+
+
+def _chat(given: argparse.Namespace) -> int:
+    from rkllmd.chat import NoModelError, NotTextError, chat
+
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # so that one line is refused and not all that was read with it
     with _connect(given) as connection:
         try:
             return chat(connection, thinking=given.thinking, session=given.session, handle=given.handle)
-        except NoModelError as error:
+        except (NoModelError, NotTextError) as error:
             raise _UsageError(str(error)) from None
+        except orjson.JSONEncodeError as error:  # a session's name
+            raise _UsageError(f"this can't be sent as JSON: {error}.") from None

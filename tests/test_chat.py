@@ -26,7 +26,7 @@ CTRL_C, CTRL_D = "\x03", "\x04"
 class Terminal:
     """A person at a terminal: types, and waits for what must appear."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, **environ: str) -> None:
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-c", _ON_TERMINAL, *arguments],
@@ -34,7 +34,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            env={**os.environ, "TERM": "dumb"},
+            env={**os.environ, "TERM": "dumb", **environ},
         )
         os.close(slave)
         self.screen = ""
