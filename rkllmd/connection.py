@@ -9,6 +9,8 @@ writer alone sends until all is sent. Requests run concurrently. Three ways to l
 - end of file on reading is not a disconnect (``nc -N`` and socat half-close): what is in flight is answered first;
 - a client that is wholly gone (hang-up, EPIPE, ECONNRESET) has its waiting calls dropped and its run aborted;
 - a client that does not read is dropped when its outbox is full or makes no progress.
+
+Who speaks another protocol is told so and left (``foreign.py``).
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 import trio
 
-from rkllmd import dispatch, jsonrpc
+from rkllmd import dispatch, foreign, jsonrpc
 from rkllmd.errors import FrameTooLarge, InvalidParams, InvalidRequest, RpcError, ShuttingDown
 from rkllmd.long_bytes import LongBytes
 from rkllmd.outbox import Outbox
@@ -60,6 +62,9 @@ _INT_SIZE: Final = struct.calcsize("i")
 _FD_SIZE: Final = _INT_SIZE
 _ANCILLARY_BYTES: Final = stdlib_socket.CMSG_SPACE(MAX_FDS * _FD_SIZE)
 
+# Closing upon unread bytes would give their sender an error in the place of the end: it has this long to go first.
+_FAREWELL_SECONDS: Final = 1.0
+
 _numbers = itertools.count(1)
 
 
@@ -80,6 +85,9 @@ class Connection:
         self._buffer = jsonrpc.LineBuffer(context.config.max_line_bytes)
         self._lines: deque[LongBytes] = deque()  # what has come and is not handled yet
         self._is_last = False  # nothing more is read: the end of file, or what can't be understood
+        self._strangers = foreign.Strangers()
+        self._is_new = True  # nothing has come yet
+        self._was_foreign = False
         self._failure: Exception | None = None
         self._jobs: dict[jsonrpc.Call, Job] = {}
         # File descriptors that have come and are not yet given to a call, and whether nobody knows any more to which.
@@ -120,6 +128,8 @@ class Connection:
                     try:
                         await self._read()
                         await self._finish()
+                        if self._was_foreign:
+                            await self._let_leave()
                     finally:
                         self.is_gone = True  # no writer is started in a nursery that closes
                     self._nursery.cancel_scope.cancel()
@@ -153,6 +163,23 @@ class Connection:
             while self.session.open_calls or (self._context.events.is_watching(self) and not self._is_ending):
                 await self._answered.park()
             await self._wait_for_room(0)
+
+    def _say_farewell(self, farewell: foreign.Farewell) -> None:
+        """Tell who speaks another protocol what is spoken here; nothing that it sends is a request."""
+        if not self._was_foreign:
+            self._was_foreign = self._is_last = True
+            self._lines.clear()
+            self._log.info("foreign_protocol", protocol=farewell.protocol)
+            self._send(farewell.reply)
+
+    async def _let_leave(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(stdlib_socket.SHUT_WR)
+            with trio.move_on_after(_FAREWELL_SECONDS):
+                data = b"unread"
+                while data:
+                    await trio.lowlevel.wait_readable(self._socket)
+                    data = self._socket.recv(_RECEIVE_BYTES)
 
     def _hung_up(self) -> None:
         self.is_gone = True
@@ -221,6 +248,12 @@ class Connection:
         if ancillary or flags & stdlib_socket.MSG_CTRUNC:
             self._take_fds(ancillary, flags)
         if data:
+            if self._is_new:
+                self._is_new = False
+                farewell = foreign.greeting_of(data)
+                if farewell is not None:
+                    self._say_farewell(farewell)
+                    return
             self._lines.extend(self._buffer.feed(data))
         elif not self._is_ending:  # else it is the daemon that has cut the last line
             self._lines.extend(self._buffer.end())
@@ -273,7 +306,8 @@ class Connection:
         end = time.monotonic() + SLICE_SECONDS
         self._is_corked = len(lines) > 1  # what is answered here is sent in one piece
         while lines and not _is_for_task(lines[0]):
-            for call in self._receive_message(jsonrpc.parse(lines.popleft())):
+            line = lines.popleft()
+            for call in self._receive_message(jsonrpc.parse(line), line):
                 self._handle_call(call)
             if self._outbox.waiting_bytes > most or time.monotonic() > end:
                 break
@@ -320,7 +354,8 @@ class Connection:
 
     async def _handle_batch(self) -> None:
         end = time.monotonic() + SLICE_SECONDS
-        for call in self._receive_message(jsonrpc.parse(self._lines.popleft())):
+        line = self._lines.popleft()
+        for call in self._receive_message(jsonrpc.parse(line), line):
             self._handle_call(call)
             if time.monotonic() > end:
                 await trio.lowlevel.cancel_shielded_checkpoint()  # shielded: each member of a batch gets its answer
@@ -329,7 +364,7 @@ class Connection:
     async def _handle_large(self) -> None:
         """Handle one line with its heavy parts on a helper thread; the client's next line waits for it."""
         message = await trio.to_thread.run_sync(_parse_first, self._lines)
-        for call in self._receive_message(message):
+        for call in self._receive_message(message, None):
             try:
                 self._give_fds(call)
                 # Shielded: only a call that is answered closes its descriptors, even if the client has left meanwhile.
@@ -339,8 +374,16 @@ class Connection:
             except Exception as error:  # as above
                 dispatch.refuse(self, call, error)
 
-    def _receive_message(self, message: jsonrpc.Message | list[jsonrpc.Message]) -> list[jsonrpc.Call]:
-        """Return the calls of a message; what is none is answered."""
+    def _receive_message(
+        self, message: jsonrpc.Message | list[jsonrpc.Message], line: LongBytes | None
+    ) -> list[jsonrpc.Call]:
+        """Return the calls of a message; what is none is answered. ``line`` is what it was, None for a long one."""
+        if self._strangers.is_inside or isinstance(message, jsonrpc.Rejected):
+            seen = self._strangers.look_at(line, message)
+            if isinstance(seen, foreign.Farewell):
+                self._say_farewell(seen)
+                return []
+            message = seen
         calls, reply = self.session.receive(message)
         if reply:
             self._send(reply)
