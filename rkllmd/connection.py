@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 import trio
 
-from rkllmd import dispatch, foreign, jsonrpc
+from rkllmd import dispatch, foreign, jsonrpc, open_files
 from rkllmd.errors import FrameTooLarge, InvalidParams, InvalidRequest, RpcError, ShuttingDown
 from rkllmd.long_bytes import LongBytes
 from rkllmd.outbox import Outbox
@@ -261,11 +261,14 @@ class Connection:
 
     def _take_fds(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> None:
         """Queue descriptors as they come: always before the last byte of the message that declares them."""
+        came = 0
         for level, kind, data in ancillary:
             if (level, kind) == (stdlib_socket.SOL_SOCKET, stdlib_socket.SCM_RIGHTS):
-                whole = len(data) - len(data) % _FD_SIZE
-                self._fds.extend(fd for (fd,) in struct.iter_unpack("i", data[:whole]))
-        if flags & stdlib_socket.MSG_CTRUNC or len(self._fds) > _MAX_WAITING_FDS:
+                came += len(data) // _FD_SIZE
+                self._fds.extend(fd for (fd,) in struct.iter_unpack("i", data[: len(data) - len(data) % _FD_SIZE]))
+        if flags & stdlib_socket.MSG_CTRUNC and came < MAX_FDS:  # there was room for more, but not in our table
+            self._lose_fds(f"File descriptors came that could not be taken. {open_files.sentence()}")
+        elif flags & stdlib_socket.MSG_CTRUNC or len(self._fds) > _MAX_WAITING_FDS:
             self._lose_fds(f"A message brings at most {MAX_FDS} file descriptors, and {_MAX_WAITING_FDS} may wait.")
 
     def _lose_fds(self, why: str) -> None:

@@ -38,7 +38,7 @@ from rkllmd.context import Context
 from rkllmd.deadlines import Timeouts
 from rkllmd.errors import QueueFull, RpcError
 from rkllmd.fair_queue import Limits
-from rkllmd.hangup import HangupWatcher
+from rkllmd.hangup import Attendance, HangupWatcher
 from rkllmd.history import History
 from rkllmd.memory import Footprints
 from rkllmd.model_idle import unload_idle_models
@@ -81,6 +81,7 @@ class Daemon:
         self._stopping = trio.Event()
         self._connections: set[Connection] = set()
         self._client_left = trio.lowlevel.ParkingLot()
+        self._attendance = Attendance()
 
     async def run(self) -> int:
         """Serve until a signal ends it; return the exit status. Raises ListenError."""
@@ -202,16 +203,21 @@ class Daemon:
             connections.start_soon(self._serve_client, socket, context, connect)
 
         with scope:
-            await listener.accept(listening, serve)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(listener.keep_bound, listening, serve)
+                await listener.accept(listening, serve)
 
     async def _serve_client(
         self, socket: stdlib_socket.socket, context: Context, connect: Callable[[stdlib_socket.socket], Connection]
     ) -> None:
         limit = context.config.max_connections
-        if len(self._connections) >= limit:
+        connected = len(self._connections)
+        if connected >= limit:
+            connected -= self._attendance.gone()
+        if connected >= limit:
             error = QueueFull(
                 f"{limit} clients are connected, which is the limit (max_connections): try again later.",
-                queued=len(self._connections),
+                queued=connected,
                 limit=limit,
                 retry_after_ms=1000,
             )
@@ -219,6 +225,7 @@ class Daemon:
                 socket.send(jsonrpc.error_line(error))
             logger.warning("too_many_connections", limit=limit)
             return
+        self._attendance.add(socket)
         connection = connect(socket)
         self._connections.add(connection)
         context.clients[connection.number] = connection

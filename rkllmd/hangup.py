@@ -7,12 +7,37 @@ report: no polling, and a run is aborted the moment its client goes, also during
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket as stdlib_socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import trio
+
+# More than there can be connections (config.py).
+_MOST_EVENTS: Final = 16_384
+
+
+class Attendance:
+    """Counts the clients that have gone and of which the daemon has not taken leave yet.
+
+    They are not to keep anybody out: who sends something and leaves may be gone before it was read. As above, with no
+    events asked for, the kernel reports just hang-ups; a socket that is closed leaves the set by itself.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+
+    def add(self, socket: stdlib_socket.socket) -> None:
+        """Count the client of this socket from now on."""
+        with contextlib.suppress(OSError):  # as many as the user may watch: it counts as present
+            self._epoll.register(socket.fileno(), 0)
+
+    def gone(self) -> int:
+        """Return how many have gone."""
+        return len(self._epoll.poll(0, _MOST_EVENTS))
 
 
 class HangupWatcher:

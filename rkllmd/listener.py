@@ -22,13 +22,14 @@ from typing import Final
 import structlog
 import trio
 
-from rkllmd import serving
+from rkllmd import open_files, serving
 
 log = structlog.get_logger()
 
 _FIRST_INHERITED: Final = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
-# rw-rw----: the owner and the group (docker's way); set by umask around bind, since chmod afterwards leaves a gap.
-_UMASK: Final = 0o117
+# rw-rw----: the owner and the group (docker's way). Set before bind, which takes the umask from it, so that the socket
+# is never open to more; a umask of our own would be that of all threads. What the umask took is given back afterwards.
+_MODE: Final = 0o660
 # Clients that connect in one burst wait here; the kernel caps it at net.core.somaxconn.
 _BACKLOG: Final = 4096
 # Clients are accepted one in each round of the event loop, so that they are served in the order in which they came.
@@ -38,6 +39,8 @@ _IN_ORDER: Final = 16
 _ACCEPT_AT_ONCE: Final = 8
 # Out of descriptors: accept again after this long, as trio.serve_listeners does.
 _RETRY_SECONDS: Final = 0.1
+# How often to look whether the socket's file is still there: one stat(2), two microseconds.
+_LOOK_SECONDS: Final = 0.5
 _OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
@@ -54,6 +57,32 @@ class Listener:
     # Only for a socket bound here: the lock's descriptor, and the inode to be removed at the end.
     lock: int | None = None
     inode: tuple[int, int] | None = None
+
+    @property
+    def is_in_place(self) -> bool:
+        """Return whether clients find it at its path; of one that was passed on, that is not ours to know."""
+        return self.inode is None or _is_at(self.path, self.inode)
+
+    def bind_again(self) -> stdlib_socket.socket:
+        """Take a new socket, bound at the path where the file of the old one is gone; return the old one, still open.
+
+        Raises ListenError if another file is there, another daemon serves the path, or it can't be bound.
+        """
+        assert self.lock is not None
+        if not _is_at(f"{self.path}.lock", _inode(os.fstat(self.lock))):
+            lock = _lock(self.path)  # it went as well, and another daemon may have come
+            os.close(self.lock)
+            self.lock = lock
+        try:
+            socket, inode = _bind(self.path)
+        except OSError as error:
+            what = "another file is at its path" if error.errno == errno.EADDRINUSE else error.strerror or error
+            raise ListenError(
+                f"The socket {self.path} is gone and can't be bound again: {what}. Clients find the daemon when this "
+                "is mended, or the daemon is restarted."
+            ) from None
+        old, self.socket, self.inode = self.socket, socket, inode
+        return old
 
     def close(self) -> None:
         """Close the socket; remove its path if we bound it and it is still ours."""
@@ -92,24 +121,30 @@ def inherited(environ: MutableMapping[str, str]) -> Listener | None:
 def bind(path: str) -> Listener:
     """Lock, unlink, bind and listen. Raises ListenError if another daemon has the lock or the path can't be had."""
     lock = _lock(path)
-    socket = stdlib_socket.socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM)
     try:
         _make_room(path)
-        umask = os.umask(_UMASK)
-        try:
-            socket.bind(path)
-        finally:
-            os.umask(umask)
-        socket.listen(_BACKLOG)
-        inode = _inode(os.stat(path))
+        socket, inode = _bind(path)
     except OSError as error:
-        socket.close()
         _unlock(path, lock)
         # Such as /tmp/rkllm.sock where the service is installed.
         if os.path.islink(path) and (told := serving.told(path, "choose another --socket")):
             raise ListenError(told) from None
         raise ListenError(f"{path} can't be bound: {error.strerror or error}.") from None
     return Listener(socket, path, lock, inode)
+
+
+def _bind(path: str) -> tuple[stdlib_socket.socket, tuple[int, int]]:
+    """Return a new socket that listens at ``path``, and its inode. Raises OSError."""
+    socket = stdlib_socket.socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM)
+    try:
+        os.fchmod(socket.fileno(), _MODE)
+        socket.bind(path)
+        os.chmod(path, _MODE)
+        socket.listen(_BACKLOG)
+        return socket, _inode(os.stat(path))
+    except OSError:
+        socket.close()
+        raise
 
 
 def _lock(path: str) -> int:
@@ -183,26 +218,62 @@ def _make_room(path: str) -> None:
 
 async def accept(listener: Listener, serve: Callable[[stdlib_socket.socket], None]) -> None:
     """Accept connections until cancelled; each is given to ``serve``, non-blocking, which must not raise."""
-    listener.socket.setblocking(False)
     short_of_resources = False
-    burst = select.poll()
-    burst.register(listener.socket, select.POLLIN)
+    socket = None
     in_a_row = 0
     while True:
+        if socket is not listener.socket:
+            socket = listener.socket  # the first one, or bound again (``keep_bound``)
+            socket.setblocking(False)
+            burst = select.poll()
+            burst.register(socket, select.POLLIN)
         if not burst.poll(0):
             in_a_row = 0
-        await trio.lowlevel.wait_readable(listener.socket)
         try:
+            await trio.lowlevel.wait_readable(socket)
             for _ in range(1 if in_a_row < _IN_ORDER else _ACCEPT_AT_ONCE):
-                client, _ = listener.socket.accept()
+                _accept_one(socket, serve)
                 in_a_row += 1
                 short_of_resources = False
-                client.setblocking(False)
-                serve(client)
+        except trio.ClosedResourceError:
+            continue
         except OSError as error:
             if error.errno in _OUT_OF_RESOURCES:
                 if not short_of_resources:  # one line for each shortage, not ten a second
-                    log.error("accept_failed", reason=error.strerror, fix="raise LimitNOFILE or lower max_connections")
+                    log.error("accept_failed", reason=open_files.sentence(error))
                 short_of_resources = True
                 await trio.sleep(_RETRY_SECONDS)
             # Otherwise nobody else is there, or the client left before it was accepted.
+
+
+def _accept_one(socket: stdlib_socket.socket, serve: Callable[[stdlib_socket.socket], None]) -> None:
+    client, _ = socket.accept()
+    client.setblocking(False)
+    serve(client)
+
+
+async def keep_bound(listener: Listener, serve: Callable[[stdlib_socket.socket], None]) -> None:
+    """Bind the socket again when somebody has removed its file (a cleaner of /tmp does), until cancelled.
+
+    One that was passed on belongs to the service manager.
+    """
+    said = ""
+    while listener.inode is not None:
+        await trio.sleep(_LOOK_SECONDS)
+        if listener.is_in_place:
+            said = ""
+            continue
+        try:
+            old = listener.bind_again()
+        except ListenError as error:
+            if said != str(error):  # once, not twice a second
+                said = str(error)
+                log.error("socket_gone", socket=listener.path, reason=said)
+            continue
+        old.setblocking(False)
+        with contextlib.suppress(OSError):  # until nobody is left who had found the old one
+            while True:
+                _accept_one(old, serve)
+        trio.lowlevel.notify_closing(old)
+        old.close()
+        log.warning("socket_bound_again", socket=listener.path)

@@ -26,7 +26,7 @@ import outcome
 import structlog
 import trio
 
-from rkllmd import estimates
+from rkllmd import estimates, open_files
 from rkllmd.deadlines import Deadlines
 from rkllmd.errors import Cancelled, InternalError, RpcError, ShuttingDown, Timeout
 from rkllmd.fair_queue import Limits, Queue
@@ -360,5 +360,8 @@ def as_error(error: BaseException, method: str) -> RpcError:
     """Return what a client is told about an exception: itself, or an InternalError with the traceback in the log."""
     if isinstance(error, RpcError):
         return error
+    if isinstance(error, OSError) and open_files.is_shortage(error):
+        log.error("no_file_descriptor", method=method, reason=open_files.sentence(error))
+        return open_files.shortage(error)
     log.error("internal_error", method=method, exc_info=error)
     return InternalError(f"The daemon failed in {method}: its log has the details.")

@@ -23,6 +23,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from rkllmd import open_files
 from rkllmd.errors import InvalidParams, PermissionDenied
 from rkllmd.fingerprint import Fingerprint, differences, identify, in_words
 
@@ -144,6 +145,7 @@ class PromptCaches:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._root.chmod(0o700)  # parents are made with the umask's mode
         except OSError as error:
+            open_files.raise_shortage(error)
             raise PermissionDenied(
                 f"Prompt caches can't be kept by name: {folder}: {error.strerror}.",
                 path=where,

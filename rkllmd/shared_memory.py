@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from rkllmd import open_files
 from rkllmd.errors import InvalidParams
 
 # linux/dma-buf.h: DMA_BUF_IOCTL_SYNC, an _IOW('b', 0, struct dma_buf_sync) of one uint64.
@@ -54,7 +55,8 @@ def is_dma_buf(fd: int) -> bool:
     """Tell whether ``fd`` is a dma-buf: they alone show their exporter's name (kernel 5.3 and later)."""
     try:
         lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
-    except OSError:
+    except OSError as error:
+        open_files.raise_shortage(error)
         return False
     return any(line.startswith("exp_name:") for line in lines)
 
@@ -118,7 +120,9 @@ def _map(fd: int, offset: int, size: int, flags: int, path: str) -> memoryview:
         mapped = mmap.mmap(
             fd, before + size, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE, offset=offset - before
         )
-    except (OSError, ValueError) as error:  # sealed against writing, or a descriptor opened for reading
+    except (OSError, ValueError) as error:
+        open_files.raise_shortage(error)
+        # sealed against writing, or a descriptor opened for reading
         raise _refused(path, f"can't be mapped for reading and writing ({error})") from None
     return memoryview(mapped)[before : before + size]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from rkllmd import paths
+from rkllmd import open_files, paths
 from rkllmd.abi.rknn_constants import rknn_tensor_type
 from rkllmd.abi.rknn_custom_op import (
     CustomOpCallback,
@@ -99,6 +99,7 @@ def _load(path: str, where: str) -> tuple[ctypes.CDLL, Any]:
         library = ctypes.CDLL(path, mode=os.RTLD_NOW | os.RTLD_LOCAL)
         operator = get_custom_op_func((_SYMBOL, library))()
     except (OSError, AttributeError) as error:
+        open_files.raise_shortage(error)
         raise InvalidParams(f"{where} is no library of operators: {error}.", path=where, keyword="format") from None
     if not operator:
         raise InvalidParams(f"{where}: {_SYMBOL} returned NULL.", path=where, keyword="format")

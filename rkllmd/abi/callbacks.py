@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
+from rkllmd import open_files
 from rkllmd.abi.rkllm import LLMGetEmbedCallback, LLMTokenizerCallback
 from rkllmd.errors import InvalidParams, NotSupported
 from rkllmd.requirements import install_command
@@ -72,6 +73,7 @@ def embedding_callback(path: str, log: Log) -> Any:
     try:
         table = _Table(path)
     except (OSError, ValueError) as error:  # ValueError: the path holds a NUL
+        open_files.raise_shortage(error)
         raise InvalidParams("embedding_path is no readable file.", path="$.embedding_path", keyword="format") from error
     if table.size % _FLOAT32:
         raise InvalidParams(

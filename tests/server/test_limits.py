@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_running_out_of_descriptors_is_survived(start: Start) -> None:
         for wire in wires:
             wire.request("server.queue")
         event = daemon.wait_event("accept_failed")[0]
-        assert "LimitNOFILE" in event["fix"]
+        assert "LimitNOFILE" in event["reason"]
         assert kind(first.ask("server.queue")) is None, "those that are connected are served"
         assert daemon.open_files() == limit
         waiting = []
@@ -121,6 +122,81 @@ def test_running_out_of_descriptors_is_survived(start: Start) -> None:
         for wire in waiting:
             assert kind(wire.final(1)) is None, "they are as soon as there is room"
     assert len(daemon.events("accept_failed")) <= 3, "one line for a shortage, not ten a second"
+
+
+def test_clients_that_send_and_leave_keep_nobody_out(start: Start) -> None:
+    """The daemon sees them all at once; each of them is there only until it was read."""
+    daemon = start("--max-connections", "100", "--max-calls-per-user", "1000")
+    daemon.load()
+    daemon.process.send_signal(signal.SIGSTOP)
+    for number in range(150):
+        with daemon.connect() as wire:
+            wire.request("server.queue" if number % 2 else "rkllm.run", None if number % 2 else {"prompt": "x"})
+    with daemon.connect() as wire:
+        wire.request("server.queue")
+        daemon.process.send_signal(signal.SIGCONT)
+        assert kind(wire.receive()) is None
+    assert daemon.events("too_many_connections") == []
+
+
+@contextlib.contextmanager
+def few_files(start: Start, limit: int, *arguments: str) -> Iterator[Daemon]:
+    shim = f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit})); "
+    yield start(*arguments, launcher=(sys.executable, "-c", shim + "os.execv(sys.argv[1], sys.argv[1:])"))
+
+
+def fill(daemon: Daemon, stack: contextlib.ExitStack, limit: int) -> list[Wire]:
+    """Connect until the daemon has not one descriptor left; return those who are answered."""
+    wires = []
+    while daemon.open_files() < limit:
+        wires.append(_answering(stack, daemon))
+    return wires
+
+
+def test_who_needs_a_file_when_there_is_none_is_told_so(start: Start, tmp_path: Path) -> None:
+    limit = 48
+    model = tmp_path / "other.rkllm"
+    model.touch()
+    with few_files(start, limit) as daemon, contextlib.ExitStack() as stack:
+        daemon.load()
+        vision = tmp_path / "model.rknn"
+        vision.touch()
+        maker = stack.enter_context(daemon.connect())
+        assert kind(maker.ask("rknn.init", {"model_path": str(vision)})) is None
+        wires = fill(daemon, stack, limit)
+        for error in (
+            maker.ask("rkllm.load_lora", {"lora_adapter_path": str(model)}, "lora"),
+            maker.ask("rknn.infer", {"inputs": "A" * 64}, "infer", reply_fds=True),
+        ):
+            assert kind(error) == "QueueFull", error
+            assert f"as many files open as it may ({limit})" in error["error"]["message"]
+            assert error["error"]["data"]["limit"] == limit
+        wires[0].socket.close()
+        until("a descriptor that is free", lambda: daemon.open_files() < limit)
+        assert kind(maker.ask("rkllm.load_lora", {"lora_adapter_path": str(model)}, "again")) is None
+
+
+def test_descriptors_that_cannot_be_taken_are_not_called_too_many(start: Start) -> None:
+    limit = 48
+    with few_files(start, limit) as daemon, contextlib.ExitStack() as stack:
+        sender = stack.enter_context(daemon.connect())
+        sender.ask("server.queue")
+        fill(daemon, stack, limit)
+        line = b'{"jsonrpc":"2.0","id":1,"method":"server.queue","fds":2}\n'
+        with open("/dev/null", "rb") as one, open("/dev/null", "rb") as two:
+            socket.send_fds(sender.socket, [line], [one.fileno(), two.fileno()])
+        detail = sender.receive()["error"]["data"]["detail"]
+        assert f"as many files open as it may ({limit})" in detail
+
+
+def test_a_socket_whose_file_was_removed_is_there_again(start: Start) -> None:
+    daemon = start()
+    with daemon.connect() as before:
+        Path(daemon.path).unlink()
+        daemon.wait_event("socket_bound_again")
+        with daemon.connect() as after:
+            assert kind(after.ask("server.queue")) is None
+        assert kind(before.ask("server.queue")) is None, "who was connected stays so"
 
 
 def daemon_has_answered(wire: Wire) -> bool:

@@ -1,0 +1,46 @@
+"""What is said when no file can be opened any more: a client or the operator can do something, and has to know what."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from typing import Final
+
+from rkllmd.errors import QueueFull
+
+_SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE})
+_RETRY_AFTER_MS: Final = 1000
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Return whether an exception means that the process or the machine has no file descriptor left."""
+    if not isinstance(error, OSError):
+        return False
+    if error.errno is None:  # the loader of libraries tells it in words only
+        return os.strerror(errno.EMFILE) in str(error)
+    return error.errno in _SHORTAGES
+
+
+def shortage(error: OSError | None = None) -> QueueFull:
+    """Return what a client is told; without ``error`` it is the process that has none left."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return QueueFull(sentence(error), queued=limit, limit=limit, retry_after_ms=_RETRY_AFTER_MS)
+
+
+def sentence(error: OSError | None = None) -> str:
+    """Return in one sentence what there is too much of, and what helps."""
+    if error is not None and error.errno == errno.ENFILE:
+        return "The machine has as many files open as it may: close some, or raise fs.file-max (sysctl)."
+    if error is not None and error.errno not in (None, errno.EMFILE):
+        return f"The kernel has no memory for another connection ({error.strerror}): free some, or connect later."
+    return (
+        f"The daemon has as many files open as it may ({resource.getrlimit(resource.RLIMIT_NOFILE)[0]}): close "
+        "connections, tensor memories or descriptors, or raise its limit (LimitNOFILE= of the service, ulimit -n)."
+    )
+
+
+def raise_shortage(error: BaseException) -> None:
+    """Raise QueueFull if that is why something failed, before it is taken for the client's mistake."""
+    if isinstance(error, OSError) and is_shortage(error):
+        raise shortage(error) from None
