@@ -50,6 +50,11 @@ class CRuntime(Generic[L]):
             raise self.error
         return self._library
 
+    @property
+    def is_usable(self) -> bool:
+        """Return whether there is a library."""
+        return self._library is not None
+
     def describe(self) -> dict[str, Any]:
         """Return what server.status shows."""
         if self._library is None:

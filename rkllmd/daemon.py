@@ -118,6 +118,10 @@ class Daemon:
             board=soc.decide(self._settings, platform),
             prompt_caches=PromptCaches(self._settings.cache_directory, self._settings.cache_bytes),
         )
+        if context.runtime.is_usable:
+            methods.declare_functions(found, "rkllm", context.runtime.library)
+        if context.rknn_runtime.is_usable:
+            methods.declare_functions(found, "rknn", context.rknn_runtime.library)
         _set_between_tokens(context)
         context.prompt_caches.forget(session_runs.CACHE_OWNERS)  # of conversations that went with an earlier daemon
         context.npu.own_deadlines = context.timeouts.own

@@ -12,6 +12,7 @@ import re
 from types import ModuleType
 
 from rkllmd import schemas
+from rkllmd.abi.library import Functions
 from rkllmd.config import ConfigError
 from rkllmd.method import Declaration, Method, Struct
 
@@ -39,6 +40,19 @@ def discover() -> dict[str, Method]:
                 method = _method(module, f"{namespace}{info.name}")
                 methods[method.name] = method
     return methods
+
+
+def declare_functions(methods: dict[str, Method], namespace: str, library: Functions) -> None:
+    """Add the C functions of the namespace's methods to the library that no table of ours has.
+
+    Raises TypeError for a C signature that cannot be read.
+    """
+    for method in methods.values():
+        if method.name.partition(".")[0] == namespace and method.c_signature is not None:
+            try:
+                library.declare(method.c_signature)
+            except ValueError as error:
+                raise TypeError(f"{method.call.__module__}: its C signature can't be read: {error}") from None
 
 
 def warm_up(methods: dict[str, Method]) -> None:

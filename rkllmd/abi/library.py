@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rkllmd.abi import architecture, canary
+from rkllmd.abi import architecture, c_signature, canary, rkllm_common
 from rkllmd.abi.rkllm import LAYOUTS, Layout, Signature
 from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
 
@@ -84,13 +84,39 @@ class Functions:
     a call; which thread may make which call is the caller's business.
     """
 
-    __slots__ = ("functions", "identity", "label", "path")
+    __slots__ = ("_dll", "_types", "functions", "identity", "label", "path")
 
-    def __init__(self, label: str, path: Path, identity: Identity, functions: dict[str, Callable[..., Any]]) -> None:
+    def __init__(
+        self,
+        label: str,
+        path: Path,
+        identity: Identity,
+        functions: dict[str, Callable[..., Any]],
+        dll: ctypes.CDLL | None = None,
+        types: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``dll`` is None for functions that are made in this process; ``types`` are the library's by their C names."""
         self.label = label
         self.path = path
         self.identity = identity
         self.functions = functions
+        self._dll = dll
+        self._types = types or {}
+
+    def declare(self, text: str) -> None:
+        """Add a function by its C declaration, unless there is one of its name. Raises ValueError for what is none.
+
+        One with a type that this library does not have is there too, and raises NotSupported when it is called.
+        """
+        name = c_signature.name_of(text)
+        if name in self.functions:
+            return
+        try:
+            signature = c_signature.parse(text, self._types)[1]
+        except LookupError as error:
+            self.functions[name] = _missing(name, self.runtime, f"a build that exports it; {error.args[0]}")
+            return
+        self.functions[name] = bind(self._dll, name, signature, self.runtime)
 
     @property
     def version(self) -> str:
@@ -115,9 +141,15 @@ class Library(Functions):
     __slots__ = ("layout",)
 
     def __init__(
-        self, path: Path, identity: Identity, layout: Layout, functions: dict[str, Callable[..., Any]]
+        self,
+        path: Path,
+        identity: Identity,
+        layout: Layout,
+        functions: dict[str, Callable[..., Any]],
+        dll: ctypes.CDLL | None = None,
     ) -> None:
-        super().__init__(RKLLM_FILE.label, path, identity, functions)
+        types = {**vars(rkllm_common), **layout.structs}
+        super().__init__(RKLLM_FILE.label, path, identity, functions, dll, types)
         self.layout = layout
 
 
@@ -209,7 +241,7 @@ def load(path: str | Path, layout_override: str | None = None, *, built_here: bo
     canary.prove(layout, dll.rkllm_createDefaultParam, found)
     runtime = f"rkllm {identity.version or 'unknown'}"
     functions = {name: bind(dll, name, signature, runtime) for name, signature in layout.signatures.items()}
-    return Library(path, identity, layout, functions)
+    return Library(path, identity, layout, functions, dll)
 
 
 def refuse_unknown_machine(path: Path, library: LibraryFile) -> None:
@@ -250,19 +282,24 @@ def check(function: str, status: int, log: Sequence[str] = ()) -> None:
         raise RuntimeFailure(f"{function} failed with status {status}.", function=function, status=status, log=[*log])
 
 
-def bind(dll: ctypes.CDLL, name: str, signature: Signature, runtime: str) -> Callable[..., Any]:
+def bind(dll: ctypes.CDLL | None, name: str, signature: Signature, runtime: str) -> Callable[..., Any]:
     """Return a function of the library; one that it lacks raises NotSupported when it is called."""
     try:
+        if dll is None:
+            raise AttributeError(name)
         function = dll[name]  # a function object of our own: dll.name would be shared and cached
     except AttributeError:
-
-        def missing(*_arguments: object) -> int:
-            raise NotSupported(f"{runtime} has no {name}.", runtime=runtime, needs=f"a build that exports {name}")
-
-        return missing
+        return _missing(name, runtime, f"a build that exports {name}")
     function.argtypes = signature.argtypes
     function.restype = signature.restype
     return function
+
+
+def _missing(name: str, runtime: str, needs: str) -> Callable[..., Any]:
+    def missing(*_arguments: object) -> int:
+        raise NotSupported(f"{runtime} has no {name}.", runtime=runtime, needs=needs)
+
+    return missing
 
 
 def cannot_load(path: Path, reason: str, library: LibraryFile = RKLLM_FILE) -> RuntimeUnavailable:

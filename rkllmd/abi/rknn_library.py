@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rkllmd.abi import rknn, rknn_custom_op, rknn_matmul
+from rkllmd.abi import rknn, rknn_constants, rknn_custom_op, rknn_matmul
 from rkllmd.abi.c_types import Signature
 from rkllmd.abi.library import Functions, Identity, LibraryFile, bind, identify, open_library, refuse_unknown_machine
 from rkllmd.errors import RuntimeUnavailable
@@ -39,7 +39,12 @@ def load(path: str | Path, layout_override: str | None = None) -> Functions:
     dll = open_library(path, RKNN_FILE)
     runtime = f"rknn {identity.version or 'unknown'}"
     functions = {name: bind(dll, name, signature, runtime) for name, signature in SIGNATURES.items()}
-    return Functions(RKNN_FILE.label, path, identity, functions)
+    return Functions(RKNN_FILE.label, path, identity, functions, dll, _types())
+
+
+def _types() -> dict[str, Any]:
+    modules = (rknn, rknn_constants, rknn_matmul, rknn_custom_op)
+    return {name: value for module in modules for name, value in vars(module).items()}
 
 
 def in_python(functions: dict[str, Callable[..., Any]], version: str, path: Path) -> Functions:
