@@ -128,6 +128,14 @@ def _directories(value: Any) -> tuple[str, ...]:
     return tuple(items)
 
 
+def _optional_directory(value: Any) -> str:
+    if value == "":
+        return ""
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        raise ValueError("an absolute directory, or empty")
+    return value
+
+
 def _minutes(value: Any) -> float:
     text = str(value).strip()
     number = float(text) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", text) else -1.0
@@ -231,6 +239,20 @@ class Config:
     )
     models: tuple[DeclaredModel, ...] = _setting(
         (), _models, "the models that may be loaded by a name: [models.NAME]", reload=True, only_in_file=True
+    )
+    # Clients of servers that kept their models in one place say only what is below it.
+    model_directory: str = _setting(
+        "",
+        _optional_directory,
+        "where relative paths of models and adapters begin; empty: they are refused",
+        reload=True,
+    )
+    # Whoever asks for another model would take it from all others: that is the operator's to allow.
+    second_init: str = _setting(
+        "refuse",
+        _choice("refuse", "replace"),
+        "what rkllm.init of another model does where no more may be loaded: refuse, replace the one unused for longest",
+        reload=True,
     )
     # A second load that does not fit has taken the first model down with it, so several are a decision.
     max_models: int = _setting(1, _integer(1, 8), "how many language models may be loaded at once")

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import outcome
 
-from rkllmd import params, rknn_runs
+from rkllmd import members, params, rknn_runs
 from rkllmd.abi.convert import to_c, to_c_array
 from rkllmd.abi.rkllm import RKLLMInferMode
 from rkllmd.attachments import Attachments, NotYet
@@ -37,6 +37,7 @@ from rkllmd.long_strings import LongString
 from rkllmd.method import Handle, Kind, Method, Struct
 from rkllmd.model_loading import in_use
 from rkllmd.npu import Job, as_error
+from rkllmd.paths import absolute
 from rkllmd.progress import Load
 from rkllmd.rknn_handles import Context as RknnContext
 from rkllmd.rknn_handles import Matmul
@@ -115,6 +116,7 @@ def prepare(context: Context, client: Client, call: Call) -> Prepared:
         raise _not_found(context, call.method)
     if call.members.get("reply_fds"):
         _check_reply_fds(call)
+    members.lift(method, call)
     given = params.bind(method, call.params) if call.params or method.needs_params else {}
     attachments = _NOTHING
     if method.takes_tensors:
@@ -299,7 +301,7 @@ def _model_name(context: Context, prepared: Prepared) -> str:
         path = next((item.path for item in context.config.models if item.name == path), path)
         if isinstance(model, Converted) and isinstance(model.json, str):  # rknn.init takes a path there too
             path = model.json
-    return str(path or "")
+    return absolute(str(path or ""), context.config.model_directory)
 
 
 def _most_tokens(prepared: Prepared) -> int | None:

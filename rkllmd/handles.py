@@ -58,6 +58,10 @@ class Model:
     is_async: bool
     # The RKLLMParam that it was loaded with.
     param: Any
+    # What it was loaded with, as two loads compare it; None until it is loaded.
+    sameness: tuple[Any, ...] | None = None
+    # For how many NPU cores its file was converted, where the runtime says so.
+    npu_cores: int | None = None
     # The name by which the configuration declares it, and after how long unused it is unloaded (None: as the setting
     # model_idle_minutes says).
     name: str | None = None

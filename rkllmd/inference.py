@@ -147,7 +147,9 @@ def _attempt(
     asynchronous: bool,
 ) -> _Run:
     parameters = rkllm_infer_params.c
-    generation = _generation(invocation, model, parameters, default_shape="partial" if asynchronous else "final")
+    # A model that was loaded with is_async streams, as C's rkllm_run calls back then after it has returned.
+    streams = asynchronous or model.is_async
+    generation = _generation(invocation, model, parameters, default_shape="partial" if streams else "final")
     try:
         if turn is not None:
             _take_turn_of_session(invocation, model, turn, rkllm_input, rkllm_infer_params)

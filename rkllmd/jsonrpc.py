@@ -167,6 +167,8 @@ def _message(value: Any) -> Message:
     if type(method) is not str:
         return Rejected(answer_id, InvalidRequest('The member "method" must be a string.'))
     params = value.pop("params", _NO_PARAMS)
+    if params is None:  # clients in typed languages write it for "none"; it can't mean anything else
+        params = _NO_PARAMS
     if type(params) is not list and type(params) is not dict:
         return Rejected(answer_id, InvalidRequest('The member "params" must be an array or an object.'))
     return Request(request_id, method, params, value)

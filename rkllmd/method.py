@@ -31,7 +31,7 @@ class Kind(StrEnum):
 class Handle:
     """A handle, a small positive integer, of one of these ``kinds`` (the names of ``Context.handles``).
 
-    The leading one may be null or left out, which means the only live one. The function gets what it stands for as
+    The leading one may be null, 0 or left out, which means the only live one. The function gets what it stands for as
     ``argument``. ``aliases`` are other names that C gives the same parameter in other functions.
     """
 
@@ -46,7 +46,7 @@ class Handle:
         """Return the JSON Schema of the handle."""
         if self.required:
             return {"type": "integer", "minimum": 1, "description": f"the handle of a {self.kinds[0]}"}
-        return {"type": ["integer", "null"], "minimum": 1, "description": "null: the only live one"}
+        return {"type": ["integer", "null"], "minimum": 0, "description": "null or 0: the only live one"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Value:
     """A plain value: an integer, a string, an array of positions.
 
     ``in_c``: false for what C has not, which therefore has a name but no position. ``is_tensor``: the function gets a
-    ``Converted``, to read what the JSON refers to.
+    ``Converted``, to read what the JSON refers to. ``aliases`` are other names that clients know it by.
     """
 
     name: str
@@ -112,6 +112,23 @@ class Value:
     required: bool = True
     in_c: bool = True
     is_tensor: bool = False
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Count(Value):
+    """How many elements the array parameter ``of`` has, which C has to be told: left out, null, or that very number.
+
+    ``alone``: it means something where the array was left out; the function gets it then, and only then.
+    """
+
+    schema: dict[str, Any] = field(
+        hash=False,
+        default_factory=lambda: {"type": ["integer", "null"], "minimum": 0, "maximum": 2**32 - 1},
+    )
+    required: bool = False
+    of: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 import weakref
@@ -24,7 +25,7 @@ import structlog
 from rkllmd import conversations, memory, paths
 from rkllmd.abi import callbacks
 from rkllmd.abi.rkllm import LLMResultCallback
-from rkllmd.errors import ModelNotInitialized, RpcError, RuntimeFailure
+from rkllmd.errors import InvalidParams, ModelNotInitialized, RpcError, RuntimeFailure
 from rkllmd.fingerprint import identify
 from rkllmd.handles import Adapter, Model
 from rkllmd.kv_cache import KvCache
@@ -39,6 +40,8 @@ log = structlog.get_logger()
 
 # What is set again after a load; a prompt cache only saves time, and its file may have gone.
 _SET_AGAIN: Final = ("rkllm_set_chat_template", "rkllm_set_function_tools")
+# I rkllm: rkllm-toolkit version: 1.2.1, max_context_limit: 4096, npu_core_num: 3, target_platform: RK3588 …
+_CORES: Final = re.compile(r"\bnpu_core_num: (\d+)")
 # Where rkllm_destroy has failed, C may still call back and read what the model holds: they stay for good.
 _NOT_DESTROYED: Final[set[Model]] = set()
 
@@ -96,10 +99,11 @@ def make(context: Context, recipe: Recipe) -> Model:
 def load(context: Context, model: Model, recipe: Recipe) -> None:
     """Load a model that ``make`` has made; it has no handle yet. Raises RuntimeFailure, and is not loaded then."""
     available = context.platform.memory()["available_bytes"]
-    _init(context, model)
+    model.npu_cores = _cores_said(_init(context, model))
     taken = available - context.platform.memory()["available_bytes"] - model.optional_bytes
     context.footprints.learn(model.path, model.size_bytes, taken)
     try:
+        check_cores(model, recipe)
         for adapter in recipe.adapters:
             give_adapter(context.runtime, model, adapter)
             model.adapters.append(adapter)
@@ -108,6 +112,26 @@ def load(context: Context, model: Model, recipe: Recipe) -> None:
     except BaseException:
         _destroy(context, model)
         raise
+
+
+def check_cores(model: Model, recipe: Recipe) -> None:
+    """Refuse a number of NPU cores that the model's file was not converted for. Raises InvalidParams."""
+    if recipe.npu_cores in (None, model.npu_cores):
+        return
+    said = (
+        "the runtime does not say for how many NPU cores the file was converted; leave it out."
+        if model.npu_cores is None
+        else f"the file was converted for {model.npu_cores} NPU cores, and no load changes that."
+    )
+    raise InvalidParams(
+        f"num_npu_core: {said}", path=f"{recipe.where}.num_npu_core", keyword="const", limit=model.npu_cores
+    )
+
+
+def _cores_said(lines: Sequence[str]) -> int | None:
+    """Return the number of NPU cores that the runtime has named while it loaded a file."""
+    found = [match for line in lines if (match := _CORES.search(line))]
+    return int(found[-1].group(1)) if found else None
 
 
 def unload(context: Context, model: Model, by: int | None = None) -> None:
@@ -228,8 +252,11 @@ def give_strings(runtime: Runtime, model: Model, function: str, values: Sequence
     model.strings[function] = given
 
 
-def _init(context: Context, model: Model) -> None:
-    """Call rkllm_init. The others are in doubt if it fails: it has been seen to kill them."""
+def _init(context: Context, model: Model) -> list[str]:
+    """Call rkllm_init; return what the runtime has printed.
+
+    The others are in doubt if it fails: it has been seen to kill them.
+    """
     pointer = c_void_p()  # its own until it is whole: the event loop reads the model's
     status, lines = context.runtime.invoke("rkllm_init", byref(pointer), byref(model.param), model.callback)
     if status == 0 and not pointer:
@@ -244,6 +271,7 @@ def _init(context: Context, model: Model) -> None:
             model.embedding_width = gguf.embedding_width(model.path)
     _learn(context, model, pointer)
     model.pointer = pointer
+    return lines
 
 
 def _learn(context: Context, model: Model, pointer: c_void_p) -> None:

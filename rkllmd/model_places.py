@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rkllmd import memory
 from rkllmd.errors import InvalidParams, ModelAlreadyLoaded, NotSupported
+from rkllmd.fingerprint import identify
+from rkllmd.model_loading import check_cores
 
 if TYPE_CHECKING:
     from rkllmd.context import Context
@@ -29,6 +31,30 @@ class Place:
     replaced: list[Model]
     forgotten: list[Model]
     domain: int
+
+
+def loaded_already(context: Context, recipe: Recipe, replace: bool | int) -> Model | None:
+    """Return the model that such a load would load, if it is loaded and there is no place for another one.
+
+    Two clients that begin with the same rkllm.init share the model then. A file that has been written since is
+    another model. Raises InvalidParams for a number of NPU cores that is not the file's.
+    """
+    awake = [model for model in context.models if not model.is_asleep]
+    if replace or not _excess(context, awake):
+        return None
+    for model in awake:
+        is_same = model.path == recipe.path and model.sameness == recipe.sameness
+        if is_same and recipe.domain in (None, model.domain) and _is_unchanged(model):
+            check_cores(model, recipe)
+            return model
+    return None
+
+
+def _is_unchanged(model: Model) -> bool:
+    try:
+        return model.file == identify(model.path)
+    except OSError:
+        return False
 
 
 def find(context: Context, recipe: Recipe, replace: bool | int) -> Place:
@@ -55,14 +81,26 @@ def find(context: Context, recipe: Recipe, replace: bool | int) -> Place:
 def _replaced(context: Context, replace: bool | int) -> list[Model]:
     if replace is True:
         return list(context.models)
-    return [context.models.get(replace)] if replace else []
+    if replace:
+        return [context.models.get(replace)]
+    if context.config.second_init == "refuse":
+        return []
+    awake = [model for model in context.models if not model.is_asleep]
+    return sorted(awake, key=lambda model: model.used_at)[: _excess(context, awake)]
+
+
+def _excess(context: Context, awake: list[Model]) -> int:
+    """Return how many of those that are loaded would have to go for one more."""
+    most = context.config.max_models if context.runtime.takes_several_models else 1
+    return max(0, len(awake) + 1 - most)
 
 
 def _refuse_more_than_allowed(context: Context, awake: list[Model]) -> None:
     if len(awake) >= context.config.max_models:
         raise ModelAlreadyLoaded(
-            f"{context.config.max_models} model(s) may be loaded at once (the setting max_models): call rkllm.destroy "
-            'first, or give "replace": true (all that are loaded go) or the handle of the one to replace.',
+            f"{context.config.max_models} model(s) may be loaded at once (the setting max_models), and this is another "
+            'one: call rkllm.destroy first, or give "replace": true (all that are loaded go) or the handle of the one '
+            "to replace. (The setting second_init can let rkllm.init do that by itself.)",
             loaded=[_entry(model) for model in awake],
         )
     if awake and not context.runtime.takes_several_models:

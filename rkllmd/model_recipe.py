@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rkllmd import paths, soc
-from rkllmd.abi.convert import to_c
+from rkllmd.abi.convert import from_c, to_c
 from rkllmd.abi.library import SUPPORTED, layout_of
 from rkllmd.declared_models import TEMPLATE_STRINGS, DeclaredModel, is_name
 from rkllmd.errors import InvalidParams, NotSupported
@@ -44,13 +44,23 @@ class Recipe:
     adapters: tuple[Adapter, ...]
     chat_template: tuple[bytes, ...] | None
     idle_minutes: float | None
+    # For how many NPU cores the client takes the file to be converted.
+    npu_cores: int | None = None
+
+    @property
+    def sameness(self) -> tuple[Any, ...]:
+        """Return what two loads have in common that load the same; the memory domain is the daemon's choice."""
+        param = from_c(self.param)
+        param["extend_param"] = {**param["extend_param"], "base_domain_id": None}
+        adapters = [from_c(adapter.struct) for adapter in self.adapters]
+        return param, self.tokenizer_path, self.embedding_path, adapters, self.chat_template
 
 
 def make(context: Context, given: Mapping[str, Any], where: str) -> Recipe:
     """Return the recipe for what a client has given. Raises InvalidParams, PermissionDenied, NotSupported."""
-    declared = _declared(context.config.models, str(given["model_path"]), where)
+    declared = _declared(context, str(given["model_path"]), where)
     fields = dict(given) if declared is None else declared.merged(given)
-    library, allowed = context.runtime.library, context.config.allowed_directories
+    library, config = context.runtime.library, context.config
     keep: list[Any] = []
     param = to_c(
         fields,
@@ -61,7 +71,11 @@ def make(context: Context, given: Mapping[str, Any], where: str) -> Recipe:
         runtime=library.runtime,
     )
     files = {
-        name: str(paths.readable_file(fields[name], allowed, f"{where}.{name}"))
+        name: str(
+            paths.readable_file(
+                fields[name], config.allowed_directories, f"{where}.{name}", base=config.model_directory
+            )
+        )
         for name in ("model_path", *_CALLBACK_PATHS)
         if fields.get(name) is not None
     }
@@ -70,6 +84,13 @@ def make(context: Context, given: Mapping[str, Any], where: str) -> Recipe:
     soc.apply_defaults(context, fields, param)
     param.model_path = os.fsencode(files["model_path"])
     _refuse_batches_of_unknown_size(context, param)
+    cores = fields.get("num_npu_core")
+    if cores is not None and context.runtime.name == "portable":
+        raise InvalidParams(
+            "num_npu_core: a GGUF file is not converted for a number of NPU cores; leave it out.",
+            path=f"{where}.num_npu_core",
+            keyword="const",
+        )
     extend = fields.get("extend_param") or {}
     return Recipe(
         param=param,
@@ -84,6 +105,7 @@ def make(context: Context, given: Mapping[str, Any], where: str) -> Recipe:
         adapters=() if declared is None else tuple(_adapters(context, declared)),
         chat_template=None if declared is None else _template(declared),
         idle_minutes=declared.idle_minutes if declared is not None else None,
+        npu_cores=None if cores is None else int(cores),
     )
 
 
@@ -96,18 +118,22 @@ def make_adapter(struct: Any, given: Mapping[str, Any], keep: list[Any]) -> Adap
     return Adapter(struct, keep)
 
 
-def _declared(models: tuple[DeclaredModel, ...], model_path: str, where: str) -> DeclaredModel | None:
+def _declared(context: Context, model_path: str, where: str) -> DeclaredModel | None:
     """Return the model of this name, or None for a path. Raises InvalidParams for a name that nobody has declared."""
     if not model_path or not is_name(model_path):
         return None
+    models, directory = context.config.models, context.config.model_directory
     for model in models:
         if model.name == model_path:
             return model
     if model_path == demo.NAME:
         return DeclaredModel(demo.NAME, {"model_path": str(demo.MODEL)})
+    if directory and os.path.exists(paths.absolute(model_path, directory)):
+        return None
     names = [model.name for model in models]
     shown = model_path if len(model_path) <= _SHORT_NAME else model_path[: _SHORT_NAME - 3] + "..."
     known = f"declared are {', '.join(names)}" if names else "none is declared"
+    known += f", and {directory} has no such file" if directory else ""
     raise InvalidParams(
         f"model_path: the configuration declares no model {shown!r}; {known}. A file is named by its absolute path.",
         path=f"{where}.model_path",
@@ -123,7 +149,10 @@ def _adapters(context: Context, declared: DeclaredModel) -> list[Adapter]:
         where = f"models.{declared.name}.lora_adapters[{index}]"
         keep: list[Any] = []
         struct = to_c(given, library.layout.structs["RKLLMLoraAdapter"], where, keep, runtime=library.runtime)
-        resolved = paths.readable_file(given["lora_adapter_path"], context.config.allowed_directories, where)
+        config = context.config
+        resolved = paths.readable_file(
+            given["lora_adapter_path"], config.allowed_directories, where, base=config.model_directory
+        )
         struct.lora_adapter_path = bytes(resolved)
         adapters.append(make_adapter(struct, given, keep))
     return adapters

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from rkllmd import schemas
 from rkllmd.errors import InvalidParams
-from rkllmd.method import MAX_INPUTS, COnly, Handle, Method, Parameter, Struct, Value
+from rkllmd.members import MEMBERS
+from rkllmd.method import MAX_INPUTS, COnly, Count, Handle, Method, Parameter, Struct, Value
 
 
 @dataclass(slots=True)
@@ -50,7 +51,32 @@ def bind(method: Method, params: list[Any] | dict[str, Any]) -> dict[str, Given]
                 )
         else:
             _check(parameter, item)
+            if isinstance(parameter, Handle) and not parameter.required and item.value == 0:
+                del given[parameter.name]  # what C has for none
+    for parameter in method.json_parameters:
+        if isinstance(parameter, Count) and parameter.name in given:
+            _check_count(method, parameter, given)
     return given
+
+
+def _check_count(method: Method, count: Count, given: dict[str, Given]) -> None:
+    """Compare a count with what it counts; it is of no other use. Raises InvalidParams."""
+    counted = given.get(count.of)
+    if counted is None and count.alone:
+        return
+    item = given.pop(count.name)
+    array = counted.value if counted is not None and isinstance(counted.value, list) else None
+    limit = 0 if counted is None else 1 if array is None else len(array)
+    parameter = _by_name(method)[count.of]
+    # An array of numbers may be one tensor as well as several.
+    may_be_one = isinstance(parameter, Struct) and parameter.or_tensors and array and not isinstance(array[0], dict)
+    if item.value != limit and not (may_be_one and item.value == 1):
+        raise InvalidParams(
+            f"{count.name} must be the number of {count.of} given, {limit}, or left out.",
+            path=item.path,
+            keyword="const",
+            limit=limit,
+        )
 
 
 def _check(parameter: Handle | Struct | Value, item: Given) -> None:
@@ -95,7 +121,10 @@ def _positional(method: Method, values: list[Any]) -> dict[str, Given]:
     for position, parameter in enumerate(parameters):
         if index == len(values):
             break
-        if isinstance(parameter, COnly) and not _stands_for_c_only(values[index:], parameters[position + 1 :]):
+        following = parameters[position + 1 :]
+        if isinstance(parameter, COnly) and not _stands_for_c_only(values[index:], following):
+            continue
+        if isinstance(parameter, Count) and not _stands_for_count(values[index:], following):
             continue
         if not isinstance(parameter, COnly):
             given[parameter.name] = Given(values[index], f"$[{index}]")
@@ -112,9 +141,14 @@ def _positional(method: Method, values: list[Any]) -> dict[str, Given]:
 
 
 def _stands_for_c_only(values: Sequence[Any], following: Sequence[Parameter]) -> bool:
-    """Tell whether ``values`` begins with the null of a C-only position: it does if there are values to spare."""
+    """Return whether ``values`` begins with the null of a C-only position: it does if there are values to spare."""
     wanted = sum(1 for parameter in following if not isinstance(parameter, COnly) and parameter.required)
     return values[0] is None and len(values) > wanted
+
+
+def _stands_for_count(values: Sequence[Any], following: Sequence[Parameter]) -> bool:
+    """Return whether ``values`` begins with a count: a number, or the null of one that is left to JSON."""
+    return type(values[0]) is int or _stands_for_c_only(values, following)
 
 
 def _object(method: Method, members: dict[str, Any]) -> dict[str, Given]:
@@ -171,11 +205,11 @@ def _named_and_flat(method: Method, members: dict[str, Any], place: str = "$") -
 
 @cache
 def _by_name(method: Method) -> dict[str, Parameter]:
-    """Return the parameters by their names, a handle also by its aliases."""
+    """Return the parameters by their names and aliases."""
     aliases = {
         alias: parameter
         for parameter in method.parameters
-        if isinstance(parameter, Handle)
+        if isinstance(parameter, Handle | Value)
         for alias in parameter.aliases
     }
     return aliases | {parameter.name: parameter for parameter in method.parameters}
@@ -193,21 +227,6 @@ def _merged(named: Given, flat: dict[str, Any]) -> dict[str, Any]:
         name = min(twice)
         raise InvalidParams(f"{name} is given twice.", path=f"$.{name}", keyword="uniqueItems")
     return {**named.value, **flat}
-
-
-# Of a request, which are easily put among its parameters.
-_MEMBERS: Final = frozenset(
-    {
-        "fds",
-        "first_token_timeout_ms",
-        "priority",
-        "reply_fds",
-        "session",
-        "stream",
-        "timeout_ms",
-        "wait_timeout_ms",
-    }
-)
 
 
 # So many names still make a sentence.
@@ -239,7 +258,7 @@ def _unknown(method: Method, name: str, place: str) -> InvalidParams:
             hint = f" It takes {', '.join(known)}." if known else " It takes none."
     if inner := _struct_with(method, name):
         hint = f' It is a member of {inner}: {{"{inner}": {{"{name}": …}}}}.'
-    if name in _MEMBERS:
+    if name in MEMBERS:
         hint = f' The member "{name}" stands beside "method".'
     return InvalidParams(
         f"{method.name} has no parameter {shown!r}.{hint}", path=f"{place}.{shown}", keyword="additionalProperties"

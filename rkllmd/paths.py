@@ -15,12 +15,15 @@ from pathlib import Path
 from rkllmd.errors import InvalidParams, PermissionDenied
 
 
-def readable_file(given: str, allowed: Sequence[str], where: str, setting: str = "allowed_directories") -> Path:
+def readable_file(
+    given: str, allowed: Sequence[str], where: str, setting: str = "allowed_directories", *, base: str = ""
+) -> Path:
     """Return the file that ``given`` names. ``where`` is the JSON path for errors, ``setting`` where it is allowed.
 
-    Raises InvalidParams if there is no such file, PermissionDenied if it may not be read.
+    ``base``: the directory of relative paths; without it they are refused. Raises InvalidParams if there is no such
+    file, PermissionDenied if it may not be read.
     """
-    path = _resolve(given, allowed, where, setting)
+    path = _resolve(given, allowed, where, setting, base)
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -54,7 +57,12 @@ def writable_file(given: str, allowed: Sequence[str], where: str) -> Path:
     return path
 
 
-def _resolve(given: str, allowed: Sequence[str], where: str, setting: str) -> Path:
+def absolute(given: str, base: str) -> str:
+    """Return a path as it is if it is absolute, and below ``base``, if there is one, if it is not."""
+    return os.path.join(base, given) if base and given else given
+
+
+def _resolve(given: str, allowed: Sequence[str], where: str, setting: str, base: str = "") -> Path:
     given = str(given)  # it may be a LongString, which is too long below
     # The length first: every other message repeats the path.
     if len(os.fsencode(given)) >= 4096:  # PATH_MAX, limits.h
@@ -63,9 +71,11 @@ def _resolve(given: str, allowed: Sequence[str], where: str, setting: str) -> Pa
     if any(character < " " or character == "\x7f" for character in given):
         # NUL would end it early in C; the runtimes print paths, and a line of its own could pass for one of theirs.
         raise InvalidParams(f"{_name(where)}: a path holds no control characters.", path=where, keyword="pattern")
+    given = absolute(given, base)
     if not given.startswith("/"):
         raise InvalidParams(
-            f"{_name(where)}: {given!r} is not absolute; the daemon's working directory is not yours.",
+            f"{_name(where)}: {given!r} is not absolute; the daemon's working directory is not yours. (The setting "
+            "model_directory is where relative paths of models begin.)",
             path=where,
             keyword="absolute",
         )

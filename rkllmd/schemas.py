@@ -69,12 +69,13 @@ def struct_schema(name: str) -> Schema:
     if name == "RKLLMMultiModalInput":
         image = struct_schema("RKLLMImageInput")["properties"]
         properties.update({field: image[field] for field in image if field in IMAGE_FIELDS})
+        required = []  # the text may stand outside, as prompt_input; the conversion asks for it
     for alias, field in ALIASES.get(name, {}).items():
         properties.setdefault(alias, {**properties[field], "description": f"Another spelling of {field}."})
         required = [item for item in required if item != field]  # either will do; the conversion asks for one
     for field, extra in EXTRAS.get(name, {}).items():
-        description = f"{extra.description} Runtime {extra.layouts[0]}; not a C field."
-        properties[field] = {"type": ["string", "null"], "description": description}
+        runtime = f"Runtime {extra.layouts[0]}; not a C field." if extra.layouts else "Not a C field."
+        properties[field] = {**extra.schema, "description": f"{extra.description} {runtime}"}
     schema = {
         "title": name,
         "type": "object",
@@ -90,7 +91,7 @@ def definitions() -> dict[str, Schema]:
 
 
 def _field_schema(struct_type: type[Struct], field: str, field_type: Any) -> Schema:
-    """Return a field's schema; {} for a field that is C's own (reserved bytes, callbacks)."""
+    """Return a field's schema; {} for a field that is C's own (callbacks)."""
     doc = FIELDS.get(struct_type.__name__, {}).get(field, Doc(""))
     schema = _type_schema(struct_type, field, field_type, doc)
     if not schema or not doc.text:
@@ -129,7 +130,11 @@ def _type_schema(struct_type: type[Struct], field: str, field_type: Any, doc: Do
 
 
 def _array_schema(field: str, field_type: Any) -> Schema:
-    if field == "reserved" or issubclass(field_type._type_, ctypes.Array):
+    if field == "reserved":
+        zeros = {"enum": [0]}
+        words = "C's own: null, zeros, or left out."
+        return {"type": ["array", "null"], "items": zeros, "maxItems": field_type._length_, "description": words}
+    if issubclass(field_type._type_, ctypes.Array):
         return {}
     if field_type._type_ is ctypes.c_char:
         return {"type": "string", "maxLength": field_type._length_ - 1}

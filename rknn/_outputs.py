@@ -17,7 +17,7 @@ from rkllmd.abi.tensors import byte_size, to_numbers
 from rkllmd.attachments import Attachments, span_of
 from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams, RuntimeFailure
-from rkllmd.method import Value
+from rkllmd.method import Count, Value
 from rkllmd.rknn_handles import Context
 from rkllmd.rknn_release import release_outputs
 from rknn._attributes import check_index, learn_run, shape_of
@@ -47,8 +47,24 @@ TOP_K: Final = Value(
     required=False,
     in_c=False,
 )
-N_OUTPUTS: Final = Value(
-    "num_outputs", {"type": "integer", "minimum": 1, "description": "As in C: the first n."}, required=False, in_c=False
+N_OUTPUTS: Final = Count(
+    "n_outputs",
+    {"type": ["integer", "null"], "minimum": 1, "description": "The first n; beside outputs, how many these are."},
+    of="outputs",
+    alone=True,
+    aliases=("num_outputs",),
+)
+EXTEND: Final = Value(
+    "extend",
+    {
+        "type": ["object", "null"],
+        "properties": {
+            "frame_id": {"type": "integer", "description": "C's out-parameter: the result has it."},
+            "return_full_data": {"enum": [True], "description": "Of the C server: all data is what is returned."},
+        },
+        "additionalProperties": False,
+    },
+    required=False,
 )
 
 
@@ -222,7 +238,7 @@ def all_outputs(
 ) -> list[tuple[dict[str, Any], str]]:
     """Return the requests for the first ``count`` outputs, all of them by default. Raises InvalidParams."""
     if count is not None:
-        check_index(count - 1, len(ctx.outputs), "outputs", "$.num_outputs")
+        check_index(count - 1, len(ctx.outputs), "outputs", "$.n_outputs")
     total = len(ctx.outputs) if count is None else count
     return [
         ({"index": index, "want_float": needs_float(ctx, index, want_float=want_float, top_k=top_k)}, "$.outputs")

@@ -54,7 +54,12 @@ _MODEL = Value(
     is_tensor=True,
 )
 _MODEL_PATH = Value("model_path", {"type": "string", "description": "As model."}, required=False, in_c=False)
-_FLAG = Value("flag", flags_schema(rknn_flag, "RKNN_FLAG_…, a mask or an array of names."), required=False)
+_FLAG = Value(
+    "flag",
+    flags_schema(rknn_flag, "RKNN_FLAG_…, a mask or an array of names; also called flags."),
+    required=False,
+    aliases=("flags",),
+)
 _CORE_MASK = Value(
     "core_mask", enum_schema(rknn_core_mask, "As rknn.set_core_mask after the load."), required=False, in_c=False
 )
@@ -88,7 +93,8 @@ def _cores(invocation: Invocation, core_mask: Any) -> int | None:
 def _path(invocation: Invocation, model: Converted | None, model_path: str | None) -> str:
     """Return the file to load. Raises InvalidParams, PermissionDenied."""
     given, where = (str(model_path), "$.model_path") if model is None else (str(model.json), model.path)
-    return str(paths.readable_file(given, invocation.context.config.allowed_directories, where))
+    config = invocation.context.config
+    return str(paths.readable_file(given, config.allowed_directories, where, base=config.model_directory))
 
 
 @method(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rkllmd.context import Invocation
-from rkllmd.method import COnly, Kind, Struct, method
+from rkllmd.method import Count, Kind, Struct, method
 from rkllmd.rknn_handles import Context
 from rknn._common import CONTEXT, success
 from rknn._given_inputs import set_given_inputs
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Kind.NPU,
     [
         CONTEXT,
-        COnly("n_inputs"),
+        Count("n_inputs", of="inputs"),
         Struct("inputs", "rknn_input", many=True, raw=True, example="buf", or_tensors=True),
     ],
 )

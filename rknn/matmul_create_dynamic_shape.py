@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rkllmd.abi.convert import to_c_array
 from rkllmd.abi.rknn_matmul import rknn_matmul_io_attr, rknn_matmul_shape
 from rkllmd.context import Invocation
-from rkllmd.method import COnly, Kind, Struct, method
+from rkllmd.method import COnly, Count, Kind, Struct, method
 from rkllmd.rknn_handles import Matmul
 from rknn._common import KEEP, MATMUL, check_handles, success
 from rknn._matmul import add, check_shape, describe_io, info_from
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     [
         COnly("ctx"),
         Struct("info", "rknn_matmul_info", raw=True, required_fields=["type"]),
-        COnly("shape_num"),
+        Count("shape_num", of="dynamic_shapes"),
         Struct("dynamic_shapes", "rknn_matmul_shape", many=True, raw=True, required_fields=["M", "K", "N"]),
         COnly("io_attrs"),
         KEEP,

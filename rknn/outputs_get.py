@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from rkllmd.attachments import Attachments
 from rkllmd.context import Invocation
-from rkllmd.method import COnly, Kind, Struct, method
+from rkllmd.method import Kind, Struct, method
 from rkllmd.rknn_handles import Context
 from rkllmd.rknn_runs import tell_end
 from rknn._common import CONTEXT, success
-from rknn._outputs import ENCODING, N_OUTPUTS, TOP_K, WANT_FLOAT, all_outputs, get_outputs, needs_float
+from rknn._outputs import ENCODING, EXTEND, N_OUTPUTS, TOP_K, WANT_FLOAT, all_outputs, get_outputs, needs_float
 
 if TYPE_CHECKING:
     from rkllmd.dispatch import Converted
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     Kind.NPU,
     [
         CONTEXT,
-        COnly("n_outputs"),
-        Struct("outputs", "rknn_output", required=False, many=True, raw=True),
-        COnly("extend"),
         N_OUTPUTS,
+        Struct("outputs", "rknn_output", required=False, many=True, raw=True),
+        EXTEND,
         WANT_FLOAT,
         ENCODING,
         TOP_K,
@@ -39,7 +38,8 @@ def outputs_get(
     invocation: Invocation,
     ctx: Context,
     outputs: Converted | None = None,
-    num_outputs: int | None = None,
+    n_outputs: int | None = None,
+    extend: dict[str, Any] | None = None,
     want_float: bool = False,
     encoding: str = "base64",
     top_k: int | None = None,
@@ -49,7 +49,7 @@ def outputs_get(
     wants = bool(want_float)
     if outputs is None:
         sources, path = Attachments(), "$.outputs"
-        requests = all_outputs(ctx, want_float=wants, top_k=top_k, count=num_outputs)
+        requests = all_outputs(ctx, want_float=wants, top_k=top_k, count=n_outputs)
     else:
         sources, path = outputs.sources, outputs.path
         requests = []

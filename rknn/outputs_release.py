@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rkllmd.context import Invocation
-from rkllmd.method import COnly, Kind, Struct, method
+from rkllmd.method import Count, Kind, Struct, method
 from rkllmd.rknn_handles import Context
 from rkllmd.rknn_release import release_outputs
 from rknn._common import CONTEXT, success
@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
 @method(
     Kind.ORDERED,
-    [CONTEXT, COnly("n_ouputs"), Struct("outputs", "rknn_output", required=False, many=True, raw=True)],
+    [
+        CONTEXT,
+        Count("n_ouputs", of="outputs", alone=True, aliases=("n_outputs", "num_outputs")),
+        Struct("outputs", "rknn_output", required=False, many=True, raw=True),
+    ],
 )
-def outputs_release(invocation: Invocation, ctx: Context, outputs: Converted | None = None) -> dict[str, Any]:
+def outputs_release(
+    invocation: Invocation, ctx: Context, outputs: Converted | None = None, n_ouputs: int | None = None
+) -> dict[str, Any]:
     """Release them all, whichever are named: they were got together. Nothing happens where none are held."""
     release_outputs(invocation.context, ctx, ctx.pointer)
     return success()

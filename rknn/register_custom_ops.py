@@ -27,7 +27,7 @@ from rkllmd.abi.rknn_custom_op import (
 from rkllmd.abi.tensors import byte_size, to_numbers
 from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams, PermissionDenied
-from rkllmd.method import COnly, Kind, Value, method
+from rkllmd.method import Count, Kind, Value, method
 from rkllmd.rknn_handles import Context
 from rknn._common import CTX, dtype_of, success
 
@@ -59,7 +59,7 @@ def _check(invocation: Invocation, ctx: Context, op: Any, attr_names: list[str] 
                 "description": "Paths of libraries that export get_rknn_custom_op.",
             },
         ),
-        COnly("custom_op_num"),
+        Count("custom_op_num", of="op"),
         Value("attr_names", _NAMES, required=False, in_c=False),
     ],
     check=_check,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rkllmd.abi.rknn import rknn_tensor_attr
 from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.method import COnly, Kind, Struct, method
+from rkllmd.method import Count, Kind, Struct, method
 from rkllmd.rknn_handles import Context
 from rknn._attributes import SHAPE_FIELDS, attr_of, learn_current
 from rknn._common import CTX, success
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 @method(
     Kind.ORDERED,
-    [CTX, COnly("n_inputs"), Struct("attr", "rknn_tensor_attr", many=True, raw=True, required_fields=["dims"])],
+    [
+        CTX,
+        Count("n_inputs", of="attr"),
+        Struct("attr", "rknn_tensor_attr", many=True, raw=True, required_fields=["dims"]),
+    ],
 )
 def set_input_shapes(invocation: Invocation, ctx: Context, attr: Converted) -> dict[str, Any]:
     """Set the shapes, one for each input; an index left out is the position in the array."""

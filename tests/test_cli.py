@@ -181,7 +181,7 @@ def test_a_flag_overrides_the_environment_and_that_the_file(tmp_path: Path, star
         assert wire.ask("server.queue")["result"]["limit"] == 9
         for _ in range(3):
             assert "result" in wire.ask("rkllm.init", {"model_path": str(daemon.model)})
-        error = wire.ask("rkllm.init", {"model_path": str(daemon.model)})["error"]
+        error = wire.ask("rkllm.init", {"model_path": str(daemon.model), "top_k": 7})["error"]
         assert error["data"]["kind"] == "ModelAlreadyLoaded"
 
 

@@ -23,7 +23,7 @@ import trio
 import trio.testing
 
 from rkllmd import client as client_module
-from rkllmd import params
+from rkllmd import members
 from rkllmd.client import (
     CallError,
     CallTimeout,
@@ -99,7 +99,7 @@ def is_idle(daemon: Daemon) -> bool:
 
 
 def test_the_known_members_are_those_of_the_daemon() -> None:
-    assert {*MEMBERS, "fds"} == params._MEMBERS
+    assert {*MEMBERS, "fds"} == members.MEMBERS
 
 
 @pytest.mark.parametrize(

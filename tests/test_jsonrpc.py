@@ -351,7 +351,12 @@ def test_ruling_6_an_id_belongs_to_its_connection() -> None:
         assert len(server.calls) == 1
 
 
-@pytest.mark.parametrize("params", ["null", "1", '"text"', "true"])
+def test_ruling_7_params_that_are_null_are_none() -> None:
+    message = parse(b'{"jsonrpc":"2.0","method":"sum","params":null,"id":1}')
+    assert message == Request(1, "sum", [], {})
+
+
+@pytest.mark.parametrize("params", ["1", '"text"', "true", "false", "0"])
 def test_ruling_7_params_of_another_type_make_no_request(params: str) -> None:
     assert plain(one(f'{{"jsonrpc":"2.0","method":"get_data","params":{params},"id":3}}')) == {**INVALID, "id": 3}
     assert plain(one(f'{{"jsonrpc":"2.0","method":"get_data","params":{params}}}')) == INVALID

@@ -73,8 +73,8 @@ def test_replace_without_anything_loaded_is_a_load(start: Start) -> None:
     daemon = start()
     with daemon.connect() as wire:
         assert "replaced" not in init(daemon, wire, replace=True)["result"]
-        assert kind(init(daemon, wire, replace=False)) == "ModelAlreadyLoaded"
-        assert kind(init(daemon, wire, replace=None)) == "ModelAlreadyLoaded"
+        assert kind(init(daemon, wire, replace=False, top_k=7)) == "ModelAlreadyLoaded"
+        assert kind(init(daemon, wire, replace=None, top_k=7)) == "ModelAlreadyLoaded"
 
 
 def test_a_call_without_a_handle_that_waits_behind_it_is_for_the_new_model(start: Start) -> None:
@@ -227,7 +227,7 @@ def test_several_models_need_a_runtime_that_is_made_for_it(start: Start, version
     daemon = start("--max-models", "2", version=version)
     daemon.load()
     with daemon.connect() as wire:
-        answer = init(daemon, wire)
+        answer = init(daemon, wire, top_k=7)
         assert kind(answer) == (None if works else "NotSupported")
         if not works:
             assert answer["error"]["data"]["needs"] == "1.2.2 or later"
@@ -288,7 +288,7 @@ def test_with_the_defaults_the_second_load_never_reaches_c(start: Start) -> None
     daemon = start(scenario={"init": "fail_takes_first_down"})
     with daemon.connect() as wire:
         daemon.load()
-        assert kind(init(daemon, wire)) == "ModelAlreadyLoaded"
+        assert kind(init(daemon, wire, top_k=7)) == "ModelAlreadyLoaded"
         assert say(wire) == "[user] Hi"
     assert daemon.calls("rkllm_init") == 1
 

@@ -90,7 +90,6 @@ def test_positional(name: str, params: list[Any], expected: dict[str, Any]) -> N
         ("rkllm.run", [7, None], "$[1]", "type"),
         ("rkllm.run", [1.5, INPUT], "$[0]", "type"),
         ("rkllm.run", [True, INPUT], "$[0]", "type"),
-        ("rkllm.run", [0, INPUT], "$[0]", "minimum"),
         ("rkllm.run", [-1, INPUT], "$[0]", "minimum"),
         ("rkllm.run", [None, INPUT, 5], "$[2]", "type"),
         ("rkllm.run", [None, INPUT, HOW, "userdata"], "$[3]", "maxItems"),

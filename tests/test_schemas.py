@@ -89,7 +89,7 @@ def test_both_layouts_and_the_other_spellings() -> None:
     assert {"prompt", "multimodal", "prompt_input"} <= struct_schema("RKLLMInput")["properties"].keys()
     image = struct_schema("RKLLMMultiModalInput")["properties"]
     assert {"image_embed", "image_embed_base64", "image_start", "image", "video"} <= image.keys()
-    assert "reserved" not in struct_schema("RKLLMExtendParam")["properties"]
+    assert struct_schema("RKLLMExtendParam")["properties"]["reserved"]["items"] == {"enum": [0]}
     assert struct_schema("RKLLMCrossAttnParam")["required"][0] == "encoder_k_cache"
     assert "required" not in struct_schema("RKLLMImageInput")  # the other spelling will do
 
@@ -141,7 +141,7 @@ def test_the_default_param_is_admitted(layout: str) -> None:
         ("RKLLMParam", {"model_path": "", "top_k": 2**31}, "$.top_k", "maximum", "2147483647"),
         ("RKLLMParam", {"model_path": "", "top_k": 1.5}, "$.top_k", "type", "an integer"),
         ("RKLLMParam", {"model_path": "", "top_k": False}, "$.top_k", "type", "an integer"),
-        ("RKLLMTokenInput", {"input_ids": 1}, "$.input_ids", "type", "an array or a string or an object"),
+        ("RKLLMTokenInput", {"input_ids": True}, "$.input_ids", "type", "an array or a string or an object"),
         ("RKLLMTokenInput", {"input_ids": [], "n_tokens": 0}, "$.n_tokens", "minimum", "at least 1"),
     ],
 )

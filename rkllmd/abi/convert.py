@@ -228,7 +228,7 @@ class _Conversion:
         struct_name = struct_type.__name__
         layout = next((layout for layout in LAYOUTS.values() if layout.structs.get(struct_name) is struct_type), None)
         extra = EXTRAS.get(struct_name, {}).get(name)
-        if extra is not None and layout is not None and layout.name in extra.layouts:
+        if extra is not None and layout is not None and (not extra.layouts or layout.name in extra.layouts):
             return
         elsewhere = ELSEWHERE.get((struct_name, name))
         if elsewhere is None or layout is None:
@@ -262,6 +262,8 @@ class _Conversion:
             setattr(target, name, ctypes.pointer(self.new(item, field_type._type_, path)))
         elif name in target._enums_:
             setattr(target, name, enum_value(item, target._enums_[name], path))
+        elif name in _CS_OWN and _is_nothing(item):
+            return None  # as a client gives back that knows the C struct by heart
         elif issubclass(field_type, ctypes.Array) and name not in _CS_OWN:
             self.set_array(target, name, field_type, item, path)
         elif field_type is c_bool or (name in target._flags_ and isinstance(item, bool)):
@@ -366,6 +368,7 @@ def _require(target: Struct, given: dict[str, Any], path: str) -> None:
 def _choose_member(given: dict[str, Any], path: str) -> dict[str, Any]:
     """Return RKLLMInput's members with input_type, inferred from the union's one member or checked against it."""
     given = {name: item for name, item in given.items() if item is not None or name not in UNION_MEMBERS}
+    given = _with_prompt_inside(given)
     members = [name for name in UNION_MEMBERS if name in given]
     if len(members) != 1:
         names = list(UNION_MEMBERS)
@@ -383,6 +386,19 @@ def _choose_member(given: dict[str, Any], path: str) -> dict[str, Any]:
                 limit=type_of_member.name,
             )
     return {**given, "input_type": int(type_of_member)}
+
+
+def _with_prompt_inside(given: dict[str, Any]) -> dict[str, Any]:
+    """Return RKLLMInput's members with the text of a multimodal input inside it, where the client has put it beside."""
+    multimodal, prompt = given.get("multimodal_input"), given.get("prompt_input")
+    if prompt is None or not isinstance(multimodal, dict) or multimodal.get("prompt") is not None:
+        return given
+    rest = {name: item for name, item in given.items() if name != "prompt_input"}
+    return {**rest, "multimodal_input": {**multimodal, "prompt": prompt}}
+
+
+def _is_nothing(item: Any) -> bool:
+    return item is None or (isinstance(item, list) and not any(item))
 
 
 def _to_bool(item: Any, path: str) -> bool:

@@ -21,10 +21,11 @@ ALIASES: dict[str, dict[str, str]] = {
 
 
 class Extra(NamedTuple):
-    """A JSON field that is no field of the struct: which layouts can honour it, and what it means."""
+    """A JSON field that is no field of the struct: which layouts can honour it (none: all), and what it means."""
 
     layouts: tuple[str, ...]
     description: str
+    schema: dict[str, Any] = {"type": ["string", "null"]}  # noqa: RUF012  # nobody changes it
 
 
 _CALLBACKS = ("1.3", "1.3.1")  # layouts with RKLLMCallback
@@ -36,6 +37,11 @@ EXTRAS: dict[str, dict[str, Extra]] = {
         ),
         "embedding_path": Extra(
             _CALLBACKS, "A raw float32 file [vocabulary, width], for a model converted without its embedding layer."
+        ),
+        "num_npu_core": Extra(
+            (),
+            "For how many NPU cores the file was converted; a load of one that was not is refused.",
+            {"type": ["integer", "null"], "minimum": 1, "maximum": 16},
         ),
     },
 }

@@ -88,7 +88,7 @@ _CLASSES: Final[dict[int, type[ConnectError]]] = {
 
 def usable_path(path: str | os.PathLike[str] | None) -> str:
     """Return the path to connect to, the default one for None. Raises UnusableSocketPath for one with a NUL inside."""
-    path = default_socket() if path is None else os.fspath(path)
+    path = os.fspath(path or default_socket())
     if "\0" in path:
         raise UnusableSocketPath(errno.EINVAL, "it has a NUL inside", path)
     return path

@@ -58,6 +58,13 @@ def check_keywords(members: Mapping[str, Any], timeout: float | None = None) -> 
         raise ValueError(f"timeout is a number of seconds above 0, or None for no limit, and not {timeout!r}")
 
 
+def whole(method: str, params: Any, members: dict[str, Any]) -> dict[str, Any]:
+    """Return the members for a call that wants one answer: rkllm.run streams on a model loaded with is_async."""
+    if method != "rkllm.run" or (isinstance(params, dict) and "stream" in params):
+        return members
+    return {"stream": "final", **members}
+
+
 def is_partial(message: dict[str, Any]) -> bool:
     """Return whether a message is a partial result, after which more follow for the same id."""
     result = message.get("result")

@@ -20,7 +20,7 @@ from typing import Any, Final, Self, TypeVar
 
 from rkllmd.client import messages
 from rkllmd.client.errors import CallTimeout, ClientError, ConnectionLost, connect_error, usable_path
-from rkllmd.client.messages import Reader, Request, check_keywords, is_partial, result_of
+from rkllmd.client.messages import Reader, Request, check_keywords, is_partial, result_of, whole
 
 # Of a program that has asked for events and reads none, the newest are kept.
 _MOST_EVENTS: Final = 10_000
@@ -114,7 +114,7 @@ class Client:
         exception (Ctrl-C), the call is cancelled in the daemon.
         """
         final = None
-        for final in self.stream(method, params, fds=fds, timeout=timeout, **members):  # noqa: B007  # the last is it
+        for final in self.stream(method, params, fds=fds, timeout=timeout, **whole(method, params, members)):  # noqa: B007  # the last is it
             pass
         return final
 

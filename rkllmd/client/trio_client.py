@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rkllmd.client import messages
 from rkllmd.client.errors import CallTimeout, ConnectionLost, connect_error, usable_path
-from rkllmd.client.messages import Reader, Request, check_keywords, is_partial, result_of
+from rkllmd.client.messages import Reader, Request, check_keywords, is_partial, result_of, whole
 
 if TYPE_CHECKING:
     import trio
@@ -45,7 +45,8 @@ class TrioClient:
         ``timeout``: seconds that the whole call may take, its wait for a turn included.
         """
         final = None
-        async with aclosing(self.stream(method, params, fds=fds, timeout=timeout, **members)) as results:
+        stream = self.stream(method, params, fds=fds, timeout=timeout, **whole(method, params, members))
+        async with aclosing(stream) as results:
             async for final in results:  # noqa: B007  # the last is it
                 pass
         return final

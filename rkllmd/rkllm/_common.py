@@ -29,9 +29,9 @@ def success(**members: Any) -> dict[str, Any]:
     return {"success": True, "status": 0, **members}
 
 
-def text(name: str) -> Value:
+def text(name: str, *aliases: str) -> Value:
     """Return a string parameter that may be left out."""
-    return Value(name, {"type": ["string", "null"]}, required=False)
+    return Value(name, {"type": ["string", "null"]}, required=False, aliases=aliases)
 
 
 def check_strings(invocation: Invocation, model: Model, **values: Any) -> None:

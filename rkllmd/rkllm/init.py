@@ -12,6 +12,7 @@ its tokenizer) and ``embedding_path`` (rows of float32, for a model without its 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -24,7 +25,7 @@ from rkllmd.method import COnly, Kind, Struct, Value, method
 from rkllmd.model_loading import forget, load, load_again, make, put_to_sleep, unload
 from rkllmd.model_places import Place
 from rkllmd.model_recipe import Recipe
-from rkllmd.rkllm._common import LLM
+from rkllmd.rkllm._common import LLM, success
 
 if TYPE_CHECKING:
     from rkllmd.dispatch import Converted
@@ -41,8 +42,11 @@ _REPLACE: Final = {
 
 def _check(invocation: Invocation, param: Converted, replace: bool | int = False) -> None:
     recipe = model_recipe.make(invocation.context, param.json, param.path)
-    if not invocation.context.npu.queue.changes(LLM.kinds):  # else it is decided when those before it are done
-        model_places.find(invocation.context, recipe, replace)
+    context = invocation.context
+    if context.npu.queue.changes(LLM.kinds):  # it is decided when those before it are done
+        return
+    if model_places.loaded_already(context, recipe, replace) is None:
+        model_places.find(context, recipe, replace)
 
 
 @method(
@@ -58,13 +62,22 @@ def _check(invocation: Invocation, param: Converted, replace: bool | int = False
     changes=LLM.kinds,
 )
 def init(invocation: Invocation, param: Converted, replace: bool | int = False) -> dict[str, Any]:
-    """Load the model; return its handle, and in ``replaced`` those that it has replaced."""
+    """Load the model; return its handle, and in ``replaced`` those that it has replaced.
+
+    Where no more may be loaded and this very model is, its handle is the answer, with ``already_loaded``.
+    """
     context = invocation.context
     # All of it again: while this one waited, a link may have changed, and another load may have ended.
     recipe = model_recipe.make(context, param.json, param.path)
+    same = model_places.loaded_already(context, recipe, replace)
+    if same is not None:
+        message = "This very model is loaded already, with the same parameters."
+        return success(handle=same.number, message=message, already_loaded=True)
     place = model_places.find(context, recipe, replace)
+    sameness = recipe.sameness  # before C may write to it
     recipe.param.extend_param.base_domain_id = place.domain
     model = _load_in_place(invocation, recipe, place)
+    model.sameness = sameness
     replaced = [old.number for old in place.replaced]
     forgotten = [old.number for old in place.forgotten]
     model.number = context.models.exchange([*replaced, *forgotten], model)
@@ -82,7 +95,8 @@ def init(invocation: Invocation, param: Converted, replace: bool | int = False) 
         replaced=replaced,
         forgotten=forgotten,
     )
-    return {"success": True, "status": 0, "handle": model.number, **({"replaced": replaced} if replaced else {})}
+    message = f"Loaded {Path(model.path).name}."
+    return success(handle=model.number, message=message, **({"replaced": replaced} if replaced else {}))
 
 
 def _load_in_place(invocation: Invocation, recipe: Recipe, place: Place) -> Model:

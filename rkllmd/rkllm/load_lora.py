@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 def _check(invocation: Invocation, model: Model, lora_adapter: Converted) -> None:
-    allowed = invocation.context.config.allowed_directories
+    config = invocation.context.config
     given = lora_adapter.json["lora_adapter_path"]
-    resolved = paths.readable_file(given, allowed, f"{lora_adapter.path}.lora_adapter_path")
+    where = f"{lora_adapter.path}.lora_adapter_path"
+    resolved = paths.readable_file(given, config.allowed_directories, where, base=config.model_directory)
     lora_adapter.c.lora_adapter_path = bytes(resolved)
 
 

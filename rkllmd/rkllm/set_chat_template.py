@@ -8,20 +8,81 @@ Afterwards enable_thinking has no effect: thinking is then up to the prompt (man
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rkllmd import conversations
 from rkllmd.context import Invocation
+from rkllmd.errors import InvalidParams
 from rkllmd.handles import Model
-from rkllmd.method import Kind, method
+from rkllmd.method import Kind, Value, method
 from rkllmd.rkllm._common import LLM, call_with_strings, check_strings, success, text
 
-_NAMES = ("system_prompt", "prompt_prefix", "prompt_postfix")
+_NAMES: Final = ("system_prompt", "prompt_prefix", "prompt_postfix")
+# As clients of the C server call them.
+_ALIASES: Final = {
+    "system_prompt": "system_template",
+    "prompt_prefix": "user_template",
+    "prompt_postfix": "assistant_template",
+}
+_PLACE: Final = "{prompt}"
+_WHOLE: Final = Value(
+    "chat_template",
+    {"type": ["string", "null"], "description": f"Prefix and postfix in one, around {_PLACE}."},
+    required=False,
+    in_c=False,
+)
+_GENERATION: Final = Value(
+    "add_generation_prompt",
+    {"enum": [True, None], "description": "The template ends where the answer begins, always."},
+    required=False,
+    in_c=False,
+)
 
 
-@method(Kind.ORDERED, [LLM, *(text(name) for name in _NAMES)], check=check_strings, group="template_config")
-def set_chat_template(invocation: Invocation, model: Model, **strings: str) -> dict[str, Any]:
+def _check(
+    invocation: Invocation, model: Model, add_generation_prompt: bool | None = None, **strings: str | None
+) -> None:
+    check_strings(invocation, model, **strings)
+    whole = strings.get("chat_template")
+    if whole is None:
+        return
+    for name in _NAMES:
+        if strings.get(name) is not None:
+            detail = f"{name} is given beside chat_template, which is all of the template."
+            raise InvalidParams(detail, path=f"$.{name}", keyword="oneOf")
+    if "{%" in whole or "{{" in whole:
+        raise InvalidParams(
+            "chat_template is a Jinja template, which the runtimes take from the model's file alone: give "
+            f"system_prompt, prompt_prefix and prompt_postfix, or a text with {_PLACE} in it.",
+            path="$.chat_template",
+            keyword="format",
+        )
+    if whole.count(_PLACE) != 1:
+        raise InvalidParams(
+            f"chat_template must have {_PLACE} in it once, where the prompt goes.",
+            path="$.chat_template",
+            keyword="pattern",
+            limit=_PLACE,
+        )
+
+
+@method(
+    Kind.ORDERED,
+    [LLM, *(text(name, _ALIASES[name]) for name in _NAMES), _WHOLE, _GENERATION],
+    check=_check,
+    group="template_config",
+)
+def set_chat_template(
+    invocation: Invocation,
+    model: Model,
+    chat_template: str | None = None,
+    add_generation_prompt: bool | None = None,
+    **strings: str,
+) -> dict[str, Any]:
     """Set the template; a string that is left out is empty."""
+    if chat_template is not None:
+        prefix, _, postfix = chat_template.partition(_PLACE)
+        strings = {"prompt_prefix": prefix, "prompt_postfix": postfix}
     arguments = [strings.get(name, "").encode() for name in _NAMES]
     with conversations.change(invocation, model):
         call_with_strings(invocation, model, "rkllm_set_chat_template", *arguments)

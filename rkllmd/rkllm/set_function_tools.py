@@ -9,7 +9,7 @@ result comes back as an input with ``"role": "tool"`` (manual 1.3.0).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -20,11 +20,45 @@ from rkllmd.handles import Model
 from rkllmd.method import Kind, Value, method
 from rkllmd.rkllm._common import LLM, call_with_strings, check_strings, success, text
 
-_TOOLS = {"type": ["string", "array", "object"], "description": "the tools as JSON, or as a string of JSON"}
+_TOOLS = {"type": ["string", "array", "object", "null"], "description": "the tools as JSON, or as a string of JSON"}
+
+_FUNCTIONS: Final = Value(
+    "functions",
+    {
+        "type": ["array", "null"],
+        "items": {
+            "type": "object",
+            "properties": {"name": {"type": "string", "minLength": 1}},
+            "required": ["name"],
+        },
+        "description": "In the place of tools: bare functions, each of which becomes a tool.",
+    },
+    required=False,
+    in_c=False,
+)
+_CHOICE: Final = Value(
+    "tool_choice",
+    {"enum": ["auto", None], "description": "The model chooses, always."},
+    required=False,
+    in_c=False,
+)
 
 
-def _check(invocation: Invocation, model: Model, tools: Any, **values: Any) -> None:
+def _check(
+    invocation: Invocation,
+    model: Model,
+    tools: Any = None,
+    functions: list[dict[str, Any]] | None = None,
+    tool_choice: str | None = None,
+    **values: Any,
+) -> None:
     """Refuse a string that is no JSON: the template would be told nonsense, and nobody why. Raises InvalidParams."""
+    if tools is None and functions is None:
+        detail = "rkllm.set_function_tools needs tools (or functions)."
+        raise InvalidParams(detail, path="$.tools", keyword="required")
+    if tools is not None and functions is not None:
+        detail = "functions is given beside tools: give either."
+        raise InvalidParams(detail, path="$.functions", keyword="oneOf")
     check_strings(invocation, model, tools=tools, **values)
     if isinstance(tools, str) and tools.strip():  # an empty one takes the tools away
         try:
@@ -37,14 +71,29 @@ def _check(invocation: Invocation, model: Model, tools: Any, **values: Any) -> N
 
 @method(
     Kind.ORDERED,
-    [LLM, text("system_prompt"), Value("tools", _TOOLS), text("tool_response_str")],
+    [
+        LLM,
+        text("system_prompt"),
+        Value("tools", _TOOLS, required=False),
+        text("tool_response_str"),
+        _FUNCTIONS,
+        _CHOICE,
+    ],
     check=_check,
     group="tools_config",
 )
 def set_function_tools(
-    invocation: Invocation, model: Model, tools: Any, system_prompt: str = "", tool_response_str: str = ""
+    invocation: Invocation,
+    model: Model,
+    tools: Any = None,
+    system_prompt: str = "",
+    tool_response_str: str = "",
+    functions: list[dict[str, Any]] | None = None,
+    tool_choice: str | None = None,
 ) -> dict[str, Any]:
     """Set the tools; a string that is left out is empty."""
+    if functions is not None:
+        tools = [{"type": "function", "function": function} for function in functions]
     arguments = [system_prompt.encode(), _tools_text(tools), tool_response_str.encode()]
     with conversations.change(invocation, model):
         call_with_strings(invocation, model, "rkllm_set_function_tools", *arguments)

@@ -44,10 +44,6 @@ def _prepare(context: Context, client: Client, outer: jsonrpc.Call, method: str,
             limit=[kind.value for kind in Kind if kind is not Kind.INSTANT],
         )
     members = {name: value for name, value in outer.members.items() if name not in ("fds", "reply_fds")}
-    if members.get("stream") in STREAM_SHAPES:  # else it is refused like everywhere
-        members["stream"] = "final"
-    else:
-        members.setdefault("stream", "final")
     call = jsonrpc.Call(jsonrpc.Request(jsonrpc.ABSENT, method, [] if params is None else params, members), None)
     detached = DetachedCall(
         method,
@@ -57,7 +53,10 @@ def _prepare(context: Context, client: Client, outer: jsonrpc.Call, method: str,
         on_end=partial(_ended, context),
     )
     with _below_params():
-        return detached, call, dispatch.prepare(context, detached, call)
+        prepared = dispatch.prepare(context, detached, call)
+    if call.members.get("stream", "final") in STREAM_SHAPES:  # else it is refused like everywhere
+        call.members = {**call.members, "stream": "final"}
+    return detached, call, prepared
 
 
 @method(Kind.INSTANT, [_METHOD, _PARAMS], prepare=_prepare)

@@ -312,5 +312,5 @@ def test_a_runtime_that_sets_its_own_async_flag(version: str, new_board: Callabl
     """is_async is asked of the runtime; the daemon answers the same."""
     board = new_board(version)
     board.load(is_async=True)
-    assert board.say() == "[user] Hi"
+    assert board.result("rkllm.run", {"prompt": "Hi"}, stream="final")["text"] == "[user] Hi"
     assert board.result("rkllm.run_async", {"prompt": "Hi"}, stream="final")["text"] == "[user] Hi"

@@ -150,7 +150,7 @@ def test_a_model_file_that_is_none_is_the_runtimes_error(board: Board) -> None:
 
 def test_a_second_model_is_refused_before_it_is_tried(board: Board) -> None:
     handle = board.load()
-    error = board.refused("rkllm.init", {"model_path": str(board.model)})
+    error = board.refused("rkllm.init", {"model_path": str(board.model), "top_k": 7})
     assert (error["code"], error["kind"]) == (-32007, "ModelAlreadyLoaded")
     assert error["loaded"] == [{"handle": handle, "model_path": str(board.model)}]
     assert "rkllm.destroy" in error["message"], "it says what to do"
@@ -158,7 +158,7 @@ def test_a_second_model_is_refused_before_it_is_tried(board: Board) -> None:
 
 def test_of_two_loads_sent_at_once_one_is_refused(board: Board) -> None:
     for call_id in (1, 2):
-        board.wire.request("rkllm.init", {"model_path": str(board.model)}, call_id)
+        board.wire.request("rkllm.init", {"model_path": str(board.model), "top_k": call_id}, call_id)
     answers = {answer["id"]: answer for answer in (board.wire.receive(), board.wire.receive())}
     assert answers[1]["result"]["success"] is True
     assert answers[2]["error"]["data"]["kind"] == "ModelAlreadyLoaded"
@@ -169,7 +169,7 @@ def test_of_two_loads_sent_at_once_one_is_refused(board: Board) -> None:
 def test_as_many_models_as_the_setting_allows(version: str, new_board: Callable[..., Board]) -> None:
     board = new_board(version, "--max-models", "2")
     first, second = board.load(), board.load()
-    error = board.refused("rkllm.init", {"model_path": str(board.model)})
+    error = board.refused("rkllm.init", {"model_path": str(board.model), "top_k": 7})
     assert error["kind"] == "ModelAlreadyLoaded"
     assert [model["handle"] for model in error["loaded"]] == [first, second]
     ambiguous = board.refused("rkllm.run", {"prompt": "Hi"})

@@ -119,7 +119,7 @@ def test_a_tool_without_the_other_strings(board: Board) -> None:
     [
         (None, "$.tools", "required"),
         ({"system_prompt": "S"}, "$.tools", "required"),
-        ({"tools": None}, "$.tools", "type"),
+        ({"tools": None}, "$.tools", "required"),
         ({"tools": 5}, "$.tools", "type"),
         ({"tools": "a\0b"}, "$.tools", "pattern"),
         ({"tools": "not json"}, "$.tools", "format"),
