@@ -230,7 +230,7 @@ def test_perf_can_be_zero(load: Callable[..., Model]) -> None:
     assert (end.prefill_tokens, end.generate_tokens) == (0, 0)
 
 
-def test_speed(load: Callable[..., Model], tmp_path: Path) -> None:
+def test_a_million_tokens(load: Callable[..., Model], tmp_path: Path) -> None:
     source, library = tmp_path / "count.c", tmp_path / "count.so"
     source.write_text(
         "int counted; int count(void *r, void *u, int s) { (void)r, (void)u, (void)s; counted++; return 0; }"
@@ -246,9 +246,7 @@ def test_speed(load: Callable[..., Model], tmp_path: Path) -> None:
         callback = ctypes.byref(model.callbacks)
     assert model.simulator.dll.rkllm_init(ctypes.byref(handle), ctypes.byref(model.param), callback) == 0
     model.handle = handle
-    before = time.process_time()
     assert model.play()[0] == 0
-    assert time.process_time() - before < 2  # measured: 0.05
     assert ctypes.c_int.in_dll(counter, "counted").value == 1_000_001
 
 
@@ -339,9 +337,9 @@ def test_abort_during_prefill(load: Callable[..., Model], text: str, waits: bool
     before = time.monotonic()
     status, recorder = model.play(asynchronous=True)
     assert (status, model.abort()) == (0, 0)
-    assert recorder.ended.wait(300)
+    assert recorder.ended.wait(300), "long before the prefill that does not wait would have ended"
     assert recorder.states == [FINISH]
-    assert time.monotonic() - before >= 0.3 if waits else time.monotonic() - before < 600
+    assert not waits or time.monotonic() - before >= 0.3
 
 
 def test_pause_and_resume(load: Callable[..., Model]) -> None:
