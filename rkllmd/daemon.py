@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import os
 import resource
@@ -93,6 +94,8 @@ class Daemon:
             self._ends_with = lifetime.decide(self._settings.ends_with)
             self._stdout, stderr = self._output.capture()
             log.configure(self._settings.log_level, stderr)
+            # Where a runtime kills us (SIGSEGV, SIGILL …), its name and the call that it came in are the last lines.
+            faulthandler.enable(stderr)
             try:
                 return await self._serve(listening)
             finally:  # nobody reads the capture any more: what kills us must still be said

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from rkllmd import conversations, estimates, prompt_cache_names, run_options, session_runs
+from rkllmd import (
+    conversations,
+    estimates,
+    placeholders,
+    prompt_cache_names,
+    run_options,
+    runtime_reports,
+    session_runs,
+)
 from rkllmd.context import Context, Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.handles import Model
@@ -64,6 +72,7 @@ def check(
             keyword="minItems" if given < model.n_batch else "maxItems",
             limit=model.n_batch,
         )
+    placeholders.check_input(model, rkllm_input)
     prompt_cache_names.check_saving(invocation, rkllm_infer_params)
     session_runs.check(invocation, model, rkllm_input, rkllm_infer_params)
 
@@ -224,8 +233,13 @@ def _call(
         how = "reported RKLLM_RUN_ERROR"
     elif generation.lost is not None:
         how = "gave a result that could not be taken"
+    known = generation.callback_error or generation.lost
     lines = runtime.output.since(mark)  # also after a success: a line read later would be held against the next call
-    return None if how is None else _failure(function, how, status, lines, generation.callback_error or generation.lost)
+    if how is None:
+        return None
+    is_silent = not (lines or known or generation.has_begun)
+    advice = runtime_reports.why_silent(runtime.library.version, model.max_context_len) if is_silent else ""
+    return _failure(function, how, status, lines, known, advice)
 
 
 def _wait_for_end(context: Context, model: Model, generation: Generation) -> bool:
@@ -259,10 +273,10 @@ def _final(
     return {**final, **extra}
 
 
-def _failure(function: str, how: str, status: int, log: list[str], known: str | None) -> RuntimeFailure:
-    """Return the error for a failed run; ``known`` is what the daemon itself knows about why."""
+def _failure(function: str, how: str, status: int, log: list[str], known: str | None, advice: str) -> RuntimeFailure:
+    """Return the error for a failed run; ``known`` is what the daemon knows about why, ``advice`` what it may be."""
     said = f": {known or log[-1]}" if known or log else "; the runtime said nothing about why."
-    return RuntimeFailure(f"{function} {how}{said}", function=function, status=status, log=log)
+    return RuntimeFailure(f"{function} {how}{said}{advice}", function=function, status=status, log=log)
 
 
 def _take_turn(invocation: Invocation, model: Model, *, keep_history: bool) -> bool:

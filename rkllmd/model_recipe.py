@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rkllmd import paths, soc
+from rkllmd import paths, placeholders, runtime_reports, soc
 from rkllmd.abi.convert import from_c, to_c
 from rkllmd.abi.library import SUPPORTED, layout_of
 from rkllmd.declared_models import TEMPLATE_STRINGS, DeclaredModel, is_name
@@ -81,6 +81,8 @@ def make(context: Context, given: Mapping[str, Any], where: str) -> Recipe:
     }
     if fields.get("max_context_len") is None and context.config.max_context_len:
         param.max_context_len = context.config.max_context_len
+    if param.max_context_len and (fields.get("max_context_len") or context.config.max_context_len):
+        runtime_reports.check_context(library, context.runtime.name, param.max_context_len, where)
     soc.apply_defaults(context, fields, param)
     param.model_path = os.fsencode(files["model_path"])
     _refuse_batches_of_unknown_size(context, param)
@@ -103,7 +105,7 @@ def make(context: Context, given: Mapping[str, Any], where: str) -> Recipe:
         embedding_path=files.get("embedding_path"),
         name=declared.name if declared is not None else None,
         adapters=() if declared is None else tuple(_adapters(context, declared)),
-        chat_template=None if declared is None else _template(declared),
+        chat_template=None if declared is None else _template(context, declared),
         idle_minutes=declared.idle_minutes if declared is not None else None,
         npu_cores=None if cores is None else int(cores),
     )
@@ -158,9 +160,15 @@ def _adapters(context: Context, declared: DeclaredModel) -> list[Adapter]:
     return adapters
 
 
-def _template(declared: DeclaredModel) -> tuple[bytes, ...] | None:
+def _template(context: Context, declared: DeclaredModel) -> tuple[bytes, ...] | None:
     template = declared.chat_template
-    return None if template is None else tuple(template.get(name, "").encode() for name in TEMPLATE_STRINGS)
+    if template is None:
+        return None
+    strings = {name: template.get(name, "").encode() for name in TEMPLATE_STRINGS}
+    for name, string in strings.items():
+        where = f"models.{declared.name}.chat_template.{name}"
+        placeholders.check_text(string, context.runtime.library.layout, where)
+    return tuple(strings.values())
 
 
 def _refuse_batches_of_unknown_size(context: Context, param: Any) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 _SOC = re.compile(r"rockchip,(rk\d{4}|rv\d{4}b?)")
 # "Hardware : Rockchip RK3588S"; most kernels say no such thing.
 _CPUINFO_SOC = re.compile(r"^(?:Hardware|Model|model name)\s*:.*\b(rk\d{4}|rv\d{4}b?)", re.IGNORECASE | re.MULTILINE)
+# "Features : fp asimd evtstrm aes ... asimddp": what an Arm processor can.
+_CPUINFO_FEATURES = re.compile(r"^Features\s*:(.*)$", re.MULTILINE)
 # The device tree is hidden from unprivileged containers, the addresses of its devices are not.
 _NPU_ADDRESSES = {"fdab0000": "rk3588", "27700000": "rk3576", "ff300000": "rk3562", "22000000": "rv1126b"}
 _NPU_ADDRESS = re.compile(r"([0-9a-f]{8})\.npu")
@@ -57,6 +59,11 @@ class Platform:
             name = _NPU_ADDRESSES.get(address.group(1)) if address else None
             readings += [(f"/{path.relative_to(self.root)}", name)] if name else []
         return readings
+
+    def has_sve(self) -> bool | None:
+        """Return whether the processors have Arm's SVE instructions; None where that is not known (or no Arm)."""
+        match = _CPUINFO_FEATURES.search(self._read("proc/cpuinfo") or "")
+        return None if match is None else "sve" in match.group(1).split()
 
     def online_cpus(self) -> set[int] | None:
         """Return the numbers of the processors that are online, or None where that is not known."""

@@ -7,6 +7,9 @@ from ctypes import Structure, c_int
 from pathlib import Path
 from typing import Any
 
+import structlog
+
+from rkllmd import runtime_reports
 from rkllmd.abi.convert import from_c
 from rkllmd.abi.library import Library, find, identify, load
 from rkllmd.c_runtime import CRuntime, choose, needs_a_name
@@ -18,6 +21,8 @@ from rkllmd.portable import build as portable
 from rkllmd.portable.extension import Extension
 from rkllmd.portable.threads import limit_spinning
 from rkllmd.runtime_output import RuntimeOutput
+
+log = structlog.get_logger()
 
 _ASYNC_WORKS_SINCE = (1, 2, 2)
 # "Several instances" are supported from this version on, by its change log.
@@ -40,13 +45,29 @@ class Runtime(CRuntime[Library]):
         self._run_async_function = "rkllm_run"
         self.takes_several_models = False
         self.extension: Extension | None = None
+        # What is known to go wrong with this library on this machine.
+        self.problems: list[str] = []
         name, reason = choose(config.runtime, config.rkllm_library, platform)
-        super().__init__(name, reason, output, lambda: _load(name, config))
+        super().__init__(name, reason, output, lambda: self._load(name, platform))
         if self._library is not None:
             self._settle(self._library.version)
             # Read once here, so that createDefaultParam and every init share one proven answer.
             self.defaults = self._library.rkllm_createDefaultParam()
             self.extension = Extension(self._library.path) if name == "portable" else None
+
+    def _load(self, name: str, platform: Platform) -> Library:
+        config = self._config
+        if name == "portable":
+            limit_spinning()
+            return load(portable.library_path(), portable.LAYOUT, built_here=True)
+        if name == "simulator" and not config.rkllm_library:
+            raise needs_a_name("--rkllm-library")
+        path = find(config.rkllm_library or None, os.environ)
+        soc = platform.soc() if config.soc == "auto" else config.soc
+        self.problems = runtime_reports.problems(identify(path).version, platform, soc)
+        for problem in self.problems:  # said before anything of it runs: it may be the last thing that is said
+            log.warning("runtime_problem", library=str(path), problem=problem)
+        return load(path, None if config.rkllm_layout == "auto" else config.rkllm_layout)
 
     def _settle(self, version: str) -> None:
         """Decide what the version decides."""
@@ -64,7 +85,7 @@ class Runtime(CRuntime[Library]):
         if self._library is None:
             return described
         engine = {} if self.extension is None else {"engine": self.extension.engine()}
-        return {**described, "layout": self._library.layout.name, **engine}
+        return {**described, "layout": self._library.layout.name, "problems": self.problems, **engine}
 
     def default_param(self) -> dict[str, Any]:
         """Return what rkllm_createDefaultParam answers, as JSON; converted anew only if it answers something else."""
@@ -119,16 +140,6 @@ class Runtime(CRuntime[Library]):
             model.kv_cache_sizes = self.kv_cache_sizes(model)
         except (NotSupported, RuntimeFailure):  # only asked in case; the run does not depend on it
             model.kv_cache_sizes = []
-
-
-def _load(name: str, config: Config) -> Library:
-    layout = None if config.rkllm_layout == "auto" else config.rkllm_layout
-    if name == "portable":
-        limit_spinning()
-        return load(portable.library_path(), portable.LAYOUT, built_here=True)
-    if name == "simulator" and not config.rkllm_library:
-        raise needs_a_name("--rkllm-library")
-    return load(find(config.rkllm_library or None, os.environ), layout)
 
 
 def describe_library(config: Config) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from rkllmd import chat_markers, fingerprint
+from rkllmd import chat_markers, fingerprint, placeholders
 from rkllmd.abi.rkllm import RKLLMInferMode, RKLLMInputType
 from rkllmd.abi.rkllm_common import RKLLMPromptCacheParam
 from rkllmd.errors import InvalidParams, RpcError
@@ -114,7 +114,8 @@ def tell_again(
         markers = chat_markers.of_model(model, runtime.name)
         # Half of the context at most for the answer.
         tokens = model.max_context_len - min(max(model.max_new_tokens, 0), model.max_context_len // 2)
-        told = session.told(turn.question, markers, tokens)
+        layout = model.library.layout
+        told = [(placeholders.spoil(text, layout), flag) for text, flag in session.told(turn.question, markers, tokens)]
         prompt = "".join(text for text, _ in told).encode()
         turn.markers = _places_of_markers(told)
         turn.prompt_bytes = len(prompt)

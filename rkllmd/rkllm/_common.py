@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rkllmd import placeholders
 from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams
 from rkllmd.handles import Model
@@ -35,8 +36,10 @@ def text(name: str, *aliases: str) -> Value:
 
 
 def check_strings(invocation: Invocation, model: Model, **values: Any) -> None:
-    """Refuse a NUL inside a string, which would end it early in C. Raises InvalidParams."""
+    """Refuse a NUL inside a string, which would end it early in C, and placeholders. Raises InvalidParams."""
     for name, value in values.items():
+        if isinstance(value, str):
+            placeholders.check_text(value.encode("utf-8", "replace"), model.library.layout, f"$.{name}")
         if isinstance(value, str) and "\0" in value:
             raise InvalidParams(
                 f"$.{name} must not contain NUL, which ends a C string.", path=f"$.{name}", keyword="pattern"

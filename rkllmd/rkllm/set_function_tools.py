@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from rkllmd import conversations
+from rkllmd import conversations, placeholders
 from rkllmd.context import Invocation
 from rkllmd.errors import InvalidParams
 from rkllmd.handles import Model
@@ -60,13 +60,16 @@ def _check(
         detail = "functions is given beside tools: give either."
         raise InvalidParams(detail, path="$.functions", keyword="oneOf")
     check_strings(invocation, model, tools=tools, **values)
+    if not isinstance(tools, str):
+        placeholders.check_text(_tools_text(tools), model.library.layout, "$.tools")
     if isinstance(tools, str) and tools.strip():  # an empty one takes the tools away
         try:
-            orjson.loads(tools)
+            plain = orjson.dumps(orjson.loads(tools))
         except orjson.JSONDecodeError as error:
             raise InvalidParams(
                 f"tools is a string, but not of JSON: {error}.", path="$.tools", keyword="format", limit="json"
             ) from None
+        placeholders.check_text(plain, model.library.layout, "$.tools")  # \u003c is a "<" to whoever reads it
 
 
 @method(

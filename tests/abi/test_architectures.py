@@ -18,6 +18,7 @@ from rkllmd.abi import architecture, library, rknn_library
 from rkllmd.errors import RuntimeUnavailable
 from tests import facts
 from tests.facts.assertions import assertions, compile_assertions
+from tests.simulator import build as simulators
 
 COMPILERS = {
     "this machine": ("cc", facts.OURS),
@@ -72,6 +73,21 @@ def test_a_wrong_number_does_not_compile(compiler: tuple[str, str]) -> None:
     assert "RKLLMMultiModalInput, audio" in compile_assertions(command, "rkllm-1.3.1", wrong)
     # 1.3.0 and 1.3.1 differ in this alone.
     assert "sizeof(RKLLMMultiModalInput)" in compile_assertions(command, "rkllm-1.3", read)
+
+
+@pytest.mark.parametrize("layout", [*facts.RKLLM_LAYOUTS, "rknn"])
+def test_the_simulators_compile_without_a_warning(layout: str, compiler: tuple[str, str]) -> None:
+    if layout == "rknn":
+        macros = ["-DSIMULATES_RKNN", '-DRKNN_VERSION="2.3.2"', f"-I{simulators.SOURCES}"]
+        sources = [path for path in (simulators.SOURCES / "rknn").glob("*.c") if path != simulators.OPERATOR]
+        sources += [simulators.SOURCES / name for name in simulators.SHARED]
+    else:
+        macros = [facts.layout_macro(layout), '-DRKLLM_VERSION="x"']
+        sources = [*simulators.SOURCES.glob("*.c")]
+    flags = [flag for flag in simulators.FLAGS if flag not in ("-g", "-O2", "-shared")]
+    command = [compiler[0], *flags, "-fsyntax-only", *macros, f"-I{simulators.HEADERS}", *map(str, sources)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
 
 
 def test_the_sizes_that_were_measured_on_a_board() -> None:

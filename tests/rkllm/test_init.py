@@ -16,7 +16,7 @@ from tests.rkllm.reporter import DEFAULTS_BY_LAYOUT, build_reporter, reported
 
 # A value for each field that differs from every other field's and from the default, and how C prints it.
 SENT: dict[str, Any] = {
-    "max_context_len": 1001,
+    "max_context_len": 1024,
     "max_new_tokens": 1002,
     "top_k": 1003,
     "n_keep": 1004,

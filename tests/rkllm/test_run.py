@@ -47,7 +47,7 @@ def text_of(board: Board, method: str, params: Any) -> str:
 @BOTH
 @pytest.mark.parametrize("form", ["flat", "named", "positional"])
 def test_a_long_text_that_could_be_base64_is_a_text(board: Board, method: str, form: str) -> None:
-    board.load(max_context_len=2**18, max_new_tokens=-1)
+    board.load(max_new_tokens=-1)
     text = "Word" * 25_000
     params: dict[str, Any] = {
         "flat": {"prompt": text, "role": "A" * 65_536},

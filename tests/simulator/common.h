@@ -32,6 +32,7 @@ typedef enum {
     ACTION_SEGFAULT,
     ACTION_ABORT,
     ACTION_EXIT,
+    ACTION_ILLEGAL,          /* SIGILL, as of an instruction that the processor lacks */
     ACTION_ERROR,            /* rkllm_run only: RKLLM_RUN_ERROR */
     ACTION_NULL_HANDLE,      /* rkllm_init only: 0 and a NULL handle */
     ACTION_TAKES_FIRST_DOWN, /* rkllm_init only: fails, and every earlier handle is dead from then on */

@@ -1,6 +1,7 @@
 /* What a scenario does to any function, of whichever library. */
 #include "common.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,6 +28,9 @@ void act(Action action)
         abort();
     case ACTION_EXIT:
         exit(3);
+    case ACTION_ILLEGAL:
+        raise(SIGILL);
+        return;
     default:
         return;
     }

@@ -105,12 +105,54 @@ static int32_t count_prompt(Run *run, const char *prompt, Text *echo)
 #endif
 }
 
+/* The model's own chat template stands around a prompt until rkllm_set_chat_template replaces it, with nothing too. */
+static int32_t count_templated(Run *run, const char *prompt, Text *echo)
+{
+    int32_t n = count_prompt(run, prompt, echo);
+    return n < 0 || run->model->has_template ? n : n + (int32_t)run->scenario->template_tokens;
+}
+
+/* Whether a text begins and ends as JSON does. */
+static bool looks_like_json(const char *text)
+{
+    size_t length = strlen(text);
+    while (length && strchr(" \t\r\n", text[length - 1]))
+        length--;
+    text += strspn(text, " \t\r\n");
+    if (!length || !*text)
+        return false;
+    const char *pairs = "{}[]\"\"", *opens = strchr(pairs, *text);
+    return opens ? strrchr(text, opens[1]) > text : strchr("-0123456789tfn", *text) != NULL;
+}
+
+static bool is_tool(const RKLLMInput *input)
+{
+    return input->role && strcmp(input->role, "tool") == 0;
+}
+
+static bool accepts_role(Run *run, const RKLLMInput *input, const char *prompt)
+{
+    return !run->scenario->tool_json || !is_tool(input) || looks_like_json(prompt);
+}
+
+/* The vendor's runtime puts the next embeddings in the place of each of these words, whether there are any or not. */
+static bool has_media_for(Run *run, const char *prompt, const char *word, size_t items)
+{
+    size_t count = 0;
+    for (const char *at = prompt; (at = strstr(at, word)); at++)
+        count++;
+    if (!run->scenario->placeholder_overrun || count <= items)
+        return true;
+    complain("%zu %s in a prompt with %zu: it reads past the embeddings", count, word, items);
+    return false;
+}
+
 /* ---- the four kinds of input -------------------------------------------------------------------------------- */
 
 static void add_prompt(Run *run, const RKLLMInput *input, const char *prompt, Text *echo)
 {
     Model *model = run->model;
-    if (input->role && strcmp(input->role, "tool") == 0 && model->tool_tag)
+    if (is_tool(input) && model->tool_tag)
         text_print(echo, "<%s>%s</%s>", model->tool_tag, prompt, model->tool_tag);
     else
         text_print(echo, "%s%s%s", or_empty(model->prompt_prefix), prompt, or_empty(model->prompt_postfix));
@@ -120,7 +162,9 @@ static int32_t read_prompt(Run *run, const RKLLMInput *input, Text *echo)
 {
     const char *prompt = input->prompt_input;
     promise_string(&run->inputs, "prompt_input", prompt);
-    int32_t n = count_prompt(run, prompt, echo);
+    if (!accepts_role(run, input, prompt) || !has_media_for(run, prompt, "<image>", 0))
+        return -1;
+    int32_t n = count_templated(run, prompt, echo);
     add_prompt(run, input, prompt, echo);
     return n;
 }
@@ -221,11 +265,27 @@ static size_t read_video(Run *run, const RKLLMMultiModalInput *input, Text *echo
 }
 #endif
 
+static bool media_suffice(Run *run, const RKLLMMultiModalInput *input)
+{
+#if RKLLM_LAYOUT >= 131
+    if (!has_media_for(run, input->prompt, "<audio>", input->audio.audio_embed ? input->audio.n_audio : 0))
+        return false;
+#endif
+#if RKLLM_LAYOUT >= 130
+    return has_media_for(run, input->prompt, "<video>", input->video.video_embed ? input->video.n_video : 0) &&
+           has_media_for(run, input->prompt, "<image>", input->image.image_embed ? input->image.n_image : 0);
+#else
+    return has_media_for(run, input->prompt, "<image>", input->image_embed ? input->n_image : 0);
+#endif
+}
+
 static int32_t read_multimodal(Run *run, const RKLLMInput *input, Text *echo)
 {
     const RKLLMMultiModalInput *multimodal = &input->multimodal_input;
     promise_string(&run->inputs, "prompt", multimodal->prompt);
-    int32_t n = count_prompt(run, multimodal->prompt, echo);
+    if (!accepts_role(run, input, multimodal->prompt) || !media_suffice(run, multimodal))
+        return -1;
+    int32_t n = count_templated(run, multimodal->prompt, echo);
     add_prompt(run, input, multimodal->prompt, echo);
     size_t rows = read_image(run, multimodal, echo);
     rows += read_video(run, multimodal, echo);
@@ -267,12 +327,11 @@ static void add_settings(Run *run, const RKLLMInput *input, Text *echo)
 {
     Model *model = run->model;
     const RKLLMLoraParam *lora = run->infer->lora_params;
-    bool is_tool = input->role && strcmp(input->role, "tool") == 0;
     if (lora && lora->lora_adapter_name)
         text_print(echo, "<lora:%s>", lora->lora_adapter_name);
     if (input->enable_thinking && !model->has_template) /* the vendor ignores it after rkllm_set_chat_template */
         text_print(echo, "<think>hm</think>");
-    if (model->tools && !is_tool)
+    if (model->tools && !is_tool(input))
         text_print(echo, "<tool_call>%s</tool_call>", model->tools);
     if (run->scenario->echo_params)
         add_params(run, echo);

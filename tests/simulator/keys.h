@@ -22,7 +22,7 @@ typedef struct {
     const char *words;                /* KIND_WORD, KIND_FAULT: what is accepted, separated by | */
 } Key;
 
-#define GENERAL_FAULTS "none|fail|hang|segfault|abort|exit"
+#define GENERAL_FAULTS "none|fail|hang|segfault|abort|exit|illegal"
 #define NUMBER(name, initial, lowest, highest) \
     {#name, KIND_NUMBER, offsetof(Scenario, name), initial, lowest, highest, 0}
 #define SWITCH(name, initial) NUMBER(name, initial, 0, 1)

@@ -104,6 +104,11 @@ static Model *load(const Call *call, const RKLLMParam *param)
                    param->max_context_len, (long long)scenario->context_limit);
         return NULL;
     }
+    if (scenario->context_step && param->max_context_len % scenario->context_step) {
+        vendor_log(scenario, "E rkllm: max_context[%d] must be a multiple of %lld", param->max_context_len,
+                   (long long)scenario->context_step);
+        return NULL;
+    }
     Model *model = model_create();
     model->param = *param;
     model->n_batch = param->extend_param.n_batch > 1 ? param->extend_param.n_batch : 1;

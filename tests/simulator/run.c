@@ -65,7 +65,10 @@ static bool prepare_entry(Run *run, int entry)
     const Scenario *scenario = run->scenario;
     Output *output = &run->outputs[entry];
     Text echo = {0};
-    int32_t n = run->input_tokens[entry] = input_read(run, &run->input[entry], &echo);
+    int32_t n = input_read(run, &run->input[entry], &echo);
+    if (scenario->prompt_limit && n > run->model->param.max_context_len)
+        n = -1; /* without a word: so it was seen on a board */
+    run->input_tokens[entry] = n;
     if (n >= 0 && !run->resumed) {
         output_cut(output, scenario, scenario->text ? scenario->text : echo.bytes);
         if (scenario->text) { /* one text for all entries: made to end at different times */
@@ -160,9 +163,10 @@ static void last_callback(Run *run, Ending ending)
         return;
     run_blank_results(run, ending != END_ERROR && scenario->finish_text == TEXT_EMPTY ? "" : NULL);
     bool measures = ending != END_ERROR && !scenario->perf_zero;
+    int64_t counted = run->generated > scenario->uncounted_tokens ? run->generated - scenario->uncounted_tokens : 0;
     for (int entry = 0; measures && entry < run->model->n_batch; entry++)
         run->results[entry].perf = (RKLLMPerfStat){10.0f, run->input_tokens[entry] - (entry ? 0 : run->cached_tokens),
-                                                   20.0f, (int)run->generated, 12.5f};
+                                                   20.0f, (int)counted, 12.5f};
     run_callback(run, ending == END_ERROR ? RKLLM_RUN_ERROR : RKLLM_RUN_FINISH);
 }
 
