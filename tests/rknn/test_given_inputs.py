@@ -194,6 +194,10 @@ def test_data_of_another_size_says_how_to_set_the_shape(portable: Client, simula
     refused = portable.refused("rknn.infer", {"inputs": picture})
     assert "rknn.set_input_shapes" in refused["message"]
     portable.result("rknn.destroy", {"context": first})
+    static = portable.load(floats())
+    refused = portable.refused("rknn.infer", {"inputs": picture})
+    assert "rknn.set_input_shapes" not in refused["message"]
+    portable.result("rknn.destroy", {"context": static})
     portable.load(dynamic({"rknn_dynamic_shapes": "[[[1, 3, 2, 4]], [[2, 3, 5, 4]]]"}))
     refused = portable.refused("rknn.infer", {"inputs": picture})
     assert "Its shapes are [1, 2, 4, 3], [2, 5, 4, 3]: choose one with rknn.set_input_shapes" in refused["message"]

@@ -69,6 +69,13 @@ class Model:
             raise _invalid(f"rknn_quant names {', '.join(sorted(unknown))}, which is neither input nor output")
         self.input_sets = _input_sets(metadata, self.inputs)
 
+    @property
+    def is_static(self) -> bool:
+        """Whether no input may have another shape than it has at the start."""
+        # Without dimensions it is a scalar, or of a rank that the graph does not tell.
+        known = all(tensor.dims and all(isinstance(dim, int) for dim in tensor.dims) for tensor in self.inputs)
+        return known and self.input_sets is None
+
     def share(self) -> Model:
         """Return the model for one more context: this one, or one with a session of its own if it is profiled."""
         if self.is_profiled:

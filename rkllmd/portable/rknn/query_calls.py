@@ -119,6 +119,7 @@ def _custom_string(context: Context, info: rknn_custom_string) -> None:
 
 def _input_dynamic_range(context: Context, info: rknn_input_range) -> None:
     tensor = _at(context.model.inputs, info.index)
+    require(not context.model.is_static, rknn_error.RKNN_ERR_MODEL_INVALID, "the model is static: it has one shape")
     sets = context.model.input_sets or [context.model.first_shapes()]
     ctypes.memset(ctypes.byref(info), 0, ctypes.sizeof(info))
     info.index = tensor.index

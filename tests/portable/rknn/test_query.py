@@ -24,6 +24,7 @@ from rkllmd.abi.rknn import (
 from rkllmd.abi.rknn_constants import rknn_flag, rknn_query_cmd, rknn_tensor_qnt_type, rknn_tensor_type
 from tests.portable.rknn.client import (
     FAIL,
+    MODEL,
     NC1HWC2,
     NCHW,
     NHWC,
@@ -151,8 +152,12 @@ def test_a_custom_string_is_cut_between_characters() -> None:
     C["rknn_destroy"](context)
 
 
-def test_dynamic_range() -> None:
+def test_dynamic_range(line: Line) -> None:
     info = rknn_input_range()
+    context = load(floats())
+    assert query(context, Q.RKNN_QUERY_INPUT_DYNAMIC_RANGE, info) == MODEL, "as the vendor's runtime answers"
+    assert "the model is static" in line()
+    C["rknn_destroy"](context)
     context = load(dynamic())
     assert query(context, Q.RKNN_QUERY_INPUT_DYNAMIC_RANGE, info) == OK
     assert (info.name, info.shape_number, info.n_dims, info.fmt) == (b"x", 1, 4, NHWC)
