@@ -62,7 +62,10 @@ class RknnRuntime(CRuntime[Functions]):
 
 
 class _Late(dict[str, Callable[..., Any]]):
-    """The portable runtime's functions, made when the first one is called."""
+    """The portable runtime's functions, made when the first one is called; they are there before that."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in rknn_library.SIGNATURES or super().__contains__(name)
 
     def __missing__(self, name: str) -> Callable[..., Any]:
         self.update(portable.functions())
