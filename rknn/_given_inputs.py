@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rkllmd import schemas
 from rkllmd.abi.rknn import rknn_tensor_attr
 from rkllmd.errors import InvalidParams
+from rkllmd.long_strings import LongString
 from rknn._inputs import Item, data_path, set_inputs
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def _item(value: Any, path: str) -> Item:
 def _is_one_for_each(values: list[Any], inputs: list[rknn_tensor_attr]) -> bool:
     """Return whether an array's members are inputs of their own, rather than the rows or numbers of one."""
     if any(_is_number(value) for value in values):
+        if any(isinstance(value, (dict, str, LongString)) for value in values):
+            return True  # scalars beside tensors of another form
         # Numbers are the elements of the first input, unless they stand for scalars beside each other.
         return len(values) > 1 and len(values) == len(inputs) and _fit(values, inputs)
     if not values or any(not isinstance(value, list) for value in values):

@@ -220,10 +220,10 @@ def _from_json(output: dict[str, Any]) -> Array:
 
 
 def _fits_json(inputs: list[Any], wanted: Expected) -> bool:
-    """Return whether all inputs can be written as numbers, and all outputs are few enough to be."""
-    return all(np.isfinite(values).all() for values in inputs if values is not None) and all(
-        output.size <= _MOST_NUMBERS for output in wanted.outputs
-    )
+    """Return whether all tensors are small enough to be written as numbers, and what goes in is finite."""
+    tensors = [values for values in [*inputs, *wanted.outputs] if values is not None]
+    is_small = all(values.size <= _MOST_NUMBERS for values in tensors)
+    return is_small and all(np.isfinite(values).all() for values in inputs if values is not None)
 
 
 def _same(output: Array, right: Array, variant: str) -> bool:
@@ -239,7 +239,7 @@ def judge(client: Client, case: Case, variant: str, report: Report) -> None:
     content = variant_of(case.model, variant)
     wanted = expected(content, case.inputs)
     what = f"{case.kind}/{case.name} {variant}"
-    if variant == IN_JSON and (wanted.unsupported or not _fits_json(case.inputs, wanted)):
+    if variant == IN_JSON and (wanted.refusal or wanted.unsupported or not _fits_json(case.inputs, wanted)):
         report.counts["not served, or not to be written in JSON"] += 1
         return
     try:

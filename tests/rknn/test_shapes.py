@@ -204,6 +204,9 @@ def test_scalars_in_every_form(portable: Client) -> None:
     for form in forms:
         outputs = portable.infer([{"buf": [1, 1, 1]}, {"buf": form}])
         assert [(output.shape, output.tolist()) for output in outputs] == [((3,), [2, 2, 2]), ((), 6)], form
+    beside: list[Any] = [[[1, 1, 1], 2], [tensor(np.ones(3, np.float32)), 2], [b64(np.ones(3, np.float32)), 2.0]]
+    for inputs in beside:
+        assert portable.infer(inputs)[1].tolist() == 6, inputs
     with shared(two.tobytes()) as fd:
         given = [{"buf": [1, 1, 1]}, {"buf": {"fd": 0, "dtype": "float32", "shape": []}}]
         answer = portable.result("rknn.infer", {"inputs": given}, fds=[fd], reply_fds=True)
@@ -265,6 +268,10 @@ def test_the_python_client_sends_and_gets_nothing_and_scalars(portable_daemon: D
         for scalar in scalars:
             product, total = infer(scaled(), [[3], []], ones, scalar)
             assert (product.tolist(), total.shape, total.tolist()) == ([2, 2, 2], (), 6)
+            context = client.call("rknn.init", {"model": scaled()})["context"]
+            both = {"context": context, "inputs": [ones, scalar], "encoding": "array"}
+            assert client.call("rknn.infer", both)["outputs"][1]["data"] == [6]
+            client.call("rknn.destroy", {"context": context})
         assert infer(scaled(), [[3], []], ones, np.float32(np.inf))[1] == np.inf  # JSON has no such number
 
 
