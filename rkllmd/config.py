@@ -374,6 +374,14 @@ class Config:
     memory_reserve_bytes: int = _setting(
         DEFAULT_RESERVE, _integer(0, 2**40), "memory that no load of a model may take", reload=True
     )
+    # The portable runtime's engines abort over files that nobody has made for them, and GGUFs are everywhere. Whether a
+    # second process may use the NPU beside the daemon is not known.
+    trial_loads: str = _setting(
+        "auto",
+        _choice("auto", "always", "never"),
+        "whether a file is first loaded by a child process, which may die of it; auto: with the portable runtimes",
+        reload=True,
+    )
     state_directory: str = _setting(
         "/var/lib/rkllmd", _text, "where the daemon keeps what it learns; empty or not writable: nowhere"
     )

@@ -27,6 +27,7 @@ from rkllmd.rknn_runtime import RknnRuntime
 from rkllmd.runtime import Runtime
 from rkllmd.sessions import Sessions
 from rkllmd.soc import Board
+from rkllmd.trial import Trials
 
 if TYPE_CHECKING:
     from rkllmd.method import Method
@@ -63,6 +64,7 @@ class Context:
     jobs: Jobs = field(default_factory=Jobs)
     events: Events = field(init=False)
     footprints: Footprints = field(default_factory=lambda: Footprints(None))
+    trials: Trials = field(default_factory=lambda: Trials(None))
     board: Board = field(default_factory=Board)
     prompt_caches: PromptCaches = field(default_factory=PromptCaches)
     started_at: float = field(default_factory=time.monotonic)

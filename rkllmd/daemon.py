@@ -55,6 +55,7 @@ from rkllmd.rknn_runtime import RknnRuntime
 from rkllmd.runtime import Runtime
 from rkllmd.runtime_output import RuntimeOutput
 from rkllmd.startup import load_models_at_start
+from rkllmd.trial import Trials
 
 logger = structlog.get_logger()
 
@@ -118,6 +119,7 @@ class Daemon:
             timeouts=Timeouts(self._settings, found),
             run_soon=_run_soon(token),
             footprints=Footprints(_state_file(self._settings, "memory.json")),
+            trials=Trials(_state_file(self._settings, "trials.json")),
             board=soc.decide(self._settings, platform),
             prompt_caches=PromptCaches(self._settings.cache_directory, self._settings.cache_bytes),
         )

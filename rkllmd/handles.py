@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rkllmd.fingerprint import FileIdentity
     from rkllmd.prompt_caches import PromptCache
     from rkllmd.streaming import Generation
+    from rkllmd.watched_file import WatchedFile
 
 _numbers = itertools.count(1)
 # Of the handles that an error's sentence names; all are in its data.
@@ -89,6 +90,10 @@ class Model:
     trained_context_len: int | None = None
     # How much of the memory that it took it would also do without.
     optional_bytes: int = 0
+    # The files that C may still be reading; none with the portable runtime, which has copies.
+    watched_files: list[WatchedFile] = field(default_factory=list)
+    # Its tokenizer_path and embedding_path.
+    callback_files: tuple[str | None, str | None] = (None, None)
     # Which files it and its adapters were loaded from, by the adapters' names: what a prompt cache depends on.
     file: FileIdentity | None = None
     lora_files: dict[str, FileIdentity] = field(default_factory=dict)

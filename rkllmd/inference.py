@@ -99,6 +99,8 @@ def generate(
     asynchronous: bool,
 ) -> Callable[[], dict[str, Any]]:
     """Run the model, on the worker thread; return the function that makes the final result on the event loop."""
+    for file in model.watched_files:
+        file.check(invocation.runtime.run_function(asynchronous=asynchronous))
     saving = prompt_cache_names.begin_saving(invocation, rkllm_infer_params)
     turn = session_runs.begin(invocation, model, rkllm_input, rkllm_infer_params, special=bool(options.special))
     asked = (rkllm_input, rkllm_infer_params, options)

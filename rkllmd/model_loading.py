@@ -13,7 +13,7 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import byref, c_void_p
 from functools import partial
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from rkllmd import conversations, memory, paths
+from rkllmd import conversations, memory, model_trial, paths, trial
 from rkllmd.abi import callbacks
 from rkllmd.abi.rkllm import LLMResultCallback
 from rkllmd.errors import InvalidParams, ModelNotInitialized, RpcError, RuntimeFailure
@@ -30,11 +30,13 @@ from rkllmd.fingerprint import identify
 from rkllmd.handles import Adapter, Model
 from rkllmd.kv_cache import KvCache
 from rkllmd.portable import gguf
+from rkllmd.watched_file import WatchedFile
 
 if TYPE_CHECKING:
     from rkllmd.context import Context
     from rkllmd.model_recipe import Recipe
     from rkllmd.runtime import Runtime
+    from rkllmd.trial import Trial
 
 log = structlog.get_logger()
 
@@ -63,6 +65,7 @@ def make(context: Context, recipe: Recipe) -> Model:
         keep_alive=[recipe.keep],
         file=identify(recipe.path),
         kv_cache=KvCache(partial(conversations.can_hear, context)),
+        callback_files=(recipe.tokenizer_path, recipe.embedding_path),
     )
 
     # Not the model itself, which has the callback: what an unloaded model holds, the file of its embeddings too, would
@@ -181,6 +184,7 @@ def load_again(context: Context, model: Model) -> None:
     _check_files(context, model)
     started_at = time.monotonic()
     with _time_for_a_load(context):
+        try_files(context, model_trial.of_model(context, model))
         _init(context, model)
         try:
             for adapter in model.adapters:
@@ -200,6 +204,12 @@ def load_again(context: Context, model: Model) -> None:
         model_path=model.path,
         seconds=round(model.loaded_at - started_at, 3),
     )
+
+
+def try_files(context: Context, trials: Iterable[Trial]) -> None:
+    """Try what has never been loaded (``trial.py``). Raises RuntimeFailure, Cancelled."""
+    for item in trials:
+        trial.run(context, item)
 
 
 @contextmanager
@@ -232,9 +242,11 @@ def _time_for_a_load(context: Context) -> Iterator[None]:
 
 def give_adapter(runtime: Runtime, model: Model, adapter: Adapter) -> None:
     """Put a LoRA adapter beside the model. Raises RuntimeFailure."""
-    file = identify(os.fsdecode(adapter.struct.lora_adapter_path))
+    path = os.fsdecode(adapter.struct.lora_adapter_path)
+    file, watched = identify(path), _watched(runtime, path)
     runtime.call("rkllm_load_lora", model.pointer, byref(adapter.struct))
     model.lora_files[adapter.name] = file
+    model.watched_files += watched
 
 
 def give_strings(runtime: Runtime, model: Model, function: str, values: Sequence[bytes]) -> None:
@@ -257,6 +269,7 @@ def _init(context: Context, model: Model) -> list[str]:
 
     The others are in doubt if it fails: it has been seen to kill them.
     """
+    watched = _watched(context.runtime, model.path)
     pointer = c_void_p()  # its own until it is whole: the event loop reads the model's
     status, lines = context.runtime.invoke("rkllm_init", byref(pointer), byref(model.param), model.callback)
     if status == 0 and not pointer:
@@ -271,7 +284,13 @@ def _init(context: Context, model: Model) -> list[str]:
             model.embedding_width = gguf.embedding_width(model.path)
     _learn(context, model, pointer)
     model.pointer = pointer
+    model.watched_files = watched
     return lines
+
+
+def _watched(runtime: Runtime, path: str) -> list[WatchedFile]:
+    """Return the file as it is now, unless the runtime is known to keep a copy. Raises OSError."""
+    return [] if runtime.name == "portable" else [WatchedFile(path)]
 
 
 def _learn(context: Context, model: Model, pointer: c_void_p) -> None:
@@ -297,6 +316,7 @@ def _destroy(context: Context, model: Model) -> None:
 def _give_back(context: Context, model: Model) -> None:
     """Call rkllm_destroy; the C handle is not used again, whatever it answers. Raises RuntimeFailure."""
     pointer, model.pointer = model.pointer, c_void_p()
+    model.watched_files = []
     try:
         context.runtime.call("rkllm_destroy", pointer)
     except RpcError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rkllmd import paths, placeholders, runtime_reports, soc
+from rkllmd import model_format, paths, placeholders, runtime_reports, soc
 from rkllmd.abi.convert import from_c, to_c
 from rkllmd.abi.library import SUPPORTED, layout_of
 from rkllmd.declared_models import TEMPLATE_STRINGS, DeclaredModel, is_name
@@ -83,6 +83,7 @@ def make(context: Context, given: Mapping[str, Any], where: str) -> Recipe:
         param.max_context_len = context.config.max_context_len
     if param.max_context_len and (fields.get("max_context_len") or context.config.max_context_len):
         runtime_reports.check_context(library, context.runtime.name, param.max_context_len, where)
+    model_format.check(context.runtime, files["model_path"], f"{where}.model_path")
     soc.apply_defaults(context, fields, param)
     param.model_path = os.fsencode(files["model_path"])
     _refuse_batches_of_unknown_size(context, param)

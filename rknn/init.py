@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from rkllmd import memory as memory_guard
-from rkllmd import paths, soc
+from rkllmd import paths, rknn_trial, soc, trial
 from rkllmd.abi.convert import to_c
 from rkllmd.abi.rknn import rknn_init_extend
 from rkllmd.abi.rknn_constants import rknn_core_mask, rknn_flag
@@ -126,6 +126,7 @@ def init(
     rknn, context = invocation.rknn, invocation.context
     ctx = Context(path="", size_bytes=0, flag=mask_of(rknn_flag, flag))
     c_extend = None if extend is None else _extend(invocation, ctx, extend)
+    buffer = None
     if model is None or not isinstance(model.json, dict):
         ctx.path = _path(invocation, model, model_path)
         ctx.size_bytes = os.stat(ctx.path).st_size
@@ -150,6 +151,7 @@ def init(
         _check_part(ctx, extend)
     part = 0 if extend is None else int(extend.json.get("real_model_size", 0))
     memory_guard.check(context, ctx.path or "a model in memory", part or ctx.size_bytes)
+    _try(invocation, ctx, buffer, extend)
     available = context.platform.memory()["available_bytes"]
     rknn.call("rknn_init", byref(ctx.pointer), argument, size, ctx.flag, None if c_extend is None else byref(c_extend))
     if not ctx.flag & rknn_flag.RKNN_FLAG_MODEL_BUFFER_ZERO_COPY:
@@ -168,6 +170,19 @@ def init(
         context.footprints.learn(ctx.path, ctx.size_bytes, available - context.platform.memory()["available_bytes"])
     log.info("context_made", context=ctx.number, model_path=ctx.path, bytes=ctx.size_bytes)
     return success(context=ctx.number, n_input=len(ctx.inputs), n_output=len(ctx.outputs))
+
+
+def _try(invocation: Invocation, ctx: Context, buffer: Any, extend: Converted | None) -> None:
+    """Try a model that was never loaded before (``rkllmd/trial.py``). Raises RuntimeFailure, Cancelled."""
+    context = invocation.context
+    if buffer is not None:
+        item = rknn_trial.of_bytes(context, memoryview(buffer.data).cast("B"))
+    else:
+        given = {} if extend is None else extend.json
+        offset, part = (int(given.get(f"real_model_{name}", 0)) for name in ("offset", "size"))
+        item = rknn_trial.of_file(context, ctx.path, offset, part)
+    if item is not None:
+        trial.run(context, item)
 
 
 def _check_part(ctx: Context, extend: Converted) -> None:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from rkllmd import memory, model_places, model_recipe
+from rkllmd import memory, model_places, model_recipe, model_trial
 from rkllmd.context import Context, Invocation
-from rkllmd.errors import Cancelled, RpcError
+from rkllmd.errors import Cancelled, OutOfMemory, RpcError
 from rkllmd.handles import Model
 from rkllmd.method import COnly, Kind, Struct, Value, method
-from rkllmd.model_loading import forget, load, load_again, make, put_to_sleep, unload
+from rkllmd.model_loading import forget, load, load_again, make, put_to_sleep, try_files, unload
 from rkllmd.model_places import Place
 from rkllmd.model_recipe import Recipe
 from rkllmd.rkllm._common import LLM, success
@@ -102,15 +102,22 @@ def init(invocation: Invocation, param: Converted, replace: bool | int = False) 
 def _load_in_place(invocation: Invocation, recipe: Recipe, place: Place) -> Model:
     """Load the model where those that it replaces were; if that fails they are loaded again, and the error says so."""
     context = invocation.context
-    model = make(context, recipe)
     unloaded = [old for old in place.replaced if not old.is_asleep]
     if invocation.is_cancelled:
         raise Cancelled("The load was cancelled before it began.")
+    trials = model_trial.of_recipe(context, recipe)
+    # While those before still serve, if there is memory for both: the trial is over before the load begins.
+    is_tried = not unloaded or _fits_beside(context, recipe)
+    if is_tried:
+        try_files(context, trials)
+    model = make(context, recipe)
     try:
         for old in unloaded:
             put_to_sleep(context, old)
         if unloaded:  # what they have given back is known now
             memory.check(context, recipe.path, recipe.size_bytes)
+        if not is_tried:
+            try_files(context, trials)
         load(context, model, recipe)
         if invocation.is_cancelled:  # before anybody can find the model
             unload(context, model)
@@ -122,6 +129,14 @@ def _load_in_place(invocation: Invocation, recipe: Recipe, place: Place) -> Mode
             error.data["restored"] = restored
             error.data.update({"lost": lost} if lost else {})
         raise
+
+
+def _fits_beside(context: Context, recipe: Recipe) -> bool:
+    try:
+        memory.check(context, recipe.path, recipe.size_bytes)
+    except OutOfMemory:
+        return False
+    return True
 
 
 def _restore(context: Context, models: list[Model]) -> tuple[list[int], list[int]]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rkllmd import conversations, paths
+from rkllmd import conversations, model_trial, paths
 from rkllmd.context import Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, Struct, method
-from rkllmd.model_loading import give_adapter
+from rkllmd.model_loading import give_adapter, try_files
 from rkllmd.model_recipe import make_adapter
 from rkllmd.rkllm._common import LLM, success
 
@@ -36,6 +36,8 @@ def load_lora(invocation: Invocation, model: Model, lora_adapter: Converted) -> 
     """Load the adapter under ``lora_adapter_name`` (default: the file's name without its ending), ``scale`` (1.0)."""
     _check(invocation, model, lora_adapter)  # again: the file may have gone while the call waited
     adapter = make_adapter(lora_adapter.c, lora_adapter.json, lora_adapter.keep)
+    item = model_trial.of_adapter(invocation.context, model, adapter)
+    try_files(invocation.context, [] if item is None else [item])
     give_adapter(invocation.runtime, model, adapter)
     model.adapters.append(adapter)
     conversations.log_change(invocation, model, None, lora_adapter_name=adapter.name)

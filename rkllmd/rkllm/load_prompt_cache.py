@@ -10,10 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rkllmd import conversations, paths, prompt_cache_names
+from rkllmd import conversations, model_trial, paths, prompt_cache_names
 from rkllmd.context import Invocation
 from rkllmd.handles import Model
 from rkllmd.method import Kind, Value, method
+from rkllmd.model_loading import try_files
 from rkllmd.rkllm._common import LLM, call_with_strings, success
 
 _WHERE = "$.prompt_cache_path"
@@ -39,6 +40,8 @@ def load_prompt_cache(invocation: Invocation, model: Model, prompt_cache_path: s
     """Load what a run with save_prompt_cache has written; release one cache before loading another."""
     if not prompt_cache_names.is_name(prompt_cache_path):
         resolved = _resolve(invocation, prompt_cache_path)  # again: it may have gone while the call waited
+        item = model_trial.of_prompt_cache(invocation.context, model, str(resolved))
+        try_files(invocation.context, [] if item is None else [item])
         _load(invocation, model, resolved)
         model.prompt_cache = None
         return success(prompt_cache_path=prompt_cache_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rkllmd.abi.rknn_constants import rknn_error
-from rkllmd.portable.rknn import apart
+from rkllmd.portable.rknn import apart, external_data
 from rkllmd.portable.rknn.errors import RknnError
 from rkllmd.portable.rknn.profile import Layer, layers_of_last_run
 
@@ -124,7 +124,10 @@ def _open(path: str, options: Any) -> Any:
     def load() -> Any:
         try:
             name = path if own is None else f"{_DESCRIPTORS}{own}"
-            return engine().InferenceSession(name, options, providers=["CPUExecutionProvider"])
+            contents = external_data.give_bytes(options, name)
+            session = engine().InferenceSession(name, options, providers=["CPUExecutionProvider"])
+            session.rkllmd_external_data = contents  # to live as long as it
+            return session
         finally:
             if own is not None:
                 os.close(own)
