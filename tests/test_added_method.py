@@ -168,11 +168,29 @@ def test_what_is_no_declaration(text: str) -> None:
 
 
 def test_a_function_with_a_type_that_a_library_does_not_have_is_not_supported() -> None:
-    library = Functions("RKLLM", Path("lib.so"), Identity("1.2.3"), {})
+    library = Functions("RKLLM", Path("lib.so"), Identity("1.2.3"), {}, ctypes.CDLL(None))
     library.declare("int rkllm_new(RKLLMNewer *newer)")
     with pytest.raises(NotSupported) as caught:
         library.rkllm_new(None)
     assert "RKLLMNewer" in caught.value.data["needs"]
+
+
+def test_functions_that_are_made_when_the_first_is_called_stay_what_they_are() -> None:
+    """The portable RKNN runtime's are: a declaration must not take their place before."""
+
+    class Late(dict[str, Any]):
+        def __missing__(self, name: str) -> Any:
+            self["rknn_run"] = lambda: 5
+            return dict(self)[name]
+
+    library = rknn_library.in_python(Late(), "2.3.2", Path("here"))
+    for text in ("int rknn_run(rknn_context context)", "int rknn_newer(rknn_context context)"):
+        library.declare(text)
+    assert library.rknn_run() == 5
+    with pytest.raises(NotSupported, match=r"has no rknn_newer\."):
+        library.rknn_newer()
+    with pytest.raises(AttributeError):
+        library.rknn_unheard_of()
 
 
 def test_a_module_whose_signature_cannot_be_read_is_named() -> None:

@@ -84,7 +84,7 @@ class Functions:
     a call; which thread may make which call is the caller's business.
     """
 
-    __slots__ = ("_dll", "_types", "functions", "identity", "label", "path")
+    __slots__ = ("_absent", "_dll", "_types", "functions", "identity", "label", "path")
 
     def __init__(
         self,
@@ -102,21 +102,23 @@ class Functions:
         self.functions = functions
         self._dll = dll
         self._types = types or {}
+        self._absent: dict[str, Callable[..., Any]] = {}
 
     def declare(self, text: str) -> None:
         """Add a function by its C declaration, unless there is one of its name. Raises ValueError for what is none.
 
         One with a type that this library does not have is there too, and raises NotSupported when it is called.
         """
-        name = c_signature.name_of(text)
-        if name in self.functions:
-            return
+        name, signature, needs = c_signature.name_of(text), None, f"a build that exports {c_signature.name_of(text)}"
         try:
             signature = c_signature.parse(text, self._types)[1]
         except LookupError as error:
-            self.functions[name] = _missing(name, self.runtime, f"a build that exports it; {error.args[0]}")
-            return
-        self.functions[name] = bind(self._dll, name, signature, self.runtime)
+            needs = f"a build that exports it; {error.args[0]}"
+        if self._dll is None:  # its functions may be made only when the first of them is called
+            self._absent[name] = _missing(name, self.runtime, needs)
+        elif name not in self.functions:
+            missing = _missing(name, self.runtime, needs)
+            self.functions[name] = missing if signature is None else bind(self._dll, name, signature, self.runtime)
 
     @property
     def version(self) -> str:
@@ -132,6 +134,8 @@ class Functions:
         try:
             return self.functions[name]
         except KeyError:
+            if name in self._absent:
+                return self._absent[name]
             raise AttributeError(f"{self.label} has no function {name}") from None
 
 
@@ -282,11 +286,9 @@ def check(function: str, status: int, log: Sequence[str] = ()) -> None:
         raise RuntimeFailure(f"{function} failed with status {status}.", function=function, status=status, log=[*log])
 
 
-def bind(dll: ctypes.CDLL | None, name: str, signature: Signature, runtime: str) -> Callable[..., Any]:
+def bind(dll: ctypes.CDLL, name: str, signature: Signature, runtime: str) -> Callable[..., Any]:
     """Return a function of the library; one that it lacks raises NotSupported when it is called."""
     try:
-        if dll is None:
-            raise AttributeError(name)
         function = dll[name]  # a function object of our own: dll.name would be shared and cached
     except AttributeError:
         return _missing(name, runtime, f"a build that exports {name}")
