@@ -26,7 +26,7 @@ help:
 	@echo "make coverage    run all tests and fail under 95 % branch coverage"
 	@echo "make bench       measure speed and latency"
 	@echo "make fuzz        the long runs: a million hostile lines, 10,000 rounds of descriptors … (RKLLMD_FUZZ_EXAMPLES=50000 …)"
-	@echo "make onnx-models the ONNX package's backend tests through the daemon, all in three variants (ONLY=topk)"
+	@echo "make onnx-models the ONNX package's backend tests through the daemon, in four variants (ONLY=top_k)"
 	@echo "make demo-model  train the demo models anew"
 	@echo "make install     install the daemon and its systemd units (as root)"
 	@echo "make clean       remove everything that was built"

@@ -5,7 +5,7 @@ once more as it is with all tensors as numbers in JSON. All are compared with ON
 and types included; where it is as it is, also with the test's own reference outputs.
 
     make onnx-models                        all of them
-    make onnx-models ONLY=topk              those whose name has it
+    make onnx-models ONLY=top_k             those whose name has it
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("rknn.run", {"colour": 1}, "$.colour", "additionalProperties"),
     ("rknn.run", [CTX, None, None, None], "$[2]", "maxItems"),
     ("rknn.outputs_get", {"outputs": [{"index": 1}]}, "$.outputs[0].index", "maximum"),
-    ("rknn.outputs_get", {"num_outputs": 2}, "$.n_outputs", "maximum"),
+    ("rknn.outputs_get", {"num_outputs": 2}, "$.num_outputs", "maximum"),
     ("rknn.outputs_get", {"outputs": [{"is_prealloc": True}]}, "$.outputs[0].buf", "required"),
     ("rknn.outputs_get", {"outputs": [{"is_prealloc": True, "buf": b64(BYTES)}]}, "$.outputs[0].buf", "required"),
     ("rknn.outputs_get", {"outputs": [{"is_prealloc": True, "buf": {"mem": SMALL}}]}, "$.outputs[0].buf", "minimum"),
