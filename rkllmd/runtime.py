@@ -53,7 +53,7 @@ class Runtime(CRuntime[Library]):
             self._settle(self._library.version)
             # Read once here, so that createDefaultParam and every init share one proven answer.
             self.defaults = self._library.rkllm_createDefaultParam()
-            self.extension = Extension(self._library.path) if name == "portable" else None
+            self.extension = Extension.of(self._library.path) if name == "portable" else None
 
     def _load(self, name: str, platform: Platform) -> Library:
         config = self._config

@@ -45,6 +45,14 @@ class Extension:
         self._engine.argtypes = []
         self._engine.restype = c_char_p
 
+    @classmethod
+    def of(cls, path: Path) -> Extension | None:
+        """Return the functions of this library, or None if it has none: one that C's RKLLM alone describes."""
+        try:
+            return cls(path)
+        except AttributeError:
+            return None
+
     def next_run(self, handle: Any, seed: int | None, meant: Sequence[Span] = ()) -> int:
         """Set the seed of the handle's next run, and where control markers in its text are meant; return the status."""
         offsets = (c_size_t * (2 * len(meant)))(*(offset for span in meant for offset in span))
