@@ -608,7 +608,8 @@ def near_misses(struct_type: Any) -> st.SearchStrategy[Any]:
             fields[name] = tensor_values | st.integers(0, 4) | st.booleans() | st.text(max_size=4) | any_json
     for name in [*ALIASES.get(struct_type.__name__, ()), *EXTRAS.get(struct_type.__name__, ()), "image", "img_end"]:
         fields.setdefault(name, tensor_values | any_json)
-    return st.fixed_dictionaries({}, optional=fields)
+    made = st.fixed_dictionaries({}, optional=fields)
+    return st.deferred(lambda: made)  # it is shown as this: whole, Hypothesis finds it too long
 
 
 FUZZED = [
@@ -633,7 +634,7 @@ def test_only_errors_of_ours(case: tuple[Any, Any]) -> None:
         assert error.data["path"].startswith("$")
 
 
-@given(any_json, st.sampled_from(["1.2", "1.3"]), st.data())
+@given(any_json, st.sampled_from([*LAYOUTS]), st.data())
 def test_only_errors_of_ours_for_anything(value: Any, layout_name: str, data: st.DataObject) -> None:
     struct_type = data.draw(st.sampled_from(list(LAYOUTS[layout_name].structs.values())))
     try:
