@@ -84,6 +84,7 @@ def _trial(
         "kind": "rkllm",
         "library": str(library.path),
         "layout": library.layout.name,
+        "built_here": context.runtime.name == "portable",
         "param": _without_strings(param).hex(),
         "model_path": model_path,
         "tokenizer_path": files[0],

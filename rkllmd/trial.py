@@ -43,6 +43,8 @@ _MOST_ENTRIES: Final = 2000
 _MEMORY_BESIDE: Final = 2**29
 # Somebody else has ended the child, for lack of memory as a rule: that says nothing about the file.
 _FROM_OUTSIDE: Final = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
+# An instruction that the processor lacks: that is the library's fault, and the next one's may do.
+_OF_THE_LIBRARY: Final = "SIGILL"
 # A death for lack of memory may look like any other, so with so much more of it the file is tried again.
 _MORE_MEMORY: Final = 1.5
 _SPLIT: Final = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
@@ -132,7 +134,7 @@ def run(context: Context, trial: Trial) -> None:
     elif "death" in verdict:
         log.warning("file_kills_the_runtime", path=trial.path, death=verdict["death"], remembered=True)
     if "death" in verdict:
-        raise _deadly(trial, verdict)
+        raise _deadly(context, trial, verdict)
 
 
 def _try(context: Context, trial: Trial) -> Verdict:
@@ -163,7 +165,7 @@ def _try(context: Context, trial: Trial) -> Verdict:
             "file_kills_the_runtime", path=trial.path, death=ended.death, function=ended.step, log=ended.lines[-5:]
         )
         verdict = {"death": ended.death, "step": ended.step, "lines": ended.lines, "most_bytes": request["most_bytes"]}
-        if ended.death not in _FROM_OUTSIDE:
+        if ended.death not in (*_FROM_OUTSIDE, _OF_THE_LIBRARY):
             context.trials.learn(trial.key, verdict)
         return verdict
     if ended.failed is not None:
@@ -173,12 +175,17 @@ def _try(context: Context, trial: Trial) -> Verdict:
     return {}
 
 
-def _deadly(trial: Trial, verdict: Verdict) -> RuntimeFailure:
+def _deadly(context: Context, trial: Trial, verdict: Verdict) -> RuntimeFailure:
     death, step, lines = str(verdict["death"]), str(verdict["step"]), list(verdict["lines"])
     said = f": {lines[-1]}" if lines else "."
     if death in _FROM_OUTSIDE:
         message = f"{trial.path} is not loaded: the process that tried it was killed ({death} in {step}), for lack of "
         message += f"memory as a rule; the setting trial_loads = never loads it untried{said}"
+    elif death == _OF_THE_LIBRARY:
+        message = f"{trial.path} is not loaded: the runtime has an instruction that this processor lacks ({death}"
+        message += f"{f' in {step}' if step else ''}){said}"
+        if step.startswith("rkllm"):
+            message = " ".join([message, *context.runtime.problems])
     else:
         where = f" in {step}" if step else ""
         message = f"{trial.path} is not loaded, since it kills the runtime ({death}{where}){said}"

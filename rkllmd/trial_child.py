@@ -134,7 +134,7 @@ def _restrain(request: dict[str, Any]) -> None:
 
 
 def _try_rkllm(request: dict[str, Any], report: Report) -> None:
-    runtime = library.load(request["library"], request["layout"])
+    runtime = library.load(request["library"], request["layout"], built_here=request["built_here"])
     structs = runtime.layout.structs
     param = structs["RKLLMParam"].from_buffer_copy(bytes.fromhex(request["param"]))
     param.model_path = os.fsencode(request["model_path"])

@@ -40,6 +40,7 @@ def is_alive(pid: int) -> bool:
         ("init=segfault", "SIGSEGV", None),
         ("init=abort", "SIGABRT", None),
         ("init=exit", "exit status 3", None),
+        ("init=illegal", "SIGILL", None),
         ("run=segfault", "SIGSEGV", None),
         ("init=fail", None, -1),
     ],
@@ -55,6 +56,18 @@ def test_what_happens_in_the_trial_is_told(start: Start, scenario: str, death: s
         assert wire.ask("server.status")["result"]["state"] == "idle"
 
 
+def test_an_instruction_that_the_processor_lacks_is_not_the_files_fault(start: Start) -> None:
+    """RKLLM 1.3.0 had SVE instructions, which no RK3588 has."""
+    daemon = start("--trial-loads", "always", "--soc", "rk3588", version="1.3.0", scenario="init=illegal")
+    with daemon.connect() as wire:
+        for _ in range(2):  # the verdict is not remembered
+            message = wire.ask("rkllm.init", {"model_path": str(daemon.model)})["error"]["message"]
+            assert "has an instruction that this processor lacks (SIGILL in rkllm_init)" in message
+            assert "RKLLM 1.3.0 was reported to use SVE" in message
+            assert daemon.calls("rkllm_init") == 1
+            os.truncate(daemon.trace_path, 0)  # what has died in C has left nothing there
+
+
 def test_the_vendors_runtime_is_left_alone_by_default(start: Start) -> None:
     daemon = start()
     daemon.load()
@@ -62,8 +75,8 @@ def test_the_vendors_runtime_is_left_alone_by_default(start: Start) -> None:
     assert daemon.events("file_tried") == []
 
 
-def test_a_trial_with_both_layouts(start: Start) -> None:
-    for version in ("1.2.3", "1.3.0"):
+def test_a_trial_with_each_layout(start: Start) -> None:
+    for version in ("1.2.3", "1.3.0", "1.3.1"):
         daemon = start("--trial-loads", "always", version=version)
         with daemon.connect() as wire:
             assert wire.ask("rkllm.init", {"model_path": str(daemon.model)})["result"]["success"]

@@ -211,7 +211,7 @@ def test_a_model_without_cross_attention_is_the_runtimes_error(board: Board) -> 
         ({"encoder_pos": None}, "$", "required"),
         ({"encoder_mask": [1]}, "$", "shape"),
         ({"encoder_k_cache": [1.0] * 15}, "$", "shape"),
-        ({"encoder_pos": [1, 2.5]}, "$.encoder_pos", "type"),
+        ({"encoder_pos": [1, 2.5]}, "$.encoder_pos[1]", "type"),
         ({"encoder_pos": []}, "$.encoder_pos", "minItems"),
         ({"num_tokens": 3}, "$.num_tokens", "const"),
         ({"num_tokens": 0}, "$.num_tokens", "minimum"),
