@@ -116,15 +116,14 @@ def _check(text: bytes, media: list[_Medium], path: str) -> None:
 
 
 def _refusal(path: str, word: str, count: int, medium: _Medium) -> InvalidParams:
-    there = (
-        f"{medium.items} {medium.kind} {'is' if medium.items == 1 else 'are'}"
-        if medium.items
-        else f"no {medium.kind} is"
-    )
+    if medium.items:
+        there = f"{medium.items} {medium.kind} {'is' if medium.items == 1 else 'are'}"
+    else:
+        there = f"no {medium.kind} is"
     times = "" if count == 1 else f" {count} times"
     return InvalidParams(
-        f"{path} has {word}{times}, which stands for {medium.kind} embeddings, but {there} given: the runtime would "
-        f"read behind them. Give them, or write the word in another way, such as {word[:1]} {word[1:]}.",
+        f"{path} has {word}{times}, which stands for {medium.kind} embeddings, but {there} given: give as many as "
+        f"there are places, or write {word[:1]} {word[1:]} for the mere word.",
         path=path,
         keyword="placeholder",
         limit=medium.items,
