@@ -99,8 +99,8 @@ def _refuse_more_than_allowed(context: Context, awake: list[Model]) -> None:
     if len(awake) >= context.config.max_models:
         raise ModelAlreadyLoaded(
             f"{context.config.max_models} model(s) may be loaded at once (the setting max_models), and this is another "
-            'one: call rkllm.destroy first, or give "replace": true (all that are loaded go) or the handle of the one '
-            "to replace. (The setting second_init can let rkllm.init do that by itself.)",
+            'one: call rkllm.destroy first, give "replace": true (all that are loaded go) or the handle of the one to '
+            'replace, or configure second_init = "replace".',
             loaded=[_entry(model) for model in awake],
         )
     if awake and not context.runtime.takes_several_models:

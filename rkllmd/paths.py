@@ -74,8 +74,8 @@ def _resolve(given: str, allowed: Sequence[str], where: str, setting: str, base:
     given = absolute(given, base)
     if not given.startswith("/"):
         raise InvalidParams(
-            f"{_name(where)}: {given!r} is not absolute; the daemon's working directory is not yours. (The setting "
-            "model_directory is where relative paths of models begin.)",
+            f"{_name(where)}: {given!r} is not absolute, and the daemon's working directory is not yours: give the "
+            "whole path, or, for a model, configure model_directory, where relative paths begin.",
             path=where,
             keyword="absolute",
         )
