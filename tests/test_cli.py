@@ -256,9 +256,9 @@ def test_call_has_the_members_beside_the_method_as_options(daemon: Daemon) -> No
             "The model was loaded with n_batch 1: rkllm_input must be one input. (at $[0]) [InvalidParams]",
         ),
         (
-            ["rkllm.run", '{"prompt": "Hello", "session": "kitchen"}'],
-            'rkllm.run has no parameter \'session\'. The member "session" stands beside "method". On the command line '
-            "it is --session. [InvalidParams]",
+            ["rkllm.clear_kv_cache", '{"session": "kitchen"}'],
+            "rkllm.clear_kv_cache has no parameter 'session'. "
+            'The member "session" stands beside "method". On the command line it is --session. [InvalidParams]',
         ),
         (["rkllm.run", '{"prompt": 5}'], "$.prompt must be a string or null. [InvalidParams]"),
         (
