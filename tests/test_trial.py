@@ -185,3 +185,8 @@ def test_verdicts_are_kept_bounded_and_read_with_care(tmp_path: Path) -> None:
     for content in ("[]", '{"x": 1}', '{"x": {"death": "SIGABRT"}}', "nonsense"):
         path.write_text(content)
         assert Trials(path).find("x") is None
+
+
+def test_the_service_outlives_a_trial_that_the_kernel_kills_for_its_memory() -> None:
+    unit = Path(__file__).parents[1] / "systemd" / "rkllmd.service"
+    assert "OOMPolicy=continue" in unit.read_text().splitlines()
