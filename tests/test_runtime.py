@@ -145,6 +145,7 @@ def test_the_library_from_the_environment(start: Callable[..., Daemon], as_direc
     library = simulator("1.2.2")
     # The runtime "auto" gets no flag from the fixture, so that nothing but the variable names the library.
     daemon = start(runtime="auto", environ={"RKLLM_LIB_PATH": str(library.parent if as_directory else library)})
+    daemon.model.write_bytes(b"SIMMODEL")  # an empty one is refused before the vendor's library sees it
     daemon.load()
     with daemon.connect() as wire:
         found = wire.ask("server.status")["result"]["versions"]["runtime"]
