@@ -52,7 +52,7 @@ lint: $(VENV)/.lint
 coverage: $(VENV)/.test compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null
 	@$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term:skip-covered --cov-fail-under=95 tests
-	@$(BIN)/python -m coverage report --include=rkllmd/jsonrpc.py --fail-under=100
+	@$(BIN)/python -m coverage report --include=rkllmd/wire/jsonrpc.py --fail-under=100
 
 bench: $(VENV)/.test compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null
@@ -89,11 +89,11 @@ compiler:
 	@command -v cc > /dev/null || { echo "A C compiler is missing: sudo apt install gcc"; exit 1; }
 
 $(BIN)/python:
-	@python="$$(sh scripts/find_python.sh $(PYTHON))" || exit 1; rm -rf $(VENV); "$$python" -m venv $(VENV) || \
+	@python="$$(sh .make/find_python.sh $(PYTHON))" || exit 1; rm -rf $(VENV); "$$python" -m venv $(VENV) || \
 		{ rm -rf $(VENV); echo "$$python could not make a virtual environment in $(CURDIR)/$(VENV)."; exit 1; }
 
 # One that was moved, or whose Python has become another version, is made anew with all that is in it.
-ifneq ($(shell sh scripts/venv_is_stale.sh "$(CURDIR)/$(VENV)"),)
+ifneq ($(shell sh .make/venv_is_stale.sh "$(CURDIR)/$(VENV)"),)
 $(BIN)/python $(VENV)/.run $(VENV)/.test $(VENV)/.lint: made-anew
 .PHONY: made-anew
 made-anew:

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 
-from rkllmd.cli import run
+from rkllmd.cli.command import run
 
 
 def main() -> None:

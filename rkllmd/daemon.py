@@ -20,42 +20,42 @@ from typing import Any, Final, NoReturn
 import structlog
 import trio
 
-from rkllmd import (
-    __version__,
-    config,
-    conversations,
-    jsonrpc,
-    lifetime,
-    listener,
-    log,
-    methods,
-    outage,
-    session_runs,
-    soc,
-)
-from rkllmd.config import Config, ConfigError
-from rkllmd.connection import Connection
-from rkllmd.context import Context
-from rkllmd.deadlines import Timeouts
+from rkllmd import __version__, log
+from rkllmd.calls import registry
+from rkllmd.calls.timeouts import Timeouts
+from rkllmd.config import sources
+from rkllmd.config.current import CurrentConfig
+from rkllmd.config.settings import Config
+from rkllmd.config.values import ConfigError
 from rkllmd.errors import QueueFull, RpcError
-from rkllmd.fair_queue import Limits
-from rkllmd.hangup import Attendance, HangupWatcher
-from rkllmd.history import History
-from rkllmd.memory import Footprints
-from rkllmd.model_idle import unload_idle_models
-from rkllmd.model_loading import unload
-from rkllmd.notify import Notifier
-from rkllmd.npu import Npu
-from rkllmd.outage import Outage
-from rkllmd.platform import Platform
-from rkllmd.prompt_caches import PromptCaches
-from rkllmd.receiver import Receiver
-from rkllmd.rknn_release import release_all, release_client
-from rkllmd.rknn_runtime import RknnRuntime
-from rkllmd.runtime import Runtime
-from rkllmd.runtime_output import RuntimeOutput
-from rkllmd.startup import load_models_at_start
-from rkllmd.trial import Trials
+from rkllmd.language import conversations
+from rkllmd.language.idle import unload_idle_models
+from rkllmd.language.loading import unload
+from rkllmd.language.parts import Language
+from rkllmd.language.prompt_caches.store import PromptCaches
+from rkllmd.language.runtime import Runtime
+from rkllmd.language.sessions import turns
+from rkllmd.machine import board, lifetime
+from rkllmd.machine.memory_guard import Footprints, MemoryGuard
+from rkllmd.machine.notify import Notifier
+from rkllmd.machine.platform import Platform
+from rkllmd.machine.runtime_output import RuntimeOutput
+from rkllmd.net import listener
+from rkllmd.net.connection import Connection
+from rkllmd.net.hangup import Attendance, HangupWatcher
+from rkllmd.net.receiver import Receiver
+from rkllmd.npu import outage
+from rkllmd.npu.durations import Durations
+from rkllmd.npu.outage import Outage
+from rkllmd.npu.queue import Limits
+from rkllmd.npu.worker import Npu
+from rkllmd.service.parts import Service
+from rkllmd.service.startup import load_models_at_start
+from rkllmd.trials.trial import Trials
+from rkllmd.vision.parts import Vision
+from rkllmd.vision.release import release_all, release_client
+from rkllmd.vision.runtime import RknnRuntime
+from rkllmd.wire import jsonrpc
 
 logger = structlog.get_logger()
 
@@ -106,58 +106,70 @@ class Daemon:
             listening.close()
 
     async def _serve(self, listening: listener.Listener) -> int:
-        platform = Platform()
-        token = trio.lowlevel.current_trio_token()
-        found = methods.discover()
-        context = Context(
-            config=self._settings,
-            runtime=Runtime(self._settings, platform, self._output),
-            rknn_runtime=RknnRuntime(self._settings, platform, self._output),
-            platform=platform,
-            npu=Npu(_limits(self._settings), History(_state_file(self._settings, "history.json"))),
-            methods=found,
-            timeouts=Timeouts(self._settings, found),
-            run_soon=_run_soon(token),
-            footprints=Footprints(_state_file(self._settings, "memory.json")),
-            trials=Trials(_state_file(self._settings, "trials.json")),
-            board=soc.decide(self._settings, platform),
-            prompt_caches=PromptCaches(self._settings.cache_directory, self._settings.cache_bytes),
-        )
-        if context.runtime.is_usable:
-            methods.declare_functions(found, "rkllm", context.runtime.library)
-        if context.rknn_runtime.is_usable:
-            methods.declare_functions(found, "rknn", context.rknn_runtime.library)
-        _set_between_tokens(context)
-        context.prompt_caches.forget(session_runs.CACHE_OWNERS)  # of conversations that went with an earlier daemon
-        context.npu.own_deadlines = context.timeouts.own
-        context.npu.supervisor.on_outage = self._tell_outage
-        self._output.on_line = partial(_look_at_line, context)
-        hangups = HangupWatcher()
         # A thread that works for the NPU needs Python's lock now and then, which busy polling keeps from it.
-        receiver = Receiver(lambda: context.npu.queue.running is None)
-        context.npu.when_handled = receiver.when_handled
-        connect = partial(Connection, context=context, hangups=hangups, receiver=receiver)
+        receiver = Receiver(lambda: service.npu.queue.running is None)
+        service = self._assemble(receiver)
+        _set_between_tokens(service)
+        # Of conversations that went with an earlier daemon.
+        service.language.prompt_caches.forget(turns.CACHE_OWNERS)
+        self._output.tell(partial(_look_at_line, service))
+        hangups = HangupWatcher()
+        connect = partial(Connection, service=service, hangups=hangups, receiver=receiver)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._output.watch)
             nursery.start_soon(hangups.run)
             nursery.start_soon(receiver.run)
-            nursery.start_soon(context.npu.supervisor.watch)
-            nursery.start_soon(context.jobs.run)
-            nursery.start_soon(context.events.run)
-            await nursery.start(self._obey_signals, context, listening)  # before anybody is told that we are ready
+            nursery.start_soon(service.npu.supervisor.watch)
+            nursery.start_soon(service.jobs.run)
+            nursery.start_soon(service.events.run)
+            await nursery.start(self._obey_signals, service, listening)  # before anybody is told that we are ready
             accepting = trio.CancelScope()
-            nursery.start_soon(self._accept, listening, context, connect, nursery, accepting)
-            self._tell_ready(context, listening)
-            nursery.start_soon(load_models_at_start, context, self._announce)
-            nursery.start_soon(unload_idle_models, context)
+            nursery.start_soon(self._accept, listening, service, connect, nursery, accepting)
+            self._tell_ready(service, listening)
+            nursery.start_soon(load_models_at_start, service, self._announce)
+            nursery.start_soon(unload_idle_models, service.language)
             await self._stopping.wait()
             accepting.cancel()
-            await self._shut_down(context)
+            await self._shut_down(service)
             nursery.cancel_scope.cancel()
-        if not context.npu.stop():
+        if not service.npu.stop():
             # The worker sits in C and may stay there: exit handlers of C++ libraries must not run beside it.
             _exit(0, listening)
         return 0
+
+    def _assemble(self, receiver: Receiver) -> Service:
+        """Make the parts of the daemon and put them together."""
+        settings, platform, current = self._settings, Platform(), CurrentConfig(self._settings)
+        methods = registry.discover()
+        timeouts, run_soon = Timeouts(settings, methods), _run_soon(trio.lowlevel.current_trio_token())
+        npu = Npu(
+            _limits(settings),
+            Durations(_state_file(settings, "history.json")),
+            own_deadlines=timeouts.own,
+            when_handled=receiver.when_handled,
+            on_outage=self._tell_outage,
+        )
+        its_board = board.decide(settings, platform)
+        trials = Trials(_state_file(settings, "trials.json"))
+        guard = MemoryGuard(current, platform, Footprints(_state_file(settings, "memory.json")))
+        language = Language(
+            current,
+            Runtime(settings, platform, self._output),
+            npu,
+            its_board,
+            guard,
+            run_soon,
+            trials,
+            PromptCaches(settings.cache_directory, settings.cache_bytes),
+        )
+        vision = Vision(current, RknnRuntime(settings, platform, self._output), npu, its_board, guard, run_soon, trials)
+        guard.loaded += [language.loaded, vision.loaded]
+        if language.runtime.is_usable:
+            registry.declare_functions(methods, "rkllm", language.runtime.library)
+        if vision.runtime.is_usable:
+            registry.declare_functions(methods, "rknn", vision.runtime.library)
+        clients, jobs = language.clients, language.jobs
+        return Service(current, language, vision, platform, npu, methods, timeouts, run_soon, clients, jobs)
 
     def _tell_outage(self, outage: Outage | None) -> None:
         self._notifier.send(STATUS="serving" if outage is None else f"the NPU is stuck: {outage.reason}")
@@ -167,12 +179,12 @@ class Daemon:
         with contextlib.suppress(OSError):
             os.write(self._stdout, f"{line}\n".encode(errors="surrogateescape"))  # a file name may be no UTF-8
 
-    def _tell_ready(self, context: Context, listening: listener.Listener) -> None:
-        methods.warm_up(context.methods)
+    def _tell_ready(self, service: Service, listening: listener.Listener) -> None:
+        registry.warm_up(service.methods)
         # What is there now stays: a full collection would look at all of it each time, and hold the loop for 20 ms.
         gc.collect()
         gc.freeze()
-        runtime = context.runtime.describe()
+        runtime = service.language.runtime.describe()
         self._notifier.send(READY=1, STATUS=f"serving {listening.path} with the {runtime['name']} runtime")
         logger.info(
             "ready",
@@ -180,21 +192,21 @@ class Daemon:
             socket=listening.path,
             pid=os.getpid(),
             runtime=runtime,
-            rknn_runtime=context.rknn_runtime.describe(),
-            soc=soc.describe(context),
+            rknn_runtime=service.vision.runtime.describe(),
+            soc=service.language.board.describe(),
         )
         serves = f"rkllmd {__version__} serves {listening.path} with the {runtime['name']} runtime"
-        error, rknn = context.runtime.error, context.rknn_runtime
+        error, rknn = service.language.runtime.error, service.vision.runtime
         if error is None:
             versions = [f"RKLLM {runtime['version']}"]
-            if rknn.error is None and rknn.name == context.runtime.name:
+            if rknn.error is None and rknn.name == service.language.runtime.name:
                 versions.append(f"RKNN {rknn.library.version}")
             self._announce(f"{serves} ({', '.join(versions)}): {runtime['reason']}.")
         else:
             self._announce(f"{serves}, which can't be used: {error.sentence}")
         if rknn.error is not None:
             self._announce(f"RKNN is not served: {rknn.error.sentence}")
-        elif rknn.name != context.runtime.name or error is not None:
+        elif rknn.name != service.language.runtime.name or error is not None:
             self._announce(f"RKNN {rknn.library.version} is served with the {rknn.name} runtime: {rknn.reason}.")
 
     # -- connections -------------------------------------------------------------------------------------------------
@@ -202,14 +214,14 @@ class Daemon:
     async def _accept(
         self,
         listening: listener.Listener,
-        context: Context,
+        service: Service,
         connect: Callable[[stdlib_socket.socket], Connection],
         connections: trio.Nursery,
         scope: trio.CancelScope,
     ) -> None:
         def serve(socket: stdlib_socket.socket) -> None:
             # The nursery of the daemon, not of the accept loop: connections outlive the end of accepting.
-            connections.start_soon(self._serve_client, socket, context, connect)
+            connections.start_soon(self._serve_client, socket, service, connect)
 
         with scope:
             async with trio.open_nursery() as nursery:
@@ -217,9 +229,9 @@ class Daemon:
                 await listener.accept(listening, serve)
 
     async def _serve_client(
-        self, socket: stdlib_socket.socket, context: Context, connect: Callable[[stdlib_socket.socket], Connection]
+        self, socket: stdlib_socket.socket, service: Service, connect: Callable[[stdlib_socket.socket], Connection]
     ) -> None:
-        limit = context.config.max_connections
+        limit = service.config.max_connections
         connected = len(self._connections)
         if connected >= limit:
             connected -= self._attendance.gone()
@@ -237,22 +249,22 @@ class Daemon:
         self._attendance.add(socket)
         connection = connect(socket)
         self._connections.add(connection)
-        context.clients[connection.number] = connection
+        service.clients[connection.number] = connection
         try:
             await connection.serve()
         finally:
             self._connections.discard(connection)
             self._client_left.unpark_all()
-            del context.clients[connection.number]
-            context.events.forget(connection.number)
-            release_client(context, connection.number)
-            conversations.forget_client(context, connection.number)
+            del service.clients[connection.number]
+            service.events.forget(connection.number)
+            release_client(service.vision, connection.number)
+            conversations.forget_client(service.language, connection.number)
 
     # -- signals and shutdown ----------------------------------------------------------------------------------------
 
     async def _obey_signals(
         self,
-        context: Context,
+        service: Service,
         listening: listener.Listener,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
@@ -262,7 +274,7 @@ class Daemon:
             task_status.started()
             async for number in signals:
                 if number == signal.SIGHUP and self._ends_with == lifetime.NOTHING:
-                    self._reload_config(context)
+                    self._reload_config(service)
                 elif self._stopping.is_set():
                     logger.warning("second_signal", signal=signal.Signals(number).name)
                     _exit(1, listening)
@@ -270,39 +282,39 @@ class Daemon:
                     logger.info("stopping", signal=signal.Signals(number).name)
                     self._stopping.set()
 
-    def _reload_config(self, context: Context) -> None:
+    def _reload_config(self, service: Service) -> None:
         self._notifier.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
         try:
             fresh = self._reload()
-            settings = context.config.reloaded(fresh)
-            context.timeouts = Timeouts(settings, context.methods)
-            context.npu.own_deadlines = context.timeouts.own
-            context.config = settings
+            settings = service.config.reloaded(fresh)
+            service.timeouts = Timeouts(settings, service.methods)
+            service.npu.own_deadlines = service.timeouts.own
+            service.current.config = settings
         except ConfigError as error:
             logger.error("reload_failed", reason=str(error))
         else:
-            log.set_level(context.config.log_level)
-            context.npu.queue.limits = _limits(context.config)
-            _set_between_tokens(context)
-            context.prompt_caches.limit_bytes = context.config.cache_bytes
+            log.set_level(service.config.log_level)
+            service.npu.queue.limits = _limits(service.config)
+            _set_between_tokens(service)
+            service.language.prompt_caches.limit_bytes = service.config.cache_bytes
             logger.info("reloaded")
             changed = [item.name for item in fields(fresh) if getattr(settings, item.name) != getattr(fresh, item.name)]
             if changed:
                 logger.warning("settings_need_a_restart", settings=changed)
         self._notifier.send(READY=1)
 
-    async def _shut_down(self, context: Context) -> None:
+    async def _shut_down(self, service: Service) -> None:
         """Answer everything in flight, let the answers out, free the models; within ten seconds whatever happens."""
         self._notifier.send(STOPPING=1, STATUS="shutting down")
-        context.npu.close()
+        service.npu.close()
         latest = trio.current_time() + _ALL_SECONDS
         with trio.move_on_after(_ABORT_SECONDS) as patience:
             with trio.move_on_after(_RUN_SECONDS) as run_patience:
-                await context.npu.idle.wait()
+                await service.npu.idle.wait()
             if run_patience.cancelled_caught:
-                context.npu.stop_running()
-                await context.npu.idle.wait()
-        context.jobs.close()
+                service.npu.stop_running()
+                await service.npu.idle.wait()
+        service.jobs.close()
         for connection in list(self._connections):
             connection.refuse_all()
             connection.read_no_more()
@@ -312,17 +324,17 @@ class Daemon:
         if patience.cancelled_caught:
             # The worker sits in a C call that does not return; nothing more can be done in order.
             logger.error(
-                "npu_call_does_not_return", method=context.npu.queue.running and context.npu.queue.running.method
+                "npu_call_does_not_return", method=service.npu.queue.running and service.npu.queue.running.method
             )
         else:
             with trio.move_on_at(latest):
-                await context.npu.run("rknn.destroy", partial(release_all, context))
-                for model in context.models:
+                await service.npu.run("rknn.destroy", partial(release_all, service.vision))
+                for model in service.language.models:
                     try:
-                        await context.npu.run("rkllm.destroy", partial(unload, context, model))
+                        await service.npu.run("rkllm.destroy", partial(unload, service.language, model))
                     except RpcError as error:  # the others are still to be unloaded; the process ends it anyway
                         logger.error("model_not_unloaded", model_path=model.path, error=error.to_json())
-        context.npu.history.save()
+        service.npu.durations.save()
         logger.info("stopped")
 
 
@@ -330,18 +342,18 @@ def _limits(settings: Config) -> Limits:
     return Limits(settings.max_queue, settings.max_calls_per_connection, settings.max_calls_per_user)
 
 
-def _set_between_tokens(context: Context) -> None:
-    setting, runtimes = context.config.between_tokens, {context.runtime.name, context.rknn_runtime.name}
+def _set_between_tokens(service: Service) -> None:
+    setting, runtimes = service.config.between_tokens, {service.language.runtime.name, service.vision.runtime.name}
     is_on = "vendor" not in runtimes if setting == "auto" else setting == "always"
-    context.npu.between_tokens.seconds = context.config.between_tokens_ms / 1000 if is_on else 0.0
+    service.npu.between_tokens.seconds = service.config.between_tokens_ms / 1000 if is_on else 0.0
 
 
-def _look_at_line(context: Context, line: str) -> None:
+def _look_at_line(service: Service, line: str) -> None:
     """Look for what means a stuck NPU in what a runtime has printed; on any thread."""
-    config = context.config
+    config = service.config
     found = outage.from_line(line, config.device_retry_seconds) if config.device_lost_lines else None
     if found is not None:
-        context.run_soon(partial(context.npu.supervisor.suspect, found))
+        service.run_soon(partial(service.npu.supervisor.suspect, found))
 
 
 def _state_file(settings: Config, name: str) -> Path | None:
@@ -376,6 +388,6 @@ def serve(settings: Config, flags: Mapping[str, Any], file: Path | None) -> int:
     environ = dict(os.environ)
 
     def reload() -> Config:
-        return config.load(environ, flags, file)
+        return sources.load(environ, flags, file)
 
     return trio.run(Daemon(settings, reload).run)

@@ -8,20 +8,21 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any, Final
 
-from rkllmd import schemas
-from rkllmd.abi.convert import to_c
-from rkllmd.abi.rknn_matmul import rknn_matmul_info
-from rkllmd.abi.tensors import byte_size, read_buffer
-from rkllmd.context import Invocation
+from rkllmd.abi.json import schemas
+from rkllmd.abi.json.convert import to_c
+from rkllmd.abi.json.tensors import byte_size, read_buffer
+from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_info
+from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.long_bytes import allocate
-from rkllmd.method import COnly, Kind, Struct, Value, method
+from rkllmd.vision.parts import Vision
+from rkllmd.wire.long_bytes import allocate
 from rknn._common import success
 from rknn._matmul import check_shape, matrix_types
 from rknn._memories import check_room
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 _SIZE = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
 # The native layout is made of tiles; K and N are rounded up to whole ones. The tiles differ between SoCs, and these are
@@ -40,7 +41,14 @@ _TILE_N: Final = 64
         Struct("info", "rknn_matmul_info", raw=True, required_fields=["type"]),
     ],
 )
-def normal_to_native(invocation: Invocation, B_input: Converted, K: int, N: int, info: Converted) -> dict[str, Any]:  # noqa: N803 - C's names
+def normal_to_native(
+    vision: Vision,
+    invocation: Invocation,
+    B_input: Converted,  # noqa: N803 - C's name
+    K: int,  # noqa: N803 - C's name
+    N: int,  # noqa: N803 - C's name
+    info: Converted,
+) -> dict[str, Any]:
     """Return B_output, as many bytes as B_input; K and N must be what the SoC's layout can hold without padding."""
     # K and N are the fields of info too: in the flat form they are given once and mean both.
     c_info = to_c({**info.json, "K": K, "N": N, "M": max(1, info.json.get("M", 1))}, rknn_matmul_info, info.path, [])
@@ -55,10 +63,10 @@ def normal_to_native(invocation: Invocation, B_input: Converted, K: int, N: int,
             limit=byte_size(K * N, dtype),
         )
     room = byte_size(-(-K // _TILE_K) * _TILE_K * -(-N // _TILE_N) * _TILE_N, dtype)
-    check_room(invocation, room)
+    check_room(vision, invocation, room)
     source = (ctypes.c_ubyte * buffer.size).from_buffer(buffer.data)
     # Zeros that take no memory, and no time under Python's lock, before they are written to.
     target = (ctypes.c_ubyte * room).from_buffer(allocate(room))
-    invocation.rknn.call("rknn_B_normal_layout_to_native_layout", source, target, K, N, ctypes.byref(c_info))
+    vision.runtime.call("rknn_B_normal_layout_to_native_layout", source, target, K, N, ctypes.byref(c_info))
     native = memoryview(target).cast("B")[: buffer.size]
     return success(B_output=invocation.tensor(native, [K * N], dtype))

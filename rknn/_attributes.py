@@ -7,8 +7,10 @@ from ctypes import byref, sizeof
 from typing import Any, Final
 
 from rkllmd.abi.c_types import Struct
-from rkllmd.abi.convert import fields_of, to_c
-from rkllmd.abi.rknn import (
+from rkllmd.abi.json.convert import fields_of, to_c
+from rkllmd.abi.json.rknn_structs import describe
+from rkllmd.abi.json.tensors import byte_size
+from rkllmd.abi.layouts.rknn import (
     rknn_custom_string,
     rknn_input_output_num,
     rknn_input_range,
@@ -18,12 +20,10 @@ from rkllmd.abi.rknn import (
     rknn_sdk_version,
     rknn_tensor_attr,
 )
-from rkllmd.abi.rknn_constants import RKNN_MAX_DIMS, rknn_query_cmd, rknn_tensor_format
-from rkllmd.abi.rknn_json import describe
-from rkllmd.abi.tensors import byte_size
+from rkllmd.abi.layouts.rknn_constants import RKNN_MAX_DIMS, rknn_query_cmd, rknn_tensor_format
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
-from rkllmd.rknn_handles import Context, Memory
-from rkllmd.rknn_runtime import RknnRuntime
+from rkllmd.vision.objects import Context, Memory
+from rkllmd.vision.runtime import RknnRuntime
 from rknn._common import dtype_of
 
 Q = rknn_query_cmd

@@ -5,11 +5,12 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from typing import Any
 
-from rkllmd.abi.convert import members_of
-from rkllmd.abi.rknn_constants import rknn_core_mask, rknn_tensor_type
-from rkllmd.context import Invocation
+from rkllmd.abi.json.convert import members_of
+from rkllmd.abi.layouts.rknn_constants import rknn_core_mask, rknn_tensor_type
+from rkllmd.calls.declaration import Handle, Value
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import Cancelled, InvalidParams, PermissionDenied
-from rkllmd.method import Handle, Value
+from rkllmd.vision.parts import Vision
 
 # C calls the same parameter context in some functions and ctx in others: both names are taken everywhere.
 CONTEXT = Handle("context", ("context",), "ctx", aliases=("ctx",))
@@ -34,7 +35,7 @@ def success(**members: Any) -> dict[str, Any]:
     return {"success": True, "status": 0, **members}
 
 
-def check_wanted(invocation: Invocation) -> None:
+def check_wanted(vision: Vision, invocation: Invocation) -> None:
     """Refuse a handle to what was made in vain, before anybody can find it: whoever has made it takes it back.
 
     A call that was cancelled or is over its limit may be answered already: nobody would ever know the handle. Raises
@@ -88,15 +89,14 @@ def type_of(dtype: str) -> int:
     return int(rknn_tensor_type[f"RKNN_TENSOR_{dtype.upper()}"])
 
 
-def check_handles(invocation: Invocation) -> None:
+def check_handles(vision: Vision, invocation: Invocation) -> None:
     """Refuse another object of a client that has as many as it may. Raises PermissionDenied."""
-    context = invocation.context
     client = invocation.client.number
     # What is kept is nobody's, so it counts for everybody.
     owners = (client, None)
-    kinds = (context.contexts, context.matmuls, context.memories)
+    kinds = (vision.contexts, vision.matmuls, vision.memories)
     owned = sum(len(handles.owned_by(owner)) for handles in kinds for owner in owners)
-    limit = context.config.max_handles_per_connection
+    limit = vision.config.max_handles_per_connection
     if owned >= limit:
         raise PermissionDenied(
             f"This connection's and the kept contexts and memories are {owned}, which is the limit "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from rkllmd.abi.rknn_constants import rknn_query_cmd
+from rkllmd.abi.layouts.rknn_constants import rknn_query_cmd
 from rkllmd.errors import NotSupported, RuntimeFailure
-from rkllmd.rknn_handles import Context
-from rkllmd.rknn_runtime import RknnRuntime
+from rkllmd.vision.objects import Context
+from rkllmd.vision.runtime import RknnRuntime
 from rknn._attributes import ask
 
 # So many shapes still make a sentence.

@@ -10,23 +10,24 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from rkllmd import schemas
-from rkllmd.abi.rknn import rknn_tensor_attr
+from rkllmd.abi.json import schemas
+from rkllmd.abi.layouts.rknn import rknn_tensor_attr
 from rkllmd.errors import InvalidParams
-from rkllmd.long_strings import LongString
+from rkllmd.wire.long_strings import LongString
 from rknn._inputs import Item, data_path, set_inputs
 
 if TYPE_CHECKING:
-    from rkllmd.context import Invocation
-    from rkllmd.dispatch import Converted
-    from rkllmd.rknn_handles import Context
+    from rkllmd.calls.arguments import Converted
+    from rkllmd.calls.invocation import Invocation
+    from rkllmd.vision.objects import Context
+    from rkllmd.vision.parts import Vision
 
 _INPUT: Final = schemas.struct_schema("rknn_input")
 # What tells an rknn_input from a tensor, whose data and size are no rknn_input's.
 _ONLY_IN_INPUTS: Final = frozenset({"index", "buf", "type", "fmt", "pass_through"})
 
 
-def set_given_inputs(invocation: Invocation, ctx: Context, given: Converted) -> None:
+def set_given_inputs(vision: Vision, invocation: Invocation, ctx: Context, given: Converted) -> None:
     """Set the inputs that came with the call, on the worker thread. Raises InvalidParams, RuntimeFailure."""
     value = given.json
     if value == [] and not ctx.inputs:
@@ -35,7 +36,7 @@ def set_given_inputs(invocation: Invocation, ctx: Context, given: Converted) -> 
         items = [_item(json, place) for json, place in given.members]
     else:
         items = [_item(value, given.path)]
-    set_inputs(invocation.rknn, ctx, items, given.path, given.sources)
+    set_inputs(vision.runtime, ctx, items, given.path, given.sources)
 
 
 def _item(value: Any, path: str) -> Item:

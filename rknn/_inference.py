@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from rkllmd import rknn_runs, schemas
-from rkllmd.abi.convert import to_c
-from rkllmd.abi.rknn import rknn_run_extend
-from rkllmd.abi.rknn_constants import rknn_query_cmd
+from rkllmd.abi.json import schemas
+from rkllmd.abi.json.convert import to_c
+from rkllmd.abi.layouts.rknn import rknn_run_extend
+from rkllmd.abi.layouts.rknn_constants import rknn_query_cmd
+from rkllmd.calls.declaration import Struct, Value
 from rkllmd.errors import InvalidParams
-from rkllmd.method import Struct, Value
+from rkllmd.vision import runs
 from rknn._attributes import as_now, bytes_needed, learn_run
 
 if TYPE_CHECKING:
-    from rkllmd.context import Invocation
-    from rkllmd.dispatch import Converted
-    from rkllmd.rknn_handles import Context
+    from rkllmd.calls.arguments import Converted
+    from rkllmd.calls.invocation import Invocation
+    from rkllmd.vision.objects import Context
+    from rkllmd.vision.parts import Vision
 
 INPUT_DATA: Final = Value(
     "input_data",
@@ -75,12 +77,12 @@ def run_extend(extend: Converted | None) -> Any:
     return struct
 
 
-def run_once(invocation: Invocation, ctx: Context, extend: Any) -> None:
+def run_once(vision: Vision, invocation: Invocation, ctx: Context, extend: Any) -> None:
     """Run the model, on the worker thread. Raises InvalidParams, RuntimeFailure."""
     check_bindings(ctx)
-    rknn_runs.run(invocation, ctx, extend)
+    runs.run(vision, invocation, ctx, extend)
     ctx.runs += 1
     for command in (rknn_query_cmd.RKNN_QUERY_PERF_RUN, rknn_query_cmd.RKNN_QUERY_PERF_DETAIL):
         ctx.answers.pop((command, 0), None)
     if not ctx.is_running:
-        learn_run(invocation.rknn, ctx)
+        learn_run(vision.runtime, ctx)

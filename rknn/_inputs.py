@@ -6,12 +6,12 @@ import contextlib
 import ctypes
 from typing import Any, Final, NamedTuple
 
-from rkllmd.abi.rknn import rknn_input, rknn_tensor_attr
-from rkllmd.abi.rknn_constants import rknn_tensor_format, rknn_tensor_qnt_type, rknn_tensor_type
-from rkllmd.abi.tensors import Buffer, Sources, byte_size, read_buffer
+from rkllmd.abi.json.tensors import Buffer, Sources, byte_size, read_buffer
+from rkllmd.abi.layouts.rknn import rknn_input, rknn_tensor_attr
+from rkllmd.abi.layouts.rknn_constants import rknn_tensor_format, rknn_tensor_qnt_type, rknn_tensor_type
 from rkllmd.errors import InvalidParams
-from rkllmd.rknn_handles import Context
-from rkllmd.rknn_runtime import RknnRuntime
+from rkllmd.vision.objects import Context
+from rkllmd.vision.runtime import RknnRuntime
 from rknn._attributes import check_index, native, shape_of
 from rknn._common import dtype_of, member_of, type_of
 from rknn._dynamic import other_shapes

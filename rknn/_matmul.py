@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from rkllmd.abi.convert import to_c
-from rkllmd.abi.rknn_json import describe
-from rkllmd.abi.rknn_matmul import rknn_matmul_info, rknn_matmul_io_attr, rknn_matmul_tensor_attr, rknn_matmul_type
-from rkllmd.context import Invocation
+from rkllmd.abi.json.convert import to_c
+from rkllmd.abi.json.rknn_structs import describe
+from rkllmd.abi.layouts.rknn_matmul import (
+    rknn_matmul_info,
+    rknn_matmul_io_attr,
+    rknn_matmul_tensor_attr,
+    rknn_matmul_type,
+)
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.rknn_handles import Matmul
-from rkllmd.rknn_release import destroy
+from rkllmd.vision.objects import Matmul
+from rkllmd.vision.parts import Vision
+from rkllmd.vision.release import destroy
 from rknn._common import check_wanted
 
 MATRICES: Final = ("A", "B", "C")
@@ -42,14 +48,14 @@ def matrix_types(info: rknn_matmul_info) -> tuple[str, str, str]:
     return words[0], words[2], words[4]
 
 
-def add(invocation: Invocation, matmul: Matmul, *, keep: bool) -> None:
+def add(vision: Vision, invocation: Invocation, matmul: Matmul, *, keep: bool) -> None:
     """Give a matmul context its handle. Raises Cancelled where nobody waits for it any more."""
     try:
-        check_wanted(invocation)
+        check_wanted(vision, invocation)
     except BaseException:
-        destroy(invocation.context, matmul)
+        destroy(vision, matmul)
         raise
-    matmul.number = invocation.context.matmuls.add(matmul, None if keep else invocation.client.number)
+    matmul.number = vision.matmuls.add(matmul, None if keep else invocation.client.number)
 
 
 def describe_io(io_attr: rknn_matmul_io_attr) -> dict[str, Any]:

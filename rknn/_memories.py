@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
-from rkllmd import shared_memory
-from rkllmd.context import Invocation
+from rkllmd.calls.declaration import Value
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import NotSupported, OutOfMemory
-from rkllmd.method import Value
-from rkllmd.rknn_handles import Context, Matmul, Memory
-from rkllmd.rknn_release import destroy_memory
+from rkllmd.machine import shared_memory
+from rkllmd.vision.objects import Context, Matmul, Memory
+from rkllmd.vision.parts import Vision
+from rkllmd.vision.release import destroy_memory
 from rknn._common import check_handles, check_wanted, success
 
 SIZE: Final = Value("size", {"type": "integer", "minimum": 1, "maximum": 2**32 - 1, "description": "In bytes."})
@@ -25,47 +26,45 @@ FD: Final = {
 }
 
 
-def check_room(invocation: Invocation, size: int) -> None:
+def check_room(vision: Vision, invocation: Invocation, size: int) -> None:
     """Refuse more tensor memory than all clients may have together. Raises OutOfMemory, PermissionDenied."""
-    check_handles(invocation)
-    context = invocation.context
-    taken = sum(memory.size for memory in context.memories)
-    limit = context.config.max_memory_bytes
+    check_handles(vision, invocation)
+    taken = sum(memory.size for memory in vision.memories)
+    limit = vision.config.max_memory_bytes
     if taken + size > limit:
         raise OutOfMemory(
             f"{size} bytes more would be beyond max_memory_bytes ({limit}): destroy memories that are done with.",
             needed_bytes=size,
             available_bytes=max(0, limit - taken),
             reserve_bytes=0,
-            loaded=[{"mem": memory.number, "size_bytes": memory.size} for memory in context.memories][:64],
+            loaded=[{"mem": memory.number, "size_bytes": memory.size} for memory in vision.memories][:64],
         )
 
 
-def add(invocation: Invocation, memory: Memory, *, keep: bool) -> dict[str, Any]:
+def add(vision: Vision, invocation: Invocation, memory: Memory, *, keep: bool) -> dict[str, Any]:
     """Give a memory its handle; return the result, with the descriptor that shares it where that was asked for.
 
     Raises NotSupported, and Cancelled where nobody waits for it any more.
     """
-    context = invocation.context
     try:
-        check_wanted(invocation)
+        check_wanted(vision, invocation)
     except BaseException:
-        destroy_memory(context, memory)
+        destroy_memory(vision, memory)
         raise
     if not memory.pointer.contents.virt_addr:
-        destroy_memory(context, memory)
+        destroy_memory(vision, memory)
         raise NotSupported(
-            "The runtime made a memory that this process can't see.", runtime=invocation.rknn.library.runtime, needs="-"
+            "The runtime made a memory that this process can't see.", runtime=vision.runtime.library.runtime, needs="-"
         )
-    memory.number = context.memories.add(memory, None if keep else invocation.client.number)
+    memory.number = vision.memories.add(memory, None if keep else invocation.client.number)
     result = success(mem=memory.number, size=memory.size)
     if invocation.call.members.get("reply_fds"):
         fd = memory.pointer.contents.fd
         if fd < 0 or not shared_memory.is_sealed(fd):
-            destroy_memory(context, memory)
+            destroy_memory(vision, memory)
             raise NotSupported(
                 "This memory has no descriptor that can be shared without danger: leave reply_fds out.",
-                runtime=invocation.rknn.library.runtime,
+                runtime=vision.runtime.library.runtime,
                 needs="a runtime whose memories are dma-bufs or sealed memfds",
             )
         result |= invocation.attach(os.dup(fd), offset=memory.pointer.contents.offset)

@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-from rkllmd import rknn_runs, shared_memory
-from rkllmd.abi.convert import shortest
-from rkllmd.abi.rknn import rknn_output, rknn_output_extend, rknn_tensor_attr
-from rkllmd.abi.rknn_constants import rknn_tensor_qnt_type
-from rkllmd.abi.tensors import byte_size, to_numbers
-from rkllmd.attachments import Attachments, span_of
-from rkllmd.context import Invocation
+from rkllmd.abi.json.convert import shortest
+from rkllmd.abi.json.tensors import byte_size, to_numbers
+from rkllmd.abi.layouts.rknn import rknn_output, rknn_output_extend, rknn_tensor_attr
+from rkllmd.abi.layouts.rknn_constants import rknn_tensor_qnt_type
+from rkllmd.calls.attachments import Attachments, span_of
+from rkllmd.calls.declaration import Count, Value
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams, RuntimeFailure
-from rkllmd.method import Count, Value
-from rkllmd.rknn_handles import Context
-from rkllmd.rknn_release import release_outputs
+from rkllmd.machine import shared_memory
+from rkllmd.vision import runs
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
+from rkllmd.vision.release import release_outputs
 from rknn._attributes import check_index, learn_run, shape_of
 from rknn._common import dtype_of
 
@@ -73,6 +75,7 @@ _MOST_NUMBERS: Final = 16_384
 
 
 def get_outputs(
+    vision: Vision,
     invocation: Invocation,
     ctx: Context,
     requests: list[tuple[dict[str, Any], str]],
@@ -87,9 +90,9 @@ def get_outputs(
     ``requests`` are rknn_output objects and where they stand in the client's JSON. The runtime's buffers stay held
     until rknn.outputs_release or the next call of this. Raises InvalidParams, RuntimeFailure.
     """
-    release_outputs(invocation.context, ctx, ctx.pointer)
+    release_outputs(vision, ctx, ctx.pointer)
     if not ctx.is_running:
-        learn_run(invocation.rknn, ctx)  # a preallocated buffer has to be large enough for what was made
+        learn_run(vision.runtime, ctx)  # a preallocated buffer has to be large enough for what was made
     if len({request.get("index", position) for position, (request, _) in enumerate(requests)}) != len(requests):
         raise InvalidParams(f"{path} has an output twice.", path=path, keyword="uniqueItems")
     outputs = (rknn_output * len(requests))()
@@ -99,15 +102,16 @@ def get_outputs(
     ]
     extend = rknn_output_extend(frame_id=ctx.runs)
     # C waits for a run that does not block.
-    rknn_runs.wait(
+    runs.wait(
+        vision,
         invocation,
         ctx,
-        partial(invocation.rknn.call, "rknn_outputs_get", ctx.pointer, len(outputs), outputs, extend),
+        partial(vision.runtime.call, "rknn_outputs_get", ctx.pointer, len(outputs), outputs, extend),
     )
     ctx.outputs_held = outputs
-    learn_run(invocation.rknn, ctx)
+    learn_run(vision.runtime, ctx)
     described = [
-        _describe(invocation, ctx, output, request, memory, encoding, top_k)
+        _describe(vision, invocation, ctx, output, request, memory, encoding, top_k)
         for output, (request, _), memory in zip(outputs, requests, memories, strict=True)
     ]
     return {"outputs": described, "frame_id": extend.frame_id}
@@ -152,6 +156,7 @@ def _client_memory(buffer: Any, path: str, sources: Attachments, needed: int) ->
 
 
 def _describe(
+    vision: Vision,
     invocation: Invocation,
     ctx: Context,
     output: rknn_output,

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd.context import Invocation
-from rkllmd.method import Kind, method
-from rkllmd.rknn_handles import Context, Matmul
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.objects import Context, Matmul
+from rkllmd.vision.parts import Vision
 from rknn._common import ANY_CTX, KEEP, MEM
 from rknn._memories import SIZE, add, check_room, made
 
 
 @method(Kind.ORDERED, [ANY_CTX, SIZE, KEEP], changes=MEM.kinds)
-def create_mem(invocation: Invocation, ctx: Context | Matmul, size: int, keep: bool = False) -> dict[str, Any]:
+def create_mem(
+    vision: Vision, invocation: Invocation, ctx: Context | Matmul, size: int, keep: bool = False
+) -> dict[str, Any]:
     """Return the handle of a new memory of ``size`` bytes."""
-    check_room(invocation, size)
-    pointer = invocation.rknn.pointer("rknn_create_mem", ctx.pointer, size)
-    return add(invocation, made(ctx, pointer, size), keep=keep)
+    check_room(vision, invocation, size)
+    pointer = vision.runtime.pointer("rknn_create_mem", ctx.pointer, size)
+    return add(vision, invocation, made(ctx, pointer, size), keep=keep)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from enum import IntFlag
 from typing import Any
 
-from rkllmd.abi.rknn import rknn_context
-from rkllmd.abi.rknn_constants import rknn_mem_alloc_flags, rknn_mem_flag
-from rkllmd.context import Invocation
-from rkllmd.method import Kind, Value, method
-from rkllmd.rknn_handles import Context, Matmul
+from rkllmd.abi.layouts.rknn import rknn_context
+from rkllmd.abi.layouts.rknn_constants import rknn_mem_alloc_flags, rknn_mem_flag
+from rkllmd.calls.declaration import Kind, Value, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.objects import Context, Matmul
+from rkllmd.vision.parts import Vision
 from rknn._common import ANY_CTX, KEEP, MEM, flags_schema, mask_of
 from rknn._memories import SIZE, add, check_room, made
 
@@ -27,12 +28,12 @@ _FLAGS: Any = IntFlag("_FLAGS", {name: int(item) for name, item in _NAMES.items(
     changes=MEM.kinds,
 )
 def create_mem2(
-    invocation: Invocation, ctx: Context | Matmul, size: int, alloc_flags: Any = 0, keep: bool = False
+    vision: Vision, invocation: Invocation, ctx: Context | Matmul, size: int, alloc_flags: Any = 0, keep: bool = False
 ) -> dict[str, Any]:
     """Return the handle of a new memory; RKNN_MEM_FLAG_ALLOC_NO_CONTEXT makes one for all contexts."""
-    check_room(invocation, size)
+    check_room(vision, invocation, size)
     flags = mask_of(_FLAGS, alloc_flags)
     parent = None if flags & rknn_mem_flag.RKNN_MEM_FLAG_ALLOC_NO_CONTEXT else ctx
     handle = rknn_context() if parent is None else parent.pointer
-    pointer = invocation.rknn.pointer("rknn_create_mem2", handle, size, flags)
-    return add(invocation, made(parent, pointer, size), keep=keep)
+    pointer = vision.runtime.pointer("rknn_create_mem2", handle, size, flags)
+    return add(vision, invocation, made(parent, pointer, size), keep=keep)

@@ -10,20 +10,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.context import Invocation
-from rkllmd.method import Kind, Value, method
-from rkllmd.rknn_handles import Context, Matmul
+from rkllmd.calls.declaration import Kind, Value, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.objects import Context, Matmul
+from rkllmd.vision.parts import Vision
 from rknn._common import ANY_CTX, KEEP, MEM
 from rknn._memories import FD, OFFSET
 from rknn.create_mem_from_fd import memory_from_fd
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
 @method(Kind.ORDERED, [ANY_CTX, Value("mb_blk", FD, is_tensor=True), OFFSET, KEEP], changes=MEM.kinds)
 def create_mem_from_mb_blk(
-    invocation: Invocation, ctx: Context | Matmul, mb_blk: Converted, offset: int = 0, keep: bool = False
+    vision: Vision,
+    invocation: Invocation,
+    ctx: Context | Matmul,
+    mb_blk: Converted,
+    offset: int = 0,
+    keep: bool = False,
 ) -> dict[str, Any]:
     """Return the handle of a memory over the block whose dma-buf came with the message."""
-    return memory_from_fd(invocation, ctx, mb_blk, {"offset": offset}, keep=keep)
+    return memory_from_fd(vision, invocation, ctx, mb_blk, {"offset": offset}, keep=keep)

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd.context import Invocation
+from rkllmd.calls.declaration import COnly, Kind, Value, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import PermissionDenied
-from rkllmd.method import COnly, Kind, Value, method
-from rkllmd.rknn_handles import Context, Matmul
+from rkllmd.vision.objects import Context, Matmul
+from rkllmd.vision.parts import Vision
 from rknn._common import ANY_CTX, KEEP, MEM
 from rknn._memories import SIZE, add, check_room, made
 
 _PHYS_ADDR = Value("phys_addr", {"type": "integer", "minimum": 0, "maximum": 2**64 - 1})
 
 
-def _check(invocation: Invocation, **_: Any) -> None:
-    if not invocation.context.config.allow_physical_addresses:
+def _check(vision: Vision, invocation: Invocation, **_: Any) -> None:
+    if not vision.config.allow_physical_addresses:
         raise PermissionDenied(
             "Physical addresses are not allowed here (allow_physical_addresses): send a dma-buf to "
             "rknn.create_mem_from_fd.",
@@ -31,9 +32,9 @@ def _check(invocation: Invocation, **_: Any) -> None:
 
 @method(Kind.ORDERED, [ANY_CTX, _PHYS_ADDR, COnly("virt_addr"), SIZE, KEEP], check=_check, changes=MEM.kinds)
 def create_mem_from_phys(
-    invocation: Invocation, ctx: Context | Matmul, phys_addr: int, size: int, keep: bool = False
+    vision: Vision, invocation: Invocation, ctx: Context | Matmul, phys_addr: int, size: int, keep: bool = False
 ) -> dict[str, Any]:
     """Return the handle of a memory over ``size`` bytes of physical memory."""
-    check_room(invocation, size)
-    pointer = invocation.rknn.pointer("rknn_create_mem_from_phys", ctx.pointer, phys_addr, None, size)
-    return add(invocation, made(ctx, pointer, size), keep=keep)
+    check_room(vision, invocation, size)
+    pointer = vision.runtime.pointer("rknn_create_mem_from_phys", ctx.pointer, phys_addr, None, size)
+    return add(vision, invocation, made(ctx, pointer, size), keep=keep)

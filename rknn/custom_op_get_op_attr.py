@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd.context import Invocation
+from rkllmd.calls.declaration import COnly, Kind, Value, method
+from rkllmd.calls.handles import resolve
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.handles import resolve
-from rkllmd.method import COnly, Kind, Value, method
+from rkllmd.vision.parts import Vision
 
 _OP_CTX = Value(
     "op_ctx",
@@ -32,9 +33,11 @@ _OP_CTX = Value(
 
 
 @method(Kind.INSTANT, [_OP_CTX, Value("attr_name", {"type": "string"}), COnly("op_attr")])
-def custom_op_get_op_attr(invocation: Invocation, op_ctx: dict[str, Any], attr_name: str) -> dict[str, Any]:
+def custom_op_get_op_attr(
+    vision: Vision, invocation: Invocation, op_ctx: dict[str, Any], attr_name: str
+) -> dict[str, Any]:
     """Return name, dtype, n_elems and data; data is null for an attribute that the node has not."""
-    ctx = resolve([invocation.context.contexts], op_ctx.get("context"), invocation.client.number)
+    ctx = resolve([vision.contexts], op_ctx.get("context"), invocation.client.number)
     nodes = [attributes for op_type, attributes in list(ctx.operator_nodes) if op_type == op_ctx["op_type"]]
     node = op_ctx.get("node", 0)
     if node >= len(nodes):

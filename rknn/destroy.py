@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd import rknn_release
-from rkllmd.context import Invocation
-from rkllmd.method import Kind, method
-from rkllmd.rknn_handles import Context
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision import release
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
 from rknn._common import CONTEXT, MEM, success
 
 
-@method(Kind.NPU, [CONTEXT], changes=(*CONTEXT.kinds, *MEM.kinds))
-def destroy(invocation: Invocation, ctx: Context) -> dict[str, Any]:
+@method(Kind.NPU, [CONTEXT], changes=(*CONTEXT.kinds, *MEM.kinds), between_tokens=False)
+def destroy(vision: Vision, invocation: Invocation, ctx: Context) -> dict[str, Any]:
     """Unload the context; calls that still wait for it are answered InvalidHandle."""
-    rknn_release.destroy(invocation.context, ctx)
+    release.destroy(vision, ctx)
     return success()

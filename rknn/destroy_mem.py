@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd.context import Invocation
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.method import Kind, method
-from rkllmd.rknn_handles import Context, Matmul, Memory
-from rkllmd.rknn_release import destroy_memory
+from rkllmd.vision.objects import Context, Matmul, Memory
+from rkllmd.vision.parts import Vision
+from rkllmd.vision.release import destroy_memory
 from rknn._common import ANY_CTX, MEM, check_belongs, success
 
 
-@method(Kind.ORDERED, [ANY_CTX, MEM], changes=MEM.kinds)
-def destroy_mem(invocation: Invocation, ctx: Context | Matmul | None, mem: Memory) -> dict[str, Any]:
+@method(Kind.ORDERED, [ANY_CTX, MEM], changes=MEM.kinds, between_tokens=False)
+def destroy_mem(vision: Vision, invocation: Invocation, ctx: Context | Matmul | None, mem: Memory) -> dict[str, Any]:
     """Free it; the context may be left out, the memory knows it."""
     check_belongs(mem, ctx)
-    for other in invocation.context.contexts:
+    for other in vision.contexts:
         if mem in other.outside:
             raise InvalidParams(
                 f"Context {other.number} keeps its weights or intermediate results in this memory: destroy it first.",
@@ -27,5 +28,5 @@ def destroy_mem(invocation: Invocation, ctx: Context | Matmul | None, mem: Memor
                 keyword="mem",
                 limit=other.number,
             )
-    destroy_memory(invocation.context, mem)
+    destroy_memory(vision, mem)
     return success()

@@ -8,30 +8,30 @@ from __future__ import annotations
 from ctypes import byref
 from typing import Any
 
-from rkllmd.context import Invocation
-from rkllmd.method import COnly, Handle, Kind, method
-from rkllmd.rknn_handles import Context
-from rkllmd.rknn_release import destroy
+from rkllmd.calls.declaration import COnly, Handle, Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
+from rkllmd.vision.release import destroy
 from rknn._attributes import learn
 from rknn._common import KEEP, check_handles, check_wanted, success
 
 _CONTEXT_IN = Handle("context_in", ("context",), "ctx", aliases=("context", "ctx"))
 
 
-@method(Kind.NPU, [_CONTEXT_IN, COnly("context_out"), KEEP], changes=_CONTEXT_IN.kinds)
-def dup_context(invocation: Invocation, ctx: Context, keep: bool = False) -> dict[str, Any]:
+@method(Kind.NPU, [_CONTEXT_IN, COnly("context_out"), KEEP], changes=_CONTEXT_IN.kinds, between_tokens=False)
+def dup_context(vision: Vision, invocation: Invocation, ctx: Context, keep: bool = False) -> dict[str, Any]:
     """Return a new context; it belongs to the connection that asked, unless keep is set."""
-    check_handles(invocation)
-    context = invocation.context
+    check_handles(vision, invocation)
     new = Context(
         path=ctx.path, size_bytes=ctx.size_bytes, flag=ctx.flag, keep_alive=[*ctx.keep_alive], outside=[*ctx.outside]
     )
-    invocation.rknn.call("rknn_dup_context", byref(ctx.pointer), byref(new.pointer))
+    vision.runtime.call("rknn_dup_context", byref(ctx.pointer), byref(new.pointer))
     try:
-        learn(invocation.rknn, new)
-        check_wanted(invocation)
+        learn(vision.runtime, new)
+        check_wanted(vision, invocation)
     except BaseException:
-        destroy(context, new)
+        destroy(vision, new)
         raise
-    new.number = context.contexts.add(new, None if keep else invocation.client.number)
+    new.number = vision.contexts.add(new, None if keep else invocation.client.number)
     return success(context=new.number, n_input=len(new.inputs), n_output=len(new.outputs))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd.abi import rknn_constants as constants
-from rkllmd.abi.rknn_custom_op import rknn_target_type
-from rkllmd.abi.rknn_matmul import rknn_matmul_layout, rknn_matmul_quant_type, rknn_matmul_type
-from rkllmd.context import Invocation
-from rkllmd.method import Kind, method
+from rkllmd.abi.layouts import rknn_constants as constants
+from rkllmd.abi.layouts.rknn_custom_op import rknn_target_type
+from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_layout, rknn_matmul_quant_type, rknn_matmul_type
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.parts import Vision
 
 _GROUPS: dict[str, Any] = {
     "FLAGS": constants.rknn_flag,
@@ -36,6 +37,6 @@ _CONSTANTS["MAX_VALUES"] = {
 
 
 @method(Kind.INSTANT)
-def get_constants(invocation: Invocation) -> dict[str, Any]:
+def get_constants(vision: Vision, invocation: Invocation) -> dict[str, Any]:
     """Return the constants; an enum parameter takes either the number or the name."""
     return _CONSTANTS

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.attachments import Attachments
-from rkllmd.context import Invocation
+from rkllmd.calls.attachments import Attachments
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.method import Kind, method
-from rkllmd.rknn_handles import Context
-from rkllmd.rknn_release import release_outputs
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
+from rkllmd.vision.release import release_outputs
 from rknn._common import CONTEXT, success
 from rknn._given_inputs import needs_inputs, set_given_inputs
 from rknn._inference import INPUT_DATA, INPUTS, run_extend, run_once
 from rknn._outputs import ENCODING, TOP_K, WANT_FLOAT, all_outputs, get_outputs
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
-@method(Kind.NPU, [CONTEXT, INPUTS, INPUT_DATA, WANT_FLOAT, ENCODING, TOP_K])
+@method(Kind.NPU, [CONTEXT, INPUTS, INPUT_DATA, WANT_FLOAT, ENCODING, TOP_K], proves_npu=True)
 def infer(
+    vision: Vision,
     invocation: Invocation,
     ctx: Context,
     inputs: Converted | None = None,
@@ -38,9 +40,9 @@ def infer(
     if inputs is not None and input_data is not None:
         raise InvalidParams("input_data and inputs are the same.", path="$.input_data", keyword="oneOf")
     if given is not None:
-        set_given_inputs(invocation, ctx, given)
-    run_once(invocation, ctx, run_extend(None))
+        set_given_inputs(vision, invocation, ctx, given)
+    run_once(vision, invocation, ctx, run_extend(None))
     requests = all_outputs(ctx, want_float=bool(want_float), top_k=top_k)
-    result = get_outputs(invocation, ctx, requests, "$", Attachments(), encoding=encoding, top_k=top_k)
-    release_outputs(invocation.context, ctx, ctx.pointer)
+    result = get_outputs(vision, invocation, ctx, requests, "$", Attachments(), encoding=encoding, top_k=top_k)
+    release_outputs(vision, ctx, ctx.pointer)
     return success(outputs=result["outputs"])

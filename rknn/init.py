@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from rkllmd import memory as memory_guard
-from rkllmd import paths, rknn_trial, soc, trial
-from rkllmd.abi.convert import to_c
-from rkllmd.abi.rknn import rknn_init_extend
-from rkllmd.abi.rknn_constants import rknn_core_mask, rknn_flag
-from rkllmd.abi.tensors import read_buffer
-from rkllmd.context import Invocation
+from rkllmd.abi.json.convert import to_c
+from rkllmd.abi.json.tensors import read_buffer
+from rkllmd.abi.layouts.rknn import rknn_init_extend
+from rkllmd.abi.layouts.rknn_constants import rknn_core_mask, rknn_flag
+from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
+from rkllmd.calls.handles import resolve
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.handles import resolve
-from rkllmd.method import COnly, Kind, Struct, Value, method
-from rkllmd.rknn_handles import Context
-from rkllmd.rknn_release import destroy
+from rkllmd.machine import paths
+from rkllmd.trials import trial
+from rkllmd.vision import trial as rknn_trial
+from rkllmd.vision.objects import Context, Memory
+from rkllmd.vision.parts import Vision
+from rkllmd.vision.release import destroy
 from rknn._attributes import learn
 from rknn._common import (
     CONTEXT,
@@ -41,7 +43,7 @@ from rknn._common import (
 )
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 log = structlog.get_logger()
 
@@ -66,35 +68,40 @@ _CORE_MASK = Value(
 
 
 def _check(
+    vision: Vision,
     invocation: Invocation,
     model: Converted | None = None,
     model_path: str | None = None,
     core_mask: Any = None,
     **_: Any,
 ) -> None:
-    invocation.rknn.library  # noqa: B018 - raises where there is none
-    check_handles(invocation)
+    vision.runtime.library  # noqa: B018 - raises where there is none
+    check_handles(vision, invocation)
     if (model is None) == (model_path is None):
         raise InvalidParams(
             "rknn.init needs either model_path or model.", path="$.model_path", keyword="oneOf", limit=["model_path"]
         )
-    _cores(invocation, core_mask)
+    _cores(vision, invocation, core_mask)
     if model is None or not isinstance(model.json, dict):
-        _path(invocation, model, model_path)
+        _path(vision, invocation, model, model_path)
 
 
-def _cores(invocation: Invocation, core_mask: Any) -> int | None:
+def _cores(vision: Vision, invocation: Invocation, core_mask: Any) -> int | None:
     """Return the cores that were asked for, else those of the configuration. Raises InvalidParams."""
     if core_mask is None:
-        return invocation.context.board.core_mask
-    return soc.check_cores(invocation.context, member_of(rknn_core_mask, core_mask), "$.core_mask")
+        return vision.board.core_mask
+    return vision.board.check_cores(member_of(rknn_core_mask, core_mask), "$.core_mask")
 
 
-def _path(invocation: Invocation, model: Converted | None, model_path: str | None) -> str:
+def _path(vision: Vision, invocation: Invocation, model: Converted | None, model_path: str | None) -> str:
     """Return the file to load. Raises InvalidParams, PermissionDenied."""
     given, where = (str(model_path), "$.model_path") if model is None else (str(model.json), model.path)
-    config = invocation.context.config
+    config = vision.config
     return str(paths.readable_file(given, config.allowed_directories, where, base=config.model_directory))
+
+
+def _model_of(vision: Vision, model: Converted | None = None, model_path: str | None = None, **_: Any) -> Any:
+    return model.json if model is not None and isinstance(model.json, str) else model_path
 
 
 @method(
@@ -111,8 +118,12 @@ def _path(invocation: Invocation, model: Converted | None, model_path: str | Non
     ],
     check=_check,
     changes=CONTEXT.kinds,
+    between_tokens=False,
+    loads=True,
+    model_of=_model_of,
 )
 def init(
+    vision: Vision,
     invocation: Invocation,
     model: Converted | None = None,
     flag: Any = 0,
@@ -122,13 +133,13 @@ def init(
     keep: bool = False,
 ) -> dict[str, Any]:
     """Load the model; return its context and how many inputs and outputs it has."""
-    check_handles(invocation)  # again: others may have been made while this call waited
-    rknn, context = invocation.rknn, invocation.context
+    check_handles(vision, invocation)  # again: others may have been made while this call waited
+    rknn = vision.runtime
     ctx = Context(path="", size_bytes=0, flag=mask_of(rknn_flag, flag))
-    c_extend = None if extend is None else _extend(invocation, ctx, extend)
+    c_extend = None if extend is None else _extend(vision, invocation, ctx, extend)
     buffer = None
     if model is None or not isinstance(model.json, dict):
-        ctx.path = _path(invocation, model, model_path)
+        ctx.path = _path(vision, invocation, model, model_path)
         ctx.size_bytes = os.stat(ctx.path).st_size
         argument, size = ctypes.cast(ctypes.c_char_p(os.fsencode(ctx.path)), ctypes.c_void_p), 0
     else:
@@ -146,43 +157,44 @@ def init(
         ctx.size_bytes = size
         ctx.keep_alive.append(memory)
         if isinstance(model.json, dict) and "mem" in model.json:  # C may go on reading it (ZERO_COPY)
-            ctx.outside.append(model.sources.memory(model.json["mem"], model.path))
+            lent = model.sources.memory(model.json["mem"], model.path)
+            assert isinstance(lent, Memory)
+            ctx.outside.append(lent)
     if extend is not None:
         _check_part(ctx, extend)
     part = 0 if extend is None else int(extend.json.get("real_model_size", 0))
-    memory_guard.check(context, ctx.path or "a model in memory", part or ctx.size_bytes)
-    _try(invocation, ctx, buffer, extend)
-    available = context.platform.memory()["available_bytes"]
+    vision.memory_guard.check(ctx.path or "a model in memory", part or ctx.size_bytes)
+    _try(vision, invocation, ctx, buffer, extend)
+    available = vision.memory_guard.available_bytes
     rknn.call("rknn_init", byref(ctx.pointer), argument, size, ctx.flag, None if c_extend is None else byref(c_extend))
     if not ctx.flag & rknn_flag.RKNN_FLAG_MODEL_BUFFER_ZERO_COPY:
         ctx.keep_alive.clear()
     try:
         learn(rknn, ctx)
-        cores = _cores(invocation, core_mask)
+        cores = _cores(vision, invocation, core_mask)
         if cores is not None:
             rknn.call("rknn_set_core_mask", ctx.pointer, cores)
-        check_wanted(invocation)
+        check_wanted(vision, invocation)
     except BaseException:
-        destroy(context, ctx)
+        destroy(vision, ctx)
         raise
-    ctx.number = context.contexts.add(ctx, None if keep else invocation.client.number)
+    ctx.number = vision.contexts.add(ctx, None if keep else invocation.client.number)
     if ctx.path and not part:  # of others there is nothing to know them by
-        context.footprints.learn(ctx.path, ctx.size_bytes, available - context.platform.memory()["available_bytes"])
+        vision.memory_guard.footprints.learn(ctx.path, ctx.size_bytes, available - vision.memory_guard.available_bytes)
     log.info("context_made", context=ctx.number, model_path=ctx.path, bytes=ctx.size_bytes)
     return success(context=ctx.number, n_input=len(ctx.inputs), n_output=len(ctx.outputs))
 
 
-def _try(invocation: Invocation, ctx: Context, buffer: Any, extend: Converted | None) -> None:
-    """Try a model that was never loaded before (``rkllmd/trial.py``). Raises RuntimeFailure, Cancelled."""
-    context = invocation.context
+def _try(vision: Vision, invocation: Invocation, ctx: Context, buffer: Any, extend: Converted | None) -> None:
+    """Try a model that was never loaded before (``rkllmd/trials/trial.py``). Raises RuntimeFailure, Cancelled."""
     if buffer is not None:
-        item = rknn_trial.of_bytes(context, memoryview(buffer.data).cast("B"))
+        item = rknn_trial.of_bytes(vision, memoryview(buffer.data).cast("B"))
     else:
         given = {} if extend is None else extend.json
         offset, part = (int(given.get(f"real_model_{name}", 0)) for name in ("offset", "size"))
-        item = rknn_trial.of_file(context, ctx.path, offset, part)
+        item = rknn_trial.of_file(vision, ctx.path, offset, part)
     if item is not None:
-        trial.run(context, item)
+        trial.run(vision, item)
 
 
 def _check_part(ctx: Context, extend: Converted) -> None:
@@ -198,12 +210,12 @@ def _check_part(ctx: Context, extend: Converted) -> None:
         )
 
 
-def _extend(invocation: Invocation, ctx: Context, extend: Converted) -> Any:
+def _extend(vision: Vision, invocation: Invocation, ctx: Context, extend: Converted) -> Any:
     """Return the rknn_init_extend: a context for its handle, a descriptor for its number. Raises RpcError."""
     fields = {name: value for name, value in extend.json.items() if name not in ("ctx", "model_buffer_fd")}
     struct = to_c(fields, rknn_init_extend, extend.path, ctx.keep_alive)
     if "ctx" in extend.json:
-        struct.ctx = resolve([invocation.context.contexts], extend.json["ctx"], invocation.client.number).pointer
+        struct.ctx = resolve([vision.contexts], extend.json["ctx"], invocation.client.number).pointer
     if "model_buffer_fd" in extend.json:
         struct.model_buffer_fd = extend.sources.descriptor(
             extend.json["model_buffer_fd"], f"{extend.path}.model_buffer_fd"

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.context import Invocation
-from rkllmd.method import Count, Kind, Struct, method
-from rkllmd.rknn_handles import Context
+from rkllmd.calls.declaration import Count, Kind, Struct, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
 from rknn._common import CONTEXT, success
 from rknn._given_inputs import set_given_inputs
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
 @method(
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         Struct("inputs", "rknn_input", many=True, raw=True, example="buf", or_tensors=True),
     ],
 )
-def inputs_set(invocation: Invocation, ctx: Context, inputs: Converted) -> dict[str, Any]:
+def inputs_set(vision: Vision, invocation: Invocation, ctx: Context, inputs: Converted) -> dict[str, Any]:
     """Copy the inputs into the context; the type, format and index may be left out."""
-    set_given_inputs(invocation, ctx, inputs)
+    set_given_inputs(vision, invocation, ctx, inputs)
     return success()

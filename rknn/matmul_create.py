@@ -8,15 +8,16 @@ from __future__ import annotations
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.abi.rknn_matmul import rknn_matmul_io_attr
-from rkllmd.context import Invocation
-from rkllmd.method import COnly, Kind, Struct, method
-from rkllmd.rknn_handles import Matmul
+from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_io_attr
+from rkllmd.calls.declaration import COnly, Kind, Struct, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.objects import Matmul
+from rkllmd.vision.parts import Vision
 from rknn._common import KEEP, MATMUL, check_handles, success
 from rknn._matmul import add, describe_io, info_from
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
 @method(
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
         KEEP,
     ],
     changes=MATMUL.kinds,
+    between_tokens=False,
 )
-def matmul_create(invocation: Invocation, info: Converted, keep: bool = False) -> dict[str, Any]:
+def matmul_create(vision: Vision, invocation: Invocation, info: Converted, keep: bool = False) -> dict[str, Any]:
     """Return the context, and how A, B and C lie in memory (io_attr): allocate memories of these sizes."""
-    check_handles(invocation)
+    check_handles(vision, invocation)
     c_info = info_from(info.json, info.path)
     io_attr = rknn_matmul_io_attr()
     matmul = Matmul([io_attr], [(c_info.M, c_info.K, c_info.N)], c_info.type)
-    invocation.rknn.call("rknn_matmul_create", byref(matmul.pointer), byref(c_info), byref(io_attr))
-    add(invocation, matmul, keep=keep)
+    vision.runtime.call("rknn_matmul_create", byref(matmul.pointer), byref(c_info), byref(io_attr))
+    add(vision, invocation, matmul, keep=keep)
     return success(context=matmul.number, io_attr=describe_io(io_attr))

@@ -9,16 +9,17 @@ from __future__ import annotations
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.abi.convert import to_c_array
-from rkllmd.abi.rknn_matmul import rknn_matmul_io_attr, rknn_matmul_shape
-from rkllmd.context import Invocation
-from rkllmd.method import COnly, Count, Kind, Struct, method
-from rkllmd.rknn_handles import Matmul
+from rkllmd.abi.json.convert import to_c_array
+from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_io_attr, rknn_matmul_shape
+from rkllmd.calls.declaration import COnly, Count, Kind, Struct, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.objects import Matmul
+from rkllmd.vision.parts import Vision
 from rknn._common import KEEP, MATMUL, check_handles, success
 from rknn._matmul import add, check_shape, describe_io, info_from
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
 @method(
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
         KEEP,
     ],
     changes=MATMUL.kinds,
+    between_tokens=False,
 )
 def matmul_create_dynamic_shape(
-    invocation: Invocation, info: Converted, dynamic_shapes: Converted, keep: bool = False
+    vision: Vision, invocation: Invocation, info: Converted, dynamic_shapes: Converted, keep: bool = False
 ) -> dict[str, Any]:
     """Return the context and io_attrs, one for each shape; the first shape is set."""
-    check_handles(invocation)
+    check_handles(vision, invocation)
     items = dynamic_shapes.json if isinstance(dynamic_shapes.json, list) else [dynamic_shapes.json]
     shapes = to_c_array(items, rknn_matmul_shape, dynamic_shapes.path, dynamic_shapes.keep)
     for shape, (_, place) in zip(shapes, dynamic_shapes.members, strict=True):
@@ -47,8 +49,8 @@ def matmul_create_dynamic_shape(
     io_attrs = (rknn_matmul_io_attr * len(items))()
     matmul = Matmul([*io_attrs], [(shape.M, shape.K, shape.N) for shape in shapes], c_info.type)
     matmul.keep_alive.append(io_attrs)
-    invocation.rknn.call(
+    vision.runtime.call(
         "rknn_matmul_create_dynamic_shape", byref(matmul.pointer), byref(c_info), len(items), shapes, io_attrs
     )
-    add(invocation, matmul, keep=keep)
+    add(vision, invocation, matmul, keep=keep)
     return success(context=matmul.number, io_attrs=[describe_io(io_attr) for io_attr in io_attrs])

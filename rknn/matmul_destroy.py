@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd import rknn_release
-from rkllmd.context import Invocation
-from rkllmd.method import Kind, method
-from rkllmd.rknn_handles import Matmul
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision import release
+from rkllmd.vision.objects import Matmul
+from rkllmd.vision.parts import Vision
 from rknn._common import MATMUL, MEM, success
 
 
-@method(Kind.NPU, [MATMUL], changes=(*MATMUL.kinds, *MEM.kinds))
-def matmul_destroy(invocation: Invocation, matmul: Matmul) -> dict[str, Any]:
+@method(Kind.NPU, [MATMUL], changes=(*MATMUL.kinds, *MEM.kinds), between_tokens=False)
+def matmul_destroy(vision: Vision, invocation: Invocation, matmul: Matmul) -> dict[str, Any]:
     """Free it; calls that still wait for it are answered InvalidHandle."""
-    rknn_release.destroy(invocation.context, matmul)
+    release.destroy(vision, matmul)
     return success()

@@ -9,16 +9,17 @@ import math
 from ctypes import POINTER, byref, c_float, c_int32, cast
 from typing import TYPE_CHECKING, Any, Final
 
-from rkllmd.abi.convert import shortest
-from rkllmd.abi.rknn_matmul import rknn_quant_params
-from rkllmd.context import Invocation
-from rkllmd.method import COnly, Kind, Struct, method
-from rkllmd.rknn_handles import Matmul
+from rkllmd.abi.json.convert import shortest
+from rkllmd.abi.layouts.rknn_matmul import rknn_quant_params
+from rkllmd.calls.declaration import COnly, Kind, Struct, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.objects import Matmul
+from rkllmd.vision.parts import Vision
 from rknn._common import MATMUL, success
 from rknn._matmul import matrix
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 _SMALLEST_GROUP: Final = 32
 
@@ -27,7 +28,9 @@ _SMALLEST_GROUP: Final = 32
     Kind.ORDERED,
     [MATMUL, Struct("params", "rknn_quant_params", raw=True, required_fields=["name"]), COnly("scale")],
 )
-def matmul_get_quant_params(invocation: Invocation, matmul: Matmul, params: Converted) -> dict[str, Any]:
+def matmul_get_quant_params(
+    vision: Vision, invocation: Invocation, matmul: Matmul, params: Converted
+) -> dict[str, Any]:
     """Return scale (a number), and params: the scales and zero points that the runtime gives."""
     _, attr = matrix(matmul, {"name": params.json["name"]}, params.path)
     # The header does not say whose memory the arrays are: there is room for one element per channel or group, should
@@ -39,7 +42,7 @@ def matmul_get_quant_params(invocation: Invocation, matmul: Matmul, params: Conv
         name=attr.name, scale=cast(scales, POINTER(c_float)), zp=cast(zero_points, POINTER(c_int32))
     )
     scale = c_float()
-    invocation.rknn.call("rknn_matmul_get_quant_params", matmul.pointer, byref(c_params), byref(scale))
+    vision.runtime.call("rknn_matmul_get_quant_params", matmul.pointer, byref(c_params), byref(scale))
     given_scales = c_params.scale[: min(c_params.scale_len, room)] if c_params.scale else []
     given_zero_points = c_params.zp[: min(c_params.zp_len, room)] if c_params.zp else []
     return success(

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd.context import Invocation
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.method import Kind, method
-from rkllmd.rknn_handles import Matmul
+from rkllmd.vision.objects import Matmul
+from rkllmd.vision.parts import Vision
 from rknn._common import MATMUL, success
 from rknn._matmul import MATRICES
 
 
-@method(Kind.NPU, [MATMUL])
-def matmul_run(invocation: Invocation, matmul: Matmul) -> dict[str, Any]:
+@method(Kind.NPU, [MATMUL], proves_npu=True)
+def matmul_run(vision: Vision, invocation: Invocation, matmul: Matmul) -> dict[str, Any]:
     """Run; A, B and C must be bound to memories that are still there and large enough."""
     io_attr = matmul.io_attrs[matmul.shape_index]
     for letter in MATRICES:
@@ -28,5 +29,5 @@ def matmul_run(invocation: Invocation, matmul: Matmul) -> dict[str, Any]:
                 keyword="mem",
                 limit=getattr(io_attr, letter).size,
             )
-    invocation.rknn.call("rknn_matmul_run", matmul.pointer)
+    vision.runtime.call("rknn_matmul_run", matmul.pointer)
     return success()

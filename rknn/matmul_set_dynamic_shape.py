@@ -8,21 +8,24 @@ from __future__ import annotations
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.abi.convert import to_c
-from rkllmd.abi.rknn_matmul import rknn_matmul_shape
-from rkllmd.context import Invocation
+from rkllmd.abi.json.convert import to_c
+from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_shape
+from rkllmd.calls.declaration import Kind, Struct, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.method import Kind, Struct, method
-from rkllmd.rknn_handles import Matmul
+from rkllmd.vision.objects import Matmul
+from rkllmd.vision.parts import Vision
 from rknn._common import MATMUL, success
 from rknn._matmul import describe_io
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
 @method(Kind.ORDERED, [MATMUL, Struct("shape", "rknn_matmul_shape", raw=True, required_fields=["M", "K", "N"])])
-def matmul_set_dynamic_shape(invocation: Invocation, matmul: Matmul, shape: Converted) -> dict[str, Any]:
+def matmul_set_dynamic_shape(
+    vision: Vision, invocation: Invocation, matmul: Matmul, shape: Converted
+) -> dict[str, Any]:
     """Set the shape; return how A, B and C now lie in memory. Bind A and C anew, and B if its K or N is another."""
     c_shape = to_c(shape.json, rknn_matmul_shape, shape.path, [])
     wanted = (c_shape.M, c_shape.K, c_shape.N)
@@ -33,7 +36,7 @@ def matmul_set_dynamic_shape(invocation: Invocation, matmul: Matmul, shape: Conv
             keyword="enum",
             limit=[list(item) for item in matmul.shapes[:64]],
         )
-    invocation.rknn.call("rknn_matmul_set_dynamic_shape", matmul.pointer, byref(c_shape))
+    vision.runtime.call("rknn_matmul_set_dynamic_shape", matmul.pointer, byref(c_shape))
     before = matmul.shapes[matmul.shape_index]
     for letter in "AC" if before[1:] == wanted[1:] else "ABC":
         matmul.bindings.pop(letter, None)

@@ -8,19 +8,22 @@ from __future__ import annotations
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.context import Invocation
+from rkllmd.calls.declaration import Kind, Struct, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.method import Kind, Struct, method
-from rkllmd.rknn_handles import Matmul, Memory
+from rkllmd.vision.objects import Matmul, Memory
+from rkllmd.vision.parts import Vision
 from rknn._common import MATMUL, MEM, success
 from rknn._matmul import matrix
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
 @method(Kind.ORDERED, [MATMUL, MEM, Struct("attr", "rknn_matmul_tensor_attr", raw=True, required_fields=["name"])])
-def matmul_set_io_mem(invocation: Invocation, matmul: Matmul, mem: Memory, attr: Converted) -> dict[str, Any]:
+def matmul_set_io_mem(
+    vision: Vision, invocation: Invocation, matmul: Matmul, mem: Memory, attr: Converted
+) -> dict[str, Any]:
     """Bind the memory; the name of the attributes says which matrix (A, B or C)."""
     letter, c_attr = matrix(matmul, attr.json, attr.path)
     if mem.size < c_attr.size:
@@ -30,6 +33,6 @@ def matmul_set_io_mem(invocation: Invocation, matmul: Matmul, mem: Memory, attr:
             keyword="minimum",
             limit=c_attr.size,
         )
-    invocation.rknn.call("rknn_matmul_set_io_mem", matmul.pointer, mem.pointer, byref(c_attr))
+    vision.runtime.call("rknn_matmul_set_io_mem", matmul.pointer, mem.pointer, byref(c_attr))
     matmul.bindings[letter] = mem
     return success(size=c_attr.size)

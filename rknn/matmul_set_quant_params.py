@@ -8,29 +8,32 @@ from __future__ import annotations
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.abi.convert import to_c
-from rkllmd.abi.rknn_matmul import rknn_quant_params
-from rkllmd.context import Invocation
-from rkllmd.method import Kind, Struct, method
-from rkllmd.rknn_handles import Matmul
+from rkllmd.abi.json.convert import to_c
+from rkllmd.abi.layouts.rknn_matmul import rknn_quant_params
+from rkllmd.calls.declaration import Kind, Struct, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.objects import Matmul
+from rkllmd.vision.parts import Vision
 from rknn._common import MATMUL_CONTEXT, success
 from rknn._matmul import matrix
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
 @method(
     Kind.ORDERED,
     [MATMUL_CONTEXT, Struct("params", "rknn_quant_params", raw=True, required_fields=["name", "scale"])],
 )
-def matmul_set_quant_params(invocation: Invocation, matmul: Matmul, params: Converted) -> dict[str, Any]:
+def matmul_set_quant_params(
+    vision: Vision, invocation: Invocation, matmul: Matmul, params: Converted
+) -> dict[str, Any]:
     """Set them; scale is float32, zp int32, one each for the layer, or one for each channel or group."""
     keep: list[Any] = []
     letter, attr = matrix(matmul, {"name": params.json["name"]}, params.path)
     json = {**params.json, "name": attr.name.decode("utf-8", "replace")}
     c_params = to_c(json, rknn_quant_params, params.path, keep, sources=params.sources)
-    invocation.rknn.call("rknn_matmul_set_quant_params", matmul.pointer, byref(c_params))
+    vision.runtime.call("rknn_matmul_set_quant_params", matmul.pointer, byref(c_params))
     # Whether the runtime copies them is not documented.
     matmul.quant_params[letter] = (c_params, keep)
     return success(scale_len=c_params.scale_len, zp_len=c_params.zp_len)

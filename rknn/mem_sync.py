@@ -11,19 +11,21 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any
 
-from rkllmd import schemas, shared_memory
-from rkllmd.abi.rknn_constants import rknn_mem_sync_mode
-from rkllmd.abi.tensors import DTYPES, byte_size, read_buffer, to_numbers
-from rkllmd.attachments import span_of
-from rkllmd.context import Invocation
+from rkllmd.abi.json import schemas
+from rkllmd.abi.json.tensors import DTYPES, byte_size, read_buffer, to_numbers
+from rkllmd.abi.layouts.rknn_constants import rknn_mem_sync_mode
+from rkllmd.calls.attachments import span_of
+from rkllmd.calls.declaration import Kind, Value, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.method import Kind, Value, method
-from rkllmd.rknn_handles import Context, Matmul, Memory
+from rkllmd.machine import shared_memory
+from rkllmd.vision.objects import Context, Matmul, Memory
+from rkllmd.vision.parts import Vision
 from rknn._common import ANY_CONTEXT, MEM, check_belongs, enum_schema, member_of, success
 from rknn._outputs import ENCODING, check_few
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 _BYTES = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
 _DATA = Value("data", schemas.TENSOR, required=False, in_c=False, is_tensor=True)
@@ -53,6 +55,7 @@ _READ = Value(
     ],
 )
 def mem_sync(
+    vision: Vision,
     invocation: Invocation,
     ctx: Context | Matmul | None,
     mem: Memory,
@@ -80,15 +83,17 @@ def mem_sync(
             # Not by assignment, which would hold Python's lock, and with it everybody, for as long as the copy takes.
             ctypes.memmove(shared_memory.address_of(place), shared_memory.address_of(source), buffer.size)
     handle = mem.parent.pointer if mem.parent is not None else 0
-    invocation.rknn.call("rknn_mem_sync", handle, mem.pointer, member_of(rknn_mem_sync_mode, mode))
+    vision.runtime.call("rknn_mem_sync", handle, mem.pointer, member_of(rknn_mem_sync_mode, mode))
     result = success()
     if read:
         path = "$.size" if "size" in span else "$.dtype"
-        result |= _contents(invocation, mem.view(offset, size), dtype, encoding, path)
+        result |= _contents(vision, invocation, mem.view(offset, size), dtype, encoding, path)
     return result
 
 
-def _contents(invocation: Invocation, view: memoryview, dtype: str, encoding: str, path: str) -> dict[str, Any]:
+def _contents(
+    vision: Vision, invocation: Invocation, view: memoryview, dtype: str, encoding: str, path: str
+) -> dict[str, Any]:
     """Return what was read, as elements of ``dtype``; ``path``: what the client wrote of it. Raises InvalidParams."""
     count = len(view) * 2 if dtype == "int4" else len(view) // byte_size(1, dtype)
     if byte_size(count, dtype) != len(view):

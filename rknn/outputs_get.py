@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.attachments import Attachments
-from rkllmd.context import Invocation
-from rkllmd.method import Kind, Struct, method
-from rkllmd.rknn_handles import Context
-from rkllmd.rknn_runs import tell_end
+from rkllmd.calls.attachments import Attachments
+from rkllmd.calls.declaration import Kind, Struct, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
+from rkllmd.vision.runs import tell_end
 from rknn._common import CONTEXT, success
 from rknn._outputs import ENCODING, EXTEND, N_OUTPUTS, TOP_K, WANT_FLOAT, all_outputs, get_outputs, needs_float
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
 @method(
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
         ENCODING,
         TOP_K,
     ],
+    ends_runs=True,
 )
 def outputs_get(
+    vision: Vision,
     invocation: Invocation,
     ctx: Context,
     outputs: Converted | None = None,
@@ -58,4 +61,4 @@ def outputs_get(
             requests.append(
                 ({"want_float": needs_float(ctx, index, want_float=wants, top_k=top_k), **json}, place),
             )
-    return success(**get_outputs(invocation, ctx, requests, path, sources, encoding=encoding, top_k=top_k))
+    return success(**get_outputs(vision, invocation, ctx, requests, path, sources, encoding=encoding, top_k=top_k))

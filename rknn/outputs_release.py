@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.context import Invocation
-from rkllmd.method import Count, Kind, Struct, method
-from rkllmd.rknn_handles import Context
-from rkllmd.rknn_release import release_outputs
+from rkllmd.calls.declaration import Count, Kind, Struct, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
+from rkllmd.vision.release import release_outputs
 from rknn._common import CONTEXT, success
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
 @method(
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     ],
 )
 def outputs_release(
-    invocation: Invocation, ctx: Context, outputs: Converted | None = None, n_ouputs: int | None = None
+    vision: Vision, invocation: Invocation, ctx: Context, outputs: Converted | None = None, n_ouputs: int | None = None
 ) -> dict[str, Any]:
     """Release them all, whichever are named: they were got together. Nothing happens where none are held."""
-    release_outputs(invocation.context, ctx, ctx.pointer)
+    release_outputs(vision, ctx, ctx.pointer)
     return success()

@@ -11,12 +11,13 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from rkllmd.abi.rknn_constants import rknn_query_cmd
-from rkllmd.abi.rknn_json import describe, describe_perf, describe_range
-from rkllmd.context import Invocation
+from rkllmd.abi.json.rknn_structs import describe, describe_perf, describe_range
+from rkllmd.abi.layouts.rknn_constants import rknn_query_cmd
+from rkllmd.calls.declaration import COnly, Kind, Value, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams, NotSupported
-from rkllmd.method import COnly, Kind, Value, method
-from rkllmd.rknn_handles import Context
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
 from rknn._attributes import INPUT_COMMANDS, OUTPUT_COMMANDS, ask, check_index
 from rknn._common import CONTEXT, enum_schema, member_of
 
@@ -54,11 +55,11 @@ def _question(
     return command, number
 
 
-def _is_known(invocation: Invocation, ctx: Context, **question: Any) -> bool:
+def _is_known(vision: Vision, invocation: Invocation, ctx: Context, **question: Any) -> bool:
     command, index = _question(ctx, **question)
     # What a run makes of it that was sent before is told after that run.
-    is_changing = command is rknn_query_cmd.RKNN_QUERY_CURRENT_OUTPUT_ATTR and invocation.rknn.shapes_follow_values
-    if is_changing and invocation.context.npu.queue.uses(ctx):
+    is_changing = command is rknn_query_cmd.RKNN_QUERY_CURRENT_OUTPUT_ATTR and vision.runtime.shapes_follow_values
+    if is_changing and vision.npu.queue.uses(ctx):
         return False
     return (command, index) in ctx.answers
 
@@ -74,12 +75,12 @@ def _is_known(invocation: Invocation, ctx: Context, **question: Any) -> bool:
     ],
     known=_is_known,
 )
-def query(invocation: Invocation, ctx: Context, **question: Any) -> dict[str, Any]:
+def query(vision: Vision, invocation: Invocation, ctx: Context, **question: Any) -> dict[str, Any]:
     """Return the answer with C's field names; enums by their C names."""
     command, index = _question(ctx, **question)
     answer = ctx.answers.get((command, index))
     if answer is None:
-        answer = ask(invocation.rknn, ctx, command, index)
+        answer = ask(vision.runtime, ctx, command, index)
     if command is rknn_query_cmd.RKNN_QUERY_INPUT_DYNAMIC_RANGE:
         return describe_range(answer)
     if command is rknn_query_cmd.RKNN_QUERY_PERF_DETAIL:

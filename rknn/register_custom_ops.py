@@ -16,19 +16,16 @@ from typing import Any
 
 import structlog
 
-from rkllmd import open_files, paths
-from rkllmd.abi.rknn_constants import rknn_tensor_type
-from rkllmd.abi.rknn_custom_op import (
-    CustomOpCallback,
-    get_custom_op_func,
-    rknn_custom_op,
-    rknn_custom_op_attr,
-)
-from rkllmd.abi.tensors import byte_size, to_numbers
-from rkllmd.context import Invocation
+from rkllmd import open_files
+from rkllmd.abi.json.tensors import byte_size, to_numbers
+from rkllmd.abi.layouts.rknn_constants import rknn_tensor_type
+from rkllmd.abi.layouts.rknn_custom_op import CustomOpCallback, get_custom_op_func, rknn_custom_op, rknn_custom_op_attr
+from rkllmd.calls.declaration import Count, Kind, Value, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams, PermissionDenied
-from rkllmd.method import Count, Kind, Value, method
-from rkllmd.rknn_handles import Context
+from rkllmd.machine import paths
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
 from rknn._common import CTX, dtype_of, success
 
 log = structlog.get_logger()
@@ -38,11 +35,11 @@ _MOST_ELEMENTS = 1 << 20
 _SYMBOL = "get_rknn_custom_op"
 
 
-def _check(invocation: Invocation, ctx: Context, op: Any, attr_names: list[str] | None = None) -> None:
-    if invocation.rknn.name == "portable":
-        raise invocation.rknn.not_supported("An operator of your own", needs="a vendor runtime (librknnrt.so)")
+def _check(vision: Vision, invocation: Invocation, ctx: Context, op: Any, attr_names: list[str] | None = None) -> None:
+    if vision.runtime.name == "portable":
+        raise vision.runtime.not_supported("An operator of your own", needs="a vendor runtime (librknnrt.so)")
     for path, where in _given(op):
-        _file(invocation, path, where)
+        _file(vision, invocation, path, where)
 
 
 @method(
@@ -65,17 +62,17 @@ def _check(invocation: Invocation, ctx: Context, op: Any, attr_names: list[str] 
     check=_check,
 )
 def register_custom_ops(
-    invocation: Invocation, ctx: Context, op: Any, attr_names: list[str] | None = None
+    vision: Vision, invocation: Invocation, ctx: Context, op: Any, attr_names: list[str] | None = None
 ) -> dict[str, Any]:
     """Register the operators; attributes named in attr_names can be asked for by rknn.custom_op_get_op_attr then."""
-    loaded = [_load(_file(invocation, path, where), where) for path, where in _given(op)]
+    loaded = [_load(_file(vision, invocation, path, where), where) for path, where in _given(op)]
     ops = (rknn_custom_op * len(loaded))()
     keep: list[Any] = [ops]
     for target, (library, source) in zip(ops, loaded, strict=True):
         ctypes.memmove(ctypes.byref(target), source, ctypes.sizeof(rknn_custom_op))
         keep.append(library)
-        _read_attributes(invocation, ctx, target, attr_names or [], keep)
-    invocation.rknn.call("rknn_register_custom_ops", ctx.pointer, ops, len(ops))
+        _read_attributes(vision, invocation, ctx, target, attr_names or [], keep)
+    vision.runtime.call("rknn_register_custom_ops", ctx.pointer, ops, len(ops))
     ctx.keep_alive.append(keep)
     return success(op_types=[item.op_type.decode("utf-8", "replace") for item in ops])
 
@@ -84,8 +81,8 @@ def _given(op: Any) -> list[tuple[str, str]]:
     return [(op, "$.op")] if isinstance(op, str) else [(path, f"$.op[{index}]") for index, path in enumerate(op)]
 
 
-def _file(invocation: Invocation, path: str, where: str) -> str:
-    directories = invocation.context.config.operator_directories
+def _file(vision: Vision, invocation: Invocation, path: str, where: str) -> str:
+    directories = vision.config.operator_directories
     if not directories:
         raise PermissionDenied(
             "No libraries of operators may be loaded here (operator_directories).", setting="operator_directories"
@@ -107,7 +104,7 @@ def _load(path: str, where: str) -> tuple[ctypes.CDLL, Any]:
 
 
 def _read_attributes(
-    invocation: Invocation, ctx: Context, operator: rknn_custom_op, names: list[str], keep: list[Any]
+    vision: Vision, invocation: Invocation, ctx: Context, operator: rknn_custom_op, names: list[str], keep: list[Any]
 ) -> None:
     """Read attributes in the operator's init callback: only there does C answer rknn_custom_op_get_op_attr."""
     if not names:
@@ -118,7 +115,7 @@ def _read_attributes(
 
     def init(op_ctx: Any, inputs: Any, n_inputs: int, outputs: Any, n_outputs: int) -> int:
         try:
-            found = {name: _attribute(invocation, op_ctx, name) for name in names}
+            found = {name: _attribute(vision, invocation, op_ctx, name) for name in names}
             ctx.operator_nodes.append((op_type, found))
             return 0 if original is None else int(original(op_ctx, inputs, n_inputs, outputs, n_outputs))
         except BaseException as error:  # nothing may reach C
@@ -130,9 +127,9 @@ def _read_attributes(
     operator.init = callback
 
 
-def _attribute(invocation: Invocation, op_ctx: Any, name: str) -> dict[str, Any]:
+def _attribute(vision: Vision, invocation: Invocation, op_ctx: Any, name: str) -> dict[str, Any]:
     attr = rknn_custom_op_attr()
-    invocation.rknn.library.rknn_custom_op_get_op_attr(op_ctx, name.encode(), ctypes.byref(attr))
+    vision.runtime.library.rknn_custom_op_get_op_attr(op_ctx, name.encode(), ctypes.byref(attr))
     described: dict[str, Any] = {"name": name, "n_elems": attr.n_elems, "data": None}
     if attr.data and 0 < attr.n_elems <= _MOST_ELEMENTS and attr.dtype in set(rknn_tensor_type):
         dtype = dtype_of(attr.dtype)

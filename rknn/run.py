@@ -5,29 +5,42 @@ C: int rknn_run(rknn_context context, rknn_run_extend *extend)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.attachments import Attachments
-from rkllmd.context import Invocation
+from rkllmd.calls.attachments import Attachments
+from rkllmd.calls.declaration import Kind, Value, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.method import Kind, Value, method
-from rkllmd.rknn_handles import Context
-from rkllmd.rknn_release import release_outputs
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
+from rkllmd.vision.release import release_outputs
 from rknn._common import CONTEXT, success
 from rknn._given_inputs import set_given_inputs
 from rknn._inference import EXTEND, INPUT_DATA, INPUTS, run_extend, run_once
 from rknn._outputs import ENCODING, TOP_K, WANT_FLOAT, all_outputs, get_outputs
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 _OUTPUTS = Value(
     "outputs", {"type": "boolean", "description": "Return the outputs as well."}, required=False, in_c=False
 )
 
 
-@method(Kind.NPU, [CONTEXT, EXTEND, INPUT_DATA, INPUTS, _OUTPUTS, WANT_FLOAT, ENCODING, TOP_K])
+def _ends_when_it_returns(given: Mapping[str, Any]) -> bool:
+    extend = given.get("extend")
+    return extend is None or not isinstance(extend.value, dict) or not extend.value.get("non_block")
+
+
+@method(
+    Kind.NPU,
+    [CONTEXT, EXTEND, INPUT_DATA, INPUTS, _OUTPUTS, WANT_FLOAT, ENCODING, TOP_K],
+    between_tokens=_ends_when_it_returns,
+    proves_npu=True,
+)
 def run(
+    vision: Vision,
     invocation: Invocation,
     ctx: Context,
     extend: Converted | None = None,
@@ -51,11 +64,13 @@ def run(
         )
     given = input_data or inputs
     if given is not None:
-        set_given_inputs(invocation, ctx, given)
-    run_once(invocation, ctx, c_extend)
+        set_given_inputs(vision, invocation, ctx, given)
+    run_once(vision, invocation, ctx, c_extend)
     result = success(frame_id=c_extend.frame_id)
     if outputs:
         requests = all_outputs(ctx, want_float=bool(want_float), top_k=top_k)
-        result |= get_outputs(invocation, ctx, requests, "$.outputs", Attachments(), encoding=encoding, top_k=top_k)
-        release_outputs(invocation.context, ctx, ctx.pointer)
+        result |= get_outputs(
+            vision, invocation, ctx, requests, "$.outputs", Attachments(), encoding=encoding, top_k=top_k
+        )
+        release_outputs(vision, ctx, ctx.pointer)
     return result

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd.context import Invocation
-from rkllmd.method import Kind, Value, method
-from rkllmd.rknn_handles import Context
+from rkllmd.calls.declaration import Kind, Value, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
 from rknn._common import CONTEXT, success
 
 
 @method(Kind.ORDERED, [CONTEXT, Value("core_num", {"type": "integer", "minimum": 1, "maximum": 16})])
-def set_batch_core_num(invocation: Invocation, ctx: Context, core_num: int) -> dict[str, Any]:
+def set_batch_core_num(vision: Vision, invocation: Invocation, ctx: Context, core_num: int) -> dict[str, Any]:
     """Set the number for the runs that follow."""
-    invocation.rknn.call("rknn_set_batch_core_num", ctx.pointer, core_num)
+    vision.runtime.call("rknn_set_batch_core_num", ctx.pointer, core_num)
     return success()

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd import soc
-from rkllmd.abi.rknn_constants import rknn_core_mask
-from rkllmd.context import Invocation
-from rkllmd.method import Kind, method
-from rkllmd.rknn_handles import Context
+from rkllmd.abi.layouts.rknn_constants import rknn_core_mask
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
 from rknn._common import CONTEXT, CORE_MASK, member_of, success
 
 
 @method(Kind.ORDERED, [CONTEXT, CORE_MASK])
-def set_core_mask(invocation: Invocation, ctx: Context, core_mask: Any) -> dict[str, Any]:
+def set_core_mask(vision: Vision, invocation: Invocation, ctx: Context, core_mask: Any) -> dict[str, Any]:
     """Set the mask for the runs that follow."""
-    cores = soc.check_cores(invocation.context, member_of(rknn_core_mask, core_mask), "$.core_mask")
-    invocation.rknn.call("rknn_set_core_mask", ctx.pointer, cores)
+    cores = vision.board.check_cores(member_of(rknn_core_mask, core_mask), "$.core_mask")
+    vision.runtime.call("rknn_set_core_mask", ctx.pointer, cores)
     return success()

@@ -10,20 +10,21 @@ from __future__ import annotations
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.context import Invocation
-from rkllmd.method import Kind, Struct, method
-from rkllmd.rknn_handles import Context
+from rkllmd.calls.declaration import Kind, Struct, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
 from rknn._attributes import SHAPE_FIELDS, attr_of, learn_current
 from rknn._common import CTX, success
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
 @method(Kind.ORDERED, [CTX, Struct("attr", "rknn_tensor_attr", raw=True, required_fields=["dims"])])
-def set_input_shape(invocation: Invocation, ctx: Context, attr: Converted) -> dict[str, Any]:
+def set_input_shape(vision: Vision, invocation: Invocation, ctx: Context, attr: Converted) -> dict[str, Any]:
     """Set the shape; what is left out of the attributes is as it was."""
     c_attr = attr_of(ctx, attr.json, attr.path, SHAPE_FIELDS, output=False)
-    invocation.rknn.call("rknn_set_input_shape", ctx.pointer, byref(c_attr))
-    learn_current(invocation.rknn, ctx)
+    vision.runtime.call("rknn_set_input_shape", ctx.pointer, byref(c_attr))
+    learn_current(vision.runtime, ctx)
     return success()

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.abi.rknn import rknn_tensor_attr
-from rkllmd.context import Invocation
+from rkllmd.abi.layouts.rknn import rknn_tensor_attr
+from rkllmd.calls.declaration import Count, Kind, Struct, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.method import Count, Kind, Struct, method
-from rkllmd.rknn_handles import Context
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
 from rknn._attributes import SHAPE_FIELDS, attr_of, learn_current
 from rknn._common import CTX, success
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
 @method(
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
         Struct("attr", "rknn_tensor_attr", many=True, raw=True, required_fields=["dims"]),
     ],
 )
-def set_input_shapes(invocation: Invocation, ctx: Context, attr: Converted) -> dict[str, Any]:
+def set_input_shapes(vision: Vision, invocation: Invocation, ctx: Context, attr: Converted) -> dict[str, Any]:
     """Set the shapes, one for each input; an index left out is the position in the array."""
     items = attr.members
     if len(items) != len(ctx.inputs):
@@ -38,6 +39,6 @@ def set_input_shapes(invocation: Invocation, ctx: Context, attr: Converted) -> d
         for index, (item, place) in enumerate(items)
     ]
     attrs = (rknn_tensor_attr * len(given))(*given)
-    invocation.rknn.call("rknn_set_input_shapes", ctx.pointer, len(given), attrs)
-    learn_current(invocation.rknn, ctx)
+    vision.runtime.call("rknn_set_input_shapes", ctx.pointer, len(given), attrs)
+    learn_current(vision.runtime, ctx)
     return success()

@@ -8,15 +8,16 @@ from __future__ import annotations
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.context import Invocation
+from rkllmd.calls.declaration import Kind, Struct, Value, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.method import Kind, Struct, Value, method
-from rkllmd.rknn_handles import Context, Memory
+from rkllmd.vision.objects import Context, Memory
+from rkllmd.vision.parts import Vision
 from rknn._attributes import MEMORY_FIELDS, as_now, attr_of, bytes_needed, is_output
 from rknn._common import CTX, MEM, success
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 _OUTPUT = Value(
     "output",
@@ -28,7 +29,7 @@ _OUTPUT = Value(
 
 @method(Kind.ORDERED, [CTX, MEM, Struct("attr", "rknn_tensor_attr", raw=True, example="index"), _OUTPUT])
 def set_io_mem(
-    invocation: Invocation, ctx: Context, mem: Memory, attr: Converted, output: bool | None = None
+    vision: Vision, invocation: Invocation, ctx: Context, mem: Memory, attr: Converted, output: bool | None = None
 ) -> dict[str, Any]:
     """Bind the memory; of the attributes, name or index says which tensor, type, fmt and pass_through how it lies."""
     c_attr = attr_of(ctx, attr.json, attr.path, MEMORY_FIELDS, output=output)
@@ -38,6 +39,6 @@ def set_io_mem(
         raise InvalidParams(
             f"$.mem has {mem.size} bytes, the tensor takes {needed}.", path="$.mem", keyword="minimum", limit=needed
         )
-    invocation.rknn.call("rknn_set_io_mem", ctx.pointer, mem.pointer, byref(c_attr))
+    vision.runtime.call("rknn_set_io_mem", ctx.pointer, mem.pointer, byref(c_attr))
     ctx.bindings[is_an_output, c_attr.index] = (mem, c_attr)
     return success(size=needed)

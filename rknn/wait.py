@@ -8,25 +8,26 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rkllmd import rknn_runs
-from rkllmd.context import Invocation
-from rkllmd.method import Kind, method
-from rkllmd.rknn_handles import Context
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.vision import runs
+from rkllmd.vision.objects import Context
+from rkllmd.vision.parts import Vision
 from rknn._attributes import learn_run
 from rknn._common import CONTEXT, success
 from rknn._inference import EXTEND, run_extend
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
-@method(Kind.NPU, [CONTEXT, EXTEND])
-def wait(invocation: Invocation, ctx: Context, extend: Converted | None = None) -> dict[str, Any]:
+@method(Kind.NPU, [CONTEXT, EXTEND], ends_runs=True)
+def wait(vision: Vision, invocation: Invocation, ctx: Context, extend: Converted | None = None) -> dict[str, Any]:
     """Return when the run is over, or fail with RKNN_ERR_TIMEOUT after extend.timeout_ms."""
     c_extend = run_extend(extend)
-    if rknn_runs.tell_end(ctx):
-        learn_run(invocation.rknn, ctx)
+    if runs.tell_end(ctx):
+        learn_run(vision.runtime, ctx)
         return success(frame_id=ctx.runs)
-    rknn_runs.wait(invocation, ctx, partial(invocation.rknn.call, "rknn_wait", ctx.pointer, c_extend))
-    learn_run(invocation.rknn, ctx)
+    runs.wait(vision, invocation, ctx, partial(vision.runtime.call, "rknn_wait", ctx.pointer, c_extend))
+    learn_run(vision.runtime, ctx)
     return success(frame_id=c_extend.frame_id)

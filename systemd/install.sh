@@ -22,7 +22,7 @@ esac
 if [ -z "$destdir" ] && [ "$(id -u)" != 0 ]; then
     fail "Installing into $prefix needs root: sudo make install"
 fi
-python=$(sh "$checkout/scripts/find_python.sh" "${PYTHON:-}") || exit 1
+python=$(sh "$checkout/.make/find_python.sh" "${PYTHON:-}") || exit 1
 if [ -n "$destdir" ]; then
     mkdir -p "$destdir"
     destdir=$(cd "$destdir" && pwd -P)
@@ -43,7 +43,7 @@ fi
 # Not by the program pip, which names the folder where the environment is going to be.
 "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-compile --upgrade "$checkout" ||
     fail "The daemon could not be installed: pip says why above."
-"$venv/bin/python" "$checkout/scripts/relocate.py" "$venv" "$prefix"
+"$venv/bin/python" "$checkout/.make/relocate.py" "$venv" "$prefix"
 trap - EXIT HUP INT TERM
 
 put() { # put FILE DESTINATION: as it is, readable for all

@@ -147,7 +147,7 @@ def test_the_checkout_is_left_as_it_is(machine: Machine) -> None:
     fake_python.make(machine.programs, "python3")
 
     def look() -> list[tuple[str, int]]:
-        own = (CHECKOUT / "systemd", CHECKOUT / "scripts")
+        own = (CHECKOUT / "systemd", CHECKOUT / ".make")
         return sorted((str(path), path.stat().st_mtime_ns) for folder in own for path in folder.rglob("*"))
 
     before = look()
@@ -274,10 +274,10 @@ def test_a_build_takes_nothing_from_an_earlier_one_and_leaves_nothing(tmp_path: 
     """A module that was removed is a method that is gone, and the checkout may be another user's."""
     copy = tmp_path / "checkout"
     copy.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, copy)
     ignored = shutil.ignore_patterns("__pycache__", "build")
-    for name in ("rkllmd", "rknn", "scripts"):
+    for name in ("rkllmd", "rknn", ".make"):
         shutil.copytree(CHECKOUT / name, copy / name, ignore=ignored)
     ghost = copy / "build/lib/rkllmd/rkllm/ghost.py"
     ghost.parent.mkdir(parents=True)
@@ -287,7 +287,7 @@ def test_a_build_takes_nothing_from_an_earlier_one_and_leaves_nothing(tmp_path: 
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
         cwd=copy,
-        env={**os.environ, "PYTHONPATH": str(copy / "scripts"), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONPATH": str(copy / ".make"), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=300,

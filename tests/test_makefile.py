@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is n
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a checkout with a virtual environment whose programs are those of this one, and which needs no set-up."""
-    for name in ("Makefile", "pyproject.toml", "scripts", "rkllmd", "examples"):
+    for name in ("Makefile", "pyproject.toml", ".make", "rkllmd", "examples"):
         (tmp_path / name).symlink_to(CHECKOUT / name)
     binaries = tmp_path / ".venv/bin"
     binaries.mkdir(parents=True)

@@ -1,6 +1,6 @@
 """A C declaration in words → what ctypes needs to call it: so a function's module is all that a new function needs.
 
-The functions of the vendor's headers have their signatures in tables (``rkllm.py``, ``rknn*.py``), which the tests hold
+The functions of the vendor's headers have their signatures in tables (``abi/layouts``), which the tests hold
 against the headers. Those that no table has are read from the docstring of the module that serves them.
 """
 

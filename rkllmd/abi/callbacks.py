@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rkllmd import open_files
-from rkllmd.abi.rkllm import LLMGetEmbedCallback, LLMTokenizerCallback
+from rkllmd.abi.layouts.rkllm import LLMGetEmbedCallback, LLMTokenizerCallback
 from rkllmd.errors import InvalidParams, NotSupported
 from rkllmd.requirements import install_command
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rkllmd.abi.rkllm import LAYOUTS, Layout
+from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout
 from rkllmd.errors import RuntimeUnavailable
 
 RESULT_SIZE = 1024

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rkllmd.abi import architecture, c_signature, canary, rkllm_common
-from rkllmd.abi.rkllm import LAYOUTS, Layout, Signature
+from rkllmd.abi import architecture, c_signature, canary
+from rkllmd.abi.layouts import rkllm_common
+from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout, Signature
 from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
 
 SEARCH_DIRECTORIES = (

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rkllmd.abi import rknn, rknn_constants, rknn_custom_op, rknn_matmul
 from rkllmd.abi.c_types import Signature
+from rkllmd.abi.layouts import rknn, rknn_constants, rknn_custom_op, rknn_matmul
 from rkllmd.abi.library import Functions, Identity, LibraryFile, bind, identify, open_library, refuse_unknown_machine
 from rkllmd.errors import RuntimeUnavailable
 

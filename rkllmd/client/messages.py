@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import orjson
 
-from rkllmd import shared_memory
 from rkllmd.client.errors import CallError, ConnectionLost
-from rkllmd.jsonrpc import LineBuffer
+from rkllmd.machine import shared_memory
+from rkllmd.wire.jsonrpc import LineBuffer
 
 RECEIVE_BYTES: Final = 65_536
 _MOST_FDS: Final = 253  # in one message (SCM_MAX_FD)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from rkllmd.abi import library
-from rkllmd.abi.rkllm import LLMCallState, LLMResultCallback
-from rkllmd.abi.rkllm_1_3 import RKLLMCallback, RKLLMInferParam, RKLLMSamplingParam
-from rkllmd.abi.rkllm_1_3_1 import RKLLMInput
-from rkllmd.abi.rkllm_common import (
+from rkllmd.abi.layouts.rkllm import LLMCallState, LLMResultCallback
+from rkllmd.abi.layouts.rkllm_1_3 import RKLLMCallback, RKLLMInferParam, RKLLMSamplingParam
+from rkllmd.abi.layouts.rkllm_1_3_1 import RKLLMInput
+from rkllmd.abi.layouts.rkllm_common import (
     LLMGetEmbedCallback,
     LLMTokenizerCallback,
     RKLLMInferMode,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd import placeholders
-from rkllmd.context import Invocation
+from rkllmd.calls.declaration import COnly, Handle, Parameter, Struct, Value
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.handles import Model
-from rkllmd.method import COnly, Handle, Parameter, Struct, Value
-from rkllmd.model_loading import give_strings
-from rkllmd.run_options import SEED, SPECIAL
+from rkllmd.language import placeholders
+from rkllmd.language.loading import give_strings
+from rkllmd.language.model import Model
+from rkllmd.language.parts import Language
+from rkllmd.language.run_options import SEED, SPECIAL
 
 LLM = Handle("handle", ("llm",), "model")
 
@@ -35,7 +36,7 @@ def text(name: str, *aliases: str) -> Value:
     return Value(name, {"type": ["string", "null"]}, required=False, aliases=aliases)
 
 
-def check_strings(invocation: Invocation, model: Model, **values: Any) -> None:
+def check_strings(language: Language, invocation: Invocation, model: Model, **values: Any) -> None:
     """Refuse a NUL inside a string, which would end it early in C, and placeholders. Raises InvalidParams."""
     for name, value in values.items():
         if isinstance(value, str):
@@ -46,6 +47,6 @@ def check_strings(invocation: Invocation, model: Model, **values: Any) -> None:
             )
 
 
-def call_with_strings(invocation: Invocation, model: Model, function: str, *values: bytes) -> None:
+def call_with_strings(language: Language, invocation: Invocation, model: Model, function: str, *values: bytes) -> None:
     """Call a C function with strings, which stay alive, and are given again when the model is loaded again."""
-    give_strings(invocation.runtime, model, function, values)
+    give_strings(language.runtime, model, function, values)

@@ -9,22 +9,23 @@ from typing import Any
 
 import structlog
 
-from rkllmd import progress
-from rkllmd.context import Invocation
-from rkllmd.handles import Model
-from rkllmd.method import Kind, method
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.language.model import Model
+from rkllmd.language.parts import Language
+from rkllmd.npu import views
 from rkllmd.rkllm._common import LLM, success
 
 log = structlog.get_logger()
 
 
 @method(Kind.INSTANT, [LLM])
-def abort(invocation: Invocation, model: Model) -> dict[str, Any]:
+def abort(language: Language, invocation: Invocation, model: Model) -> dict[str, Any]:
     """Stop the run, whoever started it; ``aborted`` tells whether there was one.
 
     Without a run the C function is not called: what an abort does to the next run is not known.
     """
-    npu = invocation.context.npu
+    npu = language.npu
     running = npu.queue.running
     if running is None or running.target is not model or running.abort is None:
         return success(aborted=False)
@@ -33,7 +34,7 @@ def abort(invocation: Invocation, model: Model) -> dict[str, Any]:
         log.info(
             "run_aborted",
             client=invocation.client.describe(),
-            run_of=progress.describe_client(running.client),
+            run_of=views.describe_client(running.client),
             handle=model.number,
         )
     return success(aborted=True)

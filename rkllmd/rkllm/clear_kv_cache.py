@@ -13,11 +13,12 @@ from __future__ import annotations
 from ctypes import c_int
 from typing import Any
 
-from rkllmd import conversations
-from rkllmd.context import Invocation
+from rkllmd.calls.declaration import Kind, Value, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.handles import Model
-from rkllmd.method import Kind, Value, method
+from rkllmd.language import conversations
+from rkllmd.language.model import Model
+from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM, success
 
 _FLAG = {"enum": [0, 1, True, False], "description": "1: keep the system prompt", "default": 1}
@@ -30,7 +31,9 @@ _POSITIONS = {
 }
 
 
-def _check(invocation: Invocation, model: Model, start_pos: Any = None, end_pos: Any = None, **_: Any) -> None:
+def _check(
+    language: Language, invocation: Invocation, model: Model, start_pos: Any = None, end_pos: Any = None, **_: Any
+) -> None:
     if (start_pos is None) != (end_pos is None):
         missing = "end_pos" if end_pos is None else "start_pos"
         raise InvalidParams("start_pos and end_pos go together.", path=f"$.{missing}", keyword="required")
@@ -71,6 +74,7 @@ def _check(invocation: Invocation, model: Model, start_pos: Any = None, end_pos:
     check=_check,
 )
 def clear_kv_cache(
+    language: Language,
     invocation: Invocation,
     model: Model,
     keep_system_prompt: int = 1,
@@ -80,8 +84,8 @@ def clear_kv_cache(
     """Clear the cache, or the given ranges of it."""
     # JSON's integers include 1.0.
     start, end = (None if given is None else (c_int * len(given))(*map(int, given)) for given in (start_pos, end_pos))
-    invocation.runtime.call("rkllm_clear_kv_cache", model.pointer, int(keep_system_prompt), start, end)
+    language.runtime.call("rkllm_clear_kv_cache", model.pointer, int(keep_system_prompt), start, end)
     by, kv_cache = invocation.client.number, model.kv_cache
     loser = kv_cache.lose(by) if start is None else kv_cache.lose_part(by)
-    conversations.log_change(invocation, model, loser)
+    conversations.log_change(language, invocation, model, loser)
     return success()

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd.context import Invocation
-from rkllmd.method import Kind, method
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.language.parts import Language
 
 
 @method(Kind.INSTANT)
-def create_default_param(invocation: Invocation) -> dict[str, Any]:
+def create_default_param(language: Language, invocation: Invocation) -> dict[str, Any]:
     """Return every field of RKLLMParam by its C name."""
-    return invocation.runtime.default_param()
+    return language.runtime.default_param()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd.abi.rkllm import CpuMask, LLMCallState, RKLLMInferMode, RKLLMInputType
-from rkllmd.context import Invocation
-from rkllmd.method import Kind, method
+from rkllmd.abi.layouts.rkllm import CpuMask, LLMCallState, RKLLMInferMode, RKLLMInputType
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.language.parts import Language
 
 _GROUPS = {
     "CPU_MASKS": CpuMask,
@@ -18,6 +19,6 @@ _CONSTANTS = {group: {item.name: item.value for item in enum} for group, enum in
 
 
 @method(Kind.INSTANT)
-def get_constants(invocation: Invocation) -> dict[str, Any]:
+def get_constants(language: Language, invocation: Invocation) -> dict[str, Any]:
     """Return the constants; an enum parameter takes either the number or the name."""
     return _CONSTANTS

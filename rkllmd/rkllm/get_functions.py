@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd.context import Invocation
-from rkllmd.discovery import describe_functions
-from rkllmd.method import Kind, method
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.discovery import describe_functions
+from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.registry import discover
+from rkllmd.language.parts import Language
 
 
 @method(Kind.INSTANT)
-def get_functions(invocation: Invocation) -> dict[str, Any]:
+def get_functions(language: Language, invocation: Invocation) -> dict[str, Any]:
     """Return the C functions by their names; rpc.discover has the schemas."""
-    return describe_functions(invocation.context.methods, "rkllm")
+    return describe_functions(discover(), "rkllm")

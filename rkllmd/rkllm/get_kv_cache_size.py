@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd.context import Invocation
-from rkllmd.handles import Model
-from rkllmd.method import COnly, Kind, method
+from rkllmd.calls.declaration import COnly, Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.language.model import Model
+from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM
 
 
 @method(Kind.INSTANT, [LLM, COnly("cache_sizes")])
-def get_kv_cache_size(invocation: Invocation, model: Model) -> dict[str, Any]:
+def get_kv_cache_size(language: Language, invocation: Invocation, model: Model) -> dict[str, Any]:
     """Return the sizes; during a run those before it, marked ``"running": true``.
 
     Whether the runtime may be asked from another thread during a run is not known, so it is not. A model that sleeps
@@ -22,7 +23,7 @@ def get_kv_cache_size(invocation: Invocation, model: Model) -> dict[str, Any]:
     """
     if model.is_asleep:
         return {"success": True, "cache_sizes": [0] * model.n_batch}
-    npu = invocation.context.npu
+    npu = language.npu
     if npu.queue.runs_on(model) or npu.supervisor.outage is not None:
         return {"success": True, "cache_sizes": model.kv_cache_sizes, "running": True}
-    return {"success": True, "cache_sizes": invocation.runtime.kv_cache_sizes(model)}
+    return {"success": True, "cache_sizes": language.runtime.kv_cache_sizes(model)}

@@ -17,18 +17,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from rkllmd import memory, model_places, model_recipe, model_trial
-from rkllmd.context import Context, Invocation
+from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import Cancelled, OutOfMemory, RpcError
-from rkllmd.handles import Model
-from rkllmd.method import COnly, Kind, Struct, Value, method
-from rkllmd.model_loading import forget, load, load_again, make, put_to_sleep, try_files, unload
-from rkllmd.model_places import Place
-from rkllmd.model_recipe import Recipe
+from rkllmd.language import model_trial, places
+from rkllmd.language import recipe as model_recipe
+from rkllmd.language.loading import forget, load, load_again, make, put_to_sleep, try_files, unload
+from rkllmd.language.model import Model
+from rkllmd.language.parts import Language
+from rkllmd.language.places import Place
+from rkllmd.language.recipe import Recipe
 from rkllmd.rkllm._common import LLM, success
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 log = structlog.get_logger()
 
@@ -40,13 +42,17 @@ _REPLACE: Final = {
 }
 
 
-def _check(invocation: Invocation, param: Converted, replace: bool | int = False) -> None:
-    recipe = model_recipe.make(invocation.context, param.json, param.path)
-    context = invocation.context
-    if context.npu.queue.changes(LLM.kinds):  # it is decided when those before it are done
+def _check(language: Language, invocation: Invocation, param: Converted, replace: bool | int = False) -> None:
+    recipe = model_recipe.make(language, param.json, param.path)
+    if language.npu.queue.changes(LLM.kinds):  # it is decided when those before it are done
         return
-    if model_places.loaded_already(context, recipe, replace) is None:
-        model_places.find(context, recipe, replace)
+    if places.loaded_already(language, recipe, replace) is None:
+        places.find(language, recipe, replace)
+
+
+def _model_of(language: Language, param: Converted | None = None, **_: Any) -> Any:
+    path = None if param is None else param.json.get("model_path")
+    return next((item.path for item in language.config.models if item.name == path), path)
 
 
 @method(
@@ -60,28 +66,29 @@ def _check(invocation: Invocation, param: Converted, replace: bool | int = False
     ],
     check=_check,
     changes=LLM.kinds,
+    loads=True,
+    model_of=_model_of,
 )
-def init(invocation: Invocation, param: Converted, replace: bool | int = False) -> dict[str, Any]:
+def init(language: Language, invocation: Invocation, param: Converted, replace: bool | int = False) -> dict[str, Any]:
     """Load the model; return its handle, and in ``replaced`` those that it has replaced.
 
     Where no more may be loaded and this very model is, its handle is the answer, with ``already_loaded``.
     """
-    context = invocation.context
     # All of it again: while this one waited, a link may have changed, and another load may have ended.
-    recipe = model_recipe.make(context, param.json, param.path)
-    same = model_places.loaded_already(context, recipe, replace)
+    recipe = model_recipe.make(language, param.json, param.path)
+    same = places.loaded_already(language, recipe, replace)
     if same is not None:
         message = "This very model is loaded already, with the same parameters."
         return success(handle=same.number, message=message, already_loaded=True)
-    place = model_places.find(context, recipe, replace)
+    place = places.find(language, recipe, replace)
     sameness = recipe.sameness  # before C may write to it
     recipe.param.extend_param.base_domain_id = place.domain
-    model = _load_in_place(invocation, recipe, place)
+    model = _load_in_place(language, invocation, recipe, place)
     model.sameness = sameness
     replaced = [old.number for old in place.replaced]
     forgotten = [old.number for old in place.forgotten]
-    model.number = context.models.exchange([*replaced, *forgotten], model)
-    forget(context, [*place.replaced, *place.forgotten], invocation.client.number)
+    model.number = language.models.exchange([*replaced, *forgotten], model)
+    forget(language, [*place.replaced, *place.forgotten], invocation.client.number)
     log.info(
         "model_loaded",
         client=invocation.client.describe(),
@@ -99,47 +106,46 @@ def init(invocation: Invocation, param: Converted, replace: bool | int = False) 
     return success(handle=model.number, message=message, **({"replaced": replaced} if replaced else {}))
 
 
-def _load_in_place(invocation: Invocation, recipe: Recipe, place: Place) -> Model:
+def _load_in_place(language: Language, invocation: Invocation, recipe: Recipe, place: Place) -> Model:
     """Load the model where those that it replaces were; if that fails they are loaded again, and the error says so."""
-    context = invocation.context
     unloaded = [old for old in place.replaced if not old.is_asleep]
     if invocation.is_cancelled:
         raise Cancelled("The load was cancelled before it began.")
-    trials = model_trial.of_recipe(context, recipe)
+    trials = model_trial.of_recipe(language, recipe)
     # While those before still serve, if there is memory for both: the trial is over before the load begins.
-    is_tried = not unloaded or _fits_beside(context, recipe)
+    is_tried = not unloaded or _fits_beside(language, recipe)
     if is_tried:
-        try_files(context, trials)
-    model = make(context, recipe)
+        try_files(language, trials)
+    model = make(language, recipe)
     try:
         for old in unloaded:
-            put_to_sleep(context, old)
+            put_to_sleep(language, old)
         if unloaded:  # what they have given back is known now
-            memory.check(context, recipe.path, recipe.size_bytes)
+            language.memory_guard.check(recipe.path, recipe.size_bytes)
         if not is_tried:
-            try_files(context, trials)
-        load(context, model, recipe)
+            try_files(language, trials)
+        load(language, model, recipe)
         if invocation.is_cancelled:  # before anybody can find the model
-            unload(context, model)
+            unload(language, model)
             raise Cancelled("The load was cancelled; the model was unloaded again.")
         return model
     except BaseException as error:
-        restored, lost = _restore(context, [old for old in unloaded if old.is_asleep])
+        restored, lost = _restore(language, [old for old in unloaded if old.is_asleep])
         if isinstance(error, RpcError) and unloaded:
             error.data["restored"] = restored
             error.data.update({"lost": lost} if lost else {})
         raise
 
 
-def _fits_beside(context: Context, recipe: Recipe) -> bool:
+def _fits_beside(language: Language, recipe: Recipe) -> bool:
     try:
-        memory.check(context, recipe.path, recipe.size_bytes)
+        language.memory_guard.check(recipe.path, recipe.size_bytes)
     except OutOfMemory:
         return False
     return True
 
 
-def _restore(context: Context, models: list[Model]) -> tuple[list[int], list[int]]:
+def _restore(language: Language, models: list[Model]) -> tuple[list[int], list[int]]:
     """Load models again that were to be replaced; return the handles of those that are back, and of the lost ones.
 
     Memory is not asked for: what they were in is free, and a refusal would lose them for sure.
@@ -148,13 +154,13 @@ def _restore(context: Context, models: list[Model]) -> tuple[list[int], list[int
     lost: list[int] = []
     for model in models:
         try:
-            if context.npu.closing:  # nobody will use it
+            if language.npu.closing:  # nobody will use it
                 raise RuntimeError("the daemon is shutting down")
-            load_again(context, model)
+            load_again(language, model)
             restored.append(model.number)
         except Exception as error:
             reason = error.to_json() if isinstance(error, RpcError) else str(error)
             log.error("model_lost", handle=model.number, model_path=model.path, error=reason)
             lost.append(model.number)
-            forget(context, [model])
+            forget(language, [model])
     return restored, lost

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd.context import Invocation
-from rkllmd.handles import Model
-from rkllmd.method import Kind, method
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.language.model import Model
+from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM
 
 
 @method(Kind.INSTANT, [LLM])
-def is_running(invocation: Invocation, model: Model) -> dict[str, Any]:
+def is_running(language: Language, invocation: Invocation, model: Model) -> dict[str, Any]:
     """Return the daemon's own knowledge and the runtime's raw answer beside it.
 
     The header of 1.2 says 0 while a task runs, that of 1.3 says 1; ``status_code`` is null where the runtime is not
     asked: see the setting is_running_calls; and a handle that another call is unloading must not be used. A model that
     sleeps has none.
     """
-    queue, outage = invocation.context.npu.queue, invocation.context.npu.supervisor.outage
+    queue, outage = language.npu.queue, language.npu.supervisor.outage
     busy = queue.running is not None and queue.running.target is model and queue.running.abort is not None
     may_ask = outage is None and not model.is_asleep and (busy or not queue.runs_on(model))
-    return {"is_running": busy, "status_code": invocation.runtime.raw_is_running(model) if may_ask else None}
+    return {"is_running": busy, "status_code": language.runtime.raw_is_running(model) if may_ask else None}

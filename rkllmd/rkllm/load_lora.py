@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rkllmd import conversations, model_trial, paths
-from rkllmd.context import Invocation
-from rkllmd.handles import Model
-from rkllmd.method import Kind, Struct, method
-from rkllmd.model_loading import give_adapter, try_files
-from rkllmd.model_recipe import make_adapter
+from rkllmd.calls.declaration import Kind, Struct, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.language import conversations, model_trial
+from rkllmd.language.loading import give_adapter, try_files
+from rkllmd.language.model import Model
+from rkllmd.language.parts import Language
+from rkllmd.language.recipe import make_adapter
+from rkllmd.machine import paths
 from rkllmd.rkllm._common import LLM, success
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
-def _check(invocation: Invocation, model: Model, lora_adapter: Converted) -> None:
-    config = invocation.context.config
+def _check(language: Language, invocation: Invocation, model: Model, lora_adapter: Converted) -> None:
+    config = language.config
     given = lora_adapter.json["lora_adapter_path"]
     where = f"{lora_adapter.path}.lora_adapter_path"
     resolved = paths.readable_file(given, config.allowed_directories, where, base=config.model_directory)
@@ -32,13 +34,13 @@ def _check(invocation: Invocation, model: Model, lora_adapter: Converted) -> Non
     [LLM, Struct("lora_adapter", "RKLLMLoraAdapter", required_fields=["lora_adapter_path"])],
     check=_check,
 )
-def load_lora(invocation: Invocation, model: Model, lora_adapter: Converted) -> dict[str, Any]:
+def load_lora(language: Language, invocation: Invocation, model: Model, lora_adapter: Converted) -> dict[str, Any]:
     """Load the adapter under ``lora_adapter_name`` (default: the file's name without its ending), ``scale`` (1.0)."""
-    _check(invocation, model, lora_adapter)  # again: the file may have gone while the call waited
+    _check(language, invocation, model, lora_adapter)  # again: the file may have gone while the call waited
     adapter = make_adapter(lora_adapter.c, lora_adapter.json, lora_adapter.keep)
-    item = model_trial.of_adapter(invocation.context, model, adapter)
-    try_files(invocation.context, [] if item is None else [item])
-    give_adapter(invocation.runtime, model, adapter)
+    item = model_trial.of_adapter(language, model, adapter)
+    try_files(language, [] if item is None else [item])
+    give_adapter(language.runtime, model, adapter)
     model.adapters.append(adapter)
-    conversations.log_change(invocation, model, None, lora_adapter_name=adapter.name)
+    conversations.log_change(language, invocation, model, None, lora_adapter_name=adapter.name)
     return success(lora_adapter_name=adapter.name)

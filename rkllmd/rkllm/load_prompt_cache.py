@@ -10,49 +10,53 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rkllmd import conversations, model_trial, paths, prompt_cache_names
-from rkllmd.context import Invocation
-from rkllmd.handles import Model
-from rkllmd.method import Kind, Value, method
-from rkllmd.model_loading import try_files
+from rkllmd.calls.declaration import Kind, Value, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.language import conversations, model_trial
+from rkllmd.language.loading import try_files
+from rkllmd.language.model import Model
+from rkllmd.language.parts import Language
+from rkllmd.language.prompt_caches import names
+from rkllmd.machine import paths
 from rkllmd.rkllm._common import LLM, call_with_strings, success
 
 _WHERE = "$.prompt_cache_path"
 
 
-def _check(invocation: Invocation, model: Model, prompt_cache_path: str) -> None:
+def _check(language: Language, invocation: Invocation, model: Model, prompt_cache_path: str) -> None:
     # Whether there is a cache of a name is asked when it is this call's turn: the run that saves it may be waiting too.
-    if prompt_cache_names.is_name(prompt_cache_path):
-        invocation.context.prompt_caches.check_name(prompt_cache_path, _WHERE)
+    if names.is_name(prompt_cache_path):
+        language.prompt_caches.check_name(prompt_cache_path, _WHERE)
     else:
-        _resolve(invocation, prompt_cache_path)
+        _resolve(language, invocation, prompt_cache_path)
 
 
-def _resolve(invocation: Invocation, prompt_cache_path: str) -> Path:
-    context = invocation.context
-    path = paths.readable_file(prompt_cache_path, context.config.allowed_directories, _WHERE)
-    context.prompt_caches.check_path(path, _WHERE)
+def _resolve(language: Language, invocation: Invocation, prompt_cache_path: str) -> Path:
+    path = paths.readable_file(prompt_cache_path, language.config.allowed_directories, _WHERE)
+    language.prompt_caches.check_path(path, _WHERE)
     return path
 
 
 @method(Kind.NPU, [LLM, Value("prompt_cache_path", {"type": "string", "minLength": 1})], check=_check)
-def load_prompt_cache(invocation: Invocation, model: Model, prompt_cache_path: str) -> dict[str, Any]:
+def load_prompt_cache(
+    language: Language, invocation: Invocation, model: Model, prompt_cache_path: str
+) -> dict[str, Any]:
     """Load what a run with save_prompt_cache has written; release one cache before loading another."""
-    if not prompt_cache_names.is_name(prompt_cache_path):
-        resolved = _resolve(invocation, prompt_cache_path)  # again: it may have gone while the call waited
-        item = model_trial.of_prompt_cache(invocation.context, model, str(resolved))
-        try_files(invocation.context, [] if item is None else [item])
-        _load(invocation, model, resolved)
+    if not names.is_name(prompt_cache_path):
+        resolved = _resolve(language, invocation, prompt_cache_path)  # again: it may have gone while the call waited
+        item = model_trial.of_prompt_cache(language, model, str(resolved))
+        try_files(language, [] if item is None else [item])
+        _load(language, invocation, model, resolved)
         model.prompt_cache = None
         return success(prompt_cache_path=prompt_cache_path)
-    cache = prompt_cache_names.to_load(invocation, model, prompt_cache_path, _WHERE)
-    _load(invocation, model, cache.path)
+    cache = names.to_load(language, invocation, model, prompt_cache_path, _WHERE)
+    _load(language, invocation, model, cache.path)
     model.prompt_cache = cache
-    invocation.context.prompt_caches.mark_used(cache)
+    language.prompt_caches.mark_used(cache)
     return success(prompt_cache_path=prompt_cache_path)
 
 
-def _load(invocation: Invocation, model: Model, path: Path) -> None:
+def _load(language: Language, invocation: Invocation, model: Model, path: Path) -> None:
     """Load the file; a conversation in the KV cache ends, since the portable runtime puts the file in its place."""
-    with conversations.change(invocation, model, ends_own=True):
-        call_with_strings(invocation, model, "rkllm_load_prompt_cache", bytes(path))
+    with conversations.change(language, invocation, model, ends_own=True):
+        call_with_strings(language, invocation, model, "rkllm_load_prompt_cache", bytes(path))

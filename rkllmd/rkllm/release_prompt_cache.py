@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from rkllmd import conversations
-from rkllmd.context import Invocation
-from rkllmd.handles import Model
-from rkllmd.method import Kind, method
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.language import conversations
+from rkllmd.language.model import Model
+from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM, success
 
 
 @method(Kind.ORDERED, [LLM])
-def release_prompt_cache(invocation: Invocation, model: Model) -> dict[str, Any]:
+def release_prompt_cache(language: Language, invocation: Invocation, model: Model) -> dict[str, Any]:
     """Release the cache; runs start from nothing again."""
-    invocation.runtime.call("rkllm_release_prompt_cache", model.pointer)
+    language.runtime.call("rkllm_release_prompt_cache", model.pointer)
     model.prompt_cache = None
-    conversations.log_change(invocation, model, None)
+    conversations.log_change(language, invocation, model, None)
     return success()

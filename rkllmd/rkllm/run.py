@@ -8,19 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rkllmd import inference
-from rkllmd.context import Invocation
-from rkllmd.handles import Model
-from rkllmd.method import Kind, method
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.language import run as inference
+from rkllmd.language.model import Model
+from rkllmd.language.parts import Language
+from rkllmd.language.run_options import RunOptions
 from rkllmd.rkllm._common import RUN_PARAMETERS
-from rkllmd.run_options import RunOptions
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
-@method(Kind.NPU, RUN_PARAMETERS, check=inference.check, abort=inference.abort)
+@method(Kind.NPU, RUN_PARAMETERS, check=inference.check, abort=inference.abort, proves_npu=True)
 def run(
+    language: Language,
     invocation: Invocation,
     model: Model,
     rkllm_input: Converted,
@@ -30,5 +32,5 @@ def run(
 ) -> Callable[[], dict[str, Any]]:
     """Run the model; the member "stream" beside "method" chooses another shape of answer."""
     return inference.generate(
-        invocation, model, rkllm_input, rkllm_infer_params, RunOptions(seed, special), asynchronous=False
+        language, invocation, model, rkllm_input, rkllm_infer_params, RunOptions(seed, special), asynchronous=False
     )

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from rkllmd import conversations
-from rkllmd.context import Invocation
+from rkllmd.calls.declaration import Kind, Value, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.handles import Model
-from rkllmd.method import Kind, Value, method
+from rkllmd.language import conversations
+from rkllmd.language.model import Model
+from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM, call_with_strings, check_strings, success, text
 
 _NAMES: Final = ("system_prompt", "prompt_prefix", "prompt_postfix")
@@ -40,9 +41,13 @@ _GENERATION: Final = Value(
 
 
 def _check(
-    invocation: Invocation, model: Model, add_generation_prompt: bool | None = None, **strings: str | None
+    language: Language,
+    invocation: Invocation,
+    model: Model,
+    add_generation_prompt: bool | None = None,
+    **strings: str | None,
 ) -> None:
-    check_strings(invocation, model, **strings)
+    check_strings(language, invocation, model, **strings)
     whole = strings.get("chat_template")
     if whole is None:
         return
@@ -73,6 +78,7 @@ def _check(
     group="template_config",
 )
 def set_chat_template(
+    language: Language,
     invocation: Invocation,
     model: Model,
     chat_template: str | None = None,
@@ -84,6 +90,6 @@ def set_chat_template(
         prefix, _, postfix = chat_template.partition(_PLACE)
         strings = {"prompt_prefix": prefix, "prompt_postfix": postfix}
     arguments = [strings.get(name, "").encode() for name in _NAMES]
-    with conversations.change(invocation, model):
-        call_with_strings(invocation, model, "rkllm_set_chat_template", *arguments)
+    with conversations.change(language, invocation, model):
+        call_with_strings(language, invocation, model, "rkllm_set_chat_template", *arguments)
     return success()

@@ -11,23 +11,26 @@ from __future__ import annotations
 from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
-from rkllmd import conversations
-from rkllmd.context import Invocation
-from rkllmd.handles import Model
-from rkllmd.method import Kind, Struct, method
+from rkllmd.calls.declaration import Kind, Struct, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.language import conversations
+from rkllmd.language.model import Model
+from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM, success
 
 if TYPE_CHECKING:
-    from rkllmd.dispatch import Converted
+    from rkllmd.calls.arguments import Converted
 
 
 @method(Kind.ORDERED, [LLM, Struct("cross_attn_params", "RKLLMCrossAttnParam")])
-def set_cross_attn_params(invocation: Invocation, model: Model, cross_attn_params: Converted) -> dict[str, Any]:
+def set_cross_attn_params(
+    language: Language, invocation: Invocation, model: Model, cross_attn_params: Converted
+) -> dict[str, Any]:
     """Set the encoder's output for the runs that follow; it is kept in memory until it is replaced."""
-    runtime = invocation.runtime
+    runtime = language.runtime
     if runtime.name == "portable":
         raise runtime.not_supported("cross-attention", needs="a vendor runtime (librkllmrt.so)")
-    with conversations.change(invocation, model):
+    with conversations.change(language, invocation, model):
         runtime.call("rkllm_set_cross_attn_params", model.pointer, byref(cross_attn_params.c))
     # Whether the runtime copies is not documented: the last one set stays alive.
     model.cross_attention = cross_attn_params

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import orjson
 
-from rkllmd import conversations, placeholders
-from rkllmd.context import Invocation
+from rkllmd.calls.declaration import Kind, Value, method
+from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
-from rkllmd.handles import Model
-from rkllmd.method import Kind, Value, method
+from rkllmd.language import conversations, placeholders
+from rkllmd.language.model import Model
+from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM, call_with_strings, check_strings, success, text
 
 _TOOLS = {"type": ["string", "array", "object", "null"], "description": "the tools as JSON, or as a string of JSON"}
@@ -45,6 +46,7 @@ _CHOICE: Final = Value(
 
 
 def _check(
+    language: Language,
     invocation: Invocation,
     model: Model,
     tools: Any = None,
@@ -59,7 +61,7 @@ def _check(
     if tools is not None and functions is not None:
         detail = "functions is given beside tools: give either."
         raise InvalidParams(detail, path="$.functions", keyword="oneOf")
-    check_strings(invocation, model, tools=tools, **values)
+    check_strings(language, invocation, model, tools=tools, **values)
     if not isinstance(tools, str):
         placeholders.check_text(_tools_text(tools), model.library.layout, "$.tools")
     if isinstance(tools, str) and tools.strip():  # an empty one takes the tools away
@@ -86,6 +88,7 @@ def _check(
     group="tools_config",
 )
 def set_function_tools(
+    language: Language,
     invocation: Invocation,
     model: Model,
     tools: Any = None,
@@ -98,8 +101,8 @@ def set_function_tools(
     if functions is not None:
         tools = [{"type": "function", "function": function} for function in functions]
     arguments = [system_prompt.encode(), _tools_text(tools), tool_response_str.encode()]
-    with conversations.change(invocation, model):
-        call_with_strings(invocation, model, "rkllm_set_function_tools", *arguments)
+    with conversations.change(language, invocation, model):
+        call_with_strings(language, invocation, model, "rkllm_set_function_tools", *arguments)
     return success()
 
 

@@ -96,7 +96,7 @@ def measure(data_model: str) -> dict[str, Any]:
     kernel = os.uname()
     os.uname = lambda: os.uname_result((*kernel[:4], _MACHINES[data_model]))
 
-    from rkllmd.abi import rkllm, rknn, rknn_custom_op, rknn_matmul
+    from rkllmd.abi.layouts import rkllm, rknn, rknn_custom_op, rknn_matmul
 
     found = {
         f"rkllm-{layout.name}": {"structs": _layouts(layout.structs), "functions": _signatures(layout.signatures)}

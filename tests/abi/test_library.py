@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from rkllmd.abi import canary, library
+from rkllmd.abi.layouts.rkllm import LAYOUTS
 from rkllmd.abi.library import Identity, check, choose_layout, find, identify, load
-from rkllmd.abi.rkllm import LAYOUTS
 from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
 
 Build = Callable[..., Path]

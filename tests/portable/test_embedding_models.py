@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rkllmd.abi.rkllm_common import RKLLMInferMode
+from rkllmd.abi.layouts.rkllm_common import RKLLMInferMode
 from rkllmd.portable import build
 from rkllmd.portable.driver import Driver, embeddings
 from tests.daemon import Daemon

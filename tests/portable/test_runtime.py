@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from rkllmd.abi.rkllm import LLMCallState
-from rkllmd.abi.rkllm_1_3_1 import RKLLMInput, RKLLMMultiModalInput
-from rkllmd.abi.rkllm_common import RKLLMInferMode, RKLLMInputType
+from rkllmd.abi.layouts.rkllm import LLMCallState
+from rkllmd.abi.layouts.rkllm_1_3_1 import RKLLMInput, RKLLMMultiModalInput
+from rkllmd.abi.layouts.rkllm_common import RKLLMInferMode, RKLLMInputType
 from rkllmd.portable import build
 from rkllmd.portable.demo import layout
 from rkllmd.portable.driver import GREEDY, Driver, Outcome, embeddings, floats, prompt, tokens

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rkllmd.foreign import SPEAKS
+from rkllmd.wire.foreign import SPEAKS
 from tests.daemon import ANSWER_SECONDS, Daemon, kind
 
 Start = Callable[..., Daemon]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rkllmd.abi.rkllm import LAYOUTS, Layout, LLMResultCallback
+from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout, LLMResultCallback
 
 NORMAL, WAITING, FINISH, ERROR = range(4)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rkllmd.abi import rknn, rknn_custom_op, rknn_matmul
-from rkllmd.abi.rknn_constants import rknn_flag, rknn_query_cmd, rknn_tensor_format, rknn_tensor_type
+from rkllmd.abi.layouts import rknn, rknn_custom_op, rknn_matmul
+from rkllmd.abi.layouts.rknn_constants import rknn_flag, rknn_query_cmd, rknn_tensor_format, rknn_tensor_type
 
 SIGNATURES = {**rknn.SIGNATURES, **rknn_matmul.SIGNATURES, **rknn_custom_op.SIGNATURES}
 Query = rknn_query_cmd

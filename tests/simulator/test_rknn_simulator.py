@@ -22,9 +22,9 @@ from typing import Any
 
 import pytest
 
-from rkllmd.abi import rknn, rknn_custom_op, rknn_matmul
-from rkllmd.abi.rknn_constants import rknn_error
-from rkllmd.abi.rknn_matmul import rknn_matmul_layout, rknn_matmul_type
+from rkllmd.abi.layouts import rknn, rknn_custom_op, rknn_matmul
+from rkllmd.abi.layouts.rknn_constants import rknn_error
+from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_layout, rknn_matmul_type
 from tests.simulator.build import build_operator, build_rknn
 from tests.simulator.rknn_player import SIGNATURES, Flag, Format, Matmul, Query, RknnSimulator, Type, content
 from tests.simulator.trace import live, overlaps

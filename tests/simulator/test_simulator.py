@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from rkllmd.abi.rkllm_common import (
+from rkllmd.abi.layouts.rkllm_common import (
     LLMGetEmbedCallback,
     LLMResultCallback,
     LLMTokenizerCallback,

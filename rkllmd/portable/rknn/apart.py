@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from rkllmd import interruption
-from rkllmd.abi.rknn_constants import rknn_error
+from rkllmd.abi.layouts.rknn_constants import rknn_error
 from rkllmd.portable.rknn.errors import RknnError
 
 _T = TypeVar("_T")

@@ -7,9 +7,9 @@ from ctypes import CFUNCTYPE, c_int, c_void_p, cast
 from functools import cache
 from typing import Any
 
-from rkllmd.abi import rknn, rknn_custom_op, rknn_matmul
 from rkllmd.abi.c_types import Signature
-from rkllmd.abi.rknn_constants import rknn_error
+from rkllmd.abi.layouts import rknn, rknn_custom_op, rknn_matmul
+from rkllmd.abi.layouts.rknn_constants import rknn_error
 from rkllmd.portable.rknn.errors import RknnError, report
 
 # ctypes frees a closure with its Python object, while C code may still hold the address: these live for ever.

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from rkllmd import interruption
-from rkllmd.abi.rknn_constants import rknn_error, rknn_flag
+from rkllmd.abi.layouts.rknn_constants import rknn_error, rknn_flag
 from rkllmd.portable.rknn import apart
 from rkllmd.portable.rknn.c_memory import Array
 from rkllmd.portable.rknn.errors import RknnError, require

@@ -6,8 +6,8 @@ import os
 from ctypes import string_at
 from typing import TYPE_CHECKING
 
-from rkllmd.abi.rknn import rknn_context, rknn_init_extend
-from rkllmd.abi.rknn_constants import rknn_core_mask, rknn_error, rknn_flag
+from rkllmd.abi.layouts.rknn import rknn_context, rknn_init_extend
+from rkllmd.abi.layouts.rknn_constants import rknn_core_mask, rknn_error, rknn_flag
 from rkllmd.portable.rknn import handles
 from rkllmd.portable.rknn.context import Context
 from rkllmd.portable.rknn.errors import RknnError, require

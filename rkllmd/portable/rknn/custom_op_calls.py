@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rkllmd.abi.rknn_constants import rknn_error
+from rkllmd.abi.layouts.rknn_constants import rknn_error
 from rkllmd.portable.rknn import handles
 from rkllmd.portable.rknn.context import Context
 from rkllmd.portable.rknn.errors import RknnError

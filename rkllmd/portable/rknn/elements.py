@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rkllmd.abi.rknn_constants import rknn_error, rknn_tensor_type
+from rkllmd.abi.layouts.rknn_constants import rknn_error, rknn_tensor_type
 from rkllmd.portable.rknn.c_memory import Array, Bytes
 from rkllmd.portable.rknn.errors import RknnError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from rkllmd.abi.rknn_constants import rknn_error
+from rkllmd.abi.layouts.rknn_constants import rknn_error
 
 _LONGEST_LINE = 1000
 

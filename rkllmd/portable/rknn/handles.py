@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TypeVar
 
-from rkllmd.abi.rknn_constants import rknn_error
+from rkllmd.abi.layouts.rknn_constants import rknn_error
 from rkllmd.portable.rknn.errors import RknnError
 
 _Context = TypeVar("_Context")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rkllmd.abi.rknn_constants import rknn_error, rknn_tensor_format, rknn_tensor_type
+from rkllmd.abi.layouts.rknn_constants import rknn_error, rknn_tensor_format, rknn_tensor_type
 from rkllmd.portable.rknn.c_memory import Array
 from rkllmd.portable.rknn.errors import RknnError
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-from rkllmd.abi.rknn import rknn_context, rknn_tensor_mem
-from rkllmd.abi.rknn_constants import rknn_error
-from rkllmd.abi.rknn_matmul import (
+from rkllmd.abi.layouts.rknn import rknn_context, rknn_tensor_mem
+from rkllmd.abi.layouts.rknn_constants import rknn_error
+from rkllmd.abi.layouts.rknn_matmul import (
     rknn_matmul_info,
     rknn_matmul_io_attr,
     rknn_matmul_shape,

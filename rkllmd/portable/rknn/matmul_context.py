@@ -13,8 +13,8 @@ from math import prod
 import numpy as np
 
 from rkllmd import interruption
-from rkllmd.abi.rknn_constants import rknn_error, rknn_tensor_type
-from rkllmd.abi.rknn_matmul import rknn_matmul_info, rknn_matmul_tensor_attr
+from rkllmd.abi.layouts.rknn_constants import rknn_error, rknn_tensor_type
+from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_info, rknn_matmul_tensor_attr
 from rkllmd.portable.rknn import apart
 from rkllmd.portable.rknn import matmul_layouts as layouts
 from rkllmd.portable.rknn import matmul_quantisation as quantisation

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rkllmd.abi.rknn_constants import rknn_error
-from rkllmd.abi.rknn_matmul import rknn_matmul_quant_type, rknn_quant_params
+from rkllmd.abi.layouts.rknn_constants import rknn_error
+from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_quant_type, rknn_quant_params
 from rkllmd.portable.rknn.c_memory import Array
 from rkllmd.portable.rknn.errors import RknnError
 from rkllmd.portable.rknn.matmul_layouts import Size

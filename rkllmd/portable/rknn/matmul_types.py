@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rkllmd.abi.rknn_constants import rknn_error, rknn_tensor_type
-from rkllmd.abi.rknn_matmul import rknn_matmul_type
+from rkllmd.abi.layouts.rknn_constants import rknn_error, rknn_tensor_type
+from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_type
 from rkllmd.portable.rknn import elements
 from rkllmd.portable.rknn.c_memory import Array, Bytes, raw
 from rkllmd.portable.rknn.errors import RknnError

@@ -19,8 +19,8 @@ import stat
 
 import numpy as np
 
-from rkllmd.abi.rknn import rknn_tensor_mem
-from rkllmd.abi.rknn_constants import rknn_error, rknn_tensor_mem_flags
+from rkllmd.abi.layouts.rknn import rknn_tensor_mem
+from rkllmd.abi.layouts.rknn_constants import rknn_error, rknn_tensor_mem_flags
 from rkllmd.portable.rknn.c_memory import Bytes, view
 from rkllmd.portable.rknn.errors import RknnError, require
 

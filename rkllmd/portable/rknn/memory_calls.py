@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rkllmd.abi.rknn import rknn_tensor_attr, rknn_tensor_mem
-from rkllmd.abi.rknn_constants import rknn_error, rknn_mem_alloc_flags, rknn_mem_flag, rknn_mem_sync_mode
+from rkllmd.abi.layouts.rknn import rknn_tensor_attr, rknn_tensor_mem
+from rkllmd.abi.layouts.rknn_constants import rknn_error, rknn_mem_alloc_flags, rknn_mem_flag, rknn_mem_sync_mode
 from rkllmd.portable.rknn import handles, memories, sizes
 from rkllmd.portable.rknn.context import Binding, Context
 from rkllmd.portable.rknn.errors import RknnError, require

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rkllmd import interruption
-from rkllmd.abi.rknn_constants import RKNN_MAX_DIMS, RKNN_MAX_DYNAMIC_SHAPE_NUM, rknn_error, rknn_tensor_type
+from rkllmd.abi.layouts.rknn_constants import RKNN_MAX_DIMS, RKNN_MAX_DYNAMIC_SHAPE_NUM, rknn_error, rknn_tensor_type
 from rkllmd.portable.rknn import apart
 from rkllmd.portable.rknn.elements import DTYPES, Quantisation
 from rkllmd.portable.rknn.errors import RknnError

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable
 from types import TracebackType
 
-from rkllmd.abi.rknn_constants import rknn_error
+from rkllmd.abi.layouts.rknn_constants import rknn_error
 from rkllmd.portable.rknn.c_memory import view
 from rkllmd.portable.rknn.errors import RknnError, require
 

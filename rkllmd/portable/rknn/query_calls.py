@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from rkllmd.abi.rknn import (
+from rkllmd.abi.layouts.rknn import (
     rknn_custom_string,
     rknn_input_output_num,
     rknn_input_range,
@@ -16,14 +16,15 @@ from rkllmd.abi.rknn import (
     rknn_sdk_version,
     rknn_tensor_attr,
 )
-from rkllmd.abi.rknn_constants import rknn_error, rknn_query_cmd
-from rkllmd.portable.rknn import VERSION, handles, layouts, sizes
+from rkllmd.abi.layouts.rknn_constants import rknn_error, rknn_query_cmd
+from rkllmd.portable.rknn import handles, layouts, sizes
 from rkllmd.portable.rknn.context import Context
 from rkllmd.portable.rknn.errors import RknnError, require
 from rkllmd.portable.rknn.layouts import Shape
 from rkllmd.portable.rknn.profile import table
 from rkllmd.portable.rknn.session import engine
 from rkllmd.portable.rknn.tensors import Tensor, describe
+from rkllmd.portable.rknn.version import VERSION
 
 
 def query(context: int, command: int, info: int | None, size: int) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rkllmd.abi.rknn import rknn_input, rknn_output, rknn_output_extend, rknn_run_extend, rknn_tensor_attr
-from rkllmd.abi.rknn_constants import rknn_error, rknn_tensor_format
+from rkllmd.abi.layouts.rknn import rknn_input, rknn_output, rknn_output_extend, rknn_run_extend, rknn_tensor_attr
+from rkllmd.abi.layouts.rknn_constants import rknn_error, rknn_tensor_format
 from rkllmd.portable.rknn import handles, layouts
 from rkllmd.portable.rknn.c_memory import Array, Bytes, view
 from rkllmd.portable.rknn.context import Context

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rkllmd.abi.rknn_constants import rknn_error
+from rkllmd.abi.layouts.rknn_constants import rknn_error
 from rkllmd.portable.rknn import apart, external_data
 from rkllmd.portable.rknn.errors import RknnError
 from rkllmd.portable.rknn.profile import Layer, layers_of_last_run

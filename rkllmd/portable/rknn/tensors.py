@@ -8,8 +8,8 @@ from math import prod
 
 import numpy as np
 
-from rkllmd.abi.rknn import rknn_tensor_attr
-from rkllmd.abi.rknn_constants import RKNN_MAX_DIMS, RKNN_MAX_NAME_LEN, rknn_error, rknn_tensor_qnt_type
+from rkllmd.abi.layouts.rknn import rknn_tensor_attr
+from rkllmd.abi.layouts.rknn_constants import RKNN_MAX_DIMS, RKNN_MAX_NAME_LEN, rknn_error, rknn_tensor_qnt_type
 from rkllmd.portable.rknn import elements, layouts
 from rkllmd.portable.rknn.c_memory import Array, Bytes, raw
 from rkllmd.portable.rknn.errors import RknnError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rkllmd.abi.rknn import (
+from rkllmd.abi.layouts.rknn import (
     rknn_init_extend,
     rknn_input,
     rknn_output,
@@ -18,7 +18,7 @@ from rkllmd.abi.rknn import (
     rknn_tensor_attr,
     rknn_tensor_mem,
 )
-from rkllmd.abi.rknn_constants import rknn_error, rknn_query_cmd, rknn_tensor_type
+from rkllmd.abi.layouts.rknn_constants import rknn_error, rknn_query_cmd, rknn_tensor_type
 from rkllmd.portable.rknn import functions
 from rkllmd.portable.rknn.elements import DTYPES
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rkllmd.abi import rknn, rknn_custom_op, rknn_matmul
+from rkllmd.abi.layouts import rknn, rknn_custom_op, rknn_matmul
 from rkllmd.portable import rknn as portable
 from rkllmd.portable.build import PortableRuntimeError
 from rkllmd.portable.rknn import calls, run_calls

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from rkllmd.abi.rknn import rknn_init_extend
-from rkllmd.abi.rknn_constants import rknn_flag
+from rkllmd.abi.layouts.rknn import rknn_init_extend
+from rkllmd.abi.layouts.rknn_constants import rknn_flag
 from tests.portable.rknn.client import CTX, FAIL, MODEL, OK, PARAM, C, descriptors, get, init, load, run, set_input
 from tests.portable.rknn.conftest import Line
 from tests.portable.rknn.models import floats, identity, model, reference

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rkllmd.abi.rknn import rknn_run_extend
-from rkllmd.abi.rknn_matmul import rknn_matmul_type
+from rkllmd.abi.layouts.rknn import rknn_run_extend
+from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_type
 from rkllmd.interruption import Interruption, current, is_interrupted, obeying
 from rkllmd.portable.rknn import apart, handles, matmul_context, model, run, session
 from rkllmd.portable.rknn.context import Context

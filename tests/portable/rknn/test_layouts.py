@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rkllmd.abi.rknn_constants import rknn_tensor_type
+from rkllmd.abi.layouts.rknn_constants import rknn_tensor_type
 from rkllmd.portable.rknn import elements, layouts
 from rkllmd.portable.rknn.c_memory import raw, view
 from rkllmd.portable.rknn.elements import Quantisation

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rkllmd.abi.rknn_constants import rknn_tensor_type
-from rkllmd.abi.rknn_matmul import (
+from rkllmd.abi.layouts.rknn_constants import rknn_tensor_type
+from rkllmd.abi.layouts.rknn_matmul import (
     rknn_matmul_info,
     rknn_matmul_io_attr,
     rknn_matmul_layout,

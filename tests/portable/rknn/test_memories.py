@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rkllmd.abi.rknn import rknn_run_extend, rknn_tensor_attr
-from rkllmd.abi.rknn_constants import rknn_mem_flag, rknn_tensor_mem_flags
+from rkllmd.abi.layouts.rknn import rknn_run_extend, rknn_tensor_attr
+from rkllmd.abi.layouts.rknn_constants import rknn_mem_flag, rknn_tensor_mem_flags
 from tests.portable.rknn.client import (
     CTX,
     FAIL,

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 
-from rkllmd.abi.rknn import (
+from rkllmd.abi.layouts.rknn import (
     rknn_custom_string,
     rknn_input_output_num,
     rknn_input_range,
@@ -21,7 +21,7 @@ from rkllmd.abi.rknn import (
     rknn_sdk_version,
     rknn_tensor_attr,
 )
-from rkllmd.abi.rknn_constants import rknn_flag, rknn_query_cmd, rknn_tensor_qnt_type, rknn_tensor_type
+from rkllmd.abi.layouts.rknn_constants import rknn_flag, rknn_query_cmd, rknn_tensor_qnt_type, rknn_tensor_type
 from tests.portable.rknn.client import (
     FAIL,
     MODEL,

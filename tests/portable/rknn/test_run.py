@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from rkllmd.abi.rknn import rknn_output, rknn_output_extend, rknn_run_extend, rknn_tensor_attr
-from rkllmd.abi.rknn_constants import rknn_flag, rknn_tensor_type
+from rkllmd.abi.layouts.rknn import rknn_output, rknn_output_extend, rknn_run_extend, rknn_tensor_attr
+from rkllmd.abi.layouts.rknn_constants import rknn_flag, rknn_tensor_type
 from tests.portable.rknn.client import (
     FAIL,
     INPUT,

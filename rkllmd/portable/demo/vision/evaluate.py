@@ -15,8 +15,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from rkllmd.abi.rkllm_1_3_1 import RKLLMInput, RKLLMMultiModalInput
-from rkllmd.abi.rkllm_common import RKLLMInputType
+from rkllmd.abi.layouts.rkllm_1_3_1 import RKLLMInput, RKLLMMultiModalInput
+from rkllmd.abi.layouts.rkllm_common import RKLLMInputType
 from rkllmd.portable import build
 from rkllmd.portable.demo.vision.draw import SIZE, draw_digit
 from rkllmd.portable.driver import GREEDY, Driver

@@ -1,0 +1,456 @@
+"""JSON to C by struct type, and back.
+
+``to_c`` walks the struct's fields, so a new struct needs no new code here unless JSON means more than its fields say:
+that is in ``abi/json/forms.py`` (other spellings) and ``abi/json/counts.py`` (counts that follow from the data).
+
+The promise: whatever the value, the result is a struct whose pointers, counts and union member agree, or an RpcError
+that names the JSON path and never repeats the value.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Mapping
+from ctypes import (
+    c_bool,
+    c_char,
+    c_char_p,
+    c_float,
+    c_int8,
+    c_int16,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint8,
+    c_uint16,
+    c_uint32,
+    c_uint64,
+)
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cache
+from typing import Any
+
+from rkllmd.abi.c_types import Struct
+from rkllmd.abi.json.counts import RULES, check_width, image_rule
+from rkllmd.abi.json.forms import ALIASES, ELSEWHERE, EXTRAS, IMAGE_FIELDS, UNION_MEMBERS, describe_unknown
+from rkllmd.abi.json.tensors import Sources, Tensor, read_tensor
+from rkllmd.abi.layouts.rkllm import LAYOUTS, RKLLMInputType
+from rkllmd.errors import InvalidParams, NotSupported
+from rkllmd.wire.long_strings import LongString
+
+KeepAlive = list[Any]
+"""What C may still point to. It lives as long as the call, or as long as the handle for what rkllm_init was given."""
+
+# Runtime 1.3.1 appended a struct to RKLLMMultiModalInput, and a later one for which somebody names our layout may do so
+# again. A runtime that reads further than the struct we know must find zeros there, which mean "none", and not what
+# happens to lie behind our memory.
+_ROOM_BEHIND = 256
+
+# An adapter's name is the name of its file if it is given none. It stays as long as the model and is in every
+# server.status, so it must not be as long as a request.
+_NAME_BYTES = 255
+_FLOAT_MAX = 3.4028234663852886e38
+INT_RANGES: dict[Any, tuple[int, int]] = {
+    c_int8: (-(1 << 7), (1 << 7) - 1),
+    c_int16: (-(1 << 15), (1 << 15) - 1),
+    c_int32: (-(1 << 31), (1 << 31) - 1),
+    c_int64: (-(1 << 63), (1 << 63) - 1),
+    c_uint8: (0, (1 << 8) - 1),
+    c_uint16: (0, (1 << 16) - 1),
+    c_uint32: (0, (1 << 32) - 1),
+    c_uint64: (0, (1 << 64) - 1),
+    c_size_t: (0, (1 << 8 * ctypes.sizeof(c_size_t)) - 1),
+}
+"""C integer type → least and greatest value; int, long and so on are among these, by ctypes' own aliases."""
+_CS_OWN = frozenset({"reserved"})
+_BUFFERS: dict[Any, tuple[Any, str]] = {
+    ctypes.POINTER(c_float): (c_float, "float32"),
+    ctypes.POINTER(c_int32): (c_int32, "int32"),
+}
+
+
+def to_c(
+    value: Any,
+    struct_type: type[Struct],
+    path: str,
+    keep: KeepAlive,
+    *,
+    defaults: Mapping[str, ctypes.Structure] | None = None,
+    runtime: str | None = None,
+    sources: Sources | None = None,
+    embedding_width: int | None = None,
+) -> Any:
+    """Return ``value`` as a ``struct_type``; everything it points to is appended to ``keep``.
+
+    ``path`` is the JSON path of ``value`` for errors. ``defaults`` has, by C name, the structs to start from, for this
+    struct and for those it points to; what neither it nor the client gives is zero. ``runtime`` names the loaded
+    runtime in NotSupported. ``sources`` has what tensors by fd and mem refer to. ``embedding_width`` is how many
+    numbers an embedding of the model has, if that is known.
+
+    Raises InvalidParams, NotSupported, or what ``sources`` raises, nothing else.
+    """
+    return _Conversion(keep, defaults or {}, runtime, sources, embedding_width).new(value, struct_type, path)
+
+
+def to_c_array(
+    values: Any,
+    struct_type: type[Struct],
+    path: str,
+    keep: KeepAlive,
+    *,
+    defaults: Mapping[str, ctypes.Structure] | None = None,
+    runtime: str | None = None,
+    sources: Sources | None = None,
+    embedding_width: int | None = None,
+) -> Any:
+    """Return a JSON array as a C array of ``struct_type``, as rkllm_run takes it with n_batch > 1; else as ``to_c``."""
+    if not isinstance(values, list) or not values:
+        raise InvalidParams(f"{path} must be an array with members.", path=path, keyword="type", limit="array")
+    conversion = _Conversion(keep, defaults or {}, runtime, sources, embedding_width)
+    target = (struct_type * len(values)).from_buffer(bytearray(len(values) * ctypes.sizeof(struct_type) + _ROOM_BEHIND))
+    keep.append(target)
+    for index, value in enumerate(values):
+        conversion.start(target[index])
+        conversion.fill(target[index], value, f"{path}[{index}]")
+    return target
+
+
+def from_c(struct: ctypes.Structure) -> dict[str, Any]:
+    """Return the numbers, strings and embedded structs of ``struct``; ``reserved`` and other arrays are left out.
+
+    For structs without a union: their strings are read, and a union's may be something else.
+    """
+    return {
+        name: _value_from_c(getattr(struct, name))
+        for name, field_type in fields_of(type(struct)).items()
+        if not issubclass(field_type, ctypes.Array) and not is_pointer(field_type)
+    }
+
+
+def sampling_from(param: ctypes.Structure, sampling_type: type[Struct]) -> Any:
+    """Return the sampling that a model was loaded with: the default for a run that gives only some fields."""
+    return sampling_type(**{name: getattr(param, name) for name in fields_of(sampling_type)})
+
+
+@cache
+def fields_of(struct_type: Any) -> dict[str, Any]:
+    """Return field → C type, in C order, with the members of an unnamed union as fields of the struct."""
+    anonymous = getattr(struct_type, "_anonymous_", ())
+    fields: dict[str, Any] = {}
+    for name, field_type, *_ in struct_type._fields_:
+        fields.update(fields_of(field_type) if name in anonymous else {name: field_type})
+    return fields
+
+
+@dataclass(slots=True)
+class _Conversion:
+    """One call of ``to_c``: what every struct on the way down needs."""
+
+    keep: KeepAlive
+    defaults: Mapping[str, ctypes.Structure]
+    runtime: str | None
+    sources: Sources | None
+    embedding_width: int | None
+
+    def new(self, value: Any, struct_type: type[Struct], path: str) -> Any:
+        """Return a struct filled from ``value``, in memory of its own."""
+        target = struct_type.from_buffer(bytearray(ctypes.sizeof(struct_type) + _ROOM_BEHIND))
+        self.keep.append(target)
+        self.start(target)
+        self.fill(target, value, path)
+        return target
+
+    def start(self, target: Struct) -> None:
+        """Copy the defaults for ``target``'s type, if there are any, over its zeros."""
+        default = self.defaults.get(type(target).__name__)
+        if default is not None:
+            ctypes.memmove(ctypes.byref(target), ctypes.byref(default), ctypes.sizeof(target))
+            self.keep.append(default)  # its strings are shared
+
+    def fill(self, target: Struct, value: Any, path: str) -> None:
+        """Set ``target``'s fields from the JSON object ``value`` and check that they agree."""
+        name = type(target).__name__
+        given = _canonical(value, name, path)
+        if name == "RKLLMMultiModalInput":
+            self.fill_multimodal(target, given, path)
+            return
+        if name == "RKLLMInput":
+            given = _choose_member(given, path)
+        tensors = self.set_fields(target, given, path)
+        _require(target, given, path)
+        if name in RULES:
+            RULES[name](target, given, tensors, path)
+        check_width(target, tensors, self.embedding_width, path)
+
+    def fill_multimodal(self, target: Any, given: dict[str, Any], path: str) -> None:
+        """Set a multimodal input from the flat form of 1.2 or the nested form since 1.3, whichever ``target`` is."""
+        rest = {name: item for name, item in given.items() if name not in IMAGE_FIELDS and name != "image"}
+        flat = {name: item for name, item in given.items() if name in IMAGE_FIELDS and item is not None}
+        nested = given.get("image")
+        if flat and nested is not None:
+            raise InvalidParams(f"{path} has its image twice, flat and in image.", path=path, keyword="oneOf")
+        image, image_path = (nested, f"{path}.image") if nested is not None else (flat or None, path)
+        if image is None and rest.get("video") is None and rest.get("audio") is None:
+            raise InvalidParams(
+                f"{path} needs an image, a video or audio; text alone goes into prompt_input.",
+                path=path,
+                keyword="required",
+                limit=["image"],
+            )
+        tensors = self.set_fields(target, rest, path)
+        _require(target, rest, path)
+        if hasattr(target, "image"):
+            if image is not None:
+                self.fill(target.image, image, image_path)
+        else:
+            image = _canonical(image or {}, "RKLLMImageInput", image_path)
+            tensors |= self.set_fields(target, image, image_path)
+            image_rule(target, image, tensors, image_path)
+            check_width(target, tensors, self.embedding_width, image_path)
+
+    def set_fields(self, target: Struct, given: dict[str, Any], path: str) -> dict[str, Tensor]:
+        """Set the fields of ``target`` that ``given`` has; return the tensors among them."""
+        fields = fields_of(type(target))
+        tensors: dict[str, Tensor] = {}
+        for name, item in given.items():
+            if name not in fields:
+                self.refuse_unknown(type(target), name, item, path)
+                continue
+            tensor = self.set_field(target, name, fields[name], item, f"{path}.{name}")
+            if tensor is not None:
+                tensors[name] = tensor
+        return tensors
+
+    def refuse_unknown(self, struct_type: type[Struct], name: str, item: Any, path: str) -> None:
+        """Raise for a field that ``struct_type`` has not; return if it asks for nothing or is for somebody else."""
+        struct_name = struct_type.__name__
+        layout = next((layout for layout in LAYOUTS.values() if layout.structs.get(struct_name) is struct_type), None)
+        extra = EXTRAS.get(struct_name, {}).get(name)
+        if extra is not None and layout is not None and (not extra.layouts or layout.name in extra.layouts):
+            return
+        elsewhere = ELSEWHERE.get((struct_name, name))
+        if elsewhere is None or layout is None:
+            unknown = describe_unknown(name, fields_of(struct_type))
+            raise InvalidParams(f"{path} has {unknown}.", path=path, keyword="additionalProperties", limit=False)
+        if item is None or item is False:
+            return  # what the layout lacks, it also does not do: one client's params fit both
+        runtime = self.runtime or f"rkllm {layout.name}"
+        raise NotSupported(
+            f"{runtime} has no {name} in {struct_name}. {elsewhere.instead}",
+            runtime=runtime,
+            needs=elsewhere.needs,
+            path=f"{path}.{name}",
+        )
+
+    def set_field(self, target: Any, name: str, field_type: Any, item: Any, path: str) -> Tensor | None:
+        """Set one field; return the tensor if it is a buffer."""
+        if item is None and (field_type is c_char_p or is_pointer(field_type)):
+            setattr(target, name, None)
+        elif field_type in _BUFFERS:
+            element, dtype = _BUFFERS[field_type]
+            return self.set_buffer(
+                target, name, field_type, element, read_tensor(item, dtype, path, self.sources), path
+            )
+        elif field_type is c_char_p:
+            setattr(target, name, self.text(item, path))
+        elif issubclass(field_type, Struct):
+            if item is not None:
+                self.fill(getattr(target, name), item, path)
+        elif is_pointer(field_type) and issubclass(field_type._type_, Struct):
+            setattr(target, name, ctypes.pointer(self.new(item, field_type._type_, path)))
+        elif name in target._enums_:
+            setattr(target, name, enum_value(item, target._enums_[name], path))
+        elif name in _CS_OWN and _is_nothing(item):
+            return None  # as a client gives back that knows the C struct by heart
+        elif issubclass(field_type, ctypes.Array) and name not in _CS_OWN:
+            self.set_array(target, name, field_type, item, path)
+        elif field_type is c_bool or (name in target._flags_ and isinstance(item, bool)):
+            setattr(target, name, _to_bool(item, path))
+        elif field_type is c_float:
+            setattr(target, name, _to_float(item, path))
+        elif field_type in INT_RANGES:
+            setattr(target, name, _to_int(item, field_type, path))
+        else:
+            # Callbacks, userdata, reserved bytes: C's own.
+            raise InvalidParams(f"{path} cannot be set by a client.", path=path, keyword="readOnly", limit=True)
+        return None
+
+    def set_array(self, target: Any, name: str, field_type: Any, item: Any, path: str) -> None:
+        """Set an array inside the struct: characters, or integers; what a client leaves out at its end is zero."""
+        element, length = field_type._type_, field_type._length_
+        if element is c_char:
+            text = self.text(item, path)
+            if len(text) >= length:
+                limit = length - 1
+                detail = f"{path} must have at most {limit} bytes."
+                raise InvalidParams(detail, path=path, keyword="maxLength", limit=limit)
+            setattr(target, name, text)
+            return
+        if not isinstance(item, list) or len(item) > length:
+            detail = f"{path} must be an array of at most {length} integers."
+            raise InvalidParams(detail, path=path, keyword="maxItems", limit=length)
+        numbers = [_to_int(number, element, f"{path}[{index}]") for index, number in enumerate(item)]
+        getattr(target, name)[:] = numbers + [0] * (length - len(numbers))
+
+    def set_buffer(self, target: Any, name: str, field_type: Any, element: Any, tensor: Tensor, path: str) -> Tensor:
+        """Point a field at a tensor's memory; an empty one would be a pointer to nothing."""
+        if tensor.count == 0:
+            raise InvalidParams(f"{path} must not be empty.", path=path, keyword="minItems", limit=1)
+        memory = tensor.as_c(element)
+        self.keep.append(memory)
+        # Not ctypes.cast, which would tie the array into a cycle: a client's descriptor would stay open until the
+        # garbage collector comes.
+        setattr(target, name, field_type(element.from_buffer(memory)))
+        return tensor
+
+    def text(self, item: Any, path: str) -> bytes:
+        """Return a string as C has it: UTF-8 without NUL inside; ctypes adds the one at its end."""
+        if isinstance(item, LongString):
+            item = str(item)
+        if not isinstance(item, str):
+            raise InvalidParams(f"{path} must be a string.", path=path, keyword="type", limit="string")
+        if "\0" in item:
+            raise InvalidParams(f"{path} must not contain NUL, which ends a C string.", path=path, keyword="pattern")
+        if path.endswith(("_name", "_path")) and any(character < " " or character == "\x7f" for character in item):
+            # The runtimes print names, and a line of its own could pass for one of theirs.
+            raise InvalidParams(f"{path} must not contain control characters.", path=path, keyword="pattern")
+        try:
+            encoded = item.encode()
+        except UnicodeEncodeError:
+            raise InvalidParams(f"{path} must be valid Unicode.", path=path, keyword="format", limit="utf-8") from None
+        if path.endswith("_name") and len(encoded) > _NAME_BYTES:
+            detail = f"{path} must have at most {_NAME_BYTES} bytes."
+            raise InvalidParams(detail, path=path, keyword="maxLength", limit=_NAME_BYTES)
+        self.keep.append(encoded)
+        return encoded
+
+
+@cache
+def members_of(enum: type[IntEnum]) -> dict[str, int]:
+    """Return what a client may say for an enum; the count at the end of some (RKNN_TENSOR_TYPE_MAX) is no member."""
+    return {name: int(item) for name, item in enum.__members__.items() if not name.endswith("_MAX")}
+
+
+def enum_value(item: Any, enum: type[IntEnum], path: str) -> int:
+    """Return the number of an enum member given as number or C name. Raises InvalidParams."""
+    members = members_of(enum)
+    if isinstance(item, str) and item in members:
+        return members[item]
+    if type(item) in (int, float) and item in members.values():
+        return int(item)
+    raise InvalidParams(
+        f"{path} must be one of {', '.join(members)}, or its number.", path=path, keyword="enum", limit=list(members)
+    )
+
+
+def _canonical(value: Any, struct_name: str, path: str) -> dict[str, Any]:
+    """Return a JSON object's members under their C names."""
+    if not isinstance(value, dict):
+        raise InvalidParams(f"{path} must be an object.", path=path, keyword="type", limit="object")
+    aliases = ALIASES.get(struct_name, {})
+    given: dict[str, Any] = {}
+    for name, item in value.items():
+        canonical = str(aliases.get(name, name))
+        if canonical in given:
+            raise InvalidParams(f"{path} has {canonical} under two names.", path=path, keyword="oneOf")
+        given[canonical] = item
+    return given
+
+
+def _require(target: Struct, given: dict[str, Any], path: str) -> None:
+    for name in target._required_:
+        if given.get(name) is None:
+            raise InvalidParams(f"{path}.{name} is required.", path=path, keyword="required", limit=[name])
+
+
+def _choose_member(given: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return RKLLMInput's members with input_type, inferred from the union's one member or checked against it."""
+    given = {name: item for name, item in given.items() if item is not None or name not in UNION_MEMBERS}
+    given = _with_prompt_inside(given)
+    members = [name for name in UNION_MEMBERS if name in given]
+    if len(members) != 1:
+        names = list(UNION_MEMBERS)
+        keyword = "oneOf" if members else "required"
+        raise InvalidParams(f"{path} needs exactly one of {', '.join(names)}.", path=path, keyword=keyword, limit=names)
+    type_of_member = RKLLMInputType[UNION_MEMBERS[members[0]]]
+    input_type = given.get("input_type")
+    if input_type is not None:
+        type_path = f"{path}.input_type"
+        if enum_value(input_type, RKLLMInputType, type_path) != type_of_member:
+            raise InvalidParams(
+                f"{type_path} must be {type_of_member.name} for {members[0]}.",
+                path=type_path,
+                keyword="const",
+                limit=type_of_member.name,
+            )
+    return {**given, "input_type": int(type_of_member)}
+
+
+def _with_prompt_inside(given: dict[str, Any]) -> dict[str, Any]:
+    """Return RKLLMInput's members with the text of a multimodal input inside it, where the client has put it beside."""
+    multimodal, prompt = given.get("multimodal_input"), given.get("prompt_input")
+    if prompt is None or not isinstance(multimodal, dict) or multimodal.get("prompt") is not None:
+        return given
+    rest = {name: item for name, item in given.items() if name != "prompt_input"}
+    return {**rest, "multimodal_input": {**multimodal, "prompt": prompt}}
+
+
+def _is_nothing(item: Any) -> bool:
+    return item is None or (isinstance(item, list) and not any(item))
+
+
+def _to_bool(item: Any, path: str) -> bool:
+    if isinstance(item, bool) or (type(item) in (int, float) and item in (0, 1)):
+        return bool(item)
+    raise InvalidParams(f"{path} must be true or false.", path=path, keyword="type", limit="boolean")
+
+
+def _to_float(item: Any, path: str) -> float:
+    if type(item) not in (int, float):
+        raise InvalidParams(f"{path} must be a number.", path=path, keyword="type", limit="number")
+    # The float decides, not the double: the shortest spelling of the greatest float is a double beyond it.
+    try:
+        number = c_float(item).value
+    except OverflowError:  # an integer beyond even the double
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidParams(f"{path} must fit a float.", path=path, keyword="maximum", limit=_FLOAT_MAX)
+    return number
+
+
+def _to_int(item: Any, field_type: Any, path: str) -> int:
+    # 1.0 is an integer to JSON Schema, and some languages write all their numbers like that.
+    if type(item) is not int and not (type(item) is float and item.is_integer()):
+        raise InvalidParams(f"{path} must be an integer.", path=path, keyword="type", limit="integer")
+    low, high = INT_RANGES[field_type]
+    if item < low:
+        raise InvalidParams(f"{path} must be at least {low}.", path=path, keyword="minimum", limit=low)
+    if item > high:
+        raise InvalidParams(f"{path} must be at most {high}.", path=path, keyword="maximum", limit=high)
+    return int(item)
+
+
+def is_pointer(field_type: Any) -> bool:
+    """Tell whether ``field_type`` is a POINTER(...); c_char_p and c_void_p are not."""
+    return issubclass(field_type, ctypes._Pointer)
+
+
+def _value_from_c(value: Any) -> Any:
+    match value:
+        case bytes():
+            return value.decode("utf-8", "replace")
+        case ctypes.Structure():
+            return from_c(value)
+        case float():
+            return shortest(value)
+    return value
+
+
+def shortest(value: float) -> float | None:
+    """Return the shortest double that is ``value`` as a float: 0.8, not 0.800000011920929; None if not finite."""
+    if not math.isfinite(value):
+        return None
+    candidates = (float(f"{value:.{digits}g}") for digits in range(6, 9))
+    return next((short for short in candidates if c_float(short).value == value), value)

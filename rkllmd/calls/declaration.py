@@ -1,0 +1,293 @@
+"""How a method is declared: its kind, its parameters in the C order, and the function that serves it.
+
+A function module holds one C function: its signature in the docstring, and one function decorated with ``method``. The
+module's name is the method's name: ``rkllmd/rkllm/load_lora.py`` is ``rkllm.load_lora``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Final
+
+from rkllmd.abi.json import schemas
+
+# RKLLMExtendParam.n_batch is a uint8.
+MAX_INPUTS: Final = 255
+
+
+class Room(StrEnum):
+    """What a method works with, which its functions are given first."""
+
+    LANGUAGE = "language"  # language.parts.Language
+    VISION = "vision"  # vision.parts.Vision
+    SERVICE = "service"  # service.parts.Service: all of the daemon
+
+
+class Kind(StrEnum):
+    """Where and when a method runs (protocol, section 3)."""
+
+    INSTANT = "instant"  # inline on the event loop, at any time
+    ORDERED = "ordered"  # inline while its handle is idle, behind the handle's running call otherwise
+    NPU = "npu"  # on the NPU worker thread
+    STREAMING = "streaming"  # as npu, with partial results
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A handle, a small positive integer, of one of these ``kinds`` (the names of ``Context.handles``).
+
+    The leading one may be null, 0 or left out, which means the only live one. The function gets what it stands for as
+    ``argument``. ``aliases`` are other names that C gives the same parameter in other functions.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    argument: str
+    aliases: tuple[str, ...] = ()
+    required: bool = False
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the handle."""
+        if self.required:
+            return {"type": "integer", "minimum": 1, "description": f"the handle of a {self.kinds[0]}"}
+        return {"type": ["integer", "null"], "minimum": 0, "description": "null or 0: the only live one"}
+
+
+@dataclass(frozen=True)
+class Struct:
+    """A pointer to a C struct: an object with its field names, converted to C before the call.
+
+    ``many``: where n_batch is above 1, C takes an array of them, and so does JSON. ``example`` is the field that most
+    people give first. ``raw``: the function converts it, since what it means depends on the handle's object.
+    ``or_tensors``: JSON may have tensors in the place of such structs, in whatever form; the function checks them.
+    """
+
+    name: str
+    c_type: str
+    required: bool = True
+    required_fields: Sequence[str] = ()
+    many: bool = False
+    example: str = ""
+    raw: bool = False
+    or_tensors: bool = False
+
+    @cached_property
+    def item_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of one struct: the one that validates."""
+        schema = schemas.struct_schema(self.c_type)
+        required = list(dict.fromkeys([*schema.get("required", ()), *self.required_fields]))
+        return {**schema, "required": required} if required else schema
+
+    @cached_property
+    def fields_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of some of the fields."""
+        return {keyword: value for keyword, value in self.item_schema.items() if keyword != "required"}
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the parameter, for discovery."""
+        if not self.many:
+            return self.item_schema
+        item = {"anyOf": [self.item_schema, schemas.TENSOR]} if self.or_tensors else self.item_schema
+        array = {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_INPUTS}
+        return {"anyOf": [self.item_schema, array]}
+
+    @cached_property
+    def field_names(self) -> frozenset[str]:
+        """Return the names that the flat form takes for this struct."""
+        return frozenset(schemas.struct_schema(self.c_type)["properties"])
+
+    @cached_property
+    def own_names(self) -> frozenset[str]:
+        """Return the names of fields that no tensor has: what has one of them is the struct."""
+        return self.field_names - schemas.TENSOR_MEMBERS
+
+
+@dataclass(frozen=True)
+class Value:
+    """A plain value: an integer, a string, an array of positions.
+
+    ``in_c``: false for what C has not, which therefore has a name but no position. ``is_tensor``: the function gets a
+    ``Converted``, to read what the JSON refers to. ``aliases`` are other names that clients know it by.
+    """
+
+    name: str
+    schema: dict[str, Any] = field(hash=False)
+    required: bool = True
+    in_c: bool = True
+    is_tensor: bool = False
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Count(Value):
+    """How many elements the array parameter ``of`` has, which C has to be told: left out, null, or that very number.
+
+    ``alone``: it means something where the array was left out; the function gets it then, and only then.
+    """
+
+    schema: dict[str, Any] = field(
+        hash=False,
+        default_factory=lambda: {"type": ["integer", "null"], "minimum": 0, "maximum": 2**32 - 1},
+    )
+    required: bool = False
+    of: str = ""
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class COnly:
+    """A position that only C has (out-parameter, callback, userdata): null, or left out."""
+
+    name: str
+    required = False
+
+
+Parameter = Handle | Struct | Value | COnly
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What ``method`` leaves on the function for the registry to find; its arguments are described there."""
+
+    kind: Kind
+    parameters: tuple[Parameter, ...] = ()
+    check: Callable[..., Any] | None = None
+    abort: Callable[..., None] | None = None
+    group: str | None = None
+    changes: frozenset[str] = frozenset()
+    known: Callable[..., bool] | None = None
+    prepare: Callable[..., Any] | None = None
+    loads: bool = False
+    between_tokens: bool | Callable[[Mapping[str, Any]], bool] | None = None
+    ends_runs: bool = False
+    proves_npu: bool = False
+    model_of: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A callable method: what its module declares, with its name.
+
+    ``name`` is the wire's; ``summary`` and ``c_signature`` are for people and discovery.
+    """
+
+    name: str
+    kind: Kind
+    parameters: tuple[Parameter, ...]
+    call: Callable[..., Any]
+    summary: str
+    c_signature: str | None
+    check: Callable[..., Any] | None
+    abort: Callable[..., None] | None
+    group: str | None
+    changes: frozenset[str]
+    known: Callable[..., bool] | None
+    prepare: Callable[..., Any] | None = None
+    room: Room = Room.SERVICE
+    loads: bool = False
+    between_tokens: bool | Callable[[Mapping[str, Any]], bool] | None = None
+    ends_runs: bool = False
+    proves_npu: bool = False
+    model_of: Callable[..., Any] | None = None
+
+    def fits_between_tokens(self, given: Mapping[str, Any]) -> bool:
+        """Return whether a call with these parameters may run while a generation waits at a token."""
+        return self.between_tokens(given) if callable(self.between_tokens) else bool(self.between_tokens)
+
+    @cached_property
+    def json_parameters(self) -> tuple[Handle | Struct | Value, ...]:
+        """Return the parameters that JSON has, in the C order."""
+        return tuple(item for item in self.parameters if not isinstance(item, COnly))
+
+    @cached_property
+    def converted_parameters(self) -> tuple[Struct | Value, ...]:
+        """Return the parameters that are no handles."""
+        return tuple(item for item in self.json_parameters if not isinstance(item, Handle))
+
+    @cached_property
+    def handles(self) -> tuple[Handle, ...]:
+        """Return the parameters that are handles, the leading one first."""
+        return tuple(item for item in self.parameters if isinstance(item, Handle))
+
+    @cached_property
+    def takes_tensors(self) -> bool:
+        """Tell whether a parameter may refer to descriptors or tensor memories."""
+        return any(isinstance(item, Struct) or getattr(item, "is_tensor", False) for item in self.parameters)
+
+    @cached_property
+    def handle(self) -> Handle | None:
+        """Return the leading handle, if there is one."""
+        first = self.parameters[0] if self.parameters else None
+        return first if isinstance(first, Handle) else None
+
+    @cached_property
+    def needs_params(self) -> bool:
+        """Tell whether something must be given: without that, a call without params needs no binding."""
+        return any(parameter.required for parameter in self.parameters)
+
+    @property
+    def c_function(self) -> str | None:
+        """Return the C function's name, or None for the daemon's own methods."""
+        return self.c_signature.partition("(")[0].split()[-1].lstrip("*") if self.c_signature else None
+
+
+def method(
+    kind: Kind,
+    parameters: Sequence[Parameter] = (),
+    *,
+    check: Callable[..., Any] | None = None,
+    abort: Callable[..., None] | None = None,
+    group: str | None = None,
+    changes: Iterable[str] = (),
+    known: Callable[..., bool] | None = None,
+    prepare: Callable[..., Any] | None = None,
+    loads: bool = False,
+    between_tokens: bool | Callable[[Mapping[str, Any]], bool] | None = None,
+    ends_runs: bool = False,
+    proves_npu: bool = False,
+    model_of: Callable[..., Any] | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare the function that serves this module's method.
+
+    The function is called with what its room works with (``Language``, ``Vision`` or ``Service``), an ``Invocation``,
+    and then the parameters by name: the object of a handle, a ``Converted`` for a struct, the JSON value otherwise.
+
+    ``check`` is called the same way on the event loop before the call is queued: what can be refused at once must not
+    wait for a minute first. ``abort`` is called with the room and the model, on the event loop, to make a running call
+    end early; a method without it can't be interrupted. ``group``: the name under which older clients put several plain
+    parameters into one object. ``changes``: the kinds of handles that a call makes or releases. ``known``: for an
+    instant method, whether the daemon knows the answer by itself; where it does not, the call goes to the worker
+    thread. ``prepare``, for an instant method: called with the room, the client, the call and the parameters while the
+    call is prepared, on a helper thread if it is long; what it returns is the function's only argument, ``prepared``.
+
+    ``loads``: it reads a model's file into memory, which shows as progress. ``between_tokens``: whether it may run
+    while a generation waits at a token, also as a function of the given parameters; None: as its namespace says (RKNN's
+    may). ``ends_runs``: it waits itself for a run that does not block; all else waits for the end of such a run first.
+    ``proves_npu``: it can't succeed without the NPU. ``model_of``, called with the room and the parameters by name, may
+    return the file that the call works on, where no handle tells it.
+    """
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__rkllmd__ = Declaration(  # type: ignore[attr-defined]  # our mark
+            kind,
+            tuple(parameters),
+            check,
+            abort,
+            group,
+            frozenset(changes),
+            known,
+            prepare,
+            loads,
+            between_tokens,
+            ends_runs,
+            proves_npu,
+            model_of,
+        )
+        return function
+
+    return declare

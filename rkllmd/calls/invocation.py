@@ -1,0 +1,86 @@
+"""One call of a method, and who makes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from rkllmd.abi.json.tensors import tensor_to_json
+from rkllmd.interruption import Interruption
+from rkllmd.machine import shared_memory
+from rkllmd.npu.job import Job
+from rkllmd.wire import jsonrpc
+
+if TYPE_CHECKING:
+    from rkllmd.calls.declaration import Method
+    from rkllmd.errors import RpcError
+
+# The kernel takes 253 in one message (SCM_MAX_FD).
+_MOST_FDS: Final = 253
+
+
+class Client(Protocol):
+    """The connection behind a call, as far as a method may know it."""
+
+    number: int
+    # The uid of its process; None for the daemon itself.
+    user: int | None
+
+    def describe(self) -> str:
+        """Return who it is, for the log and server.queue."""
+
+    def find_job(self, call_id: jsonrpc.Id) -> Job | None:
+        """Return the queued or running job of the request with this id."""
+
+    def send_partials(self, call: jsonrpc.Call, partials: list[dict[str, Any]], *, as_notifications: bool) -> None:
+        """Send partial results of ``call``."""
+
+    def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[dict[str, Any]], bool]:
+        """Return what sends one partial result from any thread, if that needs no waiting; it is false if not."""
+
+    def answer(self, call: jsonrpc.Call, result: Any, fds: Sequence[int] = ()) -> None:
+        """Send the call's result with file descriptors, which are closed when they are sent."""
+
+    def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
+        """Send the call's error."""
+
+    def notify(self, line: bytes) -> None:
+        """Send a notification that belongs to no call (``jsonrpc.notification``)."""
+
+
+@dataclass(eq=False, slots=True)
+class Invocation:
+    """One call of a method: the client, the request, and its job once it is queued."""
+
+    client: Client
+    call: jsonrpc.Call
+    method: Method
+    job: Job | None = None
+    # What goes with the result; closed by whoever sends it.
+    fds: list[int] = field(default_factory=list)
+    # What makes its work end early, where the RKNN runtime can be interrupted.
+    interruption: Interruption | None = None
+
+    def tensor(self, data: bytes | memoryview, shape: Sequence[int], dtype: str) -> dict[str, Any]:
+        """Return a tensor as the client wants it: by file descriptor if it said reply_fds, as base64 otherwise."""
+        if not self.call.members.get("reply_fds") or len(self.fds) == _MOST_FDS:
+            return tensor_to_json(data, shape, dtype)
+        return self.attach(shared_memory.make(data), size=len(data), dtype=dtype, shape=list(shape))
+
+    def attach(self, fd: int, **members: Any) -> dict[str, Any]:
+        """Send a descriptor along, which is the invocation's from now on; return how the result refers to it."""
+        self.fds.append(fd)
+        return {"fd": len(self.fds) - 1, **members}
+
+    def close_fds(self) -> None:
+        """Close what will not be sent."""
+        for fd in self.fds:
+            os.close(fd)
+        self.fds.clear()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Tell whether the client has given the call up."""
+        return self.job is not None and self.job.cancelled

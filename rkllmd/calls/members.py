@@ -1,0 +1,63 @@
+"""Members of a request that stand inside ``params``: for JSON-RPC libraries that can put nothing beside "method".
+
+What would have to be sent and received by the connection itself (``fds``, ``reply_fds``) can't stand there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rkllmd.calls.declaration import Kind, Struct
+from rkllmd.errors import InvalidParams
+
+if TYPE_CHECKING:
+    from rkllmd.calls.declaration import Method
+    from rkllmd.wire.jsonrpc import Call
+
+# Of a request, beside "method" (protocol, section 4).
+MEMBERS: Final = frozenset(
+    {
+        "fds",
+        "first_token_timeout_ms",
+        "priority",
+        "reply_fds",
+        "session",
+        "stream",
+        "timeout_ms",
+        "wait_timeout_ms",
+    }
+)
+# Of a call that generates text, and of every call that waits for the NPU.
+_OF_RUNS: Final = frozenset({"first_token_timeout_ms", "session", "stream"})
+_OF_CALLS: Final = frozenset({"priority", "timeout_ms", "wait_timeout_ms"})
+
+
+def lift(method: Method, call: Call) -> None:
+    """Move the members that stand among the call's named parameters to where they belong.
+
+    Only those that mean something for the method: any other is an unknown parameter. A null is as left out. Raises
+    InvalidParams for one that stands in both places.
+    """
+    given = call.params
+    if not isinstance(given, dict) or given.keys().isdisjoint(MEMBERS):
+        return
+    found = [name for name in given if name in _taken_by(method)]
+    if not found:
+        return
+    for name in found:
+        if name in call.members:
+            raise InvalidParams(
+                f'{name} is given twice, in params and beside "method".', path=f"$.{name}", keyword="uniqueItems"
+            )
+    call.members = {**call.members, **{name: given[name] for name in found if given[name] is not None}}
+    call.params = {name: value for name, value in given.items() if name not in found}
+
+
+def _taken_by(method: Method) -> frozenset[str]:
+    if method.kind is Kind.INSTANT:
+        return frozenset()
+    names = (_OF_CALLS | _OF_RUNS) if method.abort is not None else _OF_CALLS
+    own = {parameter.name for parameter in method.json_parameters}
+    for parameter in method.json_parameters:
+        own |= parameter.field_names if isinstance(parameter, Struct) else set()
+    return names - own

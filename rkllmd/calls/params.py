@@ -1,0 +1,265 @@
+"""The three forms of parameters (protocol, section 3): positional, named, flat → one value per C parameter.
+
+Without I/O and without C: which value belongs to which parameter, and where in the client's JSON it stood, so that an
+error's ``path`` names the place in what the client sent and not in what became of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from rkllmd.abi.json import schemas
+from rkllmd.calls.declaration import MAX_INPUTS, COnly, Count, Handle, Method, Parameter, Struct, Value
+from rkllmd.calls.members import MEMBERS
+from rkllmd.errors import InvalidParams
+
+
+@dataclass(slots=True)
+class Given:
+    """One parameter's JSON value and its JSON path below ``params``."""
+
+    value: Any
+    path: str
+
+
+def bind(method: Method, params: list[Any] | dict[str, Any]) -> dict[str, Given]:
+    """Assign ``params`` to the method's parameters and check each against its schema.
+
+    A parameter that was left out, or given as null where C takes NULL, is missing from the answer. Raises
+    InvalidParams.
+    """
+    if not params:
+        given: dict[str, Given] = {}
+    elif isinstance(params, list):
+        given = _positional(method, params)
+    else:
+        given = _object(method, params)
+    for parameter in method.json_parameters:
+        item = given.get(parameter.name)
+        if item is None or (item.value is None and not parameter.required):
+            given.pop(parameter.name, None)
+            if parameter.required:
+                examples = [parameter.example, *parameter.required_fields] if isinstance(parameter, Struct) else []
+                example = next(filter(None, examples), "")
+                hint = f", or its fields directly, such as {example}" if example else ""
+                raise InvalidParams(
+                    f"{method.name} needs {parameter.name}{hint}.", path=f"$.{parameter.name}", keyword="required"
+                )
+        else:
+            _check(parameter, item)
+            if isinstance(parameter, Handle) and not parameter.required and item.value == 0:
+                del given[parameter.name]  # what C has for none
+    for parameter in method.json_parameters:
+        if isinstance(parameter, Count) and parameter.name in given:
+            _check_count(method, parameter, given)
+    return given
+
+
+def _check_count(method: Method, count: Count, given: dict[str, Given]) -> None:
+    """Compare a count with what it counts; it is of no other use. Raises InvalidParams."""
+    counted = given.get(count.of)
+    if counted is None and count.alone:
+        return
+    item = given.pop(count.name)
+    array = counted.value if counted is not None and isinstance(counted.value, list) else None
+    limit = 0 if counted is None else 1 if array is None else len(array)
+    parameter = _by_name(method)[count.of]
+    # An array of numbers may be one tensor as well as several.
+    may_be_one = isinstance(parameter, Struct) and parameter.or_tensors and array and not isinstance(array[0], dict)
+    if item.value != limit and not (may_be_one and item.value == 1):
+        raise InvalidParams(
+            f"{count.name} must be the number of {count.of} given, {limit}, or left out.",
+            path=item.path,
+            keyword="const",
+            limit=limit,
+        )
+
+
+def _check(parameter: Handle | Struct | Value, item: Given) -> None:
+    if not isinstance(parameter, Struct):
+        schemas.check(schemas.validator(parameter.schema), item.value, item.path)
+    elif parameter.many and isinstance(item.value, list):
+        if not item.value:
+            raise InvalidParams(f"{item.path} must not be empty.", path=item.path, keyword="minItems", limit=1)
+        if parameter.or_tensors and not any(_is_own(parameter, element) for element in item.value):
+            return
+        if len(item.value) > MAX_INPUTS:  # before each is looked at, which takes 20 µs
+            detail = f"{item.path} must have at most {MAX_INPUTS} items."
+            raise InvalidParams(detail, path=item.path, keyword="maxItems", limit=MAX_INPUTS)
+        for index, element in enumerate(item.value):
+            if parameter.or_tensors and not _is_own(parameter, element):
+                continue
+            schemas.check(schemas.validator(parameter.item_schema), element, f"{item.path}[{index}]")
+    elif not parameter.or_tensors or _is_own(parameter, item.value):
+        schemas.check(schemas.validator(parameter.item_schema), item.value, item.path)
+    else:
+        schemas.check(schemas.validator(schemas.TENSOR), item.value, item.path)
+
+
+def _is_own(parameter: Struct, value: Any) -> bool:
+    """Return whether a value is the struct itself rather than a tensor in its place."""
+    return isinstance(value, dict) and not value.keys().isdisjoint(parameter.own_names)
+
+
+def _positional(method: Method, values: list[Any]) -> dict[str, Given]:
+    """Assign an array in the C order; the leading handle and the positions that only C has may be left out."""
+    given: dict[str, Given] = {}
+    parameters = [item for item in method.parameters if not isinstance(item, Value) or item.in_c]
+    has_handle = bool(parameters) and isinstance(parameters[0], Handle)
+    if has_handle and not (values[0] is None or type(values[0]) is int):
+        parameters.pop(0)
+        has_handle = False
+    if method.group and len(values) == 1 + has_handle and isinstance(values[-1], dict):
+        if has_handle:
+            given[parameters[0].name] = Given(values[0], "$[0]")
+        return _joined(given, _named_and_flat(method, values[-1], f"$[{len(values) - 1}]"))
+    index = 0
+    for position, parameter in enumerate(parameters):
+        if index == len(values):
+            break
+        following = parameters[position + 1 :]
+        if isinstance(parameter, COnly) and not _stands_for_c_only(values[index:], following):
+            continue
+        if isinstance(parameter, Count) and not _stands_for_count(values[index:], following):
+            continue
+        if not isinstance(parameter, COnly):
+            given[parameter.name] = Given(values[index], f"$[{index}]")
+        index += 1
+    if index < len(values):
+        names = ", ".join(parameter.name for parameter in parameters if not isinstance(parameter, COnly))
+        raise InvalidParams(
+            f"{method.name} takes {names or 'no parameters'}: position {index} is too much.",
+            path=f"$[{index}]",
+            keyword="maxItems",
+            limit=index,
+        )
+    return given
+
+
+def _stands_for_c_only(values: Sequence[Any], following: Sequence[Parameter]) -> bool:
+    """Return whether ``values`` begins with the null of a C-only position: it does if there are values to spare."""
+    wanted = sum(1 for parameter in following if not isinstance(parameter, COnly) and parameter.required)
+    return values[0] is None and len(values) > wanted
+
+
+def _stands_for_count(values: Sequence[Any], following: Sequence[Parameter]) -> bool:
+    """Return whether ``values`` begins with a count: a number, or the null of one that is left to JSON."""
+    return type(values[0]) is int or _stands_for_c_only(values, following)
+
+
+def _object(method: Method, members: dict[str, Any]) -> dict[str, Given]:
+    """Assign an object; the one inside it that holds several plain parameters, as older clients send it, is spread."""
+    group = members.get(method.group) if method.group else None
+    if not isinstance(group, dict):
+        return _named_and_flat(method, members)
+    others = {name: value for name, value in members.items() if name != method.group}
+    return _joined(_named_and_flat(method, others), _named_and_flat(method, group, f"$.{method.group}"))
+
+
+def _joined(given: dict[str, Given], more: dict[str, Given]) -> dict[str, Given]:
+    for name, item in more.items():
+        if name in given:
+            raise InvalidParams(f"{name} is given twice.", path=item.path, keyword="uniqueItems")
+    return {**given, **more}
+
+
+def _named_and_flat(method: Method, members: dict[str, Any], place: str = "$") -> dict[str, Given]:
+    """Assign an object whose members are C parameter names, fields of the struct parameters, or both.
+
+    Where a struct is given by name and some of its fields beside it (``{"model_path": …, "param": {…}}``), the fields
+    are merged into it; a field given twice is an error.
+    """
+    parameters = _by_name(method)
+    structs = [parameter for parameter in method.parameters if isinstance(parameter, Struct)]
+    given: dict[str, Given] = {}
+    fields: dict[str, dict[str, Any]] = {}
+    for name, value in members.items():
+        if name in parameters:
+            if not isinstance(parameters[name], COnly):
+                c_name = parameters[name].name
+                if c_name in given:
+                    raise InvalidParams(f"{c_name} is given twice.", path=f"{place}.{name}", keyword="uniqueItems")
+                given[c_name] = Given(value, f"{place}.{name}")
+            elif value is not None:
+                raise InvalidParams(f"{name} exists only in C: leave it out.", path=f"{place}.{name}", keyword="const")
+            continue
+        struct = next((item for item in structs if name in item.field_names), None)
+        if struct is None:
+            raise _unknown(method, name, place)
+        fields.setdefault(struct.name, {})[name] = value
+    for struct in structs:
+        flat = fields.get(struct.name)
+        named = given.get(struct.name)
+        if flat and (named is None or named.value is None):
+            given[struct.name] = Given(flat, place)
+        elif flat and named is not None:
+            # Checked here as well, since their path is another one than that of what they are merged into.
+            schemas.check(schemas.validator(struct.fields_schema), flat, place)
+            named.value = _merged(named, flat)
+    return given
+
+
+@cache
+def _by_name(method: Method) -> dict[str, Parameter]:
+    """Return the parameters by their names and aliases."""
+    aliases = {
+        alias: parameter
+        for parameter in method.parameters
+        if isinstance(parameter, Handle | Value)
+        for alias in parameter.aliases
+    }
+    return aliases | {parameter.name: parameter for parameter in method.parameters}
+
+
+def _merged(named: Given, flat: dict[str, Any]) -> dict[str, Any]:
+    first = next(iter(flat))
+    if not isinstance(named.value, dict):
+        raise InvalidParams(
+            f"{first} stands beside {named.path[2:]}, which is no object: put it inside.",
+            path=f"$.{first}",
+            keyword="type",
+        )
+    if twice := named.value.keys() & flat.keys():
+        name = min(twice)
+        raise InvalidParams(f"{name} is given twice.", path=f"$.{name}", keyword="uniqueItems")
+    return {**named.value, **flat}
+
+
+# So many names still make a sentence.
+_FEW: Final = 8
+
+
+def _struct_with(method: Method, name: str) -> str | None:
+    """Return the field of a struct parameter that is a struct with such a field itself."""
+    for parameter in method.json_parameters:
+        fields = parameter.item_schema["properties"] if isinstance(parameter, Struct) else {}
+        for field, schema in fields.items():
+            if name in schema.get("properties", ()):
+                return str(field)
+    return None
+
+
+def _unknown(method: Method, name: str, place: str) -> InvalidParams:
+    known: list[str] = []
+    for parameter in method.json_parameters:
+        known.append(parameter.name)
+        if isinstance(parameter, Struct):
+            known.extend(sorted(parameter.field_names))
+    shown = name if len(name) <= 64 else name[:61] + "..."
+    close = difflib.get_close_matches(shown, known, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    if not close:
+        hint = " rpc.discover shows what it takes."
+        if len(known) <= _FEW:
+            hint = f" It takes {', '.join(known)}." if known else " It takes none."
+    if inner := _struct_with(method, name):
+        hint = f' It is a member of {inner}: {{"{inner}": {{"{name}": …}}}}.'
+    if name in MEMBERS:
+        hint = f' The member "{name}" stands beside "method".'
+    return InvalidParams(
+        f"{method.name} has no parameter {shown!r}.{hint}", path=f"{place}.{shown}", keyword="additionalProperties"
+    )

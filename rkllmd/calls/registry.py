@@ -1,0 +1,100 @@
+"""Finds the function modules and makes the table of methods: adding a file adds the method.
+
+Each package is a namespace on the wire; each module in it whose name has no leading underscore is one method.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import re
+from dataclasses import fields
+from functools import cache
+from types import ModuleType
+from typing import Final
+
+from rkllmd.abi.json import schemas
+from rkllmd.abi.library import Functions
+from rkllmd.calls.declaration import Declaration, Method, Room, Struct
+from rkllmd.config.values import ConfigError
+
+# Package → what its methods' names begin with on the wire.
+NAMESPACES: Final = {
+    "rkllmd.rkllm": "rkllm.",
+    "rknn": "rknn.",
+    "rkllmd.methods.server": "server.",
+    "rkllmd.methods.rpc": "rpc.",
+    "rkllmd.methods.lsp": "$/",
+}
+# What their functions work with.
+_ROOMS: Final = {"rkllm": Room.LANGUAGE, "rknn": Room.VISION}
+
+_C_SIGNATURE = re.compile(r"^C: (.*?\))$", re.MULTILINE | re.DOTALL)
+
+
+@cache
+def discover() -> dict[str, Method]:
+    """Import every function module and return the methods by their names."""
+    _check_rknn()
+    methods = {}
+    for package_name, namespace in NAMESPACES.items():
+        package = importlib.import_module(package_name)
+        for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda item: item.name):
+            if not info.name.startswith("_"):
+                module = importlib.import_module(f"{package_name}.{info.name}")
+                method = _method(module, f"{namespace}{info.name}")
+                methods[method.name] = method
+    return methods
+
+
+def declare_functions(methods: dict[str, Method], namespace: str, library: Functions) -> None:
+    """Add the C functions of the namespace's methods to the library that no table of ours has.
+
+    Raises TypeError for a C signature that cannot be read.
+    """
+    for method in methods.values():
+        if method.name.partition(".")[0] == namespace and method.c_signature is not None:
+            try:
+                library.declare(method.c_signature)
+            except ValueError as error:
+                raise TypeError(f"{method.call.__module__}: its C signature can't be read: {error}") from None
+
+
+def warm_up(methods: dict[str, Method]) -> None:
+    """Build all validators, which takes some milliseconds for the first call of a method otherwise."""
+    for method in methods.values():
+        for parameter in method.json_parameters:
+            schemas.validator(parameter.item_schema if isinstance(parameter, Struct) else parameter.schema)
+            if isinstance(parameter, Struct):
+                assert parameter.field_names
+
+
+def _check_rknn() -> None:
+    """Raise ConfigError where Rockchip's model converter has taken the name rknn."""
+    if importlib.util.find_spec("rknn.get_functions") is None:
+        raise ConfigError(
+            "The package rknn is Rockchip's model converter (rknn-toolkit2), not rkllmd's: install rkllmd in a virtual "
+            "environment of its own."
+        )
+
+
+def _method(module: ModuleType, name: str) -> Method:
+    functions = [item for item in vars(module).values() if isinstance(getattr(item, "__rkllmd__", None), Declaration)]
+    if len(functions) != 1:
+        raise TypeError(f"{module.__name__} must declare exactly one method, it declares {len(functions)}")
+    declaration: Declaration = functions[0].__rkllmd__
+    declared = {field.name: getattr(declaration, field.name) for field in fields(Declaration)}
+    room = _ROOMS.get(name.partition(".")[0], Room.SERVICE)
+    if declaration.between_tokens is None:
+        declared["between_tokens"] = room is Room.VISION
+    text = module.__doc__ or ""
+    signature = _C_SIGNATURE.search(text)
+    return Method(
+        **declared,
+        name=name,
+        room=room,
+        call=functions[0],
+        summary=text.partition("\n")[0].partition(": ")[2],
+        c_signature=" ".join(signature.group(1).split()) if signature else None,
+    )

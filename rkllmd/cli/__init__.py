@@ -1,0 +1,4 @@
+"""The command line: serve, stop, call, chat, help.
+
+It may import everything; nothing imports it.
+"""

@@ -1,0 +1,282 @@
+"""The command line: serve, stop, call, chat, help. An error is one plain sentence with the fix."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import orjson
+
+from rkllmd import __version__, client
+from rkllmd.cli import method_help, terminal
+from rkllmd.config import settings, sources
+from rkllmd.config.settings import Config
+from rkllmd.config.values import ConfigError
+from rkllmd.net import serving
+from rkllmd.portable import demo
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that ``arguments`` name; return the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that does not have every character; a file's name that is no UTF-8.
+        sys.stdout.reconfigure(errors="replace")
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        if given.version:
+            status = _version()
+        elif given.command is None:
+            parser.print_help()
+            status = 2
+        else:
+            status = int(given.run(given))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has left: | head
+        with contextlib.suppress(OSError):  # what is left to be written goes nowhere, here and not at the exit
+            sys.stdout.close()
+        return 1
+    except KeyboardInterrupt:
+        return 130  # 128 + SIGINT, as a shell says it
+    except (_UsageError, ConfigError, client.CallError, client.ConnectionLost) as error:
+        sys.stderr.write(f"rkllmd: {_explain(error)}\n")
+        return 1
+    return status
+
+
+class _UsageError(Exception):
+    """The command can't be carried out; the message is one sentence with the fix."""
+
+
+def _explain(error: Exception) -> str:
+    """Return the sentence for a person, and below it what the runtime itself has said, if that is more."""
+    if not isinstance(error, client.CallError):
+        return str(error)
+    path, fix, log = (error.data.get(name) for name in ("path", "fix", "log"))
+    sentence = str(error)
+    if path and path.removeprefix("$.") not in sentence:
+        sentence += f" (at {path})"
+    if fix and fix not in sentence:
+        sentence += f" {fix}"
+    if path and path.removeprefix("$.") in _BESIDE:  # among the parameters
+        sentence += f" On the command line it is --{path.removeprefix('$.').replace('_', '-')}."
+    lines = [f"    {line}" for line in log or [] if line not in sentence]
+    for name, meaning in (("restored", "loaded again, with empty KV caches"), ("lost", "lost, and could not be")):
+        if handles := error.data.get(name):
+            lines.append(f"    {meaning}: {', '.join(map(str, handles))}")
+    return "\n".join([f"{sentence} [{error.kind or error.code}]", *lines])
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that takes no option for another's beginning, and that says what is wrong in one sentence."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"rkllmd: {message}; see {self.prog} --help.\n")
+
+
+# Longer lines are hard to read.
+_WIDEST: Final = 110
+# What stands beside "method" in a request.
+_BESIDE: Final = ("stream", "session", "priority", "timeout_ms", "first_token_timeout_ms", "wait_timeout_ms")
+
+
+def _parser() -> argparse.ArgumentParser:
+    return _parser_and_commands()[0]
+
+
+def _parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    parser = _Parser(prog="rkllmd", description="Serves a Rockchip NPU as JSON-RPC 2.0 over a Unix socket.")
+    parser.add_argument("--version", action="store_true", help="print the version and the runtime that was found")
+    commands = parser.add_subparsers(dest="command", metavar="{serve,stop,call,chat,help}")
+
+    serve = commands.add_parser("serve", help="run the daemon")
+    serve.add_argument("--config", type=Path, help=f"configuration file (default: {sources.DEFAULT_FILE} if it exists)")
+    defaults = Config()
+    for item in settings.settable_outside():
+        serve.add_argument(
+            f"--{item.name.replace('_', '-')}",
+            dest=item.name,
+            metavar="VALUE",
+            help=f"{item.metadata['help']} (environment: {settings.environment_name(item.name)}; "
+            f"default: {_shown(getattr(defaults, item.name))})".replace("%", "%%"),
+        )
+    serve.set_defaults(run=_serve)
+
+    stop = commands.add_parser("stop", help="stop the daemon, and wait until it has ended")
+    stop.add_argument("--socket", help="path of the daemon's socket")
+    stop.set_defaults(run=_stop)
+
+    call = commands.add_parser("call", help="call one method and print what it answers")
+    call.add_argument("method", help="for example rkllm.run, server.status, rpc.discover")
+    call.add_argument(
+        "params", nargs="?", help="the parameters as JSON: an array or an object; - reads them from stdin"
+    )
+    call.add_argument("--stream", choices=("partial", "final"), help="the shape of a run's answer: by token, or whole")
+    call.add_argument("--session", help="a name: the run goes on with the conversation of this name")
+    call.add_argument("--priority", choices=("high", "normal", "low"), help="whose turn comes first")
+    call.add_argument("--timeout-ms", type=int, help="how long the call may run without getting on")
+    call.add_argument("--first-token-timeout-ms", type=int, help="how long a run may take for its first token")
+    call.add_argument("--wait-timeout-ms", type=int, help="how long the call may wait for its turn")
+    call.add_argument("--socket", help="path of the daemon's socket")
+    call.set_defaults(run=_call)
+
+    chat = commands.add_parser("chat", help="talk with the loaded model")
+    chat.add_argument("--thinking", action="store_true", help="let the model think before it answers, if it can")
+    chat.add_argument("--session", help="a name: go on with this conversation, whoever uses the model meanwhile")
+    chat.add_argument("--handle", type=int, help="of the model, where several are loaded (default: the first)")
+    chat.add_argument("--socket", help="path of the daemon's socket")
+    chat.set_defaults(run=_chat)
+
+    help_ = commands.add_parser("help", help="say what a method takes, with an example: rkllmd help rkllm.run")
+    help_.add_argument("method", nargs="?", help="a method, a namespace (rkllm, rknn, server), or a command")
+    help_.add_argument("--socket", help="path of the daemon's socket; without a daemon the program itself is asked")
+    help_.set_defaults(run=_help)
+    return parser, dict(commands.choices)
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, dict):
+        return ":".join(f"{name}={value}" for name, value in default.items())
+    return ":".join(default) if isinstance(default, tuple) else str(default) or "none"
+
+
+def _version() -> int:
+    from rkllmd.language import runtime  # these import the whole daemon
+    from rkllmd.vision import runtime as rknn_runtime
+
+    print(f"rkllmd {__version__}", flush=True)
+    in_force = sources.load(os.environ, {})
+    print(f"runtime: {runtime.describe_library(in_force)}")
+    print(f"RKNN runtime: {rknn_runtime.describe_library(in_force)}")
+    return 0
+
+
+def _serve(given: argparse.Namespace) -> int:
+    from rkllmd import daemon
+    from rkllmd.net import listener  # trio and the rest are needed by no other command
+
+    flags = {item.name: getattr(given, item.name) for item in settings.settable_outside()}
+    names = [demo.NAME, *(model.name for model in sources.load(os.environ, {}, given.config).models)]
+    for name in ("model", "rkllm_library", "rknn_library"):
+        # What stands on the command line is meant from where the command is given.
+        if flags[name] and not (name == "model" and flags[name] in names):
+            try:
+                flags[name] = os.path.abspath(flags[name])
+            except FileNotFoundError:
+                raise _UsageError(
+                    f"the current folder has been removed: name {flags[name]} by its whole path."
+                ) from None
+    in_force = sources.load(os.environ, flags, given.config)
+    try:
+        return daemon.serve(in_force, flags, given.config)
+    except listener.ListenError as error:
+        raise _UsageError(str(error)) from None
+
+
+def _stop(given: argparse.Namespace) -> int:
+    try:
+        print(serving.stop(given.socket or client.default_socket()))
+    except serving.StopError as error:
+        raise _UsageError(str(error)) from None
+    return 0
+
+
+def _connect(given: argparse.Namespace) -> client.Client:
+    try:
+        return client.Client(given.socket)
+    except (OSError, ValueError) as error:
+        raise _UsageError(client.why_no_connection(error, "with --socket")) from None
+
+
+def _call(given: argparse.Namespace) -> int:
+    params = None
+    if given.params is not None:
+        text = sys.stdin.buffer.read() if given.params == "-" else given.params
+        try:
+            params = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            example = """; they look like '{"prompt": "Hello"}'""" if given.params != "-" else ""
+            raise _UsageError(f"the parameters are not valid JSON: {error}{example}.") from None
+    members = {name: value for name in _BESIDE if (value := getattr(given, name)) is not None}
+    with _connect(given) as connection:
+        try:
+            call_id = connection.send(given.method, params, **members)
+        except orjson.JSONEncodeError as error:  # a method's name that is no Unicode, parameters nested too deeply
+            raise _UsageError(f"this can't be sent as JSON: {error}.") from None
+        for result in connection.results(call_id):
+            _print_json(result)
+        if given.method == "server.watch" and result["watching"]:
+            for event in connection.events():
+                _print_json(event)
+    return 0
+
+
+def _print_json(value: Any) -> None:
+    """Print a line of JSON; for a person, as one reads it."""
+    if sys.stdout.isatty():
+        terminal.write(value, os.environ)
+        return
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+
+
+def _help(given: argparse.Namespace) -> int:
+    parser, commands = _parser_and_commands()
+    if given.method is None:
+        parser.print_help()
+    elif given.method in commands:
+        commands[given.method].print_help()
+    else:
+        _help_on_method(given.method, given.socket)
+    return 0
+
+
+def _help_on_method(name: str, socket: str | None) -> None:
+    document, defaults = _described(socket)
+    if overview := method_help.overview(document, name):
+        print(f"{overview}\n\nrkllmd help METHOD says more, rkllmd call METHOD calls it.")
+        return
+    try:
+        method = method_help.find(document, name)
+    except method_help.NoSuchMethodError as error:
+        raise _UsageError(str(error)) from None
+    print(method_help.describe(method, defaults, min(shutil.get_terminal_size().columns, _WIDEST)))
+
+
+def _described(socket: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the OpenRPC document and the runtime's defaults: those of the daemon, else of this very program."""
+    try:
+        with client.Client(socket) as daemon:
+            document = daemon.call("rpc.discover")
+            try:
+                return document, daemon.call("rkllm.createDefaultParam")
+            except client.CallError:  # no runtime
+                return document, {}
+    except (OSError, ValueError, client.CallError, client.ConnectionLost):
+        from rkllmd.calls import discovery, registry  # the whole daemon
+
+        return discovery.openrpc(registry.discover()), {}
+
+
+def _chat(given: argparse.Namespace) -> int:
+    from rkllmd.cli.chat import NoModelError, NotTextError, chat
+
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # so that one line is refused and not all that was read with it
+    with _connect(given) as connection:
+        try:
+            return chat(connection, thinking=given.thinking, session=given.session, handle=given.handle)
+        except (NoModelError, NotTextError) as error:
+            raise _UsageError(str(error)) from None
+        except orjson.JSONEncodeError as error:  # a session's name
+            raise _UsageError(f"this can't be sent as JSON: {error}.") from None

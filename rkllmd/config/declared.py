@@ -1,0 +1,142 @@
+"""Models that the configuration file declares by name: ``[models.qwen3]`` with all that rkllm.init would be told.
+
+They are checked when the configuration is read, by the same JSON Schemas as rkllm.init, rkllm.load_lora and
+rkllm.set_chat_template: a mistake stops the start, and not the first client.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
+
+from rkllmd.abi.json import schemas
+from rkllmd.config.values import MOST_MINUTES, WrongMember
+from rkllmd.errors import InvalidParams
+
+# What stands beside the fields of RKLLMParam.
+_OURS: Final = ("lora_adapters", "chat_template", "autoload", "idle_minutes")
+TEMPLATE_STRINGS: Final = ("system_prompt", "prompt_prefix", "prompt_postfix")
+# A name stands where a path may stand, so nothing that a path would need.
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredModel:
+    """One declared model. ``param`` has the fields of RKLLMParam as JSON has them."""
+
+    name: str
+    param: dict[str, Any]
+    # Each as rkllm.load_lora takes it.
+    lora_adapters: tuple[dict[str, Any], ...] = ()
+    chat_template: dict[str, str] | None = None
+    autoload: bool = False
+    # None: as the setting model_idle_minutes says.
+    idle_minutes: float | None = None
+    path: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", self.param["model_path"])
+
+    def merged(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return its fields with those that a client gives beside the name in their place."""
+        merged = {**self.param, **given, "model_path": self.path}
+        extend = given.get("extend_param")
+        if isinstance(extend, Mapping):
+            merged["extend_param"] = {**self.param.get("extend_param", {}), **extend}
+        return merged
+
+
+def is_name(model_path: str) -> bool:
+    """Tell whether what stands for a model's path is a name: paths are absolute."""
+    return "/" not in model_path
+
+
+def parse(value: Any) -> tuple[DeclaredModel, ...]:
+    """Return the models of the table ``models``, in the file's order. Raises ValueError, WrongMember."""
+    if value == ():  # the default
+        return ()
+    if not isinstance(value, Mapping) or not all(isinstance(item, Mapping) for item in value.values()):
+        raise ValueError("a table for each model: [models.NAME]")
+    return tuple(_model(name, dict(table)) for name, table in value.items())
+
+
+def _model(name: str, table: dict[str, Any]) -> DeclaredModel:
+    if not _NAME.fullmatch(name):
+        raise WrongMember(f"models has the name {name[:64]!r}, allowed are letters, digits, '.', '_' and '-', up to 64")
+    where = f"models.{name}"
+    try:
+        schemas.check(schemas.validator(_schema()), table, where)
+    except InvalidParams as error:
+        said = error.message.removesuffix(".")
+        found = _at(table, str(error.data["path"]).removeprefix(where))
+        raise WrongMember(said if isinstance(found, Mapping) else f"{said}, it is {str(found)[:200]!r}") from None
+    for key in ("model_path", "tokenizer_path", "embedding_path"):
+        _check_path(table.get(key), f"{where}.{key}")
+    adapters = tuple(
+        {"lora_adapter_path": item} if isinstance(item, str) else dict(item) for item in table.get("lora_adapters", ())
+    )
+    for index, adapter in enumerate(adapters):
+        _check_path(adapter["lora_adapter_path"], f"{where}.lora_adapters[{index}]")
+    _check_finite(table, where)
+    return DeclaredModel(
+        name=name,
+        param={key: item for key, item in table.items() if key not in _OURS},
+        lora_adapters=adapters,
+        chat_template=table.get("chat_template"),
+        autoload=table.get("autoload", False),
+        idle_minutes=table.get("idle_minutes"),
+    )
+
+
+@cache
+def _schema() -> schemas.Schema:
+    """Return the JSON Schema of a declared model."""
+    param = schemas.struct_schema("RKLLMParam")
+    adapter = {**schemas.struct_schema("RKLLMLoraAdapter"), "type": ["string", "object"]}
+    template = {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in TEMPLATE_STRINGS},
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": {
+            **param["properties"],
+            "lora_adapters": {"type": "array", "items": adapter},
+            "chat_template": template,
+            "autoload": {"type": "boolean"},
+            "idle_minutes": {"type": "number", "minimum": 0, "maximum": MOST_MINUTES},
+        },
+        "required": ["model_path"],
+        "additionalProperties": False,
+    }
+
+
+def _check_path(value: Any, where: str) -> None:
+    if value is not None and not value.startswith("/"):
+        raise WrongMember(f"{where} is {value[:200]!r}, allowed is an absolute path")
+
+
+def _check_finite(value: Any, where: str) -> None:
+    """Refuse what TOML has and JSON has not: nan and inf, and a NUL, which would end a C string early."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_finite(item, f"{where}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_finite(item, f"{where}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise WrongMember(f"{where} is {value}, allowed is a finite number")
+    elif isinstance(value, str) and "\0" in value:
+        raise WrongMember(f"{where} has a NUL character, which a C string can't have")
+
+
+def _at(table: Any, path: str) -> Any:
+    """Return what stands at a path such as ``.extend_param.n_batch`` or ``.lora_adapters[0]``."""
+    for step in re.findall(r"[^.\[\]]+", path):
+        table = table[int(step)] if isinstance(table, list) else table[step]
+    return table

@@ -1,0 +1,309 @@
+"""Every setting: its default with the reason, its limits, and whether SIGHUP takes it over.
+
+How they are put together from the file, the environment and the command line is in ``config/sources.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.config.socs import SOCS
+from rkllmd.config.values import (
+    DEFAULT_RESERVE,
+    DEFAULT_TIMEOUTS_MS,
+    MOST_MS,
+    boolean,
+    choice,
+    core_mask,
+    cpu_mask,
+    directories,
+    integer,
+    milliseconds_by_method,
+    minutes,
+    optional_directory,
+    socket_path,
+    text,
+    users,
+)
+
+if TYPE_CHECKING:
+    from rkllmd.config.declared import DeclaredModel
+
+
+def _models(value: Any) -> tuple[DeclaredModel, ...]:
+    if value == ():
+        return ()
+    from rkllmd.config import declared  # with the schemas of the methods, which a client has no need of
+
+    return declared.parse(value)
+
+
+def _setting(
+    default: Any,
+    parse: Callable[[Any], Any],
+    help_text: str,
+    *,
+    env: str | None = None,
+    reload: bool = False,
+    only_in_file: bool = False,
+) -> Any:
+    metadata = {"parse": parse, "help": help_text, "env": env, "reload": reload, "only_in_file": only_in_file}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings in force. ``reload`` marks those that SIGHUP takes over without a restart."""
+
+    socket: str = _setting("/tmp/rkllm.sock", socket_path, "path of the Unix socket", env="RKLLM_UDS_PATH")
+
+    runtime: str = _setting(
+        "auto",
+        choice("auto", "vendor", "portable", "simulator"),
+        "which library serves: the vendor's where an NPU is found, else the portable one; simulator: a test library",
+    )
+    rkllm_library: str = _setting("", text, "path of librkllmrt.so, or its directory", env="RKLLM_LIB_PATH")
+    rknn_library: str = _setting("", text, "path of librknnrt.so, or its directory", env="RKNN_LIB_PATH")
+    # The version string in the file decides; this is the way out for a runtime that is newer than this daemon.
+    rkllm_layout: str = _setting("auto", choice("auto", "1.2", "1.3", "1.3.1"), "struct layout of the RKLLM library")
+    # As above; rknn_api.h of other versions differs from the one that this daemon knows, in places nobody has listed.
+    rknn_layout: str = _setting("auto", choice("auto", "2.3.2"), "struct layout of the RKNN library")
+    # Reports say that rkllm_run_async hung or gave empty text before 1.2.2, whose change log says that it was fixed.
+    run_async_calls: str = _setting(
+        "auto",
+        choice("auto", "rkllm_run", "rkllm_run_async"),
+        "the C function behind rkllm.run_async; auto: rkllm_run below runtime 1.2.2",
+    )
+    # It was once reported to hang on 1.2.1, and is called on the event loop: there the daemon answers by itself.
+    is_running_calls: str = _setting(
+        "auto",
+        choice("auto", "always", "never"),
+        "whether rkllm.is_running asks the runtime for its raw status; auto: from runtime 1.2.2 on",
+    )
+    # Containers hide the device tree, and new boards are not in any table.
+    soc: str = _setting("auto", choice("auto", *SOCS), "which SoC it is; auto: what the machine says")
+    # enabled_cpus_num follows from it. A model that runs on the slow processors is slower, and one that gets fewer than
+    # it has NPU cores does not load.
+    enabled_cpus_mask: str | int = _setting(
+        "auto", cpu_mask, "processors for language models, CPU0 = 1 (0xF0); auto: by the SoC, else the runtime's own"
+    )
+    # The runtime balances contexts over the cores by itself.
+    rknn_core_mask: str | int = _setting(
+        "auto", core_mask, "NPU cores for RKNN models (1, RKNN_NPU_CORE_0_1); auto: the runtime's own choice"
+    )
+    model: str = _setting(
+        "", text, "a model to load at start, or the name of a declared one; 'demo' is the portable runtime's own"
+    )
+    # Rockchip's examples take 512 to 4096; what fits depends on the model and the memory.
+    max_context_len: int = _setting(
+        0,
+        integer(0, 2**24),
+        "tokens of context for models that are loaded without a length; 0: the runtime's default",
+        reload=True,
+    )
+    models: tuple[DeclaredModel, ...] = _setting(
+        (), _models, "the models that may be loaded by a name: [models.NAME]", reload=True, only_in_file=True
+    )
+    # Clients of servers that kept their models in one place say only what is below it.
+    model_directory: str = _setting(
+        "",
+        optional_directory,
+        "where relative paths of models and adapters begin; empty: they are refused",
+        reload=True,
+    )
+    # Whoever asks for another model would take it from all others: that is the operator's to allow.
+    second_init: str = _setting(
+        "refuse",
+        choice("refuse", "replace"),
+        "what rkllm.init of another model does where no more may be loaded: refuse, replace the one unused for longest",
+        reload=True,
+    )
+    # A second load that does not fit has taken the first model down with it, so several are a decision.
+    max_models: int = _setting(1, integer(1, 8), "how many language models may be loaded at once")
+    # Loading again takes up to a minute and loses the conversation: whether memory is worth that, the operator knows.
+    model_idle_minutes: float = _setting(
+        0.0, minutes, "unload a language model that nobody used for so many minutes; 0: never", reload=True
+    )
+
+    # SIGHUP is the reload of a service and the end of a terminal; which of them it is follows from where stderr leads.
+    ends_with: str = _setting(
+        "auto",
+        choice("auto", "nothing", "terminal", "parent"),
+        "what ends the daemon beside its own signals: its terminal (SIGHUP ends it instead of a reload), the process "
+        "that started it (and SIGHUP), or nothing; auto: the terminal where stderr is one",
+    )
+
+    # RKLLM_LOG_LEVEL is also read by the vendor's runtime, which prints its performance table from 1 on.
+    log_level: int = _setting(
+        2, integer(0, 3), "0 errors, 1 warnings, 2 information, 3 debug", env="RKLLM_LOG_LEVEL", reload=True
+    )
+
+    # bitcoind documents that several hundred connections can crash it by running out of descriptors: a bound, and the
+    # soft limit of open files is raised to the hard one at start.
+    max_connections: int = _setting(
+        100, integer(1, 10_000), "connections at once", env="RKLLM_MAX_CONNECTIONS", reload=True
+    )
+    # 16 MiB is what sd-varlink and containerd take.
+    max_line_bytes: int = _setting(16 * 2**20, integer(1024, 2**30), "longest line from a client", reload=True)
+    # MPD drops a client at 8 MiB of unread output, geth after 10 s without progress.
+    outbox_bytes: int = _setting(8 * 2**20, integer(65_536, 2**30), "unread output that drops a client", reload=True)
+    outbox_seconds: int = _setting(10, integer(1, 3600), "seconds without progress that drop a client", reload=True)
+    # QMP stops reading at 8 calls; ours are answered concurrently, so this only bounds memory.
+    max_queue: int = _setting(256, integer(1, 100_000), "NPU calls that may wait", reload=True)
+    max_calls_per_connection: int = _setting(
+        128, integer(1, 100_000), "NPU calls of one connection that may wait", reload=True
+    )
+    # A conversation is text in memory, and what a model can still take in is a few tens of KB.
+    max_sessions_per_user: int = _setting(
+        64, integer(1, 10_000), "sessions of one user; the one used longest ago goes", reload=True
+    )
+    session_bytes: int = _setting(
+        256 * 1024, integer(1024, 2**24), "text of one session; its oldest turns go", reload=True
+    )
+    session_hours: int = _setting(
+        24, integer(0, 8760), "a session that nobody used for so many hours is forgotten; 0: never", reload=True
+    )
+    # Whether the vendor's runtime goes on from a cache is not known, and one of 1000 tokens has 100 MB for an SD card.
+    session_caches: str = _setting(
+        "auto",
+        choice("auto", "always", "never"),
+        "whether prompt caches save a session from being read again; auto: with the portable runtime",
+        reload=True,
+    )
+    # Three quarters of the queue: however many connections one user opens, others find room.
+    max_calls_per_user: int = _setting(
+        192, integer(1, 100_000), "NPU calls of one user's connections that may wait", reload=True
+    )
+    # A record is small, and its result counted below: this only bounds how many there are to look through.
+    max_jobs: int = _setting(
+        512, integer(1, 100_000), "detached calls (server.submit) that are kept, ended ones included", reload=True
+    )
+    # A quarter: one user's script that forgets nothing leaves room for the others'.
+    max_jobs_per_user: int = _setting(
+        128, integer(1, 100_000), "detached calls of one user that are kept, ended ones included", reload=True
+    )
+    # Texts are some kilobytes each; this is for tensors, and a board with 4 GiB does not miss it.
+    max_job_bytes: int = _setting(
+        64 * 2**20, integer(65_536, 2**40), "results of detached calls that are kept", reload=True
+    )
+    # Whoever is served first can keep all others waiting for ever.
+    priority_users: tuple[int, ...] = _setting(
+        (), users, "users whose calls may have the priority high (uids or names)", reload=True
+    )
+    # Where nobody has shown that the vendor's runtimes share the NPU at this moment, they are not made to.
+    between_tokens: str = _setting(
+        "auto",
+        choice("auto", "always", "never"),
+        "whether RKNN calls run between the tokens of a generation; auto: not with the vendor's runtimes",
+    )
+    # A token takes 30 to 200 ms on the boards: a generation is at most so much slower for each of its tokens.
+    between_tokens_ms: int = _setting(
+        100, integer(1, 60_000), "how long RKNN calls may begin to run at one token", reload=True
+    )
+    timeouts_ms: Mapping[str, int] = _setting(
+        DEFAULT_TIMEOUTS_MS,
+        milliseconds_by_method,
+        "how long calls of a method may run, and default for all others; 0: for ever",
+        reload=True,
+    )
+    # A prompt of 8192 tokens takes 226 s on an RK3588, one of 16000 more than 300 s.
+    first_token_timeout_ms: int = _setting(
+        1_800_000, integer(0, MOST_MS), "how long a generation may take for its first token", reload=True
+    )
+    # A model of 27 billion parameters makes about one token in a second.
+    token_timeout_ms: int = _setting(
+        60_000, integer(0, MOST_MS), "how long a generation may take for its next token", reload=True
+    )
+    # The queue is bounded and tells the wait; who does not want to wait says so in the call.
+    wait_timeout_ms: int = _setting(
+        0, integer(0, MOST_MS), "how long a call may wait for its turn; 0: for ever", reload=True
+    )
+    # An abort was seen to take effect 1.3 s later, at the end of the prefill.
+    grace_ms: int = _setting(
+        10_000,
+        integer(0, 3_600_000),
+        "how long a call that was stopped may take for it before it is answered",
+        reload=True,
+    )
+    # What the runtimes print is known from public reports alone, and one that prints such a line for less must not stop
+    # a robot.
+    device_lost_lines: bool = _setting(
+        True, boolean, "whether lines of the runtimes that mean a stuck NPU stop the queue (true, false)", reload=True
+    )
+    # The driver resets the NPU by itself after a job has failed, and it does so before the runtime says it.
+    device_retry_seconds: int = _setting(
+        5, integer(1, 86_400), "how long after a failure of the NPU one call may try it again", reload=True
+    )
+    # A load that takes the last page brings the kernel to kill somebody, and it may be the model that serves.
+    memory_reserve_bytes: int = _setting(
+        DEFAULT_RESERVE, integer(0, 2**40), "memory that no load of a model may take", reload=True
+    )
+    # The portable runtime's engines abort over files that nobody has made for them, and GGUFs are everywhere. Whether a
+    # second process may use the NPU beside the daemon is not known.
+    trial_loads: str = _setting(
+        "auto",
+        choice("auto", "always", "never"),
+        "whether a file is first loaded by a child process, which may die of it; auto: with the portable runtimes",
+        reload=True,
+    )
+    state_directory: str = _setting(
+        "/var/lib/rkllmd", text, "where the daemon keeps what it learns; empty or not writable: nowhere"
+    )
+    # systemd makes this one (CacheDirectory=). A clean-up of caches may empty it at any time: nothing depends on them.
+    cache_directory: str = _setting(
+        "/var/cache/rkllmd",
+        text,
+        "where prompt caches are kept that have a name instead of a path; empty or not writable: nowhere",
+    )
+    # A token takes 12 KiB (Qwen2.5 0.5B) to 144 KiB (Qwen3 8B) in half precision: seven system prompts of 1000
+    # tokens of a large model, eighty of a small one, on boards that have 8 GB of storage and more.
+    cache_bytes: int = _setting(
+        2**30, integer(2**20, 2**44), "how much the prompt caches in cache_directory may take", reload=True
+    )
+
+    allowed_directories: tuple[str, ...] = _setting(
+        ("/",), directories, "where models, adapters and prompt caches may be read"
+    )
+    # A client's path is written to by the daemon's user, so writing has its own and narrower list.
+    writable_directories: tuple[str, ...] = _setting(
+        ("/tmp", "/var/lib/rkllmd", "/var/cache/rkllmd"), directories, "where prompt caches may be written"
+    )
+
+    # Code of an operator's library runs inside the daemon, so nobody may have it loaded until the operator's own
+    # directory is named here.
+    operator_directories: tuple[str, ...] = _setting(
+        (), directories, "where libraries of custom RKNN operators may be loaded from"
+    )
+    # Whoever names a physical address can read and write all of the machine's memory through the NPU.
+    allow_physical_addresses: bool = _setting(
+        False, boolean, "whether rknn.create_mem_from_phys is served (true, false)"
+    )
+    # Tensor memory can't be swapped out, and a client only has to ask for it. A camera's frame takes 6 MB.
+    max_memory_bytes: int = _setting(
+        2**30, integer(2**20, 2**40), "tensor memory (rknn.create_mem) of all clients together", reload=True
+    )
+    max_handles_per_connection: int = _setting(
+        256, integer(1, 100_000), "RKNN contexts and memories of one connection", reload=True
+    )
+
+    def reloaded(self, fresh: Config) -> Config:
+        """Return this configuration with the settings of ``fresh`` that may change while running."""
+        changed = {item.name: getattr(fresh, item.name) for item in fields(self) if item.metadata["reload"]}
+        return replace(self, **changed)
+
+
+def settable_outside() -> list[Field[Any]]:
+    """Return the settings that the environment and the command line may give: those with one plain value."""
+    return [item for item in fields(Config) if not item.metadata["only_in_file"]]
+
+
+def environment_name(setting: str) -> str:
+    """Return the environment variable of a setting."""
+    for item in fields(Config):
+        if item.name == setting and item.metadata["env"]:
+            return str(item.metadata["env"])
+    return f"RKLLM_{setting.upper()}"

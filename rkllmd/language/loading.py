@@ -1,0 +1,347 @@
+"""Loads a language model, unloads it, and loads it again: the C calls, on the worker thread.
+
+A model keeps all that it was made from, so the same object and handle can get a new C handle: after a sleep, after a
+load that was to replace it and failed, and where a failed load beside it has killed it. Its adapters, chat template and
+function tools come back; its conversation, its prompt cache and its cross-attention are gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from ctypes import byref, c_void_p
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from rkllmd.abi import callbacks
+from rkllmd.abi.layouts.rkllm import LLMResultCallback
+from rkllmd.errors import InvalidParams, ModelNotInitialized, RpcError, RuntimeFailure
+from rkllmd.language import conversations, model_trial
+from rkllmd.language.kv_cache import KvCache
+from rkllmd.language.model import Adapter, Model
+from rkllmd.machine import paths
+from rkllmd.machine.files import identify
+from rkllmd.machine.watched_file import WatchedFile
+from rkllmd.portable import gguf
+from rkllmd.trials import trial
+
+if TYPE_CHECKING:
+    from rkllmd.language.parts import Language
+    from rkllmd.language.recipe import Recipe
+    from rkllmd.language.runtime import Runtime
+    from rkllmd.trials.trial import Trial
+
+log = structlog.get_logger()
+
+# What is set again after a load; a prompt cache only saves time, and its file may have gone.
+_SET_AGAIN: Final = ("rkllm_set_chat_template", "rkllm_set_function_tools")
+# I rkllm: rkllm-toolkit version: 1.2.1, max_context_limit: 4096, npu_core_num: 3, target_platform: RK3588 …
+_CORES: Final = re.compile(r"\bnpu_core_num: (\d+)")
+# Where rkllm_destroy has failed, C may still call back and read what the model holds: they stay for good.
+_NOT_DESTROYED: Final[set[Model]] = set()
+
+
+def make(language: Language, recipe: Recipe) -> Model:
+    """Return a model that is not loaded yet, with its callbacks. Raises InvalidParams, NotSupported for their files."""
+    param = recipe.param
+    model = Model(
+        library=language.runtime.library,
+        path=recipe.path,
+        size_bytes=recipe.size_bytes,
+        n_batch=max(1, param.extend_param.n_batch),
+        max_new_tokens=param.max_new_tokens,
+        max_context_len=param.max_context_len,
+        is_async=bool(param.is_async),
+        param=param,
+        name=recipe.name,
+        idle_minutes=recipe.idle_minutes,
+        keep_alive=[recipe.keep],
+        file=identify(recipe.path),
+        kv_cache=KvCache(partial(conversations.can_hear, language)),
+        callback_files=(recipe.tokenizer_path, recipe.embedding_path),
+    )
+
+    # Not the model itself, which has the callback: what an unloaded model holds, the file of its embeddings too, would
+    # wait for the garbage collector.
+    reference = weakref.ref(model)
+
+    def on_result(results: Any, _userdata: Any, state: int) -> int:
+        alive = reference()
+        generation = None if alive is None else alive.generation
+        return 0 if generation is None else generation.on_result(results, state)
+
+    def report(what: str) -> None:
+        log.error("runtime_callback_failed", reason=what)
+        alive = reference()
+        generation = None if alive is None else alive.generation
+        if generation is not None:
+            generation.callback_error = what
+
+    callback = LLMResultCallback(on_result)
+    if model.library.layout.name == "1.2":
+        model.callback = callback
+    else:
+        struct = model.library.layout.structs["RKLLMCallback"]()
+        struct.result_callback = callback
+        if recipe.tokenizer_path is not None:
+            struct.tokenizer_callback = callbacks.tokenizer_callback(recipe.tokenizer_path, report)
+        if recipe.embedding_path is not None:
+            struct.embed_callback = callbacks.embedding_callback(recipe.embedding_path, report)
+        model.keep_alive += [callback, struct]
+        model.callback = byref(struct)
+    return model
+
+
+def load(language: Language, model: Model, recipe: Recipe) -> None:
+    """Load a model that ``make`` has made; it has no handle yet. Raises RuntimeFailure, and is not loaded then."""
+    available = language.memory_guard.available_bytes
+    model.npu_cores = _cores_said(_init(language, model))
+    taken = available - language.memory_guard.available_bytes - model.optional_bytes
+    language.memory_guard.footprints.learn(model.path, model.size_bytes, taken)
+    try:
+        check_cores(model, recipe)
+        for adapter in recipe.adapters:
+            give_adapter(language.runtime, model, adapter)
+            model.adapters.append(adapter)
+        if recipe.chat_template is not None:
+            give_strings(language.runtime, model, "rkllm_set_chat_template", recipe.chat_template)
+    except BaseException:
+        _destroy(language, model)
+        raise
+
+
+def check_cores(model: Model, recipe: Recipe) -> None:
+    """Refuse a number of NPU cores that the model's file was not converted for. Raises InvalidParams."""
+    if recipe.npu_cores in (None, model.npu_cores):
+        return
+    said = (
+        "the runtime does not say for how many NPU cores the file was converted; leave it out."
+        if model.npu_cores is None
+        else f"the file was converted for {model.npu_cores} NPU cores, and no load changes that."
+    )
+    raise InvalidParams(
+        f"num_npu_core: {said}", path=f"{recipe.where}.num_npu_core", keyword="const", limit=model.npu_cores
+    )
+
+
+def _cores_said(lines: Sequence[str]) -> int | None:
+    """Return the number of NPU cores that the runtime has named while it loaded a file."""
+    found = [match for line in lines if (match := _CORES.search(line))]
+    return int(found[-1].group(1)) if found else None
+
+
+def unload(language: Language, model: Model, by: int | None = None) -> None:
+    """Unload a model for good, for the client ``by``; its handle is dead afterwards even if the runtime complains.
+
+    Raises RuntimeFailure.
+    """
+    forget(language, [model], by)
+    if model.pointer:
+        _give_back(language, model)
+
+
+def forget(language: Language, models: Sequence[Model], by: int | None = None) -> None:
+    """Let the handles of models die that are asleep, or about to be unloaded, for the client ``by``."""
+    for model in models:
+        language.models.remove(model.number)
+        model.is_asleep = False
+        model.kv_cache.lose(by)
+        language.untold |= model.kv_cache.untold - {by}
+
+
+def put_to_sleep(language: Language, model: Model) -> None:
+    """Unload a model that keeps its handle; nothing happens if it sleeps already."""
+    if model.is_asleep:
+        return
+    model.is_asleep = True
+    _wait_for_the_event_loop(language)
+    model.kv_cache.lose_by_unloading()
+    model.kv_cache_sizes = [0] * model.n_batch
+    model.is_in_doubt = False
+    model.prompt_cache = None
+    _destroy(language, model)
+    model.cross_attention = None  # not before: C may have kept the pointers
+
+
+def wake(language: Language, model: Model) -> None:
+    """Load a sleeping model again, if it fits. Raises OutOfMemory, and what ``load_again`` raises."""
+    language.memory_guard.check(model.path, model.size_bytes)
+    load_again(language, model)
+
+
+def load_again(language: Language, model: Model) -> None:
+    """Load a sleeping model again with what was set. Raises RuntimeFailure, ModelNotInitialized; then it sleeps on.
+
+    Memory is up to the caller: where it was unloaded a moment ago, its place is free.
+    """
+    _check_files(language, model)
+    started_at = time.monotonic()
+    with _time_for_a_load(language):
+        try_files(language, model_trial.of_model(language, model))
+        _init(language, model)
+        try:
+            for adapter in model.adapters:
+                give_adapter(language.runtime, model, adapter)
+            for function, values in list(model.strings.items()):
+                if function in _SET_AGAIN:
+                    give_strings(language.runtime, model, function, values)
+        except BaseException:
+            _destroy(language, model)
+            raise
+    model.loaded_at = time.monotonic()
+    model.is_asleep = False
+    log.info(
+        "model_loaded_again",
+        handle=model.number,
+        name=model.name,
+        model_path=model.path,
+        seconds=round(model.loaded_at - started_at, 3),
+    )
+
+
+def try_files(language: Language, trials: Iterable[Trial]) -> None:
+    """Try what has never been loaded (``trials/trial.py``). Raises RuntimeFailure, Cancelled."""
+    for item in trials:
+        trial.run(language, item)
+
+
+@contextmanager
+def in_use(language: Language, target: Any, *, wakes: bool) -> Iterator[None]:
+    """Surround a call on the worker thread: if it is for a model that sleeps, it is loaded first."""
+    if not isinstance(target, Model):
+        yield
+        return
+    if wakes and target.is_asleep:
+        wake(language, target)
+    try:
+        yield
+    finally:
+        target.used_at = time.monotonic()
+
+
+@contextmanager
+def _time_for_a_load(language: Language) -> Iterator[None]:
+    """Give the running call the time of a load for this part of it, and its own anew after that."""
+    job = language.npu.queue.running
+    if job is None:
+        yield
+        return
+    job.phase_at, job.is_loading = time.monotonic(), True
+    try:
+        yield
+    finally:
+        job.phase_at, job.is_loading = time.monotonic(), False
+
+
+def give_adapter(runtime: Runtime, model: Model, adapter: Adapter) -> None:
+    """Put a LoRA adapter beside the model. Raises RuntimeFailure."""
+    path = os.fsdecode(adapter.struct.lora_adapter_path)
+    file, watched = identify(path), _watched(runtime, path)
+    runtime.call("rkllm_load_lora", model.pointer, byref(adapter.struct))
+    model.lora_files[adapter.name] = file
+    model.watched_files += watched
+
+
+def give_strings(runtime: Runtime, model: Model, function: str, values: Sequence[bytes]) -> None:
+    """Call a C function with strings. Whether it copies is not documented: those of its last call stay alive."""
+    given = [*values]
+    try:
+        runtime.call(function, model.pointer, *given)
+    except RpcError:
+        # Whether C has kept these or those before is not known then. Not more than that: a client that tries again and
+        # again would fill the memory.
+        model.refused_strings[function] = given
+        raise
+    model.refused_strings.pop(function, None)
+    model.strings.pop(function, None)  # the last call comes last
+    model.strings[function] = given
+
+
+def _init(language: Language, model: Model) -> list[str]:
+    """Call rkllm_init; return what the runtime has printed.
+
+    The others are in doubt if it fails: it has been seen to kill them.
+    """
+    watched = _watched(language.runtime, model.path)
+    pointer = c_void_p()  # its own until it is whole: the event loop reads the model's
+    status, lines = language.runtime.invoke("rkllm_init", byref(pointer), byref(model.param), model.callback)
+    if status == 0 and not pointer:
+        status = -1  # some versions answer 0 for a load that failed and leave the handle empty
+    if status != 0:
+        for other in language.models:
+            other.is_in_doubt = other.is_in_doubt or not other.is_asleep
+        said = f": {lines[-1]}" if lines else "; the runtime said nothing about why."
+        raise RuntimeFailure(f"rkllm_init failed{said}", function="rkllm_init", status=status, log=lines)
+    if language.runtime.name == "portable":  # what a .rkllm file says about it is not published
+        with contextlib.suppress(OSError):
+            model.embedding_width = gguf.embedding_width(model.path)
+    _learn(language, model, pointer)
+    model.pointer = pointer
+    model.watched_files = watched
+    return lines
+
+
+def _watched(runtime: Runtime, path: str) -> list[WatchedFile]:
+    """Return the file as it is now, unless the runtime is known to keep a copy. Raises OSError."""
+    return [] if runtime.name == "portable" else [WatchedFile(path)]
+
+
+def _learn(language: Language, model: Model, pointer: c_void_p) -> None:
+    """Note what the runtime says about the loaded model, where it has a way to."""
+    extension = language.runtime.extension
+    known = None if extension is None else extension.describe(pointer)
+    if known is None:
+        return
+    model.max_context_len, model.trained_context_len = known.context_len, known.trained_context_len
+    model.chat_template = known.chat_template
+    # A length that was not asked for follows the memory that there is: no need of the model's.
+    model.optional_bytes = known.context_bytes if model.param.max_context_len <= 0 else 0
+
+
+def _destroy(language: Language, model: Model) -> None:
+    """Give the C handle back; a runtime that complains is only logged, since something else is being done."""
+    try:
+        _give_back(language, model)
+    except RpcError as error:
+        log.error("model_not_unloaded", model_path=model.path, error=error.to_json())
+
+
+def _give_back(language: Language, model: Model) -> None:
+    """Call rkllm_destroy; the C handle is not used again, whatever it answers. Raises RuntimeFailure."""
+    pointer, model.pointer = model.pointer, c_void_p()
+    model.watched_files = []
+    try:
+        language.runtime.call("rkllm_destroy", pointer)
+    except RpcError:
+        _NOT_DESTROYED.add(model)
+        raise
+
+
+def _check_files(language: Language, model: Model) -> None:
+    """Refuse a load without its files: the vendor's library has left the process for a missing one."""
+    files = [model.path, *(os.fsdecode(adapter.struct.lora_adapter_path) for adapter in model.adapters)]
+    try:
+        for file in files:
+            paths.readable_file(file, language.config.allowed_directories, "$")
+    except RpcError as error:
+        raise ModelNotInitialized(
+            f"The model can't be loaded again{error.message}", handle=model.number, model_path=model.path
+        ) from None
+    model.size_bytes = Path(model.path).stat().st_size
+    model.file = identify(model.path)
+
+
+def _wait_for_the_event_loop(language: Language) -> None:
+    """Return when the event loop is in no C call of its own on a model that was awake before this call."""
+    passed = threading.Event()
+    language.run_soon(passed.set)
+    passed.wait()

@@ -1,0 +1,133 @@
+"""A language model: the C handle, and all that it was made from, so that it can be loaded again."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from rkllmd.abi.json.convert import sampling_from
+from rkllmd.language.kv_cache import KvCache
+
+if TYPE_CHECKING:
+    from rkllmd.abi.library import Library
+    from rkllmd.language.generation import Generation
+    from rkllmd.language.prompt_caches.store import PromptCache
+    from rkllmd.machine.files import FileIdentity
+    from rkllmd.machine.watched_file import WatchedFile
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """A LoRA adapter: the RKLLMLoraAdapter, and what it points to."""
+
+    struct: Any
+    keep: list[Any]
+
+    @property
+    def name(self) -> str:
+        """Return the name by which a run asks for it."""
+        return str(self.struct.lora_adapter_name.decode())
+
+
+@dataclass(eq=False)
+class Model:
+    """A language model: the C handle, what must live as long as it, and whose words are in its KV cache.
+
+    Asleep, it has its handle and no C handle: it is loaded again for the next call that needs it. Whoever makes a C
+    call with ``pointer`` on the event loop asks ``is_asleep`` first.
+    """
+
+    library: Library
+    path: str
+    size_bytes: int
+    n_batch: int
+    max_new_tokens: int
+    max_context_len: int
+    is_async: bool
+    # The RKLLMParam that it was loaded with.
+    param: Any
+    # What it was loaded with, as two loads compare it; None until it is loaded.
+    sameness: tuple[Any, ...] | None = None
+    # For how many NPU cores its file was converted, where the runtime says so.
+    npu_cores: int | None = None
+    # The name by which the configuration declares it, and after how long unused it is unloaded (None: as the setting
+    # model_idle_minutes says).
+    name: str | None = None
+    idle_minutes: float | None = None
+    # The last argument of rkllm_init, which stays the same for each load.
+    callback: Any = None
+    # Every string and callback given to rkllm_init stays alive as long as the handle: freeing model_path after init
+    # has crashed the vendor's runtime.
+    keep_alive: list[Any] = field(default_factory=list)
+    pointer: ctypes.c_void_p = field(default_factory=ctypes.c_void_p)
+    number: int = 0
+    loaded_at: float = field(default_factory=time.monotonic)
+    used_at: float = field(default_factory=time.monotonic)
+    is_asleep: bool = False
+    # A load beside it has failed, which may have killed it: its next run will tell.
+    is_in_doubt: bool = False
+    # The run whose callbacks are coming in; set on the worker thread just before the C call.
+    generation: Generation | None = None
+    cross_attention: Any = None
+    # How many numbers an embedding given to it has, where that is known: C takes the length of a row for granted.
+    embedding_width: int | None = None
+    # What the portable runtime says about it: what prompts are wrapped in ("model", "none", "unknown"), and the context
+    # that it was trained for.
+    chat_template: str | None = None
+    trained_context_len: int | None = None
+    # How much of the memory that it took it would also do without.
+    optional_bytes: int = 0
+    # The files that C may still be reading; none with the portable runtime, which has copies.
+    watched_files: list[WatchedFile] = field(default_factory=list)
+    # Its tokenizer_path and embedding_path.
+    callback_files: tuple[str | None, str | None] = (None, None)
+    # Which files it and its adapters were loaded from, by the adapters' names: what a prompt cache depends on.
+    file: FileIdentity | None = None
+    lora_files: dict[str, FileIdentity] = field(default_factory=dict)
+    # The loaded one, if it is one that the daemon keeps by name.
+    prompt_cache: PromptCache | None = None
+    # What is set again when the model is loaded again: the adapters, and the strings of the last call of each function
+    # that takes strings, in the order of the calls.
+    adapters: list[Adapter] = field(default_factory=list)
+    strings: dict[str, list[bytes]] = field(default_factory=dict)
+    # Those of the last call of each such function if that failed: C may have kept them nevertheless.
+    refused_strings: dict[str, list[bytes]] = field(default_factory=dict)
+    kv_cache: KvCache = field(default_factory=KvCache)
+    # The sizes before the running call, for rkllm.get_kv_cache_size while one is running.
+    kv_cache_sizes: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.kv_cache_sizes = [0] * self.n_batch
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether its handle may be used."""
+        return self.is_asleep or bool(self.pointer)
+
+    @property
+    def lora_adapters(self) -> list[str]:
+        """Return the names of the LoRA adapters."""
+        return [adapter.name for adapter in self.adapters]
+
+    @cached_property
+    def sampling(self) -> Any:
+        """Return the RKLLMSamplingParam that it was loaded with, for the fields that a run does not give (1.3)."""
+        return sampling_from(self.param, self.library.layout.structs["RKLLMSamplingParam"])
+
+    def most_tokens(self, infer_params: Any) -> int:
+        """Return after how many tokens a run with these RKLLMInferParam ends at the latest; 0 or less: no limit."""
+        per_run = int(getattr(infer_params, "max_new_tokens", 0))  # exists from layout 1.3 on
+        return per_run if per_run > 0 else self.max_new_tokens
+
+    @property
+    def template_in_use(self) -> str | None:
+        """Return what prompts are wrapped in: "set", "model", "none", "unknown"; None where nobody can tell."""
+        return "set" if "rkllm_set_chat_template" in self.strings else self.chat_template
+
+    @property
+    def domain(self) -> int:
+        """Return the NPU memory domain that it is in."""
+        return int(self.param.extend_param.base_domain_id)

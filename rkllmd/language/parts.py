@@ -1,0 +1,56 @@
+"""What the language methods work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rkllmd.calls.detached import Jobs
+from rkllmd.calls.handles import Handles
+from rkllmd.calls.invocation import Client
+from rkllmd.config.current import CurrentConfig
+from rkllmd.config.settings import Config
+from rkllmd.language.model import Model
+from rkllmd.language.prompt_caches.store import PromptCaches
+from rkllmd.language.runtime import Runtime
+from rkllmd.language.sessions.sessions import Sessions
+from rkllmd.machine.board import Board
+from rkllmd.machine.memory_guard import MemoryGuard
+from rkllmd.npu.worker import Npu
+from rkllmd.trials.trial import Trials
+
+
+@dataclass(eq=False)
+class Language:
+    """The language models and all that is needed to load and run them. One exists per process."""
+
+    current: CurrentConfig
+    runtime: Runtime
+    npu: Npu
+    board: Board
+    memory_guard: MemoryGuard
+    # Schedules a function on the event loop, from any thread.
+    run_soon: Callable[[Callable[[], None]], None]
+    trials: Trials
+    prompt_caches: PromptCaches = field(default_factory=PromptCaches)
+    # Who is connected, and what goes on without a connection: who can still be told something.
+    clients: dict[int, Client] = field(default_factory=dict)
+    jobs: Jobs = field(default_factory=Jobs)
+    # Whose conversation went with a model that another has unloaded, and who does not know it yet.
+    untold: set[int] = field(default_factory=set)
+    models: Handles[Model] = field(default_factory=lambda: Handles("language model"))
+    sessions: Sessions = field(default_factory=Sessions)
+
+    @property
+    def config(self) -> Config:
+        """Return the configuration in force."""
+        return self.current.config
+
+    def loaded(self) -> list[dict[str, Any]]:
+        """Return the models that take memory, as an OutOfMemory lists them."""
+        return [
+            {"handle": model.number, "model_path": model.path, "size_bytes": model.size_bytes}
+            for model in self.models
+            if not model.is_asleep
+        ]

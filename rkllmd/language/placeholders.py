@@ -1,0 +1,131 @@
+"""Words in a prompt that stand for an image, a video or audio, such as ``<image>``: never more of them than are given.
+
+The runtime puts the next embeddings in the place of each. Where there are none left it reads on behind them: reported
+of RKLLM 1.3.1 on a board, for a literal ``<image>`` in a text without an image, and nothing says that other versions
+look. So a text that has more placeholders than media is refused, with whatever runtime: a client that was written on a
+laptop must not read the daemon's memory on a board.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from rkllmd.abi.layouts.rkllm import Layout, RKLLMInputType
+from rkllmd.errors import InvalidParams
+from rkllmd.language.model import Model
+
+if TYPE_CHECKING:
+    from rkllmd.calls.arguments import Converted
+
+_KINDS: Final = ("image", "video", "audio")
+
+
+@dataclass(frozen=True, slots=True)
+class _Medium:
+    """The items of one kind that an input has, and the words that belong to them."""
+
+    kind: str
+    items: int
+    # Each with what it means: one item's place, or the mark before or after it. No more of any than there are items.
+    words: Mapping[bytes, tuple[str, ...]]
+
+
+def check_input(model: Model, rkllm_input: Converted) -> None:
+    """Refuse inputs of a run with more placeholders than media. Raises InvalidParams."""
+    many = isinstance(rkllm_input.json, list)
+    for index, given in enumerate(rkllm_input.json if many else [rkllm_input.json]):
+        made = rkllm_input.c[index] if many else rkllm_input.c
+        path = f"{rkllm_input.path}[{index}]" if many else rkllm_input.path
+        if made.input_type == RKLLMInputType.RKLLM_INPUT_PROMPT:
+            name = "prompt" if isinstance(given, dict) and "prompt" in given else "prompt_input"
+            _check(made.prompt_input or b"", _none_of(model.library.layout, model), f"{path}.{name}")
+        elif made.input_type == RKLLMInputType.RKLLM_INPUT_MULTIMODAL:
+            name = "multimodal" if isinstance(given, dict) and "multimodal" in given else "multimodal_input"
+            multimodal = made.multimodal_input
+            _check(multimodal.prompt or b"", _media_of(multimodal, model), f"{path}.{name}.prompt")
+
+
+def check_text(text: bytes, layout: Layout, path: str) -> None:
+    """Refuse a placeholder in a text that stands beside every prompt, a template's. Raises InvalidParams."""
+    _check(text, _none_of(layout, None), path)
+
+
+def spoil(text: str, layout: Layout) -> str:
+    """Return what was said with its placeholders as mere words (``< image>``): a model's answer may have some."""
+    for kind in _kinds_of(layout):
+        text = text.replace(f"<{kind}>", f"< {kind}>")
+    return text
+
+
+def _kinds_of(layout: Layout) -> tuple[str, ...]:
+    nested = tuple(kind for kind in _KINDS if hasattr(layout["RKLLMMultiModalInput"], kind))
+    return nested or ("image",)  # 1.2 has images alone, flat
+
+
+def _none_of(layout: Layout, model: Model | None) -> list[_Medium]:
+    """Return the media of a text that has none; 1.2 knows its tags since the load, later ones only with an input."""
+    tags = _tags_of_init(model) if model is not None else (None, None, None)
+    return [
+        _Medium(kind, 0, _words(kind, *(tags if kind == "image" else (None, None, None)))) for kind in _kinds_of(layout)
+    ]
+
+
+def _media_of(multimodal: Any, model: Model) -> list[_Medium]:
+    if not hasattr(multimodal, "image"):
+        items = multimodal.n_image if multimodal.image_embed else 0
+        return [_Medium("image", items, _words("image", *_tags_of_init(model)))]
+    found = []
+    for kind in _kinds_of(model.library.layout):
+        part = getattr(multimodal, kind)
+        tags = [getattr(part, f"{kind}_{tag}") for tag in ("start", "end", "content")]
+        items = getattr(part, f"n_{kind}") if getattr(part, f"{kind}_embed") else 0
+        found.append(_Medium(kind, items, _words(kind, *tags)))
+    return found
+
+
+def _tags_of_init(model: Model) -> tuple[bytes | None, bytes | None, bytes | None]:
+    param = model.param
+    return (param.img_start, param.img_end, param.img_content) if hasattr(param, "img_start") else (None, None, None)
+
+
+def _words(kind: str, start: bytes | None, end: bytes | None, content: bytes | None) -> dict[bytes, tuple[str, ...]]:
+    words: dict[bytes, tuple[str, ...]] = {}
+    named = ((b"<%s>" % kind.encode(), "place"), (content, "place"), (start, "start"), (end, "end"))
+    for word, role in named:
+        if word:
+            words[word] = tuple({*words.get(word, ()), role})
+    return words
+
+
+def _check(text: bytes, media: list[_Medium], path: str) -> None:
+    words = {word for medium in media for word in medium.words}
+    if not any(word in text for word in words):
+        return
+    # The longest first: a tag may begin with another one.
+    pattern = b"|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    counts = Counter(re.findall(pattern, text))
+    for medium in media:
+        for role in ("place", "start", "end"):
+            found = {word: counts[word] for word, roles in medium.words.items() if role in roles and counts[word]}
+            if sum(found.values()) > medium.items:
+                raise _refusal(path, next(iter(found)).decode("utf-8", "replace"), sum(found.values()), medium)
+
+
+def _refusal(path: str, word: str, count: int, medium: _Medium) -> InvalidParams:
+    if medium.items:
+        there = f"{medium.items} {medium.kind} {'is' if medium.items == 1 else 'are'}"
+    else:
+        there = f"no {medium.kind} is"
+    times = "" if count == 1 else f" {count} times"
+    return InvalidParams(
+        f"{path} has {word}{times}, which stands for {medium.kind} embeddings, but {there} given: give as many as "
+        f"there are places, or write {word[:1]} {word[1:]} for the mere word.",
+        path=path,
+        keyword="placeholder",
+        limit=medium.items,
+        placeholder=word,
+    )

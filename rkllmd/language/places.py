@@ -1,0 +1,137 @@
+"""Is there a place for one more language model, and who makes room? Decided before C is called.
+
+One at a time unless the configuration says otherwise. Several need a runtime that is made for it (1.2.2 or later), and
+each its own memory domain of the NPU (``base_domain_id``): a domain holds 4 GB, the driver has 16.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from rkllmd.errors import InvalidParams, ModelAlreadyLoaded, NotSupported
+from rkllmd.language.loading import check_cores
+from rkllmd.machine.files import identify
+
+if TYPE_CHECKING:
+    from rkllmd.language.model import Model
+    from rkllmd.language.parts import Language
+    from rkllmd.language.recipe import Recipe
+
+# RKNPU_MAX_IOMMU_DOMAIN_NUM of the NPU's driver 0.9.8.
+_DOMAINS: Final = range(16)
+_NEEDS: Final = "1.2.2 or later"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Place:
+    """Where a model goes: which are replaced by it, which sleepers lose their place to it, and its domain."""
+
+    replaced: list[Model]
+    forgotten: list[Model]
+    domain: int
+
+
+def loaded_already(language: Language, recipe: Recipe, replace: bool | int) -> Model | None:
+    """Return the model that such a load would load, if it is loaded and there is no place for another one.
+
+    Two clients that begin with the same rkllm.init share the model then. A file that has been written since is
+    another model. Raises InvalidParams for a number of NPU cores that is not the file's.
+    """
+    awake = [model for model in language.models if not model.is_asleep]
+    if replace or not _excess(language, awake):
+        return None
+    for model in awake:
+        is_same = model.path == recipe.path and model.sameness == recipe.sameness
+        if is_same and recipe.domain in (None, model.domain) and _is_unchanged(model):
+            check_cores(model, recipe)
+            return model
+    return None
+
+
+def _is_unchanged(model: Model) -> bool:
+    try:
+        return model.file == identify(model.path)
+    except OSError:
+        return False
+
+
+def find(language: Language, recipe: Recipe, replace: bool | int) -> Place:
+    """Return the place for a load.
+
+    ``replace``: whether those that are loaded leave for it, or the handle of the one that does. Raises InvalidHandle,
+    ModelAlreadyLoaded, NotSupported, InvalidParams, OutOfMemory.
+    """
+    replaced = _replaced(language, replace)
+    others = [model for model in language.models if model not in replaced]
+    awake = [model for model in others if not model.is_asleep]
+    _refuse_more_than_allowed(language, awake)
+    asleep = sorted((model for model in others if model.is_asleep), key=lambda model: model.used_at)
+    most = language.config.max_models if language.runtime.takes_several_models else 1
+    forgotten = asleep[: max(0, len(others) + 1 - most)]
+    domain = _domain(recipe, {model.domain for model in others if model not in forgotten})
+    given_back = sum(
+        language.memory_guard.footprints.needed(model.path, model.size_bytes)
+        for model in replaced
+        if not model.is_asleep
+    )
+    language.memory_guard.check(recipe.path, recipe.size_bytes, given_back)
+    return Place(replaced, forgotten, domain)
+
+
+def _replaced(language: Language, replace: bool | int) -> list[Model]:
+    if replace is True:
+        return list(language.models)
+    if replace:
+        return [language.models.get(replace)]
+    if language.config.second_init == "refuse":
+        return []
+    awake = [model for model in language.models if not model.is_asleep]
+    return sorted(awake, key=lambda model: model.used_at)[: _excess(language, awake)]
+
+
+def _excess(language: Language, awake: list[Model]) -> int:
+    """Return how many of those that are loaded would have to go for one more."""
+    most = language.config.max_models if language.runtime.takes_several_models else 1
+    return max(0, len(awake) + 1 - most)
+
+
+def _refuse_more_than_allowed(language: Language, awake: list[Model]) -> None:
+    if len(awake) >= language.config.max_models:
+        raise ModelAlreadyLoaded(
+            f"{language.config.max_models} model(s) may be loaded at once (the setting max_models), and this is "
+            'another one: call rkllm.destroy first, give "replace": true (all that are loaded go) or the handle of the '
+            'one to replace, or configure second_init = "replace".',
+            loaded=[_entry(model) for model in awake],
+        )
+    if awake and not language.runtime.takes_several_models:
+        runtime = language.runtime.library.runtime
+        raise NotSupported(
+            f'Several models at once need a newer runtime than {runtime}: give "replace": true to load this one '
+            "instead.",
+            runtime=runtime,
+            needs=_NEEDS,
+            loaded=[_entry(model) for model in awake],
+        )
+
+
+def _entry(model: Model) -> dict[str, Any]:
+    entry: dict[str, Any] = {"handle": model.number, "model_path": model.path}
+    return entry if model.name is None else {**entry, "name": model.name}
+
+
+def _domain(recipe: Recipe, used: set[int]) -> int:
+    """Return a domain that no other model is in. Raises InvalidParams for a chosen one that another is in."""
+    free = [domain for domain in _DOMAINS if domain not in used]
+    if recipe.domain is not None:
+        if recipe.domain in used:
+            raise InvalidParams(
+                f"extend_param.base_domain_id: another model is in domain {recipe.domain}; leave it out, and a free "
+                "one is taken.",
+                path=f"{recipe.where}.extend_param.base_domain_id",
+                keyword="enum",
+                limit=free,
+            )
+        return recipe.domain
+    default = int(recipe.param.extend_param.base_domain_id)
+    return free[0] if default in used else default

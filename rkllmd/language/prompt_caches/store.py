@@ -1,0 +1,336 @@
+"""The prompt caches that the daemon keeps by name: files in a directory of its own, the least recently used go first.
+
+Below the directory each owner (a client's uid, or a part of the daemon) has a folder that nobody else can name. A cache
+is two files in it: what the runtime has written, and a JSON file with what it depends on; that one's time of change is
+when the cache was last used. While the runtime writes, the file has a name that begins with a dot.
+
+What changes files is called on the worker thread. What is known about them is in memory: it may be asked on any thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from rkllmd import open_files
+from rkllmd.errors import InvalidParams, PermissionDenied
+from rkllmd.language.prompt_caches.fingerprint import Fingerprint, differences, in_words
+from rkllmd.machine.files import identify
+
+log = structlog.get_logger()
+
+NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+# Each is two files to look at when the daemon starts.
+MOST_CACHES: Final = 1000
+_NAMES_SHOWN: Final = 20
+_FOLDER: Final = "prompts"  # the cache directory may hold other things
+_DATA, _FACTS = ".cache", ".json"
+
+
+@dataclass(eq=False)
+class PromptCache:
+    """A cache that is on the disk."""
+
+    owner: str
+    name: str
+    path: Path
+    size_bytes: int
+    sha256: str  # of its first and last MiB: a power cut leaves files that are not what was written
+    saved_at: float  # seconds since 1970, as the next
+    used_at: float
+    fingerprint: Fingerprint = field(default_factory=dict)
+
+    @property
+    def facts_path(self) -> Path:
+        """Return the JSON file beside it."""
+        return self.path.with_name(self.name + _FACTS)
+
+
+@dataclass(eq=False)
+class Saving:
+    """A cache that is being written, to ``path``."""
+
+    owner: str
+    name: str
+    path: Path
+
+
+class PromptCaches:
+    """The caches of all owners. ``in_use`` are always those that a runtime has loaded: they stay."""
+
+    def __init__(self, directory: str = "", limit_bytes: int = 0) -> None:
+        """Take over what an earlier daemon has kept in ``directory``, if that is one ("" is none)."""
+        self.limit_bytes = limit_bytes
+        self._directory = directory
+        self._root = Path(os.path.realpath(directory), _FOLDER) if directory else None
+        self._caches: dict[tuple[str, str], PromptCache] = {}
+        self._numbers = itertools.count(1)
+        if self._root is not None and not self.why_not():
+            for cache in _found_in(self._root):
+                self._caches[cache.owner, cache.name] = cache
+
+    def why_not(self) -> str | None:
+        """Return why nothing can be kept, as a sentence; None if it can."""
+        if not self._directory:
+            return "the setting cache_directory is empty."
+        if not os.access(self._directory, os.W_OK | os.X_OK):
+            return (
+                f"{self._directory} is no directory that the daemon's user may write to: make it, or name another by "
+                "the setting cache_directory."
+            )
+        return None
+
+    def of(self, owner: str) -> list[PromptCache]:
+        """Return an owner's caches, the last used first."""
+        mine = [cache for cache in list(self._caches.values()) if cache.owner == owner]
+        return sorted(mine, key=lambda cache: cache.used_at, reverse=True)
+
+    @property
+    def size_bytes(self) -> int:
+        """Return what all caches take."""
+        return sum(cache.size_bytes for cache in list(self._caches.values()))
+
+    def forget(self, prefix: str) -> None:
+        """Remove what belongs to the owners whose names begin so; before anything is loaded."""
+        for cache in list(self._caches.values()):
+            if cache.owner.startswith(prefix):
+                self._forget(cache)
+
+    # -- checks, for any thread --------------------------------------------------------------------------------------
+
+    def check_name(self, name: str, where: str) -> None:
+        """Refuse what is no name, or any name where nothing can be kept. Raises InvalidParams, PermissionDenied."""
+        if NAME.fullmatch(name) is None:
+            raise InvalidParams(
+                f"{where.removeprefix('$.')}: a prompt cache's name has 1 to 100 letters, digits and . _ - and does "
+                "not begin with a dot.",
+                path=where,
+                keyword="pattern",
+                limit=NAME.pattern,
+            )
+        reason = self.why_not()
+        if reason is not None:
+            raise PermissionDenied(
+                f"Prompt caches can't be kept by name: {reason}", path=where, setting="cache_directory"
+            )
+
+    def check_path(self, path: Path, where: str) -> None:
+        """Refuse a resolved path to what is kept by name, since that belongs to somebody. Raises PermissionDenied."""
+        if self._root is not None and path.is_relative_to(self._root):
+            raise PermissionDenied(
+                f"{where.removeprefix('$.')}: what lies here is kept by name: give the prompt cache's name alone.",
+                path=where,
+                setting="cache_directory",
+            )
+
+    # -- files, on the worker thread ---------------------------------------------------------------------------------
+
+    def begin(self, owner: str, name: str, in_use: Collection[PromptCache | None], where: str) -> Saving:
+        """Return where the runtime is to write. Raises InvalidParams, PermissionDenied."""
+        self.check_name(name, where)
+        self._check_not_loaded(owner, name, in_use, where)
+        assert self._root is not None
+        folder = self._root / owner
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._root.chmod(0o700)  # parents are made with the umask's mode
+        except OSError as error:
+            open_files.raise_shortage(error)
+            raise PermissionDenied(
+                f"Prompt caches can't be kept by name: {folder}: {error.strerror}.",
+                path=where,
+                setting="cache_directory",
+            ) from None
+        return Saving(owner, name, folder / f".{name}.{next(self._numbers)}")
+
+    def commit(self, saving: Saving, fingerprint: Fingerprint, in_use: Collection[PromptCache | None]) -> str | None:
+        """Give what was written its name, in the place of an older one; return why not, as a sentence.
+
+        Others go where the limit asks for it.
+        """
+        try:
+            reason = self._take_over(saving, fingerprint, set(in_use))
+        except FileNotFoundError:
+            reason = "The runtime has written nothing."
+        except OSError as error:
+            reason = f"{saving.path.parent}: {error.strerror}."
+        if reason is not None:
+            self.discard(saving)
+            log.warning("prompt_cache_not_saved", owner=saving.owner, name=saving.name, reason=reason)
+        return reason
+
+    def _take_over(self, saving: Saving, fingerprint: Fingerprint, in_use: set[PromptCache | None]) -> str | None:
+        file = identify(str(saving.path))
+        old = self._caches.get((saving.owner, saving.name))
+        others = [cache for cache in self._caches.values() if cache is not old]
+        reason = self._make_room(file.size_bytes, others, in_use) if file.size_bytes else "The runtime's file is empty."
+        if reason is not None:
+            return reason
+        if old is not None:
+            self._forget(old)
+        now = time.time()
+        path = saving.path.with_name(saving.name + _DATA)
+        cache = PromptCache(saving.owner, saving.name, path, file.size_bytes, file.sha256, now, now, dict(fingerprint))
+        facts = {"bytes": cache.size_bytes, "sha256": cache.sha256, "saved_at": now, "fingerprint": cache.fingerprint}
+        saving.path.replace(path)
+        saving.path.write_bytes(orjson.dumps(facts))  # its name is free again, and a crash leaves no half of it
+        os.utime(saving.path, (now, now))
+        saving.path.replace(cache.facts_path)
+        self._caches[cache.owner, cache.name] = cache
+        log.info("prompt_cache_saved", owner=cache.owner, name=cache.name, bytes=cache.size_bytes)
+        return None
+
+    def discard(self, saving: Saving) -> None:
+        """Remove what was written, if anything was."""
+        _unlink(saving.path)
+
+    def open(self, owner: str, name: str, fingerprint: Fingerprint, where: str) -> PromptCache:
+        """Return the cache to load. Raises InvalidParams for an unknown, damaged or unsuitable one."""
+        self.check_name(name, where)
+        cache = self._caches.get((owner, name))
+        if cache is None:
+            raise self._unknown(owner, name, where, fingerprint.get("model_path"))
+        found = differences(cache.fingerprint, fingerprint)
+        if found:
+            raise InvalidParams(
+                f"{where.removeprefix('$.')}: the prompt cache {name} does not fit: it was made with "
+                f"{in_words(found)}. Save it anew.",
+                path=where,
+                keyword="fingerprint",
+                differences=found,
+            )
+        if not _is_whole(cache):
+            self._forget(cache)
+            raise InvalidParams(
+                f"{where.removeprefix('$.')}: the file of the prompt cache {name} is damaged or gone. Save it anew.",
+                path=where,
+                keyword="damaged",
+            )
+        return cache
+
+    def mark_used(self, cache: PromptCache) -> None:
+        """Note that a runtime has loaded the cache."""
+        cache.used_at = time.time()
+        with contextlib.suppress(OSError):  # it counts as older then, after the next start
+            os.utime(cache.facts_path, (cache.used_at, cache.used_at))
+
+    def drop(self, owner: str, name: str, in_use: Collection[PromptCache | None], where: str) -> PromptCache:
+        """Remove a cache. Raises InvalidParams for an unknown or loaded one."""
+        self.check_name(name, where)
+        self._check_not_loaded(owner, name, in_use, where)
+        cache = self._caches.get((owner, name))
+        if cache is None:
+            raise self._unknown(owner, name, where)
+        self._forget(cache)
+        return cache
+
+    def _check_not_loaded(self, owner: str, name: str, in_use: Collection[PromptCache | None], where: str) -> None:
+        """Refuse to write or drop what a runtime has loaded: it may read the file again. Raises InvalidParams."""
+        if self._caches.get((owner, name)) in set(in_use) - {None}:
+            raise InvalidParams(
+                f"{where.removeprefix('$.')}: the prompt cache {name} is loaded: call rkllm.release_prompt_cache "
+                "first.",
+                path=where,
+                keyword="loaded",
+            )
+
+    def _unknown(self, owner: str, name: str, where: str, model: Any = None) -> InvalidParams:
+        fitting = [cache.name for cache in self.of(owner) if model in (None, cache.fingerprint.get("model_path"))]
+        of_model = "" if model is None else " for this model"
+        known = f"Known{of_model} are {', '.join(fitting[:_NAMES_SHOWN])}" if fitting else f"There is none{of_model}"
+        more = f" and {len(fitting) - _NAMES_SHOWN} more" if len(fitting) > _NAMES_SHOWN else ""
+        return InvalidParams(
+            f"{where.removeprefix('$.')}: there is no prompt cache {name} of yours. {known}{more}.",
+            path=where,
+            keyword="unknown",
+            known=fitting[:_NAMES_SHOWN],
+        )
+
+    def _make_room(self, needed: int, others: list[PromptCache], in_use: set[PromptCache | None]) -> str | None:
+        """Remove the least recently used until ``needed`` bytes fit; return why they can't, with nothing removed."""
+        excess = sum(cache.size_bytes for cache in others) + needed - self.limit_bytes
+        surplus = len(others) + 1 - MOST_CACHES
+        going: list[PromptCache] = []
+        for cache in sorted(others, key=lambda cache: cache.used_at):
+            if excess <= 0 and surplus <= 0:
+                break
+            if cache not in in_use:
+                going.append(cache)
+                excess -= cache.size_bytes
+                surplus -= 1
+        if excess > 0 or surplus > 0:
+            return f"It takes {needed} bytes, more than cache_bytes ({self.limit_bytes}) leaves beside what is loaded."
+        for cache in going:
+            log.info("prompt_cache_dropped", owner=cache.owner, name=cache.name, bytes=cache.size_bytes)
+            self._forget(cache)
+        return None
+
+    def _forget(self, cache: PromptCache) -> None:
+        self._caches.pop((cache.owner, cache.name), None)
+        for path in (cache.facts_path, cache.path):  # a cache without its facts goes at the next start
+            _unlink(path)
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:  # the next start tries again
+        log.warning("prompt_cache_not_removed", path=str(path), reason=error.strerror)
+
+
+def _is_whole(cache: PromptCache) -> bool:
+    try:
+        file = identify(str(cache.path))
+    except OSError:
+        return False
+    return (file.size_bytes, file.sha256) == (cache.size_bytes, cache.sha256)
+
+
+def _found_in(root: Path) -> Iterator[PromptCache]:
+    """Read the facts of all caches and remove what belongs to none: what a daemon was writing when it ended."""
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        caches = [cache for path in folder.glob("*" + _FACTS) if (cache := _read(folder, path)) is not None]
+        wanted = {path for cache in caches for path in (cache.path, cache.facts_path)}
+        for path in set(folder.iterdir()) - wanted:
+            _remove(path)
+        yield from caches
+
+
+def _read(folder: Path, facts_path: Path) -> PromptCache | None:
+    """Return the cache that a JSON file describes; None if it is none of ours."""
+    name = facts_path.name.removesuffix(_FACTS)
+    path = folder / (name + _DATA)
+    try:
+        facts = orjson.loads(facts_path.read_bytes())
+        used_at, size = facts_path.stat().st_mtime, path.stat().st_size
+        fingerprint = {str(key): value for key, value in facts["fingerprint"].items()}
+        cache = PromptCache(
+            folder.name, name, path, int(facts["bytes"]), facts["sha256"], facts["saved_at"], used_at, fingerprint
+        )
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        return None
+    return cache if NAME.fullmatch(name) and cache.size_bytes == size else None
+
+
+def _remove(path: Path) -> None:
+    log.info("prompt_cache_leftover_removed", path=str(path))
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except OSError as error:
+        log.warning("prompt_cache_not_removed", path=str(path), reason=error.strerror)

@@ -1,0 +1,190 @@
+"""From what rkllm.init is told to what loads a model: names, defaults, paths, structs. No C is called here.
+
+A name of the configuration stands for all that is declared with it; what the client gives beside it overrides that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rkllmd.abi.json.convert import from_c, to_c
+from rkllmd.abi.library import SUPPORTED, layout_of
+from rkllmd.config.declared import TEMPLATE_STRINGS, DeclaredModel, is_name
+from rkllmd.errors import InvalidParams, NotSupported
+from rkllmd.language import model_format, placeholders, runtime_reports
+from rkllmd.language.model import Adapter
+from rkllmd.machine import paths
+from rkllmd.portable import demo
+
+if TYPE_CHECKING:
+    from rkllmd.language.parts import Language
+
+_CALLBACK_PATHS: Final = ("tokenizer_path", "embedding_path")
+_SHORT_NAME: Final = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """All that loading a model takes. Every path is resolved, readable and allowed."""
+
+    param: Any
+    keep: list[Any]
+    path: str
+    size_bytes: int
+    # Where the parameters stood in the client's JSON, for errors.
+    where: str
+    # The domain that somebody has chosen; the default is no choice.
+    domain: int | None
+    tokenizer_path: str | None
+    embedding_path: str | None
+    name: str | None
+    adapters: tuple[Adapter, ...]
+    chat_template: tuple[bytes, ...] | None
+    idle_minutes: float | None
+    # For how many NPU cores the client takes the file to be converted.
+    npu_cores: int | None = None
+
+    @property
+    def sameness(self) -> tuple[Any, ...]:
+        """Return what two loads have in common that load the same; the memory domain is the daemon's choice."""
+        param = from_c(self.param)
+        param["extend_param"] = {**param["extend_param"], "base_domain_id": None}
+        adapters = [from_c(adapter.struct) for adapter in self.adapters]
+        return param, self.tokenizer_path, self.embedding_path, adapters, self.chat_template
+
+
+def make(language: Language, given: Mapping[str, Any], where: str) -> Recipe:
+    """Return the recipe for what a client has given. Raises InvalidParams, PermissionDenied, NotSupported."""
+    declared = _declared(language, str(given["model_path"]), where)
+    fields = dict(given) if declared is None else declared.merged(given)
+    library, config = language.runtime.library, language.config
+    keep: list[Any] = []
+    param = to_c(
+        fields,
+        library.layout.structs["RKLLMParam"],
+        where,
+        keep,
+        defaults={} if language.runtime.defaults is None else {"RKLLMParam": language.runtime.defaults},
+        runtime=library.runtime,
+    )
+    files = {
+        name: str(
+            paths.readable_file(
+                fields[name], config.allowed_directories, f"{where}.{name}", base=config.model_directory
+            )
+        )
+        for name in ("model_path", *_CALLBACK_PATHS)
+        if fields.get(name) is not None
+    }
+    if fields.get("max_context_len") is None and language.config.max_context_len:
+        param.max_context_len = language.config.max_context_len
+    if param.max_context_len and (fields.get("max_context_len") or language.config.max_context_len):
+        runtime_reports.check_context(library, language.runtime.name, param.max_context_len, where)
+    model_format.check(language.runtime, files["model_path"], f"{where}.model_path")
+    language.board.apply_defaults(fields, param)
+    param.model_path = os.fsencode(files["model_path"])
+    _refuse_batches_of_unknown_size(language, param)
+    cores = fields.get("num_npu_core")
+    if cores is not None and language.runtime.name == "portable":
+        raise InvalidParams(
+            "num_npu_core: a GGUF file is not converted for a number of NPU cores; leave it out.",
+            path=f"{where}.num_npu_core",
+            keyword="const",
+        )
+    extend = fields.get("extend_param") or {}
+    return Recipe(
+        param=param,
+        keep=keep,
+        path=files["model_path"],
+        size_bytes=Path(files["model_path"]).stat().st_size,
+        where=where,
+        domain=int(extend.get("base_domain_id") or 0) or None,
+        tokenizer_path=files.get("tokenizer_path"),
+        embedding_path=files.get("embedding_path"),
+        name=declared.name if declared is not None else None,
+        adapters=() if declared is None else tuple(_adapters(language, declared)),
+        chat_template=None if declared is None else _template(language, declared),
+        idle_minutes=declared.idle_minutes if declared is not None else None,
+        npu_cores=None if cores is None else int(cores),
+    )
+
+
+def make_adapter(struct: Any, given: Mapping[str, Any], keep: list[Any]) -> Adapter:
+    """Return an adapter with its defaults: the file's name without its ending, and a scale of 1."""
+    if struct.lora_adapter_name is None:
+        struct.lora_adapter_name = Path(given["lora_adapter_path"]).stem.encode()
+    if "scale" not in given:
+        struct.scale = 1.0  # zero, as a field left out would otherwise be, is an adapter without effect
+    return Adapter(struct, keep)
+
+
+def _declared(language: Language, model_path: str, where: str) -> DeclaredModel | None:
+    """Return the model of this name, or None for a path. Raises InvalidParams for a name that nobody has declared."""
+    if not model_path or not is_name(model_path):
+        return None
+    models, directory = language.config.models, language.config.model_directory
+    for model in models:
+        if model.name == model_path:
+            return model
+    if model_path == demo.NAME:
+        return DeclaredModel(demo.NAME, {"model_path": str(demo.MODEL)})
+    if directory and os.path.exists(paths.absolute(model_path, directory)):
+        return None
+    names = [model.name for model in models]
+    shown = model_path if len(model_path) <= _SHORT_NAME else model_path[: _SHORT_NAME - 3] + "..."
+    known = f"declared are {', '.join(names)}" if names else "none is declared"
+    known += f", and {directory} has no such file" if directory else ""
+    raise InvalidParams(
+        f"model_path: the configuration declares no model {shown!r}; {known}. A file is named by its absolute path.",
+        path=f"{where}.model_path",
+        keyword="enum",
+        limit=names,
+    )
+
+
+def _adapters(language: Language, declared: DeclaredModel) -> list[Adapter]:
+    """Return a declared model's adapters, ready for C."""
+    library, adapters = language.runtime.library, []
+    for index, given in enumerate(declared.lora_adapters):
+        where = f"models.{declared.name}.lora_adapters[{index}]"
+        keep: list[Any] = []
+        struct = to_c(given, library.layout.structs["RKLLMLoraAdapter"], where, keep, runtime=library.runtime)
+        config = language.config
+        resolved = paths.readable_file(
+            given["lora_adapter_path"], config.allowed_directories, where, base=config.model_directory
+        )
+        struct.lora_adapter_path = bytes(resolved)
+        adapters.append(make_adapter(struct, given, keep))
+    return adapters
+
+
+def _template(language: Language, declared: DeclaredModel) -> tuple[bytes, ...] | None:
+    template = declared.chat_template
+    if template is None:
+        return None
+    strings = {name: template.get(name, "").encode() for name in TEMPLATE_STRINGS}
+    for name, string in strings.items():
+        where = f"models.{declared.name}.chat_template.{name}"
+        placeholders.check_text(string, language.runtime.library.layout, where)
+    return tuple(strings.values())
+
+
+def _refuse_batches_of_unknown_size(language: Language, param: Any) -> None:
+    """Refuse n_batch > 1 where the size of an RKLLMInput is not known, since C then walks an array of them.
+
+    That is so where somebody has named a layout for a version that is not known to have it (``rkllm_layout``). Runtime
+    1.3.1 appended a struct to RKLLMMultiModalInput: a single input would have stayed right with the layout before,
+    there are zeros behind it, but the second one of an array would have been read from the wrong place.
+    """
+    library = language.runtime.library
+    if param.extend_param.n_batch > 1 and layout_of(library.version) != library.layout.name:
+        raise NotSupported(
+            f"n_batch above 1 is not proven with runtime {library.version}: its RKLLMInput may be larger than that of "
+            f"layout {library.layout.name}.",
+            runtime=library.runtime,
+            needs=SUPPORTED,
+        )

@@ -1,0 +1,155 @@
+"""The RKLLM runtime in use: which library was chosen and why, and calls into it with what it printed."""
+
+from __future__ import annotations
+
+import os
+from ctypes import Structure, c_int
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from rkllmd.abi.json.convert import from_c
+from rkllmd.abi.library import Library, find, identify, load
+from rkllmd.config.settings import Config
+from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
+from rkllmd.language import runtime_reports
+from rkllmd.language.model import Model
+from rkllmd.machine.c_runtime import CRuntime, choose, needs_a_name
+from rkllmd.machine.platform import Platform
+from rkllmd.machine.runtime_output import RuntimeOutput
+from rkllmd.portable import build as portable
+from rkllmd.portable.extension import Extension
+from rkllmd.portable.threads import limit_spinning
+
+log = structlog.get_logger()
+
+_ASYNC_WORKS_SINCE = (1, 2, 2)
+# "Several instances" are supported from this version on, by its change log.
+_SEVERAL_MODELS_SINCE = (1, 2, 2)
+
+
+class Runtime(CRuntime[Library]):
+    """The chosen RKLLM runtime."""
+
+    def __init__(self, config: Config, platform: Platform, output: RuntimeOutput) -> None:
+        """Choose and load the library; one that cannot be loaded is told by each call, not here."""
+        self.defaults: Structure | None = None
+        self._default_bytes = b""
+        self._default_json: dict[str, Any] = {}
+        self._config = config
+        self._asks_is_running = False
+        # What rkllm_is_running answered while nothing ran, and while something did.
+        self._idle_status: int | None = None
+        self._busy_status: int | None = None
+        self._run_async_function = "rkllm_run"
+        self.takes_several_models = False
+        self.extension: Extension | None = None
+        # What is known to go wrong with this library on this machine.
+        self.problems: list[str] = []
+        name, reason = choose(config.runtime, config.rkllm_library, platform)
+        super().__init__(name, reason, output, lambda: self._load(name, platform))
+        if self._library is not None:
+            self._settle(self._library.version)
+            # Read once here, so that createDefaultParam and every init share one proven answer.
+            self.defaults = self._library.rkllm_createDefaultParam()
+            self.extension = Extension.of(self._library.path) if name == "portable" else None
+
+    def _load(self, name: str, platform: Platform) -> Library:
+        config = self._config
+        if name == "portable":
+            limit_spinning()
+            return load(portable.library_path(), portable.LAYOUT, built_here=True)
+        if name == "simulator" and not config.rkllm_library:
+            raise needs_a_name("--rkllm-library")
+        path = find(config.rkllm_library or None, os.environ)
+        soc = platform.soc() if config.soc == "auto" else config.soc
+        self.problems = runtime_reports.problems(identify(path).version, platform, soc)
+        for problem in self.problems:  # said before anything of it runs: it may be the last thing that is said
+            log.warning("runtime_problem", library=str(path), problem=problem)
+        return load(path, None if config.rkllm_layout == "auto" else config.rkllm_layout)
+
+    def _settle(self, version: str) -> None:
+        """Decide what the version decides."""
+        numbers = tuple(int(part) for part in version.split(".") if part.isdecimal())
+        reliable = numbers >= _ASYNC_WORKS_SINCE
+        self.takes_several_models = numbers >= _SEVERAL_MODELS_SINCE
+        asks, runs = self._config.is_running_calls, self._config.run_async_calls
+        self._asks_is_running = reliable if asks == "auto" else asks == "always"
+        automatic = "rkllm_run_async" if reliable else "rkllm_run"
+        self._run_async_function = automatic if runs == "auto" else runs
+
+    def describe(self) -> dict[str, Any]:
+        """Return what server.status shows."""
+        described = super().describe()
+        if self._library is None:
+            return described
+        engine = {} if self.extension is None else {"engine": self.extension.engine()}
+        return {**described, "layout": self._library.layout.name, "problems": self.problems, **engine}
+
+    def default_param(self) -> dict[str, Any]:
+        """Return what rkllm_createDefaultParam answers, as JSON; converted anew only if it answers something else."""
+        answered = self.library.rkllm_createDefaultParam()
+        if bytes(answered) != self._default_bytes:
+            self._default_bytes, self._default_json = bytes(answered), from_c(answered)
+        return self._default_json
+
+    def run_function(self, *, asynchronous: bool) -> str:
+        """Return the C function that serves a run: rkllm_run_async is known to hang below 1.2.2."""
+        if not asynchronous:
+            return "rkllm_run"
+        return self._run_async_function
+
+    def raw_is_running(self, model: Model) -> int | None:
+        """Return what rkllm_is_running answers, or None where it is not asked (it was once reported to hang)."""
+        return int(self.library.rkllm_is_running(model.pointer)) if self._asks_is_running else None
+
+    def learn_idle(self, model: Model) -> None:
+        """Note what rkllm_is_running answers while the model is idle, until a run has shown the other answer.
+
+        The headers contradict each other on which answer means what.
+        """
+        if self._busy_status is None:
+            self._idle_status = self._ask(model)
+
+    def learn_busy(self, model: Model) -> None:
+        """Note what rkllm_is_running answers during a run, until it has once differed from the idle model's answer."""
+        if self._busy_status is None and (status := self._ask(model)) != self._idle_status:
+            self._busy_status = status
+
+    def is_idle_again(self, model: Model) -> bool:
+        """Tell whether rkllm_is_running shows that a run is over; false while its answers can't be told apart."""
+        self.learn_busy(model)
+        return self._busy_status is not None and self._ask(model) == self._idle_status
+
+    def _ask(self, model: Model) -> int | None:
+        try:
+            return self.raw_is_running(model)
+        except NotSupported:
+            return None
+
+    def kv_cache_sizes(self, model: Model) -> list[int]:
+        """Return the tokens in the KV cache per batch entry. Raises RuntimeFailure, NotSupported."""
+        sizes = (c_int * model.n_batch)()
+        self.call("rkllm_get_kv_cache_size", model.pointer, sizes)
+        return list(sizes)
+
+    def remember_kv_cache_sizes(self, model: Model) -> None:
+        """Note the sizes while the model is idle, for rkllm.get_kv_cache_size during the call that follows."""
+        try:
+            model.kv_cache_sizes = self.kv_cache_sizes(model)
+        except (NotSupported, RuntimeFailure):  # only asked in case; the run does not depend on it
+            model.kv_cache_sizes = []
+
+
+def describe_library(config: Config) -> str:
+    """Return one line on the library that would be used, without loading it (for ``rkllmd --version``)."""
+    name, reason = choose(config.runtime, config.rkllm_library, Platform())
+    try:
+        path: Path = portable.library_path() if name == "portable" else find(config.rkllm_library or None, os.environ)
+        version = identify(path).version or "unknown version"
+    except RuntimeUnavailable as error:
+        return f"{name} ({reason}): {error.sentence}"
+    except portable.PortableRuntimeError as error:
+        return f"{name} ({reason}): {error}"
+    return f"{name} ({reason}): RKLLM {version}, {path}"

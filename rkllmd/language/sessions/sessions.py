@@ -1,0 +1,150 @@
+"""Conversations by name: what was said in each, whose it is, how long it is kept. It decides; nothing here calls C.
+
+A session belongs to a user and a model. It is text, in memory, and gone with the daemon.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from rkllmd.language.sessions.chat_markers import Markers
+
+# Of text in most tokenizers; corrected by what the runtime says it has read.
+_BYTES_PER_TOKEN: Final = 3.0
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question and its answer.
+
+    ``thinking``: whether the answer may have begun with thoughts; ``special``: whether control markers in the question
+    were meant.
+    """
+
+    question: str
+    answer: str
+    thinking: bool = False
+    special: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """Return how much text it is."""
+        return len(self.question.encode()) + len(self.answer.encode())
+
+
+@dataclass(eq=False)
+class Session:
+    """One conversation."""
+
+    user: int | None
+    name: str
+    model_path: str
+    made_at: float
+    used_at: float
+    # Replaced, never changed: the worker thread reads it while the event loop may drop the session.
+    turns: list[Turn] = field(default_factory=list)
+    is_dropped: bool = False
+    dropped_turns: int = 0
+    bytes_per_token: float = _BYTES_PER_TOKEN
+    number: int = field(default_factory=lambda: next(_numbers))
+
+    @property
+    def size_bytes(self) -> int:
+        """Return how much text it holds."""
+        return sum(turn.size_bytes for turn in self.turns)
+
+    @property
+    def cache_name(self) -> str:
+        """Return under which name its prompt cache is kept."""
+        return hashlib.sha256(f"{self.model_path}\0{self.name}".encode()).hexdigest()[:32]
+
+    def told(self, question: str, markers: Markers, tokens: int) -> list[tuple[str, bool]]:
+        """Return all of it and the new question as one prompt of at most about so many tokens, without the oldest.
+
+        It comes in parts; true are those in which control markers are meant.
+        """
+        turns = self.turns
+        room = tokens * self.bytes_per_token - len(question.encode())
+        while turns and sum(_told(turn, markers) for turn in turns) > room:
+            turns = turns[1:]
+        parts: list[tuple[str, bool]] = []
+        for turn in turns:
+            answer_begins = markers.after_question + ("" if turn.thinking else markers.no_thinking)
+            parts += [(turn.question, turn.special), (answer_begins, True)]
+            parts += [(turn.answer, False), (markers.after_answer, True)]
+        if parts and not markers.after_question.startswith("<"):  # in plain words the first question says whose it is
+            parts.insert(0, (markers.after_answer.lstrip(), True))
+        return [*parts, (question, False)]
+
+    def add(self, turn: Turn, most_bytes: int, now: float) -> None:
+        """Note what was said; the oldest turns go where it becomes too much."""
+        if self.is_dropped:
+            return
+        self.turns = [*self.turns, turn]
+        self.used_at = now
+        while len(self.turns) > 1 and self.size_bytes > most_bytes:
+            self.turns = self.turns[1:]
+            self.dropped_turns += 1
+
+    def learn(self, size_bytes: int, tokens: int) -> None:
+        """Note how many tokens a prompt of so many bytes has made."""
+        if tokens > 0 and size_bytes > 0:
+            self.bytes_per_token = max(0.5, size_bytes / tokens)
+
+
+def _told(turn: Turn, markers: Markers) -> int:
+    return turn.size_bytes + len(markers.after_question) + len(markers.no_thinking) + len(markers.after_answer)
+
+
+class Sessions:
+    """All sessions, by user, name and model."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._sessions: dict[tuple[int | None, str, str], Session] = {}
+
+    def now(self) -> float:
+        """Return the time by which sessions age."""
+        return self._clock()
+
+    def open(self, user: int | None, name: str, model_path: str, most: int, age_seconds: float) -> Session:
+        """Return the user's session of this name on this model, a new one if there is none; too many: the oldest go."""
+        self.expire(age_seconds)
+        key = (user, name, model_path)
+        session = self._sessions.get(key)
+        if session is None:
+            mine = self.of(user)
+            for old in mine[max(0, most - 1) :]:
+                self._remove(old)
+            session = self._sessions[key] = Session(user, name, model_path, self.now(), self.now())
+        session.used_at = self.now()
+        return session
+
+    def of(self, user: int | None) -> list[Session]:
+        """Return a user's sessions, the last used first."""
+        mine = [session for session in list(self._sessions.values()) if session.user == user]
+        return sorted(mine, key=lambda session: session.used_at, reverse=True)
+
+    def drop(self, user: int | None, name: str) -> list[Session]:
+        """Forget the user's sessions of this name, on whichever models; return them."""
+        found = [session for session in self.of(user) if session.name == name]
+        for session in found:
+            self._remove(session)
+        return found
+
+    def expire(self, age_seconds: float) -> None:
+        """Forget those that nobody has used for so long; 0: none."""
+        now = self.now()
+        for session in list(self._sessions.values()):
+            if age_seconds and now - session.used_at > age_seconds:
+                self._remove(session)
+
+    def _remove(self, session: Session) -> None:
+        del self._sessions[session.user, session.name, session.model_path]
+        session.turns, session.is_dropped = [], True  # what was said is gone now, whoever still holds the object

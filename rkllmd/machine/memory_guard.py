@@ -1,0 +1,101 @@
+"""May this model be loaded? Asked before the runtime is: a load that does not fit has killed the model before it.
+
+Needed is the least that a load of the model has taken, or its file's size: weights are most of it, and what comes on
+top (KV cache, buffers) is learned with the loads. Available is what the kernel says can be had without swapping, less a
+reserve for everybody else on the board.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rkllmd.config.current import CurrentConfig
+from rkllmd.config.values import DEFAULT_RESERVE
+from rkllmd.errors import OutOfMemory
+from rkllmd.machine import state_file
+from rkllmd.machine.platform import Platform
+
+_MOST_ENTRIES = 1000
+# What a load takes at most beyond its file: weights held twice, and the KV cache of a long context.
+_MOST_TIMES = 2
+_MOST_BESIDE = 2**30
+_MOST_LISTED = 64
+_LARGEST_RESERVE = 4  # unless it is configured, the reserve is at most this part of all memory
+
+
+class Footprints:
+    """The fewest bytes of memory that a load of each model has taken; kept across restarts."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Read what an earlier daemon has learned, if ``path`` is given and readable."""
+        self._path = path
+        self._bytes: dict[str, int] = state_file.read(path, "footprints", _sizes_in, {})
+
+    def learn(self, model: str, size_bytes: int, taken: int) -> None:
+        """Note how much less was available after the load of a file of ``size_bytes``.
+
+        Others take memory meanwhile, so what can't be the model's is not believed, and the least of all loads counts.
+        """
+        taken = min(taken, _MOST_TIMES * size_bytes + _MOST_BESIDE, self._bytes.get(model, taken))
+        if taken <= 0 or self._bytes.get(model) == taken:
+            return
+        self._bytes.pop(model, None)
+        self._bytes[model] = taken
+        if len(self._bytes) > _MOST_ENTRIES:
+            del self._bytes[next(iter(self._bytes))]
+        if self._path is not None:
+            state_file.write(self._path, "footprints", self._bytes)
+
+    def needed(self, model: str, size_bytes: int) -> int:
+        """Return how many bytes a load will take."""
+        return max(size_bytes, self._bytes.get(model, 0))
+
+
+class MemoryGuard:
+    """Asked before each load; it knows what is loaded only by what ``loaded`` lists."""
+
+    def __init__(self, current: CurrentConfig, platform: Platform, footprints: Footprints) -> None:
+        self._current = current
+        self._platform = platform
+        self.footprints = footprints
+        # Each returns what it has loaded, for the error's data.
+        self.loaded: list[Callable[[], list[dict[str, Any]]]] = []
+
+    @property
+    def available_bytes(self) -> int:
+        """Return what can be had without swapping."""
+        return int(self._platform.memory()["available_bytes"])
+
+    def check(self, model: str, size_bytes: int, given_back: int = 0) -> None:
+        """Refuse a load that does not fit. Raises OutOfMemory with the arithmetic.
+
+        ``given_back``: bytes that others will give back before the load.
+        """
+        needed = self.footprints.needed(model, size_bytes)
+        memory = self._platform.memory()
+        available = memory["available_bytes"]
+        reserve = self._current.config.memory_reserve_bytes
+        if reserve == DEFAULT_RESERVE:  # a gigabyte is most of a small board
+            reserve = min(reserve, memory["total_bytes"] // _LARGEST_RESERVE)
+        if available and needed + reserve > available + given_back:  # 0: this machine does not say
+            more = f" and {_mib(given_back)} would be given back" if given_back else ""
+            sizes = f"needs {_mib(needed)}; {_mib(available)} are available{more}, {_mib(reserve)} of it reserved"
+            raise OutOfMemory(
+                f"{model} {sizes} (memory_reserve_bytes): unload something first.",
+                needed_bytes=needed,
+                available_bytes=available,
+                reserve_bytes=reserve,
+                **({"given_back_bytes": given_back} if given_back else {}),
+                loaded=[item for listing in self.loaded for item in listing()][:_MOST_LISTED],
+            )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def _sizes_in(content: Any) -> dict[str, int]:
+    """Return what makes sense of a file's content; raises what a file that is none of ours may raise."""
+    return {str(key): int(value) for key, value in content.items() if int(value) > 0}

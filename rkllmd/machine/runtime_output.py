@@ -1,0 +1,123 @@
+"""What the C libraries print: captured, logged line by line, attached to the error of the call that failed.
+
+The vendor's libraries print instead of reporting. File descriptors 1 and 2 are pointed at a pipe; whoever comes first
+reads it: a thread when something arrives, or the worker at the end of a call, so that an error carries the lines of its
+own call. The event loop would not do for the former: it may itself be in a call that prints, or that waits for C's lock
+of stdout, while the pipe is full.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+import trio
+
+log = structlog.get_logger()
+
+# An error carries the last lines of its call; a runtime that prints megabytes must not fill the memory.
+_LINES_KEPT: Final = 200
+_LINE_LENGTH: Final = 1000
+# A runtime that never stops printing must not keep a reader for ever: the thread takes one piece at a time, the end of
+# a call what a pipe holds and what is printed meanwhile, a megabyte at most.
+_READ_BYTES: Final = 65_536
+_READS_AT_ONCE: Final = 16
+
+
+class RuntimeOutput:
+    """The captured stdout and stderr of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lines: deque[tuple[int, str]] = deque(maxlen=_LINES_KEPT)
+        self._count = 0
+        self._rest = b""
+        self._reader = -1
+        self._libc = ctypes.CDLL(None)
+        # Told each line, on whichever thread reads it.
+        self._tell: Callable[[str], None] = lambda line: None
+
+    def tell(self, listener: Callable[[str], None]) -> None:
+        """Have ``listener`` told each line from now on, on whichever thread reads it."""
+        self._tell = listener
+
+    def capture(self) -> tuple[int, int]:
+        """Point descriptors 1 and 2 at the pipe; return duplicates of what they were."""
+        kept = os.dup(1), os.dup(2)
+        self._reader, writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.dup2(writer, 1)
+        os.dup2(writer, 2)
+        os.close(writer)
+        # A pipe is fully buffered by default, which would show a line long after its call (setvbuf(3), _IOLBF is 1).
+        self._libc.setvbuf(ctypes.c_void_p.in_dll(self._libc, "stdout"), None, 1, 0)
+        return kept
+
+    def mark(self) -> int:
+        """Return the place in the output from which ``since`` is to read; what was printed before lies behind it."""
+        if self._reader >= 0:
+            self._libc.fflush(None)
+            self._read(end_line=True)
+        return self._count
+
+    def since(self, mark: int) -> list[str]:
+        """Return the lines printed since ``mark``, those included that C has not flushed yet."""
+        if self._reader < 0:
+            return []
+        self._libc.fflush(None)
+        self._read(end_line=True)
+        with self._lock:
+            return [line for number, line in self._lines if number >= mark]
+
+    async def watch(self) -> None:
+        """Log what arrives, as it arrives, until cancelled."""
+        await trio.to_thread.run_sync(self._watch, abandon_on_cancel=True)
+
+    def _watch(self) -> None:
+        arrival = select.poll()
+        arrival.register(self._reader, select.POLLIN)
+        while arrival.poll() and self._read(at_most=1):
+            pass
+
+    def _read(self, *, end_line: bool = False, at_most: int = _READS_AT_ONCE) -> bool:
+        """Keep what has arrived; false at the end of file: C has closed both descriptors."""
+        with self._lock:
+            for _ in range(at_most):
+                try:
+                    data = os.read(self._reader, _READ_BYTES)
+                except BlockingIOError:
+                    break
+                if not data:
+                    return False
+                *lines, self._rest = (self._rest + data).split(b"\n")
+                for line in lines:
+                    self._keep(line)
+                if len(self._rest) > _LINE_LENGTH:
+                    self._end_line()
+            if end_line:
+                self._end_line()
+        return True
+
+    def _end_line(self) -> None:
+        self._keep(self._rest)
+        self._rest = b""
+
+    def _keep(self, raw: bytes) -> None:
+        line = raw[:_LINE_LENGTH].decode("utf-8", "replace").rstrip()
+        if not line:
+            return
+        self._lines.append((self._count, line))
+        self._count += 1
+        log.log(_level(line), "runtime", line=line)
+        self._tell(line)
+
+
+def _level(line: str) -> int:
+    """Return the logging level that the vendor's prefix means: ``E rkllm: …``, ``W RKNN: …``, ``I rkllm: …``."""
+    return {"E ": 40, "W ": 30}.get(line[:2], 20)

@@ -1,0 +1,24 @@
+"""server.drop_prompt_cache: remove a prompt cache that the caller's user has saved by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rkllmd.calls.declaration import Kind, Value, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.language.prompt_caches import names
+from rkllmd.service.parts import Service
+
+_WHERE = "$.name"
+
+
+def _check(service: Service, invocation: Invocation, name: str) -> None:
+    service.language.prompt_caches.check_name(name, _WHERE)
+
+
+@method(Kind.ORDERED, [Value("name", {"type": "string", "minLength": 1})], check=_check)
+def drop_prompt_cache(service: Service, invocation: Invocation, name: str) -> dict[str, Any]:
+    """Remove it, behind the calls that wait and may load it; a loaded one is refused."""
+    owner = names.owner_of(invocation.client)
+    dropped = service.language.prompt_caches.drop(owner, name, names.in_use(service.language), _WHERE)
+    return {"dropped": True, "name": name, "size_bytes": dropped.size_bytes}

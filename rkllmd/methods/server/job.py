@@ -1,0 +1,46 @@
+"""server.job: what became of a call that was detached by server.submit."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from rkllmd.calls.declaration import Kind, Value, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.methods.server._jobs import JOB_ID
+from rkllmd.npu import views
+from rkllmd.service.parts import Service
+
+_FORGET: Final = Value(
+    "forget",
+    {"type": "boolean", "description": "Keep it no longer, if it has ended."},
+    required=False,
+)
+
+
+@method(Kind.INSTANT, [Value(JOB_ID.name, JOB_ID.schema), _FORGET])
+def job(service: Service, invocation: Invocation, job: str, forget: bool = False) -> dict[str, Any]:
+    """Return the state of the job, and its result or error once it has ended.
+
+    ``not_found``: there is none, it is another user's, or it is kept no longer.
+    """
+    now = time.monotonic()
+    call = service.jobs.find(job, invocation.client.user)
+    if call is None:
+        return {"status": "not_found"}
+    answer = {"status": call.status, "job": call.id, "method": call.method}
+    running = call.job
+    if running is not None and answer["status"] == "queued":
+        queued = views.elapsed_ms(running.queued_at, now)
+        return {**answer, **views.place(service.npu, running, now), "queued_ms": queued}
+    if running is not None:
+        done = views.of(running, service.npu.durations, now)
+        generation = running.generation
+        if done is not None and generation is not None:  # the text is the user's own: server.status does not show it
+            done |= generation.so_far()
+        return {**answer, "elapsed_ms": views.elapsed_ms(running.started_at, now), "progress": done}
+    call.was_read = True
+    if forget:
+        service.jobs.forget(call)
+    ending = {"result": call.result} if call.error is None else {"error": call.error}
+    return {**answer, "elapsed_ms": call.elapsed_ms, **ending}

@@ -1,0 +1,39 @@
+"""server.prompt_caches: the prompt caches that the caller's user has saved by name, the last used first."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.language.prompt_caches import names
+from rkllmd.service.parts import Service
+
+
+@method(Kind.INSTANT)
+def prompt_caches(service: Service, invocation: Invocation) -> dict[str, Any]:
+    """Return name, model, size, and how long ago each was saved and last loaded; another user's are not shown."""
+    now = time.time()
+    loaded = names.in_use(service.language)
+    mine = service.language.prompt_caches.of(names.owner_of(invocation.client))
+    return {
+        "prompt_caches": [
+            {
+                "name": cache.name,
+                "model_path": cache.fingerprint.get("model_path"),
+                "lora_adapter_name": cache.fingerprint.get("lora_adapter"),
+                "size_bytes": cache.size_bytes,
+                # A board without a clock of its own may have gone back in time.
+                "saved_s": round(max(0.0, now - cache.saved_at), 1),
+                "used_s": round(max(0.0, now - cache.used_at), 1),
+                "loaded": cache in loaded,
+            }
+            for cache in mine
+        ],
+        # Of all users: what is full is full for everybody.
+        "total_bytes": service.language.prompt_caches.size_bytes,
+        "limit_bytes": service.language.prompt_caches.limit_bytes,
+        # Why nothing can be kept, or null.
+        "unavailable": service.language.prompt_caches.why_not(),
+    }

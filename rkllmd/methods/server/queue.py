@@ -1,0 +1,19 @@
+"""server.queue: the calls that wait for the NPU, the next one first."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.npu import views
+from rkllmd.service.parts import Service
+
+
+@method(Kind.INSTANT)
+def queue(service: Service, invocation: Invocation) -> dict[str, Any]:
+    """Return method, client, position and waiting time of each; the running call is in server.status."""
+    npu = service.npu
+    waiting = views.waiting(npu, time.monotonic())
+    return {"queue": waiting, "length": len(waiting), "limit": npu.queue.limits.total}

@@ -1,0 +1,108 @@
+"""server.status: what the daemon is doing, what is loaded, what it runs on."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Final
+
+import orjson
+
+from rkllmd import __version__
+from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.language.model import Model
+from rkllmd.machine.platform import machine
+from rkllmd.npu import views
+from rkllmd.npu.views import describe_client, elapsed_ms
+from rkllmd.service.parts import Service
+from rkllmd.vision import objects
+
+_MACHINE_SECONDS: Final = 0.1
+
+
+@method(Kind.INSTANT)
+def status(service: Service, invocation: Invocation) -> dict[str, Any]:
+    """Return the state; nothing in it comes from a call into the runtime, so it answers at any time."""
+    now = time.monotonic()
+    outage = service.npu.supervisor.outage
+    return {
+        "state": service.npu.state,
+        "current": _current(service, now),
+        "device_lost": None if outage is None else outage.describe(now),
+        "queue_length": len(service.npu.queue),
+        "models": [_model(model, now) for model in service.language.models],
+        "declared": [model.name for model in service.config.models],
+        "contexts": [_context(item) for item in service.vision.contexts],
+        "matmuls": [
+            {"context": item.number, "shape": item.shapes[item.shape_index]} for item in service.vision.matmuls
+        ],
+        "memories": [
+            {"mem": item.number, "size": item.size, "context": item.parent.number if item.parent else None}
+            for item in service.vision.memories
+        ],
+        "clients": len(service.clients),
+        "pid": os.getpid(),
+        "uptime_s": round(now - service.started_at, 1),
+        "last_crash": None,
+        **_machine(service, now),
+    }
+
+
+def _machine(service: Service, now: float) -> dict[str, Any]:
+    """Return what is read from the machine's files, which takes as long as ten calls: a tenth of a second old at most.
+
+    A hundred clients may ask at once. It is JSON already, for it is most of the answer.
+    """
+    if now - service.machine_read_at > _MACHINE_SECONDS:
+        service.machine_read_at = now
+        found = {
+            "soc": service.language.board.describe(),
+            "npu_load": service.platform.npu_load(),
+            "memory": service.platform.memory(),
+            "versions": {
+                "daemon": __version__,
+                "runtime": service.language.runtime.describe(),
+                "rknn_runtime": service.vision.runtime.describe(),
+                "driver": service.platform.driver_version(),
+                "soc": service.language.board.name,
+                "machine": machine(),
+            },
+        }
+        service.machine = {name: orjson.Fragment(orjson.dumps(value)) for name, value in found.items()}
+    return service.machine
+
+
+def _current(service: Service, now: float) -> dict[str, Any] | None:
+    job = service.npu.queue.running
+    if job is None:
+        return None
+    return {
+        "method": job.method,
+        "client": describe_client(job.client),
+        "elapsed_ms": elapsed_ms(job.started_at, now),
+        "progress": views.of(job, service.npu.durations, now),
+    }
+
+
+def _context(item: objects.Context) -> dict[str, Any]:
+    return {"context": item.number, "model_path": item.path, "size_bytes": item.size_bytes, "runs": item.runs}
+
+
+def _model(model: Model, now: float) -> dict[str, Any]:
+    return {
+        "handle": model.number,
+        "name": model.name,
+        "model_path": model.path,
+        "state": "asleep" if model.is_asleep else "loaded",
+        "size_bytes": model.size_bytes,
+        "base_domain_id": model.domain,
+        "n_batch": model.n_batch,
+        "max_context_len": model.max_context_len,
+        "trained_context_len": model.trained_context_len,
+        "chat_template": model.template_in_use,
+        "lora_adapters": model.lora_adapters,
+        "paused": model.kv_cache.is_paused,
+        "loaded_s": None if model.is_asleep else round(now - model.loaded_at, 1),
+        "unused_s": round(now - model.used_at, 1),
+    }

@@ -1,0 +1,107 @@
+"""server.submit: run a call detached from the connection; server.job tells what became of it.
+
+Members beside "method", such as priority, are those of the call. Nothing is streamed: the result has the whole text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+from rkllmd.calls.declaration import Kind, Value, method
+from rkllmd.calls.detached import DetachedCall
+from rkllmd.calls.invocation import Client, Invocation
+from rkllmd.errors import InvalidParams, RpcError
+from rkllmd.language import conversations
+from rkllmd.language.run import STREAM_SHAPES
+from rkllmd.npu import views
+from rkllmd.service import dispatch
+from rkllmd.service.parts import Service
+from rkllmd.vision.release import release_client
+from rkllmd.wire import jsonrpc
+
+_METHOD: Final = Value("method", {"type": "string", "description": "the method to call, of any kind but instant"})
+_PARAMS: Final = Value("params", {"type": ["array", "object"], "description": "its parameters"}, required=False)
+
+Prepared = tuple[DetachedCall, jsonrpc.Call, dispatch.Prepared]
+
+
+def _prepare(service: Service, client: Client, outer: jsonrpc.Call, method: str, params: Any = None) -> Prepared:
+    """Prepare the call inside, so that what is wrong with it is said at once. Raises as ``dispatch.prepare``."""
+    for member in ("fds", "reply_fds"):
+        if outer.members.get(member):
+            raise InvalidParams(
+                "A job neither takes nor gives file descriptors, since it has no connection: send tensors as base64, "
+                "or refer to a tensor memory.",
+                member=member,
+                keyword="const",
+            )
+    found = service.methods.get(method)
+    if found is not None and found.kind is Kind.INSTANT:
+        raise InvalidParams(
+            f"{method} is answered at once: call it directly.",
+            path="$.method",
+            keyword="enum",
+            limit=[kind.value for kind in Kind if kind is not Kind.INSTANT],
+        )
+    members = {name: value for name, value in outer.members.items() if name not in ("fds", "reply_fds")}
+    call = jsonrpc.Call(jsonrpc.Request(jsonrpc.ABSENT, method, [] if params is None else params, members), None)
+    detached = DetachedCall(
+        method,
+        number=client.number,
+        user=client.user,
+        name=f"job of {client.describe()}",
+        on_end=partial(_ended, service),
+    )
+    with _below_params():
+        prepared = dispatch.prepare(service, detached, call)
+    if call.members.get("stream", "final") in STREAM_SHAPES:  # else it is refused like everywhere
+        call.members = {**call.members, "stream": "final"}
+    return detached, call, prepared
+
+
+@method(Kind.INSTANT, [_METHOD, _PARAMS], prepare=_prepare)
+def submit(service: Service, invocation: Invocation, prepared: Prepared) -> dict[str, Any]:
+    """Queue the call, or execute it now if it is an ordered one whose model is idle; return its job.
+
+    Raises what the call itself would be refused with, and QueueFull.
+    """
+    detached, call, inner = prepared
+    service.jobs.add(detached, service.config.max_jobs, service.config.max_jobs_per_user)
+    try:
+        with _below_params():
+            detached.job = job = dispatch.start(service, detached, call, inner)
+    except BaseException:
+        service.jobs.forget(detached)
+        raise
+    place = {"position": 0, "estimated_wait_ms": 0.0}
+    if job is not None:
+        place = views.place(service.npu, job, time.monotonic())
+    return {"status": "queued", "job": detached.id, **place}
+
+
+def _ended(service: Service, detached: DetachedCall) -> None:
+    service.jobs.keep(detached, service.config.max_job_bytes)
+    if service.npu.closing:
+        service.events.job_ended(detached)
+    else:  # behind the answer to server.submit, if the call was executed at once
+        service.run_soon(partial(service.events.job_ended, detached))
+    if detached.number not in service.clients:
+        # What it has made belongs to a connection that was gone by then.
+        release_client(service.vision, detached.number)
+        conversations.forget_client(service.language, detached.number)
+
+
+@contextmanager
+def _below_params() -> Iterator[None]:
+    """Let the path of an error lead to what the client has sent: the call's parameters are inside ours."""
+    try:
+        yield
+    except RpcError as error:
+        path = error.data.get("path")
+        if isinstance(path, str) and path.startswith("$"):
+            error.data["path"] = f"$.params{path[1:]}"
+        raise

@@ -1,0 +1,252 @@
+"""Who serves a socket, and how that is ended: ``rkllmd stop``, and what a second daemon on the same socket is told.
+
+The kernel says which process listens (SO_PEERCRED, unix(7)), the daemon itself which process it is
+(``server.status``). Only where both agree does a signal go to the right one: a socket that systemd has passed on is
+systemd's, and a daemon in a container has another number there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import pwd
+import select
+import shlex
+import shutil
+import signal
+import socket as stdlib_socket
+import struct
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from rkllmd.client import why_no_connection
+
+_STATUS: Final = b'{"jsonrpc":"2.0","id":1,"method":"server.status"}\n'
+# Instant methods answer in less than a millisecond; a machine that swaps is given time.
+_ANSWER_SECONDS: Final = 10.0
+_ANSWER_BYTES: Final = 2**24
+# The daemon leaves within ten seconds of SIGTERM; as TimeoutStopSec= of the unit.
+STOP_SECONDS: Final = 15.0
+_LOOK_AGAIN_SECONDS: Final = 0.05
+
+
+class StopError(Exception):
+    """The daemon was not stopped; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """What serves a socket."""
+
+    path: str
+    # As the kernel knows the process that listens; 0 where it is in a container whose processes are not seen here.
+    pid: int
+    uid: int
+    is_rkllmd: bool
+    # As the daemon knows itself; None if it has not told.
+    own_pid: int | None
+
+    @property
+    def who(self) -> str:
+        """Return what to call it in a sentence."""
+        return f"rkllmd (pid {self.own_pid or self.pid}, {_user(self.uid)}'s)"
+
+    def how_to_stop(self) -> str:
+        """Return what a person can do to stop it, as the end of a sentence."""
+        if not self.is_rkllmd:
+            return "it is not rkllmd, so stop it as what it is"
+        if (command := self._systemctl()) is not None:
+            return f"systemd runs it, so stop it with '{command}'"
+        if not self.is_reachable:
+            return f"process {self.pid} ({_name(self.pid)}) started it, so stop it there"
+        sudo = "" if os.geteuid() in (0, self.uid) else "sudo "
+        return f"stop it with '{sudo}{_command()} stop --socket {shlex.quote(self.path)}'"
+
+    @property
+    def is_reachable(self) -> bool:
+        """Return whether a signal to ``pid`` reaches the daemon."""
+        return self.pid > 0 and self.own_pid in (None, self.pid)
+
+    def _systemctl(self) -> str | None:
+        """Return the command that stops it where systemd runs it."""
+        if not self.is_reachable and _name(self.pid) == "systemd":
+            # It would start the daemon again for the next client if only the service was stopped.
+            return f"{_systemctl(self.pid)} stop rkllmd.socket rkllmd.service"
+        unit, parent = _unit(self.pid), _parent(self.pid)
+        if unit is not None and _name(parent) == "systemd":
+            return f"{_systemctl(parent)} stop {unit}"
+        return None
+
+
+def find(path: str) -> Server | None:
+    """Return what serves ``path``; None if nobody does. Raises OSError, ValueError as connecting does."""
+    with stdlib_socket.socket(stdlib_socket.AF_UNIX) as socket:
+        socket.settimeout(_ANSWER_SECONDS)
+        try:
+            socket.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        credentials = socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_PEERCRED, struct.calcsize("3i"))
+        pid, uid, _ = struct.unpack("3i", credentials)
+        answer = _ask(socket)
+    error = answer.get("error")
+    if isinstance(error, dict):  # too many clients, or leaving: it says so in its own words
+        return Server(path, pid, uid, "kind" in (error.get("data") or {}), None)
+    result = answer.get("result")
+    is_rkllmd = isinstance(result, dict) and "daemon" in result.get("versions", {})
+    return Server(path, pid, uid, is_rkllmd, result.get("pid") if isinstance(result, dict) and is_rkllmd else None)
+
+
+def _ask(socket: stdlib_socket.socket) -> dict[str, Any]:
+    """Return the answer to server.status; nothing if it can't be had."""
+    received = b""
+    with contextlib.suppress(BrokenPipeError):  # it may have closed already, after an error that can still be read
+        socket.sendall(_STATUS)
+    with contextlib.suppress(OSError, orjson.JSONDecodeError):
+        while b"\n" not in received and len(received) < _ANSWER_BYTES and (data := socket.recv(65_536)):
+            received += data
+        answer = orjson.loads(received.partition(b"\n")[0])
+        return answer if isinstance(answer, dict) else {}
+    return {}
+
+
+def told(path: str, choose: str) -> str | None:
+    """Return the sentence for who wants to serve ``path`` as well; None if nobody serves it.
+
+    ``choose`` says how another socket is chosen.
+    """
+    try:
+        server = find(path)
+    except (OSError, ValueError):
+        return None
+    if server is None:
+        return None
+    who = server.who if server.is_rkllmd else f"Process {server.pid} ({_name(server.pid)})"
+    return f"{who} serves {path} already: {server.how_to_stop()}, or {choose}."
+
+
+def stop(path: str) -> str:
+    """Stop the daemon that serves ``path`` and wait for its end; return what was done. Raises StopError."""
+    try:
+        server = find(path)
+    except (OSError, ValueError) as error:
+        raise StopError(why_no_connection(error, "with --socket")) from None
+    if server is None:
+        raise StopError(f"No daemon serves {path}, so there is nothing to stop.")
+    if not server.is_rkllmd:
+        raise StopError(
+            f"Process {server.pid} ({_name(server.pid)}) serves {path} and does not answer as rkllmd does: "
+            f"if it is to end, kill {server.pid}."
+        )
+    if not server.is_reachable or server._systemctl() is not None:
+        raise StopError(f"{server.who} serves {path}: {server.how_to_stop()}.")
+    try:
+        ended = _end(server.pid)
+    except ProcessLookupError:
+        ended = True
+    except PermissionError:
+        raise StopError(f"{server.who} serves {path}: {server.how_to_stop()}.") from None
+    if not ended:
+        raise StopError(
+            f"{server.who} was told to stop and has not ended within {STOP_SECONDS:.0f} s: kill -KILL {server.pid}."
+        )
+    return f"{server.who} is stopped; it served {path}."
+
+
+def _end(pid: int) -> bool:
+    """Send SIGTERM; return whether the process has ended in time. Raises ProcessLookupError, PermissionError."""
+    try:
+        process = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # before Linux 5.3
+        return _end_by_number(pid)
+    try:
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        ended = select.poll()
+        ended.register(process, select.POLLIN)
+        return bool(ended.poll(STOP_SECONDS * 1000))
+    finally:
+        os.close(process)
+
+
+def _end_by_number(pid: int) -> bool:
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    return False
+
+
+# -- what /proc says; where it says nothing, nothing follows ----------------------------------------------------------
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def _parent(pid: int) -> int:
+    try:
+        # After the name, which may hold anything: the state and the parent (proc(5)).
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _unit(pid: int) -> str | None:
+    """Return the systemd service whose control group the process is in."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers in ("", "name=systemd") and group.endswith(".service"):
+            return group.rpartition("/")[2]
+    return None
+
+
+def _systemctl(manager: int) -> str:
+    """Return the command that speaks to this systemd: the system's is process 1, others are a user's."""
+    if manager != 1:
+        return "systemctl --user"
+    return "systemctl" if os.geteuid() == 0 else "sudo systemctl"
+
+
+def _command() -> str:
+    """Return how this program is called: it may lie in a virtual environment that is not on the path."""
+    return "rkllmd" if shutil.which("rkllmd") else shlex.quote(str(Path(sys.executable).with_name("rkllmd")))
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def main() -> int:
+    """``python -m rkllmd.net.serving PATH``: fail with a sentence if somebody serves the socket."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("path")
+    parser.add_argument("--choose", default="choose another --socket", help="how another socket is chosen")
+    given = parser.parse_args()
+    sentence = told(given.path, given.choose)
+    if sentence is not None:
+        sys.stderr.write(f"{sentence}\n")
+    return sentence is not None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""How long a call may wait and run, and what comes next when it takes longer. It only decides; ``supervisor.py`` acts.
+
+A call has its time to make progress, not to be done: a generation progresses with each token, so one that goes on is
+not killed by a fixed clock; everything else progresses only by ending. Four things may become due, in this order:
+
+1. ``WAIT``: the call has waited too long for its turn and is dropped;
+2. ``LIMIT``: the running call is asked to stop, if it can be;
+3. ``GRACE``: it has not stopped; its client is answered, the call goes on until the runtime lets go;
+4. ``HARD``: it takes longer than the configuration allows any such call: the NPU counts as stuck.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol
+
+from rkllmd.errors import Timeout
+
+# A limit that is shorter is looked at so often only.
+_LOOK_SECONDS: Final = 0.05
+
+
+class Timed(Protocol):
+    """What is judged here: a job, as far as its time goes; all times are the monotonic clock's."""
+
+    method: str
+    state: str
+    deadlines: Deadlines | None
+    queued_at: float
+    started_at: float
+    progressed_at: Callable[[], float] | None
+    # While it waits for the load of a model, and since when it does, or does not any more.
+    is_loading: bool
+    phase_at: float
+    # What it was told when its time was over, when that was, and whether its client was answered with that.
+    timeout: Timeout | None
+    expired_at: float
+    answered: bool
+
+
+class Step(Enum):
+    """What is due."""
+
+    WAIT = "waiting for the NPU"
+    LIMIT = "running"
+    GRACE = "stopping"
+    HARD = "stuck"
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """The limits of one call, in seconds; infinite where there is none.
+
+    ``wait`` in the queue, ``first`` from the start to the first progress, ``between`` from one to the next; ``hard_…``
+    are the configuration's own, whatever the client said, by which a stuck NPU is told. ``load`` is that of a load,
+    which another call may wait for. ``grace`` is how long a call that was asked to stop may take for it.
+    """
+
+    wait: float
+    first: float
+    between: float
+    hard_first: float
+    hard_between: float
+    load: float
+    grace: float
+
+
+def next_step(job: Timed) -> tuple[float, Step]:
+    """Return what is due next for a job, and when by the monotonic clock; infinity: nothing is."""
+    deadlines = job.deadlines
+    if deadlines is None or job.state not in ("queued", "running"):
+        return math.inf, Step.WAIT
+    if job.state == "queued":
+        return job.queued_at + deadlines.wait, Step.WAIT
+    since, limit, hard = _clock(job, deadlines)
+    if job.timeout is None:
+        return since + limit, Step.LIMIT
+    if not job.answered:
+        return job.expired_at + deadlines.grace, Step.GRACE
+    return since + hard + deadlines.grace, Step.HARD
+
+
+def _clock(job: Timed, deadlines: Deadlines) -> tuple[float, float, float]:
+    """Return since when the running job has made no progress, how long it may, and how long any such call may."""
+    if job.is_loading:  # a model that this call waits for
+        return job.phase_at, deadlines.load, deadlines.load
+    progressed_at = job.progressed_at() if job.progressed_at is not None else 0.0
+    if progressed_at > job.started_at:
+        return progressed_at, deadlines.between, deadlines.hard_between
+    return max(job.started_at, job.phase_at), deadlines.first, deadlines.hard_first
+
+
+def next_look(job: Timed, now: float) -> float:
+    """Return when to look at a job again: what is due next may come earlier once a generation has its first token."""
+    due, _ = next_step(job)
+    if job.deadlines is None or job.state != "running" or job.progressed_at is None:
+        return due
+    return min(due, now + max(job.deadlines.between, _LOOK_SECONDS))
+
+
+def error_for(job: Timed, step: Step, now: float) -> Timeout:
+    """Return what the client of a job is told whose ``step`` is due."""
+    deadlines = job.deadlines
+    assert deadlines is not None
+    if step is Step.WAIT:
+        limit, since, what = deadlines.wait, job.queued_at, "The call waited longer for its turn than it may"
+    else:
+        since, limit, _ = _clock(job, deadlines)
+        what = f"{job.method} took longer than it may"
+        if job.progressed_at is not None:
+            what += " for its first token" if since == max(job.started_at, job.phase_at) else " for its next token"
+    return Timeout(
+        f"{what} ({limit * 1000:.0f} ms).", limit_ms=round(limit * 1000), elapsed_ms=round((now - since) * 1000, 1)
+    )

@@ -1,0 +1,184 @@
+"""How long calls still take and wait, from what was seen: of such calls before, and of the run that is on. It decides.
+
+The time of a generation is the time to its first token and that of the tokens after it. Of the run that is on, the
+speed is seen now, and holds for the calls on the same model behind it too: a board gets slower when it is hot, a
+computer when it is busy, and what runs took yesterday says little then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from rkllmd.abi.layouts.rkllm import RKLLMInferMode
+from rkllmd.npu.durations import Durations
+from rkllmd.npu.job import Generating, Job
+
+# Stand for a method in the history: the time of a run to its first token, that of each further token, and how many
+# tokens an answer had (which is no time).
+FIRST_TOKEN: Final = "first_token"
+TOKEN: Final = "token"
+TOKENS: Final = "tokens"
+# What has taken longer than ever will take about half as long again: the longer something has lasted, the longer it
+# lasts. The end is never "in this moment" as long as nobody has seen it.
+_BEYOND: Final = 0.5
+_GENERATE: Final = int(RKLLMInferMode.RKLLM_INFER_GENERATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What is known of a model's runs, in milliseconds; None for what was never seen."""
+
+    first_token: float | None = None
+    token: float | None = None
+    tokens: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a generation is: ``first_token`` and ``last_token`` are when they came, in milliseconds from its begin.
+
+    ``most_tokens``: after how many it ends at the latest; 0: no limit.
+    """
+
+    elapsed: float
+    tokens: int = 0
+    first_token: float = 0.0
+    last_token: float = 0.0
+    most_tokens: int = 0
+
+
+def left(expected: float, done: float) -> float:
+    """Return how much is left of something that was expected to be so much, after so much of it."""
+    return max(expected - done, done * _BEYOND)
+
+
+def pace_now(pace: Pace, run: Progress) -> Pace:
+    """Return the pace of a model while this run of it is on: the time of a token is what is seen now."""
+    if run.tokens == 0:
+        return pace
+    waited = run.elapsed - run.last_token
+    token = pace.token
+    if run.tokens > 1:
+        token = (run.last_token - run.first_token) / (run.tokens - 1)
+    if token is None or waited > token:  # the next one is late; so are those after it
+        token = (run.elapsed - run.first_token) / run.tokens
+    return Pace(pace.first_token, token, pace.tokens)
+
+
+def of_run(pace: Pace, most_tokens: int) -> float | None:
+    """Return how long a run takes that has not begun; None where that is not known."""
+    steps = _steps(pace, 1, most_tokens)
+    if pace.first_token is None or steps is None:
+        return None
+    if steps == 0:
+        return pace.first_token
+    return None if pace.token is None else pace.first_token + steps * pace.token
+
+
+def left_of_run(pace: Pace, run: Progress) -> float | None:
+    """Return how long the run still takes, by the ``pace_now`` of its model; None where that is not known."""
+    if run.tokens == 0:
+        whole = of_run(pace, run.most_tokens)
+        if whole is None or pace.first_token is None:
+            return None
+        return left(pace.first_token, run.elapsed) + whole - pace.first_token
+    steps = _steps(pace, run.tokens, run.most_tokens)
+    if steps is None or pace.token is None:
+        return None
+    of_next = min(run.elapsed - run.last_token, pace.token)  # a part of the next token's time is over
+    return max(0.0, steps * pace.token - of_next)
+
+
+def _steps(pace: Pace, done: int, most: int) -> float | None:
+    """Return how many times the time of a token a run still takes after ``done`` tokens.
+
+    It makes as many as usual, and never more than it may. Where it ends by itself, its end is a token too, which
+    nobody sees.
+    """
+    allowed = max(0, most - done) if most > 0 else None
+    if pace.tokens is None:
+        return allowed
+    expected = left(pace.tokens, done) + 1
+    return expected if allowed is None else min(expected, allowed)
+
+
+# -- of the calls of the daemon ----------------------------------------------------------------------------------------
+
+
+def learn(durations: Durations, model: str, generation: Generating) -> None:
+    """Note how fast a run of the model at this path was, and how long its answer if it came to its end."""
+    first_at, tokens = generation.first_token_at, generation.tokens
+    if first_at is None:
+        return
+    durations.add(FIRST_TOKEN, model, (first_at - generation.started_at) * 1000)
+    if generation.mode != _GENERATE:
+        return
+    if tokens > 1:
+        durations.add(TOKEN, model, max(0.0, generation.last_at - first_at) * 1000 / (tokens - 1))
+    if not generation.abort_requested and not generation.paused:
+        durations.add(TOKENS, model, tokens)
+
+
+def waits(durations: Durations, running: Job | None, queue: Iterable[Job], now: float) -> list[float | None]:
+    """Return for each waiting job how long it still waits, in milliseconds; None from the first unknown one on."""
+    total = remaining(durations, running, now)
+    paces = {} if running is None else _seen_now(durations, running, now)
+    found: list[float | None] = []
+    for job in queue:
+        found.append(None if total is None else round(total, 1))
+        expected = _of_waiting(durations, job, paces)
+        total = None if total is None or expected is None else total + expected
+    return found
+
+
+def remaining(durations: Durations, running: Job | None, now: float) -> float | None:
+    """Return how long the running job still takes, in milliseconds; 0 if none runs, None if that is not known."""
+    if running is None:
+        return 0.0
+    elapsed = (now - running.started_at) * 1000
+    if running.most_tokens is not None:
+        run = _progress(running, now)
+        found = left_of_run(pace_now(_pace(durations, _file(running)), run), run)
+        if found is not None:
+            return found
+    expected = durations.expect(running.method, running.model_name)
+    return None if expected is None else left(expected, elapsed)
+
+
+def _seen_now(durations: Durations, running: Job, now: float) -> dict[str, Pace]:
+    """Return the pace of the model that generates now, by its file."""
+    if running.most_tokens is None:
+        return {}
+    return {_file(running): pace_now(_pace(durations, _file(running)), _progress(running, now))}
+
+
+def _of_waiting(durations: Durations, job: Job, paces: dict[str, Pace]) -> float | None:
+    expected = None
+    if job.most_tokens is not None:
+        file = _file(job)
+        expected = of_run(paces.get(file) or _pace(durations, file), job.most_tokens)
+    if expected is None:
+        expected = durations.expect(job.method, job.model_name)
+    return expected
+
+
+def _pace(durations: Durations, model: str) -> Pace:
+    return Pace(*(durations.expect(what, model) for what in (FIRST_TOKEN, TOKEN, TOKENS)))
+
+
+def _file(job: Job) -> str:
+    # model_name is empty where the model was not known before the job's turn.
+    return str(getattr(job.target, "path", None) or job.model_name)
+
+
+def _progress(job: Job, now: float) -> Progress:
+    generation = job.generation
+    most = job.most_tokens or 0
+    if generation is None or generation.first_token_at is None:  # the model is being loaded again, or reads its prompt
+        began = job.started_at if generation is None else generation.started_at
+        return Progress((now - began) * 1000, most_tokens=most)
+    began = generation.started_at
+    first, last = ((at - began) * 1000 for at in (generation.first_token_at, generation.last_at))
+    return Progress((now - began) * 1000, max(1, generation.tokens), first, max(first, last), most)

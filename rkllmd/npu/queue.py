@@ -1,0 +1,158 @@
+"""Which call has the NPU next: fair between clients, first in first out within one, bounded. It only decides.
+
+Round robin over connections: whoever pipelines a thousand calls has one of them served for each of everybody else's.
+Of the three levels of priority each is served only when those above are empty; the daemon's own jobs, which clean up,
+come first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from rkllmd.errors import QueueFull
+from rkllmd.npu.job import UNRESOLVED, Job
+
+PRIORITIES: Final = ("high", "normal", "low")
+# Without a history of such calls, nothing better is known.
+_RETRY_AFTER_MS: Final = 1000
+
+
+@dataclass(slots=True)
+class Limits:
+    """How many calls may wait: in all, of one connection, of one user."""
+
+    total: int
+    per_client: int
+    per_user: int
+
+
+class Queue:
+    """The waiting jobs and the running one."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.running: Job | None = None
+        self.between: Job | None = None  # the RKNN call that runs while a generation waits at a token
+        # By priority: who waits, in the order of their turns, and with what. The daemon's own are the first level.
+        # Plain dictionaries: looking at their values from another thread hashes no client, which is Python's code.
+        self._levels: dict[str, dict[Hashable, deque[Job]]] = {level: {} for level in ("daemon", *PRIORITIES)}
+        self._length = 0
+        self.between_tokens = 0  # how many of the waiting jobs may run while a generation waits at a token
+
+    def __len__(self) -> int:
+        """Return how many jobs wait; the running one is not among them."""
+        return self._length
+
+    def __iter__(self) -> Iterator[Job]:
+        """Iterate over a snapshot of the waiting jobs in the order in which they would be served."""
+        order: list[Job] = []
+        for clients in self._levels.values():
+            turns = [list(jobs) for jobs in list(clients.values())]
+            rounds = max(map(len, turns), default=0)
+            order += [jobs[index] for index in range(rounds) for jobs in turns if index < len(jobs)]
+        return iter(order)
+
+    def add(self, job: Job, retry_after_ms: Callable[[], int | None] = lambda: None) -> None:
+        """Let ``job`` wait for its turn.
+
+        Raises QueueFull, with ``retry_after_ms`` if that is known; never for the daemon's own jobs, which clean up.
+        """
+        if job.client is not None:
+            self._check(job, retry_after_ms)
+        level = "daemon" if job.client is None else job.priority
+        self._levels[level].setdefault(job.client, deque()).append(job)
+        self._count(job, 1)
+        job.enqueue()
+
+    def next(self) -> Job | None:
+        """Take the job that is to run now, if the worker is idle and one waits."""
+        if self.running is not None:
+            return None
+        self.running = self.take(lambda job: True)
+        return self.running
+
+    def take(self, wanted: Callable[[Job], bool]) -> Job | None:
+        """Take the first job in turn that is ``wanted``; of one client only its first is looked at."""
+        for clients in self._levels.values():
+            for client, jobs in clients.items():
+                if wanted(jobs[0]):
+                    job = jobs.popleft()
+                    # The others' turn comes first now, whether this client has more or comes again at once.
+                    del clients[client]
+                    if jobs:
+                        clients[client] = jobs
+                    self._count(job, -1)
+                    job.take()
+                    return job
+        return None
+
+    def finished(self, job: Job) -> None:
+        """Note that the running job has ended."""
+        job.finish()
+        if self.running is job:
+            self.running = None
+
+    def drop(self, job: Job) -> bool:
+        """Take a waiting job out; false if it does not wait (any more)."""
+        if job.state != "queued":
+            return False
+        clients = self._levels["daemon" if job.client is None else job.priority]
+        jobs = clients[job.client]
+        jobs.remove(job)
+        if not jobs:
+            del clients[job.client]
+        self._count(job, -1)
+        job.finish()
+        return True
+
+    def uses(self, target: object) -> bool:
+        """Tell whether a job on this model runs or waits, so that an ordered call must go behind it."""
+        return self.runs_on(target) or self.waits_for(target)
+
+    def waits_for(self, target: object) -> bool:
+        """Tell whether a job waits that is for this model, or may be."""
+        return any(job.target in (target, UNRESOLVED) for job in self.waiting())
+
+    def runs_on(self, target: object) -> bool:
+        """Tell whether the worker is inside a job on this model, or on one that may be it."""
+        return self.running is not None and self.running.target in (target, UNRESOLVED)
+
+    def changes(self, kinds: Iterable[str]) -> bool:
+        """Tell whether a load or an unload runs or waits, after which a null handle may mean another object."""
+        if self.running is not None and not self.running.changes.isdisjoint(kinds):
+            return True
+        # A snapshot: big requests ask from a helper thread.
+        return any(not job.changes.isdisjoint(kinds) for job in self.waiting() if job.changes)
+
+    def _count(self, job: Job, difference: int) -> None:
+        self._length += difference
+        if job.between_tokens:
+            self.between_tokens += difference
+
+    def waiting(self) -> list[Job]:
+        """Return the waiting jobs in no order; from any thread."""
+        return [job for clients in self._levels.values() for jobs in list(clients.values()) for job in list(jobs)]
+
+    def _check(self, job: Job, retry_after_ms: Callable[[], int | None]) -> None:
+        own = sum(len(clients.get(job.client, ())) for clients in self._levels.values())
+        of_user = sum(1 for other in self.waiting() if other.user is not None and other.user == job.user)
+        for what, queued, limit in (
+            ("The queue for the NPU is full", self._length, self.limits.total),
+            # Detached calls (server.submit) wait as one client of each user.
+            (
+                "This connection (or this user with its jobs) has as many calls waiting for the NPU as it may",
+                own,
+                self.limits.per_client,
+            ),
+            ("This user has as many calls waiting for the NPU as it may", of_user, self.limits.per_user),
+        ):
+            if queued >= limit:
+                raise QueueFull(
+                    f"{what} ({limit}): try again later.",
+                    queued=queued,
+                    limit=limit,
+                    retry_after_ms=retry_after_ms() or _RETRY_AFTER_MS,
+                )

@@ -1,0 +1,166 @@
+"""Watches over what runs on the NPU and what waits for it: deadlines that pass, an NPU that is stuck.
+
+When what is due is decided in ``deadlines.py``, what means a stuck NPU in ``outage.py``; here it is done. All methods
+are called on the event loop.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import outcome
+import structlog
+import trio
+
+from rkllmd.errors import RpcError, RuntimeFailure
+from rkllmd.npu import outage
+from rkllmd.npu.deadlines import Step, error_for, next_look, next_step
+from rkllmd.npu.job import Job
+from rkllmd.npu.outage import Outage
+from rkllmd.npu.queue import Queue
+
+log = structlog.get_logger()
+
+
+class Supervisor:
+    """Ends what takes too long, and keeps calls away from an NPU that is lost."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        cancel: Callable[[Job, RpcError | None], bool],
+        start: Callable[[], None],
+        on_outage: Callable[[Outage | None], None] = lambda outage: None,
+    ) -> None:
+        """``cancel(job, error)`` drops a waiting job or asks a running one to stop; ``start`` begins the next one.
+
+        ``on_outage`` is told when the NPU is lost, and with None when it is back.
+        """
+        self.outage: Outage | None = None
+        self._on_outage = on_outage
+        self._queue = queue
+        self._cancel = cancel
+        self._start = start
+        self._stuck: Job | None = None  # the call that the NPU was lost for
+        self._sign: Outage | None = None  # what a runtime has printed during the call that runs
+        # What ``watch`` sleeps for, and how it is woken for something earlier.
+        self._looks_at = math.inf
+        self._sooner = trio.Event()
+
+    # -- deadlines ---------------------------------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Do what is due when it is due, until cancelled."""
+        while True:
+            now = time.monotonic()
+            self._looks_at = min((next_look(job, now) for _, _, job in self._due()), default=math.inf)
+            if self.outage is not None and self._queue.running is None and len(self._queue):  # the daemon's own
+                self._looks_at = min(self._looks_at, self.outage.retry_at)
+            self._sooner = trio.Event()
+            with trio.move_on_after(max(0.0, self._looks_at - time.monotonic())):
+                await self._sooner.wait()
+            self.check(time.monotonic())
+
+    def look_at(self, job: Job) -> None:
+        """Wake ``watch`` if something is due for this job before what it sleeps for."""
+        due = math.inf if job.deadlines is None else next_look(job, time.monotonic())
+        if self.outage is not None and job.state == "queued":  # it waits for the trial, or is the trial
+            due = min(due, self.outage.retry_at)
+        if due < self._looks_at:
+            self._sooner.set()
+
+    def check(self, now: float) -> None:
+        """Do what is due by ``now``."""
+        for due, step, job in self._due():
+            if due <= now:
+                self._expire(job, step, now)
+        self._start()
+
+    def _due(self) -> list[tuple[float, Step, Job]]:
+        jobs = [*self._queue.waiting(), self._queue.running, self._queue.between]
+        # Of the call that the NPU was lost for nothing more is due.
+        watched = [job for job in jobs if job is not None and job.deadlines is not None and job is not self._stuck]
+        return [(*next_step(job), job) for job in watched]
+
+    def _expire(self, job: Job, step: Step, now: float) -> None:
+        if step is Step.WAIT:
+            self._cancel(job, error_for(job, step, now))
+        elif step is Step.LIMIT:
+            timeout = error_for(job, step, now)
+            job.expire(timeout, now)
+            log.warning("call_timed_out", method=job.method, **timeout.data)
+            self._cancel(job, None)
+        elif step is Step.GRACE:
+            log.warning("call_does_not_stop", method=job.method)
+            job.answer_early()
+        elif step is Step.HARD:
+            self._stuck = job
+            self.lose(outage.from_call(job.method, now - job.started_at))
+
+    # -- a stuck NPU -------------------------------------------------------------------------------------------------
+
+    def lose(self, found: Outage) -> None:
+        """Send nothing to the NPU any more; answer what waits."""
+        if self.outage is not None:  # since when it is stuck stays true
+            found.began, found.since = self.outage.began, self.outage.since
+        self.outage = found
+        log.error("device_lost", reason=found.reason, advice=found.advice)
+        self._on_outage(found)
+        for job in self._queue:
+            if job.client is not None:
+                self._cancel(job, found.error())
+        self._sooner.set()
+
+    def suspect(self, found: Outage) -> None:
+        """Note what a runtime has printed. It is believed if the call during which it came fails.
+
+        What a client has named may stand in a line as well, and a call that succeeds had the NPU.
+        """
+        if self._queue.running is not None:
+            self._sign = found
+
+    def check_device(self) -> None:
+        """Refuse a client's call while the NPU is lost, unless it is the one that may try. Raises DeviceLost."""
+        self._look_for_tokens()
+        if self.outage is None:
+            return
+        is_free = self._queue.running is None and not len(self._queue)
+        if not is_free or not self.lets_start():
+            raise self.outage.error()
+
+    def lets_start(self) -> bool:
+        """Tell whether a call may be sent to the NPU now."""
+        return self.outage is None or time.monotonic() >= self.outage.retry_at
+
+    def judge(self, job: Job, result: outcome.Outcome[Any]) -> None:
+        """Look at how a job has ended: the NPU may be lost, or back."""
+        sign, self._sign = self._sign, None
+        was_stuck = job is self._stuck
+        if was_stuck:
+            self._stuck = None
+        if sign is not None and isinstance(result, outcome.Error) and isinstance(result.error, RuntimeFailure):
+            sign.retry_at = time.monotonic() + sign.pause
+            self.lose(sign)
+            return
+        lost = self.outage
+        if lost is None:
+            return
+        proves = isinstance(result, outcome.Value) and job.proves_npu and job.started_at >= lost.retry_at
+        if proves or (was_stuck and lost.retry_at == math.inf):
+            self._find(job)
+
+    def _look_for_tokens(self) -> None:
+        """Take the first token of a generation for the proof that it is; its end may be far."""
+        job, lost = self._queue.running, self.outage
+        if job is None or lost is None or job.progressed_at is None or job.started_at < lost.retry_at:
+            return
+        if job.progressed_at() > job.started_at:
+            self._find(job)
+
+    def _find(self, job: Job) -> None:
+        self.outage = None
+        log.warning("device_back", method=job.method)
+        self._on_outage(None)

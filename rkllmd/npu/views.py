@@ -1,0 +1,71 @@
+"""What the calls look like that run and wait: for server.status, server.queue, server.job and server.watch alike.
+
+The runtime is asked nothing.
+
+A load shows in what the process has read since it began, and in how long this very model took the last times; a
+generation in its tokens, and before the first of them in how long that took the last times.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rkllmd.npu import estimates
+from rkllmd.npu.durations import Durations
+from rkllmd.npu.job import Job
+from rkllmd.npu.worker import Npu
+
+
+def of(job: Job, durations: Durations, now: float) -> dict[str, Any] | None:
+    """Return what the running ``job`` has done so far; None for a call that has no progress to show."""
+    if job.load is not None:
+        return job.load.to_json((now - job.started_at) * 1000, durations.known(job.method, job.model_name))
+    generation = job.generation
+    if generation is None:
+        return None
+    first_at, expected = generation.first_token_at, durations.known(estimates.FIRST_TOKEN, job.model_name)
+    return {
+        "phase": "prefill" if first_at is None else "generate",
+        "tokens": generation.tokens,
+        "max_new_tokens": generation.max_new_tokens if generation.max_new_tokens > 0 else None,
+        "first_token_ms": None if first_at is None else round((first_at - generation.started_at) * 1000, 1),
+        "expected_first_token_ms": None if expected is None else round(expected, 1),
+    }
+
+
+def waiting(npu: Npu, now: float) -> list[dict[str, Any]]:
+    """Return the calls that wait for the NPU, the next one first."""
+    jobs = list(npu.queue)
+    waits = estimates.waits(npu.durations, npu.queue.running, jobs, now)
+    return [
+        {
+            "method": job.method,
+            "client": describe_client(job.client),
+            "priority": job.priority,
+            "position": position,
+            "queued_ms": elapsed_ms(job.queued_at, now),
+            # Null until such a call has been seen.
+            "estimated_wait_ms": wait,
+        }
+        for position, (job, wait) in enumerate(zip(jobs, waits, strict=True))
+    ]
+
+
+def place(npu: Npu, job: Job, now: float) -> dict[str, Any]:
+    """Return the position of one of them, and its wait; a job that does not wait is served at once."""
+    jobs = list(npu.queue)
+    waits = estimates.waits(npu.durations, npu.queue.running, jobs, now)
+    position = next((index for index, item in enumerate(jobs) if item is job), None)
+    if position is None:
+        return {"position": 0, "estimated_wait_ms": 0.0}
+    return {"position": position, "estimated_wait_ms": waits[position]}
+
+
+def elapsed_ms(since: float, now: float) -> float:
+    """Return the milliseconds between two times of the monotonic clock."""
+    return round((now - since) * 1000, 1)
+
+
+def describe_client(client: Any) -> str | None:
+    """Return who has made a call, or None for the daemon itself."""
+    return client.describe() if client is not None else None

@@ -1,0 +1,273 @@
+"""The one NPU worker thread: what may run when is decided here and in its queue (``npu/queue.py``), nowhere else.
+
+Every npu-kind C call is made by that one thread, since a context used from two threads has panicked kernels, and no two
+calls overlap. Everything but the work itself happens on the event loop.
+
+The event loop may make these C calls itself while the worker is inside a run; anything unproven is ordered behind it:
+
+====================  =================================================================================
+``rkllm_abort``       made to be called during a run, from another thread
+``rkllm_is_running``  made to be called during a run; guarded by ``is_running_calls``, see config/settings.py
+====================  =================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import outcome
+import structlog
+import trio
+
+from rkllmd.errors import Cancelled, RpcError, ShuttingDown
+from rkllmd.npu import estimates
+from rkllmd.npu.deadlines import Deadlines
+from rkllmd.npu.durations import Durations
+from rkllmd.npu.job import Job
+from rkllmd.npu.outage import Outage
+from rkllmd.npu.queue import Limits, Queue
+from rkllmd.npu.supervisor import Supervisor
+from rkllmd.npu.token_boundary import BetweenTokens, Boundary
+
+log = structlog.get_logger()
+
+
+class Observer(Protocol):
+    """Who is told what happens to the jobs (``service/events.py``); must not raise."""
+
+    def moved(self, job: Job) -> None:
+        """``job`` waits, runs or was dropped from now on: its ``state`` says which."""
+
+    def ended(self, job: Job, result: outcome.Outcome[Any]) -> None:
+        """``job`` has run."""
+
+
+class Npu:
+    """The worker thread. All methods are called on the event loop."""
+
+    # None as long as nobody watches.
+    observer: Observer | None = None
+
+    def __init__(
+        self,
+        limits: Limits,
+        durations: Durations | None = None,
+        *,
+        own_deadlines: Deadlines | None = None,
+        when_handled: Callable[[Callable[[], None]], None] = lambda function: function(),
+        on_outage: Callable[[Outage | None], None] = lambda outage: None,
+    ) -> None:
+        """Start the worker thread.
+
+        ``own_deadlines`` are those of what the daemon does itself, which may hang as well. ``when_handled`` calls a
+        function when the requests that have arrived are handled. ``on_outage`` is told when the NPU is lost, and with
+        None when it is back.
+        """
+        self.queue = Queue(limits)
+        self.durations = durations or Durations(None)
+        self.closing = False
+        self.idle = trio.Event()
+        self.idle.set()
+        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._token = trio.lowlevel.current_trio_token()
+        self.between_tokens = BetweenTokens(self._ask_for_jobs, self._do_between)
+        self.own_deadlines = own_deadlines
+        self._when_handled = when_handled
+        self.supervisor = Supervisor(self.queue, self.cancel, self._start_next, on_outage)
+        # A daemon thread: a call that never returns must not keep the process from leaving.
+        self._thread = threading.Thread(target=self._serve, name="npu", daemon=True)
+        self._thread.start()
+
+    @property
+    def state(self) -> str:
+        """Return ``idle``, ``loading``, ``running``, ``aborting`` or ``wedged``."""
+        if self.supervisor.outage is not None:
+            return "wedged"
+        job = self.queue.running
+        if job is None:
+            return "idle"
+        if job.cancelled:
+            return "aborting"
+        is_waking = job.client is not None and getattr(job.target, "is_asleep", False)
+        return "loading" if job.load is not None or is_waking else "running"
+
+    def submit(self, job: Job) -> None:
+        """Queue ``job``; its ``done`` is called once, on the event loop, however it ends.
+
+        Raises QueueFull, DeviceLost, and ShuttingDown for a client's job; the daemon's own (without a client) are taken
+        nevertheless.
+        """
+        if self.closing and job.client is not None:
+            raise ShuttingDown("The daemon is shutting down.")
+        if job.client is not None:
+            self.supervisor.check_device()
+        elif job.deadlines is None:
+            job.deadlines = self.own_deadlines
+        self.queue.add(job, self._retry_after_ms)
+        self._tell_move(job)
+        self._start_next()
+        self.supervisor.look_at(job)
+
+    def _retry_after_ms(self) -> int | None:
+        remaining = estimates.remaining(self.durations, self.queue.running, time.monotonic())
+        return None if remaining is None else math.ceil(remaining)
+
+    def cancel(self, job: Job, error: RpcError | None = None) -> bool:
+        """Drop ``job`` if it waits; ask its run to stop if it runs. False if it has already ended."""
+        if self.queue.drop(job):
+            self._tell_move(job)
+            self._tell(job, outcome.Error(error or Cancelled("The call was cancelled while it waited.")))
+            return True
+        if job.state != "running":
+            return False
+        job.cancel()
+        return True
+
+    def cancel_client(self, client: object) -> None:
+        """Drop what a client that is gone has waiting, and stop its running generation."""
+        for job in self.queue:
+            if job.client is client:
+                self.cancel(job)
+        # A language model's load goes on: it belongs to the daemon, and rkllm_init can't be interrupted anyway.
+        for running in (self.queue.running, self.queue.between):
+            if running is None or running.client is not client or running.abort is None:
+                continue
+            if not running.is_kept:
+                self.cancel(running)
+
+    def close(self) -> None:
+        """Refuse new jobs, answer the waiting ones with ShuttingDown and stop the running one unless it ends soon."""
+        self.closing = True
+        for job in self.queue:
+            self.cancel(job, ShuttingDown("The daemon is shutting down."))
+        running = self.queue.running
+        if running is not None and running.abort is not None and not running.ends_soon:
+            self.cancel(running)
+
+    def stop_running(self) -> None:
+        """Ask whatever runs to stop, as far as it can be."""
+        for running in (self.queue.between, self.queue.running):
+            if running is not None and running.abort is not None:
+                self.cancel(running)
+
+    def _start_next(self) -> None:
+        # When the daemon leaves, its own jobs run whatever the NPU does: it leaves in time without them.
+        job = self.queue.next() if self.closing or self.supervisor.lets_start() else None
+        if job is None:
+            return
+        if self.idle.is_set():  # else somebody may be waiting for the one there is
+            self.idle = trio.Event()
+        job.start(time.monotonic())
+        self.supervisor.look_at(job)
+        self._tell_move(job)
+        self._when_handled(partial(self._inbox.put, job))
+
+    def _tell_move(self, job: Job) -> None:
+        if self.observer is not None:
+            self.observer.moved(job)
+
+    # -- between tokens (token_boundary.py) --------------------------------------------------------------------------
+
+    def at_token(self) -> None:
+        """Let RKNN calls have the NPU between two tokens; called in a token callback, on any thread."""
+        if self.queue.between_tokens:  # one look without a lock: the next token comes soon
+            self.between_tokens.stop_here()
+
+    def _ask_for_jobs(self, boundary: Boundary) -> None:
+        try:
+            self._token.run_sync_soon(self._grant, boundary)
+        except trio.RunFinishedError:
+            boundary.closed.set()
+
+    def _grant(self, boundary: Boundary) -> None:
+        """Give the worker the next RKNN call in turn, or let the run go on; on the event loop."""
+        job = None
+        if time.monotonic() < boundary.closes_at and self.supervisor.outage is None:
+            job = self.queue.take(lambda waiting: waiting.between_tokens)
+        if job is None:
+            self.between_tokens.close(boundary)
+            return
+        job.start(time.monotonic())
+        self.queue.between = job
+        self.supervisor.look_at(job)
+        self._tell_move(job)
+        self.between_tokens.give(job, boundary)
+
+    def _do_between(self, job: Job, boundary: Boundary) -> None:
+        """Run on the worker thread, while a run's callback waits."""
+        result = outcome.capture(job.work)
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._finish_between, job, result, boundary)
+
+    def _finish_between(self, job: Job, result: outcome.Outcome[Any], boundary: Boundary) -> None:
+        """Run on the event loop when such a call has returned. Must not raise: trio would end the run."""
+        self.queue.between = None
+        self._note_end(job, result)
+        self._grant(boundary)
+
+    def _note_end(self, job: Job, result: outcome.Outcome[Any]) -> None:
+        took = time.monotonic() - job.started_at
+        self.queue.finished(job)
+        self.supervisor.judge(job, result)
+        self._tell(job, result)
+        if self.observer is not None:
+            self.observer.ended(job, result)
+        if isinstance(result, outcome.Value) and not job.cancelled and job.client is not None:
+            self.durations.add(job.method, job.model_name, took * 1000)
+
+    # -- the thread --------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        """Run on the worker thread until the process ends."""
+        self.between_tokens.worker = threading.get_ident()
+        while (job := self._inbox.get()) is not None:
+            result = outcome.capture(job.work)
+            try:
+                self._token.run_sync_soon(self._finish, job, result)
+            except trio.RunFinishedError:
+                return
+            # What the call was given, a client's mapped memory too, would wait here for the next call.
+            del job, result
+
+    def _finish(self, job: Job, result: outcome.Outcome[Any]) -> None:
+        """Run on the event loop when a job's work has returned. Must not raise: trio would end the run."""
+        self._note_end(job, result)
+        self._start_next()
+        if self.queue.running is None:
+            self.idle.set()
+
+    @staticmethod
+    def _tell(job: Job, result: outcome.Outcome[Any]) -> None:
+        """Tell how ``job`` has ended; whatever its ``done`` raises, those behind it are still served and told."""
+        try:
+            job.done(result)
+        except BaseException:  # SystemExit from the work included
+            log.exception("job_done_failed", method=job.method)
+
+    def stop(self) -> bool:
+        """End the worker thread if it is idle; false if it sits in a call."""
+        if self.queue.running is not None:
+            return False
+        self._inbox.put(None)
+        self._thread.join()
+        return True
+
+    async def run(self, method: str, work: Callable[[], Any]) -> Any:
+        """Run the daemon's own ``work`` on the worker thread, behind what waits, and return its result."""
+        finished = trio.Event()
+        results: list[outcome.Outcome[Any]] = []
+
+        def done(result: outcome.Outcome[Any]) -> None:
+            results.append(result)
+            finished.set()
+
+        self.submit(Job(method, work, done))
+        await finished.wait()
+        return results[0].unwrap()

@@ -1,0 +1,3 @@
+"""Which version of the vendor's library the portable RKNN runtime stands for."""
+
+VERSION = "2.3.2"

@@ -1,0 +1,144 @@
+"""Who watches what (server.watch), and what they are told: moves of the queue, loads of models, ends of jobs.
+
+While nobody watches nothing is done: the NPU has no observer, and no timer runs.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+import trio
+
+from rkllmd.errors import InternalError, RpcError
+from rkllmd.npu import views
+from rkllmd.wire import jsonrpc
+
+if TYPE_CHECKING:
+    import outcome
+
+    from rkllmd.calls.detached import DetachedCall
+    from rkllmd.calls.invocation import Client
+    from rkllmd.npu.job import Job
+    from rkllmd.npu.worker import Npu
+
+log = structlog.get_logger()
+
+EVENTS: Final = ("queue", "load", "job")
+# A queue may move a thousand times in a second, and nobody reads that: the state is told so often.
+_QUEUE_SECONDS: Final = 0.1
+# What moves smoothly for a person.
+_LOAD_SECONDS: Final = 0.25
+
+
+class Events:
+    """The watching clients. All methods are called on the event loop."""
+
+    def __init__(self, npu: Npu) -> None:
+        self._npu = npu
+        self._watchers: dict[str, dict[int, Client]] = {event: {} for event in EVENTS}
+        self._queue_moved = trio.Event()
+        self._load_runs = trio.Event()
+
+    def watch(self, client: Client, events: list[str]) -> None:
+        """Tell ``client`` about these events from now on, and about no others; the present state comes at once."""
+        self.forget(client.number)
+        for event in events:
+            self._watchers[event][client.number] = client
+        self._observe()
+        self._queue_moved.set()
+        self._load_runs.set()
+
+    def forget(self, number: int) -> None:
+        """Tell this client nothing any more."""
+        for watchers in self._watchers.values():
+            watchers.pop(number, None)
+        self._observe()
+
+    def is_watching(self, client: Client) -> bool:
+        """Tell whether the client is to be told anything."""
+        return any(client.number in watchers for watchers in self._watchers.values())
+
+    def _observe(self) -> None:
+        self._npu.observer = self if self._watchers["queue"] or self._watchers["load"] else None
+
+    # -- what happens ------------------------------------------------------------------------------------------------
+
+    def moved(self, job: Job) -> None:
+        """Note that a job waits, runs or was dropped."""
+        self._queue_moved.set()
+        if job.load is not None and job.state == "running":
+            self._send("load", {"state": "begin", **_about(job)})
+            self._load_runs.set()
+
+    def ended(self, job: Job, result: outcome.Outcome[Any]) -> None:
+        """Note that a job has run."""
+        self._queue_moved.set()
+        if job.load is not None:
+            error = getattr(result, "error", None)
+            told = {} if error is None else {"error": _error(error)}
+            self._send("load", {"state": "end", **_about(job), **told})
+
+    def job_ended(self, call: DetachedCall) -> None:
+        """Tell the user's own watchers that its detached call has ended."""
+        told = {} if call.error is None else {"error": call.error}
+        members = {"job": call.id, "method": call.method, "status": call.status, "elapsed_ms": call.elapsed_ms, **told}
+        self._send("job", members, [item for item in self._watchers["job"].values() if item.user == call.user])
+
+    # -- what is told now and then -----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Tell the state of the queue after it has moved, and how a load goes on, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_queue)
+            nursery.start_soon(self._tell_load)
+
+    async def _tell_queue(self) -> None:
+        while True:
+            await self._queue_moved.wait()
+            self._queue_moved = trio.Event()
+            if self._watchers["queue"]:
+                self._send("queue", self._queue())
+                await trio.sleep(_QUEUE_SECONDS)
+
+    async def _tell_load(self) -> None:
+        while True:
+            await self._load_runs.wait()
+            self._load_runs = trio.Event()
+            while self._watchers["load"] and (job := self._npu.queue.running) is not None and job.load is not None:
+                done = views.of(job, self._npu.durations, time.monotonic())
+                self._send("load", {"state": "progress", **_about(job), "progress": done})
+                await trio.sleep(_LOAD_SECONDS)
+
+    def _queue(self) -> dict[str, Any]:
+        running, waiting = self._npu.queue.running, views.waiting(self._npu, time.monotonic())
+        current = None if running is None else _about(running)
+        return {"state": self._npu.state, "current": current, "queue": waiting, "length": len(waiting)}
+
+    def _send(self, event: str, members: dict[str, Any], watchers: list[Client] | None = None) -> None:
+        watchers = list(self._watchers[event].values()) if watchers is None else watchers
+        if not watchers:
+            return
+        try:
+            line = jsonrpc.notification("server.event", {"event": event, **members})
+        except TypeError as error:  # a path from the command line that is no UTF-8; the NPU's queue must go on
+            log.error("event_not_sent", event_kind=event, reason=str(error))
+            return
+        for client in watchers:
+            client.notify(line)
+
+
+def _about(job: Job) -> dict[str, Any]:
+    return {
+        "method": job.method,
+        "client": views.describe_client(job.client),
+        "model_path": job.model_name or None,
+        "elapsed_ms": views.elapsed_ms(job.started_at, time.monotonic()),
+    }
+
+
+def _error(error: BaseException) -> dict[str, Any]:
+    """Return what a watcher is told; the log and the caller have the details of a fault of ours."""
+    told = error if isinstance(error, RpcError) else InternalError("The daemon failed: its log has the details.")
+    return told.to_json()

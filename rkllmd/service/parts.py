@@ -1,0 +1,69 @@
+"""The parts of the daemon: what its own methods (``server.*``, ``rpc.*``) and the dispatch of all calls work with."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from rkllmd.calls.declaration import Method, Room
+from rkllmd.calls.detached import Jobs
+from rkllmd.calls.handles import Handles
+from rkllmd.calls.invocation import Client
+from rkllmd.calls.timeouts import Timeouts
+from rkllmd.config.current import CurrentConfig
+from rkllmd.config.settings import Config
+from rkllmd.language.parts import Language
+from rkllmd.machine.platform import Platform
+from rkllmd.npu.worker import Npu
+from rkllmd.service.events import Events
+from rkllmd.vision.parts import Vision
+
+
+@dataclass(eq=False)
+class Service:
+    """All parts. One exists per process."""
+
+    current: CurrentConfig
+    language: Language
+    vision: Vision
+    platform: Platform
+    npu: Npu
+    methods: dict[str, Method]
+    timeouts: Timeouts
+    # Schedules a function on the event loop, from any thread.
+    run_soon: Callable[[Callable[[], None]], None]
+    clients: dict[int, Client] = field(default_factory=dict)
+    jobs: Jobs = field(default_factory=Jobs)
+    events: Events = field(init=False)
+    started_at: float = field(default_factory=time.monotonic)
+    # What server.status has read from the machine's files, and when (monotonic).
+    machine: dict[str, Any] = field(default_factory=dict)
+    machine_read_at: float = -math.inf
+
+    def __post_init__(self) -> None:
+        self.events = Events(self.npu)
+
+    @property
+    def config(self) -> Config:
+        """Return the configuration in force."""
+        return self.current.config
+
+    @cached_property
+    def handles(self) -> dict[str, Handles[Any]]:
+        """Return the live objects by the kind of their handles."""
+        return {
+            "llm": self.language.models,
+            "context": self.vision.contexts,
+            "matmul": self.vision.matmuls,
+            "memory": self.vision.memories,
+        }
+
+    def own(self, method: Method) -> Language | Vision | Service:
+        """Return what the functions of a method's room work with: their first argument."""
+        if method.room is Room.LANGUAGE:
+            return self.language
+        return self.vision if method.room is Room.VISION else self

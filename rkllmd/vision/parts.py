@@ -1,0 +1,45 @@
+"""What the RKNN methods work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rkllmd.calls.handles import Handles
+from rkllmd.config.current import CurrentConfig
+from rkllmd.config.settings import Config
+from rkllmd.machine.board import Board
+from rkllmd.machine.memory_guard import MemoryGuard
+from rkllmd.npu.worker import Npu
+from rkllmd.trials.trial import Trials
+from rkllmd.vision.objects import Context, Matmul, Memory
+from rkllmd.vision.runtime import RknnRuntime
+
+
+@dataclass(eq=False)
+class Vision:
+    """RKNN's contexts, matmul contexts and tensor memories, and all that is needed for them. One exists per process."""
+
+    current: CurrentConfig
+    runtime: RknnRuntime
+    npu: Npu
+    board: Board
+    memory_guard: MemoryGuard
+    # Schedules a function on the event loop, from any thread.
+    run_soon: Callable[[Callable[[], None]], None]
+    trials: Trials
+    contexts: Handles[Context] = field(default_factory=lambda: Handles("RKNN context", "rknn.init"))
+    matmuls: Handles[Matmul] = field(default_factory=lambda: Handles("matmul context", "rknn.matmul_create"))
+    memories: Handles[Memory] = field(default_factory=lambda: Handles("tensor memory", "rknn.create_mem"))
+
+    @property
+    def config(self) -> Config:
+        """Return the configuration in force."""
+        return self.current.config
+
+    def loaded(self) -> list[dict[str, Any]]:
+        """Return the contexts that take memory, as an OutOfMemory lists them."""
+        return [
+            {"context": item.number, "model_path": item.path, "size_bytes": item.size_bytes} for item in self.contexts
+        ]

@@ -1,0 +1,105 @@
+"""How RKNN's objects go: when their client goes, when they are destroyed by name, when the daemon leaves.
+
+All of it on the worker thread, and memories before the contexts that they were made with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import outcome
+import structlog
+
+from rkllmd.abi.layouts.rknn import rknn_context
+from rkllmd.calls.failure import as_error
+from rkllmd.errors import RpcError
+from rkllmd.npu.job import Job
+from rkllmd.vision import runs
+from rkllmd.vision.objects import Context as RknnContext
+from rkllmd.vision.objects import Matmul, Memory
+from rkllmd.vision.parts import Vision
+
+log = structlog.get_logger()
+
+
+def release_client(vision: Vision, client: int) -> None:
+    """Release what a client leaves behind; called on the event loop, after its waiting calls were dropped.
+
+    Its call that is running may still make something, so the work looks only when its turn comes.
+    """
+    running = [job for job in (vision.npu.queue.running, vision.npu.queue.between) if job is not None]
+    may_make = any(
+        getattr(job.client, "number", None) == client and not job.changes.isdisjoint(("memory", "matmul", "context"))
+        for job in running
+    )
+    if may_make or any(handles.owned_by(client) for handles in (vision.memories, vision.matmuls, vision.contexts)):
+        vision.npu.submit(Job("rknn.destroy", partial(_release, vision, client), _log_failure))
+
+
+def release_all(vision: Vision) -> None:
+    """Release everything, on the worker thread; when the daemon leaves."""
+    runs.finish(vision)
+    _destroy_each(vision, vision.memories)
+    _destroy_each(vision, [*vision.matmuls, *vision.contexts])
+
+
+def destroy(vision: Vision, item: RknnContext | Matmul) -> None:
+    """Destroy a context and the memories made with it. Raises RuntimeFailure; its handle is dead then too."""
+    if isinstance(item, RknnContext):
+        runs.stop(vision, item)
+    runs.finish(vision)
+    _destroy_each(vision, [memory for memory in vision.memories if memory.parent is item])
+    pointer, item.pointer = item.pointer, rknn_context()
+    if isinstance(item, Matmul):
+        vision.matmuls.remove(item.number)
+        vision.runtime.call("rknn_matmul_destroy", pointer)
+        return
+    vision.contexts.remove(item.number)
+    try:
+        release_outputs(vision, item, pointer)
+    finally:
+        vision.runtime.call("rknn_destroy", pointer)
+        item.keep_alive.clear()
+
+
+def release_outputs(vision: Vision, item: RknnContext, pointer: Any) -> None:
+    """Give the outputs of the last rknn_outputs_get back to the runtime, if there are any."""
+    outputs, item.outputs_held = item.outputs_held, None
+    if outputs is not None:
+        vision.runtime.call("rknn_outputs_release", pointer, len(outputs), outputs)
+
+
+def destroy_memory(vision: Vision, memory: Memory) -> None:
+    """Destroy a tensor memory. Raises RuntimeFailure; its handle is dead then too."""
+    vision.memories.remove(memory.number)
+    pointer, memory.pointer = memory.pointer, None
+    parent = memory.parent.pointer if memory.parent is not None else rknn_context()
+    try:
+        vision.runtime.call("rknn_destroy_mem", parent, pointer)
+    finally:
+        memory.close()
+
+
+def _release(vision: Vision, client: int) -> None:
+    runs.finish(vision)
+    _destroy_each(vision, vision.memories.owned_by(client))
+    _destroy_each(vision, [*vision.matmuls.owned_by(client), *vision.contexts.owned_by(client)])
+
+
+def _destroy_each(vision: Vision, items: Iterable[RknnContext | Matmul | Memory]) -> None:
+    """Destroy all of them, whatever the runtime says to one."""
+    for item in items:
+        try:
+            if isinstance(item, Memory):
+                destroy_memory(vision, item)
+            else:
+                destroy(vision, item)
+        except RpcError as error:
+            log.error("not_released", handle=item.number, error=error.to_json())
+
+
+def _log_failure(result: outcome.Outcome[Any]) -> None:
+    if isinstance(result, outcome.Error):
+        as_error(result.error, "rknn.destroy")

@@ -1,0 +1,98 @@
+"""The RKNN runtime in use: which library was chosen and why, and calls into it with what it printed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rkllmd.abi import rknn_library
+from rkllmd.abi.layouts.rknn_constants import rknn_error
+from rkllmd.abi.library import Functions, find, identify
+from rkllmd.config.settings import Config
+from rkllmd.errors import RuntimeFailure, RuntimeUnavailable
+from rkllmd.machine.c_runtime import CRuntime, choose, needs_a_name
+from rkllmd.machine.platform import Platform
+from rkllmd.machine.runtime_output import RuntimeOutput
+from rkllmd.portable import rknn as portable
+from rkllmd.portable.build import PortableRuntimeError
+
+
+class RknnRuntime(CRuntime[Functions]):
+    """The chosen RKNN runtime."""
+
+    def __init__(self, config: Config, platform: Platform, output: RuntimeOutput) -> None:
+        """Choose and load the library; one that cannot be loaded is told by each call, not here."""
+        name, reason = choose(config.runtime, config.rknn_library, platform)
+        super().__init__(name, reason, output, lambda: _load(name, config))
+
+    @property
+    def can_be_interrupted(self) -> bool:
+        """Return whether its runs and loads end when the call is asked to (``interruption.py``): the portable one's."""
+        return self.name == "portable"
+
+    @property
+    def shapes_follow_values(self) -> bool:
+        """Return whether the shape of an output may differ from run to run.
+
+        An ONNX graph may compute it. An NPU's program is made for the shapes of its inputs.
+        """
+        return self.name == "portable"
+
+    def failure(self, function: str, status: int, lines: list[str]) -> RuntimeFailure:
+        """Return the error for a call that failed, with the name of its status."""
+        name = rknn_error(status).name if status in set(rknn_error) else None
+        said = f": {lines[-1]}" if lines else "."
+        return RuntimeFailure(
+            f"{function} failed with {name or 'status'} ({status}){said}",
+            function=function,
+            status=status,
+            status_name=name,
+            log=lines,
+        )
+
+    def pointer(self, function: str, *arguments: Any) -> Any:
+        """Call a C function that answers NULL for failure. Raises RuntimeFailure with the runtime's own lines."""
+        pointer, lines = self.invoke(function, *arguments)
+        if not pointer:
+            said = f": {lines[-1]}" if lines else "; the runtime said nothing about why."
+            raise RuntimeFailure(f"{function} failed{said}", function=function, status=None, log=lines)
+        return pointer
+
+
+class _Late(dict[str, Callable[..., Any]]):
+    """The portable runtime's functions, made when the first one is called; they are there before that."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in rknn_library.SIGNATURES or super().__contains__(name)
+
+    def __missing__(self, name: str) -> Callable[..., Any]:
+        self.update(portable.functions())
+        return dict(self)[name]
+
+
+def describe_library(config: Config) -> str:
+    """Return one line on the library that would be used, without loading it (for ``rkllmd --version``)."""
+    name, reason = choose(config.runtime, config.rknn_library, Platform())
+    try:
+        if name == "portable":
+            portable.check_installed()
+            return f"portable ({reason}): RKNN {portable.VERSION}, over ONNX Runtime"
+        path = find(config.rknn_library or None, os.environ, rknn_library.RKNN_FILE)
+        version = identify(path, rknn_library.RKNN_FILE).version or "unknown version"
+    except RuntimeUnavailable as error:
+        return f"{name} ({reason}): {error.sentence}"
+    except PortableRuntimeError as error:
+        return f"{name} ({reason}): {error}"
+    return f"{name} ({reason}): RKNN {version}, {path}"
+
+
+def _load(name: str, config: Config) -> Functions:
+    if name == "portable":
+        portable.check_installed()
+        return rknn_library.in_python(_Late(), portable.VERSION, Path(portable.__file__).parent)
+    if name == "simulator" and not config.rknn_library:
+        raise needs_a_name(rknn_library.RKNN_FILE.option)
+    path = find(config.rknn_library or None, os.environ, rknn_library.RKNN_FILE)
+    return rknn_library.load(path, None if config.rknn_layout == "auto" else config.rknn_layout)

@@ -1,0 +1,338 @@
+"""JSON-RPC 2.0 without I/O: bytes to requests and batches, results and errors to bytes.
+
+Source: the JSON-RPC 2.0 specification (https://www.jsonrpc.org/specification); docs/protocol.md, sections 1, 2 and 6.
+Three parts, in the order in which bytes meet them:
+
+1. ``LineBuffer``: the byte stream cut into lines.
+2. ``parse``: one line to Requests. It raises nothing: what is no Request comes back as ``Rejected``.
+3. ``Session``: what one connection has in flight, which ids are taken, which batch a call belongs to, and the bytes of
+   each answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from rkllmd.errors import DuplicateId, InternalError, InvalidRequest, ParseError, RpcError
+from rkllmd.wire import long_strings
+from rkllmd.wire.long_bytes import GrowingBytes, LongBytes, is_blank
+
+# geth takes 1000 items; a batch is answered only when its last member is done, which on one NPU makes long ones
+# useless: pipelining serves better.
+MAX_BATCH: Final = 64
+# SPDK takes 128 bytes; a UUID has 36. An id is repeated in every partial result.
+MAX_ID_LENGTH: Final = 128
+_INT64_MIN: Final = -(2**63)
+_UINT64_MAX: Final = 2**64 - 1
+
+# A line grows in place up to its limit; a client's has none.
+_RECEIVED_AT_ONCE: Final = 1 << 16
+_MOST_EXPECTED: Final = 64 << 20
+
+Id = str | int | None
+Params = list[Any] | dict[str, Any]
+
+
+class _Absent:
+    """The type of ``ABSENT``: a request without an id is a notification, one with ``"id": null`` is not."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent()
+_NO_PARAMS: Final[list[Any]] = []
+
+
+class LineBuffer:
+    """Cuts a byte stream into lines; a line longer than ``limit`` ends the stream."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.overflowed = False
+        # Never holds a newline, so no byte is searched twice.
+        self._pending = GrowingBytes(min(limit + _RECEIVED_AT_ONCE, _MOST_EXPECTED))
+
+    def __len__(self) -> int:
+        """Return the number of bytes held for a line that is not complete."""
+        return len(self._pending)
+
+    def feed(self, data: bytes) -> list[LongBytes]:
+        """Add ``data`` and return the lines it completes, without their newlines; blank ones are left out.
+
+        Lines before a too long one are returned, it and what follows are not: ``overflowed`` is true from then on,
+        since a half-read frame can't be resynchronised safely.
+        """
+        if self.overflowed:
+            return []
+        if not self._pending and data.find(b"\n") == len(data) - 1 <= self.limit:  # one whole line, as most often
+            return [data[:-1]] if data and not data.isspace() else []
+        first, newline, rest = data.partition(b"\n")
+        self._pending.add(first)
+        lines: list[LongBytes] = []
+        if newline:
+            *following, pending = rest.split(b"\n")
+            lines = [self._pending.take(), *following]
+            self._pending.add(pending)
+        self.overflowed = len(self._pending) > self.limit
+        for index, line in enumerate(lines):
+            if len(line) > self.limit:
+                self.overflowed = True
+                del lines[index:]
+                break
+        if self.overflowed:
+            self._pending.take()
+        # A long one is looked at by ``parse``, for a client may send 16 MiB of blanks.
+        return [line for line in lines if line and not (isinstance(line, bytes) and line.isspace())]
+
+    def end(self) -> list[LongBytes]:
+        """Return the unterminated last line at the end of the stream, if there is one (``printf '{…}' | nc -U``)."""
+        return self.feed(b"\n") if self._pending else []
+
+
+@dataclass(slots=True, frozen=True)
+class Request:
+    """A valid Request or notification; ``members`` are the object's members beside the specification's four."""
+
+    id: Id | _Absent
+    method: str
+    params: Params
+    members: dict[str, Any]
+
+
+@dataclass(slots=True, frozen=True)
+class Rejected:
+    """Something that is no Request, and the error that answers it."""
+
+    id: Id
+    error: RpcError
+
+
+class Unsolicited:
+    """A Response sent to the server: dropped, since answering an error to it could let two servers loop for ever.
+
+    Also a long blank line, which is ignored as well.
+    """
+
+
+UNSOLICITED: Final = Unsolicited()
+Message = Request | Rejected | Unsolicited
+
+
+def parse(line: LongBytes) -> Message | list[Message]:
+    """Turn one line into a message, or into a list of them for a batch. Raises nothing."""
+    if not isinstance(line, bytes) and is_blank(line):  # short blank ones are no lines at all
+        return UNSOLICITED
+    try:
+        value = long_strings.loads(line)
+    except orjson.JSONDecodeError as error:
+        # The decoder's own words never hold the input; it counts characters, not bytes.
+        return Rejected(None, ParseError(f"The line is not valid JSON: {error.msg} at character {error.pos}."))
+    if len(line) >= long_strings.LONG:
+        _make_plain_beside_params(value)
+    if type(value) is not list:
+        return _message(value)
+    if not value:
+        return Rejected(None, InvalidRequest("A batch holds at least one Request."))
+    if len(value) > MAX_BATCH:
+        detail = f"A batch holds at most {MAX_BATCH} Requests, this one {len(value)}: send them one per line."
+        return Rejected(None, InvalidRequest(detail, limit=MAX_BATCH))
+    return [_message(item) for item in value]
+
+
+def _make_plain_beside_params(value: Any) -> None:
+    """Leave LongStrings only below "params": nobody expects them elsewhere."""
+    for message in value if type(value) is list else [value]:
+        if type(message) is dict:
+            message.update({name: long_strings.plain(item) for name, item in message.items() if name != "params"})
+
+
+def _message(value: Any) -> Message:
+    """Judge one parsed value; the order matters: an object that is no Request is answered even without an id."""
+    if type(value) is not dict:
+        return Rejected(None, InvalidRequest("A Request is a JSON object."))
+    if "method" not in value and ("result" in value or "error" in value):
+        return UNSOLICITED
+    request_id = value.pop("id", ABSENT)
+    if request_id is not ABSENT and (fault := _id_fault(request_id)):
+        return Rejected(None, InvalidRequest(fault))
+    answer_id = None if isinstance(request_id, _Absent) else request_id
+    if value.pop("jsonrpc", None) != "2.0":
+        return Rejected(answer_id, InvalidRequest('The member "jsonrpc" must be "2.0".'))
+    method = value.pop("method", None)
+    if type(method) is not str:
+        return Rejected(answer_id, InvalidRequest('The member "method" must be a string.'))
+    params = value.pop("params", _NO_PARAMS)
+    if params is None:  # clients in typed languages write it for "none"; it can't mean anything else
+        params = _NO_PARAMS
+    if type(params) is not list and type(params) is not dict:
+        return Rejected(answer_id, InvalidRequest('The member "params" must be an array or an object.'))
+    return Request(request_id, method, params, value)
+
+
+def _id_fault(value: Any) -> str | None:
+    """Say why this id can't be echoed exactly, or nothing. Beware that ``isinstance(True, int)`` holds in Python."""
+    if value is None:
+        return None
+    if type(value) is str:
+        return None if len(value) <= MAX_ID_LENGTH else f"An id has at most {MAX_ID_LENGTH} characters."
+    if type(value) is int and _INT64_MIN <= value <= _UINT64_MAX:
+        return None
+    return "An id is a string, an integer from -2^63 to 2^64-1, or null."
+
+
+# One line to send; in several pieces where it holds a LongText.
+Line = bytes | list[bytes]
+
+
+class Batch:
+    """The answers of one batch, until its last member is done."""
+
+    __slots__ = ("_answers", "_waiting")
+
+    def __init__(self, answers: list[dict[str, Any]], waiting: int) -> None:
+        self._answers = answers
+        self._waiting = waiting
+
+    def done(self, answer: dict[str, Any] | None) -> Line:
+        """Note that a member is done; return the array when it was the last, nothing until then."""
+        self._waiting -= 1
+        if answer is not None:
+            self._answers.append(answer)
+        return b"" if self._waiting else self.encode()
+
+    def encode(self) -> Line:
+        """Return the array of answers; a batch of notifications only has none at all, not ``[]``."""
+        return _encode(self._answers) if self._answers else b""
+
+
+class Call:
+    """One request of a connection, from its arrival to its answer."""
+
+    __slots__ = ("batch", "fds", "finished", "id", "in_use", "is_notification", "members", "method", "params")
+
+    def __init__(self, request: Request, batch: Batch | None) -> None:
+        self.is_notification = isinstance(request.id, _Absent)
+        self.id: Id = None if isinstance(request.id, _Absent) else request.id
+        self.method = request.method
+        self.params = request.params
+        self.members = request.members
+        self.batch = batch
+        self.finished = False
+        # The file descriptors that came with it; the connection closes them when the call is answered, and not
+        # ``in_use`` any more: a call may be answered while its work still goes on.
+        self.fds: list[int] = []
+        self.in_use = False
+
+
+class Session:
+    """The calls of one connection: gives each line's calls out and takes each call's one answer back."""
+
+    def __init__(self) -> None:
+        self._in_flight: dict[str | int, Call] = {}
+        self.open_calls = 0
+
+    def find(self, call_id: Id) -> Call | None:
+        """Return the call in flight with this id."""
+        return None if call_id is None else self._in_flight.get(call_id)
+
+    def receive(self, message: Message | list[Message]) -> tuple[list[Call], Line]:
+        """Take a parsed line: return the calls to make, and the bytes to send at once.
+
+        Each returned call must be given to ``finish`` or ``fail`` exactly once.
+        """
+        if type(message) is list:
+            return self._receive_batch(message)
+        if isinstance(message, Request):
+            taken = self._take(message, None)
+            if isinstance(taken, Call):
+                return [taken], b""
+            message = taken
+        return [], (_encode(_error_answer(message.id, message.error)) if isinstance(message, Rejected) else b"")
+
+    def finish(self, call: Call, result: Any, fds: int = 0) -> Line:
+        """Answer ``call`` with ``result`` and so many file descriptors; return the line to send now."""
+        answer = {"jsonrpc": "2.0", "id": call.id, "result": result}
+        return self._answer(call, {**answer, "fds": fds} if fds else answer)
+
+    def fail(self, call: Call, error: RpcError) -> Line:
+        """Answer ``call`` with ``error``; return the line to send now."""
+        return self._answer(call, _error_answer(call.id, error))
+
+    def _receive_batch(self, messages: list[Message]) -> tuple[list[Call], Line]:
+        answers: list[dict[str, Any]] = []
+        batch = Batch(answers, 0)
+        calls = []
+        for message in messages:
+            taken = self._take(message, batch) if isinstance(message, Request) else message
+            if isinstance(taken, Call):
+                calls.append(taken)
+            elif isinstance(taken, Rejected):
+                answers.append(_error_answer(taken.id, taken.error))
+        batch._waiting = len(calls)
+        return calls, (b"" if calls else batch.encode())
+
+    def _take(self, request: Request, batch: Batch | None) -> Call | Rejected:
+        call = Call(request, batch)
+        if call.id is not None:
+            if call.id in self._in_flight:
+                detail = "A request with this id is still in flight on this connection; use another id."
+                return Rejected(call.id, DuplicateId(detail))
+            self._in_flight[call.id] = call
+        self.open_calls += 1
+        return call
+
+    def _answer(self, call: Call, answer: dict[str, Any]) -> Line:
+        if call.finished:
+            raise AssertionError(f"{call.method} was answered twice")
+        call.finished = True
+        self.open_calls -= 1
+        if call.id is not None:
+            del self._in_flight[call.id]
+        if call.batch is not None:
+            return call.batch.done(None if call.is_notification else answer)
+        return b"" if call.is_notification else _encode(answer)
+
+
+def partial_encoder(call_id: Id, *, as_notifications: bool) -> Callable[[dict[str, Any]], bytes]:
+    """Return what makes the lines of one call's partial results: Responses with its id that are not the last.
+
+    ``as_notifications``: ``rkllm.token`` with the id among its params.
+    """
+    if as_notifications:
+        return lambda result: notification("rkllm.token", {"id": call_id, **result})
+    begin, dumps = b'{"jsonrpc":"2.0","id":%b,"result":' % orjson.dumps(call_id), orjson.dumps
+    return lambda result: begin + dumps(result) + b"}\n"
+
+
+def notification(method: str, params: dict[str, Any]) -> bytes:
+    """Return the line of a notification from the server."""
+    return orjson.dumps({"jsonrpc": "2.0", "method": method, "params": params}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def error_line(error: RpcError) -> bytes:
+    """Return the line of an error that belongs to no request (``"id": null``)."""
+    return orjson.dumps(_error_answer(None, error), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _error_answer(call_id: Id, error: RpcError) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": call_id, "error": error.to_json()}
+
+
+def _encode(answer: dict[str, Any] | list[dict[str, Any]]) -> Line:
+    """Serialize an answer; one that can't be written becomes an InternalError rather than silence."""
+    try:
+        return long_strings.dumps(answer)
+    except TypeError as error:
+        if isinstance(answer, list):  # the other members of the batch have good answers
+            return b"[" + b",".join(_joined(_encode(item)).rstrip(b"\n") for item in answer) + b"]\n"
+        fault = InternalError(f"The answer can't be written as JSON: {error}.")
+        return orjson.dumps(_error_answer(answer["id"], fault), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _joined(line: Line) -> bytes:
+    return line if isinstance(line, bytes) else b"".join(line)

@@ -1,0 +1,643 @@
+"""JSON to C by struct type, in both layouts, and back."""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import gc
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rkllmd.abi.json.convert import fields_of, from_c, sampling_from, to_c, to_c_array
+from rkllmd.abi.json.forms import ALIASES, EXTRAS
+from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout, RKLLMPerfStat, Struct
+from rkllmd.errors import InvalidParams, NotSupported, RpcError
+
+LAYOUT_1_2, LAYOUT_1_3, LAYOUT_1_3_1 = LAYOUTS.values()
+EMBED = base64.b64encode(struct.pack("<4f", 1, 2, 3, 4)).decode()
+JPEG = {"prompt": "<image> what?", "image_embed": [[1, 2], [3, 4]]}
+
+
+@pytest.fixture(params=["1.2", "1.3", "1.3.1"])
+def layout(request: pytest.FixtureRequest) -> Layout:
+    return LAYOUTS[request.param]
+
+
+def convert(value: Any, layout: Layout, name: str, **options: Any) -> Any:
+    return to_c(value, layout[name], "$", [], **options)
+
+
+def refused(value: Any, layout: Layout, name: str, path: str, keyword: str) -> InvalidParams:
+    with pytest.raises(InvalidParams) as caught:
+        convert(value, layout, name)
+    assert (caught.value.data["path"], caught.value.data["keyword"]) == (path, keyword), caught.value.message
+    return caught.value
+
+
+# inputs
+
+
+def test_prompt(layout: Layout) -> None:
+    keep: list[Any] = []
+    made = to_c({"role": "user", "enable_thinking": True, "prompt_input": "Grüße"}, layout["RKLLMInput"], "$", keep)
+    gc.collect()
+    assert (made.role, made.enable_thinking, made.input_type) == (b"user", True, 0)
+    assert made.prompt_input.decode() == "Grüße"
+    assert {b"user", "Grüße".encode()} == {item for item in keep if isinstance(item, bytes)}
+
+
+@pytest.mark.parametrize(
+    ("value", "input_type"),
+    [
+        ({"prompt": "x"}, 0),
+        ({"prompt_input": "x", "input_type": 0, "token_input": None}, 0),
+        ({"prompt_input": "x", "input_type": "RKLLM_INPUT_PROMPT"}, 0),
+        ({"prompt_input": "x", "input_type": None, "role": None}, 0),
+        ({"token_input": {"input_ids": [1]}, "input_type": 1.0}, 1),
+        ({"embed_input": {"embed": [[1]]}}, 2),
+        ({"multimodal": JPEG, "input_type": 3}, 3),
+    ],
+)
+def test_input_type(layout: Layout, value: Any, input_type: int) -> None:
+    assert convert(value, layout, "RKLLMInput").input_type == input_type
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "keyword"),
+    [
+        ({}, "$", "required"),
+        ({"input_type": 0}, "$", "required"),
+        ({"prompt_input": None}, "$", "required"),
+        ({"prompt_input": "x", "token_input": {"input_ids": [1]}}, "$", "oneOf"),
+        ({"prompt_input": "x", "prompt": "y"}, "$", "oneOf"),
+        ({"prompt_input": "x", "input_type": 1}, "$.input_type", "const"),
+        ({"prompt_input": "x", "input_type": "RKLLM_INPUT_EMBED"}, "$.input_type", "const"),
+        ({"prompt_input": "x", "input_type": 4}, "$.input_type", "enum"),
+        ({"prompt_input": "x", "input_type": "prompt"}, "$.input_type", "enum"),
+        ({"prompt_input": "x", "input_type": False}, "$.input_type", "enum"),
+        ({"prompt_input": "x", "input_type": []}, "$.input_type", "enum"),
+        ({"prompt_input": 7}, "$.prompt_input", "type"),
+        ({"prompt_input": "x\0y"}, "$.prompt_input", "pattern"),
+        ({"prompt_input": "\ud800"}, "$.prompt_input", "format"),
+        ({"prompt_input": "x", "enable_thinking": 2}, "$.enable_thinking", "type"),
+        ({"prompt_input": "x", "enable_thinking": None}, "$.enable_thinking", "type"),
+        ({"prompt_input": "x", "rolle": "user"}, "$", "additionalProperties"),
+        ("x", "$", "type"),
+        ({"token_input": [1, 2]}, "$.token_input", "type"),
+        ({"token_input": {}}, "$.token_input", "required"),
+        ({"token_input": {"input_ids": None}}, "$.token_input", "required"),
+        ({"token_input": {"input_ids": []}}, "$.token_input.input_ids", "minItems"),
+        ({"token_input": {"input_ids": [1, 2], "n_tokens": 3}}, "$.token_input.n_tokens", "const"),
+        ({"token_input": {"input_ids": [1, 2], "n_tokens": -1}}, "$.token_input.n_tokens", "minimum"),
+        ({"token_input": {"input_ids": [1, 2], "n_tokens": 2**64}}, "$.token_input.n_tokens", "maximum"),
+        ({"token_input": {"input_ids": ["x"]}}, "$.token_input.input_ids[0]", "type"),
+        ({"embed_input": {"embed": [1, 2]}}, "$.embed_input", "required"),
+        ({"embed_input": {"embed": [1, 2, 3], "n_tokens": 2}}, "$.embed_input", "shape"),
+        ({"embed_input": {"embed": [1, 2, 3], "n_tokens": 0}}, "$.embed_input", "shape"),
+        ({"embed_input": {"embed": [[1, 2], [3, 4]], "n_tokens": 4}}, "$.embed_input", "shape"),
+    ],
+)
+def test_wrong_input(layout: Layout, value: Any, path: str, keyword: str) -> None:
+    refused(value, layout, "RKLLMInput", path, keyword)
+
+
+def test_did_you_mean(layout: Layout) -> None:
+    error = refused({"prompt": "x", "enable_thinkin": 1}, layout, "RKLLMInput", "$", "additionalProperties")
+    assert "did you mean 'enable_thinking'" in error.message
+    error = refused({"prompt": "x", "y" * 9999: 1}, layout, "RKLLMInput", "$", "additionalProperties")
+    assert len(error.message) < 100
+
+
+def test_tokens(layout: Layout) -> None:
+    tokens = convert({"token_input": {"input_ids": [5, 6, 7]}}, layout, "RKLLMInput").token_input
+    assert (tokens.n_tokens, tokens.input_ids[:3]) == (3, [5, 6, 7])
+    assert convert({"input_ids": [5, 6], "n_tokens": 2}, layout, "RKLLMTokenInput").n_tokens == 2
+
+
+@pytest.mark.parametrize(
+    ("embed", "n_tokens"),
+    [
+        ({"embed": [1, 2, 3, 4], "n_tokens": 2}, 2),
+        ({"embed": [[1, 2], [3, 4]]}, 2),
+        ({"embed": [[[1, 2], [3, 4]]]}, 2),
+        ({"embed": EMBED, "n_tokens": 4}, 4),
+        ({"embed": {"data": EMBED, "shape": [1, 4]}}, 1),
+    ],
+)
+def test_embeddings(layout: Layout, embed: Any, n_tokens: int) -> None:
+    made = convert({"embed_input": embed}, layout, "RKLLMInput").embed_input
+    assert (made.n_tokens, made.embed[:4]) == (n_tokens, [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    ("image", "n_image", "n_image_tokens"),
+    [
+        ({"image_embed": EMBED, "n_image_tokens": 2}, 1, 2),
+        ({"image_embed": EMBED, "n_image_tokens": 2, "n_image": 2}, 2, 2),
+        ({"image_embed_base64": EMBED, "n_image_tokens": 4, "n_image": 1}, 1, 4),
+        ({"image_embed": [[1, 2], [3, 4]]}, 1, 2),
+        ({"image_embed": [[1, 2], [3, 4]], "n_image": 2}, 2, 1),
+        ({"image_embed": [[1, 2], [3, 4]], "n_image_tokens": 1}, 2, 1),
+        ({"image_embed": [[[1, 2]], [[3, 4]]]}, 2, 1),
+        ({"image_embed": [[[[1], [2]], [[3], [4]]]]}, 2, 2),
+        ({"image_embed": {"data": EMBED, "shape": [2, 2, 1]}, "image_width": 448, "image_height": 336}, 2, 2),
+    ],
+)
+def test_image(layout: Layout, nested: bool, image: dict[str, Any], n_image: int, n_image_tokens: int) -> None:
+    """The flat form of 1.2 and the nested one of 1.3 do on both."""
+    value = {"prompt": "<image>?", "image": image} if nested else {"prompt": "<image>?", **image}
+    made = convert({"multimodal_input": value}, layout, "RKLLMInput").multimodal_input
+    place = made if layout is LAYOUT_1_2 else made.image
+    assert made.prompt == b"<image>?"
+    assert (place.n_image, place.n_image_tokens, place.image_embed[:4]) == (n_image, n_image_tokens, [1, 2, 3, 4])
+    assert (place.image_width, place.image_height) == ((448, 336) if "image_width" in image else (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "keyword"),
+    [
+        ({"prompt": "x"}, "$", "required"),
+        ({"prompt": "x", "image": None, "video": None, "image_embed": None}, "$", "required"),
+        ({"image_embed": [[1]]}, "$", "required"),
+        ({"prompt": "x", "n_image": 1}, "$", "required"),
+        ({"prompt": "x", "image": {}}, "$.image", "required"),
+        ({"prompt": "x", "image": 5}, "$.image", "type"),
+        ({"prompt": "x", "image": {"image_embed": [[1]]}, "n_image": 1}, "$", "oneOf"),
+        ({"prompt": "x", "image": {"image_embed": [[1]], "image_embed_base64": EMBED}}, "$.image", "oneOf"),
+        ({"prompt": "x", "image": {"image_embed": [1, 2]}}, "$.image", "required"),
+        ({"prompt": "x", "image": {"image_embed": [1, 2], "n_image_tokens": 0}}, "$.image", "shape"),
+        ({"prompt": "x", "image": {"image_embed": [[1, 2]], "n_image": 0}}, "$.image", "shape"),
+        ({"prompt": "x", "image": {"image_embed": [[1, 2]], "n_image": 2}}, "$.image", "shape"),
+        ({"prompt": "x", "image_embed": [1, 2, 3], "n_image_tokens": 2}, "$", "shape"),
+        ({"prompt": "x", "image_embed": [1, 2], "n_image_tokens": 2**63, "n_image": 2**63}, "$", "shape"),
+        ({"prompt": "x", "image_embed": [[1]], "image_width": -1}, "$.image_width", "minimum"),
+        ({"prompt": "x", "image": {"image_embed": [[1]], "image_width": 0.5}}, "$.image.image_width", "type"),
+        ({"prompt": "x", "image": {"image_embed": [[1]], "width": 1}}, "$.image", "additionalProperties"),
+        ({"prompt": "x", "image_embed": [[1]], "images": 1}, "$", "additionalProperties"),
+        ({"prompt": 1, "image_embed": [[1]]}, "$.prompt", "type"),
+    ],
+)
+def test_wrong_image(layout: Layout, value: Any, path: str, keyword: str) -> None:
+    refused(value, layout, "RKLLMMultiModalInput", path, keyword)
+
+
+def test_image_tags_belong_to_the_input_since_1_3() -> None:
+    value = {**JPEG, "image_start": "<i>", "image_end": "</i>", "image_content": "<pad>"}
+    image = convert(value, LAYOUT_1_3, "RKLLMMultiModalInput").image
+    assert (image.image_start, image.image_end, image.image_content) == (b"<i>", b"</i>", b"<pad>")
+    with pytest.raises(NotSupported, match="img_start") as caught:
+        convert(value, LAYOUT_1_2, "RKLLMMultiModalInput", runtime="rkllm 1.2.3")
+    assert caught.value.data == {"runtime": "rkllm 1.2.3", "needs": "1.3.0 or 1.3.1", "path": "$.image_start"}
+    with pytest.raises(NotSupported) as caught:
+        convert({"prompt": "x", "image": {"image_embed": [[1]], "image_end": ""}}, LAYOUT_1_2, "RKLLMMultiModalInput")
+    assert caught.value.data["path"] == "$.image.image_end"
+
+
+@pytest.mark.parametrize(
+    ("video", "counts"),
+    [
+        ({"video_embed": [[[[1]], [[2]]], [[[3]], [[4]]]]}, (2, 2, 1)),
+        ({"video_embed": [[[1], [2]], [[3], [4]]]}, (1, 2, 2)),
+        ({"video_embed": [[1], [2], [3], [4]], "n_frame_per_video": 2}, (1, 2, 4)),
+        ({"video_embed": EMBED, "n_frame_per_video": 2, "n_frame_tokens": 2}, (1, 2, 2)),
+        ({"video_embed": EMBED, "n_frame_per_video": 1, "n_frame_tokens": 2, "n_video": 2}, (2, 1, 2)),
+    ],
+)
+def test_video(video: Any, counts: tuple[int, ...]) -> None:
+    value = {"prompt": "<video>", "video": video}
+    if counts == (1, 2, 4):  # four rows are not 2 frames of 4 tokens
+        refused(value, LAYOUT_1_3, "RKLLMMultiModalInput", "$.video", "shape")
+        return
+    made = convert(value, LAYOUT_1_3, "RKLLMMultiModalInput").video
+    assert (made.n_video, made.n_frame_per_video, made.n_frame_tokens) == counts
+    with pytest.raises(NotSupported, match="Give the frames as images"):
+        convert(value, LAYOUT_1_2, "RKLLMMultiModalInput")
+
+
+def test_video_without_shape() -> None:
+    value = {"prompt": "x", "video": {"video_embed": EMBED, "n_frame_tokens": 2}}
+    refused(value, LAYOUT_1_3, "RKLLMMultiModalInput", "$.video", "required")
+
+
+def test_image_and_video() -> None:
+    video = {"video_embed": EMBED, "n_frame_per_video": 2, "n_frame_tokens": 2, "video_start": "<v>"}
+    made = convert({**JPEG, "video": video}, LAYOUT_1_3, "RKLLMMultiModalInput")
+    assert (made.image.n_image_tokens, made.video.n_frame_tokens, made.video.video_start) == (2, 2, b"<v>")
+    made = convert({"prompt": "x", "video": video, "image": None}, LAYOUT_1_3, "RKLLMMultiModalInput")
+    assert (made.image.n_image, bool(made.image.image_embed)) == (0, False)
+
+
+def test_batch(layout: Layout) -> None:
+    keep: list[Any] = []
+    values = [{"prompt": "one"}, {"token_input": {"input_ids": [2]}}, {"prompt": "three"}]
+    made = to_c_array(values, layout["RKLLMInput"], "$.rkllm_input", keep)
+    gc.collect()
+    assert ctypes.sizeof(made) == 3 * ctypes.sizeof(layout["RKLLMInput"])
+    assert (made[0].prompt_input, made[1].token_input.input_ids[0], made[2].prompt_input) == (b"one", 2, b"three")
+    assert any(item is made for item in keep)
+    with pytest.raises(InvalidParams) as caught:
+        to_c_array([*values, {}], layout["RKLLMInput"], "$.rkllm_input", keep)
+    assert caught.value.data["path"] == "$.rkllm_input[3]"
+    empty: list[Any] = [[], {}, None, "x"]
+    for value in empty:
+        with pytest.raises(InvalidParams):
+            to_c_array(value, layout["RKLLMInput"], "$", keep)
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ({"embed_input": {"embed": [[1.0] * 4, [2.0] * 4]}}, "$.embed_input.embed"),
+        ({"embed_input": {"embed": [1.0] * 8, "n_tokens": 2}}, "$.embed_input.embed"),
+        (
+            {"multimodal_input": {"prompt": "x", "image_embed": [[1.0] * 4] * 6, "n_image": 2}},
+            "$.multimodal_input.image_embed",
+        ),
+        (
+            {"multimodal_input": {"prompt": "x", "image": {"image_embed": [[1.0] * 4] * 6}}},
+            "$.multimodal_input.image.image_embed",
+        ),
+    ],
+)
+def test_embeddings_as_wide_as_the_models(layout: Layout, value: Any, path: str) -> None:
+    convert(value, layout, "RKLLMInput", embedding_width=4)
+    for width in (2, 3, 5, 8):
+        with pytest.raises(InvalidParams) as caught:
+            convert(value, layout, "RKLLMInput", embedding_width=width)
+        assert (caught.value.data["path"], caught.value.data["limit"]) == (path, width)
+        assert "rows of 4 numbers" in caught.value.message
+
+
+def test_video_embeddings_as_wide_as_the_models() -> None:
+    value = {"multimodal_input": {"prompt": "x", "video": {"video_embed": [[[1.0] * 4] * 3] * 2}}}
+    convert(value, LAYOUTS["1.3"], "RKLLMInput", embedding_width=4)
+    with pytest.raises(InvalidParams):
+        convert(value, LAYOUTS["1.3"], "RKLLMInput", embedding_width=8)
+
+
+@pytest.mark.parametrize(
+    ("audio", "counts"),
+    [
+        ({"audio_embed": [[[1], [2]], [[3], [4]]]}, (2, 2)),
+        ({"audio_embed": [[1], [2], [3], [4]]}, (1, 4)),
+        ({"audio_embed": [[1], [2], [3], [4]], "n_audio": 2}, (2, 2)),
+        ({"audio_embed": EMBED, "n_audio_tokens": 2}, (1, 2)),
+        ({"audio_embed": EMBED, "n_audio_tokens": 2, "n_audio": 2, "audio_start": "<a>"}, (2, 2)),
+    ],
+)
+def test_audio(audio: Any, counts: tuple[int, int]) -> None:
+    value = {"multimodal_input": {"prompt": "<audio>", "audio": audio}}
+    made = convert(value, LAYOUT_1_3_1, "RKLLMInput").multimodal_input
+    assert (made.audio.n_audio, made.audio.n_audio_tokens, made.audio.audio_embed[:4]) == (*counts, [1, 2, 3, 4])
+    assert made.audio.audio_start == audio.get("audio_start", "").encode() or made.audio.audio_start is None
+    assert not made.image.image_embed
+    assert not made.video.video_embed
+
+
+@pytest.mark.parametrize(
+    ("audio", "path", "keyword"),
+    [
+        ({}, "$.audio.audio_embed", "required"),
+        (5, "$.audio", "type"),
+        ({"audio_embed": EMBED}, "$.audio", "required"),
+        ({"audio_embed": [[1]], "n_audio": 0}, "$.audio", "shape"),
+        ({"audio_embed": [[1], [2]], "n_audio_tokens": 3}, "$.audio", "shape"),
+        ({"audio_embed": [[1]], "audio_width": 1}, "$.audio", "additionalProperties"),
+        ({"audio_embed": [[1]], "audio_content": 1}, "$.audio.audio_content", "type"),
+    ],
+)
+def test_wrong_audio(audio: Any, path: str, keyword: str) -> None:
+    with pytest.raises(InvalidParams) as caught:
+        convert({"prompt": "x", "audio": audio}, LAYOUT_1_3_1, "RKLLMMultiModalInput")
+    assert (caught.value.data["path"].startswith(path.removesuffix(".audio_embed")), caught.value.data["keyword"]) == (
+        True,
+        keyword,
+    )
+
+
+@pytest.mark.parametrize("layout", [LAYOUT_1_2, LAYOUT_1_3])
+def test_audio_needs_1_3_1(layout: Layout) -> None:
+    """A layout without audio refuses it by name, and takes an input that has none."""
+    value = {"prompt": "x", "image_embed": [[1.0]], "audio": {"audio_embed": [[1.0]]}}
+    with pytest.raises(NotSupported, match="no audio in RKLLMMultiModalInput") as caught:
+        convert(value, layout, "RKLLMMultiModalInput")
+    assert (caught.value.data["needs"], caught.value.data["path"]) == ("1.3.1", "$.audio")
+    convert({**value, "audio": None}, layout, "RKLLMMultiModalInput")
+
+
+def test_audio_embeddings_as_wide_as_the_models() -> None:
+    value = {"multimodal_input": {"prompt": "x", "audio": {"audio_embed": [[[1.0] * 4] * 3] * 2}}}
+    convert(value, LAYOUT_1_3_1, "RKLLMInput", embedding_width=4)
+    with pytest.raises(InvalidParams, match="rows of 4 numbers"):
+        convert(value, LAYOUT_1_3_1, "RKLLMInput", embedding_width=8)
+
+
+def test_zeros_behind_an_input(layout: Layout) -> None:
+    """A newer runtime may read a longer struct: it finds zeros."""
+    made = convert({"prompt": "x"}, layout, "RKLLMInput")
+    behind = ctypes.string_at(ctypes.addressof(made) + ctypes.sizeof(made), 256)
+    assert behind == bytes(256)
+
+
+# parameters of a run
+
+
+def test_infer_param(layout: Layout) -> None:
+    value = {
+        "mode": "RKLLM_INFER_GET_LOGITS",
+        "lora_params": {"lora_adapter_name": "coding"},
+        "prompt_cache_params": {"save_prompt_cache": True, "prompt_cache_path": "/tmp/cache"},
+        "keep_history": 1,
+    }
+    made = convert(value, layout, "RKLLMInferParam")
+    assert (made.mode, made.keep_history) == (2, 1)
+    assert made.lora_params.contents.lora_adapter_name == b"coding"
+    assert made.prompt_cache_params.contents.save_prompt_cache == 1
+    assert made.prompt_cache_params.contents.prompt_cache_path == b"/tmp/cache"
+    made = convert({"mode": 0, "lora_params": None, "keep_history": False}, layout, "RKLLMInferParam")
+    assert not made.lora_params
+    assert not made.prompt_cache_params
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "keyword"),
+    [
+        ({"mode": 3}, "$.mode", "enum"),
+        ({"mode": True}, "$.mode", "enum"),
+        ({"mode": None}, "$.mode", "enum"),
+        ({"mode": "RKLLM_INFER_" + "X" * 99}, "$.mode", "enum"),
+        ({"keep_history": "yes"}, "$.keep_history", "type"),
+        ({"keep_history": 1.5}, "$.keep_history", "type"),
+        ({"keep_history": 2**31}, "$.keep_history", "maximum"),
+        ({"lora_params": {}}, "$.lora_params", "required"),
+        ({"lora_params": 1}, "$.lora_params", "type"),
+        ({"prompt_cache_params": {"save_prompt_cache": 1}}, "$.prompt_cache_params", "required"),
+    ],
+)
+def test_wrong_infer_param(layout: Layout, value: Any, path: str, keyword: str) -> None:
+    refused(value, layout, "RKLLMInferParam", path, keyword)
+
+
+def test_sampling_of_a_run() -> None:
+    loaded = LAYOUT_1_3["RKLLMParam"](top_k=40, top_p=0.5, temperature=0.25, repeat_penalty=1.5, mirostat_tau=5)
+    defaults = {"RKLLMSamplingParam": sampling_from(loaded, LAYOUT_1_3["RKLLMSamplingParam"])}
+    value = {"sampling_params": {"top_k": 1, "temperature": 2}, "max_new_tokens": 9}
+    made = convert(value, LAYOUT_1_3, "RKLLMInferParam", defaults=defaults)
+    sampling = made.sampling_params.contents
+    assert made.max_new_tokens == 9
+    assert (sampling.top_k, sampling.top_p, sampling.temperature) == (1, 0.5, 2)
+    assert (sampling.repeat_penalty, sampling.mirostat_tau) == (1.5, 5)
+    assert defaults["RKLLMSamplingParam"].top_k == 40  # the default itself stays
+
+
+@pytest.mark.parametrize(("name", "value"), [("sampling_params", {"top_k": 1}), ("max_new_tokens", 0)])
+def test_only_in_1_3(name: str, value: Any) -> None:
+    with pytest.raises(NotSupported, match=r"rkllm 1\.2 has no .*rkllm\.init") as caught:
+        convert({name: value}, LAYOUT_1_2, "RKLLMInferParam")
+    assert caught.value.data == {"runtime": "rkllm 1.2", "needs": "1.3.0 or 1.3.1", "path": f"$.{name}"}
+    convert({name: None}, LAYOUT_1_2, "RKLLMInferParam")  # asks for nothing
+
+
+# parameters of init
+
+
+def test_param_starts_from_the_defaults(layout: Layout) -> None:
+    param_type = layout["RKLLMParam"]
+    default = param_type(model_path=None, top_k=40, top_p=0.75, skip_special_token=True)
+    default.extend_param.n_batch = 1
+    if layout is LAYOUT_1_2:
+        default.img_start = b"<img>"
+    value = {"model_path": "/m.rkllm", "temperature": 0.25, "extend_param": {"base_domain_id": 1, "embed_flash": True}}
+    keep: list[Any] = []
+    made = to_c(value, param_type, "$", keep, defaults={"RKLLMParam": default})
+    del default
+    gc.collect()
+    assert (made.model_path, made.top_k, made.top_p, made.temperature) == (b"/m.rkllm", 40, 0.75, 0.25)
+    extend = made.extend_param
+    assert (extend.n_batch, extend.base_domain_id, extend.embed_flash) == (1, 1, 1)
+    assert made.skip_special_token is True
+    if layout is LAYOUT_1_2:
+        assert made.img_start == b"<img>"
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "keyword"),
+    [
+        ({}, "$", "required"),
+        ({"model_path": None}, "$", "required"),
+        ({"model_path": "/m", "top_k": "40"}, "$.top_k", "type"),
+        ({"model_path": "/m", "top_k": True}, "$.top_k", "type"),
+        ({"model_path": "/m", "top_k": -(2**31) - 1}, "$.top_k", "minimum"),
+        ({"model_path": "/m", "top_p": "x"}, "$.top_p", "type"),
+        ({"model_path": "/m", "top_p": True}, "$.top_p", "type"),
+        ({"model_path": "/m", "top_p": 1e39}, "$.top_p", "maximum"),
+        ({"model_path": "/m", "top_p": 10**400}, "$.top_p", "maximum"),
+        ({"model_path": "/m", "top_p": float("nan")}, "$.top_p", "maximum"),
+        ({"model_path": "/m", "top_k": float("inf")}, "$.top_k", "type"),
+        ({"model_path": "/m", "extend_param": {"n_batch": 256}}, "$.extend_param.n_batch", "maximum"),
+        ({"model_path": "/m", "extend_param": {"n_batch": -1}}, "$.extend_param.n_batch", "minimum"),
+        ({"model_path": "/m", "extend_param": {"reserved": [1]}}, "$.extend_param.reserved", "readOnly"),
+        ({"model_path": "/m", "extend_param": []}, "$.extend_param", "type"),
+        ({"model_path": "/m", "img": "x"}, "$", "additionalProperties"),
+    ],
+)
+def test_wrong_param(layout: Layout, value: Any, path: str, keyword: str) -> None:
+    refused(value, layout, "RKLLMParam", path, keyword)
+
+
+def test_what_only_one_layout_has_at_init() -> None:
+    with pytest.raises(NotSupported, match="image_start") as caught:
+        convert({"model_path": "/m", "img_start": "<i>"}, LAYOUT_1_3, "RKLLMParam", runtime="rkllm 1.3.0")
+    assert caught.value.data["needs"] == "1.2.1, 1.2.2 or 1.2.3"
+    with pytest.raises(NotSupported, match="ignore_eos_token"):
+        convert({"model_path": "/m", "ignore_eos_token": True}, LAYOUT_1_2, "RKLLMParam")
+    convert({"model_path": "/m", "ignore_eos_token": False, "extend_param": None}, LAYOUT_1_2, "RKLLMParam")
+    with pytest.raises(NotSupported, match="tokenizer"):
+        convert({"model_path": "/m", "tokenizer_path": "/t"}, LAYOUT_1_2, "RKLLMParam")
+    assert convert({"model_path": "/m", "tokenizer_path": "/t"}, LAYOUT_1_3, "RKLLMParam").model_path == b"/m"
+
+
+def test_callbacks_are_no_clients_business() -> None:
+    for field in fields_of(LAYOUT_1_3["RKLLMCallback"]):
+        refused({field: 1}, LAYOUT_1_3, "RKLLMCallback", f"$.{field}", "readOnly")
+
+
+def test_structs_without_a_layout() -> None:
+    """A struct that is no RKLLM struct is converted by its fields alone."""
+
+    class Other(Struct):
+        """A struct of some other library."""
+
+        _fields_ = (("top_k", ctypes.c_int32), ("more", ctypes.c_int64))
+
+    assert to_c({"more": -5}, Other, "$", []).more == -5
+    with pytest.raises(InvalidParams):
+        to_c({"mode": 1}, Other, "$", [])
+
+
+# cross-attention and LoRA
+
+
+def test_cross_attn(layout: Layout) -> None:
+    value: dict[str, Any] = {
+        "encoder_k_cache": [1] * 4,
+        "encoder_v_cache": [2] * 4,
+        "encoder_mask": [1, 1],
+        "encoder_pos": [0, 1],
+    }
+    made = convert(value, layout, "RKLLMCrossAttnParam")
+    assert (made.num_tokens, made.encoder_k_cache[3], made.encoder_pos[1]) == (2, 1, 1)
+    for name in value:
+        refused({**value, name: None}, layout, "RKLLMCrossAttnParam", "$", "required")
+    refused({**value, "num_tokens": 4}, layout, "RKLLMCrossAttnParam", "$.num_tokens", "const")
+    refused({**value, "encoder_mask": [1]}, layout, "RKLLMCrossAttnParam", "$", "shape")
+    refused({**value, "encoder_v_cache": [1] * 6}, layout, "RKLLMCrossAttnParam", "$", "shape")
+    refused(
+        {**value, "encoder_k_cache": [1] * 3, "encoder_v_cache": [1] * 3}, layout, "RKLLMCrossAttnParam", "$", "shape"
+    )
+
+
+def test_lora(layout: Layout) -> None:
+    made = convert({"lora_adapter_path": "/l.rkllm", "scale": 1}, layout, "RKLLMLoraAdapter")
+    assert (made.lora_adapter_path, made.lora_adapter_name, made.scale) == (b"/l.rkllm", None, 1)
+    refused({"scale": 1}, layout, "RKLLMLoraAdapter", "$", "required")
+
+
+def test_a_name_is_not_as_long_as_a_request(layout: Layout) -> None:
+    path = {"lora_adapter_path": "/l.rkllm"}
+    longest = "ü" * 127 + "x"
+    made = convert({**path, "lora_adapter_name": longest}, layout, "RKLLMLoraAdapter")
+    assert made.lora_adapter_name == longest.encode()
+    too_long = {**path, "lora_adapter_name": longest + "x"}
+    error = refused(too_long, layout, "RKLLMLoraAdapter", "$.lora_adapter_name", "maxLength")
+    assert error.data["limit"] == 255
+    assert longest not in error.message
+
+
+# back
+
+
+def test_from_c(layout: Layout) -> None:
+    param = layout["RKLLMParam"](top_p=0.8, temperature=float("nan"), max_context_len=4096)
+    param.extend_param.enabled_cpus_mask = 0xF0
+    value = from_c(param)
+    assert (value["model_path"], value["top_p"], value["temperature"], value["is_async"]) == (None, 0.8, None, False)
+    assert value.keys() == fields_of(layout["RKLLMParam"]).keys()
+    assert value["extend_param"].keys() == fields_of(layout["RKLLMExtendParam"]).keys() - {"reserved"}
+    assert from_c(RKLLMPerfStat(199.1, 12, 61.0, 2, 791.0)) == {
+        "prefill_time_ms": 199.1,
+        "prefill_tokens": 12,
+        "generate_time_ms": 61.0,
+        "generate_tokens": 2,
+        "memory_usage_mb": 791.0,
+    }
+    assert from_c(layout["RKLLMInferParam"](mode=1)).keys() >= {"mode", "keep_history"}
+    assert from_c(layout["RKLLMLoraParam"](lora_adapter_name=b"\xff"))["lora_adapter_name"] == "\ufffd"
+
+
+int32s = st.integers(-(2**31), 2**31 - 1)
+float32s = st.floats(width=32, allow_nan=False, allow_infinity=False)
+names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=9)
+
+
+def values_of(field_type: Any) -> st.SearchStrategy[Any]:
+    """Return JSON values that fit a C type exactly."""
+    by_type: dict[Any, st.SearchStrategy[Any]] = {
+        ctypes.c_char_p: names,
+        ctypes.c_float: float32s,
+        ctypes.c_bool: st.booleans(),
+        ctypes.c_int32: int32s,
+        ctypes.c_uint32: st.integers(0, 2**32 - 1),
+        ctypes.c_int8: st.integers(-128, 127),
+        ctypes.c_uint8: st.integers(0, 255),
+    }
+    if field_type in by_type:
+        return by_type[field_type]
+    fields = {name: values_of(item) for name, item in fields_of(field_type).items() if name != "reserved"}
+    return st.fixed_dictionaries(fields)
+
+
+def as_floats(value: Any) -> Any:
+    """Return ``value`` with each number as C's float has it: from_c answers the shortest one that means the same."""
+    if isinstance(value, dict):
+        return {name: as_floats(item) for name, item in value.items()}
+    return ctypes.c_float(value).value if isinstance(value, float) else value
+
+
+@given(st.data(), st.sampled_from(["1.2", "1.3"]), st.sampled_from(["RKLLMParam", "RKLLMPromptCacheParam"]))
+def test_round_trip(data: st.DataObject, layout_name: str, name: str) -> None:
+    struct_type = LAYOUTS[layout_name][name]
+    value = data.draw(values_of(struct_type))
+    keep: list[Any] = []
+    made = to_c(value, struct_type, "$", keep)
+    assert as_floats(from_c(made)) == value
+    assert from_c(to_c(from_c(made), struct_type, "$", keep)) == from_c(made)
+
+
+# fuzz
+
+scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8)
+any_json = st.recursive(
+    scalars,
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3),
+    max_leaves=8,
+)
+tensor_values = (
+    st.lists(st.integers(-5, 5), max_size=6)
+    | st.lists(st.lists(st.floats(width=32), min_size=2, max_size=2), max_size=3)
+    | st.just(EMBED)
+    | st.fixed_dictionaries({"data": st.just(EMBED), "shape": st.sampled_from([[4], [2, 2], [1, 2, 2], [4, 1]])})
+)
+
+
+def near_misses(struct_type: Any) -> st.SearchStrategy[Any]:
+    """Return objects that have the struct's fields, with right and wrong values, and some that it has not."""
+    fields: dict[str, st.SearchStrategy[Any]] = {}
+    for name, field_type in fields_of(struct_type).items():
+        inner = getattr(field_type, "_type_", None)
+        if isinstance(inner, type) and issubclass(inner, ctypes.Structure):
+            fields[name] = near_misses(inner) | any_json
+        elif issubclass(field_type, ctypes.Structure):
+            fields[name] = near_misses(field_type) | any_json
+        else:
+            fields[name] = tensor_values | st.integers(0, 4) | st.booleans() | st.text(max_size=4) | any_json
+    for name in [*ALIASES.get(struct_type.__name__, ()), *EXTRAS.get(struct_type.__name__, ()), "image", "img_end"]:
+        fields.setdefault(name, tensor_values | any_json)
+    made = st.fixed_dictionaries({}, optional=fields)
+    return st.deferred(lambda: made)  # it is shown as this: whole, Hypothesis finds it too long
+
+
+FUZZED = [
+    st.tuples(st.just(layout[name]), near_misses(layout[name]))
+    for layout in LAYOUTS.values()
+    for name in ("RKLLMInput", "RKLLMInferParam", "RKLLMParam", "RKLLMMultiModalInput", "RKLLMCrossAttnParam")
+]
+
+
+# The first examples build the strategies, which takes longer than Hypothesis has patience for where nothing is cached.
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(st.one_of(FUZZED))
+def test_only_errors_of_ours(case: tuple[Any, Any]) -> None:
+    struct_type, value = case
+    error = None
+    try:
+        to_c(value, struct_type, "$", [])
+    except RpcError as raised:
+        error = raised
+    if error is not None:
+        assert len(str(error.to_json())) < 1500
+        assert error.data["path"].startswith("$")
+
+
+@given(any_json, st.sampled_from([*LAYOUTS]), st.data())
+def test_only_errors_of_ours_for_anything(value: Any, layout_name: str, data: st.DataObject) -> None:
+    struct_type = data.draw(st.sampled_from(list(LAYOUTS[layout_name].structs.values())))
+    try:
+        to_c(value, struct_type, "$", [])
+    except RpcError:
+        return

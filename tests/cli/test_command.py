@@ -1,0 +1,463 @@
+"""The command line as a person meets it: results on stdout, one sentence on stderr, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rkllmd
+from rkllmd import __main__
+from tests.daemon import Daemon, rknn_simulator, simulator
+
+COMMAND = [sys.executable, "-m", "rkllmd"]
+
+
+def run(
+    *arguments: str, stdin: bytes | None = None, environ: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("RKLLM_", "RKNN_"))}
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        input=stdin or b"",
+        capture_output=True,
+        env={**variables, **(environ or {})},
+        timeout=300,
+        check=False,
+    )
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+    )
+
+
+def sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line that a failed command says, after the checks that hold for every one."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("rkllmd: "), line
+    return line.removeprefix("rkllmd: ")
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Return a daemon with a model, which the tests of ``call`` only ask."""
+    with Daemon(tmp_path_factory.mktemp("daemon")) as found:
+        found.load()
+        yield found
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Without a command
+
+
+def test_version_names_the_daemon_and_the_runtime() -> None:
+    library, rknn_library = simulator("1.2.3"), rknn_simulator()
+    done = run("--version", environ={"RKLLM_LIB_PATH": str(library), "RKNN_LIB_PATH": str(rknn_library)})
+    assert done.returncode == 0
+    first, second, third = done.stdout.splitlines()
+    assert first == f"rkllmd {rkllmd.__version__}"
+    assert second == f"runtime: vendor (a library is named in the configuration): RKLLM 1.2.3, {library}"
+    assert third == f"RKNN runtime: vendor (a library is named in the configuration): RKNN 2.3.2, {rknn_library}"
+
+
+def test_version_says_what_is_missing() -> None:
+    done = run("--version", environ={"RKLLM_RUNTIME": "vendor", "RKLLM_LIB_PATH": "/nowhere"})
+    assert done.returncode == 0
+    assert "There is no librkllmrt.so in /nowhere." in done.stdout
+    assert "Copy librkllmrt.so" in done.stdout, "it says what helps"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve", "--log-level"], "argument --log-level: expected one argument; see rkllmd serve --help."),
+        (["serve", "--max-connection", "3"], "unrecognized arguments: --max-connection 3; see rkllmd --help."),
+        (["call"], "the following arguments are required: method; see rkllmd call --help."),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(arguments: list[str], said: str) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"rkllmd: {said}\n")
+
+
+def test_version_with_a_wrong_configuration_still_says_the_version() -> None:
+    done = run("--version", environ={"RKLLM_MAX_MODELS": "many"})
+    assert done.stdout == f"rkllmd {rkllmd.__version__}\n"
+    assert "RKLLM_MAX_MODELS" in sentence(done)
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    done = run()
+    assert done.returncode == 2
+    assert "serve" in done.stdout
+    assert "call" in done.stdout
+    assert "chat" in done.stdout
+
+
+def test_help_of_serve_names_every_setting_with_its_variable_and_default() -> None:
+    from rkllmd.config import settings
+
+    text = " ".join(run("serve", "--help").stdout.split())
+    for setting in settings.settable_outside():
+        assert f"--{setting.name.replace('_', '-')} VALUE" in text
+        # argparse breaks long words at hyphens only; the names of variables have none
+        assert settings.environment_name(setting.name) in text
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# serve with wrong values
+
+WRONG = [
+    ("max_models", "9", "a whole number from 1 to 8"),
+    ("max_models", "two", "a whole number from 1 to 8"),
+    ("runtime", "gpu", "one of auto, vendor, portable, simulator"),
+    ("rkllm_layout", "1.4", "one of auto, 1.2, 1.3, 1.3.1"),
+    ("socket", "rkllm.sock", "an absolute path of at most 107 bytes"),
+    ("socket", "/" + 107 * "s", "an absolute path of at most 107 bytes"),
+    ("log_level", "4", "a whole number from 0 to 3"),
+    ("allowed_directories", "models", "absolute directories"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "allowed"), WRONG)
+@pytest.mark.parametrize("source", ["file", "environment", "flag"])
+def test_a_wrong_setting_is_named_with_its_source_value_and_what_is_allowed(
+    tmp_path: Path, source: str, key: str, value: str, allowed: str
+) -> None:
+    from rkllmd.config.settings import environment_name
+
+    file = tmp_path / "rkllmd.toml"
+    file.write_text(f"{key} = {json.dumps(value)}\n" if source == "file" else "")
+    variables = {environment_name(key): value} if source == "environment" else {}
+    flags = [f"--{key.replace('_', '-')}", value] if source == "flag" else []
+    told = sentence(run("serve", "--config", str(file), *flags, environ=variables))
+    origin = {
+        "file": str(file),
+        "environment": f"environment variable {environment_name(key)}",
+        "flag": f"option --{key.replace('_', '-')}",
+    }
+    assert told.startswith(f"{origin[source]}: {key} is {value!r}, allowed is {allowed}"), told
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"sokcet = '/tmp/x'", "there is no setting 'sokcet'"),
+        (b"socket = ", "is not valid TOML"),
+        (b"\xff\xfe", "is not valid TOML"),
+        (b"max_models = true", "max_models is 'True', allowed is a whole number from 1 to 8"),
+        (b"[server]\nsocket = '/tmp/x'", "there is no setting 'server'"),
+    ],
+)
+def test_a_wrong_file(tmp_path: Path, content: bytes, told: str) -> None:
+    file = tmp_path / "rkllmd.toml"
+    file.write_bytes(content)
+    line = sentence(run("serve", "--config", str(file)))
+    assert line.startswith(str(file))
+    assert told in line
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    missing = tmp_path / "none.toml"
+    assert sentence(run("serve", "--config", str(missing))) == f"{missing} can't be read: No such file or directory."
+    assert sentence(run("serve", "--config", str(tmp_path))) == f"{tmp_path} can't be read: Is a directory."
+
+
+def test_a_flag_overrides_the_environment_and_that_the_file(tmp_path: Path, start: Callable[..., Daemon]) -> None:
+    file = tmp_path / "rkllmd.toml"
+    file.write_text("max_queue = 7\nmax_models = 2\nmax_calls_per_connection = 5\n")
+    daemon = start("--config", str(file), "--max-queue", "9", environ={"RKLLM_MAX_QUEUE": "8", "RKLLM_MAX_MODELS": "3"})
+    with daemon.connect() as wire:
+        assert wire.ask("server.queue")["result"]["limit"] == 9
+        for _ in range(3):
+            assert "result" in wire.ask("rkllm.init", {"model_path": str(daemon.model)})
+        error = wire.ask("rkllm.init", {"model_path": str(daemon.model), "top_k": 7})["error"]
+        assert error["data"]["kind"] == "ModelAlreadyLoaded"
+
+
+def test_a_socket_in_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "rkllm.sock"
+    told = sentence(run("serve", "--socket", str(path), "--runtime", "portable"))
+    assert str(path) in told or str(path.parent) in told
+
+
+def test_a_second_daemon_on_the_same_socket_leaves_the_first_alone(daemon: Daemon) -> None:
+    told = sentence(run("serve", "--socket", daemon.path, "--runtime", "portable"))
+    assert daemon.path in told
+    with daemon.connect() as wire:
+        assert wire.ask("rkllm.run", {"prompt": "Hi"})["result"]["text"] == "[user] Hi"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# call
+
+
+def test_call_prints_the_result_and_nothing_else(daemon: Daemon) -> None:
+    done = run("call", "rkllm.get_kv_cache_size", "--socket", daemon.path)
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = done.stdout.splitlines()
+    assert set(json.loads(line)) == {"success", "cache_sizes"}
+
+
+def test_call_takes_the_socket_from_the_environment(daemon: Daemon) -> None:
+    done = run("call", "rkllm.is_running", environ={"RKLLM_UDS_PATH": daemon.path})
+    assert json.loads(done.stdout)["is_running"] is False
+
+
+@pytest.mark.parametrize("params", ['{"prompt": "Grüße"}', '[{"prompt": "Grüße"}]', '[null, {"prompt": "Grüße"}]'])
+def test_call_takes_parameters_from_the_command_line_and_from_stdin(daemon: Daemon, params: str) -> None:
+    for done in (
+        run("call", "rkllm.run", params, "--socket", daemon.path),
+        run("call", "rkllm.run", "-", "--socket", daemon.path, stdin=params.encode()),
+        run("call", "rkllm.run", params, "--socket", daemon.path, environ={"PYTHONIOENCODING": "ascii"}),
+    ):
+        assert json.loads(done.stdout)["text"] == "[user] Grüße", done.stderr
+
+
+def test_call_prints_a_stream_line_by_line(daemon: Daemon) -> None:
+    done = run("call", "rkllm.run_async", '{"prompt": "Hello"}', "--socket", daemon.path)
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "".join(result["text"] for result in results) == "[user] Hello"
+    assert [result["_callback_state"] for result in results] == [0] * (len(results) - 1) + [2]
+    whole = run("call", "rkllm.run_async", '{"prompt": "Hello"}', "--stream", "final", "--socket", daemon.path)
+    assert json.loads(whole.stdout)["text"] == "[user] Hello"
+    partial = run("call", "rkllm.run", '{"prompt": "Hello"}', "--stream", "partial", "--socket", daemon.path)
+    assert len(partial.stdout.splitlines()) == len(results)
+
+
+def test_call_has_the_members_beside_the_method_as_options(daemon: Daemon) -> None:
+    members = ["--session", "kitchen", "--priority", "low"]
+    for name in ("--timeout-ms", "--first-token-timeout-ms", "--wait-timeout-ms"):
+        members += [name, "60000"]
+    done = run("call", "rkllm.run", '{"prompt": "Hello"}', *members, "--socket", daemon.path)
+    assert json.loads(done.stdout)["session"] == {"name": "kitchen", "turns": 1, "replayed_turns": 0}
+    wrong = run("call", "rkllm.run", '{"prompt": "Hello"}', "--timeout-ms", "0", "--socket", daemon.path)
+    assert wrong.returncode == 1
+    assert '"timeout_ms"' in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["rkllm.rum"], "Method not found: There is no method 'rkllm.rum'. Did you mean rkllm.run? [MethodNotFound]"),
+        (["rkllm.run"], "rkllm.run needs rkllm_input, or its fields directly, such as prompt. [InvalidParams]"),
+        (
+            ["rkllm.run", '[[{"prompt": "a"}, {"prompt": "b"}]]'],
+            "The model was loaded with n_batch 1: rkllm_input must be one input. (at $[0]) [InvalidParams]",
+        ),
+        (
+            ["rkllm.clear_kv_cache", '{"session": "kitchen"}'],
+            "rkllm.clear_kv_cache has no parameter 'session'. "
+            'The member "session" stands beside "method". On the command line it is --session. [InvalidParams]',
+        ),
+        (["rkllm.run", '{"prompt": 5}'], "$.prompt must be a string or null. [InvalidParams]"),
+        (
+            ["rkllm.run", '{"prompt": "a", "handle": 99}'],
+            "There is no language model with handle 99; there is 1. [InvalidHandle]",
+        ),
+    ],
+)
+def test_an_error_is_a_sentence_with_its_kind(daemon: Daemon, arguments: list[str], told: str) -> None:
+    done = run("call", *arguments, "--socket", daemon.path)
+    assert done.stdout == ""
+    assert sentence(done) == told
+
+
+def test_an_error_of_the_runtime_shows_what_the_runtime_said(start: Callable[..., Daemon]) -> None:
+    daemon = start(scenario="init=fail")
+    done = run("call", "rkllm.init", json.dumps({"model_path": str(daemon.model)}), "--socket", daemon.path)
+    assert (done.returncode, done.stdout) == (1, "")
+    first, *lines = done.stderr.splitlines()
+    assert first == "rkllmd: rkllm_init failed: E rkllm: rkllm_init failed [RuntimeError]"
+    assert all(line.startswith("    ") for line in lines)
+    assert any("Cannot allocate memory" in line for line in lines), "the line that says why"
+
+
+def test_an_unusable_runtime_is_explained_with_the_fix(start: Callable[..., Daemon]) -> None:
+    daemon = start(library=Path("/nowhere/librkllmrt.so"))
+    told = sentence(run("call", "rkllm.createDefaultParam", "--socket", daemon.path))
+    assert "There is no librkllmrt.so in /nowhere/librkllmrt.so." in told
+    assert "Copy librkllmrt.so" in told
+    assert told.endswith("[RuntimeUnavailable]")
+
+
+@pytest.mark.parametrize("params", ["{", "{'prompt': 1}", "[1,]", "", "\udcff"])
+def test_parameters_that_are_no_json(daemon: Daemon, params: str) -> None:
+    told = sentence(run("call", "rkllm.run", params, "--socket", daemon.path))
+    assert told.startswith("the parameters are not valid JSON: ")
+    bad = sentence(run("call", "rkllm.run", "-", "--socket", daemon.path, stdin=b'{"prompt": "\xff"}'))
+    assert bad.startswith("the parameters are not valid JSON: ")
+
+
+def test_parameters_that_are_neither_array_nor_object(daemon: Daemon) -> None:
+    assert sentence(run("call", "rkllm.run", "5", "--socket", daemon.path)).endswith("[InvalidRequest]")
+
+
+def test_a_method_that_is_no_unicode(daemon: Daemon) -> None:
+    assert sentence(run("call", "rkllm.\udcff", "--socket", daemon.path)).startswith("this can't be sent as JSON: ")
+
+
+def test_a_replacement_that_fails_says_what_became_of_the_old_model(start: Callable[..., Daemon]) -> None:
+    daemon = start(scenario="init=fail@2")
+    handle = daemon.load()
+    params = json.dumps({"model_path": str(daemon.model), "replace": True})
+    done = run("call", "rkllm.init", params, "--socket", daemon.path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"    loaded again, with empty KV caches: {handle}"
+
+
+NO_DAEMON = "No daemon serves {0}: start one with 'rkllmd serve', or name its socket with --socket."
+
+
+@pytest.mark.parametrize("command", [["call", "server.status"], ["chat"]])
+def test_no_daemon(tmp_path: Path, command: list[str]) -> None:
+    path = str(tmp_path / "none.sock")
+    assert sentence(run(*command, "--socket", path)) == NO_DAEMON.format(path)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+    assert sentence(run(*command, "--socket", path)) == NO_DAEMON.format(path), "a socket that nobody listens on"
+    file = tmp_path / "file"
+    file.touch()
+    assert sentence(run(*command, "--socket", str(file))) == NO_DAEMON.format(file)
+    for odd in (file / "below", "/tmp/" + 200 * "x"):
+        told = sentence(run(*command, "--socket", str(odd)))
+        assert told.startswith(f"'{odd}' can't be connected to (")
+        assert told.endswith("name the socket with --socket.")
+
+
+def test_no_permission(start: Callable[..., Daemon]) -> None:
+    daemon = start()
+    if os.geteuid() == 0:
+        done = _run_as(65534, "call", "server.status", "--socket", daemon.path)  # root may connect to everything
+    else:
+        os.chmod(daemon.path, 0)
+        done = run("call", "server.status", "--socket", daemon.path)
+    told = sentence(done)
+    assert told.startswith(f"You may not connect to {daemon.path}: ")
+    assert "ls -l" in told
+
+
+def _run_as(uid: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # A first call imports everything: the interpreter's files may be readable by root only.
+    script = (
+        "import contextlib, io, os, sys; from rkllmd import cli\n"
+        "with contextlib.redirect_stderr(io.StringIO()): cli.run(['call', 'x', '--socket', '/nowhere'])\n"
+        f"os.setgroups([]); os.setgid({uid}); os.setuid({uid}); sys.exit(cli.run(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, *arguments]
+    # Not measured: that user may not write the figures.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_a_reader_that_leaves_is_no_error(start: Callable[..., Daemon]) -> None:
+    """As in ``rkllmd call rkllm.run_async … | head -1``; the run ends with its reader."""
+    daemon = start(scenario="text=ab;repeat=1000000000;pace_us=1000")
+    daemon.load(max_new_tokens=0)
+    with subprocess.Popen(
+        [*COMMAND, "call", "rkllm.run_async", '{"prompt": "Hi"}', "--socket", daemon.path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["text"] == "ab"
+        process.stdout.close()
+        assert process.wait(300) == 1
+        assert process.stderr.read() == b""
+    daemon.wait_finished()
+
+
+def test_ctrl_c_ends_a_call_quietly(start: Callable[..., Daemon]) -> None:
+    daemon = start(scenario="text=ab;repeat=1000000000;pace_us=1000")
+    daemon.load(max_new_tokens=0)
+    with subprocess.Popen(
+        [*COMMAND, "call", "rkllm.run_async", '{"prompt": "Hi"}', "--socket", daemon.path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(300) == 130
+        assert process.stderr.read() == b""
+    daemon.wait_finished()
+
+
+def test_a_daemon_that_goes_during_a_call(start: Callable[..., Daemon]) -> None:
+    daemon = start(scenario="delay.rkllm_init=60000")
+    process = subprocess.Popen(
+        [*COMMAND, "call", "rkllm.init", json.dumps({"model_path": str(daemon.model)}), "--socket", daemon.path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    daemon.wait_enter("rkllm_init")
+    daemon.stop(signal.SIGKILL)
+    output, errors = process.communicate(timeout=300)
+    done: Any = subprocess.CompletedProcess([], process.returncode, output, errors)
+    assert sentence(done) == "The daemon closed the connection."
+
+
+def test_a_model_on_the_command_line_is_meant_from_where_the_command_is_given(
+    start: Callable[..., Daemon], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.rkllm").touch()
+    daemon = start("--model", "mine.rkllm")
+    daemon.wait_event("model_loaded")
+    assert daemon.events("model_loaded")[0]["model_path"] == str(tmp_path / "mine.rkllm")
+
+
+def test_a_runtime_that_cannot_be_used_is_explained_in_the_first_line(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, library=tmp_path / "nowhere.so")
+    line = daemon.wait_ready()
+    daemon.stop()
+    assert "which can't be used: There is no librkllmrt.so in" in line
+    assert "--rkllm-library" in line
+
+
+def test_call_goes_on_with_what_it_watches(start: Callable[..., Daemon]) -> None:
+    daemon = start()
+    command = [*COMMAND, "call", "server.watch", '{"events": ["queue"]}', "--socket", daemon.path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline()) == {"watching": ["queue"]}
+        assert json.loads(process.stdout.readline())["event"] == "queue"
+        daemon.stop()
+        told = process.communicate()[1]
+    assert told == "rkllmd: The daemon closed the connection.\n"
+
+
+def test_closed_descriptors_where_there_is_no_dev_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> int:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "open", missing)
+    nothing = __main__._open_nothing()
+    assert os.read(nothing, 1) == b""
+    with pytest.raises(BrokenPipeError):
+        os.write(nothing, b"lost")
+    os.close(nothing)
+
+
+def test_a_relative_path_in_a_folder_that_is_gone(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'cd $1; rmdir $1; shift; exec "$@"'
+    command = ["sh", "-c", script, "sh", str(gone), *COMMAND, "serve", "--model", "mine.rkllm"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(rkllmd.__file__).parent.parent)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=False)
+    assert sentence(done) == "the current folder has been removed: name mine.rkllm by its whole path."

@@ -1,0 +1,202 @@
+"""Conversations by name: whose they are, how they are told again, what goes when it becomes too much."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from rkllmd.language.kv_cache import KvCache
+from rkllmd.language.sessions import turns as session_runs
+from rkllmd.language.sessions.chat_markers import PLAIN, Markers, of_gguf, of_template
+from rkllmd.language.sessions.sessions import Session, Sessions, Turn
+
+MARKERS = Markers("<A>", "<Q>", "<quiet>")
+DAY = 24 * 3600
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+def session(*turns: Turn) -> Session:
+    made = Session(1000, "kitchen", "/models/a", 0, 0)
+    for turn in turns:
+        made.add(turn, 10**6, 0)
+    return made
+
+
+# -- whose, and how long ---------------------------------------------------------------------------------------------
+
+
+def test_each_user_name_and_model_has_a_session_of_its_own() -> None:
+    sessions = Sessions()
+    keys = [(1, "a", "/m"), (1, "b", "/m"), (2, "a", "/m"), (1, "a", "/n"), (None, "a", "/m")]
+    made = [sessions.open(*key, 10, DAY) for key in keys]
+    assert len(set(map(id, made))) == len(keys)
+    assert [sessions.open(*key, 10, DAY) for key in keys] == made
+    assert sessions.of(2) == [made[2]]
+    assert sessions.of(3) == []
+
+
+def test_the_one_used_longest_ago_goes_when_there_are_too_many() -> None:
+    clock = Clock()
+    sessions = Sessions(clock)
+    for name in ("a", "b", "c"):
+        clock.now += 1
+        sessions.open(1, name, "/m", 3, DAY)
+    sessions.open(2, "of another user", "/m", 3, DAY)
+    clock.now += 1
+    sessions.open(1, "a", "/m", 3, DAY)
+    sessions.open(1, "d", "/m", 3, DAY)
+    assert sorted(item.name for item in sessions.of(1)) == ["a", "c", "d"]
+    assert len(sessions.of(2)) == 1
+
+
+def test_a_session_that_nobody_uses_is_forgotten_and_its_words_with_it() -> None:
+    clock = Clock()
+    sessions = Sessions(clock)
+    old = sessions.open(1, "old", "/m", 10, 60)
+    old.add(Turn("secret", "answer"), 1000, clock.now)
+    clock.now += 61
+    sessions.open(1, "new", "/m", 10, 60)
+    assert [item.name for item in sessions.of(1)] == ["new"]
+    assert old.turns == []
+    clock.now += 10**9
+    sessions.expire(0)
+    assert len(sessions.of(1)) == 1, "0: never"
+
+
+def test_what_is_dropped_stays_so_although_a_run_of_it_ends_later() -> None:
+    sessions = Sessions()
+    running = sessions.open(1, "a", "/m", 10, DAY)
+    assert sessions.drop(2, "a") == []
+    assert sessions.drop(1, "a") == [running]
+    running.add(Turn("late", "answer"), 1000, 0)
+    assert running.turns == []
+    assert sessions.open(1, "a", "/m", 10, DAY) is not running
+
+
+# -- telling it again ------------------------------------------------------------------------------------------------
+
+
+def prompt(talk: Session, question: str, markers: Markers, tokens: int) -> str:
+    return "".join(text for text, _ in talk.told(question, markers, tokens))
+
+
+def test_a_new_session_is_told_as_its_question() -> None:
+    assert prompt(session(), "Hello", MARKERS, 1000) == "Hello"
+    assert prompt(session(), "Hello", PLAIN, 1000) == "Hello"
+
+
+def test_all_turns_are_told_in_order() -> None:
+    talk = session(Turn("1", "one"), Turn("2", "two", thinking=True))
+    assert prompt(talk, "3", MARKERS, 1000) == "1<A><quiet>one<Q>2<A>two<Q>3"
+    plain = "User: 1\n\nAssistant: one\n\nUser: 2\n\nAssistant: two\n\nUser: 3"
+    assert prompt(talk, "3", PLAIN, 1000) == plain
+
+
+def test_the_oldest_turns_are_not_told_where_the_context_is_too_short() -> None:
+    talk = session(*(Turn(f"question {number}", "x" * 100) for number in range(10)))
+    told = prompt(talk, "last", MARKERS, 100)  # about 300 bytes
+    assert told.startswith("question 8")
+    assert told.endswith("<Q>last")
+    assert prompt(talk, "x" * 10_000, MARKERS, 100) == "x" * 10_000, "what is too long alone is the runtime's to judge"
+    assert len(talk.turns) == 10, "a longer context may tell them all"
+
+
+def test_how_long_a_token_is_follows_what_the_runtime_has_read() -> None:
+    talk = session(*(Turn(f"question {number}", "x" * 100) for number in range(10)))
+    talk.learn(1000, 1000)
+    assert prompt(talk, "last", MARKERS, 100) == "last"
+    talk.learn(1000, 0)
+    assert talk.bytes_per_token == 1
+
+
+def test_the_oldest_turns_go_when_the_session_becomes_too_large() -> None:
+    talk = session()
+    for number in range(10):
+        talk.add(Turn(f"{number}", "x" * 99), 350, 7.0)
+    assert [turn.question for turn in talk.turns] == ["7", "8", "9"]
+    assert (talk.dropped_turns, talk.size_bytes, talk.used_at) == (7, 300, 7.0)
+    talk.add(Turn("long", "x" * 1000), 350, 8.0)
+    assert [turn.question for turn in talk.turns] == ["long"], "the last one stays, however long"
+
+
+def test_the_names_of_prompt_caches_tell_sessions_apart() -> None:
+    names = {
+        Session(1, name, model, 0, 0).cache_name for name, model in (("a", "/m"), ("b", "/m"), ("a", "/n"), ("a/m", ""))
+    }
+    assert len(names) == 4
+
+
+def test_what_a_prompt_cache_has_spared_the_model_tells_nothing_about_tokens() -> None:
+    """Else a token would seem as long as a page, and the whole conversation to fit into any context."""
+    talk, model = session(Turn("1", "one")), SimpleNamespace(pointer=1, kv_cache=KvCache(is_kept=True))
+    calls: list[str] = []
+    config, store = SimpleNamespace(session_bytes=1000), Sessions()
+
+    runtime = SimpleNamespace(call=lambda function, *_: calls.append(function))
+    language: Any = SimpleNamespace(config=config, sessions=store, runtime=runtime)
+    invocation: Any = None
+    transcript = SimpleNamespace(tokens=2, so_far=lambda: {"text": "two"})
+    generation: Any = SimpleNamespace(transcript=transcript, perf={"prefill_tokens": 2})
+    cache: Any = object()
+    turn = session_runs.SessionTurn(talk, "2", thinking=False, prompt_bytes=1000, loaded=cache)
+    before = talk.bytes_per_token
+    session_runs.end(language, invocation, cast(Any, model), turn, succeeded=True)
+    assert calls == ["rkllm_release_prompt_cache"]
+    assert session_runs.note(language, invocation, turn, generation)["session"]["turns"] == 2
+    assert talk.bytes_per_token == before
+    session_runs.note(
+        language, invocation, session_runs.SessionTurn(talk, "3", thinking=False, prompt_bytes=1000), generation
+    )
+    assert talk.bytes_per_token == 500, "all of this one was read"
+
+
+# -- markers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("strings", "markers"),
+    [
+        (
+            (b"", b"<|im_start|>user\n", b"<|im_end|>\n<|im_start|>assistant\n"),
+            Markers("<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n<|im_start|>user\n"),
+        ),
+        ((b"Be brief.", b"[INST]", b"[/INST]"), Markers("[/INST]", "[INST]")),
+        ((b"", b"<User>", b"<Assistant>"), Markers("<Assistant>", "<User>")),
+        ((b"Be brief.", b"", b""), PLAIN),
+    ],
+    ids=["ChatML", "no tags", "one tag only begins the answer", "only a system prompt"],
+)
+def test_the_markers_of_a_template_that_was_set(strings: tuple[bytes, ...], markers: Markers) -> None:
+    assert of_template(strings) == markers
+
+
+@pytest.mark.parametrize(
+    ("template", "after_question"),
+    [
+        ("{{ '<|im_start|>' }}", "<|im_end|>\n<|im_start|>assistant\n"),
+        ("<|start_header_id|>", "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"),
+        ("<start_of_turn>", "<end_of_turn>\n<start_of_turn>model\n"),
+        ("<|assistant|>", "<|end|>\n<|assistant|>\n"),
+        ("{{ bos_token }}[INST]", PLAIN.after_question),
+        (None, PLAIN.after_question),
+    ],
+)
+def test_the_markers_of_a_models_own_template(template: str | None, after_question: str) -> None:
+    assert of_gguf(template).after_question == after_question
+    assert of_gguf(template).no_thinking == ""
+
+
+def test_a_model_that_switches_thinking_is_told_when_it_did_not_think() -> None:
+    assert "<think>" in of_gguf("<|im_start|>{% if not enable_thinking %}").no_thinking

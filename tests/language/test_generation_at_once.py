@@ -1,0 +1,163 @@
+"""Tokens that come slowly are sent on the thread that they come on; all others go through the event loop, in order."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMResult
+from rkllmd.language.generation import NORMAL, Generation
+
+
+class Client:
+    """A client whose socket takes a token at once, or does not."""
+
+    def __init__(self) -> None:
+        self.is_ready = True
+        self.at_once: list[dict[str, Any]] = []
+        self.received: list[dict[str, Any]] = []
+        self.scheduled: list[Callable[[], None]] = []
+
+    def send_now(self, partial: dict[str, Any]) -> bool:
+        """Take a token, if the socket is ready."""
+        if self.is_ready:
+            self.at_once.append(partial)
+            self.received.append(partial)
+        return self.is_ready
+
+    def turn_the_loop(self) -> None:
+        """Run what was scheduled on the event loop, until nothing is."""
+        while self.scheduled:
+            self.scheduled.pop(0)()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the time, which the test moves."""
+    now = [100.0]
+    monkeypatch.setattr("rkllmd.language.generation.time.monotonic", lambda: now[0])
+    return now
+
+
+def run(client: Client, *, streamed: bool = True) -> Generation:
+    return Generation(
+        mode=RKLLMInferMode.RKLLM_INFER_GENERATE,
+        n_batch=1,
+        max_new_tokens=-1,
+        can_free_buffer=True,
+        wake=client.scheduled.append,
+        send=client.received.extend if streamed else None,
+        send_now=client.send_now if streamed else None,
+    )
+
+
+def token(generation: Generation, text: str) -> None:
+    result = RKLLMResult(text=text.encode(), token_id=7)
+    assert generation.on_result(ctypes.pointer(result), NORMAL) == 0
+
+
+def texts(client: Client) -> list[str]:
+    assert [partial["seq"] for partial in client.received] == list(range(len(client.received)))
+    return [partial["text"] for partial in client.received]
+
+
+def test_a_slow_token_does_not_wake_the_loop(clock: list[float]) -> None:
+    client = Client()
+    generation = run(client)
+    for text in "abc":
+        clock[0] += 0.1
+        token(generation, text)
+    assert texts(client) == ["a", "b", "c"]
+    assert client.scheduled == []
+
+
+def test_fast_tokens_are_left_to_the_loop(clock: list[float]) -> None:
+    client = Client()
+    generation = run(client)
+    for text in "abcd":
+        token(generation, text)
+    assert [partial["text"] for partial in client.at_once] == ["a"]
+    assert len(client.scheduled) == 1
+    client.turn_the_loop()
+    assert texts(client) == ["a", "b", "c", "d"]
+
+
+def test_a_slow_token_behind_buffered_ones_keeps_its_place(clock: list[float]) -> None:
+    client = Client()
+    generation = run(client)
+    token(generation, "a")
+    token(generation, "b")
+    clock[0] += 1
+    token(generation, "c")
+    assert [partial["text"] for partial in client.at_once] == ["a"]
+    client.turn_the_loop()
+    assert texts(client) == ["a", "b", "c"]
+
+
+def test_what_the_socket_does_not_take_goes_through_the_loop_in_order(clock: list[float]) -> None:
+    client = Client()
+    generation = run(client)
+    client.is_ready = False
+    for text in "ab":
+        clock[0] += 1
+        token(generation, text)
+    token(generation, "c")
+    assert client.received == []
+    client.turn_the_loop()
+    assert texts(client) == ["a", "b", "c"]
+
+
+def test_a_slow_token_behind_one_that_the_socket_did_not_take_keeps_its_place(clock: list[float]) -> None:
+    """The loop is busy with others meanwhile: what it has not sent yet comes first."""
+    client = Client()
+    generation = run(client)
+    client.is_ready = False
+    token(generation, "a")
+    client.is_ready = True
+    clock[0] += 1
+    token(generation, "b")
+    client.turn_the_loop()
+    assert texts(client) == ["a", "b"]
+
+
+def test_after_an_abort_the_loop_hears_of_each_token(clock: list[float]) -> None:
+    """It repeats an abort that came before the runtime had begun."""
+    client = Client()
+    generation = run(client)
+    heard: list[bool] = []
+    generation.on_progress = lambda: heard.append(True)
+    generation.abort_requested = True
+    clock[0] += 1
+    token(generation, "a")
+    assert heard == []
+    client.turn_the_loop()
+    assert heard == [True]
+
+
+def test_a_run_without_partials_leaves_the_loop_alone(clock: list[float]) -> None:
+    client = Client()
+    generation = run(client, streamed=False)
+    for text in "abc":
+        token(generation, text)
+    assert client.scheduled == []
+    assert generation.final()["text"] == "abc"
+
+
+def test_a_failure_on_the_loop_is_logged_and_goes_no_further(clock: list[float]) -> None:
+    client = Client()
+    generation = run(client)
+
+    def fail(partials: list[dict[str, Any]]) -> None:
+        raise RuntimeError("no")
+
+    generation._send = fail
+    client.is_ready = False
+    clock[0] += 1
+    token(generation, "a")
+    with capture_logs() as logs:
+        client.turn_the_loop()
+    assert [entry["event"] for entry in logs] == ["partial_results_failed"]

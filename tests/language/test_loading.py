@@ -1,0 +1,433 @@
+"""Loading in the place of another, several at once, and what becomes of the others when a load fails."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import signal
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rkllmd.calls.handles import Handles
+from rkllmd.errors import OutOfMemory, RuntimeFailure
+from rkllmd.language import loading
+from rkllmd.language.kv_cache import KvCache
+from rkllmd.language.model import Model
+from rkllmd.machine import memory_guard
+from tests.daemon import Daemon, Wire, kind, streamed
+
+Start = Callable[..., Daemon]
+
+
+def init(daemon: Daemon, wire: Wire, **param: Any) -> dict[str, Any]:
+    return wire.ask("rkllm.init", {"model_path": str(daemon.model), **param})
+
+
+def say(wire: Wire, **params: Any) -> Any:
+    return wire.ask("rkllm.run", {"prompt": "Hi", **params})["result"]["text"]
+
+
+def models(wire: Wire) -> list[dict[str, Any]]:
+    return list(wire.ask("server.status")["result"]["models"])
+
+
+def dress(daemon: Daemon, wire: Wire, handle: int) -> None:
+    """Set all that is set again when a model is loaded again."""
+    adapter = daemon.directory / "coding.rkllm"
+    adapter.touch()
+    strings = {"system_prompt": "Be brief.", "prompt_prefix": "<u>", "prompt_postfix": "</u>"}
+    for method, params in (
+        ("rkllm.load_lora", {"lora_adapter_path": str(adapter)}),
+        ("rkllm.set_function_tools", {"system_prompt": "Old.", "tools": []}),
+        ("rkllm.set_chat_template", strings),
+    ):
+        assert "result" in wire.ask(method, {"handle": handle, **params})
+
+
+DRESSED = "<lora:coding><tool_call>[]</tool_call>[system] Be brief. [user] <u>Hi</u>"
+WITH_LORA = {"rkllm_infer_params": {"lora_params": {"lora_adapter_name": "coding"}}}
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# replace
+
+
+def test_replace_loads_in_the_place_of_what_is_loaded(start: Start) -> None:
+    daemon = start()
+    with daemon.connect() as wire:
+        first = daemon.load()
+        answer = init(daemon, wire, replace=True)["result"]
+        assert answer["replaced"] == [first]
+        assert [model["handle"] for model in models(wire)] == [answer["handle"]]
+        assert kind(wire.ask("rkllm.run", {"prompt": "Hi", "handle": first})) == "InvalidHandle"
+        assert say(wire) == "[user] Hi"
+    order = [line[3] for line in daemon.trace() if line[2] == "enter" and line[3] in ("rkllm_init", "rkllm_destroy")]
+    assert order[:3] == ["rkllm_init", "rkllm_destroy", "rkllm_init"]
+
+
+def test_replace_without_anything_loaded_is_a_load(start: Start) -> None:
+    daemon = start()
+    with daemon.connect() as wire:
+        assert "replaced" not in init(daemon, wire, replace=True)["result"]
+        assert kind(init(daemon, wire, replace=False, top_k=7)) == "ModelAlreadyLoaded"
+        assert kind(init(daemon, wire, replace=None, top_k=7)) == "ModelAlreadyLoaded"
+
+
+def test_a_call_without_a_handle_that_waits_behind_it_is_for_the_new_model(start: Start) -> None:
+    daemon = start(changing=True)
+    daemon.load()
+    daemon.play(delay__rkllm_init=300)
+    with daemon.connect() as wire:
+        wire.request("rkllm.init", {"model_path": str(daemon.model), "replace": True}, "load")
+        wire.request("rkllm.run", {"prompt": "Hi"}, "run")
+        handle = wire.final("load")["result"]["handle"]
+        assert wire.final("run")["result"]["text"] == "[user] Hi"
+        assert [model["handle"] for model in models(wire)] == [handle]
+
+
+def test_of_several_models_a_handle_says_which_one_leaves(start: Start) -> None:
+    daemon = start("--max-models", "2")
+    with daemon.connect() as wire:
+        first, second = daemon.load(), daemon.load()
+        refused = init(daemon, wire, replace=second + 100)
+        assert kind(refused) == "InvalidHandle"
+        third = init(daemon, wire, replace=first)["result"]["handle"]
+        assert [(model["handle"], model["base_domain_id"]) for model in models(wire)] == [(second, 1), (third, 0)]
+
+
+def test_a_load_that_fails_brings_the_old_model_back_as_it_was(start: Start) -> None:
+    daemon = start(scenario={"init": "fail@2"})
+    with daemon.connect() as wire:
+        handle = daemon.load()
+        dress(daemon, wire, handle)
+        assert say(wire, **WITH_LORA) == DRESSED
+        error = init(daemon, wire, replace=True)["error"]
+        assert (error["data"]["kind"], error["data"]["function"]) == ("RuntimeError", "rkllm_init")
+        assert error["data"]["restored"] == [handle]
+        assert "lost" not in error["data"]
+        assert say(wire, handle=handle, **WITH_LORA) == DRESSED
+        assert models(wire)[0]["lora_adapters"] == ["coding"]
+    assert daemon.calls("rkllm_init") == 3
+
+
+def test_what_waited_for_the_old_model_is_served_when_it_is_back(start: Start) -> None:
+    daemon = start(changing=True)
+    handle = daemon.load()
+    daemon.play(init="fail@2", delay__rkllm_init=2000)
+    with daemon.connect() as wire, daemon.connect() as other:
+        wire.request("rkllm.init", {"model_path": str(daemon.model), "replace": True}, "load")
+        daemon.wait_enter("rkllm_init", 2)
+        daemon.play()
+        other.request("rkllm.run", {"prompt": "Hi", "handle": handle}, "run")
+        other.request("rkllm.set_chat_template", {"handle": handle, "system_prompt": "S"}, "ordered")
+        asked = other.ask("rkllm.is_running", {"handle": handle}, "asked")["result"]
+        assert asked == {"is_running": False, "status_code": None}, "it has no C handle now"
+        assert other.ask("rkllm.get_kv_cache_size", {"handle": handle}, "kv")["result"]["cache_sizes"] == [0]
+        assert other.ask("rkllm.abort", {"handle": handle}, "abort")["result"]["aborted"] is False
+        assert wire.final("load")["error"]["data"]["restored"] == [handle]
+        assert other.final("run")["result"]["text"] == "[user] Hi"
+        assert "result" in other.final("ordered")
+
+
+def test_a_model_that_cannot_be_brought_back_is_lost_and_told(start: Start) -> None:
+    daemon = start(changing=True)
+    handle = daemon.load()
+    daemon.play(init="fail")
+    with daemon.connect() as wire:
+        data = init(daemon, wire, replace=True)["error"]["data"]
+        assert (data["restored"], data["lost"]) == ([], [handle])
+        assert models(wire) == []
+        assert kind(wire.ask("rkllm.run", {"prompt": "Hi", "handle": handle})) == "InvalidHandle"
+        assert kind(wire.ask("rkllm.run", {"prompt": "Hi"})) == "ModelNotInitialized"
+    (event,) = daemon.events("model_lost")
+    assert event["handle"] == handle
+
+
+def test_a_replacement_that_is_cancelled_brings_the_old_model_back(start: Start) -> None:
+    daemon = start(changing=True)
+    handle = daemon.load()
+    daemon.play(delay__rkllm_init=2000)
+    with daemon.connect() as wire:
+        wire.request("rkllm.init", {"model_path": str(daemon.model), "replace": True}, "load")
+        daemon.wait_enter("rkllm_init", 2)
+        daemon.play()
+        assert wire.ask("server.cancel", {"id": "load"}, "cancel")["result"]["cancelled"] is True
+        error = wire.final("load")["error"]
+        assert (error["data"]["kind"], error["data"]["restored"]) == ("Cancelled", [handle])
+        assert say(wire, handle=handle) == "[user] Hi"
+
+
+def test_files_of_callbacks_are_looked_at_before_anything_is_unloaded(start: Start) -> None:
+    daemon = start()
+    handle = daemon.load()
+    broken = daemon.directory / "tokenizer.json"
+    broken.write_text("{}")
+    with daemon.connect() as wire:
+        error = init(daemon, wire, replace=True, tokenizer_path=str(broken))["error"]
+        assert (error["data"]["kind"], error["data"]["path"]) == ("InvalidParams", "$.tokenizer_path")
+        assert say(wire, handle=handle) == "[user] Hi"
+    assert daemon.calls("rkllm_destroy") == 0
+
+
+def test_a_conversation_that_is_gone_with_the_unloading_is_told(start: Start) -> None:
+    daemon = start(scenario={"init": "fail@2"})
+    with daemon.connect() as wire:
+        daemon.load()
+        turn = {"prompt": "Hi", "keep_history": 1}
+        assert "history_reset" not in wire.ask("rkllm.run", turn)["result"]
+        init(daemon, wire, replace=True)
+        assert wire.ask("rkllm.run", turn)["result"]["history_reset"] is True
+        assert "history_reset" not in wire.ask("rkllm.run", turn)["result"]
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_unloaded(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "rkllmd.toml"
+    file.write_text("memory_reserve_bytes = 0\n")
+    daemon = start("--config", str(file))
+    handle = daemon.load()
+    file.write_text(f"memory_reserve_bytes = {2**40}\n")
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_event("reloaded")
+    with daemon.connect() as wire:
+        refused = init(daemon, wire, replace=True)
+        assert kind(refused) == "OutOfMemory"
+        assert "restored" not in refused["error"]["data"]
+        assert say(wire, handle=handle) == "[user] Hi"
+    assert (daemon.calls("rkllm_init"), daemon.calls("rkllm_destroy")) == (1, 0)
+
+
+def test_what_the_replaced_give_back_counts() -> None:
+    sizes = {"total_bytes": 1000, "available_bytes": 400}
+    current: Any = SimpleNamespace(config=SimpleNamespace(memory_reserve_bytes=100))
+    platform: Any = SimpleNamespace(memory=lambda: sizes)
+    guard = memory_guard.MemoryGuard(current, platform, memory_guard.Footprints(None))
+    guard.check("m", 600, 300)
+    with pytest.raises(OutOfMemory) as caught:
+        guard.check("m", 600, 299)
+    assert caught.value.data["given_back_bytes"] == 299
+    with pytest.raises(OutOfMemory) as caught:
+        guard.check("m", 600)
+    assert "given_back_bytes" not in caught.value.data
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Several at once
+
+
+@pytest.mark.parametrize(("version", "works"), [("1.2.1", False), ("1.2.2", True)])
+def test_several_models_need_a_runtime_that_is_made_for_it(start: Start, version: str, works: bool) -> None:
+    daemon = start("--max-models", "2", version=version)
+    daemon.load()
+    with daemon.connect() as wire:
+        answer = init(daemon, wire, top_k=7)
+        assert kind(answer) == (None if works else "NotSupported")
+        if not works:
+            assert answer["error"]["data"]["needs"] == "1.2.2 or later"
+            assert daemon.calls("rkllm_init") == 1
+            assert kind(init(daemon, wire, replace=True)) is None
+
+
+def test_each_model_is_in_a_memory_domain_of_its_own(start: Start) -> None:
+    daemon = start("--max-models", "4")
+    with daemon.connect() as wire:
+        first = daemon.load()
+        chosen = init(daemon, wire, extend_param={"base_domain_id": 2})["result"]["handle"]
+        third = init(daemon, wire, extend_param={"base_domain_id": 0})["result"]["handle"]
+        error = init(daemon, wire, extend_param={"base_domain_id": 2})["error"]
+        assert (error["code"], error["data"]["path"]) == (-32602, "$.extend_param.base_domain_id")
+        assert error["data"]["limit"] == [0, 1, *range(3, 16)][2:]
+        domains = {model["handle"]: model["base_domain_id"] for model in models(wire)}
+        assert domains == {first: 0, chosen: 2, third: 1}
+        wire.ask("rkllm.destroy", {"handle": first})
+        fourth = daemon.load()
+        fifth = daemon.load()
+        domains = {model["handle"]: model["base_domain_id"] for model in models(wire)}
+        assert (domains[fourth], domains[fifth]) == (0, 3)
+
+
+def test_a_domain_may_be_chosen_for_the_only_model(start: Start) -> None:
+    daemon = start()
+    daemon.load(extend_param={"base_domain_id": 7})
+    with daemon.connect() as wire:
+        assert models(wire)[0]["base_domain_id"] == 7
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The second load kills the first model
+
+
+@pytest.mark.parametrize("version", ["1.2.3", "1.3.0"])
+@pytest.mark.parametrize("method", ["rkllm.run", "rkllm.run_async"])
+def test_the_first_model_goes_on_answering(start: Start, version: str, method: str) -> None:
+    daemon = start("--max-models", "2", scenario={"init": "fail_takes_first_down@2"}, version=version)
+    with daemon.connect() as wire:
+        handle = daemon.load()
+        dress(daemon, wire, handle)
+        assert kind(init(daemon, wire)) == "RuntimeError"
+        wire.request(method, {"prompt": "Hi", **WITH_LORA}, "run")
+        messages = wire.until_final("run")
+        assert "error" not in messages[-1], messages[-1]
+        text = streamed(messages) if method == "rkllm.run_async" else messages[-1]["result"]["text"]
+        assert text == DRESSED
+        assert "history_reset" not in messages[-1]["result"], "there was none"
+        assert [model["handle"] for model in models(wire)] == [handle]
+        assert say(wire) != ""
+    assert daemon.calls("rkllm_init") == 3, "loaded again once"
+    assert len(daemon.events("model_was_dead")) == 1
+
+
+def test_with_the_defaults_the_second_load_never_reaches_c(start: Start) -> None:
+    daemon = start(scenario={"init": "fail_takes_first_down"})
+    with daemon.connect() as wire:
+        daemon.load()
+        assert kind(init(daemon, wire, top_k=7)) == "ModelAlreadyLoaded"
+        assert say(wire) == "[user] Hi"
+    assert daemon.calls("rkllm_init") == 1
+
+
+def test_a_second_load_that_does_not_fit_never_reaches_c(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "rkllmd.toml"
+    file.write_text("memory_reserve_bytes = 0\nmax_models = 2\n")
+    daemon = start("--config", str(file), scenario={"init": "fail_takes_first_down"})
+    with daemon.connect() as wire:
+        daemon.load()
+        file.write_text(f"memory_reserve_bytes = {2**40}\n")
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_event("reloaded")
+        assert kind(init(daemon, wire)) == "OutOfMemory"
+        assert say(wire) == "[user] Hi"
+    assert daemon.calls("rkllm_init") == 1
+
+
+def test_a_conversation_that_died_with_the_model_is_told(start: Start) -> None:
+    daemon = start("--max-models", "2", scenario={"init": "fail_takes_first_down@2"})
+    with daemon.connect() as wire:
+        daemon.load()
+        turn = {"prompt": "Hi", "keep_history": 1}
+        wire.ask("rkllm.run", turn)
+        init(daemon, wire)
+        assert wire.ask("rkllm.run", turn)["result"]["history_reset"] is True
+
+
+def test_a_run_that_succeeds_ends_the_doubt(start: Start) -> None:
+    daemon = start("--max-models", "2", scenario={"init": "fail@2", "run": "error", "run_nth": 2})
+    with daemon.connect() as wire:
+        daemon.load()
+        assert kind(init(daemon, wire)) == "RuntimeError"
+        assert say(wire) == "[user] Hi", "it was alive"
+        assert kind(wire.ask("rkllm.run", {"prompt": "Hi"})) == "RuntimeError", "a failure of its own"
+    assert daemon.calls("rkllm_init") == 2
+
+
+def test_a_run_that_is_aborted_before_its_first_token_proves_nothing(start: Start) -> None:
+    daemon = start("--max-models", "2", changing=True, scenario={"init": "fail_takes_first_down@2"})
+    with daemon.connect() as wire:
+        daemon.load()
+        init(daemon, wire)
+        daemon.play(delay__rkllm_run=1000)
+        wire.request("rkllm.run", {"prompt": "Hi"}, "run")
+        daemon.wait_enter("rkllm_run")
+        daemon.play()
+        assert wire.ask("server.cancel", {"id": "run"}, "cancel")["result"]["cancelled"] is True
+        assert wire.final("run")["result"]["finish_reason"] == "abort"
+        assert say(wire) == "[user] Hi"
+    assert daemon.calls("rkllm_init") == 3
+
+
+def test_a_run_that_has_begun_is_not_run_again(start: Start) -> None:
+    daemon = start("--max-models", "2", scenario={"init": "fail@2", "run": "error@2"})
+    with daemon.connect() as wire:
+        daemon.load()
+        init(daemon, wire)
+        wire.request("rkllm.run_async", {"prompt": "Hi"}, "run")
+        assert kind(wire.until_final("run")[-1]) == "RuntimeError"
+    assert daemon.calls("rkllm_init") == 2
+
+
+def test_a_dead_model_that_cannot_be_loaded_again_says_so_and_is_tried_again(start: Start) -> None:
+    daemon = start("--max-models", "2", changing=True, scenario={"init": "fail_takes_first_down@2"})
+    with daemon.connect() as wire:
+        handle = daemon.load()
+        init(daemon, wire)
+        daemon.play(init="fail")
+        error = wire.ask("rkllm.run", {"prompt": "Hi"})["error"]
+        assert (error["data"]["kind"], error["data"]["function"]) == ("RuntimeError", "rkllm_init")
+        assert [(model["handle"], model["state"]) for model in models(wire)] == [(handle, "asleep")]
+        daemon.play()
+        assert say(wire, handle=handle) == "[user] Hi"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# what stays behind
+
+
+def test_nothing_of_an_unloaded_model_stays_open(start: Start) -> None:
+    daemon = start(changing=True)
+    table = daemon.directory / "embedding.bin"
+    table.write_bytes(bytes(256 * 8 * 4))
+
+    def load_run_unload(times: int) -> None:
+        with daemon.connect() as wire:
+            for _ in range(times):
+                handle = init(daemon, wire, embedding_path=str(table))["result"]["handle"]
+                assert "embed_callback" in say(wire)
+                assert "result" in wire.ask("rkllm.destroy", [handle])
+
+    load_run_unload(1)
+    files, _ = daemon.settled()
+    load_run_unload(12)
+    assert daemon.settled()[0] == files
+    daemon.play(init="fail")
+    with daemon.connect() as wire:
+        for _ in range(12):
+            assert kind(init(daemon, wire, embedding_path=str(table))) == "RuntimeError"
+    assert daemon.settled()[0] == files
+
+
+def test_what_a_model_holds_stays_if_the_runtime_has_not_unloaded_it() -> None:
+    def fail(function: str, *_: Any) -> None:
+        raise RuntimeFailure("It failed.", function=function, status=-1, log=[])
+
+    models: Any = Handles("LLM")
+    context: Any = SimpleNamespace(runtime=SimpleNamespace(call=fail), models=models, untold=set())
+    model: Any = Model.__new__(Model)
+    model.number, model.pointer = models.add(model), ctypes.c_void_p(1)
+    model.kv_cache = KvCache()
+    alive = weakref.ref(model)
+    with pytest.raises(RuntimeFailure):
+        loading.unload(context, model)
+    assert len(models) == 0
+    del model
+    gc.collect()
+    assert alive() is not None, "its callbacks may still be called"
+
+
+def test_strings_that_the_runtime_refuses_again_and_again_do_not_pile_up() -> None:
+    def refuse(function: str, *_: Any) -> None:
+        raise RuntimeFailure("It failed.", function=function, status=-1, log=[])
+
+    takes: Any = SimpleNamespace(call=lambda *_: None)
+    refuses: Any = SimpleNamespace(call=refuse)
+    model: Any = SimpleNamespace(pointer=None, keep_alive=[], strings={}, refused_strings={})
+    given = [bytes([number]) * 1000 for number in range(4)]
+
+    def references() -> list[int]:
+        return [sys.getrefcount(text) for text in given]
+
+    def kept() -> list[bool]:
+        return [now > before for now, before in zip(references(), alone, strict=True)]
+
+    alone = references()
+    loading.give_strings(takes, model, "rkllm_set_function_tools", given[:1])
+    for index in (1, 2, 3):
+        with pytest.raises(RuntimeFailure):
+            loading.give_strings(refuses, model, "rkllm_set_function_tools", given[index : index + 1])
+    assert kept() == [True, False, False, True], "those of the last success and of the last call may be C's"
+    loading.give_strings(takes, model, "rkllm_set_function_tools", [b"more"])
+    assert not any(kept())

@@ -1,0 +1,64 @@
+"""The vendor's runtime may go on reading its model's file: a run after somebody has written to it is refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rkllmd.errors import RuntimeFailure
+from rkllmd.machine.watched_file import WatchedFile
+from tests.daemon import Daemon
+
+
+def test_a_run_on_a_model_whose_file_has_changed(start: Callable[..., Daemon], tmp_path: Path) -> None:
+    daemon = start()
+    model = tmp_path / "model.rkllm"
+    model.touch()
+    with daemon.connect() as wire:
+        assert wire.ask("rkllm.init", {"model_path": str(model)})["result"]["success"]
+        assert "result" in wire.ask("rkllm.run", {"prompt": "Hello"})
+        os.truncate(model, 10)
+        error = wire.ask("rkllm.run", {"prompt": "Hello"})["error"]
+        assert error["data"]["kind"] == "RuntimeError"
+        assert "was written to after it was loaded (it had 0 bytes and has 10)" in error["message"]
+        assert daemon.calls("rkllm_run") == 1
+        os.truncate(model, 0)
+        assert wire.ask("rkllm.init", {"model_path": str(model), "replace": True})["result"]["success"]
+        assert "result" in wire.ask("rkllm.run", {"prompt": "Hello"})
+
+
+def test_a_file_that_is_replaced_or_removed_disturbs_nobody(start: Callable[..., Daemon], tmp_path: Path) -> None:
+    daemon = start()
+    model, other = tmp_path / "model.rkllm", tmp_path / "other"
+    model.touch()
+    with daemon.connect() as wire:
+        assert wire.ask("rkllm.init", {"model_path": str(model)})["result"]["success"]
+        other.write_bytes(bytes(10))
+        other.replace(model)
+        assert "result" in wire.ask("rkllm.run", {"prompt": "Hello"})
+        model.unlink()
+        assert "result" in wire.ask("rkllm.run", {"prompt": "Hello"})
+
+
+def test_an_adapter_is_watched_too(start: Callable[..., Daemon], tmp_path: Path) -> None:
+    daemon = start()
+    adapter = tmp_path / "a.rkllm"
+    adapter.write_bytes(bytes(100))
+    daemon.load()
+    with daemon.connect() as wire:
+        assert wire.ask("rkllm.load_lora", {"lora_adapter_path": str(adapter)})["result"]["success"]
+        os.utime(adapter, ns=(0, 0))
+        assert str(adapter) in wire.ask("rkllm.run", {"prompt": "Hello"})["error"]["message"]
+
+
+def test_the_same_size_at_another_time(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    file = WatchedFile(str(path))
+    file.check("f")
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(RuntimeFailure):
+        file.check("f")
