@@ -29,12 +29,12 @@ from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
 from rkllmd.errors import QueueFull, RpcError
 from rkllmd.language import conversations
-from rkllmd.language.idle import unload_idle_models
-from rkllmd.language.loading import unload
+from rkllmd.language.models.idle import unload_idle_models
+from rkllmd.language.models.loading import unload
 from rkllmd.language.parts import Language
 from rkllmd.language.prompt_caches.store import PromptCaches
+from rkllmd.language.runs import turns
 from rkllmd.language.runtime import Runtime
-from rkllmd.language.sessions import turns
 from rkllmd.machine import board, lifetime
 from rkllmd.machine.memory_guard import Footprints, MemoryGuard
 from rkllmd.machine.notify import Notifier

@@ -8,10 +8,10 @@ from rkllmd.calls.declaration import COnly, Handle, Parameter, Struct, Value
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
 from rkllmd.language import placeholders
-from rkllmd.language.loading import give_strings
-from rkllmd.language.model import Model
+from rkllmd.language.models.loading import give_strings
+from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
-from rkllmd.language.run_options import SEED, SPECIAL
+from rkllmd.language.runs.run_options import SEED, SPECIAL
 
 LLM = Handle("handle", ("llm",), "model")
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.language import conversations, model_trial
-from rkllmd.language.loading import give_adapter, try_files
-from rkllmd.language.model import Model
+from rkllmd.language import conversations
+from rkllmd.language.models import model_trial
+from rkllmd.language.models.loading import give_adapter, try_files
+from rkllmd.language.models.model import Model
+from rkllmd.language.models.recipe import make_adapter
 from rkllmd.language.parts import Language
-from rkllmd.language.recipe import make_adapter
 from rkllmd.machine import paths
 from rkllmd.rkllm._common import LLM, success
 

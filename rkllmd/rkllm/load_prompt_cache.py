@@ -12,11 +12,12 @@ from typing import Any
 
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.language import conversations, model_trial
-from rkllmd.language.loading import try_files
-from rkllmd.language.model import Model
+from rkllmd.language import conversations
+from rkllmd.language.models import model_trial
+from rkllmd.language.models.loading import try_files
+from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
-from rkllmd.language.prompt_caches import names
+from rkllmd.language.runs import prompt_cache_names
 from rkllmd.machine import paths
 from rkllmd.rkllm._common import LLM, call_with_strings, success
 
@@ -25,7 +26,7 @@ _WHERE = "$.prompt_cache_path"
 
 def _check(language: Language, invocation: Invocation, model: Model, prompt_cache_path: str) -> None:
     # Whether there is a cache of a name is asked when it is this call's turn: the run that saves it may be waiting too.
-    if names.is_name(prompt_cache_path):
+    if prompt_cache_names.is_name(prompt_cache_path):
         language.prompt_caches.check_name(prompt_cache_path, _WHERE)
     else:
         _resolve(language, invocation, prompt_cache_path)
@@ -42,14 +43,14 @@ def load_prompt_cache(
     language: Language, invocation: Invocation, model: Model, prompt_cache_path: str
 ) -> dict[str, Any]:
     """Load what a run with save_prompt_cache has written; release one cache before loading another."""
-    if not names.is_name(prompt_cache_path):
+    if not prompt_cache_names.is_name(prompt_cache_path):
         resolved = _resolve(language, invocation, prompt_cache_path)  # again: it may have gone while the call waited
         item = model_trial.of_prompt_cache(language, model, str(resolved))
         try_files(language, [] if item is None else [item])
         _load(language, invocation, model, resolved)
         model.prompt_cache = None
         return success(prompt_cache_path=prompt_cache_path)
-    cache = names.to_load(language, invocation, model, prompt_cache_path, _WHERE)
+    cache = prompt_cache_names.to_load(language, invocation, model, prompt_cache_path, _WHERE)
     _load(language, invocation, model, cache.path)
     model.prompt_cache = cache
     language.prompt_caches.mark_used(cache)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.language import run as inference
-from rkllmd.language.model import Model
+from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
-from rkllmd.language.run_options import RunOptions
+from rkllmd.language.runs import run as inference
+from rkllmd.language.runs.run_options import RunOptions
 from rkllmd.rkllm._common import RUN_PARAMETERS
 
 if TYPE_CHECKING:

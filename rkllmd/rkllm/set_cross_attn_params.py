@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.language import conversations
-from rkllmd.language.model import Model
+from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM, success
 

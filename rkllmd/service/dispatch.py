@@ -35,8 +35,8 @@ from rkllmd.errors import (
     RuntimeFailure,
 )
 from rkllmd.interruption import Interruption, is_interrupted, obeying
-from rkllmd.language.loading import in_use
-from rkllmd.language.model import Model
+from rkllmd.language.models.loading import in_use
+from rkllmd.language.models.model import Model
 from rkllmd.machine.paths import absolute
 from rkllmd.npu.job import UNRESOLVED, Job
 from rkllmd.npu.load import Load

@@ -6,7 +6,7 @@ from typing import Any
 
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.language.prompt_caches import names
+from rkllmd.language.runs import prompt_cache_names
 from rkllmd.service.parts import Service
 
 _WHERE = "$.name"
@@ -19,6 +19,6 @@ def _check(service: Service, invocation: Invocation, name: str) -> None:
 @method(Kind.ORDERED, [Value("name", {"type": "string", "minLength": 1})], check=_check)
 def drop_prompt_cache(service: Service, invocation: Invocation, name: str) -> dict[str, Any]:
     """Remove it, behind the calls that wait and may load it; a loaded one is refused."""
-    owner = names.owner_of(invocation.client)
-    dropped = service.language.prompt_caches.drop(owner, name, names.in_use(service.language), _WHERE)
+    owner = prompt_cache_names.owner_of(invocation.client)
+    dropped = service.language.prompt_caches.drop(owner, name, prompt_cache_names.in_use(service.language), _WHERE)
     return {"dropped": True, "name": name, "size_bytes": dropped.size_bytes}

@@ -8,7 +8,7 @@ from typing import Any
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import RpcError
-from rkllmd.language.sessions import turns
+from rkllmd.language.runs import turns
 from rkllmd.service.parts import Service
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.language.prompt_caches import names
+from rkllmd.language.runs import prompt_cache_names
 from rkllmd.service.parts import Service
 
 
@@ -15,8 +15,8 @@ from rkllmd.service.parts import Service
 def prompt_caches(service: Service, invocation: Invocation) -> dict[str, Any]:
     """Return name, model, size, and how long ago each was saved and last loaded; another user's are not shown."""
     now = time.time()
-    loaded = names.in_use(service.language)
-    mine = service.language.prompt_caches.of(names.owner_of(invocation.client))
+    loaded = prompt_cache_names.in_use(service.language)
+    mine = service.language.prompt_caches.of(prompt_cache_names.owner_of(invocation.client))
     return {
         "prompt_caches": [
             {

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from rkllmd.language.kv_cache import KvCache
-from rkllmd.language.sessions import turns as session_runs
+from rkllmd.language.runs import turns as session_runs
 from rkllmd.language.sessions.chat_markers import PLAIN, Markers, of_gguf, of_template
 from rkllmd.language.sessions.sessions import Session, Sessions, Turn
 

@@ -10,13 +10,13 @@ import structlog
 import trio
 
 from rkllmd.errors import ShuttingDown
-from rkllmd.language.loading import put_to_sleep
+from rkllmd.language.models.loading import put_to_sleep
 from rkllmd.npu.job import Job
 
 if TYPE_CHECKING:
     import outcome
 
-    from rkllmd.language.model import Model
+    from rkllmd.language.models.model import Model
     from rkllmd.language.parts import Language
 
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ from rkllmd.portable.extension import ALL, Span
 
 if TYPE_CHECKING:
     from rkllmd.calls.invocation import Invocation
-    from rkllmd.language.model import Model
+    from rkllmd.language.models.model import Model
     from rkllmd.language.parts import Language
 
 # One more is llama.cpp's word for "any".

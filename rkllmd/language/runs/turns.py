@@ -17,10 +17,10 @@ from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMInputType
 from rkllmd.abi.layouts.rkllm_common import RKLLMPromptCacheParam
 from rkllmd.errors import InvalidParams, RpcError
 from rkllmd.language import placeholders
-from rkllmd.language.model import Model
-from rkllmd.language.prompt_caches.made_with import of_model as made_with_now
+from rkllmd.language.models.model import Model
 from rkllmd.language.prompt_caches.store import NAME, PromptCache, Saving
-from rkllmd.language.sessions.markers import of_model as markers_of
+from rkllmd.language.runs.made_with import of_model as made_with_now
+from rkllmd.language.runs.markers import of_model as markers_of
 from rkllmd.language.sessions.sessions import Session, Turn
 from rkllmd.portable.extension import Span
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from rkllmd.language import idle
+from rkllmd.language.models import idle
 from tests.daemon import Daemon, Wire, kind
-from tests.language.test_loading import DRESSED, WITH_LORA, dress, models, say
+from tests.language.models.test_loading import DRESSED, WITH_LORA, dress, models, say
 
 Start = Callable[..., Daemon]
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from rkllmd.errors import InvalidParams, ModelAlreadyLoaded, NotSupported
-from rkllmd.language.loading import check_cores
+from rkllmd.language.models.loading import check_cores
 from rkllmd.machine.files import identify
 
 if TYPE_CHECKING:
-    from rkllmd.language.model import Model
+    from rkllmd.language.models.model import Model
+    from rkllmd.language.models.recipe import Recipe
     from rkllmd.language.parts import Language
-    from rkllmd.language.recipe import Recipe
 
 # RKNPU_MAX_IOMMU_DOMAIN_NUM of the NPU's driver 0.9.8.
 _DOMAINS: Final = range(16)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from rkllmd.trials.trial import Files, Trial, is_on, key_of
 
 if TYPE_CHECKING:
-    from rkllmd.language.model import Adapter, Model
+    from rkllmd.language.models.model import Adapter, Model
+    from rkllmd.language.models.recipe import Recipe
     from rkllmd.language.parts import Language
-    from rkllmd.language.recipe import Recipe
 
 # An adapter is tried beside its model, and needs no long context for that; nor does a model whose context follows from
 # the memory that there is, all of which would be filled.

@@ -13,15 +13,14 @@ import structlog
 
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
-from rkllmd.language import conversations, placeholders, run_options, runtime_reports
+from rkllmd.language import conversations, placeholders, runtime_reports
 from rkllmd.language.generation import Generation
-from rkllmd.language.loading import load_again, put_to_sleep
-from rkllmd.language.model import Model
+from rkllmd.language.models.loading import load_again, put_to_sleep
+from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
-from rkllmd.language.prompt_caches import names
-from rkllmd.language.run_options import RunOptions
-from rkllmd.language.sessions import turns
-from rkllmd.language.sessions.turns import SessionTurn
+from rkllmd.language.runs import prompt_cache_names, run_options, turns
+from rkllmd.language.runs.run_options import RunOptions
+from rkllmd.language.runs.turns import SessionTurn
 from rkllmd.npu import estimates
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def check(
             limit=model.n_batch,
         )
     placeholders.check_input(model, rkllm_input)
-    names.check_saving(language, invocation, rkllm_infer_params)
+    prompt_cache_names.check_saving(language, invocation, rkllm_infer_params)
     turns.check(language, invocation, model, rkllm_input, rkllm_infer_params)
 
 
@@ -99,7 +98,7 @@ def generate(
     """Run the model, on the worker thread; return the function that makes the final result on the event loop."""
     for file in model.watched_files:
         file.check(language.runtime.run_function(asynchronous=asynchronous))
-    saving = names.begin_saving(language, invocation, rkllm_infer_params)
+    saving = prompt_cache_names.begin_saving(language, invocation, rkllm_infer_params)
     turn = turns.begin(language, invocation, model, rkllm_input, rkllm_infer_params, special=bool(options.special))
     asked = (rkllm_input, rkllm_infer_params, options)
     attempt = partial(_attempt, language, invocation, model, turn, *asked, asynchronous=asynchronous)
@@ -107,7 +106,7 @@ def generate(
     try:
         run = _of_a_live_model(language, model, attempt)
         prefilled = run.failure is None and (run.generation.transcript.tokens > 0 or not run.generation.abort_requested)
-        extra = names.keep(language, invocation, model, saving, rkllm_infer_params, prefilled=prefilled)
+        extra = prompt_cache_names.keep(language, invocation, model, saving, rkllm_infer_params, prefilled=prefilled)
         if run.failure is not None:
             # Here, so that whoever judges the call knows; the last partial results go out before the error.
             language.run_soon(run.generation.drain_rest)
@@ -117,7 +116,7 @@ def generate(
     finally:
         if turn is not None:
             turns.end(language, invocation, model, turn, succeeded=prefilled)
-        names.discard(language, invocation, saving)
+        prompt_cache_names.discard(language, invocation, saving)
 
 
 @dataclass(frozen=True, slots=True)

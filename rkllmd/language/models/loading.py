@@ -25,9 +25,10 @@ import structlog
 from rkllmd.abi import callbacks
 from rkllmd.abi.layouts.rkllm import LLMResultCallback
 from rkllmd.errors import InvalidParams, ModelNotInitialized, RpcError, RuntimeFailure
-from rkllmd.language import conversations, model_trial
+from rkllmd.language import conversations
 from rkllmd.language.kv_cache import KvCache
-from rkllmd.language.model import Adapter, Model
+from rkllmd.language.models import model_trial
+from rkllmd.language.models.model import Adapter, Model
 from rkllmd.machine import paths
 from rkllmd.machine.files import identify
 from rkllmd.machine.watched_file import WatchedFile
@@ -35,8 +36,8 @@ from rkllmd.portable import gguf
 from rkllmd.trials import trial
 
 if TYPE_CHECKING:
+    from rkllmd.language.models.recipe import Recipe
     from rkllmd.language.parts import Language
-    from rkllmd.language.recipe import Recipe
     from rkllmd.language.runtime import Runtime
     from rkllmd.trials.trial import Trial
 
