@@ -33,7 +33,7 @@ help:
 
 run: $(VENV)/.run compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null
-	@$(BIN)/python -m rkllmd.serving "$(SOCKET)" --choose "choose another socket with make run SOCKET=/tmp/other.sock"
+	@$(BIN)/python -m rkllmd.net.serving "$(SOCKET)" --choose "choose another socket with make run SOCKET=/tmp/other.sock"
 	@mkdir -p build/cache 2> /dev/null || echo "Prompt caches have no place: build is not yours, sudo rm -r build helps."
 # The daemon takes the shell's place, which makes it a child of make: it ends with make, however that ends.
 	@($(BIN)/python examples/first_conversation.py --socket "$(SOCKET)" --wait 60 --pid $$$$ &) ; \
