@@ -22,7 +22,7 @@ PIP := $(ENGINE_OPTIONS) $(BIN)/pip --disable-pip-version-check install --quiet
 help:
 	@echo "make run         start the daemon on this machine and hold a first conversation (SOCKET=/tmp/rkllm.sock)"
 	@echo "make test        run all tests"
-	@echo "make lint        check style and types"
+	@echo "make lint        check style, types and who imports whom"
 	@echo "make coverage    run all tests and fail under 95 % branch coverage"
 	@echo "make bench       measure speed and latency"
 	@echo "make fuzz        the long runs: a million hostile lines, 10,000 rounds of descriptors … (RKLLMD_FUZZ_EXAMPLES=50000 …)"
@@ -48,6 +48,7 @@ lint: $(VENV)/.lint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@imports="$$($(BIN)/lint-imports --no-cache --no-logo)" || { echo "$$imports"; exit 1; }
 
 coverage: $(VENV)/.test compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null

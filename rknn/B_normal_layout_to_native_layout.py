@@ -5,9 +5,9 @@ C: int rknn_B_normal_layout_to_native_layout(void *B_input, void *B_output, int 
 
 from __future__ import annotations
 
-import ctypes
 from typing import TYPE_CHECKING, Any, Final
 
+from rkllmd.abi.c import byref, shared_bytes
 from rkllmd.abi.json import schemas
 from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.json.tensors import byte_size, read_buffer
@@ -64,9 +64,9 @@ def normal_to_native(
         )
     room = byte_size(-(-K // _TILE_K) * _TILE_K * -(-N // _TILE_N) * _TILE_N, dtype)
     check_room(vision, invocation, room)
-    source = (ctypes.c_ubyte * buffer.size).from_buffer(buffer.data)
+    source = shared_bytes(buffer.data, buffer.size)
     # Zeros that take no memory, and no time under Python's lock, before they are written to.
-    target = (ctypes.c_ubyte * room).from_buffer(allocate(room))
-    vision.runtime.call("rknn_B_normal_layout_to_native_layout", source, target, K, N, ctypes.byref(c_info))
+    target = shared_bytes(allocate(room), room)
+    vision.runtime.call("rknn_B_normal_layout_to_native_layout", source, target, K, N, byref(c_info))
     native = memoryview(target).cast("B")[: buffer.size]
     return success(B_output=invocation.tensor(native, [K * N], dtype))

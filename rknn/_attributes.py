@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-from ctypes import byref, sizeof
 from typing import Any, Final
 
+from rkllmd.abi.c import byref, c_void_p, cast, sizeof
 from rkllmd.abi.c_types import Struct
 from rkllmd.abi.json.convert import fields_of, to_c
 from rkllmd.abi.json.rknn_structs import describe
@@ -133,7 +132,7 @@ def ask(rknn: RknnRuntime, ctx: Context, command: rknn_query_cmd, index: int = 0
     struct: Any = struct_type.from_buffer(bytearray(sizeof(struct_type) + 1024))
     if "index" in fields_of(struct_type):
         struct.index = index
-    rknn.call("rknn_query", ctx.pointer, int(command), ctypes.cast(byref(struct), ctypes.c_void_p), sizeof(struct_type))
+    rknn.call("rknn_query", ctx.pointer, int(command), cast(byref(struct), c_void_p), sizeof(struct_type))
     return struct
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 from typing import Any, Final, NamedTuple
 
+from rkllmd.abi.c import addressof, shared_bytes
 from rkllmd.abi.json.tensors import Buffer, Sources, byte_size, read_buffer
 from rkllmd.abi.layouts.rknn import rknn_input, rknn_tensor_attr
 from rkllmd.abi.layouts.rknn_constants import rknn_tensor_format, rknn_tensor_qnt_type, rknn_tensor_type
@@ -97,9 +97,9 @@ def _fill(
         raise InvalidParams(
             f"{path}.size is not the size of the data.", path=f"{path}.size", keyword="const", limit=buffer.size
         )
-    memory = (ctypes.c_ubyte * buffer.size).from_buffer(buffer.data)
+    memory = shared_bytes(buffer.data, buffer.size)
     keep.append(memory)
-    target.buf = ctypes.addressof(memory)
+    target.buf = addressof(memory)
     target.size = buffer.size
 
 

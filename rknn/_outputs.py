@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import heapq
 import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
+from rkllmd.abi.c import bytes_at
 from rkllmd.abi.json.convert import shortest
 from rkllmd.abi.json.tensors import byte_size, to_numbers
 from rkllmd.abi.layouts.rknn import rknn_output, rknn_output_extend, rknn_tensor_attr
@@ -176,7 +176,7 @@ def _describe(
     if not output.buf:
         raise RuntimeFailure("rknn_outputs_get gave no buffer.", function="rknn_outputs_get", status=0, log=[])
     # Copied or encoded before anything else may run: the buffer is the runtime's.
-    data = memoryview((ctypes.c_ubyte * output.size).from_address(output.buf)).cast("B")
+    data = memoryview(bytes_at(output.buf, output.size)).cast("B")
     shape = _shape(attr, output, dtype)
     count = math.prod(shape)
     if top_k is not None:

@@ -5,9 +5,9 @@ C: int rknn_dup_context(rknn_context *context_in, rknn_context *context_out)
 
 from __future__ import annotations
 
-from ctypes import byref
 from typing import Any
 
+from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import COnly, Handle, Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.vision.objects import Context

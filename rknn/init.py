@@ -8,13 +8,12 @@ On machines without an NPU an ONNX file is taken wherever a .rknn file is expect
 
 from __future__ import annotations
 
-import ctypes
 import os
-from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from rkllmd.abi.c import addressof, byref, c_char_p, c_void_p, cast, shared_bytes
 from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.json.tensors import read_buffer
 from rkllmd.abi.layouts.rknn import rknn_init_extend
@@ -141,7 +140,7 @@ def init(
     if model is None or not isinstance(model.json, dict):
         ctx.path = _path(vision, invocation, model, model_path)
         ctx.size_bytes = os.stat(ctx.path).st_size
-        argument, size = ctypes.cast(ctypes.c_char_p(os.fsencode(ctx.path)), ctypes.c_void_p), 0
+        argument, size = cast(c_char_p(os.fsencode(ctx.path)), c_void_p), 0
     else:
         buffer = read_buffer(model.json, "uint8", model.path, model.sources)
         if not 0 < buffer.size <= _MOST_BYTES:
@@ -151,9 +150,9 @@ def init(
                 keyword="maximum",
                 limit=_MOST_BYTES,
             )
-        memory = (ctypes.c_ubyte * buffer.size).from_buffer(buffer.data)
+        memory = shared_bytes(buffer.data, buffer.size)
         # Not by cast, which makes a cycle: a mapped descriptor would stay until the garbage collector comes.
-        argument, size = ctypes.c_void_p(ctypes.addressof(memory)), buffer.size
+        argument, size = c_void_p(addressof(memory)), buffer.size
         ctx.size_bytes = size
         ctx.keep_alive.append(memory)
         if isinstance(model.json, dict) and "mem" in model.json:  # C may go on reading it (ZERO_COPY)

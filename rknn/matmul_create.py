@@ -5,9 +5,9 @@ C: int rknn_matmul_create(rknn_matmul_ctx *ctx, rknn_matmul_info *info, rknn_mat
 
 from __future__ import annotations
 
-from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
+from rkllmd.abi.c import byref
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_io_attr
 from rkllmd.calls.declaration import COnly, Kind, Struct, method
 from rkllmd.calls.invocation import Invocation

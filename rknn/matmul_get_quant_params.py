@@ -6,9 +6,9 @@ C: int rknn_matmul_get_quant_params(rknn_matmul_ctx ctx, rknn_quant_params *para
 from __future__ import annotations
 
 import math
-from ctypes import POINTER, byref, c_float, c_int32, cast
 from typing import TYPE_CHECKING, Any, Final
 
+from rkllmd.abi.c import POINTER, byref, c_float, c_int32, cast
 from rkllmd.abi.json.convert import shortest
 from rkllmd.abi.layouts.rknn_matmul import rknn_quant_params
 from rkllmd.calls.declaration import COnly, Kind, Struct, method

@@ -5,9 +5,9 @@ C: int rknn_matmul_set_dynamic_shape(rknn_matmul_ctx ctx, rknn_matmul_shape *sha
 
 from __future__ import annotations
 
-from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
+from rkllmd.abi.c import byref
 from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_shape
 from rkllmd.calls.declaration import Kind, Struct, method

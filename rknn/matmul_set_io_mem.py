@@ -5,9 +5,9 @@ C: int rknn_matmul_set_io_mem(rknn_matmul_ctx ctx, rknn_tensor_mem *mem, rknn_ma
 
 from __future__ import annotations
 
-from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
+from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams

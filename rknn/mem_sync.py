@@ -8,9 +8,9 @@ socket these go with the call: ``data`` is written at ``offset`` first, ``read``
 
 from __future__ import annotations
 
-import ctypes
 from typing import TYPE_CHECKING, Any
 
+from rkllmd.abi.c import memmove
 from rkllmd.abi.json import schemas
 from rkllmd.abi.json.tensors import DTYPES, byte_size, read_buffer, to_numbers
 from rkllmd.abi.layouts.rknn_constants import rknn_mem_sync_mode
@@ -81,7 +81,7 @@ def mem_sync(
         if buffer.size:
             place, source = mem.view(offset, buffer.size), memoryview(buffer.data).cast("B")
             # Not by assignment, which would hold Python's lock, and with it everybody, for as long as the copy takes.
-            ctypes.memmove(shared_memory.address_of(place), shared_memory.address_of(source), buffer.size)
+            memmove(shared_memory.address_of(place), shared_memory.address_of(source), buffer.size)
     handle = mem.parent.pointer if mem.parent is not None else 0
     vision.runtime.call("rknn_mem_sync", handle, mem.pointer, member_of(rknn_mem_sync_mode, mode))
     result = success()

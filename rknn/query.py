@@ -8,9 +8,9 @@ after rknn.set_input_shapes are asked of the runtime, on the worker thread.
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
+from rkllmd.abi.c import string_at
 from rkllmd.abi.json.rknn_structs import describe, describe_perf, describe_range
 from rkllmd.abi.layouts.rknn_constants import rknn_query_cmd
 from rkllmd.calls.declaration import COnly, Kind, Value, method
@@ -86,7 +86,7 @@ def query(vision: Vision, invocation: Invocation, ctx: Context, **question: Any)
     if command is rknn_query_cmd.RKNN_QUERY_PERF_DETAIL:
         # The text is the runtime's and lives until its next answer: read here, on the worker thread.
         size = min(answer.data_len, _MOST_TEXT)
-        text = ctypes.string_at(answer.perf_data, size) if answer.perf_data else b""
+        text = string_at(answer.perf_data, size) if answer.perf_data else b""
         return describe_perf(text.decode("utf-8", "replace"))
     return describe(answer)
 

@@ -9,7 +9,6 @@ runs inside the daemon: only libraries in the configuration's operator_directori
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import structlog
 
 from rkllmd import open_files
+from rkllmd.abi.c import CDLL, byref, cast, memmove, sizeof, string_at
 from rkllmd.abi.json.tensors import byte_size, to_numbers
 from rkllmd.abi.layouts.rknn_constants import rknn_tensor_type
 from rkllmd.abi.layouts.rknn_custom_op import CustomOpCallback, get_custom_op_func, rknn_custom_op, rknn_custom_op_attr
@@ -69,7 +69,7 @@ def register_custom_ops(
     ops = (rknn_custom_op * len(loaded))()
     keep: list[Any] = [ops]
     for target, (library, source) in zip(ops, loaded, strict=True):
-        ctypes.memmove(ctypes.byref(target), source, ctypes.sizeof(rknn_custom_op))
+        memmove(byref(target), source, sizeof(rknn_custom_op))
         keep.append(library)
         _read_attributes(vision, invocation, ctx, target, attr_names or [], keep)
     vision.runtime.call("rknn_register_custom_ops", ctx.pointer, ops, len(ops))
@@ -90,10 +90,10 @@ def _file(vision: Vision, invocation: Invocation, path: str, where: str) -> str:
     return str(paths.readable_file(path, directories, where, setting="operator_directories"))
 
 
-def _load(path: str, where: str) -> tuple[ctypes.CDLL, Any]:
+def _load(path: str, where: str) -> tuple[CDLL, Any]:
     """Return the library and its operator, which is the library's. Raises InvalidParams."""
     try:
-        library = ctypes.CDLL(path, mode=os.RTLD_NOW | os.RTLD_LOCAL)
+        library = CDLL(path, mode=os.RTLD_NOW | os.RTLD_LOCAL)
         operator = get_custom_op_func((_SYMBOL, library))()
     except (OSError, AttributeError) as error:
         open_files.raise_shortage(error)
@@ -110,7 +110,7 @@ def _read_attributes(
     if not names:
         return
     # A copy: what ctypes returns for the field is a view of it, and the field is about to change.
-    original: Callable[..., int] | None = ctypes.cast(operator.init, CustomOpCallback) if operator.init else None
+    original: Callable[..., int] | None = cast(operator.init, CustomOpCallback) if operator.init else None
     op_type = operator.op_type.decode("utf-8", "replace")
 
     def init(op_ctx: Any, inputs: Any, n_inputs: int, outputs: Any, n_outputs: int) -> int:
@@ -129,12 +129,12 @@ def _read_attributes(
 
 def _attribute(vision: Vision, invocation: Invocation, op_ctx: Any, name: str) -> dict[str, Any]:
     attr = rknn_custom_op_attr()
-    vision.runtime.library.rknn_custom_op_get_op_attr(op_ctx, name.encode(), ctypes.byref(attr))
+    vision.runtime.library.rknn_custom_op_get_op_attr(op_ctx, name.encode(), byref(attr))
     described: dict[str, Any] = {"name": name, "n_elems": attr.n_elems, "data": None}
     if attr.data and 0 < attr.n_elems <= _MOST_ELEMENTS and attr.dtype in set(rknn_tensor_type):
         dtype = dtype_of(attr.dtype)
         described |= {
             "dtype": dtype,
-            "data": to_numbers(ctypes.string_at(attr.data, byte_size(attr.n_elems, dtype)), dtype),
+            "data": to_numbers(string_at(attr.data, byte_size(attr.n_elems, dtype)), dtype),
         }
     return described

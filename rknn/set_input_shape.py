@@ -7,9 +7,9 @@ The vendor's header calls it deprecated: rknn.set_input_shapes takes all inputs.
 
 from __future__ import annotations
 
-from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
+from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.vision.objects import Context

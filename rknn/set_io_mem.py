@@ -5,9 +5,9 @@ C: int rknn_set_io_mem(rknn_context ctx, rknn_tensor_mem *mem, rknn_tensor_attr 
 
 from __future__ import annotations
 
-from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
+from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import Kind, Struct, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams

@@ -1,4 +1,4 @@
-"""The C side: struct mirrors, the library, and JSON to C and back. Nothing outside this package knows ctypes' rules.
+"""The C interface: mirrors of the structs, the libraries and their versions, and JSON to C and back.
 
-Nothing in here imports trio: every module works from any thread and without an event loop.
+It may import ``wire`` and the errors; ctypes stays in here and in ``portable``, ``c`` offers what others need of it.
 """

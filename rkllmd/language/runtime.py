@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from ctypes import Structure, c_int
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from rkllmd.abi.c import Structure, c_int
 from rkllmd.abi.json.convert import from_c
 from rkllmd.abi.library import Library, find, identify, load
 from rkllmd.config.settings import Config

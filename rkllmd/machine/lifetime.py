@@ -6,10 +6,11 @@ has started (signal(7)).
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 from typing import Final
+
+from rkllmd.abi.c import this_process
 
 NOTHING: Final = "nothing"
 TERMINAL: Final = "terminal"
@@ -32,4 +33,4 @@ def decide(setting: str) -> str:
 
 def end_with_parent() -> None:
     """Have the kernel send SIGTERM when the process that started this one ends, in whatever way (prctl(2))."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    this_process().prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

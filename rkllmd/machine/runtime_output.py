@@ -8,7 +8,6 @@ of stdout, while the pipe is full.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import threading
@@ -18,6 +17,8 @@ from typing import Final
 
 import structlog
 import trio
+
+from rkllmd.abi.c import c_void_p, this_process
 
 log = structlog.get_logger()
 
@@ -39,7 +40,7 @@ class RuntimeOutput:
         self._count = 0
         self._rest = b""
         self._reader = -1
-        self._libc = ctypes.CDLL(None)
+        self._libc = this_process()
         # Told each line, on whichever thread reads it.
         self._tell: Callable[[str], None] = lambda line: None
 
@@ -56,7 +57,7 @@ class RuntimeOutput:
         os.dup2(writer, 2)
         os.close(writer)
         # A pipe is fully buffered by default, which would show a line long after its call (setvbuf(3), _IOLBF is 1).
-        self._libc.setvbuf(ctypes.c_void_p.in_dll(self._libc, "stdout"), None, 1, 0)
+        self._libc.setvbuf(c_void_p.in_dll(self._libc, "stdout"), None, 1, 0)
         return kept
 
     def mark(self) -> int:

@@ -7,7 +7,6 @@ and a dma-buf, whose size never changes.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import mmap
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from rkllmd import open_files
+from rkllmd.abi.c import addressof, c_char
 from rkllmd.errors import InvalidParams
 
 # linux/dma-buf.h: DMA_BUF_IOCTL_SYNC, an _IOW('b', 0, struct dma_buf_sync) of one uint64.
@@ -88,7 +88,7 @@ def address_of(view: memoryview) -> int:
     """Return where in memory a writable view begins, 0 if it is empty; keep it as long as the address is used."""
     if not view.nbytes:
         return 0
-    return ctypes.addressof(ctypes.c_char.from_buffer(view))
+    return addressof(c_char.from_buffer(view))
 
 
 def make(data: bytes | bytearray | memoryview) -> int:

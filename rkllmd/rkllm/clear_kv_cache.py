@@ -10,9 +10,9 @@ script serves models with different n_batch.
 
 from __future__ import annotations
 
-from ctypes import c_int
 from typing import Any
 
+from rkllmd.abi.c import c_int
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams

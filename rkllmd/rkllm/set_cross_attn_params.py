@@ -8,9 +8,9 @@ Float32 tensors: ``encoder_k_cache`` [layers][tokens][kv_heads][head_dim], ``enc
 
 from __future__ import annotations
 
-from ctypes import byref
 from typing import TYPE_CHECKING, Any
 
+from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.language import conversations

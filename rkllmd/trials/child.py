@@ -8,7 +8,6 @@ it loads it also runs once, since some files are bad only then. Nothing here is 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import resource
@@ -18,10 +17,10 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from ctypes import byref, c_void_p, pointer
 from typing import Any, Final, NoReturn
 
 from rkllmd.abi import callbacks, library, rknn_library
+from rkllmd.abi.c import byref, c_char_p, c_uint64, c_void_p, cast, create_string_buffer, pointer, sizeof, this_process
 from rkllmd.abi.layouts.rkllm import LLMResultCallback
 from rkllmd.abi.layouts.rkllm_common import RKLLMInferMode, RKLLMInputType, RKLLMLoraAdapter, RKLLMLoraParam
 from rkllmd.abi.layouts.rknn import rknn_init_extend, rknn_input, rknn_input_output_num, rknn_tensor_attr
@@ -67,7 +66,7 @@ def main(parent: int) -> None:
     """Serve trials, one JSON message on stdin for each, until the daemon (``parent``) is gone, or nobody asks."""
     _die_with(parent)
     # What C holds back in its buffer would be lost when it dies.
-    libc = ctypes.CDLL(None)
+    libc = this_process()
     libc.setvbuf(c_void_p.in_dll(libc, "stdout"), None, _LINE_BUFFERED, 0)
     connection = socket.socket(fileno=0)
     while select.select([connection], [], [], _IDLE_SECONDS)[0]:
@@ -111,7 +110,7 @@ def _try(request: dict[str, Any], fds: list[int], connection: socket.socket) -> 
 
 
 def _die_with(parent: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    this_process().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it has died already
         os._exit(0)
 
@@ -197,10 +196,10 @@ def _try_rknn(request: dict[str, Any], report: Report) -> None:
     path = request["library"]
     functions: Any = portable_rknn.functions() if path is None else rknn_library.load(path, request["layout"]).functions
     extend = rknn_init_extend(real_model_offset=request["offset"], real_model_size=request["part"])
-    context = ctypes.c_uint64()
-    given = ctypes.c_char_p(os.fsencode(request["model_path"]))
+    context = c_uint64()
+    given = c_char_p(os.fsencode(request["model_path"]))
     report(step="rknn_init")
-    status = functions["rknn_init"](byref(context), ctypes.cast(given, c_void_p), 0, 0, byref(extend))
+    status = functions["rknn_init"](byref(context), cast(given, c_void_p), 0, 0, byref(extend))
     _check(report, "rknn_init", status)
     report(step="rknn_query", seconds=_FRAME_SECONDS)
     inputs = _inputs(functions, context)
@@ -212,26 +211,26 @@ def _try_rknn(request: dict[str, Any], report: Report) -> None:
         functions["rknn_run"](context, None)
 
 
-def _inputs(functions: Any, context: ctypes.c_uint64) -> Any:
+def _inputs(functions: Any, context: c_uint64) -> Any:
     """Return an array of rknn_input, all ones; None for a model that no such trial can be made of."""
     count = rknn_input_output_num()
     query = functions["rknn_query"]
     number = rknn_query_cmd.RKNN_QUERY_IN_OUT_NUM
-    if query(context, number, byref(count), ctypes.sizeof(count)) != 0 or not count.n_input:
+    if query(context, number, byref(count), sizeof(count)) != 0 or not count.n_input:
         return None
     inputs = (rknn_input * count.n_input)()
     total = 0
     for index in range(count.n_input):
         attr = rknn_tensor_attr(index=index)
-        if query(context, rknn_query_cmd.RKNN_QUERY_INPUT_ATTR, byref(attr), ctypes.sizeof(attr)) != 0:
+        if query(context, rknn_query_cmd.RKNN_QUERY_INPUT_ATTR, byref(attr), sizeof(attr)) != 0:
             return None
         one = _ONES.get(rknn_tensor_type(attr.type).name.removeprefix("RKNN_TENSOR_"))
         total += attr.n_elems * len(one or b"")
         if one is None or total > _MOST_INPUT_BYTES:
             return None
-        buffer = ctypes.create_string_buffer(one * attr.n_elems, max(1, attr.n_elems * len(one)))
+        buffer = create_string_buffer(one * attr.n_elems, max(1, attr.n_elems * len(one)))
         inputs[index].index, inputs[index].type, inputs[index].fmt = index, attr.type, attr.fmt
-        inputs[index].buf, inputs[index].size = ctypes.cast(buffer, c_void_p), attr.n_elems * len(one)
+        inputs[index].buf, inputs[index].size = cast(buffer, c_void_p), attr.n_elems * len(one)
     return inputs
 
 

@@ -5,13 +5,13 @@ Only the NPU's worker thread touches what is C's in them: a context that is used
 
 from __future__ import annotations
 
-import ctypes
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import outcome
 
+from rkllmd.abi.c import bytes_at
 from rkllmd.abi.layouts.rknn import rknn_context, rknn_tensor_attr
 from rkllmd.abi.layouts.rknn_constants import rknn_query_cmd
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_io_attr
@@ -113,4 +113,4 @@ class Memory:
         if self.mapping is not None:
             return self.mapping[offset : offset + size]
         address = self.pointer.contents.virt_addr
-        return memoryview((ctypes.c_ubyte * size).from_address(address + offset)).cast("B")
+        return memoryview(bytes_at(address + offset, size)).cast("B")

@@ -1,4 +1,4 @@
 """The vendor's headers: each struct with its C text, for each version of the runtimes.
 
-It imports nothing but ctypes and its own modules.
+It may import ctypes and what lies directly in ``abi``, and nothing else of this project.
 """

@@ -15,7 +15,6 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from ctypes import byref, c_void_p
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from rkllmd.abi import callbacks
+from rkllmd.abi.c import byref, c_void_p
 from rkllmd.abi.layouts.rkllm import LLMResultCallback
 from rkllmd.errors import InvalidParams, ModelNotInitialized, RpcError, RuntimeFailure
 from rkllmd.language import conversations

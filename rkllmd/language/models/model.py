@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from rkllmd.abi.c import c_void_p
 from rkllmd.abi.json.convert import sampling_from
 from rkllmd.language.kv_cache import KvCache
 
@@ -62,7 +62,7 @@ class Model:
     # Every string and callback given to rkllm_init stays alive as long as the handle: freeing model_path after init
     # has crashed the vendor's runtime.
     keep_alive: list[Any] = field(default_factory=list)
-    pointer: ctypes.c_void_p = field(default_factory=ctypes.c_void_p)
+    pointer: c_void_p = field(default_factory=c_void_p)
     number: int = 0
     loaded_at: float = field(default_factory=time.monotonic)
     used_at: float = field(default_factory=time.monotonic)

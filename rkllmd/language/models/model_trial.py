@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from ctypes import c_char_p
 from typing import TYPE_CHECKING, Any, Final
 
+from rkllmd.abi.c import c_char_p
 from rkllmd.trials.trial import Files, Trial, is_on, key_of
 
 if TYPE_CHECKING:

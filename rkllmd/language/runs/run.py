@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from ctypes import byref
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from rkllmd.abi.c import byref
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.language import conversations, placeholders, runtime_reports

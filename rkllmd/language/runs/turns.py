@@ -7,12 +7,12 @@ then, so that the next time most of it need not be read again.
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from rkllmd.abi.c import pointer
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMInputType
 from rkllmd.abi.layouts.rkllm_common import RKLLMPromptCacheParam
 from rkllmd.errors import InvalidParams, RpcError
@@ -223,7 +223,7 @@ def _begin_saving(language: Language, invocation: Invocation, turn: SessionTurn,
         return
     cache = RKLLMPromptCacheParam(1, bytes(turn.saving.path))
     turn.keep.append(cache)
-    rkllm_infer_params.c.prompt_cache_params = ctypes.pointer(cache)
+    rkllm_infer_params.c.prompt_cache_params = pointer(cache)
 
 
 def owner_of(session: Session) -> str:

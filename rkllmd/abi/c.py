@@ -1,0 +1,68 @@
+"""What the rooms above need of ctypes, so that none imports it: C's numbers, pointers, and bytes in C's memory."""
+
+from __future__ import annotations
+
+from array import array
+from ctypes import (
+    CDLL,
+    POINTER,
+    Array,
+    Structure,
+    addressof,
+    byref,
+    c_char,
+    c_char_p,
+    c_float,
+    c_int,
+    c_int32,
+    c_ubyte,
+    c_uint64,
+    c_void_p,
+    cast,
+    create_string_buffer,
+    memmove,
+    pointer,
+    sizeof,
+    string_at,
+)
+from mmap import mmap
+from typing import Any
+
+__all__ = [
+    "CDLL",
+    "POINTER",
+    "Structure",
+    "addressof",
+    "byref",
+    "bytes_at",
+    "c_char",
+    "c_char_p",
+    "c_float",
+    "c_int",
+    "c_int32",
+    "c_uint64",
+    "c_void_p",
+    "cast",
+    "create_string_buffer",
+    "memmove",
+    "pointer",
+    "shared_bytes",
+    "sizeof",
+    "string_at",
+    "this_process",
+]
+
+
+def bytes_at(address: int, size: int) -> Array[c_ubyte]:
+    """Return the ``size`` bytes at an address as they lie there; whoever owns them must outlive what is returned."""
+    return (c_ubyte * size).from_address(address)
+
+
+def shared_bytes(buffer: bytearray | array[Any] | memoryview | mmap, size: int) -> Array[c_ubyte]:
+    """Return the first ``size`` bytes of a writable buffer for C, without a copy; it keeps the buffer alive."""
+    return (c_ubyte * size).from_buffer(buffer)
+
+
+def this_process() -> CDLL:
+    """Return the functions that this process has loaded already: those of the C library."""
+    return CDLL(None)
