@@ -7,11 +7,11 @@ from typing import Any
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.discovery import describe_functions
 from rkllmd.calls.invocation import Invocation
-from rkllmd.calls.registry import discover
+from rkllmd.calls.registry import known
 from rkllmd.vision.parts import Vision
 
 
 @method(Kind.INSTANT)
 def get_functions(vision: Vision, invocation: Invocation) -> dict[str, Any]:
     """Return the C functions by their names; rpc.discover has the schemas."""
-    return describe_functions(discover(), "rknn")
+    return describe_functions(known(), "rknn")

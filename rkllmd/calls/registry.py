@@ -33,7 +33,6 @@ _ROOMS: Final = {"rkllm": Room.LANGUAGE, "rknn": Room.VISION}
 _C_SIGNATURE = re.compile(r"^C: (.*?\))$", re.MULTILINE | re.DOTALL)
 
 
-@cache
 def discover() -> dict[str, Method]:
     """Import every function module and return the methods by their names."""
     _check_rknn()
@@ -59,6 +58,12 @@ def declare_functions(methods: dict[str, Method], namespace: str, library: Funct
                 library.declare(method.c_signature)
             except ValueError as error:
                 raise TypeError(f"{method.call.__module__}: its C signature can't be read: {error}") from None
+
+
+@cache
+def known() -> dict[str, Method]:
+    """Return what ``discover`` finds, found once: for methods that describe the others."""
+    return discover()
 
 
 def warm_up(methods: dict[str, Method]) -> None:

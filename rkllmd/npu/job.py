@@ -180,6 +180,7 @@ class Job:
     def finish(self) -> None:
         """Note that it has run, or was dropped."""
         self.state = "finished"
+        self.progressed_at = None  # it refers to the job: what a client has sent would wait for the garbage collector
 
     @contextmanager
     def loading(self) -> Iterator[None]:

@@ -34,20 +34,23 @@ from __future__ import annotations
 from ctypes import byref, c_float
 from typing import Any
 
-from rkllmd.context import Invocation
-from rkllmd.handles import Model
-from rkllmd.method import COnly, Kind, Value, method
+from rkllmd.calls.declaration import COnly, Kind, Value, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.language.model import Model
+from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM, success
 
 _NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 1}
 
 
 @method(Kind.NPU, [LLM, Value("numbers", _NUMBERS), Value("factor", {"type": "number"}), COnly("sum")])
-def example_scale(invocation: Invocation, model: Model, numbers: list[float], factor: float) -> dict[str, Any]:
+def example_scale(
+    language: Language, invocation: Invocation, model: Model, numbers: list[float], factor: float
+) -> dict[str, Any]:
     """Return the sum."""
     total = c_float()
     array = (c_float * len(numbers))(*numbers)
-    invocation.runtime.call("rkllm_example_scale", model.pointer, array, len(numbers), factor, byref(total))
+    language.runtime.call("rkllm_example_scale", model.pointer, array, len(numbers), factor, byref(total))
     return success(sum=total.value)
 '''
 ABSENT = MODULE.replace("example_scale", "example_absent")

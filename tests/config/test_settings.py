@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rkllmd.config import settings as config
+from rkllmd.config import sources
 from rkllmd.config.settings import Config, environment_name
 from rkllmd.config.sources import load
 from rkllmd.config.values import ConfigError
@@ -30,7 +30,7 @@ def refused(
 
 @pytest.fixture(autouse=True)
 def no_file_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(config, "DEFAULT_FILE", tmp_path / "absent.toml")
+    monkeypatch.setattr(sources, "DEFAULT_FILE", tmp_path / "absent.toml")
 
 
 def test_defaults() -> None:
@@ -66,7 +66,7 @@ def test_flags_that_were_not_given_and_empty_variables_change_nothing() -> None:
 
 
 def test_the_machines_file_is_read_if_it_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(config, "DEFAULT_FILE", written(tmp_path, "max_queue = 7"))
+    monkeypatch.setattr(sources, "DEFAULT_FILE", written(tmp_path, "max_queue = 7"))
     assert load({}, {}).max_queue == 7
     (tmp_path / "other.toml").write_text("log_level = 0")
     assert load({}, {}, tmp_path / "other.toml") == replace(Config(), log_level=0), "the named file stands instead"

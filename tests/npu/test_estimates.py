@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -30,10 +30,11 @@ def generating(
         started_at=started_at,
         first_token_at=first if tokens else None,
         last_at=last,
-        transcript=SimpleNamespace(tokens=tokens),
+        tokens=tokens,
     )
-    target = SimpleNamespace(path=path, generation=generation)
-    return job(model_name=path, target=target, most_tokens=most, started_at=started_at)
+    made = job(model_name=path, target=SimpleNamespace(path=path), most_tokens=most, started_at=started_at)
+    made.generation = cast(Any, generation)
+    return made
 
 
 def learned(first: float = 100, token: float = 10, tokens: int = 40, model: str = "m") -> Durations:
@@ -169,7 +170,7 @@ def test_what_a_run_teaches() -> None:
         started_at=1.0,
         first_token_at=1.5,
         last_at=3.5,
-        transcript=SimpleNamespace(tokens=5),
+        tokens=5,
         abort_requested=False,
         paused=False,
     )
@@ -187,6 +188,6 @@ def test_what_a_run_teaches() -> None:
     run.abort_requested = False
     estimates.learn(past, "m", run)
     assert known() == [500, 500, 5]
-    run.mode, run.transcript.tokens = 1, 1
+    run.mode, run.tokens = 1, 1
     estimates.learn(past, "m", run)
     assert known() == [500, 500, 5], "hidden states are no answer"
