@@ -1,0 +1,70 @@
+"""What the documents say about the repository is so: paths and modules exist, versions agree, lists are complete."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import rkllmd
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [
+    CHECKOUT / "README.md",
+    CHECKOUT / "CONTRIBUTING.md",
+    CHECKOUT / "docs/design.md",
+    CHECKOUT / "docs/protocol.md",
+    CHECKOUT / "docs/configuration.md",
+]
+# Where a path in a document may begin: the table of the design names modules of the package by their rooms.
+BEGINNINGS = (CHECKOUT, CHECKOUT / "rkllmd")
+# A path of ours: relative, with a folder, and with an ending that our files have.
+PATH = re.compile(r"`((?:[\w.-]+/)+[\w-]+\.(?:py|md|c|h|cpp|hpp|cmake|sh))`")
+LINK = re.compile(r"\]\(((?!https?:)[^)#]+)\)")
+RUN_MODULE = re.compile(r"python(?:3)? -m ((?:rkllmd|tests)(?:\.\w+)*)")
+# What stands for a name that the reader chooses.
+PLACEHOLDERS = re.compile(r"[A-Z]{3,}|NAME|example")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_path_that_a_document_names_exists(document: Path) -> None:
+    named = [path for path in PATH.findall(document.read_text()) if not PLACEHOLDERS.search(path)]
+    linked = [str(document.parent / path) for path in LINK.findall(document.read_text())]
+    missing = [path for path in named + linked if not any((place / path).exists() for place in BEGINNINGS)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, CHECKOUT / "Makefile"], ids=lambda path: path.name)
+def test_every_module_that_is_run_by_hand_exists(document: Path) -> None:
+    modules = set(RUN_MODULE.findall(document.read_text().replace("$(BIN)/", "")))
+    assert [module for module in sorted(modules) if importlib.util.find_spec(module) is None] == []
+
+
+def test_the_version_is_one_everywhere() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    released = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$", (CHECKOUT / "CHANGELOG.md").read_text(), re.M)
+    assert project["version"] == rkllmd.__version__ == released[0]
+
+
+def test_the_changelog_has_the_sections_of_its_format_only() -> None:
+    sections = set(re.findall(r"^### (.*)$", (CHECKOUT / "CHANGELOG.md").read_text(), re.M))
+    assert sections <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_every_command_of_the_makefile_is_in_its_help_and_every_one_that_is_described_exists() -> None:
+    makefile = (CHECKOUT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (help .*)$", makefile, re.M)
+    assert phony is not None
+    described = set(re.findall(r'@echo "make ([\w-]+) ', makefile))
+    assert described == set(phony[1].split()) - {"help"}
+    contributing = set(re.findall(r"`make ([\w-]+)", (CHECKOUT / "CONTRIBUTING.md").read_text()))
+    assert contributing <= described | {"help"}
+
+
+def test_every_room_is_on_the_map() -> None:
+    design = (CHECKOUT / "docs/design.md").read_text()
+    rooms = [path.name for path in (CHECKOUT / "rkllmd").iterdir() if (path / "__init__.py").exists()]
+    assert [room for room in sorted(rooms) if f"`{room}/`" not in design] == []
