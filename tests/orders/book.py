@@ -256,7 +256,8 @@ class Book:
             else:
                 self._answered_for_ends(request.inner, told, message)
             return
-        if told is None and request.makes is not None:
+        # A second init of the very model that is loaded is answered with its handle, and makes nothing.
+        if told is None and request.makes is not None and not result.get("already_loaded"):
             number = result[{"model": "handle", "context": "context", "memory": "mem"}[request.makes]]
             assert all(thing.number != number for thing in self.things), "a handle is never used twice"
             owner = None if request.makes == "model" or request.is_kept else request.client

@@ -167,8 +167,9 @@ def test_a_full_queue_says_when_to_come_back(start: Callable[..., Daemon]) -> No
         assert kind(refused) == "QueueFull"
         assert "This user" in refused["error"]["message"]
         retry_after_ms = refused["error"]["data"]["retry_after_ms"]
-        # What a run takes; longer if this one has lasted for so long already that nothing is known any more.
+        # What a run takes, with its end counted as a token of 100 ms; longer if this one has lasted for so long already
+        # that nothing is known any more.
         assert isinstance(retry_after_ms, int)
-        assert 0 < retry_after_ms <= learned_ms or asked_ms > 200
+        assert 0 < retry_after_ms <= learned_ms + 100 or asked_ms > 200
         daemon.let_go()
         wire.final(2)
