@@ -27,6 +27,9 @@ from rkllmd.portable import march
 from rkllmd.requirements import install_command
 
 HERE = Path(__file__).resolve().parent
+SOURCES = HERE / "rkllm"
+# Headers are included by their names alone: no two of them share one.
+FOLDERS = (SOURCES / "functions", SOURCES / "model", SOURCES / "prompt", SOURCES / "run")
 HEADER = HERE.parent / "abi" / "rkllm.h"
 # The one that abi.hpp chooses.
 LAYOUT = "1.3.1"
@@ -102,8 +105,12 @@ def find_compiler() -> list[str]:
     raise CompilerMissingError("a C++ compiler is needed: sudo apt install g++")
 
 
+def _files(pattern: str) -> list[Path]:
+    return sorted((path for folder in FOLDERS for path in folder.glob(pattern)), key=lambda path: path.name)
+
+
 def _sources() -> list[Path]:
-    return sorted(HERE.glob("*.cpp"))
+    return _files("*.cpp")
 
 
 def _hash(engine: Engine) -> str:
@@ -111,7 +118,7 @@ def _hash(engine: Engine) -> str:
     facts = [engine.name, str(engine.headers), str(engine.libraries), platform.machine(), *engine.link, *FLAGS]
     facts += march.flags(engine.march)
     digest.update("\0".join(facts).encode())
-    for path in [*_sources(), *sorted(HERE.glob("*.hpp")), HEADER, engine.headers / "llama.h"]:
+    for path in [*_sources(), *_files("*.hpp"), HEADER, engine.headers / "llama.h"]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -196,7 +203,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 def _compile(compiler: list[str], engine: Engine, output: Path) -> None:
-    include = [f"-I{HERE}", f"-I{HEADER.parent}", "-isystem", str(engine.headers)]
+    include = [*(f"-I{folder}" for folder in (*FOLDERS, HEADER.parent)), "-isystem", str(engine.headers)]
     define = f'-DRKLLMD_ENGINE="{engine.name}"'
 
     def compile_one(source: Path) -> str:
@@ -207,20 +214,8 @@ def _compile(compiler: list[str], engine: Engine, output: Path) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compile_one, _sources()))
     where = [f"-L{engine.libraries}", f"-Wl,-rpath,{engine.libraries}"]
-    _run(
-        [
-            *compiler,
-            "-shared",
-            *objects,
-            *where,
-            *engine.link,
-            "-lpthread",
-            "-Wl,--no-undefined",
-            "-s",
-            "-o",
-            str(output),
-        ]
-    )
+    options = (*engine.link, "-lpthread", "-Wl,--no-undefined", "-s")
+    _run([*compiler, "-shared", *objects, *where, *options, "-o", str(output)])
 
 
 def _run(command: list[str]) -> None:

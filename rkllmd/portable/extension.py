@@ -1,4 +1,4 @@
-"""What the portable library has beside RKLLM's C functions: rkllmd/portable/extension.hpp."""
+"""What the portable library has beside RKLLM's C functions: rkllmd/portable/rkllm/functions/extension.hpp."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from rkllmd.abi.layouts.rknn import rknn_init_extend, rknn_input, rknn_input_out
 from rkllmd.abi.layouts.rknn_constants import rknn_query_cmd, rknn_tensor_type
 from rkllmd.errors import RpcError
 from rkllmd.portable import rknn as portable_rknn
-from rkllmd.portable.rknn.session import engine
+from rkllmd.portable.rknn.models.session import engine
 
 Report = Callable[..., None]
 

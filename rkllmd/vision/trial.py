@@ -7,7 +7,7 @@ import importlib.metadata
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.portable.rknn import external_data
+from rkllmd.portable.rknn.models import external_data
 from rkllmd.trials.trial import Files, Trial, is_on, key_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rkllmd.portable import build
-from rkllmd.portable.demo import corpus, evaluate
+from rkllmd.portable.demo import evaluate
+from rkllmd.portable.demo.text import corpus
 from rkllmd.portable.driver import GREEDY, Driver
 
 # Lower bounds, a little below what README.md reports, so that a retrained model may differ in a few answers.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rkllmd.portable import gguf
 from rkllmd.portable.demo import MODEL as DEMO_MODEL
-from rkllmd.portable.demo.layout import CHAT_TEMPLATE
+from rkllmd.portable.demo.text.layout import CHAT_TEMPLATE
 
 
 def string(text: str) -> bytes:

@@ -19,7 +19,7 @@ from rkllmd.abi.layouts.rkllm import LLMCallState
 from rkllmd.abi.layouts.rkllm_1_3_1 import RKLLMInput, RKLLMMultiModalInput
 from rkllmd.abi.layouts.rkllm_common import RKLLMInferMode, RKLLMInputType
 from rkllmd.portable import build
-from rkllmd.portable.demo import layout
+from rkllmd.portable.demo.text import layout
 from rkllmd.portable.driver import GREEDY, Driver, Outcome, embeddings, floats, prompt, tokens
 from tests.portable.gguf_rows import tensor_rows
 

@@ -12,7 +12,7 @@ import pytest
 
 from rkllmd.portable import build
 
-SOURCES = Path(build.__file__).parent
+SOURCES = build.SOURCES / "model"
 STEPS = Path(__file__).with_name("free_cpus_steps.cpp")
 # A step: at which millisecond, how many seconds each processor has worked so far, how many threads want to run.
 Step = tuple[int, Sequence[float], int]

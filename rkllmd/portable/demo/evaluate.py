@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from rkllmd.portable import build
-from rkllmd.portable.demo import function_calls, known, unknown
-from rkllmd.portable.demo.words import listed
+from rkllmd.portable.demo.text import function_calls, known, unknown
+from rkllmd.portable.demo.text.words import listed
 from rkllmd.portable.driver import GREEDY, Driver, prompt
 
 DEMO = Path(__file__).with_name("demo.gguf")

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from rkllmd.portable.demo.corpus import corpus, revision
-from rkllmd.portable.demo.export import export_lora, export_model
-from rkllmd.portable.demo.induction import initial_model
-from rkllmd.portable.demo.lora import ALPHA, train_lora
-from rkllmd.portable.demo.model import Shape
-from rkllmd.portable.demo.tokenizer import train_tokenizer
-from rkllmd.portable.demo.train import Plan, batches, train
+from rkllmd.portable.demo.text.corpus import corpus, revision
+from rkllmd.portable.demo.text.tokenizer import train_tokenizer
+from rkllmd.portable.demo.training.export import export_lora, export_model
+from rkllmd.portable.demo.training.induction import initial_model
+from rkllmd.portable.demo.training.lora import ALPHA, train_lora
+from rkllmd.portable.demo.training.model import Shape
+from rkllmd.portable.demo.training.train import Plan, batches, train
 
 TOKENIZER_CHATS = 20_000
 PLAN = Plan(steps=2_200, copy_steps=80)

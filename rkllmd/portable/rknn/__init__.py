@@ -45,6 +45,8 @@ def functions() -> dict[str, Callable[..., Any]]:
     Raises EngineMissingError as ``check_installed``.
     """
     check_installed()
-    from rkllmd.portable.rknn.closures import make_all  # fifty milliseconds that a daemon without vision does not need
+    from rkllmd.portable.rknn.calls.closures import (
+        make_all,  # fifty milliseconds that a daemon without vision does not need
+    )
 
     return make_all()

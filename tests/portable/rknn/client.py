@@ -20,7 +20,7 @@ from rkllmd.abi.layouts.rknn import (
 )
 from rkllmd.abi.layouts.rknn_constants import rknn_error, rknn_query_cmd, rknn_tensor_type
 from rkllmd.portable.rknn import functions
-from rkllmd.portable.rknn.elements import DTYPES
+from rkllmd.portable.rknn.tensors.elements import DTYPES
 
 Array = npt.NDArray[Any]
 C: dict[str, Callable[..., Any]] = functions()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from rkllmd.portable.rknn import external_data
+from rkllmd.portable.rknn.models import external_data
 
 
 def outside(name: str) -> TensorProto:

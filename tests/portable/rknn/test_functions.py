@@ -13,7 +13,8 @@ import pytest
 from rkllmd.abi.layouts import rknn, rknn_custom_op, rknn_matmul
 from rkllmd.portable import rknn as portable
 from rkllmd.portable.build import PortableRuntimeError
-from rkllmd.portable.rknn import calls, run_calls
+from rkllmd.portable.rknn.calls import runs as run_calls
+from rkllmd.portable.rknn.calls import table as calls
 from tests.portable.rknn.client import CTX, FAIL, OK, PARAM, C, load
 from tests.portable.rknn.conftest import Line
 from tests.portable.rknn.models import floats

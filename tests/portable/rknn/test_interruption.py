@@ -12,8 +12,10 @@ import pytest
 from rkllmd.abi.layouts.rknn import rknn_run_extend
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_type
 from rkllmd.interruption import Interruption, current, is_interrupted, obeying
-from rkllmd.portable.rknn import apart, handles, matmul_context, model, run, session
-from rkllmd.portable.rknn.context import Context
+from rkllmd.portable.rknn import handles
+from rkllmd.portable.rknn.matmul import context as matmul_context
+from rkllmd.portable.rknn.models import apart, model, run, session
+from rkllmd.portable.rknn.models.context import Context
 from tests.portable.rknn import models
 from tests.portable.rknn.client import FAIL, OK, TIMEOUT, C, attr, content, dims, get, init, load, set_input
 from tests.portable.rknn.client import run as rknn_run

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from rkllmd.abi.layouts.rknn_constants import rknn_tensor_type
-from rkllmd.portable.rknn import elements, layouts
 from rkllmd.portable.rknn.c_memory import raw, view
-from rkllmd.portable.rknn.elements import Quantisation
+from rkllmd.portable.rknn.tensors import elements, layouts
+from rkllmd.portable.rknn.tensors.elements import Quantisation
 from tests.portable.rknn.models import Array
 
 RNG = np.random.default_rng(7)
