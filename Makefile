@@ -1,6 +1,6 @@
 # rkllmd: `make run` and `make test` do all the set-up on a fresh machine; `make help` lists the rest.
 
-# Left out: python3, or a later one if that is older than 3.11.
+# If it is not given: python3, or a later one if that is older than 3.11.
 PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,7 +23,7 @@ help:
 	@echo "make run         start the daemon on this machine and hold a first conversation (SOCKET=/tmp/rkllm.sock)"
 	@echo "make test        run all tests"
 	@echo "make lint        check style, types and who imports whom"
-	@echo "make coverage    run all tests and fail under 95 % branch coverage"
+	@echo "make coverage    run all tests, and fail if they reach less than 95 % of the branches"
 	@echo "make bench       measure speed and latency"
 	@echo "make fuzz        the long runs: a million hostile lines, 10,000 rounds of descriptors … (RKLLMD_FUZZ_EXAMPLES=50000 …)"
 	@echo "make onnx-models the ONNX package's backend tests through the daemon, in four variants (ONLY=top_k)"
@@ -35,7 +35,7 @@ run: $(VENV)/.run compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null
 	@$(BIN)/python -m rkllmd.net.serving "$(SOCKET)" --choose "choose another socket with make run SOCKET=/tmp/other.sock"
 	@mkdir -p build/cache 2> /dev/null || echo "Prompt caches have no place: build is not yours, sudo rm -r build helps."
-# The daemon takes the shell's place, which makes it a child of make: it ends with make, however that ends.
+# The daemon takes the shell's place, which makes it a child of make: it ends when make does, in whatever way.
 	@($(BIN)/python examples/first_conversation.py --socket "$(SOCKET)" --wait 60 --pid $$$$ &) ; \
 	exec env RKLLM_CACHE_DIRECTORY="$${RKLLM_CACHE_DIRECTORY:-$(CURDIR)/build/cache}" \
 	$(BIN)/rkllmd serve --socket "$(SOCKET)" --model demo --log-level 1 --ends-with parent
@@ -59,7 +59,7 @@ bench: $(VENV)/.test compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null
 	@$(BIN)/python -m tests.bench
 
-# Each variable overrides its number: make fuzz RKLLMD_FUZZ_EXAMPLES=1000. The tests that have none run as always.
+# Each variable overrides its number: make fuzz RKLLMD_FUZZ_EXAMPLES=1000. Tests without a number run as always.
 LONG_RUNS := RKLLMD_FUZZ_EXAMPLES=50000 RKLLMD_FD_ROUNDS=10000 RKLLMD_KILL_ROUNDS=1000 RKLLMD_RACES=20000 \
 	RKLLMD_MIX=5000 RKLLMD_PIPELINED=200000 RKLLMD_ORDERS=2000 RKLLMD_OPERATIONS=100000
 LONG_TESTS := $(addprefix tests/server/test_,bad_input.py descriptors.py disconnect.py cancel.py never_freezes.py backpressure.py \
@@ -100,7 +100,7 @@ $(BIN)/python $(VENV)/.run $(VENV)/.test $(VENV)/.lint: made-anew
 made-anew:
 endif
 
-# Whether the engine, which pip may have kept from another time, was compiled for what is wanted now.
+# Whether the engine, which pip may have kept from an earlier build, was compiled for what is wanted now.
 ENGINE_FITS := RKLLMD_MARCH="$(RKLLMD_MARCH)" $(BIN)/python -I rkllmd/portable/march.py \
 	$(VENV)/lib/python3.*/site-packages/llama_cpp/lib
 ifneq ($(shell [ ! -e $(VENV)/.run ] || $(ENGINE_FITS) || echo another),)

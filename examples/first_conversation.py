@@ -37,7 +37,7 @@ def connect(path: str, seconds: float, pid: int | None = None) -> Client:
         except OSError:
             if time.monotonic() > deadline or (pid is not None and not runs(pid)):
                 raise
-            time.sleep(0.05)  # nothing tells that a socket has come to be bound
+            time.sleep(0.05)  # nothing announces that a socket has been bound
 
 
 def ask(rkllm: Client, question: str) -> None:

@@ -42,7 +42,7 @@ async def main() -> int:
     except OSError as error:
         print(why_no_connection(error), file=sys.stderr)
         return 1
-    except ExceptionGroup as group:  # what the tasks have met, such as a CallError when no model is loaded
+    except ExceptionGroup as group:  # what the tasks ran into, such as a CallError when no model is loaded
         print(*group.exceptions, sep="\n", file=sys.stderr)
         return 1
     return 0

@@ -5,7 +5,7 @@ destdir=${1%/}
 prefix=${2%/}
 units=$(cd "$(dirname "$0")" && pwd)
 checkout=$(dirname "$units")
-# Root's files in the checkout could not be changed by the user whose it is.
+# Files of root's in the checkout could not be changed by the user who owns it.
 export PYTHONDONTWRITEBYTECODE=1
 # The service's user has to read what root installs.
 umask 022
@@ -17,7 +17,7 @@ fail() {
 
 case $prefix in
 /?*) ;;
-*) fail "PREFIX is '$2', which is no absolute folder: make install PREFIX=/opt/rkllmd" ;;
+*) fail "PREFIX is '$2', which is not an absolute path: make install PREFIX=/opt/rkllmd" ;;
 esac
 if [ -z "$destdir" ] && [ "$(id -u)" != 0 ]; then
     fail "Installing into $prefix needs root: sudo make install"
@@ -28,7 +28,7 @@ if [ -n "$destdir" ]; then
     destdir=$(cd "$destdir" && pwd -P)
 fi
 venv=$destdir$prefix
-# Whatever else is there must be neither mixed with the daemon's nor removed.
+# Anything else that is there must be neither mixed with the daemon's files nor removed.
 if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv")" ]; then
     fail "$venv holds something else: the daemon needs a folder of its own, make install PREFIX=/opt/rkllmd"
 fi
@@ -40,7 +40,7 @@ if [ ! -e "$venv/pyvenv.cfg" ] || ! "$venv/bin/python" -c 'import pip' 2> /dev/n
     trap 'exit 1' HUP INT TERM
     "$python" -m venv --clear "$venv" || fail "$python could not make a virtual environment in $venv."
 fi
-# Not by the program pip, which names the folder where the environment is going to be.
+# Not by the program pip: its first line names the folder where the environment is going to be.
 "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-compile --upgrade "$checkout" ||
     fail "The daemon could not be installed: pip says why above."
 "$venv/bin/python" "$checkout/.make/relocate.py" "$venv" "$prefix"

@@ -139,7 +139,7 @@ def test_a_prefix_that_holds_something_else_is_left_alone(machine: Machine) -> N
     assert done.returncode == 1
     assert "holds something else: the daemon needs a folder of its own" in done.stderr
     assert installed(machine) == {"usr/local/bin/precious"}
-    assert "which is no absolute folder" in machine.install(prefix="rkllmd").stderr
+    assert "which is not an absolute path" in machine.install(prefix="rkllmd").stderr
 
 
 def test_the_checkout_is_left_as_it_is(machine: Machine) -> None:

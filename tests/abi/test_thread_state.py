@@ -33,7 +33,7 @@ OnThread = Callable[[Callable[[int], None], int], None]
 
 @pytest.fixture(scope="session")
 def on_its_own_thread(tmp_path_factory: pytest.TempPathFactory) -> OnThread:
-    """Return a function that has C call ``callback`` with 0, 1, 2 ... on a thread that Python has not made."""
+    """Return a function that has C call ``callback`` with 0, 1, 2 ... on a thread that Python did not make."""
     directory: Path = tmp_path_factory.mktemp("thread")
     (directory / "thread.c").write_text(SOURCE)
     library = directory / "thread.so"

@@ -67,7 +67,7 @@ def _requests(directory: Path) -> None:
 
 
 def _streams(directory: Path) -> None:
-    # rkllm_run calls back on the worker's own thread, rkllm_run_async on a thread that Python has not made.
+    # rkllm_run calls back on the worker's own thread, rkllm_run_async on a thread that Python did not make.
     functions = ("rkllm_run", "rkllm_run_async")
     scenario = "text=abcdefgh ;repeat=60000;tokens=words"
     for function in functions:

@@ -1,4 +1,4 @@
-"""A client of its own process that asks for nothing much, over and over, and tells how long each answer took.
+"""A client of its own process that asks for nothing much, over and over, and reports how long each answer took.
 
 ``python pinger.py SOCKET``: pings until its stdin ends, then prints the nanoseconds of each answer in one line.
 """

@@ -48,14 +48,14 @@ class _Client:
         self.socket.sendall(line)
 
     def receive(self) -> bool:
-        """Take what has come; tell whether the answer is whole (or none will come any more)."""
+        """Take what has come; return whether the answer is whole (or none will come any more)."""
         data = self.socket.recv(_RECEIVE_BYTES)
         self._received += data
         return not data or data.endswith(b"\n")
 
     @property
     def has_result(self) -> bool:
-        """Tell whether the answer that has come is a result."""
+        """Return whether the answer that has come is a result."""
         return self._received.endswith(b"\n") and "result" in orjson.loads(self._received)
 
 

@@ -84,7 +84,7 @@ def test_the_machines_file_is_read_if_it_is_there(monkeypatch: pytest.MonkeyPatc
         ("rkllm_layout", 1.3, "1.3"),  # as TOML reads it without quotes
         ("runtime", "simulator", "simulator"),
         ("socket", "/" + "x" * 106, "/" + "x" * 106),
-        ("socket", "/run/\udcff.sock", "/run/\udcff.sock"),  # bytes that are no UTF-8, as os.environ has them
+        ("socket", "/run/\udcff.sock", "/run/\udcff.sock"),  # bytes that are not UTF-8, as os.environ has them
         ("allowed_directories", "/a:/b", ("/a", "/b")),
         ("allowed_directories", ["/a", "/b"], ("/a", "/b")),
         ("allowed_directories", [], ()),

@@ -163,7 +163,7 @@ def test_a_dangling_link_is_written_where_it_points(inside: Path, outside: Path)
 
 
 def test_what_the_daemons_user_may_not_read_or_write(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests may run as root, who may everything; so the kernel's answer is played."""
+    """The tests may run as root, who may do everything; so the kernel's answer is played."""
     asked: list[tuple[str, int]] = []
 
     def denied(path: Any, mode: int) -> bool:

@@ -1,4 +1,4 @@
-"""Hang-ups: a half-closed client is still there, a closed one is gone, and nobody is told twice or too late."""
+"""Hang-ups: a half-closed client is still there, a closed one is gone, and nobody is notified twice or too late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is told that something has arrived, and when nobody sleeps for it."""
+"""Which connection learns that something has arrived, and when nobody sleeps for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``rkllmd stop``, and what is said to who wants a socket that is served already."""
+"""``rkllmd stop``, and what is said to whoever wants a socket that is served already."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Thing:
 
     @property
     def is_certain(self) -> bool:
-        """Tell whether it is alive for sure."""
+        """Return whether it is alive for sure."""
         return not (self.is_dead or self.is_unsure or self.enders or (self.parent and not self.parent.is_certain))
 
 

@@ -1,4 +1,4 @@
-"""Files that kill the runtime: they are tried by another process first, and the daemon tells what they did."""
+"""Files that kill the runtime: they are tried by another process first, and the daemon reports what they did."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_the_template_of_a_declared_model(start: Callable[..., Daemon], tmp_path
 
 
 def test_what_a_model_has_said_itself_is_told_again_as_mere_words(start: Callable[..., Daemon]) -> None:
-    """A session that is told anew is one prompt, answers included: the simulator would complain about a placeholder."""
+    """A session that is given to the model anew is one prompt, answers included; the simulator would complain."""
     daemon = start(changing=True, version="1.3.1")
     daemon.load(max_new_tokens=0)
     daemon.play(text="I see <image> and <audio>")

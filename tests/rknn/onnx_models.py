@@ -98,7 +98,7 @@ def cases(only: str = "", every: int = 1, always: Sequence[str] = ()) -> Iterato
 
 
 def _read(directory: Path, what: str, infos: Sequence[Any]) -> list[Any]:
-    """Return the first data set's tensors, None for what is none."""
+    """Return the tensors of the first data set, None where there is none."""
     found: list[Any] = []
     paths = sorted((directory / "test_data_set_0").glob(f"{what}_*.pb"), key=lambda path: int(path.stem.split("_")[1]))
     for path, info in zip(paths, infos, strict=False):

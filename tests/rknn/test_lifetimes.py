@@ -1,4 +1,4 @@
-"""Who owns what, how long it lives, and that nothing stays of who went (protocol, section 3, Handles)."""
+"""Who owns what, how long it lives, and that nothing remains of a client that left (protocol, section 3)."""
 
 from __future__ import annotations
 
@@ -502,7 +502,7 @@ def test_a_tensors_descriptor_is_let_go_with_its_call(simulator: Client, board: 
 def test_what_is_made_for_a_call_that_was_given_up_is_undone(
     own_simulator: Callable[..., Simulator], method: str, params: dict[str, Any], way: str
 ) -> None:
-    """Nobody is told its handle: kept, it would stay for as long as the daemon."""
+    """Nobody learns its handle: if it were kept, it would stay for as long as the daemon."""
     function = method.replace(".", "_")
     board = own_simulator("--grace-ms", "20")
     with board.client() as wire, shared(BYTES) as fd:

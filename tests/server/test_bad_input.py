@@ -1,4 +1,4 @@
-"""Whatever a client sends: it is told what is wrong, nothing was executed, and the next good request is answered."""
+"""Whatever a client sends: it learns what is wrong, nothing was executed, and the next good request is answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sharing the NPU between clients: turns, priorities, waits that are told."""
+"""Sharing the NPU between clients: turns, priorities, estimated waits."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_wait_behind_a_run_is_told_by_its_speed_now(start: Callable[..., Dae
 
 
 def _round(daemon: Daemon, wires: list[Wire], looker: Wire) -> tuple[float, float, float]:
-    """Let each client ask for a run; return the wait that the last is told, and the least and the most it can be."""
+    """Let each client ask for a run; return the last one's estimated wait, and the least and the most it can be."""
     before = daemon.calls("rkllm_run")
     for wire in wires:
         queued(wire, "wait", before)

@@ -146,7 +146,7 @@ def few_files(start: Start, limit: int, *arguments: str) -> Iterator[Daemon]:
 
 
 def fill(daemon: Daemon, stack: contextlib.ExitStack, limit: int) -> list[Wire]:
-    """Connect until the daemon has not one descriptor left; return those who are answered."""
+    """Connect until the daemon has no descriptor left; return the connections that are answered."""
     wires = []
     while daemon.open_files() < limit:
         wires.append(_answering(stack, daemon))
@@ -200,7 +200,7 @@ def test_a_socket_whose_file_was_removed_is_there_again(start: Start) -> None:
 
 
 def daemon_has_answered(wire: Wire) -> bool:
-    """Tell whether an answer has arrived: the daemon answers in the order of accepting, and one later was answered."""
+    """Return whether an answer has arrived: the daemon answers in the order of accepting, and a later one has its."""
     wire.socket.setblocking(False)
     try:
         return wire.receive() is not None

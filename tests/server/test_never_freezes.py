@@ -1,4 +1,4 @@
-"""It never freezes, and two NPU operations never overlap (design, what makes it better)."""
+"""The daemon never freezes, and two NPU operations never overlap."""
 
 from __future__ import annotations
 

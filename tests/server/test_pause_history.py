@@ -95,7 +95,7 @@ def test_another_clients_run_does_not_resume_a_pause(start: Start) -> None:
         daemon.play(text="other")
         result = turn(other, "Hello")
         assert (result["text"], result["history_reset"]) == ("other", True)
-        # Nor does the owner's own next run, and it is told so, once.
+        # Nor does the owner's own next run, and its result says so, once.
         result = turn(owner, "go on")
         assert (result["text"], result["history_reset"]) == ("other", True)
         assert "history_reset" not in turn(owner, "Hello")

@@ -1,4 +1,4 @@
-"""One client changes the model that all use: whoever loses something by that is told, and the log says by whom."""
+"""One client changes the model that all use: whoever loses something learns it, and the log says by whom."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def final_answers(messages: list[Any]) -> dict[Any, dict[str, Any]]:
 
 
 def models_are_destroyed(daemon: Daemon) -> bool:
-    """Tell whether each model that was loaded was destroyed."""
+    """Return whether each model that was loaded was destroyed."""
     loaded = sum(1 for line in daemon.trace() if line[2:] == ["leave", "rkllm_init", "0"])
     return loaded == daemon.calls("rkllm_destroy")
 

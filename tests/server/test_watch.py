@@ -1,4 +1,4 @@
-"""server.watch: what happens is told as it does, over the real socket."""
+"""server.watch: what happens is reported as it happens, over the real socket."""
 
 from __future__ import annotations
 

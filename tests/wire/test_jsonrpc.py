@@ -698,7 +698,7 @@ LINES = (MESSAGES | st.lists(MESSAGES, max_size=5)).map(lambda value: json.dumps
 
 
 def is_answered(message: Any) -> bool:
-    """Tell whether the specification and its rulings want an answer for this parsed value."""
+    """Return whether the specification and its rulings want an answer for this parsed value."""
     if not isinstance(message, dict):
         return True
     if "method" not in message and ("result" in message or "error" in message):

@@ -114,7 +114,7 @@ def test_a_line_means_what_it_always_meant(line: bytes) -> None:
 )
 @short()
 def test_a_broken_line_is_refused_as_it_always_was(line: bytes, cuts: list[int], inserted: bytes) -> None:
-    """With the same words and the same place, which a client is told."""
+    """With the same words and the same place, which the client's error has."""
     start, end = [*sorted(cuts), len(line), len(line)][:2]
     broken = line[:start] + inserted + line[end:]
     assert read_here(broken) == read(broken)

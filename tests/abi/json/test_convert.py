@@ -596,7 +596,7 @@ tensor_values = (
 
 
 def near_misses(struct_type: Any) -> st.SearchStrategy[Any]:
-    """Return objects that have the struct's fields, with right and wrong values, and some that it has not."""
+    """Return objects that have the struct's fields, with right and wrong values, and some that it does not have."""
     fields: dict[str, st.SearchStrategy[Any]] = {}
     for name, field_type in fields_of(struct_type).items():
         inner = getattr(field_type, "_type_", None)

@@ -1,4 +1,4 @@
-"""Conversations by name: whose they are, how they are told again, what goes when it becomes too much."""
+"""Conversations by name: whose they are, how a model gets them again, what goes when there are too many."""
 
 from __future__ import annotations
 
