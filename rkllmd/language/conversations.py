@@ -30,7 +30,7 @@ def forget_client(language: Language, client: int) -> None:
     if not can_hear(language, client):
         language.untold.discard(client)
         for model in language.models:
-            model.kv_cache.untold.discard(client)
+            model.kv_cache.tell_no_more(client)
 
 
 def take_news(language: Language, model: Model, client: int) -> bool:
@@ -38,6 +38,21 @@ def take_news(language: Language, model: Model, client: int) -> bool:
     is_news = client in language.untold
     language.untold.discard(client)
     return model.kv_cache.take_news(client) or is_news
+
+
+def carry_over(language: Language, model: Model, by: int | None) -> None:
+    """Keep in mind who has lost something with a model that goes for good, by a call of ``by``, who knows that."""
+    model.kv_cache.clear(by)
+    language.untold |= model.kv_cache.untold - {by}
+
+
+def clear(language: Language, model: Model, by: int | None = None) -> int | Session | None:
+    """Take all words out of the model, with what stands before them left; return who has lost something, if anybody.
+
+    ``by`` is None where the owner is to be told even if its own call has done it. Raises RuntimeFailure.
+    """
+    language.runtime.call("rkllm_clear_kv_cache", model.pointer, 1, None, None)
+    return model.kv_cache.clear(by)
 
 
 @contextmanager
@@ -51,8 +66,7 @@ def change(language: Language, invocation: Invocation, model: Model, *, ends_own
     by = None if ends_own else invocation.client.number
     kv_cache, loser = model.kv_cache, None
     if kv_cache.holds_words and kv_cache.owner != by:
-        language.runtime.call("rkllm_clear_kv_cache", model.pointer, 1, None, None)
-        loser = kv_cache.lose(by)
+        loser = clear(language, model, by)
     try:
         yield
     except BaseException:

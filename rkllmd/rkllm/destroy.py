@@ -19,8 +19,8 @@ from rkllmd.rkllm._common import LLM, success
 @method(Kind.NPU, [LLM], changes=LLM.kinds)
 def destroy(language: Language, invocation: Invocation, model: Model) -> dict[str, Any]:
     """Unload the model; calls that still wait for it are answered ModelNotInitialized."""
-    by, kv_cache = invocation.client.number, model.kv_cache
-    loser = kv_cache.lose(by)
+    by = invocation.client.number
+    loser = model.kv_cache.clear(by)
     conversations.log_change(language, invocation, model, loser)
     unload(language, model, by)
     return success()

@@ -12,8 +12,8 @@ from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
-from rkllmd.language.runs import run as inference
-from rkllmd.language.runs.run_options import RunOptions
+from rkllmd.language.runs import inference
+from rkllmd.language.runs.run import Run
 from rkllmd.rkllm._common import RUN_PARAMETERS
 
 if TYPE_CHECKING:
@@ -31,6 +31,4 @@ def run(
     special: bool | None = None,
 ) -> Callable[[], dict[str, Any]]:
     """Run the model; the member "stream" beside "method" chooses another shape of answer."""
-    return inference.generate(
-        language, invocation, model, rkllm_input, rkllm_infer_params, RunOptions(seed, special), asynchronous=False
-    )
+    return inference.generate(Run(language, invocation, model, rkllm_input, rkllm_infer_params, seed, special))

@@ -12,15 +12,15 @@ from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
-from rkllmd.language.runs import run
-from rkllmd.language.runs.run_options import RunOptions
+from rkllmd.language.runs import inference
+from rkllmd.language.runs.run import Run
 from rkllmd.rkllm._common import RUN_PARAMETERS
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
 
 
-@method(Kind.STREAMING, RUN_PARAMETERS, check=run.check, abort=run.abort, proves_npu=True)
+@method(Kind.STREAMING, RUN_PARAMETERS, check=inference.check, abort=inference.abort, proves_npu=True)
 def run_async(
     language: Language,
     invocation: Invocation,
@@ -31,6 +31,6 @@ def run_async(
     special: bool | None = None,
 ) -> Callable[[], dict[str, Any]]:
     """Run the model; the member "stream" beside "method" chooses another shape of answer."""
-    return run.generate(
-        language, invocation, model, rkllm_input, rkllm_infer_params, RunOptions(seed, special), asynchronous=True
+    return inference.generate(
+        Run(language, invocation, model, rkllm_input, rkllm_infer_params, seed, special, asynchronous=True)
     )

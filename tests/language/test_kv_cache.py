@@ -12,15 +12,15 @@ SESSION = Session(1, "kitchen", "/m", 0, 0)
 
 def held(owner: int | Session, *, is_paused: bool = False) -> KvCache:
     cache = KvCache()
-    cache.begin_turn(owner, keep_history=not is_paused)
-    cache.is_paused = is_paused
+    cache.take_turn(owner, keep_history=not is_paused)
+    cache.end_turn(is_paused=is_paused)
     return cache
 
 
 @pytest.mark.parametrize("is_paused", [False, True])
 def test_another_client_takes_it_away(is_paused: bool) -> None:
     cache = held(1, is_paused=is_paused)
-    assert cache.lose(by=2) == 1
+    assert cache.clear(by=2) == 1
     assert not cache.holds_words
     assert cache.owner is None
     assert not cache.take_news(2)
@@ -29,52 +29,52 @@ def test_another_client_takes_it_away(is_paused: bool) -> None:
 
 
 def test_what_is_taken_away_by_its_owner_or_was_nothing_is_no_news() -> None:
-    assert held(1).lose(by=1) is None
+    assert held(1).clear(by=1) is None
     stateless = KvCache()
-    stateless.begin_turn(1, keep_history=False)
-    assert stateless.lose(by=2) is None
+    stateless.take_turn(1, keep_history=False)
+    assert stateless.clear(by=2) is None
     assert not stateless.take_news(1)
 
 
 def test_the_owner_is_told_what_it_may_not_have_meant() -> None:
     cache = held(1)
-    assert cache.lose() == 1
+    assert cache.clear() == 1
     assert cache.take_news(1)
 
 
 def test_a_session_loses_its_place_and_nothing_else() -> None:
-    for lose in (KvCache.lose, KvCache.lose_part):
+    for clear in (KvCache.clear, KvCache.clear_part):
         cache = held(SESSION)
-        assert lose(cache, 1) is SESSION
+        assert clear(cache, 1) is SESSION
         assert cache.owner is None
         assert not cache.take_news(1)
 
 
 def test_a_part_that_another_takes_out() -> None:
     cache = held(1, is_paused=True)
-    assert cache.lose_part(by=2) == 1
+    assert cache.clear_part(by=2) == 1
     assert cache.is_paused
     assert cache.owner == 1
     assert cache.take_news(1)
-    assert cache.lose_part(by=1) is None
+    assert cache.clear_part(by=1) is None
 
 
 def test_what_was_lost_by_unloading_is_told_to_the_next_and_to_the_owner() -> None:
     cache = held(1)
-    cache.lose_by_unloading()
+    cache.lose()
     assert cache.take_news(2)
     assert cache.take_news(1)
     assert not cache.take_news(2)
     assert not cache.take_news(1)
     cache = held(SESSION)
-    cache.lose_by_unloading()
+    cache.lose()
     assert not cache.take_news(2), "it is told to the model anew"
 
 
 def test_nobody_is_remembered_who_is_not_there_to_be_told() -> None:
-    cache = held(1)
-    cache.can_hear = lambda client: False
-    assert cache.lose(by=2) == 1
+    cache = KvCache(can_hear=lambda client: False)
+    cache.take_turn(1, keep_history=True)
+    assert cache.clear(by=2) == 1
     assert cache.untold == set()
 
 
@@ -83,6 +83,6 @@ def test_whose_turn_needs_a_clear_cache() -> None:
     assert held(1).is_foreign_to(2, keep_history=False)
     assert not held(1).is_foreign_to(1, keep_history=True)
     stateless = KvCache()
-    stateless.begin_turn(1, keep_history=False)
+    stateless.take_turn(1, keep_history=False)
     assert not stateless.is_foreign_to(2, keep_history=False)
     assert stateless.is_foreign_to(2, keep_history=True)

@@ -155,8 +155,7 @@ def forget(language: Language, models: Sequence[Model], by: int | None = None) -
     for model in models:
         language.models.remove(model.number)
         model.is_asleep = False
-        model.kv_cache.lose(by)
-        language.untold |= model.kv_cache.untold - {by}
+        conversations.carry_over(language, model, by)
 
 
 def put_to_sleep(language: Language, model: Model) -> None:
@@ -165,7 +164,7 @@ def put_to_sleep(language: Language, model: Model) -> None:
         return
     model.is_asleep = True
     _wait_for_the_event_loop(language)
-    model.kv_cache.lose_by_unloading()
+    model.kv_cache.lose()
     model.kv_cache_sizes = [0] * model.n_batch
     model.is_in_doubt = False
     model.prompt_cache = None

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rkllmd.calls.declaration import Value
 from rkllmd.portable.extension import ALL, Span
 
 if TYPE_CHECKING:
-    from rkllmd.calls.invocation import Invocation
-    from rkllmd.language.models.model import Model
-    from rkllmd.language.parts import Language
+    from rkllmd.language.runs.run import Run
 
 # One more is llama.cpp's word for "any".
 LARGEST_SEED: Final = 2**32 - 2
@@ -38,33 +35,23 @@ SPECIAL: Final = Value(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The options of one run; None is what was not given."""
-
-    seed: int | None = None
-    special: bool | None = None
-
-
-def check(language: Language, invocation: Invocation, options: RunOptions) -> None:
+def check(run: Run) -> None:
     """Refuse what this runtime's C has no way to do. Raises NotSupported."""
-    runtime = language.runtime
+    runtime = run.language.runtime
     if runtime.extension is not None:
         return
-    if options.seed is not None:
+    if run.seed is not None:
         raise runtime.not_supported("seed", needs="the portable runtime: RKLLM has no parameter for it")
     # Whoever says true gets what C does anyway; the opposite can't be promised.
-    if options.special is False:
+    if run.special is False:
         raise runtime.not_supported(
             "special: false", needs="the portable runtime: what becomes of control markers, RKLLM's library decides"
         )
 
 
-def apply(
-    language: Language, invocation: Invocation, model: Model, options: RunOptions, markers: Sequence[Span]
-) -> None:
+def apply(run: Run, markers: Sequence[Span]) -> None:
     """Tell the runtime, just before the run; ``markers`` is where in the prompt the daemon itself has put some."""
-    extension = language.runtime.extension
-    meant = ALL if options.special else markers
-    if extension is not None and (options.seed is not None or meant):
-        extension.next_run(model.pointer, options.seed, meant)
+    extension = run.language.runtime.extension
+    meant = ALL if run.special else markers
+    if extension is not None and (run.seed is not None or meant):
+        extension.next_run(run.model.pointer, run.seed, meant)

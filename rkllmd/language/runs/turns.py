@@ -25,10 +25,9 @@ from rkllmd.language.sessions.sessions import Session, Turn
 from rkllmd.portable.extension import Span
 
 if TYPE_CHECKING:
-    from rkllmd.calls.arguments import Converted
-    from rkllmd.calls.invocation import Invocation
     from rkllmd.language.generation import Generation
     from rkllmd.language.parts import Language
+    from rkllmd.language.runs.run import Run
 
 log = structlog.get_logger()
 
@@ -36,11 +35,9 @@ CACHE_OWNERS: Final = "session-"
 _TOOL_TAG: Final = "tool_response"
 
 
-def check(
-    language: Language, invocation: Invocation, model: Model, rkllm_input: Converted, rkllm_infer_params: Converted
-) -> None:
+def check(run: Run) -> None:
     """Refuse what can't be a turn of a session. Raises InvalidParams."""
-    name = invocation.call.members.get("session")
+    name = run.invocation.call.members.get("session")
     if name is None:
         return
     if not isinstance(name, str) or NAME.fullmatch(name) is None:
@@ -50,18 +47,13 @@ def check(
             keyword="pattern",
             limit=NAME.pattern,
         )
-    is_text = model.n_batch == 1 and _only(rkllm_input).input_type == RKLLMInputType.RKLLM_INPUT_PROMPT
-    if not is_text or rkllm_infer_params.c.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
+    is_text = run.model.n_batch == 1 and run.only_input.input_type == RKLLMInputType.RKLLM_INPUT_PROMPT
+    if not is_text or run.parameters.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
         raise InvalidParams(
             "A session is made of prompts and generated answers: prompt_input, mode RKLLM_INFER_GENERATE, n_batch 1.",
             member="session",
             keyword="const",
         )
-
-
-def _only(rkllm_input: Converted) -> Any:
-    """Return the one RKLLMInput of a run; a client may give it as an array of one."""
-    return rkllm_input.c[0] if isinstance(rkllm_input.json, list) else rkllm_input.c
 
 
 @dataclass(eq=False)
@@ -83,29 +75,21 @@ class SessionTurn:
     keep: list[Any] = field(default_factory=list)
 
 
-def begin(
-    language: Language,
-    invocation: Invocation,
-    model: Model,
-    rkllm_input: Converted,
-    rkllm_infer_params: Converted,
-    *,
-    special: bool,
-) -> SessionTurn | None:
+def begin(run: Run) -> SessionTurn | None:
     """Return the turn that a run is, or None for a run without a session; on the worker thread."""
-    name = invocation.call.members.get("session")
+    name = run.invocation.call.members.get("session")
     if name is None:
         return None
-    config = language.config
-    session = language.sessions.open(
-        invocation.client.user, name, model.path, config.max_sessions_per_user, config.session_hours * 3600
+    config, model = run.language.config, run.model
+    session = run.language.sessions.open(
+        run.invocation.client.user, name, model.path, config.max_sessions_per_user, config.session_hours * 3600
     )
-    asked = _only(rkllm_input)
+    asked = run.only_input
     question = (asked.prompt_input or b"").decode("utf-8", "replace")
     if asked.role == b"tool":
         question = _tool_response(model, question)
-    rkllm_infer_params.c.keep_history = 1
-    return SessionTurn(session, question, bool(asked.enable_thinking), special)
+    run.parameters.keep_history = 1
+    return SessionTurn(session, question, bool(asked.enable_thinking), bool(run.special))
 
 
 def _tool_response(model: Model, result: str) -> str:
@@ -115,19 +99,12 @@ def _tool_response(model: Model, result: str) -> str:
     return f"<{tag}>\n{result}\n</{tag}>"
 
 
-def tell_again(
-    language: Language,
-    invocation: Invocation,
-    model: Model,
-    turn: SessionTurn,
-    rkllm_input: Converted,
-    rkllm_infer_params: Converted,
-) -> None:
+def write_anew(run: Run, turn: SessionTurn) -> None:
     """Make the run's prompt all of the conversation, for a KV cache that holds nothing of it. Raises RpcError."""
-    session, runtime = turn.session, language.runtime
+    session, model = turn.session, run.model
     turn.replayed_turns = len(session.turns)
     if session.turns:
-        markers = markers_of(model, runtime.name)
+        markers = markers_of(model, run.language.runtime.name)
         # Half of the context at most for the answer.
         tokens = model.max_context_len - min(max(model.max_new_tokens, 0), model.max_context_len // 2)
         layout = model.library.layout
@@ -135,16 +112,16 @@ def tell_again(
         prompt = "".join(text for text, _ in told).encode()
         turn.markers = _places_of_markers(told)
         turn.prompt_bytes = len(prompt)
-        asked = _only(rkllm_input)
+        asked = run.only_input
         asked.prompt_input = prompt
         if asked.role == b"tool":
             asked.role = b"user"
         turn.keep.append(prompt)
-    parameters = rkllm_infer_params.c
+    parameters = run.parameters
     # What an adapter has computed is of no use without it.
-    if _uses_caches(language, invocation) and not parameters.prompt_cache_params and not parameters.lora_params:
-        _load(language, invocation, model, turn)
-        _begin_saving(language, invocation, turn, rkllm_infer_params)
+    if _uses_caches(run.language) and not parameters.prompt_cache_params and not parameters.lora_params:
+        _load(run, turn)
+        _begin_saving(run, turn)
 
 
 def _places_of_markers(told: list[tuple[str, bool]]) -> tuple[Span, ...]:
@@ -158,8 +135,9 @@ def _places_of_markers(told: list[tuple[str, bool]]) -> tuple[Span, ...]:
     return tuple(places)
 
 
-def end(language: Language, invocation: Invocation, model: Model, turn: SessionTurn, *, succeeded: bool) -> None:
+def end(run: Run, turn: SessionTurn, *, succeeded: bool) -> None:
     """Keep or remove what was saved, and release what was loaded; on the worker thread, after the run."""
+    language, model = run.language, run.model
     if turn.saving is not None and succeeded:
         made_with = made_with_now(language.runtime, model, None)
         language.prompt_caches.commit(turn.saving, made_with, [turn.loaded])
@@ -171,10 +149,10 @@ def end(language: Language, invocation: Invocation, model: Model, turn: SessionT
         except RpcError as error:
             log.warning("session_cache_not_released", error=error.to_json())
     if not succeeded:  # what the KV cache holds is not what was said
-        model.kv_cache.is_kept = False
+        model.kv_cache.keep_nothing()
 
 
-def note(language: Language, invocation: Invocation, turn: SessionTurn, generation: Generation) -> dict[str, Any]:
+def note(language: Language, turn: SessionTurn, generation: Generation) -> dict[str, Any]:
     """Note what was said, on the event loop; return what the final result says about the session."""
     session = turn.session
     answer = generation.transcript.so_far()["text"]
@@ -188,7 +166,7 @@ def note(language: Language, invocation: Invocation, turn: SessionTurn, generati
     }
 
 
-def _uses_caches(language: Language, invocation: Invocation) -> bool:
+def _uses_caches(language: Language) -> bool:
     """Tell whether prompt caches are to save a session from being read again.
 
     The vendor's are not known to continue a conversation, and one of 1000 tokens has 100 MB to be written.
@@ -198,8 +176,9 @@ def _uses_caches(language: Language, invocation: Invocation) -> bool:
     return wanted and language.prompt_caches.why_not() is None
 
 
-def _load(language: Language, invocation: Invocation, model: Model, turn: SessionTurn) -> None:
+def _load(run: Run, turn: SessionTurn) -> None:
     """Load the session's prompt cache, if there is one that fits; the run does not depend on it."""
+    language, model = run.language, run.model
     caches = language.prompt_caches
     if not turn.session.turns or model.prompt_cache is not None:
         return
@@ -215,15 +194,15 @@ def _load(language: Language, invocation: Invocation, model: Model, turn: Sessio
     caches.mark_used(cache)
 
 
-def _begin_saving(language: Language, invocation: Invocation, turn: SessionTurn, rkllm_infer_params: Converted) -> None:
+def _begin_saving(run: Run, turn: SessionTurn) -> None:
     try:
-        turn.saving = language.prompt_caches.begin(owner_of(turn.session), turn.session.cache_name, [], "$")
+        turn.saving = run.language.prompt_caches.begin(owner_of(turn.session), turn.session.cache_name, [], "$")
     except RpcError as error:
         log.debug("session_cache_not_saved", session=turn.session.number, reason=error.message)
         return
     cache = RKLLMPromptCacheParam(1, bytes(turn.saving.path))
     turn.keep.append(cache)
-    rkllm_infer_params.c.prompt_cache_params = pointer(cache)
+    run.parameters.prompt_cache_params = pointer(cache)
 
 
 def owner_of(session: Session) -> str:

@@ -16,7 +16,7 @@ from rkllmd.calls.detached import DetachedCall
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.errors import InvalidParams, RpcError
 from rkllmd.language import conversations
-from rkllmd.language.runs.run import STREAM_SHAPES
+from rkllmd.language.runs.inference import STREAM_SHAPES
 from rkllmd.npu import views
 from rkllmd.service import dispatch
 from rkllmd.service.parts import Service

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
-
-import pytest
-
-from rkllmd.language.kv_cache import KvCache
-from rkllmd.language.runs import turns as session_runs
-from rkllmd.language.sessions.chat_markers import PLAIN, Markers, of_gguf, of_template
+from rkllmd.language.sessions.chat_markers import PLAIN, Markers
 from rkllmd.language.sessions.sessions import Session, Sessions, Turn
 
 MARKERS = Markers("<A>", "<Q>", "<quiet>")
@@ -136,67 +129,3 @@ def test_the_names_of_prompt_caches_tell_sessions_apart() -> None:
         Session(1, name, model, 0, 0).cache_name for name, model in (("a", "/m"), ("b", "/m"), ("a", "/n"), ("a/m", ""))
     }
     assert len(names) == 4
-
-
-def test_what_a_prompt_cache_has_spared_the_model_tells_nothing_about_tokens() -> None:
-    """Else a token would seem as long as a page, and the whole conversation to fit into any context."""
-    talk, model = session(Turn("1", "one")), SimpleNamespace(pointer=1, kv_cache=KvCache(is_kept=True))
-    calls: list[str] = []
-    config, store = SimpleNamespace(session_bytes=1000), Sessions()
-
-    runtime = SimpleNamespace(call=lambda function, *_: calls.append(function))
-    language: Any = SimpleNamespace(config=config, sessions=store, runtime=runtime)
-    invocation: Any = None
-    transcript = SimpleNamespace(tokens=2, so_far=lambda: {"text": "two"})
-    generation: Any = SimpleNamespace(transcript=transcript, perf={"prefill_tokens": 2})
-    cache: Any = object()
-    turn = session_runs.SessionTurn(talk, "2", thinking=False, prompt_bytes=1000, loaded=cache)
-    before = talk.bytes_per_token
-    session_runs.end(language, invocation, cast(Any, model), turn, succeeded=True)
-    assert calls == ["rkllm_release_prompt_cache"]
-    assert session_runs.note(language, invocation, turn, generation)["session"]["turns"] == 2
-    assert talk.bytes_per_token == before
-    session_runs.note(
-        language, invocation, session_runs.SessionTurn(talk, "3", thinking=False, prompt_bytes=1000), generation
-    )
-    assert talk.bytes_per_token == 500, "all of this one was read"
-
-
-# -- markers ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("strings", "markers"),
-    [
-        (
-            (b"", b"<|im_start|>user\n", b"<|im_end|>\n<|im_start|>assistant\n"),
-            Markers("<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n<|im_start|>user\n"),
-        ),
-        ((b"Be brief.", b"[INST]", b"[/INST]"), Markers("[/INST]", "[INST]")),
-        ((b"", b"<User>", b"<Assistant>"), Markers("<Assistant>", "<User>")),
-        ((b"Be brief.", b"", b""), PLAIN),
-    ],
-    ids=["ChatML", "no tags", "one tag only begins the answer", "only a system prompt"],
-)
-def test_the_markers_of_a_template_that_was_set(strings: tuple[bytes, ...], markers: Markers) -> None:
-    assert of_template(strings) == markers
-
-
-@pytest.mark.parametrize(
-    ("template", "after_question"),
-    [
-        ("{{ '<|im_start|>' }}", "<|im_end|>\n<|im_start|>assistant\n"),
-        ("<|start_header_id|>", "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"),
-        ("<start_of_turn>", "<end_of_turn>\n<start_of_turn>model\n"),
-        ("<|assistant|>", "<|end|>\n<|assistant|>\n"),
-        ("{{ bos_token }}[INST]", PLAIN.after_question),
-        (None, PLAIN.after_question),
-    ],
-)
-def test_the_markers_of_a_models_own_template(template: str | None, after_question: str) -> None:
-    assert of_gguf(template).after_question == after_question
-    assert of_gguf(template).no_thinking == ""
-
-
-def test_a_model_that_switches_thinking_is_told_when_it_did_not_think() -> None:
-    assert "<think>" in of_gguf("<|im_start|>{% if not enable_thinking %}").no_thinking

@@ -1,0 +1,282 @@
+"""What rkllm.run and rkllm.run_async share: one run of a model, from the request's check to its final result."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from rkllmd.abi.c import byref
+from rkllmd.calls.invocation import Invocation
+from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
+from rkllmd.language import conversations, placeholders, runtime_reports
+from rkllmd.language.generation import Generation
+from rkllmd.language.models.loading import load_again, put_to_sleep
+from rkllmd.language.models.model import Model
+from rkllmd.language.parts import Language
+from rkllmd.language.runs import prompt_cache_names, run_options, turns
+from rkllmd.language.runs.run import Run
+from rkllmd.language.runs.turns import SessionTurn
+from rkllmd.npu import estimates
+
+if TYPE_CHECKING:
+    from rkllmd.calls.arguments import Converted
+
+log = structlog.get_logger()
+
+STREAM_SHAPES: Final = ("partial", "final", "notify")
+
+# Whether FINISH follows the callback that returned "pause" is not known without a board. With rkllm_run it does not
+# matter, since the call returns; with rkllm_run_async nothing else tells the end, so it is given this long.
+_PAUSE_GRACE_SECONDS: Final = 0.25
+# The last callback tells the end of rkllm_run_async. Should a runtime leave it out (after an abort, or when the run
+# fails in its own thread), the worker would wait for ever: rkllm_is_running is asked this often.
+_ASK_SECONDS: Final = 0.25
+# The runtime may call itself idle a moment before its last callback.
+_LAST_CALLBACK_SECONDS: Final = 1.0
+
+
+def check(
+    language: Language,
+    invocation: Invocation,
+    model: Model,
+    rkllm_input: Converted,
+    rkllm_infer_params: Converted,
+    seed: int | None = None,
+    special: bool | None = None,
+) -> None:
+    """Refuse at once what does not fit the loaded model. Raises InvalidParams, PermissionDenied, NotSupported."""
+    run = Run(language, invocation, model, rkllm_input, rkllm_infer_params, seed, special)
+    run_options.check(run)
+    shape = invocation.call.members.get("stream")
+    if shape is not None and shape not in STREAM_SHAPES:
+        raise InvalidParams(
+            'The member "stream" is one of partial, final and notify.',
+            member="stream",
+            keyword="enum",
+            limit=list(STREAM_SHAPES),
+        )
+    given = len(rkllm_input.json) if isinstance(rkllm_input.json, list) else 1
+    if given != model.n_batch:
+        raise InvalidParams(
+            f"The model was loaded with n_batch {model.n_batch}: rkllm_input must be "
+            + (f"an array of {model.n_batch} inputs." if model.n_batch > 1 else "one input."),
+            path=rkllm_input.path,
+            keyword="minItems" if given < model.n_batch else "maxItems",
+            limit=model.n_batch,
+        )
+    placeholders.check_input(model, rkllm_input)
+    prompt_cache_names.check_saving(run)
+    turns.check(run)
+
+
+def abort(language: Language, model: Model) -> None:
+    """Ask the model's current run to stop; called on the event loop, at any time during the run."""
+    generation = model.generation
+    # After the last callback nothing runs, though the function may not have returned yet.
+    if generation is not None and not generation.ended.is_set() and not model.is_asleep:
+        generation.abort_requested = True
+        # A runtime without the function goes on to its end; whoever cancels (a client that is gone, the shutdown) must
+        # not fail because of that.
+        with contextlib.suppress(NotSupported):
+            language.runtime.library.rkllm_abort(model.pointer)
+
+
+def generate(run: Run) -> Callable[[], dict[str, Any]]:
+    """Run the model, on the worker thread; return the function that makes the final result on the event loop."""
+    for file in run.model.watched_files:
+        file.check(run.language.runtime.run_function(asynchronous=run.asynchronous))
+    saving = prompt_cache_names.begin_saving(run)
+    turn = turns.begin(run)
+    prefilled = False
+    try:
+        ended = _of_a_live_model(run, turn)
+        generation = ended.generation
+        prefilled = ended.failure is None and (generation.transcript.tokens > 0 or not generation.abort_requested)
+        extra = prompt_cache_names.keep(run, saving, prefilled=prefilled)
+        if ended.failure is not None:
+            # Here, so that whoever judges the call knows; the last partial results go out before the error.
+            run.language.run_soon(generation.drain_rest)
+            raise ended.failure
+        tensors = generation.tensors(run.invocation.tensor)
+        return partial(_final, run, ended, turn, extra | tensors)
+    finally:
+        if turn is not None:
+            turns.end(run, turn, succeeded=prefilled)
+        prompt_cache_names.discard(run, saving)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How one run of the model has ended."""
+
+    generation: Generation
+    failure: RuntimeFailure | None
+    history_reset: bool = False
+
+
+def _of_a_live_model(run: Run, turn: SessionTurn | None) -> _Ended:
+    """Run the model; if it may have died beside a load that failed, and has, load it again and run it once more."""
+    model = run.model
+    held_words = model.kv_cache.holds_words
+    ended = _attempt(run, turn)
+    if ended.failure is not None and model.is_in_doubt and not ended.generation.has_begun:
+        log.warning("model_was_dead", handle=model.number, model_path=model.path, error=ended.failure.to_json())
+        model.kv_cache.take_turn_back(held_words=held_words)
+        put_to_sleep(run.language, model)
+        load_again(run.language, model)  # where it was: there is memory for it
+        again = _attempt(run, turn)
+        ended = replace(again, history_reset=ended.history_reset or again.history_reset)
+    if ended.failure is None and not ended.generation.abort_requested:
+        model.is_in_doubt = False
+    return ended
+
+
+def _attempt(run: Run, turn: SessionTurn | None) -> _Ended:
+    language, invocation, model = run.language, run.invocation, run.model
+    generation = _generation(run)
+    try:
+        history_reset = _take_turn(run) if turn is None else _take_turn_of_session(run, turn)
+    except RuntimeFailure as error:
+        return _Ended(generation, error)
+    language.runtime.remember_kv_cache_sizes(model)
+    model.generation = generation
+    if invocation.job is not None:
+        invocation.job.generation = generation
+    generation.on_progress = partial(_abort_again, run, generation)
+    try:
+        if invocation.is_cancelled:  # between leaving the queue and here
+            generation.abort_requested = True
+            return _Ended(generation, None)
+        run_options.apply(run, () if turn is None else turn.markers)
+        failure = _call(run, generation)
+        model.kv_cache.end_turn(is_paused=generation.paused)
+        if generation.abort_requested:
+            failure = None  # how an aborted run ends differs between runtimes; what it has generated stays valid
+        return _Ended(generation, failure, history_reset)
+    finally:
+        model.generation = None
+        generation.on_progress = None  # they refer to each other, and to the model
+
+
+def _generation(run: Run) -> Generation:
+    language, model, parameters = run.language, run.model, run.parameters
+    client, call = run.invocation.client, run.invocation.call
+    # A model that was loaded with is_async streams, as C's rkllm_run calls back then after it has returned.
+    streams = run.asynchronous or model.is_async
+    shape = call.members.get("stream", "partial" if streams else "final")
+    send = send_now = None
+    if shape != "final":
+        send = partial(client.send_partials, call, as_notifications=shape == "notify")
+        send_now = client.partial_sender(call, as_notifications=shape == "notify")
+    return Generation(
+        mode=parameters.mode,
+        n_batch=model.n_batch,
+        max_new_tokens=model.most_tokens(parameters),
+        keeps_history=bool(parameters.keep_history),
+        can_free_buffer=language.runtime.library.layout.name != "1.2",
+        wake=language.run_soon,
+        send=send,
+        send_now=send_now,
+        at_token=language.npu.at_token,
+        on_end=language.npu.between_tokens.wake,
+    )
+
+
+def _abort_again(run: Run, generation: Generation) -> None:
+    """Abort a cancelled run from which tokens still come: an abort before the runtime had begun is lost."""
+    if run.invocation.is_cancelled and run.model.generation is generation:
+        abort(run.language, run.model)
+
+
+def _call(run: Run, generation: Generation) -> RuntimeFailure | None:
+    """Call the C function and wait for the run's end; return how it failed, if it did."""
+    runtime, model = run.language.runtime, run.model
+    function = runtime.run_function(asynchronous=run.asynchronous)
+    waits = function == "rkllm_run_async" or model.is_async
+    if waits:
+        runtime.learn_idle(model)
+    mark = runtime.output.mark()
+    status = getattr(runtime.library, function)(model.pointer, run.inputs, byref(run.parameters), None)
+    how = None
+    if status != 0:
+        how = f"returned {status}"
+    elif waits and not _wait_for_end(run.language, model, generation):
+        how = "ended without its last callback"
+    elif generation.failed:
+        how = "reported RKLLM_RUN_ERROR"
+    elif generation.lost is not None:
+        how = "gave a result that could not be taken"
+    known = generation.callback_error or generation.lost
+    lines = runtime.output.since(mark)  # also after a success: a line read later would be held against the next call
+    if how is None:
+        return None
+    is_silent = not (lines or known or generation.has_begun)
+    advice = runtime_reports.why_silent(runtime.library.version, model.max_context_len) if is_silent else ""
+    return _failure(function, how, status, lines, known, advice)
+
+
+def _wait_for_end(language: Language, model: Model, generation: Generation) -> bool:
+    """Wait for the last callback; false if the run is over without one."""
+    runtime, wait = language.runtime, language.npu.between_tokens.wait
+    runtime.learn_busy(model)
+    while not wait(generation.ended, timeout=_ASK_SECONDS):
+        if runtime.is_idle_again(model) and not wait(generation.ended, timeout=_LAST_CALLBACK_SECONDS):
+            return False
+    if generation.paused:
+        generation.finished.wait(timeout=_PAUSE_GRACE_SECONDS)
+    return True
+
+
+def _final(run: Run, ended: _Ended, turn: SessionTurn | None, extra: dict[str, Any]) -> dict[str, Any]:
+    """Send the last partials and return the final result; on the event loop, after the run."""
+    language, invocation, model = run.language, run.invocation, run.model
+    generation = ended.generation
+    generation.drain_rest()
+    estimates.learn(language.npu.durations, model.path, generation)
+    final = generation.final()
+    if turn is not None:
+        return {**final, **extra, **turns.note(language, turn, generation)}
+    is_answered = invocation.call.finished or (invocation.job is not None and invocation.job.timeout is not None)
+    # What was lost is told once, by a result that gets to its client.
+    if not is_answered and conversations.take_news(language, model, invocation.client.number):
+        extra["history_reset"] = True
+    if ended.history_reset:
+        extra["history_reset"] = True
+    return {**final, **extra}
+
+
+def _failure(function: str, how: str, status: int, log: list[str], known: str | None, advice: str) -> RuntimeFailure:
+    """Return the error for a failed run; ``known`` is what the daemon knows about why, ``advice`` what it may be."""
+    said = f": {known or log[-1]}" if known or log else "; the runtime said nothing about why."
+    return RuntimeFailure(f"{function} {how}{said}{advice}", function=function, status=status, log=log)
+
+
+def _take_turn(run: Run) -> bool:
+    """Make sure that nobody's words leak into this turn; return whether another's were cleared for it.
+
+    The KV cache is cleared when it holds another client's history, or when this client wants to build a history upon
+    what another client's run has left.
+    """
+    client, kv_cache = run.invocation.client.number, run.model.kv_cache
+    keep_history = bool(run.parameters.keep_history)
+    clear = kv_cache.is_foreign_to(client, keep_history=keep_history)
+    if clear:
+        conversations.clear(run.language, run.model)
+    kv_cache.take_turn(client, keep_history=keep_history)
+    return clear
+
+
+def _take_turn_of_session(run: Run, turn: SessionTurn) -> bool:
+    """Make sure that the model knows the session's words and nobody else's; no client is to be told anything."""
+    kv_cache = run.model.kv_cache
+    if not kv_cache.knows(turn.session):
+        if kv_cache.owner is not None:
+            conversations.clear(run.language, run.model)
+        turns.write_anew(run, turn)
+    kv_cache.take_turn(turn.session, keep_history=True)
+    return False
