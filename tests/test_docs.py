@@ -25,6 +25,8 @@ BEGINNINGS = (CHECKOUT, CHECKOUT / "rkllmd")
 PATH = re.compile(r"`((?:[\w.-]+/)+[\w-]+\.(?:py|md|c|h|cpp|hpp|cmake|sh))`")
 LINK = re.compile(r"\]\(((?!https?:)[^)#]+)\)")
 RUN_MODULE = re.compile(r"python(?:3)? -m ((?:rkllmd|tests)(?:\.\w+)*)")
+# A member of one of our classes, or a class that implements the other side of C: `Generation.last_at`, `Session::stop`.
+MEMBER = re.compile(r"`(_?[A-Z]\w+)(?:\.|::)(\w+)`")
 # What stands for a name that the reader chooses.
 PLACEHOLDERS = re.compile(r"[A-Z]{3,}|NAME|example")
 
@@ -35,6 +37,23 @@ def test_every_path_that_a_document_names_exists(document: Path) -> None:
     linked = [str(document.parent / path) for path in LINK.findall(document.read_text())]
     missing = [path for path in named + linked if not any((place / path).exists() for place in BEGINNINGS)]
     assert missing == []
+
+
+def test_every_member_that_the_design_names_is_in_the_code() -> None:
+    folders = (CHECKOUT / "rkllmd", CHECKOUT / "rknn", CHECKOUT / "tests/simulator")
+    code = [path for folder in folders for path in folder.rglob("*") if path.suffix in {".py", ".hpp", ".h", ".c"}]
+    texts = [path.read_text() for path in code]
+    missing = [
+        f"{name}.{member}"
+        for name, member in MEMBER.findall((CHECKOUT / "docs/design.md").read_text())
+        if not any(_declares(text, name) and re.search(rf"\b{member}\b", text) for text in texts)
+    ]
+    # ONNX Runtime's own is no class of ours.
+    assert [name for name in missing if name != "RunOptions.terminate"] == []
+
+
+def _declares(text: str, name: str) -> bool:
+    return re.search(rf"\b(?:class|struct) {name}\b|}} {name};", text) is not None
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, CHECKOUT / "Makefile"], ids=lambda path: path.name)
