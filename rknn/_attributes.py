@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from rkllmd.abi.c import byref, c_void_p, cast, sizeof
 from rkllmd.abi.c_types import Struct
-from rkllmd.abi.json.convert import fields_of, to_c
+from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.json.rknn_structs import describe
+from rkllmd.abi.json.structs import fields_of
 from rkllmd.abi.json.tensors import byte_size
 from rkllmd.abi.layouts.rknn import (
     rknn_custom_string,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from typing import Any
 
-from rkllmd.abi.json.convert import members_of
+from rkllmd.abi.json.structs import members_of
 from rkllmd.abi.layouts.rknn_constants import rknn_core_mask, rknn_tensor_type
 from rkllmd.calls.declaration import Handle, Value
 from rkllmd.calls.invocation import Invocation

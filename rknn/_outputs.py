@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from rkllmd.abi.c import bytes_at
-from rkllmd.abi.json.convert import shortest
+from rkllmd.abi.json.from_c import shortest
 from rkllmd.abi.json.tensors import byte_size, to_numbers
 from rkllmd.abi.layouts.rknn import rknn_output, rknn_output_extend, rknn_tensor_attr
 from rkllmd.abi.layouts.rknn_constants import rknn_tensor_qnt_type

@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from rkllmd.abi.c import POINTER, byref, c_float, c_int32, cast
-from rkllmd.abi.json.convert import shortest
+from rkllmd.abi.json.from_c import shortest
 from rkllmd.abi.layouts.rknn_matmul import rknn_quant_params
 from rkllmd.calls.declaration import COnly, Kind, Struct, method
 from rkllmd.calls.invocation import Invocation

@@ -1,10 +1,12 @@
 """What the mirrors of C structs and functions are made of.
 
-Three class attributes of a struct say what the C type cannot:
+Five class attributes of a struct say what the C type cannot:
 
 - ``_enums_``: fields whose C type is an enum (ctypes sees an int),
 - ``_flags_``: integer fields that mean yes or no,
-- ``_required_``: fields that make no sense as NULL or zero, so a client has to give them.
+- ``_required_``: fields that make no sense as NULL or zero, so a client has to give them,
+- ``_printed_``: strings that the runtimes print: a line break in one could pass for a line of theirs,
+- ``_names_``: those of them that stay as long as the model and are in every ``server.status``, so they must be short.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ class Struct(Structure):
     _enums_: ClassVar[Mapping[str, type[IntEnum]]] = {}
     _flags_: ClassVar[frozenset[str]] = frozenset()
     _required_: ClassVar[tuple[str, ...]] = ()
+    _printed_: ClassVar[frozenset[str]] = frozenset()
+    _names_: ClassVar[frozenset[str]] = frozenset()
 
 
 class Signature(NamedTuple):

@@ -11,7 +11,7 @@ import ctypes
 import mmap
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from rkllmd.abi import architecture, c_signature, canary
 from rkllmd.abi.layouts import rkllm_common
 from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout, Signature
-from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
+from rkllmd.errors import NotSupported, RuntimeUnavailable
 
 SEARCH_DIRECTORIES = (
     "/usr/lib",
@@ -62,7 +62,6 @@ RKLLM_FILE = LibraryFile(
     version=re.compile(rb"RKLLM SDK \(version:\s*(\d+\.\d+\.\d+[\w.+~-]{0,32})([^)\0]{0,256})"),
     indispensable=("rkllm_createDefaultParam", "rkllm_init", "rkllm_run", "rkllm_destroy"),
 )
-FILE_NAME = RKLLM_FILE.name
 SUPPORTED = RKLLM_FILE.supported
 FIX_VERSION = (
     f"Install runtime {SUPPORTED}, or, if you know that this one has the same structs, name their layout with "
@@ -279,12 +278,6 @@ def open_library(path: Path, library: LibraryFile) -> ctypes.CDLL:
             fix=f"Install {library.name} {library.supported}.",
         )
     return dll
-
-
-def check(function: str, status: int, log: Sequence[str] = ()) -> None:
-    """Raise RuntimeFailure if ``status`` is not 0; ``log`` holds what the runtime itself said during the call."""
-    if status != 0:
-        raise RuntimeFailure(f"{function} failed with status {status}.", function=function, status=status, log=[*log])
 
 
 def bind(dll: ctypes.CDLL, name: str, signature: Signature, runtime: str) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Models that the configuration file declares by name: ``[models.qwen3]`` with all that rkllm.init would be told.
+"""Models that the configuration file declares by name: ``[models.qwen3]`` with all that rkllm.init would be given.
 
 They are checked when the configuration is read, by the same JSON Schemas as rkllm.init, rkllm.load_lora and
 rkllm.set_chat_template: a mistake stops the start, and not the first client.
@@ -51,7 +51,7 @@ class DeclaredModel:
 
 
 def is_name(model_path: str) -> bool:
-    """Tell whether what stands for a model's path is a name: paths are absolute."""
+    """Return whether what stands for a model's path is a name: paths are absolute."""
     return "/" not in model_path
 
 
@@ -122,7 +122,7 @@ def _check_path(value: Any, where: str) -> None:
 
 
 def _check_finite(value: Any, where: str) -> None:
-    """Refuse what TOML has and JSON has not: nan and inf, and a NUL, which would end a C string early."""
+    """Refuse what TOML has and JSON does not: nan and inf, and a NUL, which would end a C string early."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             _check_finite(item, f"{where}.{key}")

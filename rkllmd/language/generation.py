@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import structlog
 
-from rkllmd.abi.json.convert import from_c
+from rkllmd.abi.json.from_c import from_c
 from rkllmd.abi.json.tensors import copy_tensor
 from rkllmd.abi.layouts.rkllm import LLMCallState, RKLLMInferMode
 from rkllmd.abi.thread_state import KeptThreadState

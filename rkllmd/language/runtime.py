@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from rkllmd.abi.c import Structure, c_int
-from rkllmd.abi.json.convert import from_c
+from rkllmd.abi.json.from_c import from_c
 from rkllmd.abi.library import Library, find, identify, load
 from rkllmd.config.settings import Config
 from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable

@@ -105,7 +105,7 @@ def decide(config: Config, platform: Platform) -> Board:
 
 
 def has_cores(npu_cores: int | None, core_mask: int) -> bool:
-    """Tell whether an NPU of so many cores has those of the mask; what is not known is not denied."""
+    """Return whether an NPU of so many cores has those of the mask; an unknown number has them all."""
     return npu_cores is None or not 0 < core_mask <= _ALL_CORES or core_mask.bit_length() <= npu_cores
 
 

@@ -1,4 +1,4 @@
-"""Which file it is: what tells one that was replaced, or written again, without reading all of it."""
+"""Which file it is, without reading all of it, and whether one that is still in use has been written to since."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 import os
 from dataclasses import dataclass
 from typing import Final
+
+from rkllmd.errors import RuntimeFailure
 
 # Header, tokenizer and metadata are at one end of a model's file, weights at the other; all of it would take a minute.
 _END_BYTES: Final = 2**20
@@ -29,3 +31,36 @@ def identify(path: str) -> FileIdentity:
         file.seek(max(_END_BYTES, status.st_size - _END_BYTES))
         digest.update(file.read(_END_BYTES))
     return FileIdentity(os.path.realpath(path), status.st_size, status.st_mtime_ns, digest.hexdigest())
+
+
+class WatchedFile:
+    """An open file that something was loaded from, and how it was when it was opened.
+
+    One that is renamed over or removed stays what it was.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Open the file. Raises OSError."""
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._opened = os.fstat(self._fd)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
+
+    def check(self, function: str) -> None:
+        """Raise RuntimeFailure if somebody has written to it: C, which may have mapped it, would read something else.
+
+        ``function`` is the C function that is not called because of that.
+        """
+        before, now = self._opened, os.fstat(self._fd)
+        if (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
+            return
+        raise RuntimeFailure(
+            f"{self.path} was written to after it was loaded (it had {before.st_size} bytes and has {now.st_size}), so "
+            f'{function} was not called: load it again, by rkllm.init with "replace": true.',
+            function=function,
+            status=None,
+            log=[],
+        )

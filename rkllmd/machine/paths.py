@@ -1,6 +1,6 @@
 """Paths from a client: checked before C sees them.
 
-The vendor's library has left the process for a missing file, and writes wherever it is told to. So a path must be
+The vendor's library has left the process for a missing file, and writes to any path that it is given. So a path must be
 absolute (the client's working directory is not the daemon's), lie in a directory that the configuration allows after
 links are resolved, and be a regular file where it is to be read.
 """

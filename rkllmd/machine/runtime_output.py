@@ -45,7 +45,7 @@ class RuntimeOutput:
         self._tell: Callable[[str], None] = lambda line: None
 
     def tell(self, listener: Callable[[str], None]) -> None:
-        """Have ``listener`` told each line from now on, on whichever thread reads it."""
+        """Call ``listener`` with each line from now on, on whichever thread reads it."""
         self._tell = listener
 
     def capture(self) -> tuple[int, int]:
@@ -68,7 +68,7 @@ class RuntimeOutput:
         return self._count
 
     def since(self, mark: int) -> list[str]:
-        """Return the lines printed since ``mark``, those included that C has not flushed yet."""
+        """Return the lines printed since ``mark``, including those that C has not flushed yet."""
         if self._reader < 0:
             return []
         self._libc.fflush(None)

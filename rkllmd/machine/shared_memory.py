@@ -52,7 +52,7 @@ def size_of(fd: int, path: str) -> int:
 
 
 def is_dma_buf(fd: int) -> bool:
-    """Tell whether ``fd`` is a dma-buf: they alone show their exporter's name (kernel 5.3 and later)."""
+    """Return whether ``fd`` is a dma-buf: they alone show their exporter's name (kernel 5.3 and later)."""
     try:
         lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
     except OSError as error:
@@ -62,7 +62,7 @@ def is_dma_buf(fd: int) -> bool:
 
 
 def is_sealed(fd: int) -> bool:
-    """Tell whether a client that gets this descriptor can't make us die with it."""
+    """Return whether a client that gets this descriptor can't make us die with it."""
     if is_dma_buf(fd):
         return True
     try:

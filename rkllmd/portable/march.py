@@ -50,7 +50,7 @@ def of(machine: str, cpuinfo: str) -> str:
 
 
 def lacking(march: str, machine: str, cpuinfo: str) -> list[str]:
-    """Return what code compiled for ``march`` uses and this machine does not have, as far as that can be told."""
+    """Return what code compiled for ``march`` uses and this machine does not have, as far as that can be known."""
     if machine not in _ARM or not march.startswith("armv8"):
         return []
     common = _common_features(cpuinfo)

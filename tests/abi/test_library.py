@@ -13,8 +13,8 @@ import pytest
 
 from rkllmd.abi import canary, library
 from rkllmd.abi.layouts.rkllm import LAYOUTS
-from rkllmd.abi.library import Identity, check, choose_layout, find, identify, load
-from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
+from rkllmd.abi.library import Identity, choose_layout, find, identify, load
+from rkllmd.errors import NotSupported, RuntimeUnavailable
 
 Build = Callable[..., Path]
 
@@ -197,13 +197,6 @@ def test_incomplete_library(tiny: Build) -> None:
     path = tiny(source="__attribute__((used)) static const char sdk[] = SDK; int rkllm_init(void) { return 0; }")
     with pytest.raises(RuntimeUnavailable, match="it has no rkllm_createDefaultParam, rkllm_run, rkllm_destroy"):
         load(path)
-
-
-def test_check() -> None:
-    check("rkllm_run", 0, ["fine"])
-    with pytest.raises(RuntimeFailure) as caught:
-        check("rkllm_run", -1, ("E rkllm: no",))
-    assert caught.value.data == {"function": "rkllm_run", "status": -1, "log": ["E rkllm: no"]}
 
 
 # the canary

@@ -1,4 +1,4 @@
-"""JSON to C by struct type, and back.
+"""JSON to C by struct type.
 
 ``to_c`` walks the struct's fields, so a new struct needs no new code here unless JSON means more than its fields say:
 that is in ``abi/json/forms.py`` (other spellings) and ``abi/json/counts.py`` (counts that follow from the data).
@@ -10,35 +10,19 @@ that names the JSON path and never repeats the value.
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Mapping
-from ctypes import (
-    c_bool,
-    c_char,
-    c_char_p,
-    c_float,
-    c_int8,
-    c_int16,
-    c_int32,
-    c_int64,
-    c_size_t,
-    c_uint8,
-    c_uint16,
-    c_uint32,
-    c_uint64,
-)
+from ctypes import c_bool, c_char, c_char_p, c_float, c_int32
 from dataclasses import dataclass
-from enum import IntEnum
-from functools import cache
 from typing import Any
 
 from rkllmd.abi.c_types import Struct
 from rkllmd.abi.json.counts import RULES, check_width, image_rule
 from rkllmd.abi.json.forms import ALIASES, ELSEWHERE, EXTRAS, IMAGE_FIELDS, UNION_MEMBERS, describe_unknown
+from rkllmd.abi.json.scalars import enum_value, to_bool, to_float, to_int, to_text
+from rkllmd.abi.json.structs import INT_RANGES, fields_of, is_pointer
 from rkllmd.abi.json.tensors import Sources, Tensor, read_tensor
 from rkllmd.abi.layouts.rkllm import LAYOUTS, RKLLMInputType
 from rkllmd.errors import InvalidParams, NotSupported
-from rkllmd.wire.long_strings import LongString
 
 KeepAlive = list[Any]
 """What C may still point to. It lives as long as the call, or as long as the handle for what rkllm_init was given."""
@@ -48,22 +32,6 @@ KeepAlive = list[Any]
 # happens to lie behind our memory.
 _ROOM_BEHIND = 256
 
-# An adapter's name is the name of its file if it is given none. It stays as long as the model and is in every
-# server.status, so it must not be as long as a request.
-_NAME_BYTES = 255
-_FLOAT_MAX = 3.4028234663852886e38
-INT_RANGES: dict[Any, tuple[int, int]] = {
-    c_int8: (-(1 << 7), (1 << 7) - 1),
-    c_int16: (-(1 << 15), (1 << 15) - 1),
-    c_int32: (-(1 << 31), (1 << 31) - 1),
-    c_int64: (-(1 << 63), (1 << 63) - 1),
-    c_uint8: (0, (1 << 8) - 1),
-    c_uint16: (0, (1 << 16) - 1),
-    c_uint32: (0, (1 << 32) - 1),
-    c_uint64: (0, (1 << 64) - 1),
-    c_size_t: (0, (1 << 8 * ctypes.sizeof(c_size_t)) - 1),
-}
-"""C integer type → least and greatest value; int, long and so on are among these, by ctypes' own aliases."""
 _CS_OWN = frozenset({"reserved"})
 _BUFFERS: dict[Any, tuple[Any, str]] = {
     ctypes.POINTER(c_float): (c_float, "float32"),
@@ -115,33 +83,6 @@ def to_c_array(
         conversion.start(target[index])
         conversion.fill(target[index], value, f"{path}[{index}]")
     return target
-
-
-def from_c(struct: ctypes.Structure) -> dict[str, Any]:
-    """Return the numbers, strings and embedded structs of ``struct``; ``reserved`` and other arrays are left out.
-
-    For structs without a union: their strings are read, and a union's may be something else.
-    """
-    return {
-        name: _value_from_c(getattr(struct, name))
-        for name, field_type in fields_of(type(struct)).items()
-        if not issubclass(field_type, ctypes.Array) and not is_pointer(field_type)
-    }
-
-
-def sampling_from(param: ctypes.Structure, sampling_type: type[Struct]) -> Any:
-    """Return the sampling that a model was loaded with: the default for a run that gives only some fields."""
-    return sampling_type(**{name: getattr(param, name) for name in fields_of(sampling_type)})
-
-
-@cache
-def fields_of(struct_type: Any) -> dict[str, Any]:
-    """Return field → C type, in C order, with the members of an unnamed union as fields of the struct."""
-    anonymous = getattr(struct_type, "_anonymous_", ())
-    fields: dict[str, Any] = {}
-    for name, field_type, *_ in struct_type._fields_:
-        fields.update(fields_of(field_type) if name in anonymous else {name: field_type})
-    return fields
 
 
 @dataclass(slots=True)
@@ -224,7 +165,7 @@ class _Conversion:
         return tensors
 
     def refuse_unknown(self, struct_type: type[Struct], name: str, item: Any, path: str) -> None:
-        """Raise for a field that ``struct_type`` has not; return if it asks for nothing or is for somebody else."""
+        """Raise for a field that the struct does not have; return if it asks for nothing or is for somebody else."""
         struct_name = struct_type.__name__
         layout = next((layout for layout in LAYOUTS.values() if layout.structs.get(struct_name) is struct_type), None)
         extra = EXTRAS.get(struct_name, {}).get(name)
@@ -254,7 +195,7 @@ class _Conversion:
                 target, name, field_type, element, read_tensor(item, dtype, path, self.sources), path
             )
         elif field_type is c_char_p:
-            setattr(target, name, self.text(item, path))
+            setattr(target, name, self.text(target, name, item, path))
         elif issubclass(field_type, Struct):
             if item is not None:
                 self.fill(getattr(target, name), item, path)
@@ -267,11 +208,11 @@ class _Conversion:
         elif issubclass(field_type, ctypes.Array) and name not in _CS_OWN:
             self.set_array(target, name, field_type, item, path)
         elif field_type is c_bool or (name in target._flags_ and isinstance(item, bool)):
-            setattr(target, name, _to_bool(item, path))
+            setattr(target, name, to_bool(item, path))
         elif field_type is c_float:
-            setattr(target, name, _to_float(item, path))
+            setattr(target, name, to_float(item, path))
         elif field_type in INT_RANGES:
-            setattr(target, name, _to_int(item, field_type, path))
+            setattr(target, name, to_int(item, field_type, path))
         else:
             # Callbacks, userdata, reserved bytes: C's own.
             raise InvalidParams(f"{path} cannot be set by a client.", path=path, keyword="readOnly", limit=True)
@@ -281,7 +222,7 @@ class _Conversion:
         """Set an array inside the struct: characters, or integers; what a client leaves out at its end is zero."""
         element, length = field_type._type_, field_type._length_
         if element is c_char:
-            text = self.text(item, path)
+            text = self.text(target, name, item, path)
             if len(text) >= length:
                 limit = length - 1
                 detail = f"{path} must have at most {limit} bytes."
@@ -291,7 +232,7 @@ class _Conversion:
         if not isinstance(item, list) or len(item) > length:
             detail = f"{path} must be an array of at most {length} integers."
             raise InvalidParams(detail, path=path, keyword="maxItems", limit=length)
-        numbers = [_to_int(number, element, f"{path}[{index}]") for index, number in enumerate(item)]
+        numbers = [to_int(number, element, f"{path}[{index}]") for index, number in enumerate(item)]
         getattr(target, name)[:] = numbers + [0] * (length - len(numbers))
 
     def set_buffer(self, target: Any, name: str, field_type: Any, element: Any, tensor: Tensor, path: str) -> Tensor:
@@ -305,44 +246,11 @@ class _Conversion:
         setattr(target, name, field_type(element.from_buffer(memory)))
         return tensor
 
-    def text(self, item: Any, path: str) -> bytes:
-        """Return a string as C has it: UTF-8 without NUL inside; ctypes adds the one at its end."""
-        if isinstance(item, LongString):
-            item = str(item)
-        if not isinstance(item, str):
-            raise InvalidParams(f"{path} must be a string.", path=path, keyword="type", limit="string")
-        if "\0" in item:
-            raise InvalidParams(f"{path} must not contain NUL, which ends a C string.", path=path, keyword="pattern")
-        if path.endswith(("_name", "_path")) and any(character < " " or character == "\x7f" for character in item):
-            # The runtimes print names, and a line of its own could pass for one of theirs.
-            raise InvalidParams(f"{path} must not contain control characters.", path=path, keyword="pattern")
-        try:
-            encoded = item.encode()
-        except UnicodeEncodeError:
-            raise InvalidParams(f"{path} must be valid Unicode.", path=path, keyword="format", limit="utf-8") from None
-        if path.endswith("_name") and len(encoded) > _NAME_BYTES:
-            detail = f"{path} must have at most {_NAME_BYTES} bytes."
-            raise InvalidParams(detail, path=path, keyword="maxLength", limit=_NAME_BYTES)
-        self.keep.append(encoded)
-        return encoded
-
-
-@cache
-def members_of(enum: type[IntEnum]) -> dict[str, int]:
-    """Return what a client may say for an enum; the count at the end of some (RKNN_TENSOR_TYPE_MAX) is no member."""
-    return {name: int(item) for name, item in enum.__members__.items() if not name.endswith("_MAX")}
-
-
-def enum_value(item: Any, enum: type[IntEnum], path: str) -> int:
-    """Return the number of an enum member given as number or C name. Raises InvalidParams."""
-    members = members_of(enum)
-    if isinstance(item, str) and item in members:
-        return members[item]
-    if type(item) in (int, float) and item in members.values():
-        return int(item)
-    raise InvalidParams(
-        f"{path} must be one of {', '.join(members)}, or its number.", path=path, keyword="enum", limit=list(members)
-    )
+    def text(self, target: Struct, name: str, item: Any, path: str) -> bytes:
+        """Return a string as C has it, kept alive."""
+        text = to_text(item, path, is_printed=name in target._printed_, is_name=name in target._names_)
+        self.keep.append(text)
+        return text
 
 
 def _canonical(value: Any, struct_name: str, path: str) -> dict[str, Any]:
@@ -399,58 +307,3 @@ def _with_prompt_inside(given: dict[str, Any]) -> dict[str, Any]:
 
 def _is_nothing(item: Any) -> bool:
     return item is None or (isinstance(item, list) and not any(item))
-
-
-def _to_bool(item: Any, path: str) -> bool:
-    if isinstance(item, bool) or (type(item) in (int, float) and item in (0, 1)):
-        return bool(item)
-    raise InvalidParams(f"{path} must be true or false.", path=path, keyword="type", limit="boolean")
-
-
-def _to_float(item: Any, path: str) -> float:
-    if type(item) not in (int, float):
-        raise InvalidParams(f"{path} must be a number.", path=path, keyword="type", limit="number")
-    # The float decides, not the double: the shortest spelling of the greatest float is a double beyond it.
-    try:
-        number = c_float(item).value
-    except OverflowError:  # an integer beyond even the double
-        number = math.inf
-    if not math.isfinite(number):
-        raise InvalidParams(f"{path} must fit a float.", path=path, keyword="maximum", limit=_FLOAT_MAX)
-    return number
-
-
-def _to_int(item: Any, field_type: Any, path: str) -> int:
-    # 1.0 is an integer to JSON Schema, and some languages write all their numbers like that.
-    if type(item) is not int and not (type(item) is float and item.is_integer()):
-        raise InvalidParams(f"{path} must be an integer.", path=path, keyword="type", limit="integer")
-    low, high = INT_RANGES[field_type]
-    if item < low:
-        raise InvalidParams(f"{path} must be at least {low}.", path=path, keyword="minimum", limit=low)
-    if item > high:
-        raise InvalidParams(f"{path} must be at most {high}.", path=path, keyword="maximum", limit=high)
-    return int(item)
-
-
-def is_pointer(field_type: Any) -> bool:
-    """Tell whether ``field_type`` is a POINTER(...); c_char_p and c_void_p are not."""
-    return issubclass(field_type, ctypes._Pointer)
-
-
-def _value_from_c(value: Any) -> Any:
-    match value:
-        case bytes():
-            return value.decode("utf-8", "replace")
-        case ctypes.Structure():
-            return from_c(value)
-        case float():
-            return shortest(value)
-    return value
-
-
-def shortest(value: float) -> float | None:
-    """Return the shortest double that is ``value`` as a float: 0.8, not 0.800000011920929; None if not finite."""
-    if not math.isfinite(value):
-        return None
-    candidates = (float(f"{value:.{digits}g}") for digits in range(6, 9))
-    return next((short for short in candidates if c_float(short).value == value), value)

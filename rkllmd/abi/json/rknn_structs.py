@@ -6,7 +6,8 @@ import ctypes
 from typing import Any
 
 from rkllmd.abi.c_types import Struct
-from rkllmd.abi.json.convert import fields_of, shortest
+from rkllmd.abi.json.from_c import shortest
+from rkllmd.abi.json.structs import fields_of
 from rkllmd.abi.layouts.rknn import rknn_input_range
 
 

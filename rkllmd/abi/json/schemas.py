@@ -1,8 +1,8 @@
 """JSON Schemas of the C structs, and the validator that every request passes.
 
 The schemas are made from the fields of all layouts, so that one client's requests are valid everywhere; what the loaded
-runtime lacks, ``abi/convert.py`` refuses by name. They are plain enough to mean the same in draft 7 and draft 2020-12,
-and structs inside structs are written out: resolving ``$ref`` would double the time that a request takes.
+runtime lacks, ``abi/json/convert.py`` refuses by name. They are plain enough to mean the same in draft 7 and draft
+2020-12, and structs inside structs are written out: resolving ``$ref`` would double the time that a request takes.
 
 jsonschema builds the messages of its keywords from ``repr(instance)`` before anybody asks for them: 16 MiB of the wrong
 type stall the event loop for 30 ms, nested lists overflow the stack. So the keywords are our own here, the few that are
@@ -23,10 +23,9 @@ from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.protocols import Validator
 
 from rkllmd.abi.c_types import Struct
-from rkllmd.abi.json.convert import INT_RANGES, fields_of, is_pointer, members_of
 from rkllmd.abi.json.descriptions import FIELDS, Doc
 from rkllmd.abi.json.forms import ALIASES, EXTRAS, FORMS, IMAGE_FIELDS, describe_unknown
-from rkllmd.abi.json.structs import struct_types
+from rkllmd.abi.json.structs import INT_RANGES, fields_of, is_pointer, members_of, struct_types
 from rkllmd.errors import InvalidParams
 from rkllmd.wire.long_strings import LongString
 
@@ -83,11 +82,6 @@ def struct_schema(name: str) -> Schema:
         "additionalProperties": False,
     }
     return {**schema, "required": required} if required else schema
-
-
-def definitions() -> dict[str, Schema]:
-    """Return the schemas of all structs that a client can give, by C name, and that of a tensor, for rpc.discover."""
-    return {"Tensor": TENSOR, **{name: struct_schema(name) for name in FIELDS}}
 
 
 def _field_schema(struct_type: type[Struct], field: str, field_type: Any) -> Schema:

@@ -1,13 +1,29 @@
-"""Every mirrored struct by its C name."""
+"""The mirrored structs: by their C names, and what their fields are, for the conversions and the schemas."""
 
 from __future__ import annotations
 
+import ctypes
+from ctypes import c_int8, c_int16, c_int32, c_int64, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64
+from enum import IntEnum
 from functools import cache
 from typing import Any
 
 from rkllmd.abi.c_types import Struct
 from rkllmd.abi.layouts import rknn, rknn_matmul
 from rkllmd.abi.layouts.rkllm import LAYOUTS
+
+INT_RANGES: dict[Any, tuple[int, int]] = {
+    c_int8: (-(1 << 7), (1 << 7) - 1),
+    c_int16: (-(1 << 15), (1 << 15) - 1),
+    c_int32: (-(1 << 31), (1 << 31) - 1),
+    c_int64: (-(1 << 63), (1 << 63) - 1),
+    c_uint8: (0, (1 << 8) - 1),
+    c_uint16: (0, (1 << 16) - 1),
+    c_uint32: (0, (1 << 32) - 1),
+    c_uint64: (0, (1 << 64) - 1),
+    c_size_t: (0, (1 << 8 * ctypes.sizeof(c_size_t)) - 1),
+}
+"""C integer type → least and greatest value; int, long and so on are among these, by ctypes' own aliases."""
 
 
 @cache
@@ -21,3 +37,24 @@ def struct_types(name: str) -> list[type[Struct]]:
     if not found:
         raise KeyError(name)
     return found
+
+
+@cache
+def fields_of(struct_type: Any) -> dict[str, Any]:
+    """Return field → C type, in C order, with the members of an unnamed union as fields of the struct."""
+    anonymous = getattr(struct_type, "_anonymous_", ())
+    fields: dict[str, Any] = {}
+    for name, field_type, *_ in struct_type._fields_:
+        fields.update(fields_of(field_type) if name in anonymous else {name: field_type})
+    return fields
+
+
+def is_pointer(field_type: Any) -> bool:
+    """Return whether ``field_type`` is a POINTER(...); c_char_p and c_void_p are not."""
+    return issubclass(field_type, ctypes._Pointer)
+
+
+@cache
+def members_of(enum: type[IntEnum]) -> dict[str, int]:
+    """Return what a client may say for an enum; the count at the end of some (RKNN_TENSOR_TYPE_MAX) is no member."""
+    return {name: int(item) for name, item in enum.__members__.items() if not name.endswith("_MAX")}

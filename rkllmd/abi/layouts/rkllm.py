@@ -106,12 +106,7 @@ def _signatures(structs: dict[str, type[Struct]], init_callback: Any) -> dict[st
         "rkllm_is_running": Signature({"handle": LLMHandle}, c_int),
         # int rkllm_clear_kv_cache(LLMHandle handle, int keep_system_prompt, int *start_pos, int *end_pos);
         "rkllm_clear_kv_cache": Signature(
-            {
-                "handle": LLMHandle,
-                "keep_system_prompt": c_int,
-                "start_pos": POINTER(c_int),
-                "end_pos": POINTER(c_int),
-            },
+            {"handle": LLMHandle, "keep_system_prompt": c_int, "start_pos": POINTER(c_int), "end_pos": POINTER(c_int)},
             c_int,
         ),
         # int rkllm_get_kv_cache_size(LLMHandle handle, int *cache_sizes);

@@ -42,7 +42,7 @@ from rkllmd.abi.layouts.rkllm_common import (
 #     RKLLMExtendParam extend_param;
 # } RKLLMParam;
 class RKLLMParam(Struct):
-    """What rkllm_init is told."""
+    """What rkllm_init is given."""
 
     _fields_ = (
         ("model_path", c_char_p),
@@ -66,6 +66,7 @@ class RKLLMParam(Struct):
         ("extend_param", RKLLMExtendParam),
     )
     _required_ = ("model_path",)
+    _printed_ = frozenset({"model_path"})
 
 
 # The struct is spelled RKLLMMultiModelInput before 1.2.3.
@@ -131,7 +132,7 @@ class RKLLMInput(Struct):
 #     int keep_history;
 # } RKLLMInferParam;
 class RKLLMInferParam(Struct):
-    """What one run is told."""
+    """What one run is given."""
 
     _fields_ = (
         ("mode", c_int),

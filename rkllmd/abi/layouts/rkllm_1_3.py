@@ -43,7 +43,7 @@ from rkllmd.abi.layouts.rkllm_common import (
 #     RKLLMExtendParam extend_param;
 # } RKLLMParam;
 class RKLLMParam(Struct):
-    """What rkllm_init is told."""
+    """What rkllm_init is given."""
 
     _fields_ = (
         ("model_path", c_char_p),
@@ -65,6 +65,7 @@ class RKLLMParam(Struct):
         ("extend_param", RKLLMExtendParam),
     )
     _required_ = ("model_path",)
+    _printed_ = frozenset({"model_path"})
 
 
 class RKLLMImageInput(Struct):
@@ -204,7 +205,7 @@ class RKLLMSamplingParam(Struct):
 #     int32_t max_new_tokens;
 # } RKLLMInferParam;
 class RKLLMInferParam(Struct):
-    """What one run is told."""
+    """What one run is given."""
 
     _fields_ = (
         ("mode", c_int),

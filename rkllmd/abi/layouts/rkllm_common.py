@@ -107,6 +107,8 @@ class RKLLMLoraAdapter(Struct):
         ("scale", c_float),
     )
     _required_ = ("lora_adapter_path",)
+    _printed_ = frozenset({"lora_adapter_path", "lora_adapter_name"})
+    _names_ = frozenset({"lora_adapter_name"})
 
 
 # typedef struct {
@@ -145,6 +147,8 @@ class RKLLMLoraParam(Struct):
 
     _fields_ = (("lora_adapter_name", c_char_p),)
     _required_ = ("lora_adapter_name",)
+    _printed_ = frozenset({"lora_adapter_name"})
+    _names_ = frozenset({"lora_adapter_name"})
 
 
 # typedef struct {
@@ -159,6 +163,7 @@ class RKLLMPromptCacheParam(Struct):
         ("prompt_cache_path", c_char_p),
     )
     _flags_ = frozenset({"save_prompt_cache"})
+    _printed_ = frozenset({"prompt_cache_path"})
 
 
 # typedef struct {

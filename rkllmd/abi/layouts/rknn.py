@@ -248,7 +248,7 @@ class rknn_output(Struct):
 #     uint8_t reserved[112];
 # } rknn_init_extend;
 class rknn_init_extend(Struct):
-    """What rknn_init may be told beyond the model."""
+    """What rknn_init may be given beyond the model."""
 
     _fields_ = (
         ("ctx", rknn_context),

@@ -30,8 +30,7 @@ from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.models import model_trial
 from rkllmd.language.models.model import Adapter, Model
 from rkllmd.machine import paths
-from rkllmd.machine.files import identify
-from rkllmd.machine.watched_file import WatchedFile
+from rkllmd.machine.files import WatchedFile, identify
 from rkllmd.portable import gguf
 from rkllmd.trials import trial
 

@@ -8,15 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rkllmd.abi.c import c_void_p
-from rkllmd.abi.json.convert import sampling_from
+from rkllmd.abi.json.from_c import sampling_from
 from rkllmd.language.kv_cache import KvCache
 
 if TYPE_CHECKING:
     from rkllmd.abi.library import Library
     from rkllmd.language.generation import Generation
     from rkllmd.language.prompt_caches.store import PromptCache
-    from rkllmd.machine.files import FileIdentity
-    from rkllmd.machine.watched_file import WatchedFile
+    from rkllmd.machine.files import FileIdentity, WatchedFile
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rkllmd.abi.json.convert import from_c, to_c
+from rkllmd.abi.json.convert import to_c
+from rkllmd.abi.json.from_c import from_c
 from rkllmd.abi.library import SUPPORTED, layout_of
 from rkllmd.config.declared import TEMPLATE_STRINGS, DeclaredModel, is_name
 from rkllmd.errors import InvalidParams, NotSupported

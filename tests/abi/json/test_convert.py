@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rkllmd.abi.json.convert import fields_of, from_c, sampling_from, to_c, to_c_array
+from rkllmd.abi.json.convert import to_c, to_c_array
 from rkllmd.abi.json.forms import ALIASES, EXTRAS
+from rkllmd.abi.json.from_c import from_c, sampling_from
+from rkllmd.abi.json.structs import fields_of
 from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout, RKLLMPerfStat, Struct
 from rkllmd.errors import InvalidParams, NotSupported, RpcError
 

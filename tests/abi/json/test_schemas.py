@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from rkllmd.abi.json import schemas
-from rkllmd.abi.json.convert import from_c, to_c
+from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.json.descriptions import FIELDS
-from rkllmd.abi.json.schemas import check, definitions, struct_schema, validator
+from rkllmd.abi.json.from_c import from_c
+from rkllmd.abi.json.schemas import TENSOR, check, struct_schema, validator
 from rkllmd.abi.layouts.rkllm import LAYOUTS
 from rkllmd.errors import InvalidParams, RpcError
 from rkllmd.wire.long_strings import LongString
@@ -46,6 +47,11 @@ def subschemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield schema
     for child in schema.get("properties", {}).values():
         yield from subschemas(child)
+
+
+def definitions() -> dict[str, dict[str, Any]]:
+    """Return the schemas of all structs that a client can give, by C name, and that of a tensor."""
+    return {"Tensor": TENSOR, **{name: struct_schema(name) for name in FIELDS}}
 
 
 def refused(value: Any, name: str | dict[str, Any], root: str = "$") -> InvalidParams:

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from rkllmd.abi.json.convert import fields_of
 from rkllmd.abi.json.forms import ALIASES, ELSEWHERE, EXTRAS, IMAGE_FIELDS, UNION_MEMBERS
-from rkllmd.abi.json.structs import struct_types
+from rkllmd.abi.json.structs import fields_of, struct_types
 from rkllmd.abi.layouts import rkllm, rkllm_1_2, rkllm_1_3, rkllm_1_3_1, rkllm_common
 from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout
 from tests.facts import RKLLM_LAYOUTS

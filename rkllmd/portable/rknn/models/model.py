@@ -109,15 +109,15 @@ class Model:
         for tensor, shape in zip(self.inputs, shapes, strict=True):
             # Not of one rank where the graph does not tell an input's.
             values |= {name: size for name, size in zip(tensor.dims, shape, strict=False) if isinstance(name, str)}
-        told = [
+        declared = [
             tuple(dim if isinstance(dim, int) else values.get(dim) for dim in tensor.dims) for tensor in self.outputs
         ]
         # Without dimensions it is a scalar, or of a rank that the graph does not tell.
-        if may_run and any(None in shape or not shape for shape in told):
+        if may_run and any(None in shape or not shape for shape in declared):
             learnt = self._learn(shapes)
             if learnt is not None:
                 return learnt
-        return [tuple(1 if dim is None else dim for dim in shape) for shape in told]
+        return [tuple(1 if dim is None else dim for dim in shape) for shape in declared]
 
     def _learn(self, shapes: list[Shape]) -> list[Shape] | None:
         """Return the outputs' shapes as a run on zeros has them; None where it fails or does not end soon.

@@ -60,7 +60,7 @@ class Run:
     def wait(self, timeout: float | None) -> bool:
         """Wait for a run in a thread, ``timeout`` seconds at most; return whether it has ended.
 
-        False also when the calling thread is interrupted, and for a run that was asked to stop and has not in time.
+        False also when the calling thread is interrupted, and for a run that was asked to stop and did not in time.
         """
         return self._completion.wait(timeout, _PATIENCE_SECONDS)
 

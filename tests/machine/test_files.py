@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rkllmd.errors import RuntimeFailure
-from rkllmd.machine.watched_file import WatchedFile
+from rkllmd.machine.files import WatchedFile
 from tests.daemon import Daemon
 
 

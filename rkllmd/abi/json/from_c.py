@@ -1,0 +1,46 @@
+"""C to JSON: the numbers, strings and structs that a struct holds."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import Any
+
+from rkllmd.abi.c_types import Struct
+from rkllmd.abi.json.structs import fields_of, is_pointer
+
+
+def from_c(struct: ctypes.Structure) -> dict[str, Any]:
+    """Return the numbers, strings and embedded structs of ``struct``; ``reserved`` and other arrays are left out.
+
+    For structs without a union: their strings are read, and a union's may be something else.
+    """
+    return {
+        name: _value_from_c(getattr(struct, name))
+        for name, field_type in fields_of(type(struct)).items()
+        if not issubclass(field_type, ctypes.Array) and not is_pointer(field_type)
+    }
+
+
+def sampling_from(param: ctypes.Structure, sampling_type: type[Struct]) -> Any:
+    """Return the sampling that a model was loaded with: the default for a run that gives only some fields."""
+    return sampling_type(**{name: getattr(param, name) for name in fields_of(sampling_type)})
+
+
+def _value_from_c(value: Any) -> Any:
+    match value:
+        case bytes():
+            return value.decode("utf-8", "replace")
+        case ctypes.Structure():
+            return from_c(value)
+        case float():
+            return shortest(value)
+    return value
+
+
+def shortest(value: float) -> float | None:
+    """Return the shortest double that is ``value`` as a float: 0.8, not 0.800000011920929; None if not finite."""
+    if not math.isfinite(value):
+        return None
+    candidates = (float(f"{value:.{digits}g}") for digits in range(6, 9))
+    return next((short for short in candidates if ctypes.c_float(short).value == value), value)
