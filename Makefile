@@ -53,7 +53,7 @@ lint: $(VENV)/.lint
 coverage: $(VENV)/.test compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null
 	@$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term:skip-covered --cov-fail-under=95 tests
-	@$(BIN)/python -m coverage report --include=rkllmd/wire/jsonrpc.py --fail-under=100
+	@$(BIN)/python -m coverage report --include=rkllmd/wire/jsonrpc.py,rkllmd/wire/lines.py --fail-under=100
 
 bench: $(VENV)/.test compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null

@@ -20,7 +20,7 @@ import orjson
 
 from rkllmd.client.errors import CallError, ConnectionLost
 from rkllmd.machine import shared_memory
-from rkllmd.wire.jsonrpc import LineBuffer
+from rkllmd.wire.lines import LineBuffer
 
 RECEIVE_BYTES: Final = 65_536
 _MOST_FDS: Final = 253  # in one message (SCM_MAX_FD)

@@ -38,6 +38,7 @@ from rkllmd.net.outbox import Outbox
 from rkllmd.net.receiver import SLICE_SECONDS
 from rkllmd.service import dispatch
 from rkllmd.wire import foreign, jsonrpc
+from rkllmd.wire.lines import LineBuffer
 from rkllmd.wire.long_bytes import LongBytes
 
 if TYPE_CHECKING:
@@ -78,13 +79,13 @@ class Connection:
     ) -> None:
         """Take over a connected, non-blocking Unix stream socket."""
         self.number = next(_numbers)
-        self.session = jsonrpc.Session()
+        self.exchange = jsonrpc.Exchange()
         self.is_gone = False
         self._socket = socket
         self._service = service
         self._hangups = hangups
         self._receiver = receiver
-        self._buffer = jsonrpc.LineBuffer(service.config.max_line_bytes)
+        self._buffer = LineBuffer(service.config.max_line_bytes)
         self._lines: deque[LongBytes] = deque()  # what has come and is not handled yet
         self._is_last = False  # nothing more is read: the end of file, or what can't be understood
         self._strangers = foreign.Strangers()
@@ -162,7 +163,7 @@ class Connection:
         self._reading_ended = True
         with self._hangups.watch(self._socket, self._hung_up):
             # A watcher is never done: it is told until it hangs up, or the daemon leaves.
-            while self.session.open_calls or (self._service.events.is_watching(self) and not self._is_ending):
+            while self.exchange.open_calls or (self._service.events.is_watching(self) and not self._is_ending):
                 await self._answered.park()
             await self._wait_for_room(0)
 
@@ -389,7 +390,7 @@ class Connection:
                 self._say_farewell(seen)
                 return []
             message = seen
-        calls, reply = self.session.receive(message)
+        calls, reply = self.exchange.receive(message)
         if reply:
             self._send(reply)
         elif not calls and isinstance(message, jsonrpc.Unsolicited):
@@ -407,7 +408,7 @@ class Connection:
 
     def find_job(self, call_id: jsonrpc.Id) -> Job | None:
         """Return the queued or running job of the request with this id."""
-        call = self.session.find(call_id)
+        call = self.exchange.find(call_id)
         return None if call is None else self._jobs.get(call)
 
     # -- out ---------------------------------------------------------------------------------------------------------
@@ -418,14 +419,14 @@ class Connection:
             _close(fds)
             _close_given(call)
         else:
-            self._answer(call, self.session.finish(call, result, len(fds)), fds)
+            self._answer(call, self.exchange.finish(call, result, len(fds)), fds)
 
     def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
         """Send the call's error, with the same exception."""
         if call.finished:
             _close_given(call)
         else:
-            self._answer(call, self.session.fail(call, error))
+            self._answer(call, self.exchange.fail(call, error))
 
     def send_partials(self, call: jsonrpc.Call, partials: list[dict[str, Any]], *, as_notifications: bool) -> None:
         """Send partial results of ``call``, unless it is answered already, while its work goes on.

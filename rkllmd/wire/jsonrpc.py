@@ -1,11 +1,10 @@
 """JSON-RPC 2.0 without I/O: bytes to requests and batches, results and errors to bytes.
 
 Source: the JSON-RPC 2.0 specification (https://www.jsonrpc.org/specification); docs/protocol.md, sections 1, 2 and 6.
-Three parts, in the order in which bytes meet them:
+Two parts, in the order in which a line (``lines.LineBuffer``) meets them:
 
-1. ``LineBuffer``: the byte stream cut into lines.
-2. ``parse``: one line to Requests. It raises nothing: what is no Request comes back as ``Rejected``.
-3. ``Session``: what one connection has in flight, which ids are taken, which batch a call belongs to, and the bytes of
+1. ``parse``: one line to Requests. It raises nothing: what is no Request comes back as ``Rejected``.
+2. ``Exchange``: what one connection has in flight, which ids are taken, which batch a call belongs to, and the bytes of
    each answer.
 """
 
@@ -19,7 +18,7 @@ import orjson
 
 from rkllmd.errors import DuplicateId, InternalError, InvalidRequest, ParseError, RpcError
 from rkllmd.wire import long_strings
-from rkllmd.wire.long_bytes import GrowingBytes, LongBytes, is_blank
+from rkllmd.wire.long_bytes import LongBytes, is_blank
 
 # geth takes 1000 items; a batch is answered only when its last member is done, which on one NPU makes long ones
 # useless: pipelining serves better.
@@ -28,10 +27,6 @@ MAX_BATCH: Final = 64
 MAX_ID_LENGTH: Final = 128
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
-
-# A line grows in place up to its limit; a client's has none.
-_RECEIVED_AT_ONCE: Final = 1 << 16
-_MOST_EXPECTED: Final = 64 << 20
 
 Id = str | int | None
 Params = list[Any] | dict[str, Any]
@@ -46,52 +41,6 @@ class _Absent:
 
 ABSENT: Final = _Absent()
 _NO_PARAMS: Final[list[Any]] = []
-
-
-class LineBuffer:
-    """Cuts a byte stream into lines; a line longer than ``limit`` ends the stream."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.overflowed = False
-        # Never holds a newline, so no byte is searched twice.
-        self._pending = GrowingBytes(min(limit + _RECEIVED_AT_ONCE, _MOST_EXPECTED))
-
-    def __len__(self) -> int:
-        """Return the number of bytes held for a line that is not complete."""
-        return len(self._pending)
-
-    def feed(self, data: bytes) -> list[LongBytes]:
-        """Add ``data`` and return the lines it completes, without their newlines; blank ones are left out.
-
-        Lines before a too long one are returned, it and what follows are not: ``overflowed`` is true from then on,
-        since a half-read frame can't be resynchronised safely.
-        """
-        if self.overflowed:
-            return []
-        if not self._pending and data.find(b"\n") == len(data) - 1 <= self.limit:  # one whole line, as most often
-            return [data[:-1]] if data and not data.isspace() else []
-        first, newline, rest = data.partition(b"\n")
-        self._pending.add(first)
-        lines: list[LongBytes] = []
-        if newline:
-            *following, pending = rest.split(b"\n")
-            lines = [self._pending.take(), *following]
-            self._pending.add(pending)
-        self.overflowed = len(self._pending) > self.limit
-        for index, line in enumerate(lines):
-            if len(line) > self.limit:
-                self.overflowed = True
-                del lines[index:]
-                break
-        if self.overflowed:
-            self._pending.take()
-        # A long one is looked at by ``parse``, for a client may send 16 MiB of blanks.
-        return [line for line in lines if line and not (isinstance(line, bytes) and line.isspace())]
-
-    def end(self) -> list[LongBytes]:
-        """Return the unterminated last line at the end of the stream, if there is one (``printf '{…}' | nc -U``)."""
-        return self.feed(b"\n") if self._pending else []
 
 
 @dataclass(slots=True, frozen=True)
@@ -229,7 +178,7 @@ class Call:
         self.in_use = False
 
 
-class Session:
+class Exchange:
     """The calls of one connection: gives each line's calls out and takes each call's one answer back."""
 
     def __init__(self) -> None:

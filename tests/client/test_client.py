@@ -27,7 +27,7 @@ from rkllmd.client import (
     messages,
     open_client,
 )
-from rkllmd.wire.jsonrpc import LineBuffer
+from rkllmd.wire.lines import LineBuffer
 from tests.daemon import Daemon
 
 PARTIAL = {"text": "a", "token_id": 1, "_callback_state": 0, "seq": 0}

@@ -38,7 +38,7 @@ from rkllmd.client import (
     open_client,
 )
 from rkllmd.client.messages import MEMBERS
-from rkllmd.wire.jsonrpc import LineBuffer
+from rkllmd.wire.lines import LineBuffer
 from tests.daemon import Daemon, until
 
 PARTIAL = {"text": "a", "token_id": 1, "_callback_state": 0, "seq": 0}

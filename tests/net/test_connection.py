@@ -169,7 +169,7 @@ def test_no_token_follows_the_answer_of_a_run_that_the_daemon_does_not_wait_for(
         theirs.setblocking(False)
         context = make_context(Turns())
         connection = Connection(theirs, context, HangupWatcher(), Receiver(lambda: True))
-        (call,), _ = connection.session.receive(jsonrpc.parse(b'{"jsonrpc":"2.0","id":1,"method":"slow"}'))
+        (call,), _ = connection.exchange.receive(jsonrpc.parse(b'{"jsonrpc":"2.0","id":1,"method":"slow"}'))
         connection.refuse(call, ShuttingDown("The daemon is shutting down."))
         connection.send_partials(call, [{"text": "late", "seq": 0}], as_notifications=False)
         assert connection.partial_sender(call, as_notifications=False)({"text": "late", "seq": 1}), "nothing to retry"

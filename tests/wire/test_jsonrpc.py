@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from rkllmd.errors import Cancelled, FrameTooLarge, InvalidParams, MethodNotFound
 from rkllmd.wire import jsonrpc
-from rkllmd.wire.jsonrpc import ABSENT, UNSOLICITED, Call, Line, LineBuffer, Rejected, Request, Session, parse
+from rkllmd.wire.jsonrpc import ABSENT, UNSOLICITED, Call, Exchange, Line, Rejected, Request, parse
+from rkllmd.wire.lines import LineBuffer
 from rkllmd.wire.long_bytes import LongBytes
 from rkllmd.wire.long_strings import LongText
 
@@ -50,7 +51,7 @@ class Server:
 
     def __init__(self, *, limit: int = 16 * MIB, at_once: bool = True) -> None:
         self.lines = LineBuffer(limit)
-        self.session = Session()
+        self.exchange = Exchange()
         self.calls: list[Call] = []
         self.made: list[Call] = []
         self.sent = b""
@@ -66,7 +67,7 @@ class Server:
 
     def _handle(self, lines: list[LongBytes]) -> None:
         for line in lines:
-            calls, reply = self.session.receive(parse(line))
+            calls, reply = self.exchange.receive(parse(line))
             self.sent += whole(reply)
             self.calls += calls
             self.made += calls
@@ -78,12 +79,12 @@ class Server:
         self.calls.remove(call)
         function = METHODS.get(call.method)
         if function is None:
-            self.sent += whole(self.session.fail(call, MethodNotFound(f"There is no method {call.method}.")))
+            self.sent += whole(self.exchange.fail(call, MethodNotFound(f"There is no method {call.method}.")))
             return
         try:
-            self.sent += whole(self.session.finish(call, function(call.params)))
+            self.sent += whole(self.exchange.finish(call, function(call.params)))
         except (TypeError, LookupError) as error:
-            self.sent += whole(self.session.fail(call, InvalidParams(str(error)[:100])))
+            self.sent += whole(self.exchange.fail(call, InvalidParams(str(error)[:100])))
 
     def take(self) -> list[Any]:
         """Return the messages sent so far, and forget them."""
@@ -97,7 +98,7 @@ def served(*pieces: bytes) -> list[Any]:
     for piece in pieces:
         server.receive(piece)
     server.end()
-    assert server.session.open_calls == 0
+    assert server.exchange.open_calls == 0
     return server.take()
 
 
@@ -261,12 +262,12 @@ def test_ruling_2_a_notification_is_never_answered(method: str, params: str) -> 
 
 
 def test_ruling_2_a_notification_that_fails_stays_unanswered() -> None:
-    session = Session()
+    exchange = Exchange()
     for message in (Request(ABSENT, "x", [], {}), [Request(ABSENT, "x", [], {})]):
-        (call,), reply = session.receive(message)  # type: ignore[arg-type]
+        (call,), reply = exchange.receive(message)  # type: ignore[arg-type]
         assert reply == b""
         assert call.is_notification
-        assert session.fail(call, Cancelled("no")) == b""
+        assert exchange.fail(call, Cancelled("no")) == b""
 
 
 def test_ruling_3_an_id_of_null_is_a_request() -> None:
@@ -279,7 +280,7 @@ def test_ruling_3_an_id_of_null_is_a_request() -> None:
     server = Server(at_once=False)
     server.receive(b'{"jsonrpc":"2.0","method":"get_data","id":null}\n' * 2)
     assert len(server.calls) == 2
-    assert server.session.find(None) is None
+    assert server.exchange.find(None) is None
 
 
 @pytest.mark.parametrize("call_id", ["7", '"seven"', '""', "null"])
@@ -370,7 +371,7 @@ def test_ruling_7_params_with_wrong_content_are_invalid_params() -> None:
 def test_ruling_8_other_members_beside_method_are_kept_for_who_knows_them() -> None:
     message = parse(b'{"jsonrpc":"2.0","method":"sum","params":[1],"id":1,"stream":"final","x":{"y":1}}')
     assert message == Request(1, "sum", [1], {"stream": "final", "x": {"y": 1}})
-    (call,), _ = Session().receive(message)
+    (call,), _ = Exchange().receive(message)
     assert call.members == {"stream": "final", "x": {"y": 1}}
     assert one('{"jsonrpc":"2.0","method":"sum","params":[1],"id":1,"comment":"ignored"}')["result"] == 1
 
@@ -537,27 +538,6 @@ def test_the_longest_line() -> None:
     assert server.take() == []
 
 
-@pytest.mark.parametrize("piece", [1, 7, 64, 65, 1000])
-def test_an_endless_line_is_not_kept(piece: int) -> None:
-    lines = LineBuffer(64)
-    for _ in range(1000 // piece):
-        assert lines.feed(b"x" * piece) == []
-        assert len(lines) <= 64
-    assert lines.overflowed
-    assert len(lines) == 0
-    assert lines.end() == []
-
-
-def test_a_line_of_the_limit_without_its_newline_is_no_overflow() -> None:
-    lines = LineBuffer(4)
-    assert lines.feed(b"abcd") == []
-    assert not lines.overflowed
-    assert len(lines) == 4
-    assert lines.feed(b"\nab") == [b"abcd"]
-    assert lines.end() == [b"ab"]
-    assert lines.end() == []
-
-
 def test_the_error_for_a_line_too_long() -> None:
     assert json.loads(jsonrpc.error_line(FrameTooLarge("A line has at most 5 bytes.", limit=5))) == {
         "jsonrpc": "2.0",
@@ -588,18 +568,18 @@ def deep(levels: int) -> Any:
     "result", [Unknown(), "\ud800", deep(300), {1: 2}, 2**64], ids=lambda item: type(item).__name__
 )
 def test_an_answer_that_cannot_be_written_is_an_error(result: Any) -> None:
-    session = Session()
-    (call,), _ = session.receive(Request(1, "x", [], {}))
-    answer = json.loads(whole(session.finish(call, result)))
+    exchange = Exchange()
+    (call,), _ = exchange.receive(Request(1, "x", [], {}))
+    answer = json.loads(whole(exchange.finish(call, result)))
     assert (answer["id"], answer["error"]["code"], kind(answer)) == (1, -32603, "InternalError")
 
 
 def test_an_answer_that_cannot_be_written_leaves_the_rest_of_its_batch_alone() -> None:
-    session = Session()
-    calls, _ = session.receive([Request(n, "x", [], {}) for n in range(3)])
-    assert session.finish(calls[0], "good") == b""
-    assert session.finish(calls[1], "\ud800") == b""
-    line = whole(session.finish(calls[2], "good"))
+    exchange = Exchange()
+    calls, _ = exchange.receive([Request(n, "x", [], {}) for n in range(3)])
+    assert exchange.finish(calls[0], "good") == b""
+    assert exchange.finish(calls[1], "\ud800") == b""
+    line = whole(exchange.finish(calls[2], "good"))
     assert line.endswith(b"]\n")
     assert line.count(b"\n") == 1
     answers = json.loads(line)
@@ -609,48 +589,48 @@ def test_an_answer_that_cannot_be_written_leaves_the_rest_of_its_batch_alone() -
 
 
 def test_an_answer_with_a_long_text_is_a_line_in_pieces() -> None:
-    session = Session()
-    (call,), _ = session.receive(Request(1, "x", [], {}))
-    line = session.finish(call, {"data": LongText([b"AAAA", b"BBBB"])})
+    exchange = Exchange()
+    (call,), _ = exchange.receive(Request(1, "x", [], {}))
+    line = exchange.finish(call, {"data": LongText([b"AAAA", b"BBBB"])})
     assert isinstance(line, list)
     assert [line[1], line[2]] == [b"AAAA", b"BBBB"]
     assert json.loads(whole(line)) == {"jsonrpc": "2.0", "id": 1, "result": {"data": "AAAABBBB"}}
     assert whole(line).endswith(b"}\n")
-    calls, _ = session.receive([Request(n, "x", [], {}) for n in range(3)])
-    assert session.finish(calls[0], LongText([b"AAAA"])) == b""
-    assert session.finish(calls[1], "\ud800") == b"", "which can't be written"
-    answers = json.loads(whole(session.finish(calls[2], LongText([b"BBBB", b"CCCC"]))))
+    calls, _ = exchange.receive([Request(n, "x", [], {}) for n in range(3)])
+    assert exchange.finish(calls[0], LongText([b"AAAA"])) == b""
+    assert exchange.finish(calls[1], "\ud800") == b"", "which can't be written"
+    answers = json.loads(whole(exchange.finish(calls[2], LongText([b"BBBB", b"CCCC"]))))
     assert [answer.get("result") for answer in answers] == ["AAAA", None, "BBBBCCCC"]
     assert kind(answers[1]) == "InternalError"
 
 
 def test_an_answer_says_how_many_descriptors_come_with_it() -> None:
-    session = Session()
-    (call,), _ = session.receive(Request(1, "x", [], {}))
-    answer = json.loads(whole(session.finish(call, {"fd": 1}, fds=2)))
+    exchange = Exchange()
+    (call,), _ = exchange.receive(Request(1, "x", [], {}))
+    answer = json.loads(whole(exchange.finish(call, {"fd": 1}, fds=2)))
     assert answer == {"jsonrpc": "2.0", "id": 1, "result": {"fd": 1}, "fds": 2}
-    (call,), _ = session.receive(Request(1, "x", [], {}))
-    assert json.loads(whole(session.finish(call, {}))) == {"jsonrpc": "2.0", "id": 1, "result": {}}
+    (call,), _ = exchange.receive(Request(1, "x", [], {}))
+    assert json.loads(whole(exchange.finish(call, {}))) == {"jsonrpc": "2.0", "id": 1, "result": {}}
 
 
 def test_an_error_that_cannot_be_written_is_still_an_error() -> None:
-    session = Session()
-    (call,), _ = session.receive(Request(1, "x", [], {}))
-    answer = json.loads(whole(session.fail(call, InvalidParams("no", path=deep(300)))))
+    exchange = Exchange()
+    (call,), _ = exchange.receive(Request(1, "x", [], {}))
+    answer = json.loads(whole(exchange.fail(call, InvalidParams("no", path=deep(300)))))
     assert (answer["id"], kind(answer)) == (1, "InternalError")
 
 
 def test_a_call_is_answered_once() -> None:
-    session = Session()
-    (call,), _ = session.receive(Request(1, "x", [], {}))
-    assert session.find(1) is call
-    assert session.open_calls == 1
-    session.finish(call, 1)
-    assert session.find(1) is None
-    assert session.open_calls == 0
+    exchange = Exchange()
+    (call,), _ = exchange.receive(Request(1, "x", [], {}))
+    assert exchange.find(1) is call
+    assert exchange.open_calls == 1
+    exchange.finish(call, 1)
+    assert exchange.find(1) is None
+    assert exchange.open_calls == 0
     with pytest.raises(AssertionError, match="twice"):
-        session.fail(call, Cancelled("late"))
-    assert session.open_calls == 0
+        exchange.fail(call, Cancelled("late"))
+    assert exchange.open_calls == 0
 
 
 def test_a_notification_from_the_server() -> None:
@@ -758,21 +738,6 @@ def test_splitting_never_changes_the_result(lines: list[bytes], cuts: list[int],
     assert served(*pieces) == served(stream)
 
 
-@settings(deadline=None)
-@given(st.binary(max_size=300).map(lambda data: data.replace(b"x", b"\n")), st.integers(0, 40), st.data())
-def test_splitting_never_changes_the_lines(stream: bytes, limit: int, data: st.DataObject) -> None:
-    def cut(pieces: list[bytes]) -> tuple[list[LongBytes], bool]:
-        lines = LineBuffer(limit)
-        found = [line for piece in pieces for line in lines.feed(piece)]
-        return found + lines.end(), lines.overflowed
-
-    at = data.draw(st.integers(0, len(stream)))
-    whole = cut([stream])
-    assert cut([stream[:at], stream[at:]]) == whole
-    assert cut([stream[index : index + 1] for index in range(len(stream))]) == whole
-    assert all(len(line) <= limit for line in whole[0])
-
-
 @settings(max_examples=50, deadline=None)
 @given(st.lists(REQUESTS | st.lists(REQUESTS, min_size=1, max_size=4), max_size=6), st.randoms(use_true_random=False))
 def test_any_order_of_answers_leaves_nothing_behind(messages: list[Any], random: Any) -> None:
@@ -781,8 +746,8 @@ def test_any_order_of_answers_leaves_nothing_behind(messages: list[Any], random:
         server.receive(json.dumps(message).encode() + b"\n")
     while server.calls:
         server.answer(random.choice(server.calls))
-    assert server.session.open_calls == 0
-    assert all(server.session.find(call.id) is None for call in server.made)
+    assert server.exchange.open_calls == 0
+    assert all(server.exchange.find(call.id) is None for call in server.made)
     answers = [item for message in server.take() for item in (message if isinstance(message, list) else [message])]
     requests = [item for message in messages for item in (message if isinstance(message, list) else [message])]
     assert multiset([answer["id"] for answer in answers]) == multiset([item["id"] for item in requests if "id" in item])

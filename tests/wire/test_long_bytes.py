@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rkllmd.wire import long_bytes
-from rkllmd.wire.jsonrpc import UNSOLICITED, LineBuffer, Rejected, parse
+from rkllmd.wire.jsonrpc import UNSOLICITED, Rejected, parse
+from rkllmd.wire.lines import LineBuffer
 from rkllmd.wire.long_bytes import GrowingBytes, allocate, is_blank
 
 MIB = 1 << 20

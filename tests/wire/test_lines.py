@@ -1,0 +1,46 @@
+"""A byte stream cut into lines, wherever it is cut into pieces."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rkllmd.wire.lines import LineBuffer
+from rkllmd.wire.long_bytes import LongBytes
+
+
+@pytest.mark.parametrize("piece", [1, 7, 64, 65, 1000])
+def test_an_endless_line_is_not_kept(piece: int) -> None:
+    lines = LineBuffer(64)
+    for _ in range(1000 // piece):
+        assert lines.feed(b"x" * piece) == []
+        assert len(lines) <= 64
+    assert lines.overflowed
+    assert len(lines) == 0
+    assert lines.end() == []
+
+
+def test_a_line_of_the_limit_without_its_newline_is_no_overflow() -> None:
+    lines = LineBuffer(4)
+    assert lines.feed(b"abcd") == []
+    assert not lines.overflowed
+    assert len(lines) == 4
+    assert lines.feed(b"\nab") == [b"abcd"]
+    assert lines.end() == [b"ab"]
+    assert lines.end() == []
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300).map(lambda data: data.replace(b"x", b"\n")), st.integers(0, 40), st.data())
+def test_splitting_never_changes_the_lines(stream: bytes, limit: int, data: st.DataObject) -> None:
+    def cut(pieces: list[bytes]) -> tuple[list[LongBytes], bool]:
+        lines = LineBuffer(limit)
+        found = [line for piece in pieces for line in lines.feed(piece)]
+        return found + lines.end(), lines.overflowed
+
+    at = data.draw(st.integers(0, len(stream)))
+    whole = cut([stream])
+    assert cut([stream[:at], stream[at:]]) == whole
+    assert cut([stream[index : index + 1] for index in range(len(stream))]) == whole
+    assert all(len(line) <= limit for line in whole[0])
