@@ -128,7 +128,7 @@ def test_nobody_waits_for_more_than_a_few_calls_of_each_of_many_clients_that_pip
     asked_at: list[int] = []
     line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "slow", "pad": "x" * 3000}).encode() + b"\n"
 
-    def ping(_: Invocation) -> dict[str, Any]:
+    def ping(_service: Service, _: Invocation) -> dict[str, Any]:
         asked_at.append(len(turns.at_calls))
         return {}
 
