@@ -6,10 +6,14 @@ Everything that a client says about them is checked here: which descriptor, whic
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from rkllmd.errors import InvalidHandle, InvalidParams
+from rkllmd.abi.json.schemas import TENSOR_MEMBERS
+from rkllmd.errors import InvalidParams
 from rkllmd.machine import shared_memory
+
+# Where the bytes of a tensor are.
+_FORMS: Final = frozenset({"data", "fd", "mem"})
 
 
 class Memory(Protocol):
@@ -18,16 +22,8 @@ class Memory(Protocol):
     number: int
     size: int
 
-    @property
-    def is_alive(self) -> bool:
-        """Return whether it is not destroyed yet."""
-
     def view(self, offset: int, size: int) -> memoryview:
         """Return a part of the contents, in place."""
-
-
-class NotYet(Exception):
-    """What a call refers to is read on the worker thread only; nobody outside dispatch sees this."""
 
 
 class Attachments:
@@ -37,9 +33,6 @@ class Attachments:
         """``find_memory`` raises the error for a handle that is none, or another client's."""
         self._fds = fds
         self._find_memory = find_memory
-        self._borrowed: list[Memory] = []
-        # Converting megabytes takes long, and a memory must not be destroyed meanwhile.
-        self.is_on_worker = False
 
     def descriptor(self, value: dict[str, Any], path: str) -> int:
         """Return the descriptor that ``{"fd": n}`` names; it stays the connection's. Raises InvalidParams."""
@@ -54,9 +47,10 @@ class Attachments:
         return self._fds[index]
 
     def bytes_of(self, value: dict[str, Any], path: str) -> memoryview:
-        """Return the bytes that ``{"fd": …}`` or ``{"mem": …}`` means, writable, in place. Raises RpcError, NotYet."""
-        if not self.is_on_worker:
-            raise NotYet
+        """Return the bytes that ``{"fd": …}`` or ``{"mem": …}`` means, writable, in place; on the worker thread.
+
+        Raises RpcError.
+        """
         if "mem" in value:
             memory = self.memory(value["mem"], path)
             offset, size = span_of(value, memory.size, path)
@@ -66,21 +60,27 @@ class Attachments:
         return shared_memory.map_private(fd, offset, size, path)
 
     def memory(self, number: Any, path: str) -> Memory:
-        """Return a tensor memory and remember that the call uses it. Raises InvalidParams, InvalidHandle, NotYours."""
+        """Return a tensor memory. Raises InvalidParams, InvalidHandle, NotYours."""
         if type(number) is not int or number < 1 or self._find_memory is None:
             raise InvalidParams(f"{path}.mem must be a handle.", path=f"{path}.mem", keyword="minimum", limit=1)
-        memory = self._find_memory(number)
-        self._borrowed.append(memory)
-        return memory
+        return self._find_memory(number)
 
-    def check(self) -> None:
-        """Make sure that what was borrowed while the call was prepared is still there, now that its turn has come.
 
-        Raises InvalidHandle.
-        """
-        for memory in self._borrowed:
-            if not memory.is_alive:
-                raise InvalidHandle("A tensor memory was destroyed while the call waited.", handle=memory.number)
+def are_named_in(struct: Any) -> bool:
+    """Return whether a struct's JSON (or an array of such) has a tensor that is given by descriptor or by memory."""
+    if isinstance(struct, list):
+        # Of numbers there may be a million.
+        return bool(struct) and isinstance(struct[0], dict) and any(map(are_named_in, struct))
+    return isinstance(struct, dict) and any(_is_reference(item) or are_named_in(item) for item in struct.values())
+
+
+def _is_reference(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() <= TENSOR_MEMBERS
+        and len(value.keys() & _FORMS) == 1
+        and "data" not in value
+    )
 
 
 def span_of(value: dict[str, Any], available: int, path: str, least: int = 0) -> tuple[int, int]:

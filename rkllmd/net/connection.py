@@ -36,7 +36,7 @@ from rkllmd import open_files
 from rkllmd.errors import FrameTooLarge, InvalidParams, InvalidRequest, RpcError, ShuttingDown
 from rkllmd.net.outbox import Outbox
 from rkllmd.net.receiver import SLICE_SECONDS
-from rkllmd.service import dispatch
+from rkllmd.service import dispatch, preparation
 from rkllmd.wire import foreign, jsonrpc
 from rkllmd.wire.lines import LineBuffer
 from rkllmd.wire.long_bytes import LongBytes
@@ -354,7 +354,7 @@ class Connection:
         try:
             if call.members:
                 self._give_fds(call)
-            self._start(call, dispatch.prepare(self._service, self, call))
+            self._start(call, preparation.prepare(self._service, self, call))
         except Exception as error:  # the call is answered, whatever happened
             dispatch.refuse(self, call, error)
 
@@ -375,7 +375,7 @@ class Connection:
                 self._give_fds(call)
                 # Shielded: only a call that is answered closes its descriptors, even if the client has left meanwhile.
                 with trio.CancelScope(shield=True):
-                    prepared = await trio.to_thread.run_sync(dispatch.prepare, self._service, self, call)
+                    prepared = await trio.to_thread.run_sync(preparation.prepare, self._service, self, call)
                 self._start(call, prepared)
             except Exception as error:  # as above
                 dispatch.refuse(self, call, error)
@@ -399,7 +399,7 @@ class Connection:
             self._lose_fds("File descriptors came, and a message that may have declared them can't be read.")
         return calls
 
-    def _start(self, call: jsonrpc.Call, prepared: dispatch.Prepared) -> None:
+    def _start(self, call: jsonrpc.Call, prepared: preparation.Prepared) -> None:
         if self._service.npu.closing:
             raise ShuttingDown("The daemon is shutting down.")
         job = dispatch.start(self._service, self, call, prepared)

@@ -10,7 +10,7 @@ import structlog
 from rkllmd.calls.detached import DetachedCall
 from rkllmd.calls.failure import as_error
 from rkllmd.config.settings import Config
-from rkllmd.service import dispatch
+from rkllmd.service import dispatch, preparation
 from rkllmd.service.parts import Service
 from rkllmd.wire import jsonrpc
 
@@ -42,7 +42,7 @@ async def _load(service: Service, path: str) -> dict[str, Any] | None:
     request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", {"model_path": path}, {})
     starter, call = DetachedCall(request.method, number=0, user=None, name="start"), jsonrpc.Call(request, None)
     try:
-        dispatch.start(service, starter, call, dispatch.prepare(service, starter, call))
+        dispatch.start(service, starter, call, preparation.prepare(service, starter, call))
         await starter.ended.wait()
     except Exception as error:
         return as_error(error, request.method).to_json()

@@ -18,7 +18,7 @@ from rkllmd.errors import InvalidParams, RpcError
 from rkllmd.language import conversations
 from rkllmd.language.runs.inference import STREAM_SHAPES
 from rkllmd.npu import views
-from rkllmd.service import dispatch
+from rkllmd.service import dispatch, preparation
 from rkllmd.service.parts import Service
 from rkllmd.vision.release import release_client
 from rkllmd.wire import jsonrpc
@@ -26,11 +26,11 @@ from rkllmd.wire import jsonrpc
 _METHOD: Final = Value("method", {"type": "string", "description": "the method to call, of any kind but instant"})
 _PARAMS: Final = Value("params", {"type": ["array", "object"], "description": "its parameters"}, required=False)
 
-Prepared = tuple[DetachedCall, jsonrpc.Call, dispatch.Prepared]
+Prepared = tuple[DetachedCall, jsonrpc.Call, preparation.Prepared]
 
 
 def _prepare(service: Service, client: Client, outer: jsonrpc.Call, method: str, params: Any = None) -> Prepared:
-    """Prepare the call inside, so that what is wrong with it is said at once. Raises as ``dispatch.prepare``."""
+    """Prepare the call inside, so that what is wrong with it is said at once. Raises as ``preparation.prepare``."""
     for member in ("fds", "reply_fds"):
         if outer.members.get(member):
             raise InvalidParams(
@@ -57,7 +57,7 @@ def _prepare(service: Service, client: Client, outer: jsonrpc.Call, method: str,
         on_end=partial(_ended, service),
     )
     with _below_params():
-        prepared = dispatch.prepare(service, detached, call)
+        prepared = preparation.prepare(service, detached, call)
     if call.members.get("stream", "final") in STREAM_SHAPES:  # else it is refused like everywhere
         call.members = {**call.members, "stream": "final"}
     return detached, call, prepared

@@ -1,0 +1,98 @@
+"""A queued call when its turn has come: its work on the worker thread, its abort and its answer on the event loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import outcome
+
+from rkllmd.calls.declaration import Kind
+from rkllmd.calls.failure import as_error
+from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.written_paths import as_written
+from rkllmd.errors import Cancelled, RuntimeFailure
+from rkllmd.interruption import is_interrupted, obeying
+from rkllmd.language.models.loading import in_use
+from rkllmd.language.models.model import Model
+from rkllmd.service.parts import Service
+from rkllmd.service.preparation import Prepared, check, complete, model_name, most_tokens
+from rkllmd.vision import runs
+
+
+class Execution:
+    """What the job of a call does; the job alone refers to it."""
+
+    __slots__ = ("_invocation", "_prepared", "_service")
+
+    def __init__(self, service: Service, invocation: Invocation, prepared: Prepared) -> None:
+        self._service = service
+        self._invocation = invocation
+        self._prepared = prepared
+
+    def work(self) -> Any:
+        """Call the method's function, on the worker thread. Raises RpcError, and whatever else fails in it."""
+        with obeying(self._invocation.interruption):
+            try:
+                return self._call()
+            except RuntimeFailure:
+                if is_interrupted():
+                    raise Cancelled("The call was cancelled, and what the runtime did for it was stopped.") from None
+                raise
+
+    def _call(self) -> Any:
+        service, invocation, prepared = self._service, self._invocation, self._prepared
+        method, job = prepared.method, invocation.job
+        if prepared.objects is not None:
+            prepared.check_alive("waited")
+        if not prepared.is_complete:
+            complete(service, invocation.client, prepared)
+            check(service, invocation, prepared)
+            if job is not None:
+                job.resolve(prepared.target, model_name(service, prepared), most_tokens(prepared))
+        if job is not None and job.load is not None:
+            job.load.begin()
+        if method.kind is not Kind.INSTANT and not method.ends_runs:
+            runs.finish(service.vision, invocation)
+        with in_use(service.language, prepared.target, wakes=not method.changes), as_written(prepared.given):
+            return method.call(service.own(method), invocation, **prepared.arguments)
+
+    def abort(self) -> None:
+        """Make the work end early, on the event loop."""
+        invocation = self._invocation
+        job, method = invocation.job, invocation.method
+        if invocation.interruption is not None:
+            invocation.interruption.set()
+        if job is not None and isinstance(job.target, Model) and method.abort is not None:
+            method.abort(self._service.own(method), job.target)
+
+    def done(self, result: outcome.Outcome[Any]) -> None:
+        """Answer the call, on the event loop. A method that streams returns a function that makes its result."""
+        invocation = self._invocation
+        client, call, job = invocation.client, invocation.call, invocation.job
+        call.in_use = False
+        timeout = None if job is None else job.timeout
+        try:
+            value = result.unwrap()
+            if callable(value):
+                value = value()
+                if timeout is not None:
+                    raise timeout
+            elif invocation.is_cancelled and not invocation.method.changes:
+                # (A load undoes itself when it is cancelled in time; after that its client must learn the handle, or
+                # nobody has it.)
+                raise Cancelled("The call was cancelled; it could not be interrupted and had ended by then.")
+        except BaseException as error:  # also a SystemExit from the work: the call is answered, whatever happened
+            invocation.close_fds()
+            told = as_error(error, call.method)
+            if timeout is not None and isinstance(told, Cancelled):
+                timeout.data.update(told.data)  # what became of the models that a load was to replace
+                told = timeout
+            client.refuse(call, told)
+            # Its traceback refers to the frames that called us, and they to the outcome, and that to the error: what is
+            # in those frames, a client's descriptors too, would wait for the garbage collector.
+            error.__traceback__ = None
+        else:
+            client.answer(call, value, invocation.fds)
+        finally:
+            # The job refers to the invocation: what a client has sent would wait for the garbage collector.
+            invocation.job = None
