@@ -7,7 +7,7 @@ it, so that a client learns what is missing, and ``server.status`` shows it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import structlog
 
@@ -18,6 +18,9 @@ from rkllmd.machine.runtime_output import RuntimeOutput
 from rkllmd.portable.build import PortableRuntimeError
 
 log = structlog.get_logger()
+
+# In the place of the last words, where a failure has no other explanation either.
+NO_WORDS: Final = "; the runtime said nothing about why."
 
 L = TypeVar("L", bound=Functions)
 
@@ -83,15 +86,26 @@ class CRuntime(Generic[L]):
 
     def failure(self, function: str, status: int, lines: list[str]) -> RuntimeFailure:
         """Return the error for a call that failed; the last line usually says why."""
-        said = f": {lines[-1]}" if lines else "."
         return RuntimeFailure(
-            f"{function} failed with status {status}{said}", function=function, status=status, log=lines
+            f"{function} failed with status {status}{last_words(lines)}", function=function, status=status, log=lines
         )
 
     def not_supported(self, what: str, *, needs: str) -> NotSupported:
         """Return the error for what this runtime can't do."""
         runtime = f"{self.name} {self.library.runtime}"
         return NotSupported(f"{what} is not supported by the {self.name} runtime.", runtime=runtime, needs=needs)
+
+
+def last_words(lines: Sequence[str], otherwise: str = ".") -> str:
+    """Return the end of a sentence about a failure: what the runtime said last, which usually says why."""
+    return f": {lines[-1]}" if lines else otherwise
+
+
+def no_handle(function: str, status: int | None, lines: list[str]) -> RuntimeFailure:
+    """Return the error for a call that was to give a handle and gave none, whatever its status is."""
+    return RuntimeFailure(
+        f"{function} failed{last_words(lines, NO_WORDS)}", function=function, status=status, log=lines
+    )
 
 
 def choose(configured: str, library: str, platform: Platform) -> tuple[str, str]:

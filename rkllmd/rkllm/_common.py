@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from rkllmd.calls.declaration import COnly, Handle, Parameter, Struct, Value
-from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
 from rkllmd.language import placeholders
 from rkllmd.language.models.loading import give_strings
@@ -36,7 +35,7 @@ def text(name: str, *aliases: str) -> Value:
     return Value(name, {"type": ["string", "null"]}, required=False, aliases=aliases)
 
 
-def check_strings(language: Language, invocation: Invocation, model: Model, **values: Any) -> None:
+def check_strings(model: Model, **values: Any) -> None:
     """Refuse a NUL inside a string, which would end it early in C, and placeholders. Raises InvalidParams."""
     for name, value in values.items():
         if isinstance(value, str):
@@ -47,6 +46,6 @@ def check_strings(language: Language, invocation: Invocation, model: Model, **va
             )
 
 
-def call_with_strings(language: Language, invocation: Invocation, model: Model, function: str, *values: bytes) -> None:
+def call_with_strings(language: Language, model: Model, function: str, *values: bytes) -> None:
     """Call a C function with strings, which stay alive, and are given again when the model is loaded again."""
     give_strings(language.runtime, model, function, values)

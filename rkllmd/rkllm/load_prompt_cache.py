@@ -60,4 +60,4 @@ def load_prompt_cache(
 def _load(language: Language, invocation: Invocation, model: Model, path: Path) -> None:
     """Load the file; a conversation in the KV cache ends, since the portable runtime puts the file in its place."""
     with conversations.change(language, invocation, model, ends_own=True):
-        call_with_strings(language, invocation, model, "rkllm_load_prompt_cache", bytes(path))
+        call_with_strings(language, model, "rkllm_load_prompt_cache", bytes(path))

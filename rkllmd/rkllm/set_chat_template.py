@@ -47,7 +47,7 @@ def _check(
     add_generation_prompt: bool | None = None,
     **strings: str | None,
 ) -> None:
-    check_strings(language, invocation, model, **strings)
+    check_strings(model, **strings)
     whole = strings.get("chat_template")
     if whole is None:
         return
@@ -91,5 +91,5 @@ def set_chat_template(
         strings = {"prompt_prefix": prefix, "prompt_postfix": postfix}
     arguments = [strings.get(name, "").encode() for name in _NAMES]
     with conversations.change(language, invocation, model):
-        call_with_strings(language, invocation, model, "rkllm_set_chat_template", *arguments)
+        call_with_strings(language, model, "rkllm_set_chat_template", *arguments)
     return success()

@@ -61,7 +61,7 @@ def _check(
     if tools is not None and functions is not None:
         detail = "functions is given beside tools: give either."
         raise InvalidParams(detail, path="$.functions", keyword="oneOf")
-    check_strings(language, invocation, model, tools=tools, **values)
+    check_strings(model, tools=tools, **values)
     if not isinstance(tools, str):
         placeholders.check_text(_tools_text(tools), model.library.layout, "$.tools")
     if isinstance(tools, str) and tools.strip():  # an empty one takes the tools away
@@ -102,7 +102,7 @@ def set_function_tools(
         tools = [{"type": "function", "function": function} for function in functions]
     arguments = [system_prompt.encode(), _tools_text(tools), tool_response_str.encode()]
     with conversations.change(language, invocation, model):
-        call_with_strings(language, invocation, model, "rkllm_set_function_tools", *arguments)
+        call_with_strings(language, model, "rkllm_set_function_tools", *arguments)
     return success()
 
 

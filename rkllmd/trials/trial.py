@@ -26,6 +26,7 @@ import structlog
 
 from rkllmd.errors import Cancelled, RpcError, RuntimeFailure
 from rkllmd.machine import state_file
+from rkllmd.machine.c_runtime import last_words, no_handle
 from rkllmd.machine.files import identify
 from rkllmd.trials.process import Trier
 
@@ -195,7 +196,7 @@ def _try(room: Room, trial: Trial) -> Verdict:
 
 def _deadly(room: Room, trial: Trial, verdict: Verdict) -> RuntimeFailure:
     death, step, lines = str(verdict["death"]), str(verdict["step"]), list(verdict["lines"])
-    said = f": {lines[-1]}" if lines else "."
+    said = last_words(lines)
     if death in _FROM_OUTSIDE:
         message = f"{trial.path} is not loaded: the process that tried it was killed ({death} in {step}), for lack of "
         message += f"memory as a rule; the setting trial_loads = never loads it untried{said}"
@@ -215,8 +216,7 @@ def _refused(room: Room, ended: Ended) -> RpcError:
     function, lines = str(ended.failed), ended.lines
     if function != "rkllm_init":
         return room.runtime.failure(function, ended.status, lines)
-    said = f": {lines[-1]}" if lines else "; the runtime said nothing about why."
-    return RuntimeFailure(f"rkllm_init failed{said}", function=function, status=ended.status, log=lines)
+    return no_handle(function, ended.status, lines)
 
 
 @contextmanager

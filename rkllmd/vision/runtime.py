@@ -12,7 +12,7 @@ from rkllmd.abi.layouts.rknn_constants import rknn_error
 from rkllmd.abi.library import Functions, find, identify
 from rkllmd.config.settings import Config
 from rkllmd.errors import RuntimeFailure, RuntimeUnavailable
-from rkllmd.machine.c_runtime import CRuntime, choose, needs_a_name
+from rkllmd.machine.c_runtime import CRuntime, choose, last_words, needs_a_name, no_handle
 from rkllmd.machine.platform import Platform
 from rkllmd.machine.runtime_output import RuntimeOutput
 from rkllmd.portable import rknn as portable
@@ -43,9 +43,8 @@ class RknnRuntime(CRuntime[Functions]):
     def failure(self, function: str, status: int, lines: list[str]) -> RuntimeFailure:
         """Return the error for a call that failed, with the name of its status."""
         name = rknn_error(status).name if status in set(rknn_error) else None
-        said = f": {lines[-1]}" if lines else "."
         return RuntimeFailure(
-            f"{function} failed with {name or 'status'} ({status}){said}",
+            f"{function} failed with {name or 'status'} ({status}){last_words(lines)}",
             function=function,
             status=status,
             status_name=name,
@@ -56,8 +55,7 @@ class RknnRuntime(CRuntime[Functions]):
         """Call a C function that answers NULL for failure. Raises RuntimeFailure with the runtime's own lines."""
         pointer, lines = self.invoke(function, *arguments)
         if not pointer:
-            said = f": {lines[-1]}" if lines else "; the runtime said nothing about why."
-            raise RuntimeFailure(f"{function} failed{said}", function=function, status=None, log=lines)
+            raise no_handle(function, None, lines)
         return pointer
 
 

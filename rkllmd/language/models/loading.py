@@ -24,12 +24,13 @@ import structlog
 from rkllmd.abi import callbacks
 from rkllmd.abi.c import byref, c_void_p
 from rkllmd.abi.layouts.rkllm import LLMResultCallback
-from rkllmd.errors import InvalidParams, ModelNotInitialized, RpcError, RuntimeFailure
+from rkllmd.errors import InvalidParams, ModelNotInitialized, RpcError
 from rkllmd.language import conversations
 from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.models import model_trial
 from rkllmd.language.models.model import Adapter, Model
 from rkllmd.machine import paths
+from rkllmd.machine.c_runtime import no_handle
 from rkllmd.machine.files import WatchedFile, identify
 from rkllmd.portable import gguf
 from rkllmd.trials import trial
@@ -278,8 +279,7 @@ def _init(language: Language, model: Model) -> list[str]:
     if status != 0:
         for other in language.models:
             other.is_in_doubt = other.is_in_doubt or not other.is_asleep
-        said = f": {lines[-1]}" if lines else "; the runtime said nothing about why."
-        raise RuntimeFailure(f"rkllm_init failed{said}", function="rkllm_init", status=status, log=lines)
+        raise no_handle("rkllm_init", status, lines)
     if language.runtime.name == "portable":  # what a .rkllm file says about it is not published
         with contextlib.suppress(OSError):
             model.embedding_width = gguf.embedding_width(model.path)
@@ -330,10 +330,10 @@ def _check_files(language: Language, model: Model) -> None:
     files = [model.path, *(os.fsdecode(adapter.struct.lora_adapter_path) for adapter in model.adapters)]
     try:
         for file in files:
-            paths.readable_file(file, language.config.allowed_directories, "$")
+            paths.readable_file(file, language.config.allowed_directories, where=None)
     except RpcError as error:
         raise ModelNotInitialized(
-            f"The model can't be loaded again{error.message}", handle=model.number, model_path=model.path
+            f"The model can't be loaded again: {error.message}", handle=model.number, model_path=model.path
         ) from None
     model.size_bytes = Path(model.path).stat().st_size
     model.file = identify(model.path)

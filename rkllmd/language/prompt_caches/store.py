@@ -67,7 +67,11 @@ class Saving:
 
 
 class PromptCaches:
-    """The caches of all owners. ``in_use`` are always those that a runtime has loaded: they stay."""
+    """The caches of all owners.
+
+    ``in_use`` are always those that a runtime has loaded: they stay. ``where`` is the place of a name in the client's
+    JSON, for errors; None where the name is the daemon's own.
+    """
 
     def __init__(self, directory: str = "", limit_bytes: int = 0) -> None:
         """Take over what an earlier daemon has kept in ``directory``, if that is one ("" is none)."""
@@ -109,20 +113,19 @@ class PromptCaches:
 
     # -- checks, for any thread --------------------------------------------------------------------------------------
 
-    def check_name(self, name: str, where: str) -> None:
+    def check_name(self, name: str, where: str | None = None) -> None:
         """Refuse what is no name, or any name where nothing can be kept. Raises InvalidParams, PermissionDenied."""
         if NAME.fullmatch(name) is None:
-            raise InvalidParams(
-                f"{where.removeprefix('$.')}: a prompt cache's name has 1 to 100 letters, digits and . _ - and does "
-                "not begin with a dot.",
-                path=where,
+            raise _refusal(
+                where,
+                "a prompt cache's name has 1 to 100 letters, digits and . _ - and does not begin with a dot.",
                 keyword="pattern",
                 limit=NAME.pattern,
             )
         reason = self.why_not()
         if reason is not None:
             raise PermissionDenied(
-                f"Prompt caches can't be kept by name: {reason}", path=where, setting="cache_directory"
+                f"Prompt caches can't be kept by name: {reason}", **_at(where), setting="cache_directory"
             )
 
     def check_path(self, path: Path, where: str) -> None:
@@ -136,7 +139,7 @@ class PromptCaches:
 
     # -- files, on the worker thread ---------------------------------------------------------------------------------
 
-    def begin(self, owner: str, name: str, in_use: Collection[PromptCache | None], where: str) -> Saving:
+    def begin(self, owner: str, name: str, in_use: Collection[PromptCache | None], where: str | None = None) -> Saving:
         """Return where the runtime is to write. Raises InvalidParams, PermissionDenied."""
         self.check_name(name, where)
         self._check_not_loaded(owner, name, in_use, where)
@@ -149,7 +152,7 @@ class PromptCaches:
             open_files.raise_shortage(error)
             raise PermissionDenied(
                 f"Prompt caches can't be kept by name: {folder}: {error.strerror}.",
-                path=where,
+                **_at(where),
                 setting="cache_directory",
             ) from None
         return Saving(owner, name, folder / f".{name}.{next(self._numbers)}")
@@ -195,7 +198,7 @@ class PromptCaches:
         """Remove what was written, if anything was."""
         _unlink(saving.path)
 
-    def open(self, owner: str, name: str, fingerprint: Fingerprint, where: str) -> PromptCache:
+    def open(self, owner: str, name: str, fingerprint: Fingerprint, where: str | None = None) -> PromptCache:
         """Return the cache to load. Raises InvalidParams for an unknown, damaged or unsuitable one."""
         self.check_name(name, where)
         cache = self._caches.get((owner, name))
@@ -203,18 +206,17 @@ class PromptCaches:
             raise self._unknown(owner, name, where, fingerprint.get("model_path"))
         found = differences(cache.fingerprint, fingerprint)
         if found:
-            raise InvalidParams(
-                f"{where.removeprefix('$.')}: the prompt cache {name} does not fit: it was made with "
-                f"{in_words(found)}. Save it anew.",
-                path=where,
+            raise _refusal(
+                where,
+                f"the prompt cache {name} does not fit: it was made with {in_words(found)}. Save it anew.",
                 keyword="fingerprint",
                 differences=found,
             )
         if not _is_whole(cache):
             self._forget(cache)
-            raise InvalidParams(
-                f"{where.removeprefix('$.')}: the file of the prompt cache {name} is damaged or gone. Save it anew.",
-                path=where,
+            raise _refusal(
+                where,
+                f"the file of the prompt cache {name} is damaged or gone. Save it anew.",
                 keyword="damaged",
             )
         return cache
@@ -225,7 +227,9 @@ class PromptCaches:
         with contextlib.suppress(OSError):  # it counts as older then, after the next start
             os.utime(cache.facts_path, (cache.used_at, cache.used_at))
 
-    def drop(self, owner: str, name: str, in_use: Collection[PromptCache | None], where: str) -> PromptCache:
+    def drop(
+        self, owner: str, name: str, in_use: Collection[PromptCache | None], where: str | None = None
+    ) -> PromptCache:
         """Remove a cache. Raises InvalidParams for an unknown or loaded one."""
         self.check_name(name, where)
         self._check_not_loaded(owner, name, in_use, where)
@@ -235,24 +239,25 @@ class PromptCaches:
         self._forget(cache)
         return cache
 
-    def _check_not_loaded(self, owner: str, name: str, in_use: Collection[PromptCache | None], where: str) -> None:
+    def _check_not_loaded(
+        self, owner: str, name: str, in_use: Collection[PromptCache | None], where: str | None
+    ) -> None:
         """Refuse to write or drop what a runtime has loaded: it may read the file again. Raises InvalidParams."""
         if self._caches.get((owner, name)) in set(in_use) - {None}:
-            raise InvalidParams(
-                f"{where.removeprefix('$.')}: the prompt cache {name} is loaded: call rkllm.release_prompt_cache "
-                "first.",
-                path=where,
+            raise _refusal(
+                where,
+                f"the prompt cache {name} is loaded: call rkllm.release_prompt_cache first.",
                 keyword="loaded",
             )
 
-    def _unknown(self, owner: str, name: str, where: str, model: Any = None) -> InvalidParams:
+    def _unknown(self, owner: str, name: str, where: str | None, model: Any = None) -> InvalidParams:
         fitting = [cache.name for cache in self.of(owner) if model in (None, cache.fingerprint.get("model_path"))]
         of_model = "" if model is None else " for this model"
         known = f"Known{of_model} are {', '.join(fitting[:_NAMES_SHOWN])}" if fitting else f"There is none{of_model}"
         more = f" and {len(fitting) - _NAMES_SHOWN} more" if len(fitting) > _NAMES_SHOWN else ""
-        return InvalidParams(
-            f"{where.removeprefix('$.')}: there is no prompt cache {name} of yours. {known}{more}.",
-            path=where,
+        return _refusal(
+            where,
+            f"there is no prompt cache {name} of yours. {known}{more}.",
             keyword="unknown",
             known=fitting[:_NAMES_SHOWN],
         )
@@ -280,6 +285,16 @@ class PromptCaches:
         self._caches.pop((cache.owner, cache.name), None)
         for path in (cache.facts_path, cache.path):  # a cache without its facts goes at the next start
             _unlink(path)
+
+
+def _at(where: str | None) -> dict[str, str]:
+    """Return what an error says about the place in the client's JSON."""
+    return {} if where is None else {"path": where}
+
+
+def _refusal(where: str | None, sentence: str, **data: Any) -> InvalidParams:
+    lead = "" if where is None else f"{where.removeprefix('$.')}: "
+    return InvalidParams(lead + sentence, **_at(where), **data)
 
 
 def _unlink(path: Path) -> None:

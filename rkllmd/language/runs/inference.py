@@ -21,6 +21,7 @@ from rkllmd.language.parts import Language
 from rkllmd.language.runs import prompt_cache_names, run_options, turns
 from rkllmd.language.runs.run import Run
 from rkllmd.language.runs.turns import SessionTurn
+from rkllmd.machine.c_runtime import NO_WORDS, last_words
 from rkllmd.npu import estimates
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ def _final(run: Run, ended: _Ended, turn: SessionTurn | None, extra: dict[str, A
 
 def _failure(function: str, how: str, status: int, log: list[str], known: str | None, advice: str) -> RuntimeFailure:
     """Return the error for a failed run; ``known`` is what the daemon knows about why, ``advice`` what it may be."""
-    said = f": {known or log[-1]}" if known or log else "; the runtime said nothing about why."
+    said = last_words([known] if known else log, NO_WORDS)
     return RuntimeFailure(f"{function} {how}{said}{advice}", function=function, status=status, log=log)
 
 

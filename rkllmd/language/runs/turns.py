@@ -184,7 +184,7 @@ def _load(run: Run, turn: SessionTurn) -> None:
         return
     try:
         cache = caches.open(
-            owner_of(turn.session), turn.session.cache_name, made_with_now(language.runtime, model, None), "$"
+            owner_of(turn.session), turn.session.cache_name, made_with_now(language.runtime, model, None)
         )
         language.runtime.call("rkllm_load_prompt_cache", model.pointer, bytes(cache.path))
     except RpcError as error:
@@ -196,7 +196,7 @@ def _load(run: Run, turn: SessionTurn) -> None:
 
 def _begin_saving(run: Run, turn: SessionTurn) -> None:
     try:
-        turn.saving = run.language.prompt_caches.begin(owner_of(turn.session), turn.session.cache_name, [], "$")
+        turn.saving = run.language.prompt_caches.begin(owner_of(turn.session), turn.session.cache_name, [])
     except RpcError as error:
         log.debug("session_cache_not_saved", session=turn.session.number, reason=error.message)
         return

@@ -18,5 +18,5 @@ def drop_session(service: Service, invocation: Invocation, name: str) -> dict[st
     dropped = service.language.sessions.drop(invocation.client.user, name)
     for session in dropped:
         with contextlib.suppress(RpcError):  # it has none
-            service.language.prompt_caches.drop(turns.owner_of(session), session.cache_name, [], "$")
+            service.language.prompt_caches.drop(turns.owner_of(session), session.cache_name, [])
     return {"dropped": bool(dropped), "name": name}
