@@ -1,7 +1,7 @@
 """``python -m rkllmd.portable.demo.evaluate [model]``: what the demo model gets right, in figures.
 
 Drives the portable runtime, greedily and with RKLLM's default sampling. The questions to be refused are held out: none
-of their topics or forms is in the training text (tests/portable/test_demo.py watches over that).
+of their topics or forms is in the training text (tests/portable/demo/test_evaluate.py watches over that).
 """
 
 # ruff: noqa: RUF001 (the punctuation of Chinese and Japanese looks like ours)

@@ -1,6 +1,6 @@
 """The prompt layout that the portable runtime produces, restated so that the demo model trains on exactly it.
 
-The C++ side is ``chat_template.cpp``; tests/portable/test_runtime.py asks the library for its prompts through the
+The C++ side is ``chat_template.cpp``; tests/portable/rkllm/test_prompts.py asks the library for its prompts through the
 tokenizer callback and compares them with these functions, so that the two cannot drift apart.
 """
 

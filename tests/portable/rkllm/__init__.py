@@ -1,0 +1,1 @@
+"""The portable RKLLM runtime, in C++."""
