@@ -87,3 +87,15 @@ def test_every_room_is_on_the_map() -> None:
     design = (CHECKOUT / "docs/design.md").read_text()
     rooms = [path.name for path in (CHECKOUT / "rkllmd").iterdir() if (path / "__init__.py").exists()]
     assert [room for room in sorted(rooms) if f"`{room}/`" not in design] == []
+
+
+def test_the_way_of_a_call_is_short_and_visits_each_room_once() -> None:
+    design = (CHECKOUT / "docs/design.md").read_text()
+    section = design.partition("## The way of two calls")[2].partition("\n## ")[0]
+    ways = [re.findall(r"^\d+\. `?(\w+)", way, re.M) for way in section.split("**`")[1:]]
+    assert len(ways) == 2
+    for rooms in ways:
+        assert len(rooms) <= 15
+        assert len(set(rooms)) == len(rooms), "a room is visited twice"
+        assert rooms[0] == "net"
+        assert rooms[-1] == "C"
