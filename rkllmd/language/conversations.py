@@ -61,7 +61,7 @@ def change(language: Language, invocation: Invocation, model: Model, *, ends_own
 
     What the KV cache holds was read with the template, the tools and the adapters of its time. A client that changes
     them in the middle of its own conversation gets what C makes of it, unless the change ``ends_own`` as well. A
-    session is told to the model anew in either case.
+    session is given to the model anew in either case.
     """
     by = None if ends_own else invocation.client.number
     kv_cache, loser = model.kv_cache, None

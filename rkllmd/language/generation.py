@@ -209,7 +209,7 @@ class Generation:
 
     @property
     def has_begun(self) -> bool:
-        """Tell whether something was called back that is no end."""
+        """Return whether something was called back that is not the end."""
         return self.first_token_at is not None
 
     # -- called by C -------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ class Runtime(CRuntime[Library]):
     """The chosen RKLLM runtime."""
 
     def __init__(self, config: Config, platform: Platform, output: RuntimeOutput) -> None:
-        """Choose and load the library; one that cannot be loaded is told by each call, not here."""
+        """Choose and load the library; one that cannot be loaded is reported by each call, not here."""
         self.defaults: Structure | None = None
         self._default_bytes = b""
         self._default_json: dict[str, Any] = {}
@@ -118,7 +118,7 @@ class Runtime(CRuntime[Library]):
             self._busy_status = status
 
     def is_idle_again(self, model: Model) -> bool:
-        """Tell whether rkllm_is_running shows that a run is over; false while its answers can't be told apart."""
+        """Return whether rkllm_is_running shows that a run is over; false while its answers can't be told apart."""
         self.learn_busy(model)
         return self._busy_status is not None and self._ask(model) == self._idle_status
 

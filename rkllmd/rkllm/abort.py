@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 @method(Kind.INSTANT, [LLM])
 def abort(language: Language, invocation: Invocation, model: Model) -> dict[str, Any]:
-    """Stop the run, whoever started it; ``aborted`` tells whether there was one.
+    """Stop the run, whoever started it; ``aborted`` says whether there was one.
 
     Without a run the C function is not called: what an abort does to the next run is not known.
     """

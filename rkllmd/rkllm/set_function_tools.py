@@ -54,7 +54,7 @@ def _check(
     tool_choice: str | None = None,
     **values: Any,
 ) -> None:
-    """Refuse a string that is no JSON: the template would be told nonsense, and nobody why. Raises InvalidParams."""
+    """Refuse a string that is not JSON: the model would get nonsense, and nobody would know. Raises InvalidParams."""
     if tools is None and functions is None:
         detail = "rkllm.set_function_tools needs tools (or functions)."
         raise InvalidParams(detail, path="$.tools", keyword="required")

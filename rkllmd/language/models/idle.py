@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 # Without anything to wait for, a look a minute: a reload may bring a limit, and minutes are its unit.
 _MOST_SECONDS: Final = 60.0
-# However short the limits are, the daemon does not do nothing else.
+# However short the limits are, the daemon has more to do than to look.
 _LEAST_SECONDS: Final = 0.05
 
 

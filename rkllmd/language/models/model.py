@@ -103,7 +103,7 @@ class Model:
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether its handle may be used."""
+        """Return whether its handle may be used."""
         return self.is_asleep or bool(self.pointer)
 
     @property

@@ -1,4 +1,4 @@
-"""Does a file look like a language model of this runtime? Asked before the model that serves leaves for it.
+"""Does a file look like a language model of this runtime? Asked before a loaded model has to leave for it.
 
 Only the size and the first bytes are looked at. What a .rkllm file begins with is not published, so for the vendor's
 runtimes only files that are plainly something else are refused.

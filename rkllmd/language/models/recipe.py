@@ -1,4 +1,4 @@
-"""From what rkllm.init is told to what loads a model: names, defaults, paths, structs. No C is called here.
+"""From what rkllm.init is given to what loads a model: names, defaults, paths, structs. No C is called here.
 
 A name of the configuration stands for all that is declared with it; what the client gives beside it overrides that.
 """

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 Fingerprint = dict[str, str | int]
 
-# How each entry is called in a sentence.
+# What each entry is called in a sentence.
 _WORDS: Final = {
     "model_path": "another model",
     "model_bytes": "a model file of another size",
@@ -29,7 +29,7 @@ _WORDS: Final = {
 
 
 def differences(saved: Fingerprint, now: Fingerprint) -> list[dict[str, Any]]:
-    """Return what differs: ``what``, ``saved`` and ``now``, None where one has it not."""
+    """Return what differs: ``what``, ``saved`` and ``now``, None where one does not have it."""
     return [
         {"what": key, "saved": saved.get(key), "now": now.get(key)}
         for key in dict.fromkeys([*_WORDS, *saved, *now])

@@ -1,7 +1,7 @@
 """The prompt caches that the daemon keeps by name: files in a directory of its own, the least recently used go first.
 
 Below the directory each owner (a client's uid, or a part of the daemon) has a folder that nobody else can name. A cache
-is two files in it: what the runtime has written, and a JSON file with what it depends on; that one's time of change is
+is two files in it: what the runtime has written, and a JSON file with what it depends on, whose time of change is
 when the cache was last used. While the runtime writes, the file has a name that begins with a dot.
 
 What changes files is called on the worker thread. What is known about them is in memory: it may be asked on any thread.
@@ -74,7 +74,7 @@ class PromptCaches:
     """
 
     def __init__(self, directory: str = "", limit_bytes: int = 0) -> None:
-        """Take over what an earlier daemon has kept in ``directory``, if that is one ("" is none)."""
+        """Take over what an earlier daemon has kept in ``directory``, if there is one ("": nothing is kept)."""
         self.limit_bytes = limit_bytes
         self._directory = directory
         self._root = Path(os.path.realpath(directory), _FOLDER) if directory else None
@@ -90,8 +90,8 @@ class PromptCaches:
             return "the setting cache_directory is empty."
         if not os.access(self._directory, os.W_OK | os.X_OK):
             return (
-                f"{self._directory} is no directory that the daemon's user may write to: make it, or name another by "
-                "the setting cache_directory."
+                f"{self._directory} is not a directory that the daemon's user may write to: make it, or name another "
+                "by the setting cache_directory."
             )
         return None
 
@@ -114,7 +114,7 @@ class PromptCaches:
     # -- checks, for any thread --------------------------------------------------------------------------------------
 
     def check_name(self, name: str, where: str | None = None) -> None:
-        """Refuse what is no name, or any name where nothing can be kept. Raises InvalidParams, PermissionDenied."""
+        """Refuse what is not a name, or any name where nothing can be kept. Raises InvalidParams, PermissionDenied."""
         if NAME.fullmatch(name) is None:
             raise _refusal(
                 where,
@@ -325,7 +325,7 @@ def _found_in(root: Path) -> Iterator[PromptCache]:
 
 
 def _read(folder: Path, facts_path: Path) -> PromptCache | None:
-    """Return the cache that a JSON file describes; None if it is none of ours."""
+    """Return the cache that a JSON file describes; None if it is not one of ours."""
     name = facts_path.name.removesuffix(_FACTS)
     path = folder / (name + _DATA)
     try:

@@ -1,7 +1,7 @@
-"""A turn of a session (the member "session" beside "method"): what it takes that the model knows the conversation.
+"""A turn of a session (the member "session" beside "method"): what it takes for the model to know the conversation.
 
-While the KV cache holds the session, its next turn is just that. When somebody else has had the model meanwhile, the
-conversation is told to it anew, as one prompt; where the runtime is known to continue from a prompt cache, one is saved
+While the KV cache holds the session, its next turn is just that. When somebody else has had the model meanwhile, it is
+given the conversation anew, as one prompt; where the runtime is known to continue from a prompt cache, one is saved
 then, so that the next time most of it need not be read again.
 """
 
@@ -167,9 +167,9 @@ def note(language: Language, turn: SessionTurn, generation: Generation) -> dict[
 
 
 def _uses_caches(language: Language) -> bool:
-    """Tell whether prompt caches are to save a session from being read again.
+    """Return whether prompt caches are to save a session from being read again.
 
-    The vendor's are not known to continue a conversation, and one of 1000 tokens has 100 MB to be written.
+    The vendor's are not known to continue a conversation, and one of 1000 tokens takes 100 MB on the disk.
     """
     setting = language.config.session_caches
     wanted = language.runtime.name == "portable" if setting == "auto" else setting == "always"

@@ -1,6 +1,6 @@
 """What stands between the turns of a conversation in the text that a model reads.
 
-Needed where a conversation is told to the model anew as one prompt. The C API does not tell a model's own template, so
+Needed where a model is given a conversation anew, as one prompt. The C API does not show a model's own template, so
 it is known only where somebody has set one, or where the model's file can be read.
 """
 

@@ -65,7 +65,7 @@ class Session:
         return hashlib.sha256(f"{self.model_path}\0{self.name}".encode()).hexdigest()[:32]
 
     def told(self, question: str, markers: Markers, tokens: int) -> list[tuple[str, bool]]:
-        """Return all of it and the new question as one prompt of at most about so many tokens, without the oldest.
+        """Return it and the new question as one prompt of about ``tokens`` tokens at most, without the oldest turns.
 
         It comes in parts; true are those in which control markers are meant.
         """
@@ -139,7 +139,7 @@ class Sessions:
         return found
 
     def expire(self, age_seconds: float) -> None:
-        """Forget those that nobody has used for so long; 0: none."""
+        """Forget those that nobody has used for ``age_seconds``; 0: none."""
         now = self.now()
         for session in list(self._sessions.values()):
             if age_seconds and now - session.used_at > age_seconds:
