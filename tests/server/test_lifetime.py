@@ -18,10 +18,12 @@ from tests.daemon import SEEN_SECONDS, Daemon, kind
 Start = Callable[..., Daemon]
 
 EXEC = "os.execv(sys.argv[2], sys.argv[2:])"
+# The tests themselves may have been started by nohup.
+HEEDED = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
 # Standard error is the terminal that is passed; the second one also makes it the terminal that hangs up on the process.
-ON_STDERR = f"import os, sys; os.dup2(int(sys.argv[1]), 2); {EXEC}"
+ON_STDERR = f"import os, signal, sys; {HEEDED}; os.dup2(int(sys.argv[1]), 2); {EXEC}"
 CONTROLLED = (
-    "import fcntl, os, sys, termios; os.setsid(); os.dup2(int(sys.argv[1]), 2); "
+    f"import fcntl, os, signal, sys, termios; {HEEDED}; os.setsid(); os.dup2(int(sys.argv[1]), 2); "
     f"os.close(int(sys.argv[1])); fcntl.ioctl(2, termios.TIOCSCTTY, 0); {EXEC}"
 )
 NOHUP = f"import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.dup2(int(sys.argv[1]), 2); {EXEC}"
