@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import tomllib
@@ -99,3 +100,10 @@ def test_the_way_of_a_call_is_short_and_visits_each_room_once() -> None:
         assert len(set(rooms)) == len(rooms), "a room is visited twice"
         assert rooms[0] == "net"
         assert rooms[-1] == "C"
+
+
+def test_every_room_says_what_it_may_import() -> None:
+    packages = [path for folder in ("rkllmd", "rknn") for path in (CHECKOUT / folder).rglob("__init__.py")]
+    texts = {str(path.relative_to(CHECKOUT)): ast.get_docstring(ast.parse(path.read_text())) or "" for path in packages}
+    silent = [name for name, text in texts.items() if not re.search(r"imports? ", text)]
+    assert silent == ["rkllmd/__init__.py"], "all but the package itself"

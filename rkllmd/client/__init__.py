@@ -1,6 +1,7 @@
 """The Python client: ``Client`` for plain programs, ``open_client`` for trio.
 
-Both hold one connection, over which any number of requests may run; needs nothing but orjson (and trio for the second).
+Both hold one connection, over which any number of requests may run. It may import ``wire`` and what is below, and needs
+nothing but orjson (and trio for the second).
 
     with Client() as rkllm:
         print(rkllm.call("rkllm.run", {"prompt": "Hello"})["text"])

@@ -1,1 +1,4 @@
-"""The daemon's own methods: one module for each, found by its name."""
+"""The daemon's own methods: one module for each, found by its name.
+
+It may import what ``methods`` may.
+"""

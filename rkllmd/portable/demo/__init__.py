@@ -1,4 +1,7 @@
-"""The one-megabyte demo model: its text, its training and its evaluation."""
+"""The one-megabyte demo model: its text, its training and its evaluation.
+
+It may import ``portable``; nothing of the daemon imports more of it than where its files are.
+"""
 
 from pathlib import Path
 from typing import Final

@@ -1,5 +1,7 @@
 """The portable RKNN runtime: the C functions of librknnrt 2.3.2 in Python, over ONNX Runtime and numpy.
 
+It may import ``portable`` and ``abi``.
+
 Each function is a true C function pointer (a libffi closure), called exactly as a symbol of the vendor's library. Where
 the vendor takes a ``.rknn`` file, an ``.onnx`` file is taken, from a path or from memory. Three keys of an ONNX model's
 metadata say what ONNX has no place for:

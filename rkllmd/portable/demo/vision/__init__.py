@@ -1,1 +1,4 @@
-"""The vision demo: a classifier of drawn digits, and an encoder that shows them to the demo language model."""
+"""The vision demo: a classifier of drawn digits, and an encoder that shows them to the demo language model.
+
+It may import ``portable``; it needs torch where it trains (``demo/requirements.txt``).
+"""
