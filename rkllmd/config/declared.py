@@ -55,7 +55,7 @@ def is_name(model_path: str) -> bool:
     return "/" not in model_path
 
 
-def parse(value: Any) -> tuple[DeclaredModel, ...]:
+def parse(value: object) -> tuple[DeclaredModel, ...]:
     """Return the models of the table ``models``, in the file's order. Raises ValueError, WrongMember."""
     if value == ():  # the default
         return ()
@@ -116,12 +116,12 @@ def _schema() -> schemas.Schema:
     }
 
 
-def _check_path(value: Any, where: str) -> None:
+def _check_path(value: str | None, where: str) -> None:
     if value is not None and not value.startswith("/"):
         raise WrongMember(f"{where} is {value[:200]!r}, allowed is an absolute path")
 
 
-def _check_finite(value: Any, where: str) -> None:
+def _check_finite(value: object, where: str) -> None:
     """Refuse what TOML has and JSON does not: nan and inf, and a NUL, which would end a C string early."""
     if isinstance(value, Mapping):
         for key, item in value.items():

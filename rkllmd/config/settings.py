@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rkllmd.config.declared import DeclaredModel
 
 
-def _models(value: Any) -> tuple[DeclaredModel, ...]:
+def _models(value: object) -> tuple[DeclaredModel, ...]:
     if value == ():
         return ()
     from rkllmd.config import declared  # with the schemas of the methods, which a client has no need of
@@ -42,7 +42,7 @@ def _models(value: Any) -> tuple[DeclaredModel, ...]:
 
 def _setting(
     default: Any,
-    parse: Callable[[Any], Any],
+    parse: Callable[[object], object],
     help_text: str,
     *,
     env: str | None = None,

@@ -18,7 +18,7 @@ from rkllmd.config.values import ConfigError, WrongMember
 DEFAULT_FILE: Final = Path("/etc/rkllmd.toml")
 
 
-def load(environ: Mapping[str, str], flags: Mapping[str, Any], file: Path | None = None) -> Config:
+def load(environ: Mapping[str, str], flags: Mapping[str, object], file: Path | None = None) -> Config:
     """Put the configuration together: defaults < ``file`` < ``environ`` < ``flags`` (those that are not None).
 
     Without ``file``, ``/etc/rkllmd.toml`` is read if it exists. Raises ConfigError.
@@ -49,7 +49,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} can't be read: {error.strerror}.") from None
 
 
-def _take(values: dict[str, Any], found: Mapping[str, Any], origin: Callable[[str], str]) -> None:
+def _take(values: dict[str, Any], found: Mapping[str, object], origin: Callable[[str], str]) -> None:
     known = {item.name: item for item in fields(Config)}
     for key, value in found.items():
         if key not in known:

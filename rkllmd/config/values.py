@@ -37,24 +37,25 @@ class WrongMember(ValueError):
     """A value inside a table is wrong: a sentence that names it and says what it is and what is allowed."""
 
 
-def socket_path(value: Any) -> str:
+def socket_path(value: object) -> str:
     """Return the path of a Unix socket."""
-    if not text(value).startswith("/") or len(os.fsencode(value)) > _SOCKET_PATH_BYTES:
+    path = text(value)
+    if not path.startswith("/") or len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
         raise ValueError(f"an absolute path of at most {_SOCKET_PATH_BYTES} bytes")
-    return str(value)
+    return path
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """Return a string."""
     if not isinstance(value, str) or "\0" in value:
         raise ValueError("a string without NUL characters")
     return value
 
 
-def choice(*allowed: str) -> Callable[[Any], str]:
+def choice(*allowed: str) -> Callable[[object], str]:
     """Return what takes one of these words."""
 
-    def parse(value: Any) -> str:
+    def parse(value: object) -> str:
         text = str(value)  # TOML may say 1.3 where "1.3" is meant
         if text not in allowed:
             raise ValueError("one of " + ", ".join(allowed))
@@ -63,10 +64,10 @@ def choice(*allowed: str) -> Callable[[Any], str]:
     return parse
 
 
-def integer(low: int, high: int) -> Callable[[Any], int]:
+def integer(low: int, high: int) -> Callable[[object], int]:
     """Return what takes a whole number within these limits."""
 
-    def parse(value: Any) -> int:
+    def parse(value: object) -> int:
         text = str(value).strip()
         number = int(text) if re.fullmatch("-?[0-9]{1,18}", text) else None
         if isinstance(value, bool) or number is None or not low <= number <= high:
@@ -76,7 +77,7 @@ def integer(low: int, high: int) -> Callable[[Any], int]:
     return parse
 
 
-def users(value: Any) -> tuple[int, ...]:
+def users(value: object) -> tuple[int, ...]:
     """Return the uids of several users."""
     items = value.split(":") if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)):
@@ -84,15 +85,15 @@ def users(value: Any) -> tuple[int, ...]:
     return tuple(_user(item) for item in items if item != "")
 
 
-def _user(item: Any) -> int:
+def _user(item: object) -> int:
     """Return the uid of a user."""
     try:
-        return int(item) if str(item).isdecimal() else pwd.getpwnam(str(item)).pw_uid
+        return int(str(item)) if str(item).isdecimal() else pwd.getpwnam(str(item)).pw_uid
     except (KeyError, ValueError):  # the latter for a name with a NUL
         raise ValueError(f"uids or names of users, and {str(item)[:64]!r} is none") from None
 
 
-def milliseconds_by_method(value: Any) -> dict[str, int]:
+def milliseconds_by_method(value: object) -> dict[str, int]:
     """Return the defaults, with what ``value`` sets: a table, or method=milliseconds pairs."""
     items = dict(item.partition("=")[::2] for item in value.split(":") if item) if isinstance(value, str) else value
     if not isinstance(items, dict) or "" in items.values():
@@ -110,7 +111,7 @@ def _dotted(table: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def boolean(value: Any) -> bool:
+def boolean(value: object) -> bool:
     """Return true or false."""
     text = str(value).lower()
     if text not in ("true", "false"):
@@ -118,7 +119,7 @@ def boolean(value: Any) -> bool:
     return text == "true"
 
 
-def directories(value: Any) -> tuple[str, ...]:
+def directories(value: object) -> tuple[str, ...]:
     """Return absolute directories."""
     items = value.split(":") if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)) or not all(
@@ -128,7 +129,7 @@ def directories(value: Any) -> tuple[str, ...]:
     return tuple(items)
 
 
-def optional_directory(value: Any) -> str:
+def optional_directory(value: object) -> str:
     """Return an absolute directory, or nothing."""
     if value == "":
         return ""
@@ -137,7 +138,7 @@ def optional_directory(value: Any) -> str:
     return value
 
 
-def minutes(value: Any) -> float:
+def minutes(value: object) -> float:
     """Return minutes, with decimals."""
     text = str(value).strip()
     number = float(text) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", text) else -1.0
@@ -146,7 +147,7 @@ def minutes(value: Any) -> float:
     return number
 
 
-def cpu_mask(value: Any) -> str | int:
+def cpu_mask(value: object) -> str | int:
     """Return a mask of processors, or ``auto``."""
     text = str(value).strip().lower()
     if text == "auto":
@@ -157,7 +158,7 @@ def cpu_mask(value: Any) -> str | int:
     return number
 
 
-def core_mask(value: Any) -> str | int:
+def core_mask(value: object) -> str | int:
     """Return a mask of NPU cores, or ``auto``."""
     text = str(value).strip()
     if text.lower() == "auto":

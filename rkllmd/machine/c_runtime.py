@@ -72,13 +72,13 @@ class CRuntime(Generic[L]):
             "library": str(self._library.path),
         }
 
-    def invoke(self, function: str, *arguments: Any) -> tuple[Any, list[str]]:
+    def invoke(self, function: str, *arguments: object) -> tuple[Any, list[str]]:
         """Call a C function; return what it returns and the lines that the runtime printed meanwhile."""
         mark = self.output.mark()
         returned = getattr(self.library, function)(*arguments)
         return returned, self.output.since(mark)
 
-    def call(self, function: str, *arguments: Any) -> None:
+    def call(self, function: str, *arguments: object) -> None:
         """Call a C function that answers 0 for success. Raises RuntimeFailure with the runtime's own lines."""
         status, lines = self.invoke(function, *arguments)
         if status != 0:

@@ -61,7 +61,7 @@ class MemoryGuard:
         self._platform = platform
         self.footprints = footprints
         # Each returns what it has loaded, for the error's data.
-        self.loaded: list[Callable[[], list[dict[str, Any]]]] = []
+        self.loaded: list[Callable[[], list[dict[str, object]]]] = []
 
     @property
     def available_bytes(self) -> int:

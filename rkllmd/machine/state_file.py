@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ def read(path: Path | None, name: str, convert: Callable[[Any], T], default: T) 
         return default
 
 
-def write(path: Path, name: str, content: dict[str, Any]) -> None:
+def write(path: Path, name: str, content: Mapping[str, object]) -> None:
     """Replace the file; a failure is logged. A crash leaves the old file or the new one, never half of one."""
     try:
         beside = path.with_suffix(".new")

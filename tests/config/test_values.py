@@ -1,0 +1,98 @@
+"""What the value of a setting may be, and what a wrong one says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rkllmd.config.sources import load
+from tests.config.common import refused
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [
+        ("max_queue", "7", 7),
+        ("max_queue", " 7 ", 7),
+        ("max_queue", 7, 7),
+        ("log_level", "0", 0),
+        ("rkllm_layout", "1.3", "1.3"),
+        ("rkllm_layout", "1.3.1", "1.3.1"),
+        ("rkllm_layout", 1.3, "1.3"),  # as TOML reads it without quotes
+        ("runtime", "simulator", "simulator"),
+        ("socket", "/" + "x" * 106, "/" + "x" * 106),
+        ("socket", "/run/\udcff.sock", "/run/\udcff.sock"),  # bytes that are not UTF-8, as os.environ has them
+        ("allowed_directories", "/a:/b", ("/a", "/b")),
+        ("allowed_directories", ["/a", "/b"], ("/a", "/b")),
+        ("allowed_directories", [], ()),
+        ("model", "", ""),
+    ],
+)
+def test_values(name: str, given: Any, value: Any) -> None:
+    assert getattr(load({}, {name: given}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "allowed"),
+    [
+        ("max_queue", "0", "a whole number from 1 to 100000"),
+        ("max_queue", 100_001, "a whole number from 1 to 100000"),
+        ("max_queue", "-1", "a whole number from 1 to 100000"),
+        ("max_queue", "--1", "a whole number from 1 to 100000"),
+        ("max_queue", "-", "a whole number from 1 to 100000"),
+        ("max_queue", "1.0", "a whole number from 1 to 100000"),
+        ("max_queue", "٣", "a whole number from 1 to 100000"),
+        ("max_queue", "9" * 5000, "a whole number from 1 to 100000"),
+        ("max_queue", True, "a whole number from 1 to 100000"),
+        ("max_queue", [1], "a whole number from 1 to 100000"),
+        ("max_queue", "many", "a whole number from 1 to 100000"),
+        ("log_level", 4, "a whole number from 0 to 3"),
+        ("runtime", "cuda", "one of auto, vendor, portable, simulator"),
+        ("runtime", ["auto"], "one of auto, vendor, portable, simulator"),
+        ("socket", "relative.sock", "an absolute path of at most 107 bytes"),
+        ("socket", "/" + "x" * 107, "an absolute path of at most 107 bytes"),
+        ("socket", "/" + "ä" * 54, "an absolute path of at most 107 bytes"),
+        ("socket", "", "an absolute path of at most 107 bytes"),
+        ("socket", "/a\0b", "a string without NUL characters"),
+        ("socket", 5, "a string without NUL characters"),
+        ("rkllm_library", 5, "a string without NUL characters"),
+        ("rkllm_library", "/a\0b", "a string without NUL characters"),
+        ("soc", "rk3399", "one of auto, rk3588, "),
+        ("enabled_cpus_mask", "0", "auto, or a mask of processors"),
+        ("enabled_cpus_mask", "0x100000000", "auto, or a mask of processors"),
+        ("enabled_cpus_mask", "4294967296", "auto, or a mask of processors"),
+        ("enabled_cpus_mask", "-1", "auto, or a mask of processors"),
+        ("enabled_cpus_mask", True, "auto, or a mask of processors"),
+        ("rknn_core_mask", "5", "auto, or a mask of NPU cores"),
+        ("rknn_core_mask", "RKNN_NPU_CORE_UNDEFINED", "auto, or a mask of NPU cores"),
+        ("rknn_core_mask", 65536, "auto, or a mask of NPU cores"),
+        ("allowed_directories", "/a::/b", "absolute directories"),
+        ("allowed_directories", "a", "absolute directories"),
+        ("allowed_directories", ["/a", 5], "absolute directories"),
+        ("allowed_directories", ["/a\0"], "absolute directories"),
+        ("allowed_directories", {"/a": 1}, "absolute directories"),
+        ("allowed_directories", 5, "absolute directories"),
+    ],
+)
+def test_a_wrong_value_says_what_is_allowed(name: str, given: Any, allowed: str) -> None:
+    message = refused(flags={name: given})
+    assert message.startswith(f"option --{name.replace('_', '-')}: {name} is ")
+    assert f", allowed is {allowed}" in message
+    assert len(message) < 500
+
+
+@pytest.mark.parametrize(
+    ("given", "mask"),
+    [("0xF0", 0xF0), ("0xf0", 0xF0), (240, 240), ("240", 240), ("AUTO", "auto"), ("0xFFFFFFFF", 2**32 - 1)],
+)
+def test_a_mask_of_processors_may_be_written_in_two_ways(given: object, mask: object) -> None:
+    assert load({}, {"enabled_cpus_mask": given}).enabled_cpus_mask == mask
+
+
+@pytest.mark.parametrize(
+    ("given", "mask"),
+    [("auto", "auto"), (0, 0), ("3", 3), ("RKNN_NPU_CORE_0_1", 3), ("RKNN_NPU_CORE_ALL", 65535), (7, 7)],
+)
+def test_a_mask_of_npu_cores_may_be_a_name(given: object, mask: object) -> None:
+    assert load({}, {"rknn_core_mask": given}).rknn_core_mask == mask
