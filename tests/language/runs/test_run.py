@@ -1,0 +1,39 @@
+"""A run as a client has asked for it: what C gets of it."""
+
+from __future__ import annotations
+
+import ctypes
+from types import SimpleNamespace
+from typing import Any
+
+from rkllmd.abi.layouts.rkllm import LAYOUTS
+from rkllmd.language.runs.run import Run
+
+INPUT = LAYOUTS["1.3"]["RKLLMInput"]
+
+
+def run_of(given: Any, struct: Any) -> Run:
+    nothing: Any = None
+    parameters: Any = SimpleNamespace(c="RKLLMInferParam", json={}, path="$.rkllm_infer_params")
+    converted: Any = SimpleNamespace(c=struct, json=given, path="$.rkllm_input")
+    return Run(nothing, nothing, nothing, converted, parameters)
+
+
+def test_one_input_may_be_given_with_or_without_an_array() -> None:
+    alone, (first, _) = INPUT(role=b"user"), (INPUT * 2)(INPUT(role=b"user"), INPUT(role=b"tool"))
+    array = (INPUT * 1)(first)
+    for run in (run_of({}, alone), run_of([{}], array)):
+        assert run.only_input.role == b"user"
+        assert run.parameters == "RKLLMInferParam"
+
+
+def test_c_gets_the_address_of_the_first_input() -> None:
+    array = (INPUT * 2)(INPUT(role=b"user"), INPUT(role=b"tool"))
+    for run, struct in ((run_of([{}, {}], array), array), (run_of({}, array[0]), array[0])):
+        pointer = ctypes.cast(run.inputs, ctypes.POINTER(INPUT))
+        assert ctypes.addressof(pointer.contents) == ctypes.addressof(struct)
+
+
+def test_what_is_not_given_is_left_to_the_runtime() -> None:
+    run = run_of({}, INPUT())
+    assert (run.seed, run.special, run.asynchronous) == (None, None, False)
