@@ -43,7 +43,7 @@ class Machine:
         return self.run("sh", str(CHECKOUT / "systemd/install.sh"), destdir or str(self.staging), prefix)
 
     def pip_calls(self) -> list[list[str]]:
-        """Return what pip was told."""
+        """Return the arguments that pip got."""
         return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
 
 

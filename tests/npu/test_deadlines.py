@@ -111,7 +111,7 @@ def test_a_call_has_what_it_asks_for_and_the_configuration_tells_a_stuck_npu() -
 
 
 def test_a_call_may_ask_for_less_time_than_the_configuration_gives_and_not_for_more() -> None:
-    """Else whoever asks for a week keeps a stuck NPU from being told."""
+    """Otherwise whoever asks for a week keeps a stuck NPU from being detected."""
     assert of("rknn.run", timeout_ms=120_000) == of("rknn.run")
     assert of("rkllm.run", timeout_ms=120_000, first_token_timeout_ms=10**8) == replace(of("rkllm.run"), first=1800)
     endless = Config(timeouts_ms={"default": 0, "rkllm.init": 0})

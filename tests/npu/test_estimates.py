@@ -132,7 +132,7 @@ def test_what_is_not_known_is_not_guessed() -> None:
 
 
 def test_the_wait_behind_a_run_that_is_slower_than_ever() -> None:
-    """The right value where 0.46 s was told: 30 s."""
+    """The right value where the estimate was 0.46 s: 30 s."""
     past = learned(first=50, token=7, tokens=60)
     running = generating(tokens=3, first=0.5, last=1.5, most=60)
     (told,) = estimates.waits(past, running, [job()], now=1.5)

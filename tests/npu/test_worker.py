@@ -171,7 +171,7 @@ def test_the_daemons_own_jobs_are_never_refused() -> None:
 
 
 class Script:
-    """Work that a test lets go step by step, and what the jobs were told."""
+    """Work that a test lets go step by step, and how the jobs ended."""
 
     def __init__(self, worker: Npu) -> None:
         self.npu = worker
@@ -216,7 +216,7 @@ class Script:
         self._gates[name].set()
 
     async def told(self, count: int) -> list[str]:
-        """Wait until so many jobs have ended; return their names in that order."""
+        """Wait until ``count`` jobs have ended; return their names in that order."""
         with trio.fail_after(120):
             while len(self.done) < count:
                 await self._told.wait()

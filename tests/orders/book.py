@@ -165,7 +165,7 @@ class Book:
         return params, request
 
     def _told(self, client: Client, thing: Thing) -> set[str | None]:
-        """Return what a call for this thing may be told, as far as the thing matters."""
+        """Return how a call for this thing may be answered, as far as the thing matters."""
         is_foreign = thing.owner not in (None, client)
         if thing.is_dead:
             return {"InvalidHandle"}
@@ -185,7 +185,7 @@ class Book:
             request.allowed |= GONE
 
     def _loosen(self, thing: Thing, kinds: set[str], but: Request | None = None) -> None:
-        """Let what is under way for this thing be told so."""
+        """Let calls that are under way for this thing be answered with that."""
         for request in self._open_requests():
             if thing in request.uses and request is not but:
                 request.allowed |= kinds
@@ -284,7 +284,7 @@ class Book:
             thing.is_dead = thing.is_dead or thing.number in self.replaced
 
     def _abandon(self, request: Request) -> None:
-        """Note that nobody will be told what became of a call."""
+        """Note that nobody will learn what became of a call."""
         for thing in request.ends:
             thing.enders -= 1
             thing.is_unsure = True
@@ -331,7 +331,7 @@ class Book:
         until("an idle daemon", is_idle)
 
     def _compare(self) -> dict[str, Any]:
-        """Look that the daemon holds what it should; learn what nobody was told."""
+        """Check that the daemon holds what it should; learn what no answer said."""
         status = self._status()
         here = {"model": ("models", "handle"), "context": ("contexts", "context"), "memory": ("memories", "mem")}
         for what, (name, key) in here.items():

@@ -52,7 +52,7 @@ def current(wire: Client, index: int = 0) -> list[int]:
 
 
 def check(wire: Client, content: bytes, feeds: dict[str, Array], **params: Any) -> None:
-    """Run in every way to get outputs; all of them must be as ONNX Runtime's, and their shapes be told afterwards."""
+    """Run in every way to get outputs; all must be as ONNX Runtime's, and rknn.query must know their shapes then."""
     expected = reference(content, feeds)
     inputs = [{"buf": tensor(values), "fmt": "RKNN_TENSOR_NCHW"} for values in feeds.values()]
     given = {"inputs": inputs, **params}

@@ -83,7 +83,7 @@ class FdWire(Wire):
 
 
 def line(method: str, params: Any = None, fds: Any = 0, call_id: Any = 1, **more: Any) -> bytes:
-    """Return the line of a request that declares so many descriptors."""
+    """Return the line of a request that declares ``fds`` descriptors."""
     message = {"jsonrpc": "2.0", "id": call_id, "method": method, **more}
     if params is not None:
         message["params"] = params

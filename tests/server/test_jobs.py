@@ -34,7 +34,7 @@ def look(wire: Wire, job: str, **params: Any) -> dict[str, Any]:
 
 
 def done_so_far(wire: Wire, job: str) -> dict[str, Any]:
-    """Return the progress, which there is none of until the call has begun in earnest."""
+    """Return the progress; there is none until the call has really begun."""
     return look(wire, job).get("progress") or {}
 
 

@@ -26,7 +26,7 @@ def terminate(daemon: Daemon, number: int = signal.SIGTERM) -> None:
 
 
 def leaves(daemon: Daemon) -> None:
-    """Check what every end keeps, of a daemon that was told to leave."""
+    """Check what holds at every end of a daemon that was asked to leave."""
     assert daemon.wait_end() == 0, "the exit status is 0"
     assert not Path(daemon.path).exists(), "the socket is gone"
     assert not Path(f"{daemon.path}.lock").exists(), "and its lock, so that any user's daemon can have the path"

@@ -35,7 +35,7 @@ class IdleNpu(Npu):
 
 
 class Watcher(DetachedCall):
-    """A client that notes what it is told, and when."""
+    """A client that notes which events it gets, and when."""
 
     def __init__(self, number: int = 1, user: int = 1000) -> None:
         super().__init__("server.watch", number=number, user=user, name=f"client {number}")
@@ -49,7 +49,7 @@ class Watcher(DetachedCall):
         self.told.append((trio.current_time(), message["params"]))
 
     def events(self) -> list[dict[str, Any]]:
-        """Return what it was told, and forget it."""
+        """Return the events that it got, and forget them."""
         told, self.told = self.told, []
         return [params for _, params in told]
 
