@@ -58,7 +58,7 @@ def add(vision: Vision, invocation: Invocation, memory: Memory, *, keep: bool) -
         )
     memory.number = vision.memories.add(memory, None if keep else invocation.client.number)
     result = success(mem=memory.number, size=memory.size)
-    if invocation.call.members.get("reply_fds"):
+    if invocation.call.members.reply_fds:
         fd = memory.pointer.contents.fd
         if fd < 0 or not shared_memory.is_sealed(fd):
             destroy_memory(vision, memory)

@@ -65,7 +65,7 @@ class Invocation:
 
     def tensor(self, data: bytes | memoryview, shape: Sequence[int], dtype: str) -> dict[str, Any]:
         """Return a tensor as the client wants it: by file descriptor if it said reply_fds, as base64 otherwise."""
-        if not self.call.members.get("reply_fds") or len(self.fds) == _MOST_FDS:
+        if not self.call.members.reply_fds or len(self.fds) == _MOST_FDS:
             return tensor_to_json(data, shape, dtype)
         return self.attach(shared_memory.make(data), size=len(data), dtype=dtype, shape=list(shape))
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from rkllmd.abi.json import schemas
 from rkllmd.calls.declaration import MAX_INPUTS, COnly, Count, Handle, Method, Parameter, Struct, Value
-from rkllmd.calls.members import MEMBERS
 from rkllmd.errors import InvalidParams
+from rkllmd.wire.members import MEMBERS
 
 
 @dataclass(slots=True)

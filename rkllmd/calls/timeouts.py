@@ -10,21 +10,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from rkllmd.config.settings import Config
-from rkllmd.config.values import MOST_MS, ConfigError
-from rkllmd.errors import InvalidParams
+from rkllmd.config.values import ConfigError
 from rkllmd.npu.deadlines import Deadlines
+from rkllmd.wire.members import NO_MEMBERS, Members
 
 if TYPE_CHECKING:
     from rkllmd.calls.declaration import Method
-
-# The members beside "method".
-_TIMEOUT: Final = "timeout_ms"
-_FIRST_TOKEN: Final = "first_token_timeout_ms"
-_WAIT: Final = "wait_timeout_ms"
-_MEMBERS: Final = (_TIMEOUT, _FIRST_TOKEN, _WAIT)
 
 
 class Timeouts:
@@ -40,7 +34,7 @@ class Timeouts:
         self._config = config
         self._known: dict[str, Deadlines] = {}
 
-    def of(self, method: Method, members: Mapping[str, Any]) -> Deadlines:
+    def of(self, method: Method, members: Members) -> Deadlines:
         """Return the limits of a call with these members beside "method"; they may be shorter than the configuration's.
 
         Raises InvalidParams.
@@ -48,9 +42,12 @@ class Timeouts:
         deadlines = self._known.get(method.name)
         if deadlines is None:
             deadlines = self._known[method.name] = self._configured(method)
-        if not members or not any(name in members for name in _MEMBERS):
+        if members is NO_MEMBERS:
             return deadlines
-        wait, limit, first = (_seconds(members, name) for name in (_WAIT, _TIMEOUT, _FIRST_TOKEN))
+        members.check("wait_timeout_ms", "timeout_ms", "first_token_timeout_ms")
+        wait, limit, first = members.wait_timeout, members.timeout, members.first_token_timeout
+        if wait is limit is first is None:
+            return deadlines
         return replace(
             deadlines,
             wait=deadlines.wait if wait is None else wait,
@@ -79,18 +76,3 @@ class Timeouts:
             between = table.get(method.name, between)
         wait, first_s, between_s = (ms / 1000 or math.inf for ms in (config.wait_timeout_ms, first, between))
         return Deadlines(wait, first_s, between_s, first_s, between_s, self._load, config.grace_ms / 1000)
-
-
-def _seconds(members: Mapping[str, Any], name: str) -> float | None:
-    value = members.get(name)
-    if value is None:
-        return None
-    if type(value) is not int or not 1 <= value <= MOST_MS:
-        keyword, limit = ("maximum", MOST_MS) if type(value) is int and value > MOST_MS else ("minimum", 1)
-        raise InvalidParams(
-            f'The member "{name}" is a whole number of milliseconds from 1 to {MOST_MS}.',
-            member=name,
-            keyword=keyword,
-            limit=limit,
-        )
-    return value / 1000

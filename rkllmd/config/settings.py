@@ -13,7 +13,6 @@ from rkllmd.config.socs import SOCS
 from rkllmd.config.values import (
     DEFAULT_RESERVE,
     DEFAULT_TIMEOUTS_MS,
-    MOST_MS,
     boolean,
     choice,
     core_mask,
@@ -27,6 +26,7 @@ from rkllmd.config.values import (
     text,
     users,
 )
+from rkllmd.wire.members import MOST_MS
 
 if TYPE_CHECKING:
     from rkllmd.config.declared import DeclaredModel

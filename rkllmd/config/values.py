@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from rkllmd.abi.layouts.rknn_constants import rknn_core_mask
+from rkllmd.wire.members import MOST_MS
 
 DEFAULT_RESERVE: Final = 2**30
 # A load reads gigabytes, from an SD card at 20 MB/s; the slowest vision encoder in Rockchip's tables takes 3.3 s.
@@ -21,8 +22,6 @@ DEFAULT_TIMEOUTS_MS: Final = {
     "rkllm.load_lora": 300_000,
     "rknn.init": 300_000,
 }
-# A week.
-MOST_MS: Final = 7 * 24 * 3600 * 1000
 # struct sockaddr_un holds 108 bytes with the closing zero (unix(7)); a longer path fails in bind with a puzzling error.
 _SOCKET_PATH_BYTES: Final = 107
 # A year; more is a mistake in the unit.

@@ -40,6 +40,7 @@ from rkllmd.service import dispatch, preparation
 from rkllmd.wire import foreign, jsonrpc
 from rkllmd.wire.lines import LineBuffer
 from rkllmd.wire.long_bytes import LongBytes
+from rkllmd.wire.members import MAX_FDS, NO_MEMBERS
 
 if TYPE_CHECKING:
     from rkllmd.net.hangup import HangupWatcher
@@ -57,8 +58,6 @@ _BEGINS_BATCH: Final = b"[ \t\r\n\v\f"
 # With this much unread output, no more is read from the client: a pipelining client is slowed down, not dropped.
 _OUTBOX_HIGH: Final = 256 * 1024
 
-# A model has a handful of inputs; the kernel takes 253 in one message (SCM_MAX_FD).
-MAX_FDS: Final = 16
 # For a line that is not complete, or a batch.
 _MAX_WAITING_FDS: Final = 64
 _INT_SIZE: Final = struct.calcsize("i")
@@ -284,11 +283,8 @@ class Connection:
 
     def _give_fds(self, call: jsonrpc.Call) -> None:
         """Give a call the descriptors that it declares, the ones that came first. Raises InvalidParams."""
-        count = call.members.get("fds", 0)
-        if type(count) is not int or not 0 <= count <= MAX_FDS:
-            raise InvalidParams(
-                f'The member "fds" is a number from 0 to {MAX_FDS}.', member="fds", keyword="maximum", limit=MAX_FDS
-            )
+        call.members.check("fds")
+        count = call.members.fds
         if count > len(self._fds):
             raise InvalidParams(
                 f"The request declares {count} file descriptors, {len(self._fds)} came with it.",
@@ -352,7 +348,7 @@ class Connection:
 
     def _handle_call(self, call: jsonrpc.Call) -> None:
         try:
-            if call.members:
+            if call.members is not NO_MEMBERS:
                 self._give_fds(call)
             self._start(call, preparation.prepare(self._service, self, call))
         except Exception as error:  # the call is answered, whatever happened

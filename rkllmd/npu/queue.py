@@ -14,8 +14,8 @@ from typing import Final
 
 from rkllmd.errors import QueueFull
 from rkllmd.npu.job import UNRESOLVED, Job
+from rkllmd.wire.members import PRIORITIES
 
-PRIORITIES: Final = ("high", "normal", "low")
 # Without a history of such calls, nothing better is known.
 _RETRY_AFTER_MS: Final = 1000
 

@@ -12,12 +12,11 @@ from rkllmd.calls.declaration import Kind, Room
 from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.calls.written_paths import as_written
-from rkllmd.errors import InvalidParams, PermissionDenied, RpcError
+from rkllmd.errors import PermissionDenied, RpcError
 from rkllmd.interruption import Interruption
 from rkllmd.language.models.model import Model
 from rkllmd.npu.job import Job
 from rkllmd.npu.load import Load
-from rkllmd.npu.queue import PRIORITIES
 from rkllmd.service.execution import Execution
 from rkllmd.service.parts import Service
 from rkllmd.service.preparation import Prepared, check, model_name, most_tokens
@@ -84,20 +83,14 @@ def refuse(client: Client, call: Call, error: Exception) -> None:
 
 def _priority(service: Service, client: Client, call: Call) -> str:
     """Return the priority that the call asks for. Raises InvalidParams, PermissionDenied."""
-    priority = call.members.get("priority", "normal")
-    if priority not in PRIORITIES:
-        raise InvalidParams(
-            f'The member "priority" is one of {", ".join(PRIORITIES)}.',
-            member="priority",
-            keyword="enum",
-            limit=list(PRIORITIES),
-        )
+    call.members.check("priority")
+    priority = call.members.priority
     if priority == "high" and client.user not in service.config.priority_users:
         raise PermissionDenied(
             "Only the users that the configuration trusts (priority_users) may ask for high priority.",
             setting="priority_users",
         )
-    return str(priority)
+    return priority
 
 
 def _runs_inline(service: Service, invocation: Invocation, prepared: Prepared) -> bool:

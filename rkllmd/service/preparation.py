@@ -14,14 +14,14 @@ from typing import Any, Final
 
 from rkllmd.abi.json.convert import to_c, to_c_array
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode
-from rkllmd.calls import members, params
+from rkllmd.calls import members_in_params, params
 from rkllmd.calls.arguments import Converted
 from rkllmd.calls.attachments import Attachments, are_named_in
 from rkllmd.calls.declaration import Handle, Kind, Method, Struct, Value
 from rkllmd.calls.handles import resolve
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.calls.written_paths import as_written
-from rkllmd.errors import InvalidHandle, InvalidParams, MethodNotFound, ModelNotInitialized
+from rkllmd.errors import InvalidHandle, MethodNotFound, ModelNotInitialized
 from rkllmd.language.models.model import Model
 from rkllmd.machine.paths import absolute
 from rkllmd.npu.job import UNRESOLVED
@@ -29,6 +29,7 @@ from rkllmd.service.parts import Service
 from rkllmd.vision.objects import Context, Matmul
 from rkllmd.wire.jsonrpc import Call
 from rkllmd.wire.long_strings import LongString
+from rkllmd.wire.members import NO_MEMBERS, refused_reply_fds
 
 _LLM: Final = ("llm",)
 # For methods whose parameters refer to nothing beside their JSON.
@@ -80,9 +81,9 @@ def prepare(service: Service, client: Client, call: Call) -> Prepared:
     method = service.methods.get(call.method)
     if method is None:
         raise _not_found(service, call.method)
-    if call.members.get("reply_fds"):
+    if call.members is not NO_MEMBERS:
         _check_reply_fds(call)
-    members.lift(method, call)
+    members_in_params.lift(method, call)
     given = params.bind(method, call.params) if call.params or method.needs_params else {}
     attachments = _NOTHING
     if method.takes_tensors:
@@ -222,13 +223,9 @@ def _struct(service: Service, parameter: Struct, item: params.Given, prepared: P
 
 
 def _check_reply_fds(call: Call) -> None:
-    if call.members["reply_fds"] is not True or call.batch is not None or call.is_notification:
-        raise InvalidParams(
-            'The member "reply_fds" is true or false, and not for batches and notifications.',
-            member="reply_fds",
-            keyword="type",
-            limit="boolean",
-        )
+    call.members.check("reply_fds")
+    if call.members.reply_fds and (call.batch is not None or call.is_notification):
+        raise refused_reply_fds()
 
 
 def _not_found(service: Service, name: str) -> MethodNotFound:

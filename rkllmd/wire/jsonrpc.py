@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from rkllmd.errors import DuplicateId, InternalError, InvalidRequest, ParseError, RpcError
-from rkllmd.wire import long_strings
+from rkllmd.wire import long_strings, members
 from rkllmd.wire.long_bytes import LongBytes, is_blank
 
 # geth takes 1000 items; a batch is answered only when its last member is done, which on one NPU makes long ones
@@ -169,7 +169,7 @@ class Call:
         self.id: Id = None if isinstance(request.id, _Absent) else request.id
         self.method = request.method
         self.params = request.params
-        self.members = request.members
+        self.members = members.parse(request.members)
         self.batch = batch
         self.finished = False
         # The file descriptors that came with it; the connection closes them when the call is answered, and not

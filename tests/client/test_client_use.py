@@ -23,7 +23,6 @@ import trio
 import trio.testing
 
 from rkllmd import client as client_module
-from rkllmd.calls import members
 from rkllmd.client import (
     CallError,
     CallTimeout,
@@ -38,6 +37,7 @@ from rkllmd.client import (
     open_client,
 )
 from rkllmd.client.messages import MEMBERS
+from rkllmd.wire import members
 from rkllmd.wire.lines import LineBuffer
 from tests.daemon import Daemon, until
 

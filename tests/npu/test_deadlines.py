@@ -15,6 +15,7 @@ from rkllmd.config.sources import load
 from rkllmd.config.values import ConfigError
 from rkllmd.npu.deadlines import Deadlines, Step, error_for, next_look, next_step
 from rkllmd.npu.job import Job
+from rkllmd.wire.members import parse
 
 METHODS = registry.discover()
 LOAD = {"rkllm.init": 900_000}
@@ -31,7 +32,7 @@ def job(state: str = "running", *, token_at: float | None = None, deadlines: Dea
 
 
 def of(method: str, config: Config | None = None, **members: Any) -> Deadlines:
-    return Timeouts(config or Config(), METHODS).of(METHODS[method], members)
+    return Timeouts(config or Config(), METHODS).of(METHODS[method], parse(members))
 
 
 def test_a_job_without_limits_is_never_due() -> None:

@@ -372,7 +372,7 @@ def test_ruling_8_other_members_beside_method_are_kept_for_who_knows_them() -> N
     message = parse(b'{"jsonrpc":"2.0","method":"sum","params":[1],"id":1,"stream":"final","x":{"y":1}}')
     assert message == Request(1, "sum", [1], {"stream": "final", "x": {"y": 1}})
     (call,), _ = Exchange().receive(message)
-    assert call.members == {"stream": "final", "x": {"y": 1}}
+    assert call.members.given == {"stream": "final", "x": {"y": 1}}
     assert one('{"jsonrpc":"2.0","method":"sum","params":[1],"id":1,"comment":"ignored"}')["result"] == 1
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import re
 import shutil
 import time
 from collections.abc import Collection, Iterator
@@ -27,10 +26,10 @@ from rkllmd import open_files
 from rkllmd.errors import InvalidParams, PermissionDenied
 from rkllmd.language.prompt_caches.fingerprint import Fingerprint, differences, in_words
 from rkllmd.machine.files import identify
+from rkllmd.wire.members import NAME
 
 log = structlog.get_logger()
 
-NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 # Each is two files to look at when the daemon starts.
 MOST_CACHES: Final = 1000
 _NAMES_SHOWN: Final = 20

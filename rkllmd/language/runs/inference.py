@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-STREAM_SHAPES: Final = ("partial", "final", "notify")
 
 # Whether FINISH follows the callback that returned "pause" is not known without a board. With rkllm_run it does not
 # matter, since the call returns; with rkllm_run_async nothing else tells the end, so it is given this long.
@@ -53,14 +52,7 @@ def check(
     """Refuse at once what does not fit the loaded model. Raises InvalidParams, PermissionDenied, NotSupported."""
     run = Run(language, invocation, model, rkllm_input, rkllm_infer_params, seed, special)
     run_options.check(run)
-    shape = invocation.call.members.get("stream")
-    if shape is not None and shape not in STREAM_SHAPES:
-        raise InvalidParams(
-            'The member "stream" is one of partial, final and notify.',
-            member="stream",
-            keyword="enum",
-            limit=list(STREAM_SHAPES),
-        )
+    invocation.call.members.check("stream")
     given = len(rkllm_input.json) if isinstance(rkllm_input.json, list) else 1
     if given != model.n_batch:
         raise InvalidParams(
@@ -169,7 +161,7 @@ def _generation(run: Run) -> Generation:
     client, call = run.invocation.client, run.invocation.call
     # A model that was loaded with is_async streams, as C's rkllm_run calls back then after it has returned.
     streams = run.asynchronous or model.is_async
-    shape = call.members.get("stream", "partial" if streams else "final")
+    shape = call.members.stream or ("partial" if streams else "final")
     send = send_now = None
     if shape != "final":
         send = partial(client.send_partials, call, as_notifications=shape == "notify")

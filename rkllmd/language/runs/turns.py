@@ -18,7 +18,7 @@ from rkllmd.abi.layouts.rkllm_common import RKLLMPromptCacheParam
 from rkllmd.errors import InvalidParams, RpcError
 from rkllmd.language import placeholders
 from rkllmd.language.models.model import Model
-from rkllmd.language.prompt_caches.store import NAME, PromptCache, Saving
+from rkllmd.language.prompt_caches.store import PromptCache, Saving
 from rkllmd.language.runs.made_with import of_model as made_with_now
 from rkllmd.language.runs.markers import of_model as markers_of
 from rkllmd.language.sessions.sessions import Session, Turn
@@ -37,16 +37,10 @@ _TOOL_TAG: Final = "tool_response"
 
 def check(run: Run) -> None:
     """Refuse what can't be a turn of a session. Raises InvalidParams."""
-    name = run.invocation.call.members.get("session")
-    if name is None:
+    members = run.invocation.call.members
+    members.check("session")
+    if members.session is None:
         return
-    if not isinstance(name, str) or NAME.fullmatch(name) is None:
-        raise InvalidParams(
-            'The member "session" is a name of 1 to 100 letters, digits and . _ - that does not begin with a dot.',
-            member="session",
-            keyword="pattern",
-            limit=NAME.pattern,
-        )
     is_text = run.model.n_batch == 1 and run.only_input.input_type == RKLLMInputType.RKLLM_INPUT_PROMPT
     if not is_text or run.parameters.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
         raise InvalidParams(
@@ -77,7 +71,7 @@ class SessionTurn:
 
 def begin(run: Run) -> SessionTurn | None:
     """Return the turn that a run is, or None for a run without a session; on the worker thread."""
-    name = run.invocation.call.members.get("session")
+    name = run.invocation.call.members.session
     if name is None:
         return None
     config, model = run.language.config, run.model

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -16,7 +17,6 @@ from rkllmd.calls.detached import DetachedCall
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.errors import InvalidParams, RpcError
 from rkllmd.language import conversations
-from rkllmd.language.runs.inference import STREAM_SHAPES
 from rkllmd.npu import views
 from rkllmd.service import dispatch, preparation
 from rkllmd.service.parts import Service
@@ -31,8 +31,8 @@ Prepared = tuple[DetachedCall, jsonrpc.Call, preparation.Prepared]
 
 def _prepare(service: Service, client: Client, outer: jsonrpc.Call, method: str, params: Any = None) -> Prepared:
     """Prepare the call inside, so that what is wrong with it is said at once. Raises as ``preparation.prepare``."""
-    for member in ("fds", "reply_fds"):
-        if outer.members.get(member):
+    for member, is_asked in (("fds", bool(outer.members.fds)), ("reply_fds", outer.members.reply_fds)):
+        if is_asked:
             raise InvalidParams(
                 "A job neither takes nor gives file descriptors, since it has no connection: send tensors as base64, "
                 "or refer to a tensor memory.",
@@ -47,7 +47,7 @@ def _prepare(service: Service, client: Client, outer: jsonrpc.Call, method: str,
             keyword="enum",
             limit=[kind.value for kind in Kind if kind is not Kind.INSTANT],
         )
-    members = {name: value for name, value in outer.members.items() if name not in ("fds", "reply_fds")}
+    members = {name: value for name, value in outer.members.given.items() if name not in ("fds", "reply_fds")}
     call = jsonrpc.Call(jsonrpc.Request(jsonrpc.ABSENT, method, [] if params is None else params, members), None)
     detached = DetachedCall(
         method,
@@ -58,8 +58,7 @@ def _prepare(service: Service, client: Client, outer: jsonrpc.Call, method: str,
     )
     with _below_params():
         prepared = preparation.prepare(service, detached, call)
-    if call.members.get("stream", "final") in STREAM_SHAPES:  # else it is refused like everywhere
-        call.members = {**call.members, "stream": "final"}
+    call.members = replace(call.members, stream="final")  # a shape that can't be understood is refused like everywhere
     return detached, call, prepared
 
 

@@ -9,24 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from rkllmd.calls.declaration import Kind, Struct
 from rkllmd.errors import InvalidParams
+from rkllmd.wire import members
+from rkllmd.wire.members import MEMBERS
 
 if TYPE_CHECKING:
     from rkllmd.calls.declaration import Method
     from rkllmd.wire.jsonrpc import Call
 
-# Of a request, beside "method" (protocol, section 4).
-MEMBERS: Final = frozenset(
-    {
-        "fds",
-        "first_token_timeout_ms",
-        "priority",
-        "reply_fds",
-        "session",
-        "stream",
-        "timeout_ms",
-        "wait_timeout_ms",
-    }
-)
 # Of a call that generates text, and of every call that waits for the NPU.
 _OF_RUNS: Final = frozenset({"first_token_timeout_ms", "session", "stream"})
 _OF_CALLS: Final = frozenset({"priority", "timeout_ms", "wait_timeout_ms"})
@@ -45,11 +34,12 @@ def lift(method: Method, call: Call) -> None:
     if not found:
         return
     for name in found:
-        if name in call.members:
+        if name in call.members.given:
             raise InvalidParams(
                 f'{name} is given twice, in params and beside "method".', path=f"$.{name}", keyword="uniqueItems"
             )
-    call.members = {**call.members, **{name: given[name] for name in found if given[name] is not None}}
+    lifted = {name: given[name] for name in found if given[name] is not None}
+    call.members = members.parse({**call.members.given, **lifted})
     call.params = {name: value for name, value in given.items() if name not in found}
 
 
