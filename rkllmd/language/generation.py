@@ -175,7 +175,7 @@ class Generation:
         self.failed = False
         # Why a result that the runtime gave could not be taken: the answer is not whole.
         self.lost: str | None = None
-        # Why a tokenizer or embedding callback of this run has failed (language/loading.py).
+        # Why a tokenizer or embedding callback of this run has failed (language/models/callbacks.py).
         self.callback_error: str | None = None
         self.perf: dict[str, Any] | None = None
         self.started_at = time.monotonic()
@@ -195,7 +195,7 @@ class Generation:
         # What the loop is to send, in order: callbacks, and partial results that could not be sent at once.
         self._buffer: deque[Callback | dict[str, Any]] = deque()
         self._is_draining = False
-        self._room = threading.Event()
+        self._has_space = threading.Event()
         self._tensors: list[tuple[str, dict[str, int], bytes]] = []
 
     @property
@@ -297,9 +297,9 @@ class Generation:
             self._is_draining = True
             self._wake(self.drain)
         elif len(buffer) > _BUFFER_LIMIT:
-            self._room.clear()
+            self._has_space.clear()
             if len(buffer) > _BUFFER_LIMIT:
-                self._room.wait(timeout=1.0)
+                self._has_space.wait(timeout=1.0)
 
     def _keep_tensors(self, results: Any) -> int:
         """Copy hidden states and logits out of C's memory; they become JSON after the run."""
@@ -348,7 +348,7 @@ class Generation:
         while buffer and len(partials) < most:
             item = buffer.popleft()
             partials.append(item if isinstance(item, dict) else self.transcript.partial(*item))
-        self._room.set()
+        self._has_space.set()
         if self._send is not None:
             self._send(partials)
         on_progress = self.on_progress  # the worker thread takes it away at the end of the run

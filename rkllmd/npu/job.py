@@ -161,6 +161,10 @@ class Job:
         """Note what it is for, where that was not known before its turn."""
         self.target, self.model_name, self.most_tokens = target, model_name, most_tokens
 
+    def begin(self, generation: Generating) -> None:
+        """Note the run that it is, by whose tokens it gets on."""
+        self.generation = generation
+
     def cancel(self) -> None:
         """Ask its running work to end early."""
         self.cancelled = True

@@ -12,7 +12,7 @@ from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.written_paths import as_written
 from rkllmd.errors import Cancelled, RuntimeFailure
 from rkllmd.interruption import is_interrupted, obeying
-from rkllmd.language.models.loading import in_use
+from rkllmd.language.models.loading import using
 from rkllmd.language.models.model import Model
 from rkllmd.service.parts import Service
 from rkllmd.service.preparation import Prepared, check, complete, model_name, most_tokens
@@ -53,7 +53,7 @@ class Execution:
             job.load.begin()
         if method.kind is not Kind.INSTANT and not method.ends_runs:
             runs.finish(service.vision, invocation)
-        with in_use(service.language, prepared.target, wakes=not method.changes), as_written(prepared.given):
+        with using(service.language, prepared.target, wakes=not method.changes), as_written(prepared.given):
             return method.call(service.own(method), invocation, **prepared.arguments)
 
     def abort(self) -> None:

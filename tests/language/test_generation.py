@@ -467,7 +467,7 @@ def test_the_buffer_is_bounded(loop: Loop, monkeypatch: pytest.MonkeyPatch, loop
     monkeypatch.setattr(streaming, "_BUFFER_LIMIT", 10)
     run = generation(loop)
     room = Room(meanwhile=(lambda: None) if loop_is_stuck else loop.run)
-    monkeypatch.setattr(run, "_room", room)
+    monkeypatch.setattr(run, "_has_space", room)
     for _ in range(30):
         assert run.on_result(token(b"x"), NORMAL) == CONTINUE
     assert room.waits == [1.0] * (20 if loop_is_stuck else 2)
@@ -480,7 +480,7 @@ def test_a_callback_does_not_wait_for_room_that_is_there_by_then(loop: Loop, mon
     monkeypatch.setattr(streaming, "_BUFFER_LIMIT", 10)
     run = generation(loop)
     room = Room(meanwhile=lambda: pytest.fail("it waited"), before=loop.run)
-    monkeypatch.setattr(run, "_room", room)
+    monkeypatch.setattr(run, "_has_space", room)
     for _ in range(30):
         run.on_result(token(b"x"), NORMAL)
     loop.run()

@@ -12,7 +12,6 @@ import os
 import re
 import threading
 import time
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -21,13 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from rkllmd.abi import callbacks
 from rkllmd.abi.c import byref, c_void_p
-from rkllmd.abi.layouts.rkllm import LLMResultCallback
 from rkllmd.errors import InvalidParams, ModelNotInitialized, RpcError
 from rkllmd.language import conversations
 from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.models import model_trial
+from rkllmd.language.models.callbacks import give_callbacks
 from rkllmd.language.models.model import Adapter, Model
 from rkllmd.machine import paths
 from rkllmd.machine.c_runtime import no_handle
@@ -70,35 +68,7 @@ def make(language: Language, recipe: Recipe) -> Model:
         kv_cache=KvCache(partial(conversations.can_hear, language)),
         callback_files=(recipe.tokenizer_path, recipe.embedding_path),
     )
-
-    # Not the model itself, which has the callback: what an unloaded model holds, the file of its embeddings too, would
-    # wait for the garbage collector.
-    reference = weakref.ref(model)
-
-    def on_result(results: Any, _userdata: Any, state: int) -> int:
-        alive = reference()
-        generation = None if alive is None else alive.generation
-        return 0 if generation is None else generation.on_result(results, state)
-
-    def report(what: str) -> None:
-        log.error("runtime_callback_failed", reason=what)
-        alive = reference()
-        generation = None if alive is None else alive.generation
-        if generation is not None:
-            generation.callback_error = what
-
-    callback = LLMResultCallback(on_result)
-    if model.library.layout.name == "1.2":
-        model.callback = callback
-    else:
-        struct = model.library.layout.structs["RKLLMCallback"]()
-        struct.result_callback = callback
-        if recipe.tokenizer_path is not None:
-            struct.tokenizer_callback = callbacks.tokenizer_callback(recipe.tokenizer_path, report)
-        if recipe.embedding_path is not None:
-            struct.embed_callback = callbacks.embedding_callback(recipe.embedding_path, report)
-        model.keep_alive += [callback, struct]
-        model.callback = byref(struct)
+    give_callbacks(model, recipe)
     return model
 
 
@@ -185,7 +155,8 @@ def load_again(language: Language, model: Model) -> None:
     """
     _check_files(language, model)
     started_at = time.monotonic()
-    with _time_for_a_load(language):
+    job = language.npu.queue.running
+    with contextlib.nullcontext() if job is None else job.loading():  # the time of a load for this part of the call
         try_files(language, model_trial.of_model(language, model))
         _init(language, model)
         try:
@@ -215,7 +186,7 @@ def try_files(language: Language, trials: Iterable[Trial]) -> None:
 
 
 @contextmanager
-def in_use(language: Language, target: Any, *, wakes: bool) -> Iterator[None]:
+def using(language: Language, target: Any, *, wakes: bool) -> Iterator[None]:
     """Surround a call on the worker thread: if it is for a model that sleeps, it is loaded first."""
     if not isinstance(target, Model):
         yield
@@ -226,20 +197,6 @@ def in_use(language: Language, target: Any, *, wakes: bool) -> Iterator[None]:
         yield
     finally:
         target.used_at = time.monotonic()
-
-
-@contextmanager
-def _time_for_a_load(language: Language) -> Iterator[None]:
-    """Give the running call the time of a load for this part of it, and its own anew after that."""
-    job = language.npu.queue.running
-    if job is None:
-        yield
-        return
-    job.phase_at, job.is_loading = time.monotonic(), True
-    try:
-        yield
-    finally:
-        job.phase_at, job.is_loading = time.monotonic(), False
 
 
 def give_adapter(runtime: Runtime, model: Model, adapter: Adapter) -> None:

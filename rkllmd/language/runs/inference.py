@@ -139,7 +139,7 @@ def _attempt(run: Run, turn: SessionTurn | None) -> _Ended:
     language.runtime.remember_kv_cache_sizes(model)
     model.generation = generation
     if invocation.job is not None:
-        invocation.job.generation = generation
+        invocation.job.begin(generation)
     generation.on_progress = partial(_abort_again, run, generation)
     try:
         if invocation.is_cancelled:  # between leaving the queue and here
