@@ -15,7 +15,7 @@ from rkllmd.vision.parts import Vision
 from rknn._common import CONTEXT, MEM, success
 
 
-@method(Kind.NPU, [CONTEXT], changes=(*CONTEXT.kinds, *MEM.kinds), between_tokens=False)
+@method(Kind.NPU, [CONTEXT], changes=(*CONTEXT.kinds, *MEM.kinds), between_tokens=False, ends_runs=True)
 def destroy(vision: Vision, invocation: Invocation, ctx: Context) -> dict[str, Any]:
     """Unload the context; calls that still wait for it are answered InvalidHandle."""
     release.destroy(vision, ctx)
