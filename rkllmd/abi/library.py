@@ -105,7 +105,7 @@ class Functions:
         self._absent: dict[str, Callable[..., Any]] = {}
 
     def declare(self, text: str) -> None:
-        """Add a function by its C declaration, unless there is one of its name. Raises ValueError for what is none.
+        """Add a function by its C declaration, unless there is one of its name. ValueError for what is no declaration.
 
         One with a type that this library does not have is there too, and raises NotSupported when it is called.
         """

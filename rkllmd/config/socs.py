@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Soc:
-    """What is known of an SoC; None where nobody has said it."""
+    """What is known of an SoC; None where no source says it."""
 
     cpu_mask: int | None
     npu_cores: int | None

@@ -37,7 +37,7 @@ class Board:
 
     name: str | None = None
     source: str | None = None
-    # What each source has said, also those that were not believed.
+    # What each source says, including those that are not believed.
     readings: Sequence[tuple[str, str]] = ()
     cpu_mask: int | None = None
     npu_cores: int | None = None
@@ -56,7 +56,7 @@ class Board:
             param.extend_param.enabled_cpus_num = mask.bit_count()
 
     def check_cores(self, core_mask: int, where: str) -> int:
-        """Return the mask of NPU cores, refused if the SoC has them not. Raises InvalidParams."""
+        """Return the mask of NPU cores, refused if the SoC does not have them. Raises InvalidParams."""
         cores = self.npu_cores
         if not has_cores(cores, core_mask):
             raise InvalidParams(

@@ -1,4 +1,4 @@
-"""What both runtimes are: a library that was chosen for a reason, or the error why there is none, and calls into it.
+"""What both runtimes are: a library that was chosen for a reason, or the error why it is missing, and calls into it.
 
 A runtime that can't be used does not stop the daemon: it keeps the error and every call that needs the library gets
 it, so that a client learns what is missing, and ``server.status`` shows it.

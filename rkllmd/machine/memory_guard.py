@@ -97,5 +97,5 @@ def _mib(size: int) -> str:
 
 
 def _sizes_in(content: Any) -> dict[str, int]:
-    """Return what makes sense of a file's content; raises what a file that is none of ours may raise."""
+    """Return what makes sense of a file's content; raises what foreign content may raise."""
     return {str(key): int(value) for key, value in content.items() if int(value) > 0}

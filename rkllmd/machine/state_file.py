@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def read(path: Path | None, name: str, convert: Callable[[Any], T], default: T) -> T:
-    """Return what the file holds, by ``convert``; ``default`` if there is none, or if it is none of ours."""
+    """Return what the file holds, by ``convert``; ``default`` if there is none, or if it makes no sense."""
     if path is None:
         return default
     try:

@@ -176,7 +176,7 @@ class _Conversion:
             unknown = describe_unknown(name, fields_of(struct_type))
             raise InvalidParams(f"{path} has {unknown}.", path=path, keyword="additionalProperties", limit=False)
         if item is None or item is False:
-            return  # what the layout lacks, it also does not do: one client's params fit both
+            return  # what the layout lacks is off anyway: one client's params fit both
         runtime = self.runtime or f"rkllm {layout.name}"
         raise NotSupported(
             f"{runtime} has no {name} in {struct_name}. {elsewhere.instead}",

@@ -19,7 +19,7 @@ constexpr const char *ANSWER = "\x02the answer before\x03";
 constexpr const char *BODY = "\x02the text\x03";
 constexpr const char *MARGIN = "\t";
 
-// The demo model is trained on exactly this text: rkllmd/portable/demo/layout.py has it too, and a test compares them.
+// The demo model is trained on exactly this text: rkllmd/portable/demo/text/layout.py has it too, and a test compares them.
 std::string tools_prompt(const std::string &system_prompt, const std::string &tools) {
     return (system_prompt.empty() ? "" : system_prompt + "\n\n") +
            "# Tools\n\nYou may call these functions:\n<tools>\n" + tools +

@@ -1,6 +1,6 @@
 """Finds the files beside an ONNX model that hold its weights: TensorProto.external_data, wherever a tensor may stand.
 
-Read from the bytes of the protobuf, since the onnx package is none of ours: of each message only the fields that lead
+Read from the bytes of the protobuf, since the onnx package is not required: of each message only the fields that lead
 to a tensor. ONNX Runtime maps such files, and a mapped file that is cut short ends the process at the next run, so
 it is given their bytes instead. Source of the field numbers: onnx.proto of ONNX 1.18.
 """

@@ -84,7 +84,7 @@ _memories: dict[int, Memory] = {}
 
 
 def find(pointer: ctypes._Pointer[rknn_tensor_mem]) -> Memory:
-    """Return the memory that a caller points to; RKNN_ERR_PARAM_INVALID if it is none, or is no more."""
+    """Return the memory that a caller points to; RKNN_ERR_PARAM_INVALID if it is none or destroyed."""
     memory = _memories.get(ctypes.addressof(pointer.contents)) if pointer else None
     if memory is None:
         raise RknnError(rknn_error.RKNN_ERR_PARAM_INVALID, "this is no memory of rknn_create_mem, or it is destroyed")
