@@ -24,37 +24,26 @@ from rkllmd import __version__, log
 from rkllmd.calls import registry
 from rkllmd.calls.timeouts import Timeouts
 from rkllmd.config import sources
-from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
 from rkllmd.errors import QueueFull, RpcError
 from rkllmd.language import conversations
 from rkllmd.language.models.idle import unload_idle_models
 from rkllmd.language.models.loading import unload
-from rkllmd.language.parts import Language
-from rkllmd.language.prompt_caches.store import PromptCaches
 from rkllmd.language.runs import turns
-from rkllmd.language.runtime import Runtime
-from rkllmd.machine import board, lifetime
-from rkllmd.machine.memory_guard import Footprints, MemoryGuard
+from rkllmd.machine import lifetime
 from rkllmd.machine.notify import Notifier
-from rkllmd.machine.platform import Platform
 from rkllmd.machine.runtime_output import RuntimeOutput
 from rkllmd.net import listener
 from rkllmd.net.connection import Connection
 from rkllmd.net.hangup import Attendance, HangupWatcher
 from rkllmd.net.receiver import Receiver
 from rkllmd.npu import outage
-from rkllmd.npu.durations import Durations
 from rkllmd.npu.outage import Outage
-from rkllmd.npu.queue import Limits
-from rkllmd.npu.worker import Npu
+from rkllmd.service import assembly
 from rkllmd.service.parts import Service
 from rkllmd.service.startup import load_models_at_start
-from rkllmd.trials.trial import Trials
-from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import release_all, release_client
-from rkllmd.vision.runtime import RknnRuntime
 from rkllmd.wire import jsonrpc
 
 logger = structlog.get_logger()
@@ -108,8 +97,9 @@ class Daemon:
     async def _serve(self, listening: listener.Listener) -> int:
         # A thread that works for the NPU needs Python's lock now and then, which busy polling keeps from it.
         receiver = Receiver(lambda: service.npu.queue.running is None)
-        service = self._assemble(receiver)
-        _set_between_tokens(service)
+        service = assembly.assemble(
+            self._settings, self._output, when_handled=receiver.when_handled, on_outage=self._tell_outage
+        )
         # Of conversations that went with an earlier daemon.
         service.language.prompt_caches.forget(turns.CACHE_OWNERS)
         self._output.tell(partial(_look_at_line, service))
@@ -120,7 +110,7 @@ class Daemon:
             nursery.start_soon(hangups.run)
             nursery.start_soon(receiver.run)
             nursery.start_soon(service.npu.supervisor.watch)
-            nursery.start_soon(service.jobs.run)
+            nursery.start_soon(service.detached_calls.run)
             nursery.start_soon(service.events.run)
             await nursery.start(self._obey_signals, service, listening)  # before anybody is told that we are ready
             accepting = trio.CancelScope()
@@ -136,40 +126,6 @@ class Daemon:
             # The worker sits in C and may stay there: exit handlers of C++ libraries must not run beside it.
             _exit(0, listening)
         return 0
-
-    def _assemble(self, receiver: Receiver) -> Service:
-        """Make the parts of the daemon and put them together."""
-        settings, platform, current = self._settings, Platform(), CurrentConfig(self._settings)
-        methods = registry.discover()
-        timeouts, run_soon = Timeouts(settings, methods), _run_soon(trio.lowlevel.current_trio_token())
-        npu = Npu(
-            _limits(settings),
-            Durations(_state_file(settings, "history.json")),
-            own_deadlines=timeouts.own,
-            when_handled=receiver.when_handled,
-            on_outage=self._tell_outage,
-        )
-        its_board = board.decide(settings, platform)
-        trials = Trials(_state_file(settings, "trials.json"))
-        guard = MemoryGuard(current, platform, Footprints(_state_file(settings, "memory.json")))
-        language = Language(
-            current,
-            Runtime(settings, platform, self._output),
-            npu,
-            its_board,
-            guard,
-            run_soon,
-            trials,
-            PromptCaches(settings.cache_directory, settings.cache_bytes),
-        )
-        vision = Vision(current, RknnRuntime(settings, platform, self._output), npu, its_board, guard, run_soon, trials)
-        guard.loaded += [language.loaded, vision.loaded]
-        if language.runtime.is_usable:
-            registry.declare_functions(methods, "rkllm", language.runtime.library)
-        if vision.runtime.is_usable:
-            registry.declare_functions(methods, "rknn", vision.runtime.library)
-        clients, jobs = language.clients, language.jobs
-        return Service(current, language, vision, platform, npu, methods, timeouts, run_soon, clients, jobs)
 
     def _tell_outage(self, outage: Outage | None) -> None:
         self._notifier.send(STATUS="serving" if outage is None else f"the NPU is stuck: {outage.reason}")
@@ -294,9 +250,7 @@ class Daemon:
             logger.error("reload_failed", reason=str(error))
         else:
             log.set_level(service.config.log_level)
-            service.npu.queue.limits = _limits(service.config)
-            _set_between_tokens(service)
-            service.language.prompt_caches.limit_bytes = service.config.cache_bytes
+            assembly.apply(service)
             logger.info("reloaded")
             changed = [item.name for item in fields(fresh) if getattr(settings, item.name) != getattr(fresh, item.name)]
             if changed:
@@ -314,7 +268,7 @@ class Daemon:
             if run_patience.cancelled_caught:
                 service.npu.stop_running()
                 await service.npu.idle.wait()
-        service.jobs.close()
+        service.detached_calls.close()
         for connection in list(self._connections):
             connection.refuse_all()
             connection.read_no_more()
@@ -338,36 +292,12 @@ class Daemon:
         logger.info("stopped")
 
 
-def _limits(settings: Config) -> Limits:
-    return Limits(settings.max_queue, settings.max_calls_per_connection, settings.max_calls_per_user)
-
-
-def _set_between_tokens(service: Service) -> None:
-    setting, runtimes = service.config.between_tokens, {service.language.runtime.name, service.vision.runtime.name}
-    is_on = "vendor" not in runtimes if setting == "auto" else setting == "always"
-    service.npu.between_tokens.seconds = service.config.between_tokens_ms / 1000 if is_on else 0.0
-
-
 def _look_at_line(service: Service, line: str) -> None:
     """Look for what means a stuck NPU in what a runtime has printed; on any thread."""
     config = service.config
     found = outage.from_line(line, config.device_retry_seconds) if config.device_lost_lines else None
     if found is not None:
         service.run_soon(partial(service.npu.supervisor.suspect, found))
-
-
-def _state_file(settings: Config, name: str) -> Path | None:
-    """Return where to keep something, or None where there is no place."""
-    directory = settings.state_directory
-    return Path(directory, name) if directory and os.access(directory, os.W_OK | os.X_OK) else None
-
-
-def _run_soon(token: trio.lowlevel.TrioToken) -> Callable[[Callable[[], None]], None]:
-    def run_soon(function: Callable[[], None]) -> None:
-        with contextlib.suppress(trio.RunFinishedError):  # a last callback while the daemon leaves
-            token.run_sync_soon(function)
-
-    return run_soon
 
 
 def _exit(status: int, listening: listener.Listener) -> NoReturn:

@@ -14,10 +14,10 @@ from rkllmd.abi.json.tensors import byte_size, read_buffer
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_info
 from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
 from rkllmd.vision.parts import Vision
 from rkllmd.wire.long_bytes import allocate
-from rknn._common import success
 from rknn._matmul import check_shape, matrix_types
 from rknn._memories import check_room
 

@@ -22,7 +22,7 @@ from rkllmd.abi.layouts.rknn import (
 )
 from rkllmd.abi.layouts.rknn_constants import RKNN_MAX_DIMS, rknn_query_cmd, rknn_tensor_format
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
-from rkllmd.vision.objects import Context, Memory
+from rkllmd.vision.objects import Context, TensorMemory
 from rkllmd.vision.runtime import RknnRuntime
 from rknn._common import dtype_of
 
@@ -246,7 +246,7 @@ def _height(attr: rknn_tensor_attr) -> int:
     return dims[1] if attr.fmt == int(rknn_tensor_format.RKNN_TENSOR_NHWC) else dims[2]
 
 
-def use_outside(rknn: RknnRuntime, ctx: Context, memory: Memory, function: str, field: str) -> None:
+def use_outside(rknn: RknnRuntime, ctx: Context, memory: TensorMemory, function: str, field: str) -> None:
     """Give the runtime a memory for what it allocates itself otherwise. Raises InvalidParams, RuntimeFailure."""
     needed = getattr(ask(rknn, ctx, Q.RKNN_QUERY_MEM_SIZE), field)
     if memory.size < needed:

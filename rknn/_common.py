@@ -30,11 +30,6 @@ KEEP = Value(
 )
 
 
-def success(**members: Any) -> dict[str, Any]:
-    """Return the result of a function that only reports a status, and what it set."""
-    return {"success": True, "status": 0, **members}
-
-
 def check_wanted(vision: Vision, invocation: Invocation) -> None:
     """Refuse a handle to what was made in vain, before anybody can find it: whoever has made it takes it back.
 

@@ -33,7 +33,7 @@ def set_given_inputs(vision: Vision, invocation: Invocation, ctx: Context, given
     if value == [] and not ctx.inputs:
         return
     if isinstance(value, list) and _is_one_for_each(value, ctx.inputs):
-        items = [_item(json, place) for json, place in given.members]
+        items = [_item(json, place) for json, place in given.elements]
     else:
         items = [_item(value, given.path)]
     set_inputs(vision.runtime, ctx, items, given.path, given.sources)

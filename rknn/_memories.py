@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from rkllmd.calls.declaration import Value
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import NotSupported, OutOfMemory
 from rkllmd.machine import shared_memory
-from rkllmd.vision.objects import Context, Matmul, Memory
+from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import destroy_memory
-from rknn._common import check_handles, check_wanted, success
+from rknn._common import check_handles, check_wanted
 
 SIZE: Final = Value("size", {"type": "integer", "minimum": 1, "maximum": 2**32 - 1, "description": "In bytes."})
 OFFSET: Final = Value("offset", {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}, required=False)
@@ -41,7 +42,7 @@ def check_room(vision: Vision, invocation: Invocation, size: int) -> None:
         )
 
 
-def add(vision: Vision, invocation: Invocation, memory: Memory, *, keep: bool) -> dict[str, Any]:
+def add(vision: Vision, invocation: Invocation, memory: TensorMemory, *, keep: bool) -> dict[str, Any]:
     """Give a memory its handle; return the result, with the descriptor that shares it where that was asked for.
 
     Raises NotSupported, and Cancelled where nobody waits for it any more.
@@ -71,6 +72,6 @@ def add(vision: Vision, invocation: Invocation, memory: Memory, *, keep: bool) -
     return result
 
 
-def made(ctx: Context | Matmul | None, pointer: Any, size: int) -> Memory:
+def made(ctx: Context | Matmul | None, pointer: Any, size: int) -> TensorMemory:
     """Return the memory behind C's pointer; its size is what both sides agree on."""
-    return Memory(parent=ctx, pointer=pointer, size=min(size, pointer.contents.size))
+    return TensorMemory(parent=ctx, pointer=pointer, size=min(size, pointer.contents.size))

@@ -9,13 +9,14 @@ from typing import Any
 
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.vision import release
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
-from rknn._common import CONTEXT, MEM, success
+from rknn._common import CONTEXT, MEM
 
 
-@method(Kind.NPU, [CONTEXT], changes=(*CONTEXT.kinds, *MEM.kinds), between_tokens=False, ends_runs=True)
+@method(Kind.NPU, [CONTEXT], changes=(*CONTEXT.kinds, *MEM.kinds), fits_between_tokens=False, ends_runs=True)
 def destroy(vision: Vision, invocation: Invocation, ctx: Context) -> dict[str, Any]:
     """Unload the context; calls that still wait for it are answered InvalidHandle."""
     release.destroy(vision, ctx)

@@ -9,15 +9,18 @@ from typing import Any
 
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
-from rkllmd.vision.objects import Context, Matmul, Memory
+from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import destroy_memory
-from rknn._common import ANY_CTX, MEM, check_belongs, success
+from rknn._common import ANY_CTX, MEM, check_belongs
 
 
-@method(Kind.ORDERED, [ANY_CTX, MEM], changes=MEM.kinds, between_tokens=False)
-def destroy_mem(vision: Vision, invocation: Invocation, ctx: Context | Matmul | None, mem: Memory) -> dict[str, Any]:
+@method(Kind.ORDERED, [ANY_CTX, MEM], changes=MEM.kinds, fits_between_tokens=False)
+def destroy_mem(
+    vision: Vision, invocation: Invocation, ctx: Context | Matmul | None, mem: TensorMemory
+) -> dict[str, Any]:
     """Free it; the context may be left out, the memory knows it."""
     check_belongs(mem, ctx)
     for other in vision.contexts:

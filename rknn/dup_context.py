@@ -10,16 +10,17 @@ from typing import Any
 from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import COnly, Handle, Kind, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import destroy
 from rknn._attributes import learn
-from rknn._common import KEEP, check_handles, check_wanted, success
+from rknn._common import KEEP, check_handles, check_wanted
 
 _CONTEXT_IN = Handle("context_in", ("context",), "ctx", aliases=("context", "ctx"))
 
 
-@method(Kind.NPU, [_CONTEXT_IN, COnly("context_out"), KEEP], changes=_CONTEXT_IN.kinds, between_tokens=False)
+@method(Kind.NPU, [_CONTEXT_IN, COnly("context_out"), KEEP], changes=_CONTEXT_IN.kinds, fits_between_tokens=False)
 def dup_context(vision: Vision, invocation: Invocation, ctx: Context, keep: bool = False) -> dict[str, Any]:
     """Return a new context; it belongs to the connection that asked, unless keep is set."""
     check_handles(vision, invocation)

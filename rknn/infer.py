@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from rkllmd.calls.attachments import Attachments
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import release_outputs
-from rknn._common import CONTEXT, success
+from rknn._common import CONTEXT
 from rknn._given_inputs import needs_inputs, set_given_inputs
 from rknn._inference import INPUT_DATA, INPUTS, run_extend, run_once
 from rknn._outputs import ENCODING, TOP_K, WANT_FLOAT, all_outputs, get_outputs

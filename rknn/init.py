@@ -21,11 +21,12 @@ from rkllmd.abi.layouts.rknn_constants import rknn_core_mask, rknn_flag
 from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
 from rkllmd.calls.handles import resolve
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
 from rkllmd.machine import paths
 from rkllmd.trials import trial
 from rkllmd.vision import trial as rknn_trial
-from rkllmd.vision.objects import Context, Memory
+from rkllmd.vision.objects import Context, TensorMemory
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import destroy
 from rknn._attributes import learn
@@ -38,7 +39,6 @@ from rknn._common import (
     flags_schema,
     mask_of,
     member_of,
-    success,
 )
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _model_of(vision: Vision, model: Converted | None = None, model_path: str | 
     ],
     check=_check,
     changes=CONTEXT.kinds,
-    between_tokens=False,
+    fits_between_tokens=False,
     loads=True,
     model_of=_model_of,
 )
@@ -157,7 +157,7 @@ def init(
         ctx.keep_alive.append(memory)
         if isinstance(model.json, dict) and "mem" in model.json:  # C may go on reading it (ZERO_COPY)
             lent = model.sources.memory(model.json["mem"], model.path)
-            assert isinstance(lent, Memory)
+            assert isinstance(lent, TensorMemory)
             ctx.outside.append(lent)
     if extend is not None:
         _check_part(ctx, extend)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rkllmd.calls.declaration import Count, Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
-from rknn._common import CONTEXT, success
+from rknn._common import CONTEXT
 from rknn._given_inputs import set_given_inputs
 
 if TYPE_CHECKING:

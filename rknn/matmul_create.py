@@ -11,9 +11,10 @@ from rkllmd.abi.c import byref
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_io_attr
 from rkllmd.calls.declaration import COnly, Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
-from rknn._common import KEEP, MATMUL, check_handles, success
+from rknn._common import KEEP, MATMUL, check_handles
 from rknn._matmul import add, describe_io, info_from
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
         KEEP,
     ],
     changes=MATMUL.kinds,
-    between_tokens=False,
+    fits_between_tokens=False,
 )
 def matmul_create(vision: Vision, invocation: Invocation, info: Converted, keep: bool = False) -> dict[str, Any]:
     """Return the context, and how A, B and C lie in memory (io_attr): allocate memories of these sizes."""

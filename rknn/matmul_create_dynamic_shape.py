@@ -13,9 +13,10 @@ from rkllmd.abi.json.convert import to_c_array
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_io_attr, rknn_matmul_shape
 from rkllmd.calls.declaration import COnly, Count, Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
-from rknn._common import KEEP, MATMUL, check_handles, success
+from rknn._common import KEEP, MATMUL, check_handles
 from rknn._matmul import add, check_shape, describe_io, info_from
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
         KEEP,
     ],
     changes=MATMUL.kinds,
-    between_tokens=False,
+    fits_between_tokens=False,
 )
 def matmul_create_dynamic_shape(
     vision: Vision, invocation: Invocation, info: Converted, dynamic_shapes: Converted, keep: bool = False
@@ -42,7 +43,7 @@ def matmul_create_dynamic_shape(
     check_handles(vision, invocation)
     items = dynamic_shapes.json if isinstance(dynamic_shapes.json, list) else [dynamic_shapes.json]
     shapes = to_c_array(items, rknn_matmul_shape, dynamic_shapes.path, dynamic_shapes.keep)
-    for shape, (_, place) in zip(shapes, dynamic_shapes.members, strict=True):
+    for shape, (_, place) in zip(shapes, dynamic_shapes.elements, strict=True):
         check_shape((shape.M, shape.K, shape.N), place)
     first = {"M": shapes[0].M, "K": shapes[0].K, "N": shapes[0].N}
     c_info = info_from({**first, **info.json}, info.path)

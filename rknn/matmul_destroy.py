@@ -9,13 +9,14 @@ from typing import Any
 
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.vision import release
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
-from rknn._common import MATMUL, MEM, success
+from rknn._common import MATMUL, MEM
 
 
-@method(Kind.NPU, [MATMUL], changes=(*MATMUL.kinds, *MEM.kinds), between_tokens=False)
+@method(Kind.NPU, [MATMUL], changes=(*MATMUL.kinds, *MEM.kinds), fits_between_tokens=False)
 def matmul_destroy(vision: Vision, invocation: Invocation, matmul: Matmul) -> dict[str, Any]:
     """Free it; calls that still wait for it are answered InvalidHandle."""
     release.destroy(vision, matmul)

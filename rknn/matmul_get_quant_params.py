@@ -13,9 +13,10 @@ from rkllmd.abi.json.from_c import shortest
 from rkllmd.abi.layouts.rknn_matmul import rknn_quant_params
 from rkllmd.calls.declaration import COnly, Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
-from rknn._common import MATMUL, success
+from rknn._common import MATMUL
 from rknn._matmul import matrix
 
 if TYPE_CHECKING:

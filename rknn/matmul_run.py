@@ -9,10 +9,11 @@ from typing import Any
 
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
-from rknn._common import MATMUL, success
+from rknn._common import MATMUL
 from rknn._matmul import MATRICES
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from rkllmd.abi.layouts.rknn_constants import rknn_core_mask
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
-from rknn._common import CORE_MASK, MATMUL_CONTEXT, member_of, success
+from rknn._common import CORE_MASK, MATMUL_CONTEXT, member_of
 
 
 @method(Kind.ORDERED, [MATMUL_CONTEXT, CORE_MASK])

@@ -12,10 +12,11 @@ from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_shape
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
-from rknn._common import MATMUL, success
+from rknn._common import MATMUL
 from rknn._matmul import describe_io
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
-from rkllmd.vision.objects import Matmul, Memory
+from rkllmd.vision.objects import Matmul, TensorMemory
 from rkllmd.vision.parts import Vision
-from rknn._common import MATMUL, MEM, success
+from rknn._common import MATMUL, MEM
 from rknn._matmul import matrix
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @method(Kind.ORDERED, [MATMUL, MEM, Struct("attr", "rknn_matmul_tensor_attr", raw=True, required_fields=["name"])])
 def matmul_set_io_mem(
-    vision: Vision, invocation: Invocation, matmul: Matmul, mem: Memory, attr: Converted
+    vision: Vision, invocation: Invocation, matmul: Matmul, mem: TensorMemory, attr: Converted
 ) -> dict[str, Any]:
     """Bind the memory; the name of the attributes says which matrix (A, B or C)."""
     letter, c_attr = matrix(matmul, attr.json, attr.path)

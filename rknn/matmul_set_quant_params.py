@@ -12,9 +12,10 @@ from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.layouts.rknn_matmul import rknn_quant_params
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
-from rknn._common import MATMUL_CONTEXT, success
+from rknn._common import MATMUL_CONTEXT
 from rknn._matmul import matrix
 
 if TYPE_CHECKING:

@@ -17,11 +17,12 @@ from rkllmd.abi.layouts.rknn_constants import rknn_mem_sync_mode
 from rkllmd.calls.attachments import span_of
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
 from rkllmd.machine import shared_memory
-from rkllmd.vision.objects import Context, Matmul, Memory
+from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.vision.parts import Vision
-from rknn._common import ANY_CONTEXT, MEM, check_belongs, enum_schema, member_of, success
+from rknn._common import ANY_CONTEXT, MEM, check_belongs, enum_schema, member_of
 from rknn._outputs import ENCODING, check_few
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def mem_sync(
     vision: Vision,
     invocation: Invocation,
     ctx: Context | Matmul | None,
-    mem: Memory,
+    mem: TensorMemory,
     mode: Any,
     data: Converted | None = None,
     read: bool = False,

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from rkllmd.calls.attachments import Attachments
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.runs import tell_end
-from rknn._common import CONTEXT, success
+from rknn._common import CONTEXT
 from rknn._outputs import ENCODING, EXTEND, N_OUTPUTS, TOP_K, WANT_FLOAT, all_outputs, get_outputs, needs_float
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def outputs_get(
     else:
         sources, path = outputs.sources, outputs.path
         requests = []
-        for position, (json, place) in enumerate(outputs.members):
+        for position, (json, place) in enumerate(outputs.elements):
             index = int(json.get("index", position))
             requests.append(
                 ({"want_float": needs_float(ctx, index, want_float=wants, top_k=top_k), **json}, place),

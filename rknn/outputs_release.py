@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from rkllmd.calls.declaration import Count, Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import release_outputs
-from rknn._common import CONTEXT, success
+from rknn._common import CONTEXT
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted

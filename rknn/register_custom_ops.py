@@ -22,11 +22,12 @@ from rkllmd.abi.layouts.rknn_constants import rknn_tensor_type
 from rkllmd.abi.layouts.rknn_custom_op import CustomOpCallback, get_custom_op_func, rknn_custom_op, rknn_custom_op_attr
 from rkllmd.calls.declaration import Count, Kind, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams, PermissionDenied
 from rkllmd.machine import paths
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
-from rknn._common import CTX, dtype_of, success
+from rknn._common import CTX, dtype_of
 
 log = structlog.get_logger()
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
-from rknn._common import CONTEXT, success
+from rknn._common import CONTEXT
 
 
 @method(Kind.ORDERED, [CONTEXT, Value("core_num", {"type": "integer", "minimum": 1, "maximum": 16})])

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rknn._attributes import SHAPE_FIELDS, attr_of, learn_current
-from rknn._common import CTX, success
+from rknn._common import CTX
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted

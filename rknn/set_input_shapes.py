@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from rkllmd.abi.layouts.rknn import rknn_tensor_attr
 from rkllmd.calls.declaration import Count, Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rknn._attributes import SHAPE_FIELDS, attr_of, learn_current
-from rknn._common import CTX, success
+from rknn._common import CTX
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 )
 def set_input_shapes(vision: Vision, invocation: Invocation, ctx: Context, attr: Converted) -> dict[str, Any]:
     """Set the shapes, one for each input; an index left out is the position in the array."""
-    items = attr.members
+    items = attr.elements
     if len(items) != len(ctx.inputs):
         limit = len(ctx.inputs)
         raise InvalidParams(f"{attr.path} must have {limit} items, one for each input.", path=attr.path, limit=limit)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import Kind, Struct, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
-from rkllmd.vision.objects import Context, Memory
+from rkllmd.vision.objects import Context, TensorMemory
 from rkllmd.vision.parts import Vision
 from rknn._attributes import MEMORY_FIELDS, as_now, attr_of, bytes_needed, is_output
-from rknn._common import CTX, MEM, success
+from rknn._common import CTX, MEM
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
@@ -29,7 +30,7 @@ _OUTPUT = Value(
 
 @method(Kind.ORDERED, [CTX, MEM, Struct("attr", "rknn_tensor_attr", raw=True, example="index"), _OUTPUT])
 def set_io_mem(
-    vision: Vision, invocation: Invocation, ctx: Context, mem: Memory, attr: Converted, output: bool | None = None
+    vision: Vision, invocation: Invocation, ctx: Context, mem: TensorMemory, attr: Converted, output: bool | None = None
 ) -> dict[str, Any]:
     """Bind the memory; of the attributes, name or index says which tensor, type, fmt and pass_through how it lies."""
     c_attr = attr_of(ctx, attr.json, attr.path, MEMORY_FIELDS, output=output)

@@ -9,14 +9,15 @@ from typing import Any
 
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.vision.objects import Context, Memory
+from rkllmd.calls.results import success
+from rkllmd.vision.objects import Context, TensorMemory
 from rkllmd.vision.parts import Vision
 from rknn._attributes import use_outside
-from rknn._common import CTX, MEM, success
+from rknn._common import CTX, MEM
 
 
 @method(Kind.ORDERED, [CTX, MEM])
-def set_weight_mem(vision: Vision, invocation: Invocation, ctx: Context, mem: Memory) -> dict[str, Any]:
+def set_weight_mem(vision: Vision, invocation: Invocation, ctx: Context, mem: TensorMemory) -> dict[str, Any]:
     """Use the memory until the context is destroyed; rknn.query RKNN_QUERY_MEM_SIZE says how much it takes."""
     use_outside(vision.runtime, ctx, mem, "rknn_set_weight_mem", "total_weight_size")
     return success()

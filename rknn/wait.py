@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.vision import runs
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rknn._attributes import learn_run
-from rknn._common import CONTEXT, success
+from rknn._common import CONTEXT
 from rknn._inference import EXTEND, run_extend
 
 if TYPE_CHECKING:

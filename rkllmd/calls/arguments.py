@@ -23,8 +23,8 @@ class Converted:
     keep: list[Any] = field(default_factory=list)
 
     @property
-    def members(self) -> list[tuple[Any, str]]:
-        """Return each member of an array with its place in the client's JSON; what is no array is its only member."""
+    def elements(self) -> list[tuple[Any, str]]:
+        """Return each element of an array with its place in the client's JSON; what is no array is its only element."""
         if not isinstance(self.json, list):
             return [(self.json, self.path)]
-        return [(member, f"{self.path}[{index}]") for index, member in enumerate(self.json)]
+        return [(element, f"{self.path}[{index}]") for index, element in enumerate(self.json)]

@@ -16,7 +16,7 @@ from rkllmd.machine import shared_memory
 _FORMS: Final = frozenset({"data", "fd", "mem"})
 
 
-class Memory(Protocol):
+class TensorMemory(Protocol):
     """A tensor memory, as far as what a call refers to is concerned."""
 
     number: int
@@ -29,7 +29,7 @@ class Memory(Protocol):
 class Attachments:
     """The descriptors and memories that one call may use."""
 
-    def __init__(self, fds: Sequence[int] = (), find_memory: Callable[[int], Memory] | None = None) -> None:
+    def __init__(self, fds: Sequence[int] = (), find_memory: Callable[[int], TensorMemory] | None = None) -> None:
         """``find_memory`` raises the error for a handle that is none, or another client's."""
         self._fds = fds
         self._find_memory = find_memory
@@ -59,7 +59,7 @@ class Attachments:
         offset, size = span_of(value, shared_memory.size_of(fd, path), path)
         return shared_memory.map_private(fd, offset, size, path)
 
-    def memory(self, number: Any, path: str) -> Memory:
+    def memory(self, number: Any, path: str) -> TensorMemory:
         """Return a tensor memory. Raises InvalidParams, InvalidHandle, NotYours."""
         if type(number) is not int or number < 1 or self._find_memory is None:
             raise InvalidParams(f"{path}.mem must be a handle.", path=f"{path}.mem", keyword="minimum", limit=1)

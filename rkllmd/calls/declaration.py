@@ -163,7 +163,7 @@ class Declaration:
     known: Callable[..., bool] | None = None
     prepare: Callable[..., Any] | None = None
     loads: bool = False
-    between_tokens: bool | Callable[[Mapping[str, Any]], bool] | None = None
+    fits_between_tokens: bool | Callable[[Mapping[str, Any]], bool] | None = None
     ends_runs: bool = False
     proves_npu: bool = False
     model_of: Callable[..., Any] | None = None
@@ -190,14 +190,14 @@ class Method:
     prepare: Callable[..., Any] | None = None
     room: Room = Room.SERVICE
     loads: bool = False
-    between_tokens: bool | Callable[[Mapping[str, Any]], bool] | None = None
+    fits_between_tokens: bool | Callable[[Mapping[str, Any]], bool] | None = None
     ends_runs: bool = False
     proves_npu: bool = False
     model_of: Callable[..., Any] | None = None
 
-    def fits_between_tokens(self, given: Mapping[str, Any]) -> bool:
+    def may_run_between_tokens(self, given: Mapping[str, Any]) -> bool:
         """Return whether a call with these parameters may run while a generation waits at a token."""
-        return self.between_tokens(given) if callable(self.between_tokens) else bool(self.between_tokens)
+        return self.fits_between_tokens(given) if callable(self.fits_between_tokens) else bool(self.fits_between_tokens)
 
     @cached_property
     def json_parameters(self) -> tuple[Handle | Struct | Value, ...]:
@@ -247,7 +247,7 @@ def method(
     known: Callable[..., bool] | None = None,
     prepare: Callable[..., Any] | None = None,
     loads: bool = False,
-    between_tokens: bool | Callable[[Mapping[str, Any]], bool] | None = None,
+    fits_between_tokens: bool | Callable[[Mapping[str, Any]], bool] | None = None,
     ends_runs: bool = False,
     proves_npu: bool = False,
     model_of: Callable[..., Any] | None = None,
@@ -265,7 +265,7 @@ def method(
     thread. ``prepare``, for an instant method: called with the room, the client, the call and the parameters while the
     call is prepared, on a helper thread if it is long; what it returns is the function's only argument, ``prepared``.
 
-    ``loads``: it reads a model's file into memory, which shows as progress. ``between_tokens``: whether it may run
+    ``loads``: it reads a model's file into memory, which shows as progress. ``fits_between_tokens``: whether it may run
     while a generation waits at a token, also as a function of the given parameters; None: as its namespace says (RKNN's
     may). ``ends_runs``: it waits itself for a run that does not block; all else waits for the end of such a run first.
     ``proves_npu``: it can't succeed without the NPU. ``model_of``, called with the room and the parameters by name, may
@@ -283,7 +283,7 @@ def method(
             known,
             prepare,
             loads,
-            between_tokens,
+            fits_between_tokens,
             ends_runs,
             proves_npu,
             model_of,

@@ -117,7 +117,7 @@ class DetachedCall:
         """Send nothing: such a call watches nothing."""
 
 
-class Jobs:
+class DetachedCalls:
     """The detached calls that are under way, and those that have ended for as long as that is kept.
 
     There is room for so many in all and of one user, and for so many bytes of results. Where it is not enough, the

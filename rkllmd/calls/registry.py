@@ -91,8 +91,8 @@ def _method(module: ModuleType, name: str) -> Method:
     declaration: Declaration = functions[0].__rkllmd__
     declared = {field.name: getattr(declaration, field.name) for field in fields(Declaration)}
     room = _ROOMS.get(name.partition(".")[0], Room.SERVICE)
-    if declaration.between_tokens is None:
-        declared["between_tokens"] = room is Room.VISION
+    if declaration.fits_between_tokens is None:
+        declared["fits_between_tokens"] = room is Room.VISION
     text = module.__doc__ or ""
     signature = _C_SIGNATURE.search(text)
     return Method(

@@ -21,12 +21,14 @@ log = structlog.get_logger()
 
 
 def can_hear(language: Language, client: int) -> bool:
-    """Return whether a client is connected, or jobs of it go on: else nobody is there to be told anything."""
-    return client in language.clients or any(job.number == client and not job.ended.is_set() for job in language.jobs)
+    """Return whether a client is connected, or detached calls of it go on: else nobody is there to be told anything."""
+    return client in language.clients or any(
+        call.number == client and not call.ended.is_set() for call in language.detached_calls
+    )
 
 
 def forget_client(language: Language, client: int) -> None:
-    """Tell a client nothing any more: it is gone, and so are its jobs."""
+    """Tell a client nothing any more: it is gone, and so are its detached calls."""
     if not can_hear(language, client):
         language.untold.discard(client)
         for model in language.models:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rkllmd.calls.detached import Jobs
+from rkllmd.calls.detached import DetachedCalls
 from rkllmd.calls.handles import Handles
 from rkllmd.calls.invocation import Client
 from rkllmd.config.current import CurrentConfig
@@ -36,10 +36,10 @@ class Language:
     prompt_caches: PromptCaches = field(default_factory=PromptCaches)
     # Who is connected, and what goes on without a connection: who can still be told something.
     clients: dict[int, Client] = field(default_factory=dict)
-    jobs: Jobs = field(default_factory=Jobs)
+    detached_calls: DetachedCalls = field(default_factory=DetachedCalls)
     # Whose conversation went with a model that another has unloaded, and who does not know it yet.
     untold: set[int] = field(default_factory=set)
-    models: Handles[Model] = field(default_factory=lambda: Handles("language model"))
+    models: Handles[Model] = field(default_factory=lambda: language_models())
     sessions: Sessions = field(default_factory=Sessions)
 
     @property
@@ -47,10 +47,16 @@ class Language:
         """Return the configuration in force."""
         return self.current.config
 
-    def loaded(self) -> list[dict[str, Any]]:
-        """Return the models that take memory, as an OutOfMemory lists them."""
-        return [
-            {"handle": model.number, "model_path": model.path, "size_bytes": model.size_bytes}
-            for model in self.models
-            if not model.is_asleep
-        ]
+
+def language_models() -> Handles[Model]:
+    """Return the handles of the language models, of which there is none yet."""
+    return Handles("language model")
+
+
+def loaded(models: Handles[Model]) -> list[dict[str, Any]]:
+    """Return the models that take memory, as an OutOfMemory lists them."""
+    return [
+        {"handle": model.number, "model_path": model.path, "size_bytes": model.size_bytes}
+        for model in models
+        if not model.is_asleep
+    ]

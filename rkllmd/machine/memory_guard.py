@@ -7,7 +7,7 @@ reserve for everybody else on the board.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,20 @@ class Footprints:
 
 
 class MemoryGuard:
-    """Asked before each load; it knows what is loaded only by what ``loaded`` lists."""
+    """Asked before each load."""
 
-    def __init__(self, current: CurrentConfig, platform: Platform, footprints: Footprints) -> None:
+    def __init__(
+        self,
+        current: CurrentConfig,
+        platform: Platform,
+        footprints: Footprints,
+        loaded: Iterable[Callable[[], Sequence[Mapping[str, object]]]] = (),
+    ) -> None:
+        """Ask each of ``loaded`` what it has loaded, for an error's data."""
         self._current = current
         self._platform = platform
         self.footprints = footprints
-        # Each returns what it has loaded, for the error's data.
-        self.loaded: list[Callable[[], list[dict[str, object]]]] = []
+        self._loaded = tuple(loaded)
 
     @property
     def available_bytes(self) -> int:
@@ -88,7 +94,7 @@ class MemoryGuard:
                 available_bytes=available,
                 reserve_bytes=reserve,
                 **({"given_back_bytes": given_back} if given_back else {}),
-                loaded=[item for listing in self.loaded for item in listing()][:_MOST_LISTED],
+                loaded=[item for listing in self._loaded for item in listing()][:_MOST_LISTED],
             )
 
 

@@ -1,7 +1,8 @@
 """A job: one call on its way through the NPU's queue. A leaf: everybody in this folder knows it, it knows nobody.
 
 Its life is ``new``, ``queued``, ``running``, ``finished``, and it changes by the methods below alone; all of them are
-called on the event loop, but for ``resolve`` and ``loading``, which the worker thread calls while the job runs.
+called on the event loop, but for ``resolve``, ``begin``, ``loading`` and ``stoppable``, which the worker thread
+calls while the job runs.
 """
 
 from __future__ import annotations
@@ -50,7 +51,6 @@ class Job:
     __slots__ = (
         "abort",
         "answered",
-        "between_tokens",
         "cancelled",
         "changes",
         "client",
@@ -58,6 +58,7 @@ class Job:
         "done",
         "ends_soon",
         "expired_at",
+        "fits_between_tokens",
         "generation",
         "give_up",
         "is_kept",
@@ -91,7 +92,7 @@ class Job:
         user: int | None = None,
         priority: str = "normal",
         model_name: str = "",
-        between_tokens: bool = False,
+        fits_between_tokens: bool = False,
         proves_npu: bool = False,
         deadlines: Deadlines | None = None,
         give_up: Callable[[RpcError], None] | None = None,
@@ -105,8 +106,9 @@ class Job:
 
         ``target`` is the model or context that it is for, ``changes`` the kinds of handles that it makes or releases,
         ``user`` the client's uid, ``model_name`` the file that it works on, by which its duration is remembered,
-        ``between_tokens`` that it may run while a generation waits at a token, ``proves_npu`` that it can't succeed
-        without the NPU. ``give_up`` answers its client while the work still goes on; ``done`` follows nevertheless.
+        ``fits_between_tokens`` that it may run while a generation waits at a token, ``proves_npu`` that it can't
+        succeed without the NPU. ``give_up`` answers its client while the work still goes on; ``done`` follows
+        nevertheless.
         ``abort`` makes the running work end early; it is called on the event loop. ``is_generation``: it gets on with
         each token; anything else gets on only by ending, and if it can be aborted it has time to end when the daemon
         leaves. ``is_kept``: the work is done even if its client goes. ``load`` is what a load has read so far,
@@ -121,7 +123,7 @@ class Job:
         self.user = user
         self.priority = priority
         self.model_name = model_name
-        self.between_tokens = between_tokens
+        self.fits_between_tokens = fits_between_tokens
         self.proves_npu = proves_npu
         self.deadlines = deadlines
         self.give_up = give_up
@@ -161,6 +163,11 @@ class Job:
         """Note what it is for, where that was not known before its turn."""
         self.target, self.model_name, self.most_tokens = target, model_name, most_tokens
 
+    def limit(self, deadlines: Deadlines | None) -> None:
+        """Give it limits of time if it has none."""
+        if self.deadlines is None:
+            self.deadlines = deadlines
+
     def begin(self, generation: Generating) -> None:
         """Note the run that it is, by whose tokens it gets on."""
         self.generation = generation
@@ -195,5 +202,21 @@ class Job:
         finally:
             self.phase_at, self.is_loading = time.monotonic(), False
 
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Let this part of its work be cancelled that looks at ``cancelled`` itself; what can be aborted already is."""
+        if self.abort is not None:
+            yield
+            return
+        self.abort = _nothing_to_call
+        try:
+            yield
+        finally:
+            self.abort = None
+
     def _last_token_at(self) -> float:
         return 0.0 if self.generation is None else self.generation.last_at
+
+
+def _nothing_to_call() -> None:
+    """Abort what looks at ``cancelled`` itself."""

@@ -35,12 +35,12 @@ class Queue:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.running: Job | None = None
-        self.between: Job | None = None  # the RKNN call that runs while a generation waits at a token
+        self.at_boundary: Job | None = None  # the RKNN call that runs while a generation waits at a token
         # By priority: who waits, in the order of their turns, and with what. The daemon's own are the first level.
         # Plain dictionaries: looking at their values from another thread hashes no client, which is Python's code.
         self._levels: dict[str, dict[Hashable, deque[Job]]] = {level: {} for level in ("daemon", *PRIORITIES)}
         self._length = 0
-        self.between_tokens = 0  # how many of the waiting jobs may run while a generation waits at a token
+        self.fitting_between_tokens = 0  # how many of the waiting jobs may run while a generation waits at a token
 
     def __len__(self) -> int:
         """Return how many jobs wait; the running one is not among them."""
@@ -129,8 +129,8 @@ class Queue:
 
     def _count(self, job: Job, difference: int) -> None:
         self._length += difference
-        if job.between_tokens:
-            self.between_tokens += difference
+        if job.fits_between_tokens:
+            self.fitting_between_tokens += difference
 
     def waiting(self) -> list[Job]:
         """Return the waiting jobs in no order; from any thread."""

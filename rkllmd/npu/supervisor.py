@@ -80,7 +80,7 @@ class Supervisor:
         self._start()
 
     def _due(self) -> list[tuple[float, Step, Job]]:
-        jobs = [*self._queue.waiting(), self._queue.running, self._queue.between]
+        jobs = [*self._queue.waiting(), self._queue.running, self._queue.at_boundary]
         # Of the call that the NPU was lost for nothing more is due.
         watched = [job for job in jobs if job is not None and job.deadlines is not None and job is not self._stuck]
         return [(*next_step(job), job) for job in watched]

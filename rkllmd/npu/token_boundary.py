@@ -31,12 +31,15 @@ class Boundary:
         self.closed = threading.Event()
 
 
-class BetweenTokens:
+class Boundaries:
     """What the worker thread does while a run has the NPU."""
 
-    def __init__(self, ask: Callable[[Boundary], None], do: Callable[[Job, Boundary], None]) -> None:
-        """``ask(boundary)`` has the event loop look for jobs; ``do(job, boundary)`` does one, on the worker thread."""
-        self.seconds = 0.0  # how long a boundary stays open; 0: there are none
+    def __init__(self, ask: Callable[[Boundary], None], do: Callable[[Job, Boundary], None], seconds: float) -> None:
+        """``ask(boundary)`` has the event loop look for jobs; ``do(job, boundary)`` does one, on the worker thread.
+
+        ``seconds``: how long a boundary stays open; 0: there are none.
+        """
+        self.seconds = seconds
         self.worker: int | None = None  # the worker's thread
         self._ask = ask
         self._do = do

@@ -34,7 +34,7 @@ from rkllmd.npu.job import Job
 from rkllmd.npu.outage import Outage
 from rkllmd.npu.queue import Limits, Queue
 from rkllmd.npu.supervisor import Supervisor
-from rkllmd.npu.token_boundary import BetweenTokens, Boundary
+from rkllmd.npu.token_boundary import Boundaries, Boundary
 
 log = structlog.get_logger()
 
@@ -61,14 +61,15 @@ class Npu:
         durations: Durations | None = None,
         *,
         own_deadlines: Deadlines | None = None,
+        boundary_seconds: float = 0.0,
         when_handled: Callable[[Callable[[], None]], None] = lambda function: function(),
         on_outage: Callable[[Outage | None], None] = lambda outage: None,
     ) -> None:
         """Start the worker thread.
 
-        ``own_deadlines`` are those of what the daemon does itself, which may hang as well. ``when_handled`` calls a
-        function when the requests that have arrived are handled. ``on_outage`` is told when the NPU is lost, and with
-        None when it is back.
+        ``own_deadlines`` are those of what the daemon does itself, which may hang as well. ``boundary_seconds``: how long
+        RKNN calls may begin to run at one token. ``when_handled`` calls a function when the requests that have arrived
+        are handled. ``on_outage`` is told when the NPU is lost, and with None when it is back.
         """
         self.queue = Queue(limits)
         self.durations = durations or Durations(None)
@@ -77,7 +78,7 @@ class Npu:
         self.idle.set()
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
-        self.between_tokens = BetweenTokens(self._ask_for_jobs, self._do_between)
+        self.boundaries = Boundaries(self._ask_for_jobs, self._do_between, boundary_seconds)
         self.own_deadlines = own_deadlines
         self._when_handled = when_handled
         self.supervisor = Supervisor(self.queue, self.cancel, self._start_next, on_outage)
@@ -108,8 +109,8 @@ class Npu:
             raise ShuttingDown("The daemon is shutting down.")
         if job.client is not None:
             self.supervisor.check_device()
-        elif job.deadlines is None:
-            job.deadlines = self.own_deadlines
+        else:
+            job.limit(self.own_deadlines)
         self.queue.add(job, self._retry_after_ms)
         self._tell_move(job)
         self._start_next()
@@ -136,7 +137,7 @@ class Npu:
             if job.client is client:
                 self.cancel(job)
         # A language model's load goes on: it belongs to the daemon, and rkllm_init can't be interrupted anyway.
-        for running in (self.queue.running, self.queue.between):
+        for running in (self.queue.running, self.queue.at_boundary):
             if running is None or running.client is not client or running.abort is None:
                 continue
             if not running.is_kept:
@@ -153,7 +154,7 @@ class Npu:
 
     def stop_running(self) -> None:
         """Ask whatever runs to stop, as far as it can be."""
-        for running in (self.queue.between, self.queue.running):
+        for running in (self.queue.at_boundary, self.queue.running):
             if running is not None and running.abort is not None:
                 self.cancel(running)
 
@@ -177,8 +178,8 @@ class Npu:
 
     def at_token(self) -> None:
         """Let RKNN calls have the NPU between two tokens; called in a token callback, on any thread."""
-        if self.queue.between_tokens:  # one look without a lock: the next token comes soon
-            self.between_tokens.stop_here()
+        if self.queue.fitting_between_tokens:  # one look without a lock: the next token comes soon
+            self.boundaries.stop_here()
 
     def _ask_for_jobs(self, boundary: Boundary) -> None:
         try:
@@ -190,15 +191,15 @@ class Npu:
         """Give the worker the next RKNN call in turn, or let the run go on; on the event loop."""
         job = None
         if time.monotonic() < boundary.closes_at and self.supervisor.outage is None:
-            job = self.queue.take(lambda waiting: waiting.between_tokens)
+            job = self.queue.take(lambda waiting: waiting.fits_between_tokens)
         if job is None:
-            self.between_tokens.close(boundary)
+            self.boundaries.close(boundary)
             return
         job.start(time.monotonic())
-        self.queue.between = job
+        self.queue.at_boundary = job
         self.supervisor.look_at(job)
         self._tell_move(job)
-        self.between_tokens.give(job, boundary)
+        self.boundaries.give(job, boundary)
 
     def _do_between(self, job: Job, boundary: Boundary) -> None:
         """Run on the worker thread, while a run's callback waits."""
@@ -208,7 +209,7 @@ class Npu:
 
     def _finish_between(self, job: Job, result: outcome.Outcome[Any], boundary: Boundary) -> None:
         """Run on the event loop when such a call has returned. Must not raise: trio would end the run."""
-        self.queue.between = None
+        self.queue.at_boundary = None
         self._note_end(job, result)
         self._grant(boundary)
 
@@ -226,7 +227,7 @@ class Npu:
 
     def _serve(self) -> None:
         """Run on the worker thread until the process ends."""
-        self.between_tokens.worker = threading.get_ident()
+        self.boundaries.worker = threading.get_ident()
         while (job := self._inbox.get()) is not None:
             result = outcome.capture(job.work)
             try:

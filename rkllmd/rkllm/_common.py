@@ -25,11 +25,6 @@ RUN_PARAMETERS: tuple[Parameter, ...] = (
 )
 
 
-def success(**members: Any) -> dict[str, Any]:
-    """Return the result of a function that only reports a status, and what it set."""
-    return {"success": True, "status": 0, **members}
-
-
 def text(name: str, *aliases: str) -> Value:
     """Return a string parameter that may be left out."""
     return Value(name, {"type": ["string", "null"]}, required=False, aliases=aliases)

@@ -15,11 +15,12 @@ from typing import Any
 from rkllmd.abi.c import c_int
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
 from rkllmd.language import conversations
 from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
-from rkllmd.rkllm._common import LLM, success
+from rkllmd.rkllm._common import LLM
 
 _FLAG = {"enum": [0, 1, True, False], "description": "1: keep the system prompt", "default": 1}
 _POSITIONS = {

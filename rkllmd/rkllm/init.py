@@ -19,6 +19,7 @@ import structlog
 
 from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import Cancelled, OutOfMemory, RpcError
 from rkllmd.language.models import model_trial, places
 from rkllmd.language.models import recipe as model_recipe
@@ -27,7 +28,7 @@ from rkllmd.language.models.model import Model
 from rkllmd.language.models.places import Place
 from rkllmd.language.models.recipe import Recipe
 from rkllmd.language.parts import Language
-from rkllmd.rkllm._common import LLM, success
+from rkllmd.rkllm._common import LLM
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted

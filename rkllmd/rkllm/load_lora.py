@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.language import conversations
 from rkllmd.language.models import model_trial
 from rkllmd.language.models.loading import give_adapter, try_files
@@ -16,7 +17,7 @@ from rkllmd.language.models.model import Model
 from rkllmd.language.models.recipe import make_adapter
 from rkllmd.language.parts import Language
 from rkllmd.machine import paths
-from rkllmd.rkllm._common import LLM, success
+from rkllmd.rkllm._common import LLM
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted

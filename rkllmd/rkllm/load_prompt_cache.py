@@ -12,6 +12,7 @@ from typing import Any
 
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.language import conversations
 from rkllmd.language.models import model_trial
 from rkllmd.language.models.loading import try_files
@@ -19,7 +20,7 @@ from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.language.runs import prompt_cache_names
 from rkllmd.machine import paths
-from rkllmd.rkllm._common import LLM, call_with_strings, success
+from rkllmd.rkllm._common import LLM, call_with_strings
 
 _WHERE = "$.prompt_cache_path"
 

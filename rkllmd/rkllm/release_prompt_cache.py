@@ -9,10 +9,11 @@ from typing import Any
 
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.language import conversations
 from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
-from rkllmd.rkllm._common import LLM, success
+from rkllmd.rkllm._common import LLM
 
 
 @method(Kind.ORDERED, [LLM])

@@ -12,11 +12,12 @@ from typing import Any, Final
 
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
 from rkllmd.language import conversations
 from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
-from rkllmd.rkllm._common import LLM, call_with_strings, check_strings, success, text
+from rkllmd.rkllm._common import LLM, call_with_strings, check_strings, text
 
 _NAMES: Final = ("system_prompt", "prompt_prefix", "prompt_postfix")
 # As clients of the C server call them.

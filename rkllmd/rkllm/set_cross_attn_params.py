@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.language import conversations
 from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
-from rkllmd.rkllm._common import LLM, success
+from rkllmd.rkllm._common import LLM
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted

@@ -15,11 +15,12 @@ import orjson
 
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
 from rkllmd.language import conversations, placeholders
 from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
-from rkllmd.rkllm._common import LLM, call_with_strings, check_strings, success, text
+from rkllmd.rkllm._common import LLM, call_with_strings, check_strings, text
 
 _TOOLS = {"type": ["string", "array", "object", "null"], "description": "the tools as JSON, or as a string of JSON"}
 

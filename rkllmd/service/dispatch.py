@@ -61,7 +61,7 @@ def _job(service: Service, invocation: Invocation, prepared: Prepared) -> Job:
         user=client.user,
         priority=_priority(service, client, call),
         model_name=name,
-        between_tokens=method.fits_between_tokens(prepared.given),
+        fits_between_tokens=method.may_run_between_tokens(prepared.given),
         proves_npu=method.proves_npu,
         deadlines=service.timeouts.of(method, call.members),
         give_up=partial(client.refuse, call),

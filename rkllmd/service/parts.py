@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from rkllmd.calls.declaration import Method, Room
-from rkllmd.calls.detached import Jobs
+from rkllmd.calls.detached import DetachedCalls
 from rkllmd.calls.handles import Handles
 from rkllmd.calls.invocation import Client
 from rkllmd.calls.timeouts import Timeouts
@@ -37,7 +37,7 @@ class Service:
     # Schedules a function on the event loop, from any thread.
     run_soon: Callable[[Callable[[], None]], None]
     clients: dict[int, Client] = field(default_factory=dict)
-    jobs: Jobs = field(default_factory=Jobs)
+    detached_calls: DetachedCalls = field(default_factory=DetachedCalls)
     events: Events = field(init=False)
     started_at: float = field(default_factory=time.monotonic)
     # What server.status has read from the machine's files, and when (monotonic).

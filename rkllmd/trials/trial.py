@@ -15,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from resource import RLIM_INFINITY
@@ -162,7 +162,7 @@ def _try(room: Room, trial: Trial) -> Verdict:
     request = {**trial.request, "most_bytes": _most_bytes(room)}
     job = room.npu.queue.running
     try:
-        with _ending_with_client(job if trial.ends_with_client else None), _file_of(trial.content) as fds:
+        with _ending_with_client(job, trial), _file_of(trial.content) as fds:
             ended = room.trials.trier.run(
                 request, fds, lambda: not (room.npu.closing or (job is not None and job.cancelled))
             )
@@ -219,17 +219,9 @@ def _refused(room: Room, ended: Ended) -> RpcError:
     return no_handle(function, ended.status, lines)
 
 
-@contextmanager
-def _ending_with_client(job: Job | None) -> Iterator[None]:
-    """Let the job be cancelled when its client goes, as long as that is possible: what can be aborted is."""
-    if job is None or job.abort is not None:
-        yield
-        return
-    job.abort = lambda: None  # the child's watcher looks at ``cancelled``
-    try:
-        yield
-    finally:
-        job.abort = None
+def _ending_with_client(job: Job | None, trial: Trial) -> AbstractContextManager[None]:
+    """Let the job be cancelled when its client goes, if the trial ends with it: the child's watcher looks for that."""
+    return job.stoppable() if job is not None and trial.ends_with_client else nullcontext()
 
 
 @contextmanager

@@ -41,9 +41,9 @@ class Context:
     # The last run whose outputs' shapes are in ``outputs``.
     shapes_of_run: int = 0
     # (is an output, index) → the memory that rknn.set_io_mem bound it to, and with which attributes.
-    bindings: dict[tuple[bool, int], tuple[Memory, rknn_tensor_attr]] = field(default_factory=dict)
+    bindings: dict[tuple[bool, int], tuple[TensorMemory, rknn_tensor_attr]] = field(default_factory=dict)
     # What rknn.set_weight_mem and rknn.set_internal_mem gave: C uses it until the context is destroyed.
-    outside: list[Memory] = field(default_factory=list)
+    outside: list[TensorMemory] = field(default_factory=list)
     # A rknn_run with non_block has begun and rknn_wait was not called yet.
     is_running: bool = False
     # That run, where the runtime can be interrupted.
@@ -75,7 +75,7 @@ class Matmul:
     # A, B and C → what rknn.matmul_set_quant_params gave last.
     quant_params: dict[str, Any] = field(default_factory=dict)
     # A, B and C → the memory that rknn.matmul_set_io_mem bound it to.
-    bindings: dict[str, Memory] = field(default_factory=dict)
+    bindings: dict[str, TensorMemory] = field(default_factory=dict)
 
     @property
     def is_alive(self) -> bool:
@@ -84,7 +84,7 @@ class Matmul:
 
 
 @dataclass(eq=False)
-class Memory:
+class TensorMemory:
     """A tensor memory; ``parent`` is the context that it was made with, if it was made with one."""
 
     parent: Context | Matmul | None

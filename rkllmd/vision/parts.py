@@ -13,7 +13,7 @@ from rkllmd.machine.board import Board
 from rkllmd.machine.memory_guard import MemoryGuard
 from rkllmd.npu.worker import Npu
 from rkllmd.trials.trial import Trials
-from rkllmd.vision.objects import Context, Matmul, Memory
+from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.vision.runtime import RknnRuntime
 
 
@@ -29,17 +29,21 @@ class Vision:
     # Schedules a function on the event loop, from any thread.
     run_soon: Callable[[Callable[[], None]], None]
     trials: Trials
-    contexts: Handles[Context] = field(default_factory=lambda: Handles("RKNN context", "rknn.init"))
+    contexts: Handles[Context] = field(default_factory=lambda: rknn_contexts())
     matmuls: Handles[Matmul] = field(default_factory=lambda: Handles("matmul context", "rknn.matmul_create"))
-    memories: Handles[Memory] = field(default_factory=lambda: Handles("tensor memory", "rknn.create_mem"))
+    memories: Handles[TensorMemory] = field(default_factory=lambda: Handles("tensor memory", "rknn.create_mem"))
 
     @property
     def config(self) -> Config:
         """Return the configuration in force."""
         return self.current.config
 
-    def loaded(self) -> list[dict[str, Any]]:
-        """Return the contexts that take memory, as an OutOfMemory lists them."""
-        return [
-            {"context": item.number, "model_path": item.path, "size_bytes": item.size_bytes} for item in self.contexts
-        ]
+
+def rknn_contexts() -> Handles[Context]:
+    """Return the handles of the contexts, of which there is none yet."""
+    return Handles("RKNN context", "rknn.init")
+
+
+def loaded(contexts: Handles[Context]) -> list[dict[str, Any]]:
+    """Return the contexts that take memory, as an OutOfMemory lists them."""
+    return [{"context": item.number, "model_path": item.path, "size_bytes": item.size_bytes} for item in contexts]

@@ -17,8 +17,7 @@ from rkllmd.calls.failure import as_error
 from rkllmd.errors import RpcError
 from rkllmd.npu.job import Job
 from rkllmd.vision import runs
-from rkllmd.vision.objects import Context as RknnContext
-from rkllmd.vision.objects import Matmul, Memory
+from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.vision.parts import Vision
 
 log = structlog.get_logger()
@@ -29,7 +28,7 @@ def release_client(vision: Vision, client: int) -> None:
 
     Its call that is running may still make something, so the work looks only when its turn comes.
     """
-    running = [job for job in (vision.npu.queue.running, vision.npu.queue.between) if job is not None]
+    running = [job for job in (vision.npu.queue.running, vision.npu.queue.at_boundary) if job is not None]
     may_make = any(
         getattr(job.client, "number", None) == client and not job.changes.isdisjoint(("memory", "matmul", "context"))
         for job in running
@@ -45,9 +44,9 @@ def release_all(vision: Vision) -> None:
     _destroy_each(vision, [*vision.matmuls, *vision.contexts])
 
 
-def destroy(vision: Vision, item: RknnContext | Matmul) -> None:
+def destroy(vision: Vision, item: Context | Matmul) -> None:
     """Destroy a context and the memories made with it. Raises RuntimeFailure; its handle is dead then too."""
-    if isinstance(item, RknnContext):
+    if isinstance(item, Context):
         runs.stop(vision, item)
     runs.finish(vision)
     _destroy_each(vision, [memory for memory in vision.memories if memory.parent is item])
@@ -64,14 +63,14 @@ def destroy(vision: Vision, item: RknnContext | Matmul) -> None:
         item.keep_alive.clear()
 
 
-def release_outputs(vision: Vision, item: RknnContext, pointer: Any) -> None:
+def release_outputs(vision: Vision, item: Context, pointer: Any) -> None:
     """Give the outputs of the last rknn_outputs_get back to the runtime, if there are any."""
     outputs, item.outputs_held = item.outputs_held, None
     if outputs is not None:
         vision.runtime.call("rknn_outputs_release", pointer, len(outputs), outputs)
 
 
-def destroy_memory(vision: Vision, memory: Memory) -> None:
+def destroy_memory(vision: Vision, memory: TensorMemory) -> None:
     """Destroy a tensor memory. Raises RuntimeFailure; its handle is dead then too."""
     vision.memories.remove(memory.number)
     pointer, memory.pointer = memory.pointer, None
@@ -88,11 +87,11 @@ def _release(vision: Vision, client: int) -> None:
     _destroy_each(vision, [*vision.matmuls.owned_by(client), *vision.contexts.owned_by(client)])
 
 
-def _destroy_each(vision: Vision, items: Iterable[RknnContext | Matmul | Memory]) -> None:
+def _destroy_each(vision: Vision, items: Iterable[Context | Matmul | TensorMemory]) -> None:
     """Destroy all of them, whatever the runtime says to one."""
     for item in items:
         try:
-            if isinstance(item, Memory):
+            if isinstance(item, TensorMemory):
                 destroy_memory(vision, item)
             else:
                 destroy(vision, item)

@@ -20,11 +20,11 @@ from rkllmd.vision.detached_run import DetachedRun
 
 if TYPE_CHECKING:
     from rkllmd.calls.invocation import Invocation
-    from rkllmd.vision.objects import Context as RknnContext
+    from rkllmd.vision.objects import Context
     from rkllmd.vision.parts import Vision
 
 
-def run(vision: Vision, invocation: Invocation, ctx: RknnContext, extend: Any) -> None:
+def run(vision: Vision, invocation: Invocation, ctx: Context, extend: Any) -> None:
     """Call rknn_run, on the worker thread. Raises RuntimeFailure."""
     rknn = vision.runtime
     ctx.ended = None
@@ -42,7 +42,7 @@ def run(vision: Vision, invocation: Invocation, ctx: RknnContext, extend: Any) -
         vision.run_soon(detached.watch)
 
 
-def wait(vision: Vision, invocation: Invocation, ctx: RknnContext, call: Callable[[], None]) -> None:
+def wait(vision: Vision, invocation: Invocation, ctx: Context, call: Callable[[], None]) -> None:
     """Make a call that waits for the run's end, on the worker thread; if it is cancelled, the run ends.
 
     Raises Cancelled, Timeout where the run was longer than it may, RuntimeFailure.
@@ -61,7 +61,7 @@ def wait(vision: Vision, invocation: Invocation, ctx: RknnContext, call: Callabl
     _note_end(vision, ctx)
 
 
-def stop(vision: Vision, ctx: RknnContext) -> None:
+def stop(vision: Vision, ctx: Context) -> None:
     """End a context's run where the runtime can; nobody will wait for it."""
     if ctx.detached is None:
         return
@@ -86,7 +86,7 @@ def finish(vision: Vision, invocation: Invocation | None = None) -> None:
         item.ended = ended
 
 
-def tell_end(ctx: RknnContext) -> bool:
+def tell_end(ctx: Context) -> bool:
     """Return whether the daemon has waited for a run already. Raises how that ended, if it failed."""
     ended, ctx.ended = ctx.ended, None
     if ended is None:
@@ -98,7 +98,7 @@ def tell_end(ctx: RknnContext) -> bool:
     return True
 
 
-def _concerned(vision: Vision, invocation: Invocation | None) -> Iterator[RknnContext]:
+def _concerned(vision: Vision, invocation: Invocation | None) -> Iterator[Context]:
     running = [item for item in vision.contexts if item.is_running]
     if not vision.runtime.can_be_interrupted or not running:
         yield from running
@@ -110,7 +110,7 @@ def _concerned(vision: Vision, invocation: Invocation | None) -> Iterator[RknnCo
     yield from (item for item in running if item is target or item in own)
 
 
-def _note_end(vision: Vision, ctx: RknnContext) -> None:
+def _note_end(vision: Vision, ctx: Context) -> None:
     ctx.is_running = False
     detached, ctx.detached = ctx.detached, None
     if detached is not None:

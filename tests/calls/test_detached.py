@@ -10,7 +10,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from rkllmd.calls.detached import KEPT_SECONDS, DetachedCall, Jobs
+from rkllmd.calls.detached import KEPT_SECONDS, DetachedCall, DetachedCalls
 from rkllmd.errors import InvalidParams, QueueFull
 from rkllmd.npu.job import Job
 from rkllmd.npu.queue import Limits, Queue
@@ -24,25 +24,25 @@ def call_of(user: int = 1, on_end: Callable[[DetachedCall], None] | None = None)
     return DetachedCall("rkllm.run", number=7, user=user, name=f"job of {user}", on_end=on_end)
 
 
-def added(kept: Jobs, user: int = 1, most: int = MANY, most_of_user: int = MANY) -> DetachedCall:
+def added(kept: DetachedCalls, user: int = 1, most: int = MANY, most_of_user: int = MANY) -> DetachedCall:
     call = call_of(user)
     kept.add(call, most, most_of_user)
     return call
 
 
-def ended(kept: Jobs, result: Any = None, user: int = 1, most_bytes: int = 2**20) -> DetachedCall:
+def ended(kept: DetachedCalls, result: Any = None, user: int = 1, most_bytes: int = 2**20) -> DetachedCall:
     call = added(kept, user)
     call.end(result, None)
     kept.keep(call, most_bytes)
     return call
 
 
-def found(kept: Jobs, *calls: DetachedCall) -> list[bool]:
+def found(kept: DetachedCalls, *calls: DetachedCall) -> list[bool]:
     return [kept.find(call.id, call.user) is call for call in calls]
 
 
 async def test_a_result_is_kept_for_ten_minutes_after_its_end(mock_clock: MockClock) -> None:
-    kept = Jobs()
+    kept = DetachedCalls()
     slow = added(kept)
     mock_clock.jump(10 * KEPT_SECONDS)
     assert found(kept, slow) == [True], "it has not ended"
@@ -56,7 +56,7 @@ async def test_a_result_is_kept_for_ten_minutes_after_its_end(mock_clock: MockCl
 
 
 async def test_what_is_not_asked_for_goes_as_well(autojump_clock: MockClock) -> None:
-    kept = Jobs()
+    kept = DetachedCalls()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(kept.run)
         await wait_all_tasks_blocked()
@@ -78,7 +78,7 @@ async def test_what_is_not_asked_for_goes_as_well(autojump_clock: MockClock) -> 
 
 
 async def test_only_its_user_finds_a_job() -> None:
-    kept = Jobs()
+    kept = DetachedCalls()
     call = added(kept, user=1000)
     assert kept.find(call.id, 1000) is call
     assert kept.find(call.id, 1001) is None
@@ -93,7 +93,7 @@ async def test_an_id_is_long_and_never_the_same() -> None:
 
 
 async def test_of_one_user_the_oldest_that_has_ended_makes_room() -> None:
-    kept = Jobs()
+    kept = DetachedCalls()
     running, first, second, other = added(kept), ended(kept), ended(kept), ended(kept, user=2)
     new = added(kept, most_of_user=3)
     assert found(kept, running, first, second, other, new) == [True, False, True, True, True]
@@ -107,12 +107,12 @@ async def test_of_one_user_the_oldest_that_has_ended_makes_room() -> None:
 
 
 async def test_in_all_the_oldest_of_who_has_most_makes_room() -> None:
-    kept = Jobs()
+    kept = DetachedCalls()
     modest = ended(kept, user=1)
     greedy = [ended(kept, user=2) for _ in range(3)]
     new = added(kept, user=3, most=4)
     assert found(kept, modest, *greedy, new) == [True, False, True, True, True]
-    full = Jobs()
+    full = DetachedCalls()
     added(full, user=1)
     with pytest.raises(QueueFull) as caught:
         added(full, user=2, most=1)
@@ -120,7 +120,7 @@ async def test_in_all_the_oldest_of_who_has_most_makes_room() -> None:
 
 
 async def test_results_are_bounded_by_their_bytes() -> None:
-    kept = Jobs()
+    kept = DetachedCalls()
     modest = ended(kept, "x" * 100, user=1)
     first, second = (ended(kept, "x" * 400, user=2, most_bytes=1000) for _ in range(2))
     assert kept.result_bytes == 102 + 2 * 402
@@ -130,7 +130,7 @@ async def test_results_are_bounded_by_their_bytes() -> None:
 
 
 async def test_a_result_that_is_too_large_is_an_error_and_takes_nothing_along() -> None:
-    kept = Jobs()
+    kept = DetachedCalls()
     small = ended(kept, "x")
     call = ended(kept, "x" * 1000, most_bytes=999)
     assert call.status == "error"
@@ -141,13 +141,13 @@ async def test_a_result_that_is_too_large_is_an_error_and_takes_nothing_along() 
 
 
 async def test_a_result_that_is_no_json_is_an_error() -> None:
-    call = ended(Jobs(), {"x": object()})
+    call = ended(DetachedCalls(), {"x": object()})
     assert call.error is not None
     assert call.error["data"]["kind"] == "InternalError"
 
 
 async def test_a_result_is_kept_as_json_and_answered_as_it_was() -> None:
-    call = ended(Jobs(), {"text": 'ä"', "data": LongText([b"QUJD", b"REVG"])})
+    call = ended(DetachedCalls(), {"text": 'ä"', "data": LongText([b"QUJD", b"REVG"])})
     assert isinstance(call.result, LongJson)
     for _ in range(2):
         pieces = dumps({"id": 1, "result": call.result, "last": True})
@@ -174,7 +174,7 @@ async def test_an_ended_call_holds_nothing_of_what_its_client_has_sent() -> None
 
 
 async def test_when_the_daemon_leaves_the_log_has_what_nobody_has_read() -> None:
-    kept = Jobs()
+    kept = DetachedCalls()
     read, unread, running = ended(kept), ended(kept), added(kept)
     read.was_read = True
     with capture_logs() as logs:

@@ -176,7 +176,7 @@ def _generation(run: Run) -> Generation:
         send=send,
         send_now=send_now,
         at_token=language.npu.at_token,
-        on_end=language.npu.between_tokens.wake,
+        on_end=language.npu.boundaries.wake,
     )
 
 
@@ -215,7 +215,7 @@ def _call(run: Run, generation: Generation) -> RuntimeFailure | None:
 
 def _wait_for_end(language: Language, model: Model, generation: Generation) -> bool:
     """Wait for the last callback; false if the run is over without one."""
-    runtime, wait = language.runtime, language.npu.between_tokens.wait
+    runtime, wait = language.runtime, language.npu.boundaries.wait
     runtime.learn_busy(model)
     while not wait(generation.ended, timeout=_ASK_SECONDS):
         if runtime.is_idle_again(model) and not wait(generation.ended, timeout=_LAST_CALLBACK_SECONDS):

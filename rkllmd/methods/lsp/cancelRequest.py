@@ -7,7 +7,7 @@ from typing import Any
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.methods.server import cancel
-from rkllmd.methods.server._jobs import CALL_ID
+from rkllmd.methods.server._named_calls import CALL_ID
 from rkllmd.service.parts import Service
 from rkllmd.wire.jsonrpc import Id
 

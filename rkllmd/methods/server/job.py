@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.methods.server._jobs import JOB_ID
+from rkllmd.methods.server._named_calls import JOB_ID
 from rkllmd.npu import views
 from rkllmd.service.parts import Service
 
@@ -25,7 +25,7 @@ def job(service: Service, invocation: Invocation, job: str, forget: bool = False
     ``not_found``: there is none, it is another user's, or it is kept no longer.
     """
     now = time.monotonic()
-    call = service.jobs.find(job, invocation.client.user)
+    call = service.detached_calls.find(job, invocation.client.user)
     if call is None:
         return {"status": "not_found"}
     answer = {"status": call.status, "job": call.id, "method": call.method}
@@ -41,6 +41,6 @@ def job(service: Service, invocation: Invocation, job: str, forget: bool = False
         return {**answer, "elapsed_ms": views.elapsed_ms(running.started_at, now), "progress": done}
     call.was_read = True
     if forget:
-        service.jobs.forget(call)
+        service.detached_calls.forget(call)
     ending = {"result": call.result} if call.error is None else {"error": call.error}
     return {**answer, "elapsed_ms": call.elapsed_ms, **ending}

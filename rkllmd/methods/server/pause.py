@@ -9,7 +9,7 @@ from typing import Any
 
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.methods.server._jobs import CALL_OR_JOB, find
+from rkllmd.methods.server._named_calls import CALL_OR_JOB, find
 from rkllmd.service.parts import Service
 from rkllmd.wire.jsonrpc import Id
 

@@ -69,12 +69,12 @@ def submit(service: Service, invocation: Invocation, prepared: Prepared) -> dict
     Raises what the call itself would be refused with, and QueueFull.
     """
     detached, call, inner = prepared
-    service.jobs.add(detached, service.config.max_jobs, service.config.max_jobs_per_user)
+    service.detached_calls.add(detached, service.config.max_jobs, service.config.max_jobs_per_user)
     try:
         with _below_params():
             detached.job = job = dispatch.start(service, detached, call, inner)
     except BaseException:
-        service.jobs.forget(detached)
+        service.detached_calls.forget(detached)
         raise
     place = {"position": 0, "estimated_wait_ms": 0.0}
     if job is not None:
@@ -83,7 +83,7 @@ def submit(service: Service, invocation: Invocation, prepared: Prepared) -> dict
 
 
 def _ended(service: Service, detached: DetachedCall) -> None:
-    service.jobs.keep(detached, service.config.max_job_bytes)
+    service.detached_calls.keep(detached, service.config.max_job_bytes)
     if service.npu.closing:
         service.events.job_ended(detached)
     else:  # behind the answer to server.submit, if the call was executed at once

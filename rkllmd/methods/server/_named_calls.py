@@ -32,5 +32,5 @@ def find(service: Service, invocation: Invocation, call_id: Id, job_id: str | No
         )
     if job_id is None:
         return invocation.client.find_job(call_id)
-    found = service.jobs.find(job_id, invocation.client.user)
+    found = service.detached_calls.find(job_id, invocation.client.user)
     return None if found is None else found.job

@@ -1,0 +1,118 @@
+"""Makes the parts of the daemon, each with all that it works with; and gives them what a reload has changed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from rkllmd.calls import registry
+from rkllmd.calls.timeouts import Timeouts
+from rkllmd.config.current import CurrentConfig
+from rkllmd.config.settings import Config
+from rkllmd.language import parts as language_parts
+from rkllmd.language.parts import Language
+from rkllmd.language.prompt_caches.store import PromptCaches
+from rkllmd.language.runtime import Runtime
+from rkllmd.machine import board
+from rkllmd.machine.memory_guard import Footprints, MemoryGuard
+from rkllmd.machine.platform import Platform
+from rkllmd.machine.runtime_output import RuntimeOutput
+from rkllmd.npu.durations import Durations
+from rkllmd.npu.outage import Outage
+from rkllmd.npu.queue import Limits
+from rkllmd.npu.worker import Npu
+from rkllmd.service.parts import Service
+from rkllmd.trials.trial import Trials
+from rkllmd.vision import parts as vision_parts
+from rkllmd.vision.parts import Vision
+from rkllmd.vision.runtime import RknnRuntime
+
+
+def assemble(
+    config: Config,
+    output: RuntimeOutput,
+    *,
+    when_handled: Callable[[Callable[[], None]], None],
+    on_outage: Callable[[Outage | None], None],
+) -> Service:
+    """Make the parts; called on the event loop. ``when_handled`` and ``on_outage`` are the NPU's.
+
+    Raises ConfigError.
+    """
+    platform, current = Platform(), CurrentConfig(config)
+    methods = registry.discover()
+    timeouts, run_soon = Timeouts(config, methods), _run_soon(trio.lowlevel.current_trio_token())
+    rkllm, rknn = Runtime(config, platform, output), RknnRuntime(config, platform, output)
+    npu = Npu(
+        _limits(config),
+        Durations(_state_file(config, "history.json")),
+        own_deadlines=timeouts.own,
+        boundary_seconds=_boundary_seconds(config, rkllm, rknn),
+        when_handled=when_handled,
+        on_outage=on_outage,
+    )
+    models, contexts = language_parts.language_models(), vision_parts.rknn_contexts()
+    its_board, trials = board.decide(config, platform), Trials(_state_file(config, "trials.json"))
+    guard = MemoryGuard(
+        current,
+        platform,
+        Footprints(_state_file(config, "memory.json")),
+        [partial(language_parts.loaded, models), partial(vision_parts.loaded, contexts)],
+    )
+    caches = PromptCaches(config.cache_directory, config.cache_bytes)
+    language = Language(current, rkllm, npu, its_board, guard, run_soon, trials, caches, models=models)
+    vision = Vision(current, rknn, npu, its_board, guard, run_soon, trials, contexts)
+    if rkllm.is_usable:
+        registry.declare_functions(methods, "rkllm", rkllm.library)
+    if rknn.is_usable:
+        registry.declare_functions(methods, "rknn", rknn.library)
+    return Service(
+        current,
+        language,
+        vision,
+        platform,
+        npu,
+        methods,
+        timeouts,
+        run_soon,
+        language.clients,
+        language.detached_calls,
+    )
+
+
+def apply(service: Service) -> None:
+    """Give the parts what has changed in the configuration in force, where they do not look there themselves."""
+    config, language = service.config, service.language
+    service.npu.queue.limits = _limits(config)
+    service.npu.boundaries.seconds = _boundary_seconds(config, language.runtime, service.vision.runtime)
+    language.prompt_caches.limit_bytes = config.cache_bytes
+
+
+def _limits(settings: Config) -> Limits:
+    return Limits(settings.max_queue, settings.max_calls_per_connection, settings.max_calls_per_user)
+
+
+def _boundary_seconds(config: Config, rkllm: Runtime, rknn: RknnRuntime) -> float:
+    """Return for how long RKNN calls may begin to run at one token; 0: not at all."""
+    setting = config.between_tokens
+    is_on = "vendor" not in {rkllm.name, rknn.name} if setting == "auto" else setting == "always"
+    return config.between_tokens_ms / 1000 if is_on else 0.0
+
+
+def _state_file(settings: Config, name: str) -> Path | None:
+    """Return where to keep something, or None where there is no place."""
+    directory = settings.state_directory
+    return Path(directory, name) if directory and os.access(directory, os.W_OK | os.X_OK) else None
+
+
+def _run_soon(token: trio.lowlevel.TrioToken) -> Callable[[Callable[[], None]], None]:
+    def run_soon(function: Callable[[], None]) -> None:
+        with contextlib.suppress(trio.RunFinishedError):  # a last callback while the daemon leaves
+            token.run_sync_soon(function)
+
+    return run_soon
