@@ -173,7 +173,7 @@ def as_now(ctx: Context, attr: rknn_tensor_attr, *, output: bool) -> rknn_tensor
 
 
 def is_output(ctx: Context, attr: rknn_tensor_attr) -> bool:
-    """Tell whether these are an output's attributes."""
+    """Return whether these are an output's attributes."""
     return any(attr.name == item.name for item in ctx.outputs) and not any(
         attr.name == item.name for item in ctx.inputs
     )
@@ -189,7 +189,9 @@ def _known(ctx: Context, json: dict[str, Any], path: str, output: bool | None) -
         ]
         if not named:
             names = [attr.name.decode("utf-8", "replace") for attr in (*ctx.inputs, *ctx.outputs)]
-            raise InvalidParams(f"{path}.name is none of the model's tensors.", path=f"{path}.name", limit=names[:64])
+            raise InvalidParams(
+                f"{path}.name is not one of the model's tensors.", path=f"{path}.name", limit=names[:64]
+            )
         return native(ctx, named[0], json, f"{path}.fmt")
     attrs = ctx.outputs if output else ctx.inputs
     index = int(json.get("index", 0))
@@ -215,7 +217,7 @@ def native(ctx: Context, attr: rknn_tensor_attr, json: dict[str, Any], path: str
 
 
 def check_index(index: int, count: int, what: str, path: str) -> None:
-    """Refuse a tensor that the model has not. Raises InvalidParams."""
+    """Refuse a tensor that the model does not have. Raises InvalidParams."""
     if not 0 <= index < count:
         raise InvalidParams(f"{path}: the model has {count} {what}.", path=path, keyword="maximum", limit=count - 1)
 

@@ -36,7 +36,7 @@ _OP_CTX = Value(
 def custom_op_get_op_attr(
     vision: Vision, invocation: Invocation, op_ctx: dict[str, Any], attr_name: str
 ) -> dict[str, Any]:
-    """Return name, dtype, n_elems and data; data is null for an attribute that the node has not."""
+    """Return name, dtype, n_elems and data; data is null for an attribute that the node does not have."""
     ctx = resolve([vision.contexts], op_ctx.get("context"), invocation.client.number)
     nodes = [attributes for op_type, attributes in list(ctx.operator_nodes) if op_type == op_ctx["op_type"]]
     node = op_ctx.get("node", 0)

@@ -32,7 +32,7 @@ def matmul_set_dynamic_shape(
     wanted = (c_shape.M, c_shape.K, c_shape.N)
     if wanted not in matmul.shapes:
         raise InvalidParams(
-            f"{shape.path} is none of the shapes that the context was made for.",
+            f"{shape.path} is not one of the shapes that the context was made for.",
             path=shape.path,
             keyword="enum",
             limit=[list(item) for item in matmul.shapes[:64]],

@@ -57,7 +57,7 @@ def _question(
 
 def _is_known(vision: Vision, invocation: Invocation, ctx: Context, **question: Any) -> bool:
     command, index = _question(ctx, **question)
-    # What a run makes of it that was sent before is told after that run.
+    # What a run that was sent before makes of it is known after that run.
     is_changing = command is rknn_query_cmd.RKNN_QUERY_CURRENT_OUTPUT_ATTR and vision.runtime.shapes_follow_values
     if is_changing and vision.npu.queue.uses(ctx):
         return False

@@ -30,7 +30,7 @@ class Attachments:
     """The descriptors and memories that one call may use."""
 
     def __init__(self, fds: Sequence[int] = (), find_memory: Callable[[int], TensorMemory] | None = None) -> None:
-        """``find_memory`` raises the error for a handle that is none, or another client's."""
+        """``find_memory`` raises the error for a handle that does not exist, or is another client's."""
         self._fds = fds
         self._find_memory = find_memory
 

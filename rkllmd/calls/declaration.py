@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Handle:
-    """A handle, a small positive integer, of one of these ``kinds`` (the names of ``Context.handles``).
+    """A handle, a small positive integer, of one of these ``kinds`` (the names of ``Service.handles``).
 
     The leading one may be null, 0 or left out, which means the only live one. The function gets what it stands for as
     ``argument``. ``aliases`` are other names that C gives the same parameter in other functions.
@@ -111,8 +111,8 @@ class Struct:
 class Value:
     """A plain value: an integer, a string, an array of positions.
 
-    ``in_c``: false for what C has not, which therefore has a name but no position. ``is_tensor``: the function gets a
-    ``Converted``, to read what the JSON refers to. ``aliases`` are other names that clients know it by.
+    ``in_c``: false for what C does not have, which therefore has a name but no position. ``is_tensor``: the function
+    gets a ``Converted``, to read what the JSON refers to. ``aliases`` are other names that clients know it by.
     """
 
     name: str
@@ -125,7 +125,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Count(Value):
-    """How many elements the array parameter ``of`` has, which C has to be told: left out, null, or that very number.
+    """How many elements the array parameter ``of`` has, which C must be given: left out, null, or that very number.
 
     ``alone``: it means something where the array was left out; the function gets it then, and only then.
     """
@@ -216,7 +216,7 @@ class Method:
 
     @cached_property
     def takes_tensors(self) -> bool:
-        """Tell whether a parameter may refer to descriptors or tensor memories."""
+        """Return whether a parameter may refer to descriptors or tensor memories."""
         return any(isinstance(item, Struct) or getattr(item, "is_tensor", False) for item in self.parameters)
 
     @cached_property
@@ -227,7 +227,7 @@ class Method:
 
     @cached_property
     def needs_params(self) -> bool:
-        """Tell whether something must be given: without that, a call without params needs no binding."""
+        """Return whether something must be given: without that, a call without params needs no binding."""
         return any(parameter.required for parameter in self.parameters)
 
     @property

@@ -1,4 +1,4 @@
-"""What a client is told about an exception."""
+"""Which error a client gets for an exception."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = structlog.get_logger()
 
 
 def as_error(error: BaseException, method: str) -> RpcError:
-    """Return what a client is told: the error itself, or an InternalError with the traceback in the log."""
+    """Return what a client gets: the error itself, or an InternalError with the traceback in the log."""
     if isinstance(error, RpcError):
         return error
     if isinstance(error, OSError) and open_files.is_shortage(error):

@@ -82,5 +82,5 @@ class Invocation:
 
     @property
     def is_cancelled(self) -> bool:
-        """Tell whether the client has given the call up."""
+        """Return whether the client has given the call up."""
         return self.job is not None and self.job.cancelled

@@ -131,8 +131,9 @@ def _positional(method: Method, values: list[Any]) -> dict[str, Given]:
         index += 1
     if index < len(values):
         names = ", ".join(parameter.name for parameter in parameters if not isinstance(parameter, COnly))
+        most = f"at most {index} positional parameter{'' if index == 1 else 's'}, not {len(values)}"
         raise InvalidParams(
-            f"{method.name} takes {names or 'no parameters'}: position {index} is too much.",
+            f"{method.name} takes {f'{names}: {most}' if names else 'no parameters'}.",
             path=f"$[{index}]",
             keyword="maxItems",
             limit=index,

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 from rkllmd.errors import Timeout
 
-# A limit that is shorter is looked at so often only.
+# However short a limit is, a job is not looked at more often than this.
 _LOOK_SECONDS: Final = 0.05
 
 
@@ -55,7 +55,7 @@ class Deadlines:
     """The limits of one call, in seconds; infinite where there is none.
 
     ``wait`` in the queue, ``first`` from the start to the first progress, ``between`` from one to the next; ``hard_…``
-    are the configuration's own, whatever the client said, by which a stuck NPU is told. ``load`` is that of a load,
+    are the configuration's own, whatever the client said, by which a stuck NPU is detected. ``load`` is that of a load,
     which another call may wait for. ``grace`` is how long a call that was asked to stop may take for it.
     """
 

@@ -1,4 +1,4 @@
-"""How long calls have taken, so that a wait can be told before it is over (``npu/estimates.py``).
+"""How long calls have taken, so that a wait can be estimated before it is over (``npu/estimates.py``).
 
 One running mean for each method and model, kept across restarts in the daemon's state directory. A mean that follows
 the last few calls: a model is converted anew, a prompt grows, a board is clocked down.
@@ -73,6 +73,6 @@ def _key(method: str, model: str) -> str:
 
 
 def _means_in(content: Any) -> dict[str, tuple[float, int]]:
-    """Return what makes sense of a file's content; raises what a file that is none of ours may raise."""
+    """Return what makes sense of a file's content; raises whatever a file that is not ours may raise."""
     means = {str(key): (float(mean), int(count)) for key, (mean, count) in content.items()}
     return {key: value for key, value in means.items() if math.isfinite(value[0]) and value[0] >= 0 and value[1] > 0}

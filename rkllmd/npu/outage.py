@@ -1,6 +1,6 @@
-"""A stuck NPU: how it is told, and what to do about it.
+"""A stuck NPU: how it is detected, and what to do about it.
 
-Two things tell it: a call that takes longer than any such call may, and lines of the runtimes that mean that the
+Two things show it: a call that takes longer than any such call may, and lines of the runtimes that mean that the
 driver has given a job up. From then on nothing is sent to the NPU, what waits is answered ``DeviceLost``, and after a
 while one call is let through as a trial: the driver resets the NPU itself after a job that failed (driver 0.9.8), so
 that it may well work again, and on a robot nobody else would try.
@@ -37,7 +37,7 @@ _SIGNS: Final = (
     # EINVAL, 6 s after a job of another IOMMU domain has hung.
     (re.compile(_PREFIX + r"failed to (?:sync memory|submit).*errno: 22\b"), _OTHER_DOMAIN),
 )
-# Who is told to come back now would come back at once, again and again, while another's call is the trial.
+# A client that may come back now would come back at once, again and again, while another's call is the trial.
 _LEAST_WAIT_MS: Final = 100
 _LINE_LENGTH: Final = 200
 

@@ -109,19 +109,19 @@ class Queue:
         return True
 
     def uses(self, target: object) -> bool:
-        """Tell whether a job on this model runs or waits, so that an ordered call must go behind it."""
+        """Return whether a job on this model runs or waits, so that an ordered call must go behind it."""
         return self.runs_on(target) or self.waits_for(target)
 
     def waits_for(self, target: object) -> bool:
-        """Tell whether a job waits that is for this model, or may be."""
+        """Return whether a job waits that is for this model, or may be."""
         return any(job.target in (target, UNRESOLVED) for job in self.waiting())
 
     def runs_on(self, target: object) -> bool:
-        """Tell whether the worker is inside a job on this model, or on one that may be it."""
+        """Return whether the worker is inside a job on this model, or on one that may be it."""
         return self.running is not None and self.running.target in (target, UNRESOLVED)
 
     def changes(self, kinds: Iterable[str]) -> bool:
-        """Tell whether a load or an unload runs or waits, after which a null handle may mean another object."""
+        """Return whether a load or an unload runs or waits, after which a null handle may mean another object."""
         if self.running is not None and not self.running.changes.isdisjoint(kinds):
             return True
         # A snapshot: big requests ask from a helper thread.

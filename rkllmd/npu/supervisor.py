@@ -132,7 +132,7 @@ class Supervisor:
             raise self.outage.error()
 
     def lets_start(self) -> bool:
-        """Tell whether a call may be sent to the NPU now."""
+        """Return whether a call may be sent to the NPU now."""
         return self.outage is None or time.monotonic() >= self.outage.retry_at
 
     def judge(self, job: Job, result: outcome.Outcome[Any]) -> None:

@@ -67,9 +67,9 @@ class Npu:
     ) -> None:
         """Start the worker thread.
 
-        ``own_deadlines`` are those of what the daemon does itself, which may hang as well. ``boundary_seconds``: how long
-        RKNN calls may begin to run at one token. ``when_handled`` calls a function when the requests that have arrived
-        are handled. ``on_outage`` is told when the NPU is lost, and with None when it is back.
+        ``own_deadlines`` are those of what the daemon does itself, which may hang as well. ``boundary_seconds``: how
+        long RKNN calls may begin to run at one token. ``when_handled`` calls a function when the requests that have
+        arrived are handled. ``on_outage`` is called when the NPU is lost, and with None when it is back.
         """
         self.queue = Queue(limits)
         self.durations = durations or Durations(None)

@@ -1,4 +1,4 @@
-"""Who watches what (server.watch), and what they are told: moves of the queue, loads of models, ends of jobs.
+"""Who watches what (server.watch), and what watchers are sent: moves of the queue, loads of models, ends of jobs.
 
 While nobody watches nothing is done: the NPU has no observer, and no timer runs.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 EVENTS: Final = ("queue", "load", "job")
-# A queue may move a thousand times in a second, and nobody reads that: the state is told so often.
+# A queue may move a thousand times in a second, which nobody reads: its state is sent at most this often.
 _QUEUE_SECONDS: Final = 0.1
 # What moves smoothly for a person.
 _LOAD_SECONDS: Final = 0.25
@@ -57,7 +57,7 @@ class Events:
         self._observe()
 
     def is_watching(self, client: Client) -> bool:
-        """Tell whether the client is to be told anything."""
+        """Return whether the client is to be told anything."""
         return any(client.number in watchers for watchers in self._watchers.values())
 
     def _observe(self) -> None:
@@ -86,7 +86,7 @@ class Events:
         members = {"job": call.id, "method": call.method, "status": call.status, "elapsed_ms": call.elapsed_ms, **told}
         self._send("job", members, [item for item in self._watchers["job"].values() if item.user == call.user])
 
-    # -- what is told now and then -----------------------------------------------------------------------------------
+    # -- what is sent now and then -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Tell the state of the queue after it has moved, and how a load goes on, until cancelled."""
@@ -139,6 +139,6 @@ def _about(job: Job) -> dict[str, Any]:
 
 
 def _error(error: BaseException) -> dict[str, Any]:
-    """Return what a watcher is told; the log and the caller have the details of a fault of ours."""
+    """Return what a watcher is sent; the log and the caller have the details of a fault of ours."""
     told = error if isinstance(error, RpcError) else InternalError("The daemon failed: its log has the details.")
     return told.to_json()

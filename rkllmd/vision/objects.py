@@ -56,7 +56,7 @@ class Context:
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether it is still loaded."""
+        """Return whether it is still loaded."""
         return bool(self.pointer)
 
 
@@ -79,7 +79,7 @@ class Matmul:
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether it is still there."""
+        """Return whether it is still there."""
         return bool(self.pointer)
 
 
@@ -98,7 +98,7 @@ class TensorMemory:
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether it is not destroyed yet."""
+        """Return whether it is not destroyed yet."""
         return bool(self.pointer)
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ class RknnRuntime(CRuntime[Functions]):
     """The chosen RKNN runtime."""
 
     def __init__(self, config: Config, platform: Platform, output: RuntimeOutput) -> None:
-        """Choose and load the library; one that cannot be loaded is told by each call, not here."""
+        """Choose and load the library; one that can't be loaded is reported by each call, not here."""
         name, reason = choose(config.runtime, config.rknn_library, platform)
         super().__init__(name, reason, output, lambda: _load(name, config))
 

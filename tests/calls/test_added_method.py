@@ -38,7 +38,8 @@ from rkllmd.calls.declaration import COnly, Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
-from rkllmd.rkllm._common import LLM, success
+from rkllmd.calls.results import success
+from rkllmd.rkllm._common import LLM
 
 _NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 1}
 

@@ -1,4 +1,4 @@
-"""server.watch: be told what happens, as notifications ``server.event``, until the connection closes."""
+"""server.watch: learn what happens, as notifications ``server.event``, until the connection closes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ _EVENTS: Final = Value(
 
 @method(Kind.INSTANT, [_EVENTS])
 def watch(service: Service, invocation: Invocation, events: list[str]) -> dict[str, Any]:
-    """Watch these events instead of those before; none ends it. The present state is told at once."""
+    """Watch these events instead of those before; none ends it. The present state comes at once."""
     service.events.watch(invocation.client, events)
     return {"watching": sorted(set(events))}
