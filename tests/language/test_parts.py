@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from rkllmd.language.parts import Language
+from rkllmd.language.parts import Language, loaded
 
 
 def test_only_what_is_awake_takes_memory() -> None:
@@ -20,7 +20,7 @@ def test_only_what_is_awake_takes_memory() -> None:
     ]
     for model in models:
         language.models.add(model)
-    assert language.loaded() == [
+    assert loaded(language.models) == [
         {"handle": 1, "model_path": "/m1", "size_bytes": 10},
         {"handle": 3, "model_path": "/m3", "size_bytes": 30},
     ]
