@@ -18,8 +18,8 @@ PROGRAM = """
 import ctypes, json, os
 import structlog, trio
 from structlog.testing import capture_logs
-from rkllmd import runtime_output
-from rkllmd.runtime_output import RuntimeOutput
+from rkllmd.machine import runtime_output
+from rkllmd.machine.runtime_output import RuntimeOutput
 
 output = RuntimeOutput()
 stdout, stderr = output.capture()
