@@ -5,12 +5,13 @@ Everything that a client says about them is checked here: which descriptor, whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from rkllmd.abi.json.schemas import TENSOR_MEMBERS
 from rkllmd.errors import InvalidParams
 from rkllmd.machine import shared_memory
+from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 
 # Where the bytes of a tensor are.
 _FORMS: Final = frozenset({"data", "fd", "mem"})
@@ -29,7 +30,9 @@ class TensorMemory(Protocol):
 class Attachments:
     """The descriptors and memories that one call may use."""
 
-    def __init__(self, fds: Sequence[int] = (), find_memory: Callable[[int], TensorMemory] | None = None) -> None:
+    def __init__(
+        self, fds: Descriptors = NO_DESCRIPTORS, find_memory: Callable[[int], TensorMemory] | None = None
+    ) -> None:
         """``find_memory`` raises the error for a handle that does not exist, or is another client's."""
         self._fds = fds
         self._find_memory = find_memory

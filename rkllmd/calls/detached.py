@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -17,6 +17,7 @@ import trio
 
 from rkllmd.errors import InternalError, OutOfMemory, QueueFull, RpcError, ShuttingDown
 from rkllmd.wire import jsonrpc, long_strings
+from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 from rkllmd.wire.long_strings import LongJson
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class DetachedCall:
         """Return what sends nothing, which needs no waiting."""
         return lambda _: True
 
-    def answer(self, call: jsonrpc.Call, result: Any, fds: Sequence[int] = ()) -> None:
+    def answer(self, call: jsonrpc.Call, result: Any, fds: Descriptors = NO_DESCRIPTORS) -> None:
         """Keep the result; there are no descriptors, since nobody could ask for any."""
         self.end(result, None)
 

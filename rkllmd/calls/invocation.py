@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rkllmd.abi.json.tensors import tensor_to_json
@@ -12,6 +11,7 @@ from rkllmd.interruption import Interruption
 from rkllmd.machine import shared_memory
 from rkllmd.npu.job import Job
 from rkllmd.wire import jsonrpc
+from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 
 if TYPE_CHECKING:
     from rkllmd.calls.declaration import Method
@@ -40,7 +40,7 @@ class Client(Protocol):
     def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[dict[str, Any]], bool]:
         """Return what sends one partial result from any thread, if that needs no waiting; it is false if not."""
 
-    def answer(self, call: jsonrpc.Call, result: Any, fds: Sequence[int] = ()) -> None:
+    def answer(self, call: jsonrpc.Call, result: Any, fds: Descriptors = NO_DESCRIPTORS) -> None:
         """Send the call's result with file descriptors, which are closed when they are sent."""
 
     def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
@@ -59,7 +59,7 @@ class Invocation:
     method: Method
     job: Job | None = None
     # What goes with the result; closed by whoever sends it.
-    fds: list[int] = field(default_factory=list)
+    fds: Descriptors = NO_DESCRIPTORS
     # What makes its work end early, where the RKNN runtime can be interrupted.
     interruption: Interruption | None = None
 
@@ -71,14 +71,10 @@ class Invocation:
 
     def attach(self, fd: int, **members: Any) -> dict[str, Any]:
         """Send a descriptor along, which is the invocation's from now on; return how the result refers to it."""
-        self.fds.append(fd)
+        if self.fds is NO_DESCRIPTORS:
+            self.fds = Descriptors()
+        self.fds.add(fd)
         return {"fd": len(self.fds) - 1, **members}
-
-    def close_fds(self) -> None:
-        """Close what will not be sent."""
-        for fd in self.fds:
-            os.close(fd)
-        self.fds.clear()
 
     @property
     def is_cancelled(self) -> bool:

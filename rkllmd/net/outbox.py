@@ -7,11 +7,11 @@ send the rest goes without them.
 from __future__ import annotations
 
 import array
-import os
 import socket as stdlib_socket
 from collections import deque
-from collections.abc import Sequence
 from typing import Final
+
+from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 
 # One system call takes so much and so many pieces (IOV_MAX is 1024): a reader that keeps up lets the
 # kernel take all that it is given, a megabyte in 2.5 ms, and the event loop waits for that.
@@ -29,12 +29,12 @@ class Outbox:
         self.waiting_shared_bytes = 0
         self.current_bytes = 0
         self._longest = 0
-        self._waiting: deque[bytes | tuple[list[bytes], Sequence[int]]] = deque()
+        self._waiting: deque[bytes | tuple[list[bytes], Descriptors]] = deque()
         self._current: deque[memoryview] = deque()
-        self._fds: Sequence[int] = ()
+        self._fds: Descriptors = NO_DESCRIPTORS
 
     def __bool__(self) -> bool:
-        """Tell whether there is anything to send."""
+        """Return whether there is anything to send."""
         return bool(self._waiting or self._current)
 
     @property
@@ -43,13 +43,13 @@ class Outbox:
         return self.current_bytes + self.waiting_bytes
 
     def is_full(self, most: int) -> bool:
-        """Tell whether ``most`` bytes wait beside the longest line.
+        """Return whether ``most`` bytes wait beside the longest line.
 
         A client may ask for one answer that is longer than all that may wait, and its stream goes on behind it.
         """
         return self.waiting_bytes - self._longest >= most
 
-    def add(self, line: bytes | list[bytes], fds: Sequence[int] = ()) -> None:
+    def add(self, line: bytes | list[bytes], fds: Descriptors = NO_DESCRIPTORS) -> None:
         """Add a line, whole or in pieces; the descriptors are the outbox's from now on, which closes them."""
         if isinstance(line, bytes) and not fds:  # as most often
             self._waiting.append(line)
@@ -58,7 +58,7 @@ class Outbox:
         pieces = [line] if isinstance(line, bytes) else line
         self._waiting.append((pieces, fds))
         self._count(sum(map(len, pieces)))
-        self.waiting_shared_bytes += _size_of(fds)
+        self.waiting_shared_bytes += fds.shared_bytes()
 
     def begin(self, rest: memoryview) -> None:
         """Make the rest of a line that was sent in part what is sent first; only for an empty outbox."""
@@ -99,8 +99,8 @@ class Outbox:
         self._current.clear()
         self._close_fds()
         for item in self._waiting:
-            for fd in () if isinstance(item, bytes) else item[1]:
-                os.close(fd)
+            if not isinstance(item, bytes):
+                item[1].close()
         self._waiting.clear()
         self.waiting_bytes = self.waiting_shared_bytes = self.current_bytes = self._longest = 0
 
@@ -121,7 +121,7 @@ class Outbox:
             if fds and pieces:
                 break
             self._waiting.popleft()
-            self.waiting_shared_bytes -= _size_of(fds)
+            self.waiting_shared_bytes -= fds.shared_bytes()
             pieces += filter(None, line)
             if fds:
                 self._fds = fds
@@ -135,11 +135,5 @@ class Outbox:
         self._current.extend(map(memoryview, pieces))
 
     def _close_fds(self) -> None:
-        for fd in self._fds:
-            os.close(fd)
-        self._fds = ()
-
-
-def _size_of(fds: Sequence[int]) -> int:
-    """Return how many bytes the descriptors share."""
-    return sum(os.fstat(fd).st_size for fd in fds)
+        self._fds.close()
+        self._fds = NO_DESCRIPTORS

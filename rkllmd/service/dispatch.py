@@ -41,7 +41,7 @@ def start(service: Service, client: Client, call: Call, prepared: Prepared) -> J
         invocation.interruption = Interruption()
     job = invocation.job = _job(service, invocation, prepared)
     service.npu.submit(job)
-    call.in_use = True
+    call.fds.lend()
     return job
 
 

@@ -69,7 +69,7 @@ class Execution:
         """Answer the call, on the event loop. A method that streams returns a function that makes its result."""
         invocation = self._invocation
         client, call, job = invocation.client, invocation.call, invocation.job
-        call.in_use = False
+        call.fds.give_back()
         timeout = None if job is None else job.timeout
         try:
             value = result.unwrap()
@@ -82,7 +82,7 @@ class Execution:
                 # nobody has it.)
                 raise Cancelled("The call was cancelled; it could not be interrupted and had ended by then.")
         except BaseException as error:  # also a SystemExit from the work: the call is answered, whatever happened
-            invocation.close_fds()
+            invocation.fds.close()
             told = as_error(error, call.method)
             if timeout is not None and isinstance(told, Cancelled):
                 timeout.data.update(told.data)  # what became of the models that a load was to replace

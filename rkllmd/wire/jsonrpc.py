@@ -18,6 +18,7 @@ import orjson
 
 from rkllmd.errors import DuplicateId, InternalError, InvalidRequest, ParseError, RpcError
 from rkllmd.wire import long_strings, members
+from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 from rkllmd.wire.long_bytes import LongBytes, is_blank
 
 # geth takes 1000 items; a batch is answered only when its last member is done, which on one NPU makes long ones
@@ -162,7 +163,7 @@ class Batch:
 class Call:
     """One request of a connection, from its arrival to its answer."""
 
-    __slots__ = ("batch", "fds", "finished", "id", "in_use", "is_notification", "members", "method", "params")
+    __slots__ = ("batch", "fds", "finished", "id", "is_notification", "members", "method", "params")
 
     def __init__(self, request: Request, batch: Batch | None) -> None:
         self.is_notification = isinstance(request.id, _Absent)
@@ -172,10 +173,9 @@ class Call:
         self.members = members.parse(request.members)
         self.batch = batch
         self.finished = False
-        # The file descriptors that came with it; the connection closes them when the call is answered, and not
-        # ``in_use`` any more: a call may be answered while its work still goes on.
-        self.fds: list[int] = []
-        self.in_use = False
+        # The file descriptors that came with it; they are closed when the call is answered, and not lent any more: a
+        # call may be answered while its work still goes on.
+        self.fds: Descriptors = NO_DESCRIPTORS
 
 
 class Exchange:

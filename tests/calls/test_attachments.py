@@ -8,6 +8,7 @@ import pytest
 
 from rkllmd.calls.attachments import Attachments, are_named_in, span_of
 from rkllmd.errors import InvalidParams
+from rkllmd.wire.descriptors import Descriptors
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_what_has_no_such_tensor_need_not_wait(struct: Any) -> None:
 
 
 def test_a_descriptor_is_named_by_its_place() -> None:
-    attachments = Attachments([7, 9])
+    attachments = Attachments(Descriptors([7, 9]))
     assert attachments.descriptor({"fd": 1}, "$.buf") == 9
     for index in (2, -1, True, "0"):
         with pytest.raises(InvalidParams) as error:

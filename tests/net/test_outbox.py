@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rkllmd.net.outbox import Outbox
+from rkllmd.wire.descriptors import Descriptors
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_descriptors_go_with_the_first_byte_of_their_line(pair: tuple[socket.soc
     outbox = Outbox()
     fds = [made(b"first"), made(b"second")]
     outbox.add([b"before\n"])
-    outbox.add([b"with ", b"two\n"], fds)
+    outbox.add([b"with ", b"two\n"], Descriptors(fds))
     outbox.add([b"after\n"])
     assert send_all(outbox, ours)
     assert [is_open(fd) for fd in fds] == [False, False], "the client has its own now"
@@ -149,7 +150,7 @@ def test_descriptors_are_sent_once_even_if_their_line_takes_many_sends(
     ours, theirs = pair
     outbox = Outbox()
     fd = made(b"once")
-    outbox.add([b"x" * (1 << 20)] * 4, [fd])
+    outbox.add([b"x" * (1 << 20)] * 4, Descriptors([fd]))
     assert not send_all(outbox, ours)
     assert not is_open(fd)
     data, contents = receive(theirs, 1)
@@ -170,7 +171,7 @@ def test_descriptors_wait_until_the_kernel_takes_their_line(pair: tuple[socket.s
         while True:
             ours.send(bytes(1 << 16))
     fd = made(b"late")
-    outbox.add([b"line\n"], [fd])
+    outbox.add([b"line\n"], Descriptors([fd]))
     for _ in range(3):
         with pytest.raises(BlockingIOError):
             outbox.send(ours)
@@ -191,8 +192,8 @@ def test_a_client_that_is_gone(pair: tuple[socket.socket, socket.socket]) -> Non
     ours, theirs = pair
     outbox = Outbox()
     fds = [made(b""), made(b"")]
-    outbox.add([b"line\n"], fds[:1])
-    outbox.add([b"line\n"], fds[1:])
+    outbox.add([b"line\n"], Descriptors(fds[:1]))
+    outbox.add([b"line\n"], Descriptors(fds[1:]))
     theirs.close()
     with pytest.raises(BrokenPipeError):
         outbox.send(ours)
@@ -204,9 +205,9 @@ def test_everything_is_closed_when_it_is_given_up(pair: tuple[socket.socket, soc
     ours, _ = pair
     outbox = Outbox()
     fds = [made(b"") for _ in range(4)]
-    outbox.add([bytes(4 << 20)], fds[:1])
-    outbox.add([b"waits\n"], fds[1:3])
-    outbox.add([b"waits\n"], fds[3:])
+    outbox.add([bytes(4 << 20)], Descriptors(fds[:1]))
+    outbox.add([b"waits\n"], Descriptors(fds[1:3]))
+    outbox.add([b"waits\n"], Descriptors(fds[3:]))
     assert not send_all(outbox, ours)
     outbox.clear()
     assert [is_open(fd) for fd in fds] == [False] * 4
@@ -235,7 +236,7 @@ def test_any_lines_arrive_whole_with_their_descriptors(lines: list[tuple[Sequenc
             names = [b"%d.%d" % (number, index) for index in range(count)]
             if names:
                 begins[len(expected)] = names
-            outbox.add(pieces, [made(name) for name in names])
+            outbox.add(pieces, Descriptors([made(name) for name in names]))
             expected += b"".join(pieces)
             assert outbox.unsent_bytes == len(expected)
         got = b""
