@@ -13,7 +13,7 @@ from rkllmd.abi.json.from_c import shortest
 from rkllmd.abi.json.tensors import byte_size, to_numbers
 from rkllmd.abi.layouts.rknn import rknn_output, rknn_output_extend, rknn_tensor_attr
 from rkllmd.abi.layouts.rknn_constants import rknn_tensor_qnt_type
-from rkllmd.calls.attachments import Attachments, span_of
+from rkllmd.calls.binding.attachments import Attachments, span_of
 from rkllmd.calls.declaration import Count, Value
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams, RuntimeFailure

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.calls.attachments import span_of
+from rkllmd.calls.binding.attachments import span_of
 from rkllmd.calls.declaration import COnly, Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.machine import shared_memory

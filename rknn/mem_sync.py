@@ -14,7 +14,7 @@ from rkllmd.abi.c import memmove
 from rkllmd.abi.json import schemas
 from rkllmd.abi.json.tensors import DTYPES, byte_size, read_buffer, to_numbers
 from rkllmd.abi.layouts.rknn_constants import rknn_mem_sync_mode
-from rkllmd.calls.attachments import span_of
+from rkllmd.calls.binding.attachments import span_of
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rkllmd.calls.attachments import Attachments
+from rkllmd.calls.binding.attachments import Attachments
 
 
 @dataclass(slots=True)

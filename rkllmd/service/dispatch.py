@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from functools import partial
 
+from rkllmd.calls.binding.written_paths import as_written
 from rkllmd.calls.declaration import Kind, Room
 from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Client, Invocation
-from rkllmd.calls.written_paths import as_written
 from rkllmd.errors import PermissionDenied, RpcError
 from rkllmd.interruption import Interruption
 from rkllmd.language.models.model import Model

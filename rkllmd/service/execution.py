@@ -6,10 +6,10 @@ from typing import Any
 
 import outcome
 
+from rkllmd.calls.binding.written_paths import as_written
 from rkllmd.calls.declaration import Kind
 from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Invocation
-from rkllmd.calls.written_paths import as_written
 from rkllmd.errors import Cancelled, RuntimeFailure
 from rkllmd.interruption import is_interrupted, obeying
 from rkllmd.language.models.loading import using

@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from rkllmd.abi.json.convert import to_c, to_c_array
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode
-from rkllmd.calls import members_in_params, params
 from rkllmd.calls.arguments import Converted
-from rkllmd.calls.attachments import Attachments, are_named_in
+from rkllmd.calls.binding import members_in_params, params
+from rkllmd.calls.binding.attachments import Attachments, are_named_in
+from rkllmd.calls.binding.written_paths import as_written
 from rkllmd.calls.declaration import Handle, Kind, Method, Struct, Value
 from rkllmd.calls.handles import resolve
 from rkllmd.calls.invocation import Client, Invocation
-from rkllmd.calls.written_paths import as_written
 from rkllmd.errors import InvalidHandle, MethodNotFound, ModelNotInitialized
 from rkllmd.language.models.model import Model
 from rkllmd.machine.paths import absolute

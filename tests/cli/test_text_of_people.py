@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from rkllmd.calls import discovery, registry
-from rkllmd.calls.params import bind
+from rkllmd.calls.binding.params import bind
 from rkllmd.cli import method_help
 from rkllmd.cli.terminal import Printer, takes_colours
 from tests.cli.test_chat import Terminal

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rkllmd.calls import registry
+from rkllmd.calls.binding.params import bind
 from rkllmd.calls.declaration import COnly, Kind, Method, Struct, Value
-from rkllmd.calls.params import bind
 from rkllmd.errors import InvalidParams
 
 METHODS = registry.discover()

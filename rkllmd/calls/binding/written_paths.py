@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from rkllmd.calls.params import Given
+from rkllmd.calls.binding.params import Given
 from rkllmd.errors import RpcError
 
 

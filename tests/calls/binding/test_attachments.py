@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rkllmd.calls.attachments import Attachments, are_named_in, span_of
+from rkllmd.calls.binding.attachments import Attachments, are_named_in, span_of
 from rkllmd.errors import InvalidParams
 from rkllmd.wire.descriptors import Descriptors
 
