@@ -15,13 +15,13 @@ from rkllmd.language.kv_cache import KvCache
 OWNER, OTHER = 1, 2
 
 
-def room(*models: Any, clients: tuple[int, ...] = (OWNER, OTHER), jobs: tuple[Any, ...] = ()) -> Any:
+def room(*models: Any, clients: tuple[int, ...] = (OWNER, OTHER), detached_calls: tuple[Any, ...] = ()) -> Any:
     """Return a room with models, connected clients and detached calls, which writes down what it calls."""
     calls: list[str] = []
     return SimpleNamespace(
         models=models,
         clients={number: SimpleNamespace(describe=lambda number=number: f"client {number}") for number in clients},
-        jobs=jobs,
+        detached_calls=detached_calls,
         untold=set(),
         runtime=SimpleNamespace(call=lambda function, *_: calls.append(function)),
         calls=calls,
@@ -40,7 +40,7 @@ def call_of(client: int) -> Any:
     return SimpleNamespace(client=SimpleNamespace(number=client, describe=lambda: f"client {client}"), method=name)
 
 
-def job(client: int, *, has_ended: bool) -> Any:
+def detached_call(client: int, *, has_ended: bool) -> Any:
     return SimpleNamespace(number=client, ended=SimpleNamespace(is_set=lambda: has_ended))
 
 
@@ -103,14 +103,16 @@ def test_who_loses_a_conversation_with_the_model_is_told_by_another_one() -> Non
 
 
 def test_only_who_is_there_can_be_told() -> None:
-    language = room(clients=(OWNER,), jobs=(job(OTHER, has_ended=False), job(3, has_ended=True)))
+    language = room(
+        clients=(OWNER,), detached_calls=(detached_call(OTHER, has_ended=False), detached_call(3, has_ended=True))
+    )
     assert [conversations.can_hear(language, number) for number in (OWNER, OTHER, 3, 4)] == [True, True, False, False]
 
 
 def test_a_client_that_is_gone_is_forgotten_unless_a_call_of_it_goes_on() -> None:
-    for jobs, is_told in (((), False), ((job(OWNER, has_ended=False),), True)):
+    for detached_calls, is_told in (((), False), ((detached_call(OWNER, has_ended=False),), True)):
         changed = model()
-        language = room(changed, clients=(), jobs=jobs)
+        language = room(changed, clients=(), detached_calls=detached_calls)
         changed.kv_cache.clear(OTHER)
         language.untold.add(OWNER)
         conversations.forget_client(language, OWNER)

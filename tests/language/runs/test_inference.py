@@ -69,7 +69,7 @@ class Stage:
             run_soon=lambda function: function(),
             prompt_caches=None,
             clients={},
-            jobs=(),
+            detached_calls=(),
             untold=set(),
             models=[self.model],
         )
