@@ -15,6 +15,7 @@ from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.runs import inference
 from rkllmd.language.runs.run import Run
 from rkllmd.npu.durations import Durations
+from rkllmd.wire.members import NO_MEMBERS
 
 LAYOUT = LAYOUTS["1.3"]
 FINISH, ERROR = int(LLMCallState.RKLLM_RUN_FINISH), int(LLMCallState.RKLLM_RUN_ERROR)
@@ -65,7 +66,7 @@ class Stage:
         between = SimpleNamespace(wake=lambda: None)
         self.language: Any = SimpleNamespace(
             runtime=runtime,
-            npu=SimpleNamespace(at_token=lambda: None, between_tokens=between, durations=Durations(None)),
+            npu=SimpleNamespace(at_token=lambda: None, boundaries=between, durations=Durations(None)),
             run_soon=lambda function: function(),
             prompt_caches=None,
             clients={},
@@ -81,10 +82,9 @@ class Stage:
         )
         parameters: Any = SimpleNamespace(c=infer_params, json={}, path="$")
         given: Any = SimpleNamespace(c=LAYOUT["RKLLMInput"](), json={}, path="$")
-        members = SimpleNamespace(get=lambda name, default=None: default, session=None, stream=None)
         invocation: Any = SimpleNamespace(
             client=SimpleNamespace(number=client, user=None),
-            call=SimpleNamespace(members=members, finished=False),
+            call=SimpleNamespace(members=NO_MEMBERS, finished=False),
             job=None,
             is_cancelled=False,
             tensor=None,
