@@ -47,7 +47,7 @@ MEMBERS: Final = (
 def check_keywords(members: Mapping[str, Any], timeout: float | None = None) -> None:
     """Refuse what would be sent in vain, since the daemon ignores members that it does not know.
 
-    Raises TypeError for a keyword argument that is no member of a request, ValueError for a ``timeout`` that is none.
+    Raises TypeError for a keyword argument that is no member of a request, ValueError for a wrong ``timeout``.
     """
     for name in members:
         if name not in MEMBERS:

@@ -39,7 +39,7 @@ class Outbox:
 
     @property
     def unsent_bytes(self) -> int:
-        """Return how many bytes the client has not got yet."""
+        """Return how many bytes the client has not received yet."""
         return self.current_bytes + self.waiting_bytes
 
     def is_full(self, most: int) -> bool:

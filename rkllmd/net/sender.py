@@ -62,7 +62,7 @@ class Sender:
 
     @property
     def unsent_bytes(self) -> int:
-        """Return how many bytes the client has not got yet."""
+        """Return how many bytes the client has not received yet."""
         return self._outbox.unsent_bytes
 
     @property

@@ -75,7 +75,7 @@ class GrowingBytes:
 
 
 def is_blank(data: LongBytes) -> bool:
-    """Tell whether there is nothing but white space; looks no further than to the first other byte's piece."""
+    """Return whether there is nothing but white space; this looks no further than to the first other byte's piece."""
     if data[:1] == b"{":  # as nearly always
         return False
     pieces = (data[start : start + _BLANKS_AT_ONCE] for start in range(0, len(data), _BLANKS_AT_ONCE))

@@ -73,7 +73,7 @@ def parse(given: Mapping[str, Any]) -> Members:
 
 
 def refused_reply_fds() -> InvalidParams:
-    """Return the error for a "reply_fds" that is none, or stands where nothing can be replied."""
+    """Return the error for a "reply_fds" that is no boolean, or stands where no descriptor can be sent back."""
     return InvalidParams(
         'The member "reply_fds" is true or false, and not for batches and notifications.',
         member="reply_fds",
