@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from rkllmd.abi.json import schemas
@@ -63,6 +64,12 @@ def check_bindings(ctx: Context) -> None:
                 keyword="minimum",
                 limit=needed,
             )
+
+
+def ends_when_it_returns(given: Mapping[str, Any]) -> bool:
+    """Return whether a call with these parameters leaves no run going on (non_block)."""
+    extend = given.get("extend")
+    return extend is None or not isinstance(extend.value, dict) or not extend.value.get("non_block")
 
 
 def run_extend(extend: Converted | None) -> Any:

@@ -142,14 +142,7 @@ def init(
         ctx.size_bytes = os.stat(ctx.path).st_size
         argument, size = cast(c_char_p(os.fsencode(ctx.path)), c_void_p), 0
     else:
-        buffer = read_buffer(model.json, "uint8", model.path, model.sources)
-        if not 0 < buffer.size <= _MOST_BYTES:
-            raise InvalidParams(
-                f"{model.path} has {buffer.size} bytes; a model has 1 to {_MOST_BYTES}.",
-                path=model.path,
-                keyword="maximum",
-                limit=_MOST_BYTES,
-            )
+        buffer = _contents(model)
         memory = shared_bytes(buffer.data, buffer.size)
         # Not by cast, which makes a cycle: a mapped descriptor would stay until the garbage collector comes.
         argument, size = c_void_p(addressof(memory)), buffer.size
@@ -182,6 +175,19 @@ def init(
         vision.memory_guard.footprints.learn(ctx.path, ctx.size_bytes, available - vision.memory_guard.available_bytes)
     log.info("context_made", context=ctx.number, model_path=ctx.path, bytes=ctx.size_bytes)
     return success(context=ctx.number, n_input=len(ctx.inputs), n_output=len(ctx.outputs))
+
+
+def _contents(model: Converted) -> Any:
+    """Return the bytes of a model that came over the socket. Raises InvalidParams."""
+    buffer = read_buffer(model.json, "uint8", model.path, model.sources)
+    if not 0 < buffer.size <= _MOST_BYTES:
+        raise InvalidParams(
+            f"{model.path} has {buffer.size} bytes; a model has 1 to {_MOST_BYTES}.",
+            path=model.path,
+            keyword="maximum",
+            limit=_MOST_BYTES,
+        )
+    return buffer
 
 
 def _try(vision: Vision, invocation: Invocation, ctx: Context, buffer: Any, extend: Converted | None) -> None:

@@ -5,7 +5,6 @@ C: int rknn_run(rknn_context context, rknn_run_extend *extend)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rkllmd.calls.binding.attachments import Attachments
@@ -18,7 +17,7 @@ from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import release_outputs
 from rknn._common import CONTEXT
 from rknn._given_inputs import set_given_inputs
-from rknn._inference import EXTEND, INPUT_DATA, INPUTS, run_extend, run_once
+from rknn._inference import EXTEND, INPUT_DATA, INPUTS, ends_when_it_returns, run_extend, run_once
 from rknn._outputs import ENCODING, TOP_K, WANT_FLOAT, all_outputs, get_outputs
 
 if TYPE_CHECKING:
@@ -29,15 +28,10 @@ _OUTPUTS = Value(
 )
 
 
-def _ends_when_it_returns(given: Mapping[str, Any]) -> bool:
-    extend = given.get("extend")
-    return extend is None or not isinstance(extend.value, dict) or not extend.value.get("non_block")
-
-
 @method(
     Kind.NPU,
     [CONTEXT, EXTEND, INPUT_DATA, INPUTS, _OUTPUTS, WANT_FLOAT, ENCODING, TOP_K],
-    fits_between_tokens=_ends_when_it_returns,
+    fits_between_tokens=ends_when_it_returns,
     proves_npu=True,
 )
 def run(

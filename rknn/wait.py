@@ -16,13 +16,13 @@ from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rknn._attributes import learn_run
 from rknn._common import CONTEXT
-from rknn._inference import EXTEND, run_extend
+from rknn._inference import EXTEND, ends_when_it_returns, run_extend
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
 
 
-@method(Kind.NPU, [CONTEXT, EXTEND], ends_runs=True)
+@method(Kind.NPU, [CONTEXT, EXTEND], fits_between_tokens=ends_when_it_returns, ends_runs=True)
 def wait(vision: Vision, invocation: Invocation, ctx: Context, extend: Converted | None = None) -> dict[str, Any]:
     """Return when the run is over, or fail with RKNN_ERR_TIMEOUT after extend.timeout_ms."""
     c_extend = run_extend(extend)

@@ -46,7 +46,20 @@ class Generating(Protocol):
 
 
 class Job:
-    """One call for the worker: the work, and the one place that is told how it ended."""
+    """One call for the worker: the work, and the one place that is told how it ended.
+
+    ``work`` is done on the worker thread, ``done`` called on the event loop.
+
+    ``target`` is the model or context that it is for, ``changes`` the kinds of handles that it makes or releases,
+    ``user`` the client's uid, ``model_name`` the file that it works on, by which its duration is remembered,
+    ``fits_between_tokens`` that it may run while a generation waits at a token, ``proves_npu`` that it can't
+    succeed without the NPU. ``give_up`` answers its client while the work still goes on; ``done`` follows
+    nevertheless.
+    ``abort`` makes the running work end early; it is called on the event loop. ``is_generation``: it gets on with
+    each token; anything else gets on only by ending, and if it can be aborted it has time to end when the daemon
+    leaves. ``is_kept``: the work is done even if its client goes. ``load`` is what a load has read so far,
+    ``most_tokens`` after how many tokens a generation ends at the latest (0: no limit, None: it is none).
+    """
 
     __slots__ = (
         "abort",
@@ -102,18 +115,6 @@ class Job:
         load: Load | None = None,
         most_tokens: int | None = None,
     ) -> None:
-        """Describe a call: ``work`` is done on the worker thread, ``done`` called on the event loop.
-
-        ``target`` is the model or context that it is for, ``changes`` the kinds of handles that it makes or releases,
-        ``user`` the client's uid, ``model_name`` the file that it works on, by which its duration is remembered,
-        ``fits_between_tokens`` that it may run while a generation waits at a token, ``proves_npu`` that it can't
-        succeed without the NPU. ``give_up`` answers its client while the work still goes on; ``done`` follows
-        nevertheless.
-        ``abort`` makes the running work end early; it is called on the event loop. ``is_generation``: it gets on with
-        each token; anything else gets on only by ending, and if it can be aborted it has time to end when the daemon
-        leaves. ``is_kept``: the work is done even if its client goes. ``load`` is what a load has read so far,
-        ``most_tokens`` after how many tokens a generation ends at the latest (0: no limit, None: it is none).
-        """
         self.method = method
         self.work = work
         self.done = done

@@ -16,6 +16,7 @@ import rkllmd
 from rkllmd.abi.json import schemas
 from rkllmd.abi.layouts.rkllm import LAYOUTS
 from rkllmd.calls import registry
+from rkllmd.calls.binding.params import Given
 from rkllmd.calls.declaration import COnly, Handle, Kind, Method, Struct, Value, method
 from rkllmd.calls.discovery import describe_functions, openrpc
 from tests import facts as layout_facts
@@ -379,3 +380,28 @@ def test_methods_can_be_made_without_any_module() -> None:
     made = Method("x.y", Kind.NPU, (), lambda: 5, "", None, None, None, None, frozenset(), None)
     assert made.call() == 5
     assert made.json_parameters == ()
+
+
+@pytest.mark.parametrize("name", ["rknn.run", "rknn.wait"])
+def test_a_run_that_goes_on_when_its_call_returns_is_not_made_between_tokens(name: str) -> None:
+    """The generation that waits at the token would go on beside it."""
+    assert METHODS[name].may_run_between_tokens({})
+    assert METHODS[name].may_run_between_tokens({"extend": Given({"non_block": 0}, "$.extend")})
+    assert not METHODS[name].may_run_between_tokens({"extend": Given({"non_block": 1}, "$.extend")})
+
+
+def test_what_ends_others_or_loads_is_not_made_between_tokens() -> None:
+    """The run that waits may be reading what they release."""
+    refused = {
+        name for name, found in METHODS.items() if name.startswith("rknn.") and not found.may_run_between_tokens({})
+    }
+    assert refused == {
+        "rknn.destroy",
+        "rknn.destroy_mem",
+        "rknn.dup_context",
+        "rknn.init",
+        "rknn.matmul_create",
+        "rknn.matmul_create_dynamic_shape",
+        "rknn.matmul_destroy",
+    }
+    assert not any(found.may_run_between_tokens({}) for name, found in METHODS.items() if not name.startswith("rknn."))

@@ -60,7 +60,7 @@ def made_up_word(rng: random.Random, capital: bool = False) -> str:
 
 
 def _is_known(question: str) -> bool:
-    """Tell whether the tables of colours, sounds and spellings answer the question after all."""
+    """Return whether the tables of colours, sounds and spellings answer the question after all."""
     parts = question.rstrip("?.").split()
     if "colour" in parts:
         return parts[-1] in known.COLOURS or " ".join(parts[-2:]) in known.COLOURS
