@@ -189,5 +189,5 @@ def test_verdicts_are_kept_bounded_and_read_with_care(tmp_path: Path) -> None:
 
 
 def test_the_service_outlives_a_trial_that_the_kernel_kills_for_its_memory() -> None:
-    unit = Path(__file__).parents[1] / "systemd" / "rkllmd.service"
+    unit = Path(__file__).parents[2] / "systemd" / "rkllmd.service"
     assert "OOMPolicy=continue" in unit.read_text().splitlines()
