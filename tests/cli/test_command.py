@@ -350,9 +350,9 @@ def test_no_permission(start: Callable[..., Daemon]) -> None:
 def _run_as(uid: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     # A first call imports everything: the interpreter's files may be readable by root only.
     script = (
-        "import contextlib, io, os, sys; from rkllmd import cli\n"
-        "with contextlib.redirect_stderr(io.StringIO()): cli.run(['call', 'x', '--socket', '/nowhere'])\n"
-        f"os.setgroups([]); os.setgid({uid}); os.setuid({uid}); sys.exit(cli.run(sys.argv[1:]))"
+        "import contextlib, io, os, sys; from rkllmd.cli.command import run\n"
+        "with contextlib.redirect_stderr(io.StringIO()): run(['call', 'x', '--socket', '/nowhere'])\n"
+        f"os.setgroups([]); os.setgid({uid}); os.setuid({uid}); sys.exit(run(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", script, *arguments]
     # Not measured: that user may not write the figures.

@@ -832,7 +832,7 @@ def test_example_operator(tmp_path: Path) -> None:
     program = f"""
 import ctypes
 from pathlib import Path
-from rkllmd.abi.rknn_custom_op import rknn_custom_op
+from rkllmd.abi.layouts.rknn_custom_op import rknn_custom_op
 from tests.simulator.rknn_player import RknnSimulator
 simulator = RknnSimulator(Path({str(build_rknn("2.3.2", tmp_path))!r}))
 plug_in = ctypes.CDLL({str(build_operator(tmp_path))!r})
@@ -1124,7 +1124,7 @@ def test_overlaps_of_both_libraries(text: str, count: int) -> None:
 SANITISED = """
 import ctypes
 from pathlib import Path
-from rkllmd.abi import rknn
+from rkllmd.abi.layouts import rknn
 from tests.simulator.rknn_player import *
 simulator = RknnSimulator(Path({path!r}))
 for model in (b"any", {two!r}, {scaled!r}):
