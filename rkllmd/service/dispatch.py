@@ -76,9 +76,8 @@ def _job(service: Service, invocation: Invocation, prepared: Prepared) -> Job:
 def refuse(client: Client, call: Call, error: Exception) -> None:
     """Answer a call that could not be started."""
     client.refuse(call, error if isinstance(error, RpcError) else as_error(error, call.method))
-    error.__traceback__ = (
-        None  # as in Execution.done: the frames of a helper thread refer to the request and to the error
-    )
+    # As in Execution.done: the frames of a helper thread refer to the request and to the error.
+    error.__traceback__ = None
 
 
 def _priority(service: Service, client: Client, call: Call) -> str:
