@@ -6,7 +6,9 @@ the connection turns them into JSON-RPC Error objects and nothing else does.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
+
+from rkllmd.json_types import Json, JsonObject
 
 
 class RpcError(Exception):
@@ -20,12 +22,12 @@ class RpcError(Exception):
     code: ClassVar[int] = -32603
     kind: ClassVar[str] = "InternalError"
 
-    def __init__(self, message: str, **data: Any) -> None:
+    def __init__(self, message: str, **data: Json) -> None:
         super().__init__(message)
         self.message = message
         self.data = data
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the Error object of JSON-RPC 2.0, section 5.1."""
         return {"code": self.code, "message": self.message, "data": {"kind": self.kind, **self.data}}
 
@@ -35,7 +37,7 @@ class _SpecificationError(RpcError):
 
     title: ClassVar[str]
 
-    def __init__(self, detail: str, **data: Any) -> None:
+    def __init__(self, detail: str, **data: Json) -> None:
         super().__init__(self.title, detail=detail, **data)
 
 
