@@ -13,7 +13,7 @@ import structlog
 
 if TYPE_CHECKING:
     from rkllmd.calls.invocation import Invocation
-    from rkllmd.language.models.model import Model
+    from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
     from rkllmd.language.sessions.sessions import Session
 

@@ -11,7 +11,7 @@ from rkllmd.calls.handles import Handles
 from rkllmd.calls.invocation import Client
 from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
-from rkllmd.language.models.model import Model
+from rkllmd.language.model import Model
 from rkllmd.language.prompt_caches.store import PromptCaches
 from rkllmd.language.runtime import Runtime
 from rkllmd.language.sessions.sessions import Sessions

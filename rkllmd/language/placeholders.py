@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rkllmd.abi.layouts.rkllm import Layout, RKLLMInputType
 from rkllmd.errors import InvalidParams
-from rkllmd.language.models.model import Model
+from rkllmd.language.model import Model
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted

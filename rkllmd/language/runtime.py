@@ -14,7 +14,7 @@ from rkllmd.abi.library import Library, find, identify, load
 from rkllmd.config.settings import Config
 from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
 from rkllmd.language import runtime_reports
-from rkllmd.language.models.model import Model
+from rkllmd.language.model import Model
 from rkllmd.machine.c_runtime import CRuntime, choose, needs_a_name
 from rkllmd.machine.platform import Platform
 from rkllmd.machine.runtime_output import RuntimeOutput

@@ -7,8 +7,8 @@ from typing import Any
 from rkllmd.calls.declaration import COnly, Handle, Parameter, Struct, Value
 from rkllmd.errors import InvalidParams
 from rkllmd.language import placeholders
+from rkllmd.language.model import Model
 from rkllmd.language.models.loading import give_strings
-from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.language.runs.run_options import SEED, SPECIAL
 

@@ -12,7 +12,7 @@ import structlog
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
-from rkllmd.language.models.model import Model
+from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.npu import views
 from rkllmd.rkllm._common import LLM

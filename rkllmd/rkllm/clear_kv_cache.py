@@ -18,7 +18,7 @@ from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
 from rkllmd.language import conversations
-from rkllmd.language.models.model import Model
+from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rkllmd.calls.declaration import COnly, Kind, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.language.models.model import Model
+from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM
 

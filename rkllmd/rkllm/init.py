@@ -21,10 +21,10 @@ from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import Cancelled, OutOfMemory, RpcError
+from rkllmd.language.model import Model
 from rkllmd.language.models import model_trial, places
 from rkllmd.language.models import recipe as model_recipe
 from rkllmd.language.models.loading import forget, load, load_again, make, put_to_sleep, try_files, unload
-from rkllmd.language.models.model import Model
 from rkllmd.language.models.places import Place
 from rkllmd.language.models.recipe import Recipe
 from rkllmd.language.parts import Language

@@ -11,9 +11,9 @@ from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.language import conversations
+from rkllmd.language.model import Model
 from rkllmd.language.models import model_trial
 from rkllmd.language.models.loading import give_adapter, try_files
-from rkllmd.language.models.model import Model
 from rkllmd.language.models.recipe import make_adapter
 from rkllmd.language.parts import Language
 from rkllmd.machine import paths

@@ -14,9 +14,9 @@ from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.language import conversations
+from rkllmd.language.model import Model
 from rkllmd.language.models import model_trial
 from rkllmd.language.models.loading import try_files
-from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.language.runs import prompt_cache_names
 from rkllmd.machine import paths

@@ -11,7 +11,7 @@ from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.language import conversations
-from rkllmd.language.models.model import Model
+from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.language.models.model import Model
+from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.language.runs import inference
 from rkllmd.language.runs.run import Run

@@ -14,7 +14,7 @@ from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.errors import PermissionDenied, RpcError
 from rkllmd.interruption import Interruption
-from rkllmd.language.models.model import Model
+from rkllmd.language.model import Model
 from rkllmd.npu.job import Job
 from rkllmd.npu.load import Load
 from rkllmd.service.execution import Execution

@@ -12,8 +12,8 @@ from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import Cancelled, RuntimeFailure
 from rkllmd.interruption import is_interrupted, obeying
+from rkllmd.language.model import Model
 from rkllmd.language.models.loading import using
-from rkllmd.language.models.model import Model
 from rkllmd.service.parts import Service
 from rkllmd.service.preparation import Prepared, check, complete, model_name, most_tokens
 from rkllmd.vision import runs

@@ -22,7 +22,7 @@ from rkllmd.calls.declaration import Handle, Kind, Method, Struct, Value
 from rkllmd.calls.handles import resolve
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.errors import InvalidHandle, MethodNotFound, ModelNotInitialized
-from rkllmd.language.models.model import Model
+from rkllmd.language.model import Model
 from rkllmd.machine.paths import absolute
 from rkllmd.npu.job import UNRESOLVED
 from rkllmd.service.parts import Service

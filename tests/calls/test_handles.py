@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rkllmd.calls.handles import Handles, resolve
 from rkllmd.errors import AmbiguousHandle, InvalidHandle, ModelNotInitialized, NotYours, RpcError
-from rkllmd.language.models.model import Model
+from rkllmd.language.model import Model
 
 
 def test_null_means_the_only_one() -> None:

@@ -12,7 +12,7 @@ from rkllmd.abi.c import byref
 from rkllmd.abi.layouts.rkllm import LLMResultCallback
 
 if TYPE_CHECKING:
-    from rkllmd.language.models.model import Model
+    from rkllmd.language.model import Model
     from rkllmd.language.models.recipe import Recipe
 
 log = structlog.get_logger()

@@ -16,7 +16,7 @@ from rkllmd.npu.job import Job
 if TYPE_CHECKING:
     import outcome
 
-    from rkllmd.language.models.model import Model
+    from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
 
 log = structlog.get_logger()

@@ -24,9 +24,9 @@ from rkllmd.abi.c import byref, c_void_p
 from rkllmd.errors import InvalidParams, ModelNotInitialized, RpcError
 from rkllmd.language import conversations
 from rkllmd.language.kv_cache import KvCache
+from rkllmd.language.model import Adapter, Model
 from rkllmd.language.models import model_trial
 from rkllmd.language.models.callbacks import give_callbacks
-from rkllmd.language.models.model import Adapter, Model
 from rkllmd.machine import paths
 from rkllmd.machine.c_runtime import no_handle
 from rkllmd.machine.files import WatchedFile, identify

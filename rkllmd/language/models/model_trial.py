@@ -10,7 +10,7 @@ from rkllmd.abi.c import c_char_p
 from rkllmd.trials.trial import Files, Trial, is_on, key_of
 
 if TYPE_CHECKING:
-    from rkllmd.language.models.model import Adapter, Model
+    from rkllmd.language.model import Adapter, Model
     from rkllmd.language.models.recipe import Recipe
     from rkllmd.language.parts import Language
 

@@ -14,7 +14,7 @@ from rkllmd.language.models.loading import check_cores
 from rkllmd.machine.files import identify
 
 if TYPE_CHECKING:
-    from rkllmd.language.models.model import Model
+    from rkllmd.language.model import Model
     from rkllmd.language.models.recipe import Recipe
     from rkllmd.language.parts import Language
 

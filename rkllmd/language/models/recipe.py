@@ -17,8 +17,8 @@ from rkllmd.abi.library import SUPPORTED, layout_of
 from rkllmd.config.declared import TEMPLATE_STRINGS, DeclaredModel, is_name
 from rkllmd.errors import InvalidParams, NotSupported
 from rkllmd.language import placeholders, runtime_reports
+from rkllmd.language.model import Adapter
 from rkllmd.language.models import model_format
-from rkllmd.language.models.model import Adapter
 from rkllmd.machine import paths
 from rkllmd.portable import demo
 

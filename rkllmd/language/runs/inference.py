@@ -15,8 +15,8 @@ from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.language import conversations, placeholders, runtime_reports
 from rkllmd.language.generation import Generation
+from rkllmd.language.model import Model
 from rkllmd.language.models.loading import load_again, put_to_sleep
-from rkllmd.language.models.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.language.runs import prompt_cache_names, run_options, turns
 from rkllmd.language.runs.run import Run

@@ -9,7 +9,7 @@ from rkllmd.language.prompt_caches.fingerprint import Fingerprint
 from rkllmd.machine.files import FileIdentity, identify
 
 if TYPE_CHECKING:
-    from rkllmd.language.models.model import Model
+    from rkllmd.language.model import Model
     from rkllmd.language.runtime import Runtime
 
 

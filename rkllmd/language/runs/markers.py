@@ -9,7 +9,7 @@ from rkllmd.language.sessions.chat_markers import PLAIN, Markers, of_gguf, of_te
 from rkllmd.portable import gguf
 
 if TYPE_CHECKING:
-    from rkllmd.language.models.model import Model
+    from rkllmd.language.model import Model
     from rkllmd.machine.files import FileIdentity
 
 

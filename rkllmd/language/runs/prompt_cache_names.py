@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rkllmd.calls.invocation import Client, Invocation
-from rkllmd.language.models.model import Model
+from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.language.prompt_caches.store import PromptCache, Saving
 from rkllmd.language.runs.made_with import of_model as made_with_now

@@ -10,7 +10,7 @@ from rkllmd.abi.c import byref
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
     from rkllmd.calls.invocation import Invocation
-    from rkllmd.language.models.model import Model
+    from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
 
 

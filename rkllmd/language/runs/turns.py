@@ -17,7 +17,7 @@ from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMInputType
 from rkllmd.abi.layouts.rkllm_common import RKLLMPromptCacheParam
 from rkllmd.errors import InvalidParams, RpcError
 from rkllmd.language import placeholders
-from rkllmd.language.models.model import Model
+from rkllmd.language.model import Model
 from rkllmd.language.prompt_caches.store import PromptCache, Saving
 from rkllmd.language.runs.made_with import of_model as made_with_now
 from rkllmd.language.runs.markers import of_model as markers_of

@@ -11,7 +11,7 @@ import orjson
 from rkllmd import __version__
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.language.models.model import Model
+from rkllmd.language.model import Model
 from rkllmd.machine.platform import machine
 from rkllmd.npu import views
 from rkllmd.npu.views import describe_client, elapsed_ms

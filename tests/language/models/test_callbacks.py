@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rkllmd.abi.layouts.rkllm import LAYOUTS, LLMResultCallback
+from rkllmd.language.model import Model
 from rkllmd.language.models.callbacks import give_callbacks
-from rkllmd.language.models.model import Model
 
 NO_FILES: Any = SimpleNamespace(tokenizer_path=None, embedding_path=None)
 

@@ -17,8 +17,8 @@ import pytest
 from rkllmd.calls.handles import Handles
 from rkllmd.errors import OutOfMemory, RuntimeFailure
 from rkllmd.language.kv_cache import KvCache
+from rkllmd.language.model import Model
 from rkllmd.language.models import loading
-from rkllmd.language.models.model import Model
 from rkllmd.machine import memory_guard
 from tests.daemon import Daemon, Wire, kind, streamed
 

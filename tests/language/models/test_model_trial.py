@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rkllmd.abi.layouts.rkllm import LAYOUTS
+from rkllmd.language.model import Adapter
 from rkllmd.language.models import model_trial
-from rkllmd.language.models.model import Adapter
 from rkllmd.portable import demo
 
 LAYOUT = LAYOUTS["1.3"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rkllmd.abi.layouts.rkllm import LAYOUTS
-from rkllmd.language.models.model import Adapter, Model
+from rkllmd.language.model import Adapter, Model
 
 
 def model(layout: str = "1.3", **fields: Any) -> Model:
