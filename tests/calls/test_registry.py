@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
@@ -17,8 +15,7 @@ from rkllmd.abi.json import schemas
 from rkllmd.abi.layouts.rkllm import LAYOUTS
 from rkllmd.calls import registry
 from rkllmd.calls.binding.params import Given
-from rkllmd.calls.declaration import COnly, Handle, Kind, Method, Struct, Value, method
-from rkllmd.calls.discovery import describe_functions, openrpc
+from rkllmd.calls.declaration import COnly, Handle, Kind, Struct, Value, method
 from tests import facts as layout_facts
 
 METHODS = registry.discover()
@@ -255,54 +252,6 @@ def test_schemas_mean_the_same_in_both_drafts_and_here(name: str) -> None:
             assert len({validator.is_valid(value) for validator in validators}) == 1, (parameter.name, value)
 
 
-# Discovery
-
-
-def test_the_openrpc_document() -> None:
-    document = openrpc(METHODS)
-    assert document["openrpc"].split(".")[0] == "1"
-    assert document["info"]["title"] == "rkllmd"
-    assert document["info"]["version"] == rkllmd.__version__
-    assert [item["name"] for item in document["methods"]] == list(METHODS)
-    for item in document["methods"]:
-        assert item["paramStructure"] in ("by-name", "by-position", "either")
-        assert item["result"].keys() >= {"name", "schema"}
-        names = [parameter["name"] for parameter in item["params"]]
-        assert len(set(names)) == len(names)
-        for parameter in item["params"]:
-            assert parameter.keys() == {"name", "required", "schema"}
-            assert isinstance(parameter["required"], bool)
-        assert item["x-kind"] in set(Kind)
-
-
-def test_the_openrpc_document_can_be_sent() -> None:
-    assert json.loads(orjson.dumps(openrpc(METHODS))) == openrpc(METHODS)
-
-
-def test_the_openrpc_document_has_what_only_c_has() -> None:
-    found = {item["name"]: item for item in openrpc(METHODS)["methods"]}
-    assert found["rkllm.init"]["x-c-only"] == ["handle", "callback"]
-    assert found["rkllm.init"]["x-c-signature"].startswith("int rkllm_init(LLMHandle *handle")
-    assert "x-c-signature" not in found["server.status"]
-
-
-def test_get_functions() -> None:
-    functions = describe_functions(METHODS, "rkllm")
-    assert functions.keys() == {name for name in C_METHODS if name.startswith("rkllm_")}
-    assert functions["rkllm_load_lora"] == {
-        "method": "rkllm.load_lora",
-        "kind": "npu",
-        "summary": "put a LoRA adapter beside the loaded model; a run names it in lora_params.",
-        "signature": "int rkllm_load_lora(LLMHandle handle, RKLLMLoraAdapter *lora_adapter)",
-        "params": ["handle", "lora_adapter"],
-    }
-    rknn = describe_functions(METHODS, "rknn")
-    assert rknn.keys() == {name for name in C_METHODS if name.startswith("rknn_")}
-    assert functions.keys() | rknn.keys() == C_METHODS.keys()
-    assert rknn["rknn_set_io_mem"]["params"] == ["ctx", "mem", "attr", "output"]
-    assert describe_functions(METHODS, "server") == {}
-
-
 # Declarations
 
 
@@ -353,33 +302,6 @@ def test_a_method_of_the_daemons_own_has_no_c_function() -> None:
     found = registry._method(module(declared(), doc="server.x: what it does.\n"), "server.x")
     assert found.c_signature is None
     assert found.c_function is None
-
-
-def test_a_struct_that_may_be_many_is_one_or_an_array() -> None:
-    one = Struct("rkllm_input", "RKLLMInput")
-    many = Struct("rkllm_input", "RKLLMInput", many=True)
-    assert one.schema == one.item_schema
-    assert many.schema["anyOf"][0] == many.item_schema == one.item_schema
-    assert many.schema["anyOf"][1]["items"] == many.item_schema
-    assert "prompt_input" in many.field_names
-
-
-def test_required_fields_are_those_of_c_and_the_methods_own() -> None:
-    plain = Struct("cross_attn_params", "RKLLMCrossAttnParam")
-    strict = Struct("cross_attn_params", "RKLLMCrossAttnParam", required_fields=["num_tokens", "encoder_mask"])
-    of_c = ["encoder_k_cache", "encoder_v_cache", "encoder_mask", "encoder_pos"]
-    assert plain.item_schema["required"] == of_c
-    assert strict.item_schema["required"] == [*of_c, "num_tokens"]
-    assert "required" not in Struct("rkllm_input", "RKLLMInput").item_schema
-    assert "required" not in strict.fields_schema
-    assert strict.fields_schema["properties"] == plain.item_schema["properties"]
-
-
-def test_methods_can_be_made_without_any_module() -> None:
-    """The tests of other parts do; nothing of it may depend on discovery."""
-    made = Method("x.y", Kind.NPU, (), lambda: 5, "", None, None, None, None, frozenset(), None)
-    assert made.call() == 5
-    assert made.json_parameters == ()
 
 
 @pytest.mark.parametrize("name", ["rknn.run", "rknn.wait"])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rkllmd.config.sources import load
+from rkllmd.config.values import ConfigError
 from tests.config.common import refused
 
 
@@ -96,3 +97,25 @@ def test_a_mask_of_processors_may_be_written_in_two_ways(given: object, mask: ob
 )
 def test_a_mask_of_npu_cores_may_be_a_name(given: object, mask: object) -> None:
     assert load({}, {"rknn_core_mask": given}).rknn_core_mask == mask
+
+
+def test_limits_add_to_the_defaults(tmp_path: Any) -> None:
+    """In a file with or without quotes around the name; elsewhere as pairs."""
+    file = tmp_path / "rkllmd.toml"
+    for text in ('[timeouts_ms]\n"rknn.run" = 5\ndefault = 6\n', "timeouts_ms.rknn.run = 5\ntimeouts_ms.default = 6\n"):
+        file.write_text(text)
+        config = load({}, {}, file)
+        assert (config.timeouts_ms["rknn.run"], config.timeouts_ms["default"]) == (5, 6)
+        assert config.timeouts_ms["rkllm.init"] == 900_000
+    assert load({"RKLLM_TIMEOUTS_MS": "rknn.run=5:default=6"}, {}, file).timeouts_ms == config.timeouts_ms
+
+
+@pytest.mark.parametrize("value", ["rknn.run", "rknn.run=x", "rknn.run=-1", 5, {"rknn.run": True}, {"rknn.run": 2**40}])
+def test_what_is_no_table_of_limits_is_an_error(value: Any) -> None:
+    with pytest.raises(ConfigError, match="timeouts_ms"):
+        load({}, {"timeouts_ms": value})
+
+
+def test_a_method_without_its_limit_is_told_how_to_write_it() -> None:
+    with pytest.raises(ConfigError, match="method=milliseconds, separated by ':'"):
+        load({}, {"timeouts_ms": "rknn.run"})

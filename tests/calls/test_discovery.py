@@ -1,17 +1,23 @@
-"""rpc.discover over the socket: a valid OpenRPC document whose schemas are what the daemon checks."""
+"""What the daemon says of its methods: a valid OpenRPC document, whose schemas are what the daemon checks."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import orjson
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
 import rkllmd
 from rkllmd.calls import registry
+from rkllmd.calls.declaration import Kind
+from rkllmd.calls.discovery import describe_functions, openrpc
 from tests.daemon import Daemon
 
+METHODS = registry.discover()
+C_METHODS = {item.c_function: item for item in METHODS.values() if item.c_function}
 # The keys that OpenRPC 1.3.2 has; an extension begins with "x-".
 DOCUMENT_KEYS = {"openrpc", "info", "servers", "methods", "components", "externalDocs"}
 METHOD_KEYS = {
@@ -116,3 +122,48 @@ def test_it_answers_without_a_model_and_without_a_runtime(start: Callable[..., D
     daemon = start("--rkllm-library", "/nowhere/librkllmrt.so", runtime="portable")
     with daemon.connect() as wire:
         assert wire.ask("rpc.discover")["result"]["openrpc"] == "1.3.2"
+
+
+def test_the_openrpc_document() -> None:
+    document = openrpc(METHODS)
+    assert document["openrpc"].split(".")[0] == "1"
+    assert document["info"]["title"] == "rkllmd"
+    assert document["info"]["version"] == rkllmd.__version__
+    assert [item["name"] for item in document["methods"]] == list(METHODS)
+    for item in document["methods"]:
+        assert item["paramStructure"] in ("by-name", "by-position", "either")
+        assert item["result"].keys() >= {"name", "schema"}
+        names = [parameter["name"] for parameter in item["params"]]
+        assert len(set(names)) == len(names)
+        for parameter in item["params"]:
+            assert parameter.keys() == {"name", "required", "schema"}
+            assert isinstance(parameter["required"], bool)
+        assert item["x-kind"] in set(Kind)
+
+
+def test_the_openrpc_document_can_be_sent() -> None:
+    assert json.loads(orjson.dumps(openrpc(METHODS))) == openrpc(METHODS)
+
+
+def test_the_openrpc_document_has_what_only_c_has() -> None:
+    found = {item["name"]: item for item in openrpc(METHODS)["methods"]}
+    assert found["rkllm.init"]["x-c-only"] == ["handle", "callback"]
+    assert found["rkllm.init"]["x-c-signature"].startswith("int rkllm_init(LLMHandle *handle")
+    assert "x-c-signature" not in found["server.status"]
+
+
+def test_get_functions() -> None:
+    functions = describe_functions(METHODS, "rkllm")
+    assert functions.keys() == {name for name in C_METHODS if name.startswith("rkllm_")}
+    assert functions["rkllm_load_lora"] == {
+        "method": "rkllm.load_lora",
+        "kind": "npu",
+        "summary": "put a LoRA adapter beside the loaded model; a run names it in lora_params.",
+        "signature": "int rkllm_load_lora(LLMHandle handle, RKLLMLoraAdapter *lora_adapter)",
+        "params": ["handle", "lora_adapter"],
+    }
+    rknn = describe_functions(METHODS, "rknn")
+    assert rknn.keys() == {name for name in C_METHODS if name.startswith("rknn_")}
+    assert functions.keys() | rknn.keys() == C_METHODS.keys()
+    assert rknn["rknn_set_io_mem"]["params"] == ["ctx", "mem", "attr", "output"]
+    assert describe_functions(METHODS, "server") == {}
