@@ -1,4 +1,4 @@
-"""How one thread ends what another one does: asked for at any time, heard where the work can stop.
+"""How one thread ends the work of another: it may ask at any time, and is heard where the work can stop.
 
 A call that is cancelled, whose client has gone or whose time is over has an ``Interruption`` that is set on the event
 loop. The worker thread does the call's work ``obeying`` it; what takes long there (ONNX Runtime, a product of matrices)
@@ -20,7 +20,7 @@ class Interruption:
     __slots__ = ("_listeners", "_lock", "is_set")
 
     def __init__(self) -> None:
-        # Read without the lock: it only ever becomes true, and who must not miss that listens.
+        # Read without the lock: it only ever becomes true, and whoever must not miss that calls ``listen``.
         self.is_set = False
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
@@ -34,7 +34,7 @@ class Interruption:
             listener()
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call ``listener`` when this is set, at once if it is."""
+        """Call ``listener`` when this is set; at once if it is set already."""
         with self._lock:
             if not self.is_set:
                 self._listeners.append(listener)
@@ -48,7 +48,7 @@ class Interruption:
 
 
 def current() -> Interruption | None:
-    """Return what the calling thread obeys; None: nobody can interrupt it."""
+    """Return the interruption that the calling thread obeys; None if nobody can interrupt it."""
     found: Interruption | None = getattr(_here, "interruption", None)
     return found
 
@@ -61,7 +61,7 @@ def is_interrupted() -> bool:
 
 @contextmanager
 def obeying(interruption: Interruption | None) -> Iterator[None]:
-    """Obey ``interruption`` on the calling thread; a call within a call (between two tokens) obeys its own."""
+    """Obey ``interruption`` on the calling thread; a call within a call (between two tokens) obeys another one."""
     before = current()
     _here.interruption = interruption
     try:

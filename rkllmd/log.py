@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import io
 import os
-from typing import Any, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 import orjson
 import structlog
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 # RKLLM_LOG_LEVEL 0-3 → the levels of the standard library.
 LEVELS: Final = (40, 30, 20, 10)
@@ -27,24 +30,29 @@ class _Raw(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Any) -> int:
+    def write(self, data: ReadableBuffer) -> int:
         try:
             return os.write(self._descriptor, data)
         except OSError:
-            return len(data)
+            return memoryview(data).nbytes
 
 
 def configure(level: int, descriptor: int = 2) -> None:
     """Log events of ``level`` (0 to 3) and above to ``descriptor``."""
     on_terminal = os.isatty(descriptor)
-    shared: list[Any] = [
+    shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    output: Any = _Raw(descriptor)
+    # It has what a BinaryIO has, of which the type checker only knows its subclasses.
+    raw = cast(BinaryIO, _Raw(descriptor))
+    factory: structlog.PrintLoggerFactory | structlog.BytesLoggerFactory
     if on_terminal:
-        output = io.TextIOWrapper(output, encoding="utf-8", errors="replace", write_through=True)
+        text = io.TextIOWrapper(raw, encoding="utf-8", errors="replace", write_through=True)
+        factory = structlog.PrintLoggerFactory(text)
+    else:
+        factory = structlog.BytesLoggerFactory(raw)
     structlog.configure(
         processors=[
             *shared,
@@ -52,7 +60,7 @@ def configure(level: int, descriptor: int = 2) -> None:
             *([] if on_terminal else [structlog.processors.JSONRenderer(serializer=_to_json)]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(output) if on_terminal else structlog.BytesLoggerFactory(output),
+        logger_factory=factory,
         # Loggers are made at import and must follow a change of level by SIGHUP.
         cache_logger_on_first_use=False,
     )
@@ -63,7 +71,7 @@ def set_level(level: int) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]))
 
 
-def _to_json(event: dict[str, Any], **_: Any) -> bytes:
+def _to_json(event: dict[str, object], **_: object) -> bytes:
     try:
         return orjson.dumps(event, default=repr)
     except TypeError:  # a file name that is no UTF-8, an integer of more than 64 bits: logging must never fail

@@ -1,4 +1,4 @@
-"""What is said when no file can be opened any more: a client or the operator can do something, and has to know what."""
+"""What clients and the operator are told when no file can be opened any more: they can help, and have to know how."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def is_shortage(error: BaseException) -> bool:
     """Return whether an exception means that the process or the machine has no file descriptor left."""
     if not isinstance(error, OSError):
         return False
-    if error.errno is None:  # the loader of libraries tells it in words only
+    if error.errno is None:  # the loader of libraries says it in words only
         return os.strerror(errno.EMFILE) in str(error)
     return error.errno in _SHORTAGES
 
 
 def shortage(error: OSError | None = None) -> QueueFull:
-    """Return what a client is told; without ``error`` it is the process that has none left."""
+    """Return the error for a client; without ``error``, it is the process that has no descriptor left."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return QueueFull(sentence(error), queued=limit, limit=limit, retry_after_ms=_RETRY_AFTER_MS)
 
 
 def sentence(error: OSError | None = None) -> str:
-    """Return in one sentence what there is too much of, and what helps."""
+    """Return one sentence that says what there are too many of, and what helps."""
     if error is not None and error.errno == errno.ENFILE:
         return "The machine has as many files open as it may: close some, or raise fs.file-max (sysctl)."
     if error is not None and error.errno not in (None, errno.EMFILE):
@@ -41,6 +41,6 @@ def sentence(error: OSError | None = None) -> str:
 
 
 def raise_shortage(error: BaseException) -> None:
-    """Raise QueueFull if that is why something failed, before it is taken for the client's mistake."""
+    """Raise QueueFull if ``error`` is such a shortage, so that it is not taken for the client's mistake."""
     if isinstance(error, OSError) and is_shortage(error):
         raise shortage(error) from None

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 class Descriptors:
     """The file descriptors of one message, or those that wait for theirs.
 
-    To read a number is to borrow it: it stays valid until ``close``. Work that goes on when its call is answered has
-    them lent (``lend``): closing is put off until they are given back.
+    To read a number is to borrow it: it stays valid until ``close``. Where work goes on after its call was answered,
+    the descriptors are lent to it (``lend``): they are closed only when it has given them back.
     """
 
     __slots__ = ("_is_closing", "_is_lent", "_numbers")
@@ -38,7 +38,7 @@ class Descriptors:
         self._numbers.append(number)
 
     def take(self, count: int) -> Descriptors:
-        """Return the first ``count`` as another's own."""
+        """Give up the first ``count``, and return the object that owns them from now on."""
         taken = Descriptors(self._numbers[:count])
         del self._numbers[:count]
         return taken
@@ -48,7 +48,7 @@ class Descriptors:
         self._is_lent = True
 
     def give_back(self) -> None:
-        """End the lending, and close them if that was to be done meanwhile."""
+        """End the lending; close them now if ``close`` was called meanwhile."""
         self._is_lent = False
         if self._is_closing:
             self.close()
@@ -68,12 +68,12 @@ class Descriptors:
 
 
 class _None(Descriptors):
-    """Of which there are always none."""
+    """The descriptors of a message that brings none."""
 
     __slots__ = ()
 
     def add(self, number: int) -> None:
-        raise AssertionError("these are nobody's")
+        raise AssertionError("NO_DESCRIPTORS is shared, and owns nothing")
 
     def lend(self) -> None:
         """Lend nothing."""

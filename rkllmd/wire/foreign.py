@@ -1,11 +1,11 @@
-"""What speaks another protocol than ours on the socket: recognised, and told in one line what this socket speaks.
+"""Clients that speak another protocol than ours: they are recognised, and one line says what this socket speaks.
 
-It only decides, from lines that are no Requests and from the first bytes of a connection. Two kinds of strangers:
+This module only decides, from lines that are no Requests and from the first bytes of a connection. There are two cases:
 
-- those with whom nothing can come of it (HTTP, TLS, headers in front of each message as in LSP): one answer, and the
+- Protocols that can't work here (HTTP, TLS, headers in front of each message as in LSP): they get one answer, and the
   connection is closed. What they send next may look like lines of ours, such as the body of a POST: none is executed.
-- a JSON value over several lines, as pretty-printers make it: its first line gets the error, its other lines none, and
-  the connection goes on behind it.
+- A JSON value over several lines, as pretty-printers make it: its first line is answered with the error, its other
+  lines are not answered, and the connection goes on behind it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HEADER: Final = re.compile(rb"content-(length|type)[ \t]*:", re.IGNORECASE)
 # RFC 8446, section 5.1: a record of type handshake, and a version 3.x.
 _TLS: Final = b"\x16\x03"
 
-# A line that is longer is not looked through for brackets: that is the event loop's time.
+# Brackets are not counted in a longer line, since that would take the event loop's time.
 _LONGEST_LINE: Final = 4096
 # What JSON is made of, up to where a line ends. Strings hold no line breaks.
 _TOKENS: Final = re.compile(
@@ -47,26 +47,26 @@ class Farewell:
 
 
 class Strangers:
-    """What one connection has said so far that is not ours."""
+    """What one connection has sent so far that is not our protocol."""
 
     __slots__ = ("_depth", "_is_introduced")
 
     def __init__(self) -> None:
-        self._depth = 0  # of the brackets of a value that is told to be one line
+        self._depth = 0  # how many brackets are open in a value over several lines
         self._is_introduced = False
 
     @property
     def is_inside(self) -> bool:
-        """Return whether a value over several lines is not over yet: each line is to be shown to ``look_at`` then."""
+        """Return whether a value over several lines is not complete yet: each line has to go to ``look_at`` then."""
         return self._depth > 0
 
     def look_at(
         self, line: LongBytes | None, message: jsonrpc.Message | list[jsonrpc.Message]
     ) -> jsonrpc.Message | list[jsonrpc.Message] | Farewell:
-        """Return what is to be made of a line: the message itself, another one in its place, or a farewell.
+        """Return what to do with a line: handle the message itself, or another one in its place, or say farewell.
 
-        To be called for lines that are no Requests, and for all while ``is_inside``. ``line`` may be None where it is
-        long.
+        To be called for lines that are no Requests, and for every line while ``is_inside``. ``line`` may be None where
+        the line is long.
         """
         if self._depth:
             if self._goes_on(line, message):
@@ -84,9 +84,8 @@ class Strangers:
         return self._introduced(message)
 
     def _goes_on(self, line: LongBytes | None, message: jsonrpc.Message | list[jsonrpc.Message]) -> bool:
-        if (
-            line is None or len(line) > _LONGEST_LINE
-        ):  # a tensor in base64, perhaps; brackets in it are closed as a rule
+        if line is None or len(line) > _LONGEST_LINE:
+            # Perhaps a tensor in base64: as a rule, the brackets that such a line opens are closed in it.
             return not isinstance(message, jsonrpc.Request)
         text = line[:]
         depth = _depth_of(text)

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from rkllmd.errors import DuplicateId, InternalError, InvalidRequest, ParseError, RpcError
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.wire import long_strings, members
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 from rkllmd.wire.long_bytes import LongBytes, is_blank
 
-# geth takes 1000 items; a batch is answered only when its last member is done, which on one NPU makes long ones
-# useless: pipelining serves better.
+# geth takes 1000 items. A batch is answered only when its last request is done, so on one NPU a long batch is useless:
+# pipelining serves better.
 MAX_BATCH: Final = 64
 # SPDK takes 128 bytes; a UUID has 36. An id is repeated in every partial result.
 MAX_ID_LENGTH: Final = 128
@@ -30,7 +31,7 @@ _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
 
 Id = str | int | None
-Params = list[Any] | dict[str, Any]
+Params = list[Json] | JsonObject
 
 
 class _Absent:
@@ -41,7 +42,7 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
-_NO_PARAMS: Final[list[Any]] = []
+_NO_PARAMS: Final[list[Json]] = []
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,21 +52,21 @@ class Request:
     id: Id | _Absent
     method: str
     params: Params
-    members: dict[str, Any]
+    members: JsonObject
 
 
 @dataclass(slots=True, frozen=True)
 class Rejected:
-    """Something that is no Request, and the error that answers it."""
+    """What stands in the place of something that is no Request: the error that answers it."""
 
     id: Id
     error: RpcError
 
 
 class Unsolicited:
-    """A Response sent to the server: dropped, since answering an error to it could let two servers loop for ever.
+    """A Response sent to the server; it is dropped, since an error in answer to it could let two servers loop for ever.
 
-    Also a long blank line, which is ignored as well.
+    Also a long blank line, which is dropped as well.
     """
 
 
@@ -75,7 +76,7 @@ Message = Request | Rejected | Unsolicited
 
 def parse(line: LongBytes) -> Message | list[Message]:
     """Turn one line into a message, or into a list of them for a batch. Raises nothing."""
-    if not isinstance(line, bytes) and is_blank(line):  # short blank ones are no lines at all
+    if not isinstance(line, bytes) and is_blank(line):  # short blank lines were left out already, by the LineBuffer
         return UNSOLICITED
     try:
         value = long_strings.loads(line)
@@ -94,14 +95,14 @@ def parse(line: LongBytes) -> Message | list[Message]:
     return [_message(item) for item in value]
 
 
-def _make_plain_beside_params(value: Any) -> None:
+def _make_plain_beside_params(value: Json) -> None:
     """Leave LongStrings only below "params": nobody expects them elsewhere."""
     for message in value if type(value) is list else [value]:
         if type(message) is dict:
             message.update({name: long_strings.plain(item) for name, item in message.items() if name != "params"})
 
 
-def _message(value: Any) -> Message:
+def _message(value: Json) -> Message:
     """Judge one parsed value; the order matters: an object that is no Request is answered even without an id."""
     if type(value) is not dict:
         return Rejected(None, InvalidRequest("A Request is a JSON object."))
@@ -124,7 +125,7 @@ def _message(value: Any) -> Message:
     return Request(request_id, method, params, value)
 
 
-def _id_fault(value: Any) -> str | None:
+def _id_fault(value: Json) -> str | None:
     """Say why this id can't be echoed exactly, or nothing. Beware that ``isinstance(True, int)`` holds in Python."""
     if value is None:
         return None
@@ -140,23 +141,23 @@ Line = bytes | list[bytes]
 
 
 class Batch:
-    """The answers of one batch, until its last member is done."""
+    """The answers of one batch, until the last of its requests is done."""
 
     __slots__ = ("_answers", "_waiting")
 
-    def __init__(self, answers: list[dict[str, Any]], waiting: int) -> None:
+    def __init__(self, answers: list[JsonObject], waiting: int) -> None:
         self._answers = answers
         self._waiting = waiting
 
-    def done(self, answer: dict[str, Any] | None) -> Line:
-        """Note that a member is done; return the array when it was the last, nothing until then."""
+    def done(self, answer: JsonObject | None) -> Line:
+        """Note that a request is done; return the array of answers if it was the last one, nothing before that."""
         self._waiting -= 1
         if answer is not None:
             self._answers.append(answer)
         return b"" if self._waiting else self.encode()
 
     def encode(self) -> Line:
-        """Return the array of answers; a batch of notifications only has none at all, not ``[]``."""
+        """Return the array of answers; nothing, and not ``[]``, for a batch of notifications only."""
         return _encode(self._answers) if self._answers else b""
 
 
@@ -173,13 +174,13 @@ class Call:
         self.members = members.parse(request.members)
         self.batch = batch
         self.finished = False
-        # The file descriptors that came with it; they are closed when the call is answered, and not lent any more: a
-        # call may be answered while its work still goes on.
+        # The file descriptors that came with it. They are closed when the call is answered, or later: its work may
+        # still go on then, and have them lent.
         self.fds: Descriptors = NO_DESCRIPTORS
 
 
 class Exchange:
-    """The calls of one connection: gives each line's calls out and takes each call's one answer back."""
+    """The calls of one connection: ``receive`` gives them out, and ``finish`` or ``fail`` ends each of them."""
 
     def __init__(self) -> None:
         self._in_flight: dict[str | int, Call] = {}
@@ -203,8 +204,8 @@ class Exchange:
             message = taken
         return [], (_encode(_error_answer(message.id, message.error)) if isinstance(message, Rejected) else b"")
 
-    def finish(self, call: Call, result: Any, fds: int = 0) -> Line:
-        """Answer ``call`` with ``result`` and so many file descriptors; return the line to send now."""
+    def finish(self, call: Call, result: Json, fds: int = 0) -> Line:
+        """Answer ``call`` with ``result``, beside which ``fds`` file descriptors go; return the line to send now."""
         answer = {"jsonrpc": "2.0", "id": call.id, "result": result}
         return self._answer(call, {**answer, "fds": fds} if fds else answer)
 
@@ -213,7 +214,7 @@ class Exchange:
         return self._answer(call, _error_answer(call.id, error))
 
     def _receive_batch(self, messages: list[Message]) -> tuple[list[Call], Line]:
-        answers: list[dict[str, Any]] = []
+        answers: list[JsonObject] = []
         batch = Batch(answers, 0)
         calls = []
         for message in messages:
@@ -235,7 +236,7 @@ class Exchange:
         self.open_calls += 1
         return call
 
-    def _answer(self, call: Call, answer: dict[str, Any]) -> Line:
+    def _answer(self, call: Call, answer: JsonObject) -> Line:
         if call.finished:
             raise AssertionError(f"{call.method} was answered twice")
         call.finished = True
@@ -247,7 +248,7 @@ class Exchange:
         return b"" if call.is_notification else _encode(answer)
 
 
-def partial_encoder(call_id: Id, *, as_notifications: bool) -> Callable[[dict[str, Any]], bytes]:
+def partial_encoder(call_id: Id, *, as_notifications: bool) -> Callable[[JsonObject], bytes]:
     """Return what makes the lines of one call's partial results: Responses with its id that are not the last.
 
     ``as_notifications``: ``rkllm.token`` with the id among its params.
@@ -258,7 +259,7 @@ def partial_encoder(call_id: Id, *, as_notifications: bool) -> Callable[[dict[st
     return lambda result: begin + dumps(result) + b"}\n"
 
 
-def notification(method: str, params: dict[str, Any]) -> bytes:
+def notification(method: str, params: JsonObject) -> bytes:
     """Return the line of a notification from the server."""
     return orjson.dumps({"jsonrpc": "2.0", "method": method, "params": params}, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -268,16 +269,16 @@ def error_line(error: RpcError) -> bytes:
     return orjson.dumps(_error_answer(None, error), option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _error_answer(call_id: Id, error: RpcError) -> dict[str, Any]:
+def _error_answer(call_id: Id, error: RpcError) -> JsonObject:
     return {"jsonrpc": "2.0", "id": call_id, "error": error.to_json()}
 
 
-def _encode(answer: dict[str, Any] | list[dict[str, Any]]) -> Line:
+def _encode(answer: JsonObject | list[JsonObject]) -> Line:
     """Serialize an answer; one that can't be written becomes an InternalError rather than silence."""
     try:
         return long_strings.dumps(answer)
     except TypeError as error:
-        if isinstance(answer, list):  # the other members of the batch have good answers
+        if isinstance(answer, list):  # the other answers of the batch are good
             return b"[" + b",".join(_joined(_encode(item)).rstrip(b"\n") for item in answer) + b"]\n"
         fault = InternalError(f"The answer can't be written as JSON: {error}.")
         return orjson.dumps(_error_answer(answer["id"], fault), option=orjson.OPT_APPEND_NEWLINE)

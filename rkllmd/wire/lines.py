@@ -6,7 +6,7 @@ from typing import Final
 
 from rkllmd.wire.long_bytes import GrowingBytes, LongBytes
 
-# A line grows in place up to its limit; a client's has none.
+# A line from a client may grow in place up to its limit. A line from the daemon has no limit: this much is expected.
 _RECEIVED_AT_ONCE: Final = 1 << 16
 _MOST_EXPECTED: Final = 64 << 20
 
@@ -27,8 +27,8 @@ class LineBuffer:
     def feed(self, data: bytes) -> list[LongBytes]:
         """Add ``data`` and return the lines it completes, without their newlines; blank ones are left out.
 
-        Lines before a too long one are returned, it and what follows are not: ``overflowed`` is true from then on,
-        since a half-read frame can't be resynchronised safely.
+        Lines before one that is too long are returned; that line and what follows are not, and ``overflowed`` is true
+        from then on, since nobody can tell safely where the next line begins.
         """
         if self.overflowed:
             return []
@@ -49,7 +49,7 @@ class LineBuffer:
                 break
         if self.overflowed:
             self._pending.take()
-        # A long one is looked at by ``parse``, for a client may send 16 MiB of blanks.
+        # Whether a long line is blank is left to ``parse``, since a client may send 16 MiB of blanks.
         return [line for line in lines if line and not (isinstance(line, bytes) and line.isspace())]
 
     def end(self) -> list[LongBytes]:

@@ -15,7 +15,7 @@ _BLANKS_AT_ONCE: Final = 1 << 16
 _FREED_AT_ONCE: Final = 1 << 20
 
 LongBytes = bytes | mmap.mmap
-"""Bytes that are searched and cut alike; a mapping where they are many."""
+"""Bytes that can be searched and cut; they are a mapping where there are many."""
 
 
 class _Mapping(mmap.mmap):
@@ -35,7 +35,7 @@ class GrowingBytes:
     """Bytes in the making."""
 
     def __init__(self, expected: int = 1 << 20) -> None:
-        """Begin without any; ``expected`` is how many they may become without moving, which costs nothing."""
+        """Begin empty; ``expected`` bytes fit without moving, and cost no memory before they are there."""
         self._expected = expected
         self._small = bytearray()
         self._large: mmap.mmap | None = None
@@ -50,7 +50,7 @@ class GrowingBytes:
         if self._large is None and end <= _SMALL:
             self._small += data
         else:
-            large = self._room(end)
+            large = self._at_least(end)
             large[self._size : end] = data
         self._size = end
 
@@ -64,7 +64,7 @@ class GrowingBytes:
         self._small, self._large, self._size = bytearray(), None, 0
         return taken
 
-    def _room(self, size: int) -> mmap.mmap:
+    def _at_least(self, size: int) -> mmap.mmap:
         if self._large is None:
             self._large = allocate(max(size, self._expected))
             self._large[: self._size] = bytes(self._small)
@@ -75,8 +75,8 @@ class GrowingBytes:
 
 
 def is_blank(data: LongBytes) -> bool:
-    """Return whether there is nothing but white space; this looks no further than to the first other byte's piece."""
-    if data[:1] == b"{":  # as nearly always
+    """Return whether there is nothing but white space; reads no further than the piece with the first other byte."""
+    if data[:1] == b"{":  # nearly always
         return False
     pieces = (data[start : start + _BLANKS_AT_ONCE] for start in range(0, len(data), _BLANKS_AT_ONCE))
     return all(piece.isspace() for piece in pieces)

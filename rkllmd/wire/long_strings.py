@@ -11,11 +11,12 @@ import binascii
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 import orjson
 
+from rkllmd.json_types import Json
 from rkllmd.wire.long_bytes import LongBytes, allocate
 
 LONG: Final = 1 << 16
@@ -23,8 +24,9 @@ LONG: Final = 1 << 16
 # Half of that: wherever a long string begins, one stride lies wholly inside it.
 _STRIDE: Final = LONG // 2
 _SEARCH_AT_ONCE: Final = 1 << 19
-# Multiples of 3 bytes and 4 characters; each takes less than a tenth of a millisecond. After each one the lock is given
-# away: who waits for it would else get it only after the switch interval, at each of several system calls.
+# Multiples of 3 bytes and 4 characters; each takes less than a tenth of a millisecond. The lock is given away after
+# each one: a thread that waits for it would otherwise get it only after the switch interval, at each of several system
+# calls.
 _BYTES_AT_ONCE: Final = 3 << 13
 _CHARACTERS_AT_ONCE: Final = 4 << 13
 
@@ -50,7 +52,7 @@ class LongString:
 
 
 class LongText:
-    """A string for a client that is never in one piece: its ASCII characters, none of which JSON would escape."""
+    """A string for a client, in pieces that are never joined: ASCII characters, none of which JSON would escape."""
 
     __slots__ = ("pieces",)
 
@@ -59,7 +61,7 @@ class LongText:
 
 
 class LongJson:
-    """A value that is JSON already, in pieces."""
+    """A value that is encoded as JSON already, in pieces."""
 
     __slots__ = ("pieces",)
 
@@ -98,7 +100,7 @@ def decode(text: bytes | memoryview) -> bytearray | memoryview:
     return data[:end]
 
 
-def loads(line: LongBytes) -> Any:
+def loads(line: LongBytes) -> Json:
     """Parse a line like ``orjson.loads``; long base64 strings in it become LongString. Raises JSONDecodeError."""
     if isinstance(line, bytes) and len(line) < LONG:
         return orjson.loads(line)
@@ -110,23 +112,23 @@ def loads(line: LongBytes) -> Any:
     return _put_back(value, strings) if strings else value
 
 
-def plain(value: Any) -> Any:
-    """Return ``value`` with strings in the place of LongStrings, for where nobody expects these."""
+def plain(value: Json) -> Json:
+    """Return ``value`` with strings in the place of LongStrings, for places where nobody expects these."""
     return _replace(value, lambda item: str(item) if isinstance(item, LongString) else item)
 
 
-def dumps(value: Any) -> bytes | list[bytes]:
+def dumps(value: Json) -> bytes | list[bytes]:
     """Return the line of ``value``; in pieces if it holds LongText. Raises TypeError."""
     try:
         return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # as nearly never: a LongText or LongJson, or what is no JSON at all
+    except TypeError:  # rarely: a LongText or LongJson is in it, or something that is no JSON at all
         return _dumps_in_pieces(value)
 
 
-def _dumps_in_pieces(value: Any) -> bytes | list[bytes]:
+def _dumps_in_pieces(value: Json) -> bytes | list[bytes]:
     texts: list[LongText | LongJson] = []
 
-    def stand_in(item: Any) -> Any:
+    def stand_in(item: object) -> orjson.Fragment | str:
         if isinstance(item, LongJson):
             texts.append(item)
             return orjson.Fragment(_MARK)
@@ -146,7 +148,7 @@ def _dumps_in_pieces(value: Any) -> bytes | list[bytes]:
 
 
 def _take_out(line: LongBytes) -> tuple[bytes, list[LongString]]:
-    """Return the line with a mark in the place of each long base64 string, and these."""
+    """Return the line with a mark in the place of each long base64 string, and these strings."""
     strings: list[LongString] = []
     parts: list[bytes | memoryview] = []
     view = memoryview(line)
@@ -159,7 +161,7 @@ def _take_out(line: LongBytes) -> tuple[bytes, list[LongString]]:
         start = line.rfind(b'"', done, position) + 1
         end = _next_quote(line, position + _STRIDE)
         position = max(end, position + _STRIDE) if end != -1 else len(line)
-        # An escaped quote is inside a string. What lies between two strings has a comma or a colon: no base64.
+        # An escaped quote is inside a string. What lies between two strings has a comma or a colon, so it is no base64.
         is_string = start and end - start >= LONG and line[start - 2 : start - 1] != b"\\"
         if is_string and not _END_OF_KEY.match(line, end):
             found = _decoded(view[start:end])
@@ -172,7 +174,7 @@ def _take_out(line: LongBytes) -> tuple[bytes, list[LongString]]:
 
 
 def _next_quote(line: LongBytes, position: int) -> int:
-    """Return where the next quote is, or -1; in pieces, since a search holds the lock, through 16 MiB for 2 ms."""
+    """Return where the next quote is, or -1. Goes in pieces: a search holds the lock, for 2 ms through 16 MiB."""
     while position < len(line):
         found = line.find(b'"', position, position + _SEARCH_AT_ONCE)
         if found != -1:
@@ -187,7 +189,7 @@ def _decoded(text: memoryview) -> LongString | None:
     except ValueError:
         return None
     tail = bytes(data[len(data) - (len(data) % 3 or 3) :])
-    # Another spelling of the same bytes could not be given back as it came.
+    # If the text is another spelling of these bytes than ours, ``str`` could not give it back as it came.
     return LongString(data) if binascii.b2a_base64(tail, newline=False) == bytes(text[-4:]) else None
 
 
@@ -203,20 +205,22 @@ def _position(position: int, rest: bytes, strings: list[LongString]) -> int:
     )
 
 
-def _put_back(value: Any, strings: list[LongString]) -> Any:
+def _put_back(value: Json, strings: list[LongString]) -> Json:
     """Replace the marks in ``value``."""
     by_mark = {f"{_MARK}{index}": string for index, string in enumerate(strings)}
     return _replace(value, lambda item: by_mark.get(item, item) if isinstance(item, str) else item)
 
 
-def _replace(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Change everything in ``value`` but containers and keys; without recursion: a client decides how deep it is."""
+def _replace(value: Json, change: Callable[[Json], Json]) -> Json:
+    """Change everything in ``value`` but containers and keys. Without recursion: a client decides how deep it is."""
     root = [value]
-    stack: list[Any] = [root]
+    stack: list[Json] = [root]
     while stack:
         container = stack.pop()
-        items: Any = container.items() if isinstance(container, dict) else enumerate(container)
-        replace: Callable[[Any, Any], None] = container.__setitem__
+        items: Iterable[tuple[str | int, Json]] = (
+            container.items() if isinstance(container, dict) else enumerate(container)
+        )
+        replace: Callable[[str | int, Json], None] = container.__setitem__
         for key, item in items:
             if isinstance(item, (dict, list)):
                 stack.append(item)

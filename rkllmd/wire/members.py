@@ -1,8 +1,8 @@
 """The members of a request beside "method", "params" and "id": parsed and checked once, into ``Members``.
 
-Source: docs/protocol.md, section 4. A member that can't be understood does no harm where it means nothing: its fault is
-kept until somebody asks for it (``Members.check``), so that the errors of a call come in the order in which its way
-meets them.
+Source: docs/protocol.md, section 4. A member that can't be understood does no harm to a call that does not use it: the
+fault is kept until somebody asks for it (``Members.check``), so that of several errors a call is answered with the one
+that its way meets first.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import Json, JsonObject
 
 # A model has a handful of inputs; the kernel takes 253 in one message (SCM_MAX_FD).
 MAX_FDS: Final = 16
 PRIORITIES: Final = ("high", "normal", "low")
 STREAM_SHAPES: Final = ("partial", "final", "notify")
-# Of a session, and of a prompt cache.
+# The name of a session or of a prompt cache.
 NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 # A week.
 MOST_MS: Final = 7 * 24 * 3600 * 1000
@@ -26,9 +27,9 @@ MOST_MS: Final = 7 * 24 * 3600 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """What a request says beside its method. A member that was left out, or has a fault, has its default here."""
+    """What a request says beside its method. A member that was left out or has a fault has its default here."""
 
-    # How many file descriptors come with it.
+    # How many file descriptors come with the request.
     fds: int = 0
     # Whether the tensors of its result are wanted as file descriptors.
     reply_fds: bool = False
@@ -39,8 +40,9 @@ class Members:
     timeout: float | None = None
     first_token_timeout: float | None = None
     wait_timeout: float | None = None
-    # As they came, also those that nobody knows; by name, why one can't be understood.
-    given: Mapping[str, Any] = field(default_factory=dict)
+    # All members as they came, unknown ones included.
+    given: Mapping[str, Json] = field(default_factory=dict)
+    # The members that can't be understood, by name, with the reason.
     faults: Mapping[str, InvalidParams] = field(default_factory=dict)
 
     def check(self, *names: str) -> None:
@@ -55,11 +57,12 @@ NO_MEMBERS: Final = Members()
 """What most requests say."""
 
 
-def parse(given: Mapping[str, Any]) -> Members:
+def parse(given: Mapping[str, Json]) -> Members:
     """Return what the members mean, each checked. Raises nothing."""
     if not given:
         return NO_MEMBERS
-    values: dict[str, Any] = {}
+    # By the name of the field of Members: a number, a boolean, a string or None.
+    values: JsonObject = {}
     faults: dict[str, InvalidParams] = {}
     for name, value in given.items():
         if name in _READERS:
@@ -82,7 +85,7 @@ def refused_reply_fds() -> InvalidParams:
     )
 
 
-def _count(name: str, value: Any) -> int:
+def _count(name: str, value: Json) -> int:
     if type(value) is not int or not 0 <= value <= MAX_FDS:
         raise InvalidParams(
             f'The member "{name}" is a number from 0 to {MAX_FDS}.', member=name, keyword="maximum", limit=MAX_FDS
@@ -90,13 +93,13 @@ def _count(name: str, value: Any) -> int:
     return value
 
 
-def _reply_fds(_name: str, value: Any) -> bool:
+def _reply_fds(_name: str, value: Json) -> bool:
     if value and value is not True:
         raise refused_reply_fds()
     return value is True
 
 
-def _priority(name: str, value: Any) -> str:
+def _priority(name: str, value: Json) -> str:
     if value not in PRIORITIES:
         raise InvalidParams(
             f'The member "{name}" is one of {", ".join(PRIORITIES)}.',
@@ -107,7 +110,7 @@ def _priority(name: str, value: Any) -> str:
     return str(value)
 
 
-def _session(name: str, value: Any) -> str | None:
+def _session(name: str, value: Json) -> str | None:
     if value is not None and (not isinstance(value, str) or NAME.fullmatch(value) is None):
         raise InvalidParams(
             f'The member "{name}" is a name of 1 to 100 letters, digits and . _ - that does not begin with a dot.',
@@ -118,9 +121,9 @@ def _session(name: str, value: Any) -> str | None:
     return value
 
 
-def _stream(name: str, value: Any) -> str:
+def _stream(name: str, value: Json) -> str:
     if value is None:
-        return "partial"  # also of a method that does not stream by itself
+        return "partial"  # asks also a method to stream that would not do so by default
     if value not in STREAM_SHAPES:
         raise InvalidParams(
             f'The member "{name}" is one of partial, final and notify.',
@@ -131,7 +134,7 @@ def _stream(name: str, value: Any) -> str:
     return str(value)
 
 
-def _seconds(name: str, value: Any) -> float | None:
+def _seconds(name: str, value: Json) -> float | None:
     if value is None:
         return None
     if type(value) is not int or not 1 <= value <= MOST_MS:
@@ -145,8 +148,8 @@ def _seconds(name: str, value: Any) -> float | None:
     return value / 1000
 
 
-# By the member's name: the field that it becomes, and what reads it.
-_READERS: Final[Mapping[str, tuple[str, Callable[[str, Any], Any]]]] = {
+# By the member's name: the field of Members that it becomes, and the function that reads it.
+_READERS: Final[Mapping[str, tuple[str, Callable[[str, Json], Json]]]] = {
     "fds": ("fds", _count),
     "first_token_timeout_ms": ("first_token_timeout", _seconds),
     "priority": ("priority", _priority),
