@@ -25,12 +25,17 @@ from ctypes import (
     sizeof,
     string_at,
 )
+
+# What the classes that POINTER makes have in common; ctypes has no public name for it.
+from ctypes import _Pointer as Pointer
 from mmap import mmap
 from typing import Any
 
 __all__ = [
     "CDLL",
     "POINTER",
+    "Array",
+    "Pointer",
     "Structure",
     "addressof",
     "byref",
