@@ -62,8 +62,8 @@ bench: $(VENV)/.test compiler
 # Each variable overrides its number: make fuzz RKLLMD_FUZZ_EXAMPLES=1000. Tests without a number run as always.
 LONG_RUNS := RKLLMD_FUZZ_EXAMPLES=50000 RKLLMD_FD_ROUNDS=10000 RKLLMD_KILL_ROUNDS=1000 RKLLMD_RACES=20000 \
 	RKLLMD_MIX=5000 RKLLMD_PIPELINED=200000 RKLLMD_ORDERS=2000 RKLLMD_OPERATIONS=100000
-LONG_TESTS := $(addprefix tests/server/,test_bad_input.py descriptors/test_hostile.py test_disconnect.py test_cancel.py \
-	test_never_freezes.py test_backpressure.py test_any_order.py test_stress.py)
+LONG_TESTS := $(addprefix tests/server/,at_random descriptors/test_hostile.py lifetime/test_disconnect.py queue/test_cancel.py \
+	queue/test_never_freezes.py streams/test_backpressure.py)
 
 fuzz: $(VENV)/.test compiler
 	@env $(LONG_RUNS) $(MAKEOVERRIDES) $(BIN)/python -m pytest -n $(WORKERS) $(LONG_TESTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -126,3 +127,19 @@ def test_an_old_python_makes_nothing(folder: Path, target: str, tmp_path: Path) 
     assert done.returncode == 2
     assert f"Python 3.11 or later is needed, and {old} is 3.10: name another with PYTHON=python3.12\n" in done.stderr
     assert not (folder / ".venv").exists()
+
+
+def test_make_fuzz_runs_every_test_that_has_a_number_for_it() -> None:
+    told = re.search(r"^env (.*) \S+/python -m pytest -n \S+ (.*)$", plan(CHECKOUT, "fuzz"), re.M)
+    assert told is not None
+    variables = re.findall(r"(RKLLMD_\w+)=", told[1])
+    places = [CHECKOUT / place for place in told[2].split()]
+    run = {path for place in places for path in ([place] if place.is_file() else place.glob("test_*.py"))}
+    reads = {path for path in (CHECKOUT / "tests").rglob("test_*.py") if _reads(path, variables)}
+    assert {path for path in run if _reads(path, variables)} == reads
+    assert [name for name in variables if not any(_reads(path, [name]) for path in run)] == []
+    assert [place for place in places if not any(path in reads for path in (place, *place.glob("test_*.py")))] == []
+
+
+def _reads(path: Path, variables: list[str]) -> bool:
+    return any(f'"{name}"' in path.read_text() for name in variables)

@@ -1,4 +1,4 @@
-"""What the daemon's life hangs on; that it ends with its terminal or its parent is in tests/server/test_lifetime.py."""
+"""What the daemon's life hangs on; that it ends with its terminal or its parent is in tests/server/lifetime."""
 
 from __future__ import annotations
 

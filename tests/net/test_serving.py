@@ -16,7 +16,7 @@ import pytest
 from rkllmd.net import serving
 from rkllmd.net.serving import Server, StopError
 from tests.daemon import Daemon, kind
-from tests.server.test_systemd import SHIM
+from tests.inherited_socket import SHIM
 
 Start = Callable[..., Daemon]
 

@@ -12,17 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import SEEN_SECONDS, Daemon, Wire, kind
+from tests.inherited_socket import SHIM
 
 Start = Callable[..., Daemon]
-
-# Puts the passed descriptor where sd_listen_fds(3) wants it, and names this process, which becomes the daemon.
-SHIM = """
-import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ["LISTEN_PID"] = str(os.getpid())
-os.environ["LISTEN_FDS"] = "1"
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 @pytest.fixture

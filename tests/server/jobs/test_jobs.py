@@ -6,49 +6,13 @@ import base64
 import json
 import os
 import socket
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire, kind
+from tests.daemon import kind
 from tests.rknn.board import DEMO
-
-Start = Callable[..., Daemon]
-ENDLESS = "text=ab;repeat=1000000000;pace_us=300"
-
-
-def submit(wire: Wire, method: str, params: Any = None, **members: Any) -> str:
-    """Submit a call; return its job."""
-    inner = {"method": method, **({} if params is None else {"params": params})}
-    answer = wire.ask("server.submit", inner, "submit", **members)
-    assert kind(answer) is None, answer
-    assert answer["result"].keys() == {"status", "job", "position", "estimated_wait_ms"}
-    assert answer["result"]["status"] == "queued"
-    return str(answer["result"]["job"])
-
-
-def look(wire: Wire, job: str, **params: Any) -> dict[str, Any]:
-    return dict(wire.ask("server.job", {"job": job, **params}, "job")["result"])
-
-
-def done_so_far(wire: Wire, job: str) -> dict[str, Any]:
-    """Return the progress; there is none until the call has really begun."""
-    return look(wire, job).get("progress") or {}
-
-
-def ended(wire: Wire, job: str) -> dict[str, Any]:
-    """Ask until the job has ended."""
-    while (found := look(wire, job))["status"] in ("queued", "processing"):
-        pass
-    return found
-
-
-def endless(start: Start, *arguments: str, **options: Any) -> Daemon:
-    daemon = start(*arguments, scenario=options.pop("scenario", ENDLESS), **options)
-    daemon.load(max_new_tokens=0)
-    return daemon
+from tests.server.jobs.submitting import ENDLESS, Start, done_so_far, ended, endless, look, submit
 
 
 @pytest.mark.parametrize("method", ["rkllm.run", "rkllm.run_async"])
@@ -281,43 +245,6 @@ def test_a_call_is_named_by_its_id_or_its_job(start: Start, method: str, params:
         assert kind(wire.ask(method, params)) == "InvalidParams"
 
 
-def test_the_history_of_a_job_belongs_to_the_connection_that_submitted_it(start: Start) -> None:
-    daemon = start(scenario="text=abcd")
-    daemon.load()
-    with daemon.connect() as wire, daemon.connect() as other:
-        ended(wire, submit(wire, "rkllm.run", {"prompt": "secret", "keep_history": 1}))
-        own = wire.ask("rkllm.run", {"prompt": "Hello", "keep_history": 1})["result"]
-        assert "history_reset" not in own
-        foreign = ended(other, submit(other, "rkllm.run", {"prompt": "Hello", "keep_history": 1}))
-        assert foreign["result"]["history_reset"] is True
-
-
-def test_what_a_job_makes_belongs_to_the_connection_that_submitted_it(start: Start) -> None:
-    daemon = start()
-    with daemon.connect() as other:
-        with daemon.connect() as wire:
-            made = ended(wire, submit(wire, "rknn.init", {"model_path": str(daemon.model)}))["result"]
-            assert kind(wire.ask("rknn.run", {"context": made["context"], "outputs": True})) != "InvalidHandle"
-            assert kind(other.ask("rknn.run", {"context": made["context"]})) == "NotYours"
-        daemon.wait_enter("rknn_destroy")
-        while other.ask("server.status")["result"]["contexts"]:
-            pass
-
-
-def test_what_a_job_makes_after_its_connection_has_gone_is_released_at_its_end(start: Start) -> None:
-    daemon = start(scenario="delay.rkllm_init=500")
-    with daemon.connect() as wire:
-        submit(wire, "rkllm.init", {"model_path": str(daemon.model)})
-        submit(wire, "rknn.init", {"model_path": str(daemon.model)})
-        kept = submit(wire, "rknn.init", {"model_path": str(daemon.model), "keep": True})
-    with daemon.connect() as other:
-        found = ended(other, kept)["result"]
-        daemon.wait_enter("rknn_destroy")
-        other.ask("rknn.run", {"context": found["context"], "outputs": True})
-        contexts = other.ask("server.status")["result"]["contexts"]
-        assert [item["context"] for item in contexts] == [found["context"]]
-
-
 def test_tensors_travel_as_text(start: Start) -> None:
     pytest.importorskip("onnxruntime")
     daemon = start(runtime="portable")
@@ -367,34 +294,6 @@ def test_a_batch_may_ask_for_a_job(start: Start) -> None:
         ]
         wire.send(json.dumps(asked).encode() + b"\n")
         assert [item["result"] for item in wire.receive()] == [found, found]
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may be another user")
-def test_a_job_is_its_users(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    daemon = endless(start)
-    with daemon.connect() as wire:
-        monkeypatch.chdir(daemon.directory)  # the way there may be closed to others
-        os.chmod(daemon.directory, 0o711)
-        os.chmod(daemon.path, 0o666)
-        os.seteuid(65534)
-        try:
-            stranger = Wire(Path(daemon.path).name)
-        finally:
-            os.seteuid(0)
-        with stranger:
-            job = submit(wire, "rkllm.run", {"prompt": "Hello"})
-            theirs = submit(stranger, "rkllm.run", {"prompt": "Hello"})
-            assert look(stranger, job) == {"status": "not_found"}
-            assert look(wire, theirs) == {"status": "not_found"}, "root is another user as well"
-            assert stranger.ask("server.cancel", {"job": job})["result"] == {"cancelled": False}
-            assert stranger.ask("server.pause", {"job": job})["result"] == {"paused": False}
-            stranger.ask("server.watch", {"events": ["job"]})
-            wire.ask("server.cancel", {"job": job})
-            ended(wire, job)
-            stranger.request("server.cancel", {"job": theirs}, "cancel")
-            while (message := stranger.receive()).get("method") != "server.event":
-                pass
-            assert message["params"]["job"] == theirs, "the news of another user's job did not come"
 
 
 def test_when_the_daemon_leaves_the_log_tells_of_the_jobs(start: Start) -> None:

@@ -1,0 +1,1 @@
+"""Anything at random; ``make fuzz`` runs these tests for long."""

@@ -1,0 +1,1 @@
+"""Whose words the model remembers, and who has lost some."""

@@ -1,0 +1,1 @@
+"""Calls that are detached from their connection, and watching what becomes of calls."""

@@ -1,0 +1,1 @@
+"""How the daemon starts and ends, and what becomes of clients that go."""
