@@ -1,22 +1,13 @@
-"""Whose turn it is: round robin over clients, priorities, and how many may wait."""
+"""Whose turn it is: round robin over clients, priorities; how many may wait, and which models they will use."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 
 from rkllmd.errors import QueueFull
-from rkllmd.npu.job import Job
+from rkllmd.npu.job import UNRESOLVED, Job
 from rkllmd.npu.queue import Limits, Queue
-
-
-def nothing(*_: Any) -> None:
-    pass
-
-
-def job(name: str, client: object, *, priority: str = "normal", user: int | None = None) -> Job:
-    return Job(name, nothing, nothing, client=client, priority=priority, user=user)
+from tests.npu.jobs import job
 
 
 def served(queue: Queue) -> list[str]:
@@ -101,3 +92,118 @@ def test_the_first_that_is_wanted_is_taken_in_turn() -> None:
     assert (taken.method, taken.state) == ("rknn 2", "running"), "within a client nothing overtakes"
     assert queue.take(lambda item: item.method == "rknn 1") is None
     assert len(queue) == 3
+
+
+def test_first_in_first_out_one_at_a_time() -> None:
+    queue = Queue(Limits(10, 10, 100))
+    assert queue.next() is None
+    first, second = job("first"), job("second")
+    queue.add(first)
+    queue.add(second)
+    assert [item.method for item in queue] == ["first", "second"]
+    assert (len(queue), first.state) == (2, "queued")
+    assert queue.next() is first
+    assert (queue.running, first.state, len(queue)) == (first, "running", 1)
+    assert queue.next() is None, "one runs"
+    queue.finished(first)
+    assert (queue.running, first.state) == (None, "finished")
+    assert queue.next() is second
+
+
+def test_the_queue_is_bounded_in_all() -> None:
+    queue = Queue(Limits(2, 10, 100))
+    queue.add(job(client="a"))
+    assert queue.next() is not None
+    queue.add(job(client="a"))
+    queue.add(job(client="b"))  # the running one does not wait, so it does not count
+    late = job(client="c")
+    with pytest.raises(QueueFull) as caught:
+        queue.add(late)
+    assert caught.value.data == {"queued": 2, "limit": 2, "retry_after_ms": 1000}
+    assert (len(queue), late.state) == (2, "new")
+
+
+def test_the_queue_is_bounded_per_client() -> None:
+    queue = Queue(Limits(10, 2, 100))
+    ours, theirs = object(), object()
+    queue.add(job(client=ours))
+    queue.add(job(client=ours))
+    with pytest.raises(QueueFull) as caught:
+        queue.add(job(client=ours))
+    assert caught.value.data["limit"] == 2
+    assert "This connection" in caught.value.message
+    queue.add(job(client=theirs))
+    for _ in range(3):
+        queue.add(job())  # the daemon's own belong to no client
+    assert len(queue) == 6
+
+
+def test_only_what_waits_can_be_dropped() -> None:
+    queue = Queue(Limits(10, 10, 100))
+    first, second, never = job(), job(), job()
+    queue.add(first)
+    queue.add(second)
+    queue.next()
+    assert not queue.drop(first)
+    assert not queue.drop(never)
+    assert queue.drop(second)
+    assert second.state == "finished"
+    assert not queue.drop(second)
+    assert list(queue) == []
+
+
+def test_which_model_is_in_use() -> None:
+    queue = Queue(Limits(10, 10, 100))
+    running, waiting, idle = object(), object(), object()
+    queue.add(job(target=running))
+    queue.add(job(target=waiting))
+    assert queue.uses(running)
+    queue.next()
+    assert [queue.uses(model) for model in (running, waiting, idle)] == [True, True, False]
+    assert [queue.runs_on(model) for model in (running, waiting, idle)] == [True, False, False]
+
+
+def test_a_job_whose_model_is_not_known_yet_may_use_any() -> None:
+    queue = Queue(Limits(10, 10, 100))
+    queue.add(job(target=UNRESOLVED))
+    model = object()
+    assert queue.uses(model)
+    assert not queue.runs_on(model)
+    queue.next()
+    assert queue.runs_on(model)
+
+
+def test_whether_the_loaded_models_are_about_to_change() -> None:
+    queue = Queue(Limits(10, 10, 100))
+    queue.add(job())
+    assert not queue.changes({"llm"})
+    load = job(changes={"llm"})
+    queue.add(load)
+    assert queue.changes({"llm"})
+    queue.finished(queue.next() or job())
+    assert queue.next() is load
+    assert queue.changes({"llm"}), "while it runs too"
+    queue.finished(load)
+    assert not queue.changes({"llm"})
+
+
+def test_what_changes_matters_to_handles_of_its_kind_only() -> None:
+    queue = Queue(Limits(10, 10, 100))
+    queue.add(job(changes={"context", "memory"}))
+    for _ in ("waits", "runs"):
+        assert [queue.changes({kind}) for kind in ("llm", "context", "matmul", "memory")] == [False, True, False, True]
+        assert queue.changes(("matmul", "context"))
+        assert not queue.changes(())
+        queue.next()
+
+
+def test_the_daemons_own_jobs_are_never_refused() -> None:
+    """They give back what clients left behind."""
+    queue = Queue(Limits(1, 1, 100))
+    queue.add(job(client="a"))
+    queue.add(job())
+    queue.add(job())
+    assert len(queue) == 3
+    with pytest.raises(QueueFull) as caught:
+        queue.add(job(client="b"))
+    assert caught.value.data["queued"] == 3
