@@ -12,7 +12,7 @@ import pytest
 
 from rkllmd.language.models import idle
 from tests.daemon import Daemon, Wire, kind
-from tests.language.models.test_loading import DRESSED, WITH_LORA, dress, models, say
+from tests.language.models.loads import DRESSED, WITH_LORA, dress, models, say
 
 Start = Callable[..., Daemon]
 
