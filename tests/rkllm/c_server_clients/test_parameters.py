@@ -1,66 +1,16 @@
-"""What clients of the C server before this daemon send (protocol, section 3), and that no mistake hides in it."""
+"""Parameters as clients of the C server before this daemon send them (protocol, section 3)."""
 
 from __future__ import annotations
 
-import base64
-import shutil
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rkllmd.client import Client
-from tests.daemon import Daemon, kind, streamed
+from tests.daemon import Daemon, kind
 from tests.rkllm.board import Board
-
-# As their helper functions make it: every field of the struct, "reserved" included.
-PARAM: dict[str, Any] = {
-    "max_context_len": 512,
-    "max_new_tokens": 50,
-    "top_k": 40,
-    "n_keep": 0,
-    "top_p": 0.9,
-    "temperature": 0.8,
-    "repeat_penalty": 1.1,
-    "frequency_penalty": 0.0,
-    "presence_penalty": 0.0,
-    "mirostat": 0,
-    "mirostat_tau": 5.0,
-    "mirostat_eta": 0.1,
-    "skip_special_token": False,
-    "is_async": False,
-    "img_start": None,
-    "img_end": None,
-    "img_content": None,
-    "extend_param": {
-        "base_domain_id": 0,
-        "embed_flash": 0,
-        "enabled_cpus_num": 4,
-        "enabled_cpus_mask": 15,
-        "n_batch": 1,
-        "use_cross_attn": 0,
-        "reserved": None,
-    },
-}
-INPUT = {"role": "user", "enable_thinking": False, "input_type": 0, "prompt_input": "Hi"}
-INFER = {"mode": 0, "lora_params": None, "prompt_cache_params": None, "keep_history": 0}
-# Eight floats, as wide as the simulator is.
-EMBED = {
-    "image_embed_base64": base64.b64encode(struct.pack("<8f", *range(8))).decode(),
-    "n_image_tokens": 1,
-    "n_image": 1,
-}
-
-
-def place(error: dict[str, Any]) -> tuple[Any, ...]:
-    return error["code"], error["path"], error["keyword"]
-
-
-def param(board: Board, **extend: Any) -> dict[str, Any]:
-    return {"model_path": str(board.model), **PARAM, "extend_param": {**PARAM["extend_param"], **extend}}
-
+from tests.rkllm.c_server_clients.sent import EMBED, INFER, INPUT, param, place
 
 # C's own fields
 
@@ -92,81 +42,6 @@ def test_what_createdefaultparam_of_the_portable_runtime_answers_loads_a_model(s
         answer = wire.ask("rkllm.createDefaultParam")["result"]
         given = {**answer, "model_path": "demo", "extend_param": {**answer["extend_param"], "reserved": None}}
         assert wire.ask("rkllm.init", [given])["result"]["message"] == "Loaded demo.gguf."
-
-
-# Streaming
-
-
-def test_run_streams_where_the_model_was_loaded_with_is_async(board: Board) -> None:
-    board.load(is_async=True)
-    board.wire.request("rkllm.run", {"prompt": "Hi"})
-    messages = board.wire.until_final(1)
-    assert len(messages) > 2
-    assert streamed(messages) == "[user] Hi"
-    assert board.result("rkllm.run", {"prompt": "Hi"}, stream="final")["text"] == "[user] Hi"
-    with Client(board.daemon.path) as client:
-        assert client.call("rkllm.run", {"prompt": "Hi"})["text"] == "[user] Hi", "who calls wants one answer"
-        parts = [partial["text"] for partial in client.stream("rkllm.run", {"prompt": "Hi"})]
-        assert ("".join(parts), len(parts) > 2) == ("[user] Hi", True)
-
-
-@pytest.mark.parametrize("given", [{}, {"is_async": False}])
-def test_run_answers_once_otherwise(board: Board, given: dict[str, Any]) -> None:
-    board.load(**given)
-    board.wire.request("rkllm.run", {"prompt": "Hi"})
-    (message,) = board.wire.until_final(1)
-    assert message["result"]["text"] == "[user] Hi"
-
-
-def test_members_may_stand_in_params(board: Board) -> None:
-    """For libraries that can put nothing beside "method"."""
-    board.load()
-    params: dict[str, Any] = {"prompt": "Hi", "stream": "partial", "timeout_ms": 60_000, "priority": "low"}
-    board.wire.request("rkllm.run", params)
-    assert streamed(board.wire.until_final(1)) == "[user] Hi"
-    board.wire.request("rkllm.run_async", {"prompt": "Hi", "stream": "final", "session": None})
-    (message,) = board.wire.until_final(1)
-    assert message["result"]["text"] == "[user] Hi"
-    answer = board.result("rkllm.run", {"prompt": "Hi", "session": "kitchen"})
-    assert answer["session"]["name"] == "kitchen"
-    job = board.result("server.submit", {"method": "rkllm.run", "params": {"prompt": "Hi", "stream": "partial"}})
-    assert job["status"] == "queued"
-    with Client(board.daemon.path) as client:
-        assert client.call("rkllm.run", {"prompt": "Hi", "stream": "final"})["text"] == "[user] Hi"
-
-
-@pytest.mark.parametrize(
-    ("method", "params", "members", "said"),
-    [
-        ("rkllm.run", {"prompt": "Hi", "stream": "final"}, {"stream": "partial"}, "$.stream uniqueItems"),
-        ("rkllm.run", {"prompt": "Hi", "stream": "parts"}, {}, "stream enum"),
-        ("rkllm.run", {"prompt": "Hi", "stream": True}, {}, "stream enum"),
-        ("rkllm.run", {"prompt": "Hi", "steam": "final"}, {}, "$.steam additionalProperties"),
-        ("rkllm.run", {"prompt": "Hi", "timeout_ms": 0}, {}, "timeout_ms minimum"),
-        ("rkllm.run", {"prompt": "Hi", "fds": 1}, {}, "$.fds additionalProperties"),
-        ("rkllm.run", {"prompt": "Hi", "reply_fds": True}, {}, "$.reply_fds additionalProperties"),
-        ("rkllm.clear_kv_cache", {"stream": "final"}, {}, "$.stream additionalProperties"),
-        ("rkllm.is_running", {"timeout_ms": 5}, {}, "$.timeout_ms additionalProperties"),
-        (
-            "server.submit",
-            {"method": "rkllm.run", "params": {"prompt": "Hi", "stream": "parts"}},
-            {},
-            "stream enum",
-        ),
-        (
-            "server.submit",
-            {"method": "rkllm.run", "params": {"prompt": "Hi", "session": "a"}},
-            {"session": "b"},
-            "$.params.session uniqueItems",
-        ),
-    ],
-)
-def test_members_in_params_that_mean_nothing_are_refused(
-    board: Board, method: str, params: dict[str, Any], members: dict[str, Any], said: str
-) -> None:
-    board.load()
-    error = board.refused(method, params, **members)
-    assert f"{error.get('path') or error['member']} {error['keyword']}" == said, error
 
 
 # Parameters
@@ -222,83 +97,6 @@ def test_inputs_that_contradict_each_other_are_refused(
 ) -> None:
     board.load()
     assert place(board.refused("rkllm.run", given)) == (-32602, path, keyword)
-
-
-# The second rkllm.init
-
-
-def test_a_second_init_of_the_same_model_answers_with_its_handle(board: Board) -> None:
-    first = board.result("rkllm.init", [None, param(board), None])
-    assert first["message"] == "Loaded model.rkllm."
-    assert "already_loaded" not in first
-    inits = board.calls().count("rkllm_init")
-    with board.connect() as other:
-        again = other.ask("rkllm.init", param(board))["result"]
-        assert (again["handle"], again["success"], again["already_loaded"]) == (first["handle"], True, True)
-        assert "loaded already" in again["message"]
-        # Another file name of the same file, and the defaults spelled out.
-        link = board.directory / "link.rkllm"
-        link.symlink_to(board.model)
-        assert other.ask("rkllm.init", {**param(board), "model_path": str(link)})["result"]["handle"] == first["handle"]
-        link.unlink()
-        assert other.ask("rkllm.run", [0, INPUT])["result"]["text"] == "[user] Hi"
-    assert board.calls().count("rkllm_init") == inits
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"top_k": 41},
-        {"max_context_len": 1024},
-        {"is_async": True},
-        {"temperature": 0.81},
-        {"extend_param": {"embed_flash": 1}},
-    ],
-)
-def test_a_second_init_with_other_parameters_is_refused(board: Board, other: dict[str, Any]) -> None:
-    board.load(top_k=40)
-    error = board.refused("rkllm.init", {"model_path": str(board.model), "top_k": 40, **other})
-    assert error["kind"] == "ModelAlreadyLoaded"
-    assert "this is another one" in error["message"]
-    assert "second_init" in error["message"]
-
-
-def test_a_second_init_of_another_file_is_refused(board: Board) -> None:
-    board.load()
-    copy = board.directory / "copy.rkllm"
-    shutil.copy(board.model, copy)
-    assert board.refused("rkllm.init", {"model_path": str(copy)})["kind"] == "ModelAlreadyLoaded"
-    copy.unlink()
-
-
-@pytest.mark.parametrize("version", ["1.3.0"])
-def test_a_file_that_was_written_since_is_another_model(version: str, new_board: Callable[..., Board]) -> None:
-    board = new_board(version)
-    board.load()
-    board.model.write_bytes(b"SIMMODEL")
-    assert board.refused("rkllm.init", {"model_path": str(board.model)})["kind"] == "ModelAlreadyLoaded"
-
-
-@pytest.mark.parametrize("version", ["1.3.0"])
-def test_second_init_may_replace(version: str, new_board: Callable[..., Board]) -> None:
-    board = new_board(version, "--second-init", "replace")
-    first = board.load()
-    assert board.result("rkllm.init", {"model_path": str(board.model)})["handle"] == first, "the same one stays"
-    second = board.result("rkllm.init", {"model_path": str(board.model), "top_k": 7})
-    assert second["replaced"] == [first]
-    assert [model["handle"] for model in board.result("server.status")["models"]] == [second["handle"]]
-    board.script(init="fail")
-    error = board.error("rkllm.init", {"model_path": str(board.model), "top_k": 8})
-    assert error["data"]["lost"] == [second["handle"]] or error["data"]["restored"] == [second["handle"]]
-
-
-@pytest.mark.parametrize("version", ["1.3.0"])
-def test_of_several_the_one_unused_for_longest_is_replaced(version: str, new_board: Callable[..., Board]) -> None:
-    board = new_board(version, "--second-init", "replace", "--max-models", "2")
-    first, second = board.load(top_k=2), board.load(top_k=3)
-    board.say("Hi", handle=second)
-    board.say("Hi", handle=first)
-    assert board.result("rkllm.init", {"model_path": str(board.model), "top_k": 4})["replaced"] == [second]
 
 
 # num_npu_core
