@@ -1,0 +1,1 @@
+"""Every kind of error, and that a good request works after each."""

@@ -1,0 +1,1 @@
+"""Every C function of RKNN, with the proof of its effect."""
