@@ -29,13 +29,24 @@ from ctypes import (
 # What the classes that POINTER makes have in common; ctypes has no public name for it.
 from ctypes import _Pointer as Pointer
 from mmap import mmap
-from typing import Any
+from typing import TypeAlias
+
+from rkllmd.abi.architecture import NativeHandle
+from rkllmd.abi.c_types import CFunction, CObject, CType, FunctionPointer, Reference, Struct
 
 __all__ = [
     "CDLL",
     "POINTER",
     "Array",
+    "CFunction",
+    "CObject",
+    "CType",
+    "Elements",
+    "FunctionPointer",
+    "NativeHandle",
     "Pointer",
+    "Reference",
+    "Struct",
     "Structure",
     "addressof",
     "byref",
@@ -58,16 +69,20 @@ __all__ = [
 ]
 
 
+Elements: TypeAlias = "bytearray | array[int] | array[float] | memoryview"
+"""The memory of a tensor's elements, which can be written to."""
+
+
 def bytes_at(address: int, size: int) -> Array[c_ubyte]:
-    """Return the ``size`` bytes at an address as they lie there; whoever owns them must outlive what is returned."""
+    """Return the ``size`` bytes at an address, without a copy: whoever owns them must outlive what is returned."""
     return (c_ubyte * size).from_address(address)
 
 
-def shared_bytes(buffer: bytearray | array[Any] | memoryview | mmap, size: int) -> Array[c_ubyte]:
+def shared_bytes(buffer: Elements | mmap, size: int) -> Array[c_ubyte]:
     """Return the first ``size`` bytes of a writable buffer for C, without a copy; it keeps the buffer alive."""
     return (c_ubyte * size).from_buffer(buffer)
 
 
 def this_process() -> CDLL:
-    """Return the functions that this process has loaded already: those of the C library."""
+    """Return the functions that this process has loaded already, such as those of the C library."""
     return CDLL(None)

@@ -6,15 +6,36 @@ Five class attributes of a struct say what the C type cannot:
 - ``_flags_``: integer fields that mean yes or no,
 - ``_required_``: fields that make no sense as NULL or zero, so a client has to give them,
 - ``_printed_``: strings that the runtimes print: a line break in one could pass for a line of theirs,
-- ``_names_``: those of them that stay as long as the model and are in every ``server.status``, so they must be short.
+- ``_names_``: those of them that stay as long as the model and are in every ``server.status``, and so must be short.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ctypes import Structure
 from enum import IntEnum
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:  # ctypes does not export these names
+    from _ctypes import CFuncPtr, _CArgObject, _CDataType
+
+__all__ = ["CFunction", "CObject", "CType", "FunctionPointer", "Reference", "Signature", "Struct"]
+
+CType: TypeAlias = "type[_CDataType]"
+"""A C type, as ctypes has it: c_int, a struct, POINTER(c_float)."""
+
+CObject: TypeAlias = "_CDataType"
+"""What lies in C's memory: a number, a struct, an array, a pointer."""
+
+FunctionPointer: TypeAlias = "CFuncPtr"
+"""A function that C can call, or that was found in a library."""
+
+Reference: TypeAlias = "_CArgObject"
+"""What ``byref`` returns: a pointer for the length of a call."""
+
+# Any: what a C function returns follows from its declaration. Most return a status, some a struct or a pointer.
+CFunction: TypeAlias = Callable[..., Any]
+"""A C function that is called from Python."""
 
 
 class Struct(Structure):
@@ -30,10 +51,10 @@ class Struct(Structure):
 class Signature(NamedTuple):
     """One C function: its arguments by C name, in C order, and what it returns."""
 
-    arguments: dict[str, Any]
-    restype: Any
+    arguments: dict[str, CType]
+    restype: CType | None
 
     @property
-    def argtypes(self) -> list[Any]:
+    def argtypes(self) -> list[CType]:
         """The argument types alone, as ctypes wants them."""
         return list(self.arguments.values())

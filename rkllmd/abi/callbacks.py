@@ -1,7 +1,7 @@
 """The optional callbacks of RKLLM 1.3, for models converted without a tokenizer or without an embedding layer.
 
 They are called by the runtime, on whatever thread it likes, so no exception may leave them: an error is a non-zero
-answer to C and a line to the ``log`` that the caller gave. Keep what is returned here as long as the LLM handle.
+answer to C and a line to the ``log`` that the caller gave. Keep what is returned here as long as the LLM handle lives.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import ctypes
 import os
 import stat
 from collections.abc import Callable
-from typing import Any
 
 from rkllmd import open_files
+from rkllmd.abi.c import FunctionPointer, Pointer
 from rkllmd.abi.layouts.rkllm import LLMGetEmbedCallback, LLMTokenizerCallback
 from rkllmd.errors import InvalidParams, NotSupported
 from rkllmd.requirements import install_command
@@ -23,7 +23,7 @@ _ERROR = -1
 _FLOAT32 = 4
 
 
-def tokenizer_callback(path: str, log: Log) -> Any:
+def tokenizer_callback(path: str, log: Log) -> FunctionPointer:
     """Return an LLMTokenizerCallback that encodes with the tokenizer.json at ``path``.
 
     Raises NotSupported without the tokenizers library and InvalidParams if the file is no tokenizer.
@@ -43,14 +43,21 @@ def tokenizer_callback(path: str, log: Log) -> Any:
             "tokenizer_path is no readable tokenizer.json.", path="$.tokenizer_path", keyword="format"
         ) from error
 
-    def encode(_userdata: object, text: Any, text_len: int, tokens: Any, n_tokens_max: int) -> int:
+    def encode(
+        _userdata: object,
+        text: Pointer[ctypes.c_char],
+        text_len: int,
+        tokens: Pointer[ctypes.c_int32],
+        n_tokens_max: int,
+    ) -> int:
         try:
             if not text or not tokens or text_len < 0:  # reading through NULL is a crash, not an exception
                 raise ValueError("no text, or no buffer")
             # Without special tokens: the runtime has put the chat template, and the BOS in it, into the text already.
-            ids = tokenizer.encode(text[:text_len].decode(), add_special_tokens=False).ids
+            given = bytes(text[:text_len]).decode()
+            ids = tokenizer.encode(given, add_special_tokens=False).ids
             if len(ids) > n_tokens_max:
-                # Cutting a prompt short would answer another question than the one that was asked.
+                # The answer to a prompt that was cut short would be one to another question.
                 log(f"the text has {len(ids)} tokens, the runtime takes {n_tokens_max}")
                 return _ERROR
             ctypes.memmove(tokens, (ctypes.c_int32 * len(ids))(*ids), len(ids) * ctypes.sizeof(ctypes.c_int32))
@@ -61,12 +68,12 @@ def tokenizer_callback(path: str, log: Log) -> Any:
     return LLMTokenizerCallback(encode)
 
 
-def embedding_callback(path: str, log: Log) -> Any:
+def embedding_callback(path: str, log: Log) -> FunctionPointer:
     """Return an LLMGetEmbedCallback that looks rows up in the raw float32 file [vocabulary, width] at ``path``.
 
-    Rows are read from the open file, so only those that are used take memory. It is not mapped: cut short by somebody,
-    a mapping would end the process. Once the file was written to, no row of it is used any more. Its width follows from
-    each call: the runtime gives a buffer of exactly num_tokens rows.
+    Rows are read from the open file, so only those that are used take memory. The file is not mapped: if somebody cut
+    it short, the mapping would end the process. Once the file was written to, none of its rows is used any more. The
+    width follows from each call: the runtime gives a buffer of exactly num_tokens rows.
 
     Raises InvalidParams if the file cannot be read or holds no whole float32s.
     """
@@ -80,7 +87,9 @@ def embedding_callback(path: str, log: Log) -> Any:
             "embedding_path holds no whole float32s.", path="$.embedding_path", keyword="multipleOf", limit=_FLOAT32
         )
 
-    def embed(_userdata: object, tokens: Any, num_tokens: int, buffer: int | None, length: int) -> int:
+    def embed(
+        _userdata: object, tokens: Pointer[ctypes.c_int32], num_tokens: int, buffer: int | None, length: int
+    ) -> int:
         try:
             if not tokens or num_tokens == 0 or buffer is None:  # reading through NULL is a crash, not an exception
                 raise ValueError("no tokens, or no buffer")
@@ -94,7 +103,7 @@ def embedding_callback(path: str, log: Log) -> Any:
             rows = memoryview((ctypes.c_uint8 * length).from_address(buffer)).cast("B")
             for index, token in enumerate(ids):
                 table.read(rows[index * row : (index + 1) * row], token * row)
-            table.check_unchanged()  # also now: rows that were read before a change are right
+            table.check_unchanged()  # again: the file may have changed while its rows were read
             return 0
         except BaseException as error:
             return _failed(log, "embedding", error)
@@ -103,7 +112,7 @@ def embedding_callback(path: str, log: Log) -> Any:
 
 
 class _Table:
-    """An open file, as it was when it was opened; closed with the callback that reads it."""
+    """An open file, of which it is known whether it has changed since; it is closed with the callback that reads it."""
 
     def __init__(self, path: str) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -126,7 +135,7 @@ class _Table:
             raise ValueError("the embedding file was cut short or written to since: load the model again")
 
     def read(self, into: memoryview, offset: int) -> None:
-        """Read what fills ``into``. Raises ValueError, OSError."""
+        """Fill ``into`` with what stands at ``offset``. Raises ValueError, OSError."""
         if os.preadv(self._fd, [into], offset) != len(into):
             raise ValueError("the embedding file ends early")
 

@@ -1,12 +1,14 @@
 """Prove a struct layout before anything is trusted to it.
 
-``rkllm_createDefaultParam`` needs no model and no NPU. It is called with a result far bigger than any known RKLLMParam
-and the bytes must read sane in the layout that the version string promised, and no better in another one. The first 56
-bytes are the same in all layouts; what tells 1.2 from the others are the bytes behind: three pointers in 1.2, the start
-of RKLLMExtendParam in 1.3 and 1.3.1. Those two have the same RKLLMParam, so between them the version alone decides.
+``rkllm_createDefaultParam`` needs no model and no NPU. It is called with a result far bigger than any known RKLLMParam;
+its bytes must make sense in the layout that the version string promised, and no more sense in another one. The first 56
+bytes are the same in all layouts. What tells 1.2 from the others are the bytes behind them: three pointers in 1.2, the
+start of RKLLMExtendParam in 1.3 and 1.3.1. Those two have the same RKLLMParam, so between them the version alone
+decides.
 
-An oversized result is safe: on x86-64 and on ARM a struct of more than 16 bytes is returned through a pointer that the
-caller passes, and the callee writes its own size there. What lies behind tells nothing: ctypes does not clear it.
+An oversized result is safe: on x86-64 and on ARM, a struct of more than 16 bytes is returned through a pointer that the
+caller passes, and the callee writes only as much as its own struct has. The bytes behind that mean nothing, since
+ctypes does not clear them.
 """
 
 from __future__ import annotations
@@ -15,16 +17,17 @@ import ctypes
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from rkllmd.abi.c_types import FunctionPointer
 from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout
 from rkllmd.errors import RuntimeUnavailable
 
 RESULT_SIZE = 1024
-"""Bytes given to the result; the largest RKLLMParam that was ever released has 208."""
+"""How many bytes are given to the result; the largest RKLLMParam that was ever released has 208."""
 
-# What a default may be, generously: a range too narrow would refuse a good runtime on somebody's board, while another
-# layout's bytes are off by orders of magnitude (a pointer read as two integers, an integer as a float).
+# What a default may be. The ranges are generous: one that is too narrow would refuse a good runtime on somebody's
+# board, while another layout's bytes are off by orders of magnitude (a pointer read as two integers, an integer as a
+# float).
 _FLOATS = {
     "top_p": (0.0, 1.0),
     "temperature": (0.0, 5.0),
@@ -52,8 +55,8 @@ _EXTEND_INTEGERS = {
 }
 
 
-def prove(layout: Layout, create_default_param: Any, found: str) -> None:
-    """Raise RuntimeUnavailable unless the default parameters read sane in ``layout`` and not better in another one.
+def prove(layout: Layout, create_default_param: FunctionPointer, found: str) -> None:
+    """Raise RuntimeUnavailable unless the default parameters make sense in ``layout``, and no more sense in another.
 
     ``create_default_param`` is the bare ctypes function; its restype is changed. ``found`` names the library.
     """
@@ -73,7 +76,7 @@ def prove(layout: Layout, create_default_param: Any, found: str) -> None:
 
 
 def complaints(layout: Layout, raw: bytes) -> Iterator[str]:
-    """Yield what is implausible about RKLLMParam's default, read from ``raw`` in ``layout``; nothing if it is sane."""
+    """Yield what is implausible about the default RKLLMParam that ``raw`` is in ``layout``; nothing if it is sane."""
     param_type = layout["RKLLMParam"]
     param = param_type.from_buffer_copy(raw)
     for name, (low, high) in _FLOATS.items():
@@ -86,7 +89,7 @@ def complaints(layout: Layout, raw: bytes) -> Iterator[str]:
     for name, (low, high) in _EXTEND_INTEGERS.items():
         if not low <= getattr(param.extend_param, name) <= high:
             yield f"extend_param.{name} is {getattr(param.extend_param, name)}"
-    for name, field_type in param_type._fields_:
+    for name, field_type, *_ in param_type._fields_:
         offset = getattr(param_type, name).offset
         if field_type is ctypes.c_bool and raw[offset] > 1:
             yield f"{name} is {raw[offset]}"
@@ -95,7 +98,7 @@ def complaints(layout: Layout, raw: bytes) -> Iterator[str]:
             yield f"{name} points nowhere"
 
 
-def _default_param(create_default_param: Any) -> bytes:
+def _default_param(create_default_param: FunctionPointer) -> bytes:
     class _Oversized(ctypes.Structure):
         _fields_ = [("raw", ctypes.c_uint8 * RESULT_SIZE)]
 
@@ -105,7 +108,7 @@ def _default_param(create_default_param: Any) -> bytes:
 
 
 def _fits_better(other: Layout, chosen: Layout, raw: bytes) -> bool:
-    """Whether ``other`` shows the runtime's default CPUs, as many as its mask has bits, and ``chosen`` does not."""
+    """Return whether ``other`` shows the default CPUs, as many as their mask has bits, and ``chosen`` does not."""
     return _names_cpus(other, raw) and not any(complaints(other, raw)) and not _names_cpus(chosen, raw)
 
 
@@ -116,7 +119,7 @@ def _names_cpus(layout: Layout, raw: bytes) -> bool:
 
 
 def _is_readable(address: int | None) -> bool:
-    """Whether ``address`` is NULL or lies in a readable mapping of this process."""
+    """Return whether ``address`` is NULL or lies in a readable mapping of this process."""
     if not address:
         return True
     for line in Path("/proc/self/maps").read_text().splitlines():

@@ -11,12 +11,12 @@ import ctypes
 import mmap
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rkllmd.abi import architecture, c_signature, canary
+from rkllmd.abi.c_types import CFunction
 from rkllmd.abi.layouts import rkllm_common
 from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout, Signature
 from rkllmd.errors import NotSupported, RuntimeUnavailable
@@ -44,7 +44,7 @@ class LibraryFile:
     supported: str
     # In the file, with a group for the version and one for the rest.
     version: re.Pattern[bytes]
-    # What no build can lack.
+    # The functions that every build must have.
     indispensable: tuple[str, ...]
 
 
@@ -80,8 +80,8 @@ class Identity:
 class Functions:
     """A loaded library. Its C functions are attributes: ``library.rkllm_abort(handle)`` → raw status.
 
-    A function that this build lacks is there too and raises NotSupported when called. ctypes releases the GIL during
-    a call; which thread may make which call is the caller's business.
+    A function that this build does not have is there too, and raises NotSupported when it is called. ctypes releases
+    the GIL during a call; which thread may make which call is the caller's business.
     """
 
     __slots__ = ("_absent", "_dll", "_types", "functions", "identity", "label", "path")
@@ -91,30 +91,31 @@ class Functions:
         label: str,
         path: Path,
         identity: Identity,
-        functions: dict[str, Callable[..., Any]],
+        functions: dict[str, CFunction],
         dll: ctypes.CDLL | None = None,
-        types: Mapping[str, Any] | None = None,
+        types: Mapping[str, object] | None = None,
     ) -> None:
-        """``dll`` is None for functions that are made in this process; ``types`` are the library's by their C names."""
+        """``dll`` is None for functions that are made in this process; ``types``: the library's, by their C names."""
         self.label = label
         self.path = path
         self.identity = identity
         self.functions = functions
         self._dll = dll
         self._types = types or {}
-        self._absent: dict[str, Callable[..., Any]] = {}
+        self._absent: dict[str, CFunction] = {}
 
     def declare(self, text: str) -> None:
-        """Add a function by its C declaration, unless there is one of its name. ValueError for what is no declaration.
+        """Add a function by its C declaration, unless there is one of its name already.
 
-        One with a type that this library does not have is there too, and raises NotSupported when it is called.
+        If it needs a type that this library does not have, the function is there too, and raises NotSupported when it
+        is called. Raises ValueError if ``text`` does not declare a function.
         """
         name, signature, needs = c_signature.name_of(text), None, f"a build that exports {c_signature.name_of(text)}"
         try:
             signature = c_signature.parse(text, self._types)[1]
         except LookupError as error:
             needs = f"a build that exports it; {error.args[0]}"
-        if self._dll is None:  # its functions may be made only when the first of them is called
+        if self._dll is None:  # the functions made in this process may not exist before the first of them is called
             self._absent[name] = _missing(name, self.runtime, needs)
         elif name not in self.functions:
             missing = _missing(name, self.runtime, needs)
@@ -122,7 +123,7 @@ class Functions:
 
     @property
     def version(self) -> str:
-        """The runtime's version, such as "1.2.3"; "unknown" if its file names none."""
+        """The runtime's version, such as "1.2.3"; "unknown" if its file does not name one."""
         return self.identity.version or "unknown"
 
     @property
@@ -130,7 +131,7 @@ class Functions:
         """How errors name this runtime: "rkllm 1.2.3"."""
         return f"{self.label.lower()} {self.version}"
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> CFunction:
         try:
             return self.functions[name]
         except KeyError:
@@ -149,7 +150,7 @@ class Library(Functions):
         path: Path,
         identity: Identity,
         layout: Layout,
-        functions: dict[str, Callable[..., Any]],
+        functions: dict[str, CFunction],
         dll: ctypes.CDLL | None = None,
     ) -> None:
         types = {**vars(rkllm_common), **layout.structs}
@@ -160,7 +161,7 @@ class Library(Functions):
 def find(explicit: str | None, environ: Mapping[str, str], file: LibraryFile = RKLLM_FILE) -> Path:
     """Return the path of a runtime library.
 
-    ``explicit`` (else the environment's RKLLM_LIB_PATH) is a file, or a directory that holds it; where it is given
+    ``explicit`` (or the environment's RKLLM_LIB_PATH) is the file, or a directory that holds it; if it is given,
     nothing else is tried. Otherwise LD_LIBRARY_PATH and the usual directories are searched.
 
     Raises RuntimeUnavailable with every place that was searched.
@@ -191,7 +192,7 @@ def identify(path: str | Path, library: LibraryFile = RKLLM_FILE) -> Identity:
                 return Identity(None)  # an empty file cannot be mapped
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 match = library.version.search(content)
-                # Taken out before the mapping closes: a match refers to what it was found in.
+                # Copied before the mapping is closed, since a match refers to what it was found in.
                 texts = [text.decode("utf-8", "replace") for text in match.groups()] if match else []
     except OSError as error:
         raise cannot_load(Path(path), str(error), library) from error
@@ -204,9 +205,9 @@ def layout_of(version: str | None) -> str | None:
 
 
 def choose_layout(identity: Identity, layout_override: str | None, path: str | Path) -> Layout:
-    """Return the layout of ``identity``'s version, or the one that the operator insists on.
+    """Return the layout of ``identity``'s version, or the one that the operator has named (``layout_override``).
 
-    Raises RuntimeUnavailable for a version that is not known to have one of the layouts.
+    Raises RuntimeUnavailable for a version of which no layout is known.
     """
     if layout_override is not None:
         if layout_override not in LAYOUTS:
@@ -261,9 +262,9 @@ def refuse_unknown_machine(path: Path, library: LibraryFile) -> None:
 
 
 def open_library(path: Path, library: LibraryFile) -> ctypes.CDLL:
-    """Load the library with all its symbols resolved; it has what is indispensable.
+    """Load the library with all its symbols resolved, and make sure that it has the indispensable functions.
 
-    Raises RuntimeUnavailable, with the loader's own words where it refuses.
+    Raises RuntimeUnavailable, with the loader's own words where the loader refuses.
     """
     try:
         dll = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
@@ -280,8 +281,8 @@ def open_library(path: Path, library: LibraryFile) -> ctypes.CDLL:
     return dll
 
 
-def bind(dll: ctypes.CDLL, name: str, signature: Signature, runtime: str) -> Callable[..., Any]:
-    """Return a function of the library; one that it lacks raises NotSupported when it is called."""
+def bind(dll: ctypes.CDLL, name: str, signature: Signature, runtime: str) -> CFunction:
+    """Return a function of the library; if it does not have one of this name, what is returned raises NotSupported."""
     try:
         function = dll[name]  # a function object of our own: dll.name would be shared and cached
     except AttributeError:
@@ -291,7 +292,7 @@ def bind(dll: ctypes.CDLL, name: str, signature: Signature, runtime: str) -> Cal
     return function
 
 
-def _missing(name: str, runtime: str, needs: str) -> Callable[..., Any]:
+def _missing(name: str, runtime: str, needs: str) -> CFunction:
     def missing(*_arguments: object) -> int:
         raise NotSupported(f"{runtime} has no {name}.", runtime=runtime, needs=needs)
 
@@ -299,7 +300,7 @@ def _missing(name: str, runtime: str, needs: str) -> Callable[..., Any]:
 
 
 def cannot_load(path: Path, reason: str, library: LibraryFile = RKLLM_FILE) -> RuntimeUnavailable:
-    """Return the error for a file that the loader refuses, in the loader's own words, with what helps."""
+    """Return the error for a file that the loader refuses: the loader's own words, and what helps."""
     fix = f"Install {library.name} {library.supported} for this machine's architecture."
     absent = re.search(r"(lib[\w.+-]+): cannot open shared object file", reason)
     if absent and absent[1] != path.name:

@@ -1,17 +1,15 @@
-"""The vendor's RKNN library: find it, identify it, refuse what is not known to have our structs, bind it.
+"""The vendor's RKNN library: find it, identify it, refuse a version that is not known to have our structs, bind it.
 
-rknn_api.h has grown with every release, and there is no call without a loaded model whose answer could prove a layout.
-So the version in the file decides alone, and ``--rknn-layout`` is for people who know better.
+rknn_api.h has grown with every release, and no function that works without a loaded model could prove a layout by its
+answer. So the version in the file alone decides, and ``--rknn-layout`` is for people who know better.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from rkllmd.abi.c_types import Signature
+from rkllmd.abi.c_types import CFunction, Signature
 from rkllmd.abi.layouts import rknn, rknn_constants, rknn_custom_op, rknn_matmul
 from rkllmd.abi.library import Functions, Identity, LibraryFile, bind, identify, open_library, refuse_unknown_machine
 from rkllmd.errors import RuntimeUnavailable
@@ -42,12 +40,12 @@ def load(path: str | Path, layout_override: str | None = None) -> Functions:
     return Functions(RKNN_FILE.label, path, identity, functions, dll, _types())
 
 
-def _types() -> dict[str, Any]:
+def _types() -> dict[str, object]:
     modules = (rknn, rknn_constants, rknn_matmul, rknn_custom_op)
     return {name: value for module in modules for name, value in vars(module).items()}
 
 
-def in_python(functions: dict[str, Callable[..., Any]], version: str, path: Path) -> Functions:
+def in_python(functions: dict[str, CFunction], version: str, path: Path) -> Functions:
     """Return a runtime whose C functions are made in this process."""
     return Functions(RKNN_FILE.label, path, Identity(version), functions)
 

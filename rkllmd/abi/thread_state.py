@@ -1,8 +1,8 @@
-"""Python's state of a thread that is not Python's: kept from one callback to the next.
+"""Python's state of a thread that Python did not start: it is kept from one callback to the next.
 
-For a callback on a foreign thread, ctypes makes a Python thread state and throws it away afterwards (an mmap and a
-munmap, and a chance for the event loop to take the GIL in between). Kept for the length of a run, it more than doubles
-the tokens per second of ``rkllm_run_async`` (``make bench``).
+For a callback on such a thread, ctypes makes a Python thread state and throws it away afterwards (an mmap and a munmap,
+and a chance for the event loop to take the GIL in between). To keep it for the length of a run more than doubles the
+tokens per second of ``rkllm_run_async`` (``make bench``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _ensure = ctypes.PYFUNCTYPE(ctypes.c_int)(("PyGILState_Ensure", ctypes.pythonapi
 _release = ctypes.PYFUNCTYPE(None, ctypes.c_int)(("PyGILState_Release", ctypes.pythonapi))
 
 
-# What each thread state belongs to. A thread's number would not do: it is given again when the thread has ended.
+# The KeptThreadState that holds each thread's state. The thread's number would not do: another thread may get it later.
 _local = threading.local()
 
 
@@ -35,7 +35,7 @@ class KeptThreadState:
             _local.holder = self
 
     def release(self) -> None:
-        """Let the state go; on another thread than the one that holds it, nothing can be done and nothing is."""
+        """Let the state go. Does nothing on another thread than the one whose state is held: it could not be let go."""
         if self.is_kept and getattr(_local, "holder", None) is self:
             self.is_kept = False
             _local.holder = None

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rkllmd.abi import library
-from rkllmd.abi.layouts.rkllm import LAYOUTS
+from rkllmd.abi.layouts.rkllm import LAYOUTS, LLMResultCallback
 from rkllmd.abi.library import Identity, choose_layout, find, identify, load
 from rkllmd.errors import NotSupported, RuntimeUnavailable
 
@@ -132,7 +132,7 @@ def test_load_and_call(tiny: Build, layout: str, version: str) -> None:
     assert (param.top_k, param.max_context_len) == (40, 4096)
     param.max_new_tokens = 7
     handle = ctypes.c_void_p()
-    callback = loaded.layout.result_callback(lambda *_: 0)
+    callback = LLMResultCallback(lambda *_: 0)
     argument: Any = callback
     if layout != "1.2":
         argument = ctypes.byref(loaded.layout["RKLLMCallback"](result_callback=callback))

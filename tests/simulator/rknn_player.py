@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rkllmd.abi.architecture import NativeHandle
 from rkllmd.abi.layouts import rknn, rknn_custom_op, rknn_matmul
 from rkllmd.abi.layouts.rknn_constants import rknn_flag, rknn_query_cmd, rknn_tensor_format, rknn_tensor_type
 
@@ -41,7 +42,7 @@ class RknnSimulator:
         """Load a model: its bytes, or the path of its file."""
         return RknnContext(self, model, flag, extend)
 
-    def mem(self, context: ctypes.c_uint64, content: bytes) -> Any:
+    def mem(self, context: NativeHandle, content: bytes) -> Any:
         """Return a pointer to a new memory with this content."""
         memory = self.rknn_create_mem(context, len(content))
         ctypes.memmove(memory.contents.virt_addr, content, len(content))

@@ -1,44 +1,46 @@
-"""What must hold between a struct's fields: counts and the data they count.
+"""What must hold between a struct's fields: a count, and the data that it counts.
 
-A count left out is inferred from the data, a count given is checked: the runtime reads as far as the count says.
+A count that was left out is inferred from the data. One that was given is checked, since the runtime reads as far as
+the count says.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
+from rkllmd.abi.c_types import Struct
 from rkllmd.abi.json.tensors import Tensor
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 
-Given = dict[str, Any]
+Given = JsonObject
 Tensors = dict[str, Tensor]
 
 
-def embed_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
+def embed_rule(target: Struct, given: Given, tensors: Tensors, path: str) -> None:
     """RKLLMEmbedInput: n_tokens rows."""
     _rows_rule(target, given, tensors["embed"], ("n_tokens",), path)
 
 
-def image_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
-    """RKLLMImageInput, nested or flat: n_image x n_image_tokens rows; n_image is 1 if nothing says."""
-    if "image_embed" not in tensors:  # the flat struct of 1.2 does not require it by itself
+def image_rule(target: Struct, given: Given, tensors: Tensors, path: str) -> None:
+    """RKLLMImageInput, nested or flat: n_image x n_image_tokens rows; n_image is 1 if nothing says otherwise."""
+    if "image_embed" not in tensors:  # the flat struct of 1.2 does not require it
         raise InvalidParams(f"{path}.image_embed is required.", path=path, keyword="required", limit=["image_embed"])
     _rows_rule(target, given, tensors["image_embed"], ("n_image", "n_image_tokens"), path)
 
 
-def video_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
-    """RKLLMVideoInput: n_video x n_frame_per_video x n_frame_tokens rows; n_video is 1 if nothing says."""
+def video_rule(target: Struct, given: Given, tensors: Tensors, path: str) -> None:
+    """RKLLMVideoInput: n_video x n_frame_per_video x n_frame_tokens rows; n_video is 1 if nothing says more."""
     _rows_rule(target, given, tensors["video_embed"], ("n_video", "n_frame_per_video", "n_frame_tokens"), path)
 
 
-def audio_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
-    """RKLLMAudioInput: n_audio x n_audio_tokens rows; n_audio is 1 if nothing says."""
+def audio_rule(target: Struct, given: Given, tensors: Tensors, path: str) -> None:
+    """RKLLMAudioInput: n_audio x n_audio_tokens rows; n_audio is 1 if nothing says otherwise."""
     _rows_rule(target, given, tensors["audio_embed"], ("n_audio", "n_audio_tokens"), path)
 
 
-def token_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
+def token_rule(target: Struct, given: Given, tensors: Tensors, path: str) -> None:
     """RKLLMTokenInput: n_tokens ids, no more and no fewer."""
     _exact_count(target, "n_tokens", given, tensors["input_ids"].count, path)
 
@@ -51,8 +53,8 @@ _EMBEDDINGS = {
 }
 
 
-def check_width(target: Any, tensors: Tensors, width: int | None, path: str) -> None:
-    """Refuse embeddings with rows of another length than ``width``, if it is known: C would read beyond their end."""
+def check_width(target: Struct, tensors: Tensors, width: int | None, path: str) -> None:
+    """Refuse embeddings whose rows are not ``width`` numbers long, if that is known: C would read beyond their end."""
     for name, counts in _EMBEDDINGS.items():
         if name not in tensors or width is None:
             continue
@@ -66,7 +68,7 @@ def check_width(target: Any, tensors: Tensors, width: int | None, path: str) -> 
             )
 
 
-def cross_attn_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
+def cross_attn_rule(target: Struct, given: Given, tensors: Tensors, path: str) -> None:
     """RKLLMCrossAttnParam: mask and pos [tokens]; k and v of one size, [layers][tokens][kv_heads][head_dim]."""
     tokens = tensors["encoder_pos"].count
     _exact_count(target, "num_tokens", given, tokens, path)
@@ -81,35 +83,35 @@ def cross_attn_rule(target: Any, given: Given, tensors: Tensors, path: str) -> N
         )
 
 
-def prompt_cache_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
-    """RKLLMPromptCacheParam: saving needs a place."""
+def prompt_cache_rule(target: Struct, given: Given, tensors: Tensors, path: str) -> None:
+    """RKLLMPromptCacheParam: to save, a path is needed."""
     if target.save_prompt_cache and not target.prompt_cache_path:
         raise InvalidParams(
             f"{path}.prompt_cache_path is required to save.", path=path, keyword="required", limit=["prompt_cache_path"]
         )
 
 
-def dims_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
+def dims_rule(target: Struct, given: Given, tensors: Tensors, path: str) -> None:
     """rknn_tensor_attr: n_dims dimensions, none for a scalar; one may be 0, as a decoder's cache is at the start."""
     if "dims" in given:
         _exact_count(target, "n_dims", given, len(given["dims"]), path)
 
 
-def matrix_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
+def matrix_rule(target: Struct, given: Given, tensors: Tensors, path: str) -> None:
     """rknn_matmul_tensor_attr: n_dims dimensions, all of at least 1."""
     dims_rule(target, given, tensors, path)
     if any(size == 0 for size in target.dims[: target.n_dims]):
         raise InvalidParams(f"{path}.dims must be at least 1 each.", path=f"{path}.dims", keyword="minimum", limit=1)
 
 
-def quant_rule(target: Any, given: Given, tensors: Tensors, path: str) -> None:
+def quant_rule(target: Struct, given: Given, tensors: Tensors, path: str) -> None:
     """rknn_quant_params: as many scales and zero points as are given."""
     for name in ("scale", "zp"):
         if name in tensors:
             _exact_count(target, f"{name}_len", given, tensors[name].count, path)
 
 
-RULES: dict[str, Callable[[Any, Given, Tensors, str], None]] = {
+RULES: dict[str, Callable[[Struct, Given, Tensors, str], None]] = {
     "RKLLMEmbedInput": embed_rule,
     "RKLLMTokenInput": token_rule,
     "RKLLMImageInput": image_rule,
@@ -124,11 +126,11 @@ RULES: dict[str, Callable[[Any, Given, Tensors, str], None]] = {
 """Struct → its rule, called when all fields that the client gave are set."""
 
 
-def _rows_rule(target: Any, given: Given, tensor: Tensor, counts: tuple[str, ...], path: str) -> None:
+def _rows_rule(target: Struct, given: Given, tensor: Tensor, counts: tuple[str, ...], path: str) -> None:
     """Make ``counts``, outermost first, multiply to the number of rows in ``tensor``."""
     rows = tensor.rows
     missing = [name for name in counts if name not in given]
-    # Without a shape nothing tells how long a row is. Only the outermost of several counts may then be taken for 1.
+    # Without a shape, nothing says how long a row is. Then only the outermost of several counts may be taken for 1.
     unknown = [name for name in counts[1:] or counts if name in missing and not rows]
     if unknown:
         raise InvalidParams(
@@ -151,7 +153,7 @@ def _rows_rule(target: Any, given: Given, tensor: Tensor, counts: tuple[str, ...
         )
 
 
-def _exact_count(target: Any, name: str, given: Given, count: int, path: str) -> None:
+def _exact_count(target: Struct, name: str, given: Given, count: int, path: str) -> None:
     if name in given and getattr(target, name) != count:
         raise InvalidParams(
             f"{path}.{name} must be the number of elements given.", path=f"{path}.{name}", keyword="const", limit=count

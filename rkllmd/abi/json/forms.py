@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from rkllmd.json_types import JsonObject
 
 ALIASES: dict[str, dict[str, str]] = {
     # Liberties that clients of the C server before this daemon take.
@@ -21,11 +23,11 @@ ALIASES: dict[str, dict[str, str]] = {
 
 
 class Extra(NamedTuple):
-    """A JSON field that is no field of the struct: which layouts can honour it (none: all), and what it means."""
+    """A JSON field that is no field of the struct: which layouts have it (empty: all of them), and what it means."""
 
     layouts: tuple[str, ...]
     description: str
-    schema: dict[str, Any] = {"type": ["string", "null"]}  # noqa: RUF012  # nobody changes it
+    schema: JsonObject = {"type": ["string", "null"]}  # noqa: RUF012  # nobody changes it
 
 
 _CALLBACKS = ("1.3", "1.3.1")  # layouts with RKLLMCallback
@@ -45,7 +47,7 @@ EXTRAS: dict[str, dict[str, Extra]] = {
         ),
     },
 }
-"""Struct → extra field. ``convert.to_c`` leaves them alone; rkllm.init makes callbacks of them."""
+"""Struct → extra fields. ``convert.to_c`` leaves them alone; rkllm.init acts on them."""
 
 
 _FD = {
@@ -56,7 +58,7 @@ _FD = {
     "description": "The n-th file descriptor that comes with the message.",
 }
 
-FORMS: dict[tuple[str, str], dict[str, Any]] = {
+FORMS: dict[tuple[str, str], JsonObject] = {
     ("rknn_run_extend", "fence_fd"): _FD,
     ("rknn_init_extend", "model_buffer_fd"): _FD,
     ("rknn_init_extend", "ctx"): {
@@ -69,7 +71,7 @@ FORMS: dict[tuple[str, str], dict[str, Any]] = {
 
 
 class Elsewhere(NamedTuple):
-    """A field that the loaded runtime's layout lacks: which runtime has it, and what to do on this one."""
+    """A field that the loaded runtime's layout does not have: which runtime has it, and what to do on this one."""
 
     needs: str
     instead: str
@@ -101,7 +103,7 @@ ELSEWHERE: dict[tuple[str, str], Elsewhere] = {
     ("RKLLMMultiModalInput", "video"): Elsewhere(_NEEDS_1_3, _NO_VIDEO),
     ("RKLLMMultiModalInput", "audio"): Elsewhere(_NEEDS_1_3_1, _NO_AUDIO),
 }
-"""(struct, field) → where it exists, for every field a client may give that one layout lacks."""
+"""(struct, field) → where it exists, for every field that a client may give and some layout does not have."""
 
 IMAGE_FIELDS = frozenset(
     {
@@ -115,7 +117,7 @@ IMAGE_FIELDS = frozenset(
         "image_height",
     }
 )
-"""Fields of RKLLMMultiModalInput that are flat in 1.2 and inside ``image`` since 1.3; each layout takes either form."""
+"""Fields of RKLLMMultiModalInput: flat in 1.2, inside ``image`` since 1.3; either form is taken for each layout."""
 
 UNION_MEMBERS: dict[str, str] = {
     "prompt_input": "RKLLM_INPUT_PROMPT",

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import math
-from typing import Any
 
 from rkllmd.abi.c_types import Struct
 from rkllmd.abi.json.structs import fields_of, is_pointer
+from rkllmd.json_types import Json, JsonObject
 
 
-def from_c(struct: ctypes.Structure) -> dict[str, Any]:
+def from_c(struct: ctypes.Structure) -> JsonObject:
     """Return the numbers, strings and embedded structs of ``struct``; ``reserved`` and other arrays are left out.
 
-    For structs without a union: their strings are read, and a union's may be something else.
+    For structs without a union: all strings are read, and what a union holds may not be one.
     """
     return {
         name: _value_from_c(getattr(struct, name))
@@ -22,12 +22,12 @@ def from_c(struct: ctypes.Structure) -> dict[str, Any]:
     }
 
 
-def sampling_from(param: ctypes.Structure, sampling_type: type[Struct]) -> Any:
-    """Return the sampling that a model was loaded with: the default for a run that gives only some fields."""
+def sampling_from(param: ctypes.Structure, sampling_type: type[Struct]) -> Struct:
+    """Return the sampling with which a model was loaded: the default for a run that gives only some fields."""
     return sampling_type(**{name: getattr(param, name) for name in fields_of(sampling_type)})
 
 
-def _value_from_c(value: Any) -> Any:
+def _value_from_c(value: object) -> Json:
     match value:
         case bytes():
             return value.decode("utf-8", "replace")

@@ -9,10 +9,14 @@ from __future__ import annotations
 import itertools
 import struct
 from array import array
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias, cast
 
+from rkllmd.abi.c import Elements
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import Json
+
+_Array: TypeAlias = "array[float]"
 
 MAX_RANK: Final = 16
 """RKNN_MAX_DIMS; deeper nesting is no tensor."""
@@ -28,10 +32,10 @@ ARRAY_CODES: Final = {
     "int64": "q",
     "bool": "B",
 }
-"""dtype → its code in Python's arrays, for those that they have."""
+"""dtype → its code in Python's arrays, for the types that they have."""
 
-# C code that converts or encodes holds the GIL, so a helper thread alone would not keep the event loop free: work goes
-# in pieces that take well under a millisecond. (Also bounds the Python numbers that exist at one time.)
+# C code that converts or encodes holds the GIL, so a helper thread alone would not keep the event loop free: the work
+# is done in pieces that take well under a millisecond. (This also bounds how many Python numbers exist at one time.)
 ELEMENTS_AT_ONCE: Final = 1 << 13
 
 _RANGES: Final[dict[str, tuple[int, int]]] = {
@@ -40,7 +44,8 @@ _RANGES: Final[dict[str, tuple[int, int]]] = {
     "bool": (0, 1),
 }
 _MOST_EXACT: Final = 1 << 53
-# What rounds to infinity, and is refused as JSON has no infinity: half a step above the greatest number.
+# From here on, a number rounds to infinity: half a step above the greatest number. It is refused, since JSON has no
+# infinity.
 _INFINITE: Final = {
     "float32": (2 - 2**-24) * 2.0**127,
     "float16": 65520.0,
@@ -49,17 +54,17 @@ _INFINITE: Final = {
 
 
 def from_numbers(
-    value: list[Any] | float, dtype: str, path: str, holds: str | None = None
-) -> tuple[bytearray | array[Any], tuple[int, ...]]:
+    value: list[Json] | float, dtype: str, path: str, holds: str | None = None
+) -> tuple[Elements, tuple[int, ...]]:
     """Return the elements of nested lists of numbers, or of a number, and their shape.
 
-    ``holds`` is a narrower type that the runtime will make of them: its range counts. Raises InvalidParams with the
-    path of the first number that ``dtype`` or ``holds`` can't hold.
+    ``holds`` is a narrower type to which the runtime will convert them: its range counts as well. Raises InvalidParams
+    with the path of the first number that ``dtype`` or ``holds`` can't hold.
     """
     numbers, shape = _flatten(value, path) if isinstance(value, list) else ([value], ())
     places = _Places(path, shape)
     carrier = {"int4": "int8", "float16": "float32", "bfloat16": "float32"}.get(dtype, dtype)
-    elements = array(ARRAY_CODES[carrier])
+    elements: _Array = array(ARRAY_CODES[carrier])
     for start in range(0, len(numbers), ELEMENTS_AT_ONCE):
         piece = numbers[start : start + ELEMENTS_AT_ONCE]
         elements.extend(_piece(piece, start, carrier, dtype, places))
@@ -85,9 +90,10 @@ class _Places:
         return self._path + "".join(f"[{index}]" for index in indices)
 
 
-def _piece(numbers: list[Any], start: int, carrier: str, dtype: str, places: _Places) -> array[Any]:
+def _piece(numbers: list[Json], start: int, carrier: str, dtype: str, places: _Places) -> _Array:
     """Return ``numbers``, which begin at ``start``, as an array. Raises InvalidParams."""
     code = ARRAY_CODES[carrier]
+    found: _Array
     try:
         if code == "f":
             found = array(code, numbers)
@@ -105,21 +111,21 @@ def _piece(numbers: list[Any], start: int, carrier: str, dtype: str, places: _Pl
     return found
 
 
-def _whole(number: Any) -> Any:
-    """Return a whole float as an integer; beyond 2^53 it need not be the number that was written."""
+def _whole(number: Json) -> Json:
+    """Return a whole float as an integer; not one beyond 2^53, which may differ from the number that was written."""
     is_exact = isinstance(number, float) and number.is_integer() and abs(number) <= _MOST_EXACT
     return int(number) if is_exact else number
 
 
-def _check_finite(numbers: array[Any], dtype: str, places: _Places, start: int = 0) -> None:
+def _check_finite(numbers: _Array, dtype: str, places: _Places, start: int = 0) -> None:
     """Refuse what is infinite in ``dtype``. Raises InvalidParams."""
     limit = _INFINITE[dtype]
-    # NaN is not in JSON, so the extremes tell of all.
+    # JSON has no NaN, so the greatest and the least speak for all.
     if numbers and not (max(numbers) < limit and min(numbers) > -limit):
         raise _wrong(numbers, start, dtype, places)
 
 
-def _wrong(numbers: Any, start: int, dtype: str, places: _Places) -> InvalidParams:
+def _wrong(numbers: Iterable[Json], start: int, dtype: str, places: _Places) -> InvalidParams:
     """Return the error for the first of ``numbers`` that ``dtype`` can't hold."""
     for position, number in enumerate(numbers, start):
         path = places[position]
@@ -130,18 +136,18 @@ def _wrong(numbers: Any, start: int, dtype: str, places: _Places) -> InvalidPara
                 return InvalidParams(f"{path} is too large for {dtype}.", path=path, keyword="maximum", limit=dtype)
             continue
         low, high = _RANGES[dtype]
-        # The ends of int64 as floats are one beyond the greatest, and what was less than the least.
+        # A float that equals an end of int64 may be a number beyond it that was rounded.
         if not low <= number <= high or (isinstance(number, float) and number in (low, high) and dtype == "int64"):
             detail = f"{path} must be from {low} to {high}, for {dtype}."
             return InvalidParams(detail, path=path, keyword="maximum", limit=dtype)
         if not isinstance(_whole(number), int):
             detail = f"{path} must be a whole number, for {dtype}; a large one without a point or an exponent."
             return InvalidParams(detail, path=path, keyword="type", limit=dtype)
-    raise AssertionError("called for numbers that are all right")
+    raise AssertionError("it was called for numbers that are all right")
 
 
-def _flatten(value: list[Any], path: str) -> tuple[list[Any], tuple[int, ...]]:
-    """Return the elements of nested lists and the shape of the nesting; lists without elements are a dimension of 0."""
+def _flatten(value: list[Json], path: str) -> tuple[list[Json], tuple[int, ...]]:
+    """Return the elements of nested lists, and the shape of the nesting; empty lists are a dimension of 0."""
     shape = [len(value)]
     while value and isinstance(value[0], list):
         width = len(value[0])
@@ -154,7 +160,7 @@ def _flatten(value: list[Any], path: str) -> tuple[list[Any], tuple[int, ...]]:
     return value, tuple(shape)
 
 
-def _to_float16(numbers: array[Any]) -> bytearray:
+def _to_float16(numbers: _Array) -> bytearray:
     data = bytearray()
     for start in range(0, len(numbers), ELEMENTS_AT_ONCE):
         piece = numbers[start : start + ELEMENTS_AT_ONCE]
@@ -162,21 +168,22 @@ def _to_float16(numbers: array[Any]) -> bytearray:
     return data
 
 
-def _to_bfloat16(numbers: array[Any]) -> bytearray:
-    """Return the upper halves of the floats, rounded to the nearest, to even where it is in the middle."""
+def _to_bfloat16(numbers: _Array) -> bytearray:
+    """Return the upper halves of the floats, rounded to the nearest; to the even one from the middle."""
     words = array("I", numbers.tobytes())
     return bytearray(array("H", ((word + 0x7FFF + (word >> 16 & 1)) >> 16 & 0xFFFF for word in words)).tobytes())
 
 
-def _to_int4(numbers: array[Any]) -> bytearray:
+def _to_int4(numbers: _Array) -> bytearray:
     """Return two elements in each byte, the low half first."""
-    padded = [*numbers, 0] if len(numbers) % 2 else numbers
+    whole = cast("array[int]", numbers)
+    padded = [*whole, 0] if len(whole) % 2 else whole
     return bytearray((low & 15) | (high & 15) << 4 for low, high in zip(padded[::2], padded[1::2], strict=True))
 
 
-_PACKED: Final[dict[str, Callable[[array[Any]], bytearray]]] = {
+_PACKED: Final[dict[str, Callable[[_Array], bytearray]]] = {
     "float16": _to_float16,
     "bfloat16": _to_bfloat16,
     "int4": _to_int4,
 }
-"""dtype that Python's arrays do not have → how it is made of those they have."""
+"""dtype that Python's arrays do not have → how it is made of one that they have."""

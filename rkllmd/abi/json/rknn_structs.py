@@ -1,19 +1,19 @@
-"""RKNN's structs as JSON objects, typed: names for enums, arrays as long as they are used, text for characters."""
+"""RKNN's structs as JSON objects: enums by their names, arrays as far as they are used, characters as text."""
 
 from __future__ import annotations
 
 import ctypes
-from typing import Any
 
 from rkllmd.abi.c_types import Struct
 from rkllmd.abi.json.from_c import shortest
 from rkllmd.abi.json.structs import fields_of
 from rkllmd.abi.layouts.rknn import rknn_input_range
+from rkllmd.json_types import JsonObject
 
 
-def describe(struct: Struct) -> dict[str, Any]:
-    """Return a struct's fields; an enum is its C name, which all parameters take as well as the number."""
-    described: dict[str, Any] = {}
+def describe(struct: Struct) -> JsonObject:
+    """Return a struct's fields; an enum is its C name, which all parameters take beside the number."""
+    described: JsonObject = {}
     for name, field_type in fields_of(type(struct)).items():
         value = getattr(struct, name)
         if name in struct._enums_:
@@ -31,20 +31,20 @@ def describe(struct: Struct) -> dict[str, Any]:
     return described
 
 
-def describe_range(struct: rknn_input_range) -> dict[str, Any]:
+def describe_range(struct: rknn_input_range) -> JsonObject:
     """Return the shapes that an input may have."""
     described = describe(struct)
     shapes = struct.dyn_range[: min(struct.shape_number, len(struct.dyn_range))]
     return {**described, "shapes": [list(shape[: min(struct.n_dims, len(shape))]) for shape in shapes]}
 
 
-def describe_perf(text: str) -> dict[str, Any]:
-    """Return the runtime's table as rows of named columns, and the text as it is.
+def describe_perf(text: str) -> JsonObject:
+    """Return the runtime's table as rows of named columns, and its text as it is.
 
-    The columns differ between versions: what the header line names is what the rows have.
+    The columns differ between versions, so their names are those of the header line.
     """
     columns: list[str] = []
-    rows: list[dict[str, Any]] = []
+    rows: list[JsonObject] = []
     for line in text.splitlines():
         words = line.split()
         if words[:2] == ["ID", "OpType"]:
@@ -54,7 +54,7 @@ def describe_perf(text: str) -> dict[str, Any]:
     return {"perf_data": text, "rows": rows}
 
 
-def _number(word: str) -> Any:
+def _number(word: str) -> float | str:
     for read in (int, float):
         try:
             return read(word)
@@ -63,6 +63,6 @@ def _number(word: str) -> Any:
     return word
 
 
-def _name(struct: Struct, field: str, value: int) -> Any:
+def _name(struct: Struct, field: str, value: int) -> str | int:
     enum = struct._enums_[field]
     return enum(value).name if value in set(enum) else value

@@ -1,23 +1,24 @@
-"""One JSON value to one C value: booleans, numbers, members of an enum, strings. What C can't hold is refused."""
+"""One JSON value to one C value: a boolean, a number, a member of an enum, a string. What C can't hold is refused."""
 
 from __future__ import annotations
 
 import math
 from ctypes import c_float
 from enum import IntEnum
-from typing import Any
 
+from rkllmd.abi.c_types import CType
 from rkllmd.abi.json.structs import INT_RANGES, members_of
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import Json
 from rkllmd.wire.long_strings import LongString
 
-# An adapter's name is the name of its file if it is given none. It stays as long as the model and is in every
-# server.status, so it must not be as long as a request.
+# An adapter to which the client gives no name has that of its file. The name stays as long as the model and is in every
+# server.status, so it must not be as long as a request may be.
 _NAME_BYTES = 255
 _FLOAT_MAX = 3.4028234663852886e38
 
 
-def enum_value(item: Any, enum: type[IntEnum], path: str) -> int:
+def enum_value(item: Json, enum: type[IntEnum], path: str) -> int:
     """Return the number of an enum member given as number or C name. Raises InvalidParams."""
     members = members_of(enum)
     if isinstance(item, str) and item in members:
@@ -29,15 +30,15 @@ def enum_value(item: Any, enum: type[IntEnum], path: str) -> int:
     )
 
 
-def to_bool(item: Any, path: str) -> bool:
+def to_bool(item: Json, path: str) -> bool:
     """Return true, false, 0 or 1 as a bool. Raises InvalidParams."""
     if isinstance(item, bool) or (type(item) in (int, float) and item in (0, 1)):
         return bool(item)
     raise InvalidParams(f"{path} must be true or false.", path=path, keyword="type", limit="boolean")
 
 
-def to_float(item: Any, path: str) -> float:
-    """Return a number as the float that C will have. Raises InvalidParams."""
+def to_float(item: Json, path: str) -> float:
+    """Return a number rounded to the float that C will have. Raises InvalidParams."""
     if type(item) not in (int, float):
         raise InvalidParams(f"{path} must be a number.", path=path, keyword="type", limit="number")
     # The float decides, not the double: the shortest spelling of the greatest float is a double beyond it.
@@ -50,9 +51,9 @@ def to_float(item: Any, path: str) -> float:
     return number
 
 
-def to_int(item: Any, field_type: Any, path: str) -> int:
+def to_int(item: Json, field_type: CType, path: str) -> int:
     """Return an integer that fits ``field_type``. Raises InvalidParams."""
-    # 1.0 is an integer to JSON Schema, and some languages write all their numbers like that.
+    # For JSON Schema, 1.0 is an integer, and some languages write all their numbers like that.
     if type(item) is not int and not (type(item) is float and item.is_integer()):
         raise InvalidParams(f"{path} must be an integer.", path=path, keyword="type", limit="integer")
     low, high = INT_RANGES[field_type]
@@ -63,7 +64,7 @@ def to_int(item: Any, field_type: Any, path: str) -> int:
     return int(item)
 
 
-def to_text(item: Any, path: str, *, is_printed: bool, is_name: bool) -> bytes:
+def to_text(item: Json, path: str, *, is_printed: bool, is_name: bool) -> bytes:
     """Return a string as C has it: UTF-8 without NUL inside; ctypes adds the one at its end. Raises InvalidParams."""
     if isinstance(item, LongString):
         item = str(item)
@@ -72,7 +73,7 @@ def to_text(item: Any, path: str, *, is_printed: bool, is_name: bool) -> bytes:
     if "\0" in item:
         raise InvalidParams(f"{path} must not contain NUL, which ends a C string.", path=path, keyword="pattern")
     if is_printed and any(character < " " or character == "\x7f" for character in item):
-        # The runtimes print names, and a line of its own could pass for one of theirs.
+        # The runtimes print names: what comes behind a line break could pass for a line of theirs.
         raise InvalidParams(f"{path} must not contain control characters.", path=path, keyword="pattern")
     try:
         encoded = item.encode()

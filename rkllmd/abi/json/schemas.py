@@ -1,12 +1,13 @@
 """JSON Schemas of the C structs, and the validator that every request passes.
 
-The schemas are made from the fields of all layouts, so that one client's requests are valid everywhere; what the loaded
-runtime lacks, ``abi/json/convert.py`` refuses by name. They are plain enough to mean the same in draft 7 and draft
-2020-12, and structs inside structs are written out: resolving ``$ref`` would double the time that a request takes.
+The schemas are made from the fields of all layouts, so that one client's requests are valid everywhere; a field that
+the loaded runtime does not have is refused by name in ``abi/json/convert.py``. The schemas are plain enough to mean the
+same in draft 7 and draft 2020-12. Structs inside structs are written out: to resolve ``$ref`` would double the time
+that a request takes.
 
 jsonschema builds the messages of its keywords from ``repr(instance)`` before anybody asks for them: 16 MiB of the wrong
-type stall the event loop for 30 ms, nested lists overflow the stack. So the keywords are our own here, the few that are
-cheap on any value, and a sentence for people is made only for the one error that is answered.
+type stall the event loop for 30 ms, and nested lists overflow the stack. So the keywords are our own here, only those
+that are cheap on any value, and a sentence for people is made only for the one error that is answered.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import Any
 
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.protocols import Validator
 
-from rkllmd.abi.c_types import Struct
+from rkllmd.abi.c_types import CObject, CType, Struct
 from rkllmd.abi.json.descriptions import FIELDS, Doc
 from rkllmd.abi.json.forms import ALIASES, EXTRAS, FORMS, IMAGE_FIELDS, describe_unknown
-from rkllmd.abi.json.structs import INT_RANGES, fields_of, is_pointer, members_of, struct_types
+from rkllmd.abi.json.structs import INT_RANGES, fields_of, is_pointer, members_of, of_array, struct_types
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.wire.long_strings import LongString
 
-Schema = dict[str, Any]
+Schema = JsonObject
 
 # As many as a line of 16 MiB can hold. Elements are checked by the conversion: jsonschema takes 4.5 µs for each.
 MAX_ITEMS = 8 << 20
@@ -49,7 +50,7 @@ TENSOR: Schema = {
     "type": ["array", "string", "object", "number", "boolean"],
 }
 TENSOR_MEMBERS: frozenset[str] = frozenset({"data", "fd", "mem", "offset", "size", "dtype", "shape"})
-"""What a tensor that is an object may have."""
+"""The members that a tensor may have if it is an object."""
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -84,8 +85,8 @@ def struct_schema(name: str) -> Schema:
     return {**schema, "required": required} if required else schema
 
 
-def _field_schema(struct_type: type[Struct], field: str, field_type: Any) -> Schema:
-    """Return a field's schema; {} for a field that is C's own (callbacks)."""
+def _field_schema(struct_type: type[Struct], field: str, field_type: CType) -> Schema:
+    """Return a field's schema; {} for a field that only C sets (callbacks)."""
     doc = FIELDS.get(struct_type.__name__, {}).get(field, Doc(""))
     schema = _type_schema(struct_type, field, field_type, doc)
     if not schema or not doc.text:
@@ -93,7 +94,7 @@ def _field_schema(struct_type: type[Struct], field: str, field_type: Any) -> Sch
     return {**schema, "description": doc.text}
 
 
-def _type_schema(struct_type: type[Struct], field: str, field_type: Any, doc: Doc) -> Schema:
+def _type_schema(struct_type: type[Struct], field: str, field_type: CType, doc: Doc) -> Schema:
     if (struct_type.__name__, field) in FORMS:
         return FORMS[struct_type.__name__, field]
     if field in struct_type._enums_:
@@ -123,18 +124,19 @@ def _type_schema(struct_type: type[Struct], field: str, field_type: Any, doc: Do
     return _nullable(struct_schema(field_type.__name__)) if issubclass(field_type, Struct) else {}
 
 
-def _array_schema(field: str, field_type: Any) -> Schema:
+def _array_schema(field: str, field_type: type[ctypes.Array[CObject]]) -> Schema:
+    element, length = of_array(field_type)
     if field == "reserved":
         zeros = {"enum": [0]}
         words = "C's own: null, zeros, or left out."
-        return {"type": ["array", "null"], "items": zeros, "maxItems": field_type._length_, "description": words}
-    if issubclass(field_type._type_, ctypes.Array):
+        return {"type": ["array", "null"], "items": zeros, "maxItems": length, "description": words}
+    if issubclass(element, ctypes.Array):
         return {}
-    if field_type._type_ is ctypes.c_char:
-        return {"type": "string", "maxLength": field_type._length_ - 1}
-    low, high = INT_RANGES[field_type._type_]
+    if element is ctypes.c_char:
+        return {"type": "string", "maxLength": length - 1}
+    low, high = INT_RANGES[element]
     items = {"type": "integer", "minimum": low, "maximum": high}
-    return {"type": "array", "items": items, "maxItems": field_type._length_}
+    return {"type": "array", "items": items, "maxItems": length}
 
 
 def _ranged(schema: Schema, minimum: float | None, maximum: float | None) -> Schema:
@@ -150,27 +152,27 @@ def _nullable(schema: Schema) -> Schema:
 # The validator. Each keyword is cheap for any value: no repr, no recursion into what the schema does not describe.
 
 _Errors = Iterable[ValidationError]
-_Keyword = Callable[[Any, Any, Any, Any], _Errors]
+_Keyword = Callable[[Validator, Json, Json, Schema], _Errors]
 
 
-def _fails(condition: Callable[[Any, Any], bool]) -> _Keyword:
-    """Make a keyword of a condition on (keyword's value, instance) that means failure."""
+def _fails(condition: Callable[[Json, Json], bool]) -> _Keyword:
+    """Make a keyword from a condition on (the keyword's value, the instance) that means failure."""
 
-    def keyword(_validator: Any, value: Any, instance: Any, _schema: Any) -> _Errors:
+    def keyword(_validator: Validator, value: Json, instance: Json, _schema: Schema) -> _Errors:
         return (ValidationError(""),) if condition(value, instance) else ()  # a generator would cost twice as much
 
     return keyword
 
 
-def _is_number(instance: Any) -> bool:
+def _is_number(instance: Json) -> bool:
     return isinstance(instance, (int, float)) and not isinstance(instance, bool)
 
 
-def _is_integer(instance: Any) -> bool:
-    return type(instance) is int or (type(instance) is float and instance.is_integer())  # 1.0 is one in JSON Schema
+def _is_integer(instance: Json) -> bool:
+    return type(instance) is int or (type(instance) is float and instance.is_integer())  # so it is in JSON Schema
 
 
-_IS_TYPE: dict[str, Callable[[Any], bool]] = {
+_IS_TYPE: dict[str, Callable[[Json], bool]] = {
     "array": lambda instance: isinstance(instance, list),
     "boolean": lambda instance: isinstance(instance, bool),
     "integer": _is_integer,
@@ -181,18 +183,18 @@ _IS_TYPE: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _not_of_type(types: str | list[str], instance: Any) -> bool:
+def _not_of_type(types: str | list[str], instance: Json) -> bool:
     if isinstance(types, str):
         return not _IS_TYPE[types](instance)
     return not any(_IS_TYPE[name](instance) for name in types)
 
 
-def _not_in_enum(values: list[Any], instance: Any) -> bool:
+def _not_in_enum(values: list[Json], instance: Json) -> bool:
     # True == 1 in Python, not in JSON.
     return not any(value == instance and isinstance(value, bool) == isinstance(instance, bool) for value in values)
 
 
-def _descend(subschema: Schema, instance: Any, step: str | int | None = None) -> Iterator[ValidationError]:
+def _descend(subschema: Schema, instance: Json, step: str | int | None = None) -> Iterator[ValidationError]:
     # Validator.descend would make a new validator for every member of every request; this takes a third of its time.
     for error in validator(subschema).iter_errors(instance):
         if step is not None:
@@ -200,21 +202,21 @@ def _descend(subschema: Schema, instance: Any, step: str | int | None = None) ->
         yield error
 
 
-def _properties(_validator: Any, properties: Schema, instance: Any, _schema: Any) -> _Errors:
+def _properties(_validator: Validator, properties: Schema, instance: Json, _schema: Schema) -> _Errors:
     if isinstance(instance, dict):
         for name, subschema in properties.items():
             if name in instance:
                 yield from _descend(subschema, instance[name], name)
 
 
-def _items(_validator: Any, subschema: Schema, instance: Any, _schema: Any) -> _Errors:
+def _items(_validator: Validator, subschema: Schema, instance: Json, _schema: Schema) -> _Errors:
     if isinstance(instance, list):
         for index, item in enumerate(instance):
             yield from _descend(subschema, item, index)
 
 
 def _some_of(exactly_one: bool) -> _Keyword:
-    def keyword(_validator: Any, subschemas: list[Schema], instance: Any, _schema: Any) -> _Errors:
+    def keyword(_validator: Validator, subschemas: list[Schema], instance: Json, _schema: Schema) -> _Errors:
         found = [list(itertools.islice(_descend(item, instance), _ERRORS_LOOKED_AT)) for item in subschemas]
         valid = found.count([])
         if valid == 0:
@@ -224,13 +226,13 @@ def _some_of(exactly_one: bool) -> _Keyword:
     return keyword
 
 
-def _additional_properties(_validator: Any, allowed: Any, instance: Any, schema: Any) -> _Errors:
+def _additional_properties(_validator: Validator, allowed: Json, instance: Json, schema: Schema) -> _Errors:
     if allowed is False and isinstance(instance, dict) and not instance.keys() <= schema.get("properties", {}).keys():
         return (ValidationError(""),)
     return ()
 
 
-_KEYWORDS: dict[str, Any] = {
+_KEYWORDS: dict[str, _Keyword] = {
     "type": _fails(_not_of_type),
     "enum": _fails(_not_in_enum),
     "const": _fails(lambda value, instance: _not_in_enum([value], instance)),
@@ -252,7 +254,7 @@ _ANNOTATIONS = frozenset({"title", "description", "default", "examples", "$comme
 
 _Validator = validators.create(
     meta_schema=Draft202012Validator.META_SCHEMA,
-    validators=_KEYWORDS,
+    validators=_KEYWORDS,  # type: ignore[arg-type]  # its type wants iterators; it takes whatever can be iterated
     type_checker=Draft202012Validator.TYPE_CHECKER,
     id_of=lambda schema: "",  # no schema here has an $id, and looking for one costs
 )
@@ -268,12 +270,12 @@ def validator(schema: Schema) -> Validator:
     found = _built.get(id(schema))
     if found is None:
         _refuse_unknown_keywords(schema)
-        # The schema is kept beside its validator, so that no other object can get its id.
+        # The schema is kept beside its validator: as long as it lives, no other object can get its id.
         found = _built[id(schema)] = (schema, _Validator(schema))
     return found[1]
 
 
-def check(validator: Validator, value: Any, root: str = "$") -> None:
+def check(validator: Validator, value: Json, root: str = "$") -> None:
     """Validate ``value``. Raises InvalidParams with ``path`` (below ``root``), ``keyword`` and ``limit``."""
     try:
         if next(validator.iter_errors(value), None) is None:
@@ -324,7 +326,7 @@ _SENTENCES: dict[str, str] = {
 
 
 def _sentence(error: ValidationError, keyword: str, path: str) -> str:
-    limit: Any = error.validator_value
+    limit: Json = error.validator_value
     match keyword:
         case "type":
             names = [limit] if isinstance(limit, str) else limit
@@ -333,7 +335,7 @@ def _sentence(error: ValidationError, keyword: str, path: str) -> str:
             values = ", ".join(item if isinstance(item, str) else json.dumps(item) for item in limit)
             return f"{path} must be one of {values}."
         case "required":
-            instance: Any = error.instance
+            instance: Json = error.instance
             return f"{path} needs {next(name for name in limit if name not in instance)}."
         case "additionalProperties":
             known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}

@@ -15,10 +15,12 @@ import struct
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from rkllmd.abi.c import Elements, Pointer, c_float, c_int32
 from rkllmd.abi.json.numbers import ARRAY_CODES, ELEMENTS_AT_ONCE, MAX_RANK, from_numbers
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.wire.long_strings import LongString, LongText, decode, encode
 
 ITEM_SIZES = {
@@ -36,6 +38,7 @@ ITEM_SIZES = {
 }
 """Bytes of one element; int4 has two elements in a byte (``byte_size``)."""
 
+
 DTYPES = (*ITEM_SIZES, "int4")
 # Longer than this, base64 goes to the client as it was encoded, piece by piece.
 _LONG_BYTES = 3 << 14
@@ -46,15 +49,15 @@ _FORMS = "an array of numbers, base64, or an object with data, fd or mem, and dt
 class Sources(Protocol):
     """Where the bytes of ``{"fd": …}`` and ``{"mem": …}`` come from."""
 
-    def bytes_of(self, value: dict[str, Any], path: str) -> memoryview:
+    def bytes_of(self, value: JsonObject, path: str) -> memoryview:
         """Return them, writable and in place. Raises RpcError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Elements of ``dtype`` in row-major order; ``shape`` multiplies to their number."""
+    """Elements of ``dtype`` in row-major order; the product of ``shape`` is their number."""
 
-    data: bytearray | array[Any] | memoryview
+    data: Elements
     dtype: str
     shape: tuple[int, ...]
 
@@ -68,7 +71,7 @@ class Tensor:
         """All dimensions but the last: what the rows count, () if the tensor is flat."""
         return self.shape[:-1]
 
-    def as_c(self, element: Any) -> Any:
+    def as_c(self, element: type[c_float] | type[c_int32]) -> ctypes.Array[c_float] | ctypes.Array[c_int32]:
         """Return a ctypes array of ``element`` over the same memory; keep it alive as long as C may look at it."""
         return (element * self.count).from_buffer(self.data)
 
@@ -77,7 +80,7 @@ class Tensor:
 class Buffer:
     """A tensor's bytes as a client gave them, and what it said about them."""
 
-    data: bytearray | array[Any] | memoryview
+    data: Elements
     dtype: str | None
     shape: tuple[int, ...] | None
 
@@ -92,7 +95,7 @@ def byte_size(count: int, dtype: str) -> int:
     return (count + 1) // 2 if dtype == "int4" else count * ITEM_SIZES[dtype]
 
 
-def read_tensor(value: Any, dtype: str, path: str, sources: Sources | None = None) -> Tensor:
+def read_tensor(value: Json, dtype: str, path: str, sources: Sources | None = None) -> Tensor:
     """Return the tensor in ``value`` with elements of ``dtype`` ("float32" or "int32").
 
     Raises InvalidParams (``path``, ``keyword``, ``limit``), and for a memory what ``sources`` raises.
@@ -108,12 +111,12 @@ def read_tensor(value: Any, dtype: str, path: str, sources: Sources | None = Non
 
 
 def read_buffer(
-    value: Any, dtype: str, path: str, sources: Sources | None = None, *, holds: str | None = None
+    value: Json, dtype: str, path: str, sources: Sources | None = None, *, holds: str | None = None
 ) -> Buffer:
     """Return the bytes in ``value``, of whatever dtype the client says; JSON numbers become ``dtype``.
 
     A plain number or boolean is a scalar, whose shape is (). ``holds``: as in ``from_numbers``, for numbers whose
-    dtype the client does not say. Raises as ``read_tensor``.
+    dtype the client does not say. Raises what ``read_tensor`` raises.
     """
     match value:
         case list() | int() | float():
@@ -128,8 +131,8 @@ def read_buffer(
     )
 
 
-def copy_tensor(pointer: Any, count: int, dtype: str = "float32") -> bytes:
-    """Copy ``count`` elements out of C memory at once, one memcpy; nothing if ``pointer`` is NULL or ``count`` not > 0.
+def copy_tensor(pointer: Pointer[c_float], count: int, dtype: str = "float32") -> bytes:
+    """Copy ``count`` elements out of C memory by one memcpy; nothing if ``pointer`` is NULL or ``count`` is not > 0.
 
     For callbacks: the runtime's memory is valid only until they return, and encoding it can wait.
 
@@ -138,20 +141,20 @@ def copy_tensor(pointer: Any, count: int, dtype: str = "float32") -> bytes:
     if not pointer or count <= 0:
         return b""
     size = count * ITEM_SIZES[dtype]
-    if size > _MOST_COPIED:  # ctypes would copy what is left of the size in 32 bits
+    if size > _MOST_COPIED:  # ctypes would cut the size to 32 bits, and copy as much as that says
         raise OverflowError(f"a tensor of {size} bytes is too large: at most {_MOST_COPIED} can be answered")
     return ctypes.string_at(pointer, size)
 
 
-def tensor_to_json(data: bytes | memoryview, shape: Sequence[int], dtype: str = "float32") -> dict[str, Any]:
-    """Return ``{"data": base64, "dtype", "shape"}``. About 1 ms per megabyte: not for the event loop when it is big."""
+def tensor_to_json(data: bytes | memoryview, shape: Sequence[int], dtype: str = "float32") -> JsonObject:
+    """Return ``{"data": base64, "dtype", "shape"}``. Takes 1 ms per megabyte: on the event loop for small ones only."""
     pieces = list(encode(data))
     text = LongText(pieces) if len(data) > _LONG_BYTES else b"".join(pieces).decode("ascii")
     return {"data": text, "dtype": dtype, "shape": list(shape)}
 
 
-def to_numbers(data: bytes | memoryview, dtype: str) -> list[Any]:
-    """Return the elements as JSON numbers; what is not finite becomes null there, as JSON has no infinity."""
+def to_numbers(data: bytes | memoryview, dtype: str) -> Sequence[float]:
+    """Return the elements as JSON numbers; orjson writes those that are not finite as null, since JSON has neither."""
     raw = bytearray(data)
     match dtype:
         case "float16":
@@ -162,15 +165,15 @@ def to_numbers(data: bytes | memoryview, dtype: str) -> list[Any]:
             return [((nibble & 15) ^ 8) - 8 for byte in raw for nibble in (byte, byte >> 4)]
         case "bool":
             return [byte != 0 for byte in raw]
-    numbers = array(ARRAY_CODES[dtype])
+    numbers: array[float] = array(ARRAY_CODES[dtype])
     numbers.frombytes(raw)
-    found: list[Any] = []
+    found: list[float] = []
     for start in range(0, len(numbers), ELEMENTS_AT_ONCE):
         found += numbers[start : start + ELEMENTS_AT_ONCE]
     return found
 
 
-def _from_numbers(value: list[Any] | float, dtype: str, path: str, holds: str | None = None) -> Tensor:
+def _from_numbers(value: list[Json] | float, dtype: str, path: str, holds: str | None = None) -> Tensor:
     data, shape = from_numbers(value, dtype, path, holds)
     return Tensor(data, dtype, shape)
 
@@ -182,7 +185,7 @@ _MEMBERS = {
 }
 
 
-def _form_of(value: dict[str, Any], path: str) -> str:
+def _form_of(value: JsonObject, path: str) -> str:
     """Return which form an object has. Raises InvalidParams."""
     forms = [form for form in _MEMBERS if form in value]
     unknown = value.keys() - _MEMBERS[forms[0]] if forms else set()
@@ -193,7 +196,7 @@ def _form_of(value: dict[str, Any], path: str) -> str:
     return forms[0]
 
 
-def _from_object(value: dict[str, Any], dtype: str, path: str, sources: Sources | None) -> Tensor:
+def _from_object(value: JsonObject, dtype: str, path: str, sources: Sources | None) -> Tensor:
     form = _form_of(value, path)
     given_dtype = value.get("dtype", dtype)
     accepted = [source for source, target in _CONVERSIONS if target == dtype]
@@ -214,9 +217,7 @@ def _from_object(value: dict[str, Any], dtype: str, path: str, sources: Sources 
     return _from_bytes(_decode(data, f"{path}.data"), given_dtype, shape, dtype, path)
 
 
-def _buffer_from_object(
-    value: dict[str, Any], dtype: str, path: str, sources: Sources | None, holds: str | None
-) -> Buffer:
+def _buffer_from_object(value: JsonObject, dtype: str, path: str, sources: Sources | None, holds: str | None) -> Buffer:
     form = _form_of(value, path)
     given = value.get("dtype")
     if given is not None and given not in DTYPES:
@@ -225,7 +226,7 @@ def _buffer_from_object(
             f"{path}.dtype must be one of {names}.", path=f"{path}.dtype", keyword="enum", limit=list(DTYPES)
         )
     shape = _read_shape(value["shape"], f"{path}.shape") if value.get("shape") is not None else None
-    data: Any
+    data: Elements
     if form == "data" and isinstance(value["data"], (list, int, float)):
         tensor = _from_numbers(value["data"], given or dtype, f"{path}.data", None if given else holds)
         data, given, shape = tensor.data, given or dtype, tensor.shape if shape is None else shape
@@ -237,7 +238,7 @@ def _buffer_from_object(
     return buffer
 
 
-def _bytes_of(value: dict[str, Any], path: str, sources: Sources | None) -> memoryview:
+def _bytes_of(value: JsonObject, path: str, sources: Sources | None) -> memoryview:
     if sources is None:
         raise InvalidParams(f"{path} can't be given by fd or mem here.", path=path, keyword="type")
     return sources.bytes_of(value, path)
@@ -249,7 +250,7 @@ def _aligned(raw: bytearray | memoryview, size: int) -> bytearray | memoryview:
     return raw if is_aligned else bytearray(raw)
 
 
-def _read_shape(value: Any, path: str) -> tuple[int, ...]:
+def _read_shape(value: Json, path: str) -> tuple[int, ...]:
     if (
         isinstance(value, list)
         and len(value) <= MAX_RANK
@@ -264,7 +265,7 @@ def _read_shape(value: Any, path: str) -> tuple[int, ...]:
     )
 
 
-def _decode(value: Any, path: str) -> bytearray | memoryview:
+def _decode(value: Json, path: str) -> bytearray | memoryview:
     if isinstance(value, LongString):
         return value.data
     if not isinstance(value, str):
@@ -317,7 +318,7 @@ def _int64_to_int32(raw: bytearray | memoryview) -> array[int]:
     return array("i", numbers)  # raises OverflowError
 
 
-_CONVERSIONS: dict[tuple[str, str], Callable[[bytearray | memoryview], bytearray | array[Any] | memoryview]] = {
+_CONVERSIONS: dict[tuple[str, str], Callable[[bytearray | memoryview], Elements]] = {
     ("float32", "float32"): lambda raw: raw,
     ("float16", "float32"): _float16_to_float32,
     ("bfloat16", "float32"): _bfloat16_to_float32,
@@ -336,7 +337,7 @@ def _wrong_elements(dtype: str, path: str, keyword: str) -> InvalidParams:
 
 
 def _wrong_size(path: str, expected: int, unit: str) -> InvalidParams:
-    # JSON's integers end at 64 bits, the product of a shape does not.
+    # An integer in JSON has at most 64 bits; the product of a shape may be larger.
     is_sayable = expected < 1 << 64
     needs = f"{expected} {unit}" if is_sayable else f"more {unit} than can be counted"
     return InvalidParams(

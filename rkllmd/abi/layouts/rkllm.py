@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from ctypes import POINTER, c_char_p, c_int, c_void_p
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
 
-from rkllmd.abi.c_types import Signature, Struct
+from rkllmd.abi.c_types import CType, Signature, Struct
 from rkllmd.abi.layouts import rkllm_1_2, rkllm_1_3, rkllm_1_3_1, rkllm_common
 from rkllmd.abi.layouts.rkllm_common import (
     CpuMask,
@@ -52,14 +52,13 @@ class Layout:
     runtimes: str
     structs: dict[str, type[Struct]]
     signatures: dict[str, Signature]
-    result_callback: Any = LLMResultCallback
 
-    def __getitem__(self, struct: str) -> Any:
-        """Return the struct of this C name; ``Any``, since mypy cannot know which fields it has."""
+    def __getitem__(self, struct: str) -> type[Struct]:
+        """Return the struct of this C name."""
         return self.structs[struct]
 
 
-def _structs(*modules: Any) -> dict[str, type[Struct]]:
+def _structs(*modules: ModuleType) -> dict[str, type[Struct]]:
     """Return the structs of ``modules`` by C name; a later module's struct replaces an earlier one's."""
     return {
         name: value
@@ -69,10 +68,10 @@ def _structs(*modules: Any) -> dict[str, type[Struct]]:
     }
 
 
-def _signatures(structs: dict[str, type[Struct]], init_callback: Any) -> dict[str, Signature]:
+def _signatures(structs: dict[str, type[Struct]], init_callback: CType) -> dict[str, Signature]:
     """Return the table of all functions, with the C declaration above each."""
     param, run_input, infer_param = structs["RKLLMParam"], structs["RKLLMInput"], structs["RKLLMInferParam"]
-    run = {
+    run: dict[str, CType] = {
         "handle": LLMHandle,
         "rkllm_input": POINTER(run_input),
         "rkllm_infer_params": POINTER(infer_param),

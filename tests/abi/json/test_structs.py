@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from enum import IntEnum
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,8 @@ def test_the_members_of_an_unnamed_union_are_fields(layout: str) -> None:
 
 
 def test_ranges_are_those_of_c() -> None:
-    for kind, (low, high) in INT_RANGES.items():
+    ranges: dict[Any, tuple[int, int]] = {**INT_RANGES}
+    for kind, (low, high) in ranges.items():
         assert (kind(low).value, kind(high).value) == (low, high)
         assert kind(high + 1).value == low
 

@@ -101,7 +101,6 @@ def test_typedefs(layout: Layout, facts: dict[str, Any]) -> None:
         expected = [c_type(item, layout) for item in match[2].split(", ")]
         # The tokenizer's text has a length; as c_char_p ctypes would read on to a NUL.
         assert [c_char_p if t is POINTER(ctypes.c_char) else t for t in ours._argtypes_] == expected
-    assert layout.result_callback is rkllm.LLMResultCallback
 
 
 def test_functions(layout: Layout, facts: dict[str, Any]) -> None:
