@@ -78,6 +78,10 @@ def _rows(result: Any) -> list[list[float]]:
     return [[floats[row * width + column] for column in range(width)] for row in range(count)]
 
 
+def stop_at(token: int) -> Callable[[Event], int]:
+    return lambda event: int(event.state == NORMAL and event.token_id == 100 + token)
+
+
 class Simulator:
     """A loaded simulator library."""
 

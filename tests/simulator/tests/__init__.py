@@ -1,0 +1,1 @@
+"""The simulators do what README.md says: other tests' scenarios rest on it."""

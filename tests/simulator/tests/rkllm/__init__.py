@@ -1,0 +1,1 @@
+"""The simulator of RKLLM does what README.md says, in each layout."""

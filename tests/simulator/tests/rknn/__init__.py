@@ -1,0 +1,1 @@
+"""RKNN's simulator does what README.md says."""
