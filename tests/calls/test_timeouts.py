@@ -47,7 +47,8 @@ def test_a_call_has_what_it_asks_for_and_the_configuration_tells_a_stuck_npu() -
     both = of("rkllm.run", timeout_ms=250, first_token_timeout_ms=9000)
     assert (both.first, both.between) == (9, 0.25)
     assert of("rkllm.run", first_token_timeout_ms=9000).between == 60
-    assert of("rkllm.run", priority="low") is not None
+    assert of("rkllm.run", wait_timeout_ms=30).first == 1800
+    assert of("rkllm.run", priority="low") == of("rkllm.run")
 
 
 def test_a_call_may_ask_for_less_time_than_the_configuration_gives_and_not_for_more() -> None:
@@ -61,6 +62,8 @@ def test_a_call_may_ask_for_less_time_than_the_configuration_gives_and_not_for_m
 def test_what_the_daemon_does_itself_may_hang_as_well() -> None:
     own = Timeouts(Config(wait_timeout_ms=5), METHODS).own
     assert (own.wait, own.first, own.hard_first, own.load) == (math.inf, 60, 60, 900)
+    endless = Timeouts(Config(timeouts_ms={"default": 0}), METHODS).own
+    assert (endless.first, endless.hard_between, endless.load) == (math.inf, math.inf, math.inf)
 
 
 def test_a_limit_for_a_method_that_does_not_exist_is_an_error() -> None:

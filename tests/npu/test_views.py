@@ -1,114 +1,41 @@
-"""What a running call has done so far."""
+"""What the calls look like that run and wait: a load, a generation before and after its first token, the queue."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from rkllmd.npu import load, views
+from rkllmd.npu import estimates, views
 from rkllmd.npu.durations import Durations
 from rkllmd.npu.job import Job
-from rkllmd.npu.load import Load, bytes_read
+from rkllmd.npu.load import Load
+from rkllmd.npu.queue import Limits, Queue
 
-MIB = 2**20
 
+class Client:
+    """A client with a name."""
 
-class Reads:
-    """What the process has read, as the test says."""
-
-    def __init__(self) -> None:
-        self.bytes: int | None = 5000
-
-    def __call__(self) -> int | None:
+    def describe(self) -> str:
         """Return it."""
-        return self.bytes
+        return "client 7"
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "model.rkllm"
-    path.write_bytes(bytes(1000))
-    return path
+def call(method: str = "rkllm.run", *, client: object = None, queued_at: float = 0.0, model: str = "m") -> Job:
+    job = Job(method, lambda: None, lambda _: None, client=client, model_name=model)
+    job.queued_at = queued_at
+    return job
 
 
-def test_what_this_process_reads_is_counted(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(bytes(MIB))
-    before = bytes_read()
-    path.read_bytes()
-    after = bytes_read()
-    assert before is not None
-    assert after is not None
-    assert after - before >= MIB
-
-
-def test_a_load_shows_the_bytes_read_since_it_began(model: Path) -> None:
-    reads = Reads()
-    load = Load(str(model), reads)
-    load.begin()
-    assert load.to_json(1.0, None) == {
-        "phase": "load",
-        "bytes_read": 0,
-        "bytes": 1000,
-        "fraction": None,
-        "expected_ms": None,
-    }
-    reads.bytes = 5250
-    assert load.to_json(2.0, None)["bytes_read"] == 250
-    assert load.to_json(2.0, None)["fraction"] == 0.25
-    reads.bytes = 9000  # others of this process read as well
-    assert load.to_json(3.0, None)["bytes_read"] == 1000
-    assert load.to_json(3.0, None)["fraction"] == 1
-
-
-def test_a_load_whose_time_is_known_goes_by_that(model: Path) -> None:
-    reads = Reads()
-    load = Load(str(model), reads)
-    load.begin()
-    reads.bytes = 6000
-    assert load.to_json(200.0, 1000.0)["fraction"] == 0.2, "reading is a part of a load only"
-    assert load.to_json(200.0, 1000.0)["bytes_read"] == 1000
-    assert load.to_json(5000.0, 1000.0)["fraction"] == 1, "it takes longer than ever"
-
-
-def test_the_fraction_never_falls(model: Path) -> None:
-    load = Load(str(model), Reads())
-    load.begin()
-    assert load.to_json(500.0, 1000.0)["fraction"] == 0.5
-    assert load.to_json(600.0, 2000.0)["fraction"] == 0.5
-    assert load.to_json(700.0, None)["fraction"] == 0.5
-
-
-@pytest.mark.parametrize("path", ["", "/nonexistent/model.rkllm"])
-def test_a_load_without_a_file_or_without_figures(path: str) -> None:
-    reads = Reads()
-    reads.bytes = None
-    load = Load(path, reads)
-    assert load.to_json(0.0, None)["bytes_read"] is None, "it has not begun"
-    load.begin()
-    assert load.to_json(1.0, 10.0) == {
-        "phase": "load",
-        "bytes_read": None,
-        "bytes": None,
-        "fraction": 0.1,
-        "expected_ms": 10.0,
-    }
-
-
-def test_a_kernel_that_does_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(load, "_IO", tmp_path / "missing")
-    assert bytes_read() is None
-    (tmp_path / "missing").write_text("rchar: x\n")
-    assert bytes_read() is None
-
-
-def test_only_this_very_models_time_is_taken(model: Path) -> None:
+def test_only_this_very_models_time_is_taken(tmp_path: Path) -> None:
+    model = tmp_path / "model.rkllm"
+    model.touch()
     past = Durations(None)
     past.add("rkllm.init", "/another", 100.0)
     job = Job("rkllm.init", lambda: None, lambda _: None, model_name=str(model))
-    job.load = Load(str(model), Reads())
+    job.load = Load(str(model), lambda: 5000)
     job.started_at = 10.0
     assert (found := views.of(job, past, 10.1)) is not None
     assert found["expected_ms"] is None
@@ -118,5 +45,40 @@ def test_only_this_very_models_time_is_taken(model: Path) -> None:
 
 
 def test_a_call_without_progress() -> None:
-    job: Any = Job("rknn.run", lambda: None, lambda _: None)
-    assert views.of(job, Durations(None), 0.0) is None
+    assert views.of(call("rknn.run"), Durations(None), 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("first_at", "most", "shown"),
+    [
+        (None, 0, {"phase": "prefill", "max_new_tokens": None, "first_token_ms": None}),
+        (2.25, 64, {"phase": "generate", "max_new_tokens": 64, "first_token_ms": 250.0}),
+    ],
+)
+def test_a_generation_shows_its_tokens(first_at: float | None, most: int, shown: dict[str, Any]) -> None:
+    job, past = call(), Durations(None)
+    tokens: Any = SimpleNamespace(first_token_at=first_at, started_at=2.0, tokens=5, max_new_tokens=most)
+    job.begin(tokens)
+    assert views.of(job, past, 3.0) == {**shown, "tokens": 5, "expected_first_token_ms": None}
+    past.add(estimates.FIRST_TOKEN, "m", 123.456)
+    assert (found := views.of(job, past, 3.0)) is not None
+    assert found["expected_first_token_ms"] == 123.5
+
+
+def test_what_waits_and_where_each_stands() -> None:
+    queue, past = Queue(Limits(9, 9, 9)), Durations(None)
+    npu: Any = SimpleNamespace(queue=queue, durations=past)
+    running, first, second = call(), call("rknn.run", client=Client(), queued_at=1.0, model=""), call(queued_at=2.0)
+    queue.add(running)
+    queue.next()
+    queue.add(first)
+    past.add("rkllm.run", "m", 1000.0)
+    assert views.place(npu, first, 3.0)["position"] == 0
+    queue.add(second)
+    shown = views.waiting(npu, 3.0)
+    assert [(item["client"], item["position"], item["queued_ms"]) for item in shown] == [
+        (None, 0, 1000.0),
+        ("client 7", 1, 2000.0),
+    ], "the daemon's own come first"
+    assert views.place(npu, first, 3.0) == {"position": 1, "estimated_wait_ms": shown[1]["estimated_wait_ms"]}
+    assert views.place(npu, running, 3.0) == {"position": 0, "estimated_wait_ms": 0.0}
