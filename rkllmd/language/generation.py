@@ -2,11 +2,12 @@
 
 Three parts, in the order in which a token meets them:
 
-1. ``Generation.on_result``: called by C, on the worker thread or the runtime's own. Copies what the callback shows and
-   sends it at once, if tokens come slowly and nothing waits before it; otherwise appends it to a buffer and wakes the
-   event loop if it is not awake. It never waits for a client and lets no exception out.
-2. ``Transcript``: without I/O. Joins characters that were split over callbacks, numbers the partials, keeps the text.
-3. ``Generation.drain``: on the event loop. Takes the buffer, gives the partials' bytes to the client.
+1. ``Generation.on_result``: called by C, on the worker thread or on a thread of the runtime. It copies what the
+   callback shows and sends it at once, if tokens come slowly and nothing waits before it; otherwise it appends the copy
+   to a buffer and wakes the event loop if that is not awake. It never waits for a client and lets no exception out.
+2. ``Transcript``: without I/O. It joins characters that were split over callbacks, numbers the partial results, and
+   keeps the text.
+3. ``Generation.drain``: on the event loop. It empties the buffer and gives the partial results to the client.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
+from rkllmd.abi.c import Pointer, c_float
 from rkllmd.abi.json.from_c import from_c
 from rkllmd.abi.json.tensors import copy_tensor
-from rkllmd.abi.layouts.rkllm import LLMCallState, RKLLMInferMode
+from rkllmd.abi.layouts.rkllm import LLMCallState, RKLLMInferMode, RKLLMResult
 from rkllmd.abi.thread_state import KeptThreadState
+from rkllmd.json_types import JsonObject
 
 log = structlog.get_logger()
 
@@ -34,7 +37,7 @@ ERROR: Final = int(LLMCallState.RKLLM_RUN_ERROR)
 _LAST: Final = (FINISH, ERROR)
 _GENERATE: Final = int(RKLLMInferMode.RKLLM_INFER_GENERATE)
 
-# What a result callback returns (manual 1.3.0): go on, pause, free the output buffer (from 1.3.0 on).
+# What a result callback returns (manual 1.3.0): continue, pause, or free the output buffer (from 1.3.0 on).
 _CONTINUE: Final = 0
 _PAUSE: Final = 1
 _FREE_BUFFER: Final = 2
@@ -43,14 +46,14 @@ _FREE_BUFFER: Final = 2
 # thread switch, twice the latency on two idle cores. Faster ones are left to the loop, which sends many in one piece.
 _AT_ONCE_SECONDS: Final = 0.001
 
-# The event loop empties the buffer in well under a millisecond; a runtime that gets this far ahead of it (only a
-# simulator can) waits for the loop, never for a client.
+# The event loop empties the buffer in well under a millisecond. A runtime that gets this many callbacks ahead of it
+# (only a simulator can) waits for the loop, never for a client.
 _BUFFER_LIMIT: Final = 16_384
 
-# The loop does this many at a stretch (well under 1 ms) before others get their turn.
+# The loop handles this many in a row (well under 1 ms) before it does anything else.
 _DRAIN_AT_ONCE: Final = 128
 
-# One callback as copied: its state, and per batch entry the token's id and the bytes of its text (None for C's NULL).
+# A copy of one callback: its state, and for each batch entry the token's id and the bytes of its text (None for NULL).
 Token = tuple[int, bytes | None]
 Callback = tuple[int, list[Token]]
 
@@ -67,7 +70,7 @@ class TextJoiner:
         self.parts: list[str] = []
 
     def add(self, state: int, data: bytes | None) -> str:
-        """Take the text of one callback and return the characters that are whole now."""
+        """Take the text of one callback and return the characters that are complete now."""
         if state == NORMAL and data and self._is_whole:
             try:
                 text = data.decode()
@@ -84,8 +87,8 @@ class TextJoiner:
 
     def _join(self, state: int, data: bytes | None) -> str:
         if state == WAITING:
-            # The runtime holds the bytes back itself; should it show them nevertheless, they are either repeated in
-            # the next text or continued by it: its beginning tells which.
+            # The runtime holds incomplete bytes back itself. If it shows them nevertheless, the next text either
+            # repeats or continues them: whether it begins with them decides.
             self._held = self._with_held(data or b"")
             return ""
         if not data:
@@ -98,7 +101,7 @@ class TextJoiner:
         return data if data.startswith(self._held) else self._held + data
 
     def end(self) -> str:
-        """Return the replacement of bytes that stayed incomplete."""
+        """Return what stands for bytes that were never completed."""
         text = self._decoder.decode(self._held, final=True)
         self._held = b""
         if text:
@@ -107,14 +110,14 @@ class TextJoiner:
 
 
 class Transcript:
-    """What a run has said so far, as partial results and as the final one."""
+    """What a run has generated so far, as partial results and as the final one."""
 
     def __init__(self, n_batch: int) -> None:
         self.n_batch = n_batch
         self.tokens = 0  # so far: the number of the next partial result
         self._joiners = [TextJoiner() for _ in range(n_batch)]
 
-    def partial(self, state: int, entries: list[Token]) -> dict[str, Any]:
+    def partial(self, state: int, entries: list[Token]) -> JsonObject:
         """Return the partial result of one callback."""
         seq = self.tokens
         self.tokens += 1
@@ -128,13 +131,13 @@ class Transcript:
         ]
         return {"batch": batch, "_callback_state": state, "seq": seq}
 
-    def so_far(self) -> dict[str, Any]:
-        """Return the text up to now, of all that is whole; for any thread."""
+    def so_far(self) -> JsonObject:
+        """Return the complete characters so far; may be called on any thread."""
         texts = ["".join(joiner.parts) for joiner in self._joiners]
         return {"text": texts[0]} if self.n_batch == 1 else {"batch": [{"text": text} for text in texts]}
 
-    def final(self, *, whole: bool) -> dict[str, Any]:
-        """Return the text members of the final result: the ``whole`` text, or what was still incomplete."""
+    def final(self, *, whole: bool) -> JsonObject:
+        """Return the text members of the final result: the ``whole`` text, or only what was still incomplete."""
         rests = [joiner.end() for joiner in self._joiners]
         texts = ["".join(joiner.parts) for joiner in self._joiners] if whole else rests
         if self.n_batch == 1:
@@ -154,16 +157,17 @@ class Generation:
         can_free_buffer: bool,
         keeps_history: bool = False,
         wake: Callable[[Callable[[], None]], None],
-        send: Callable[[list[dict[str, Any]]], None] | None,
-        send_now: Callable[[dict[str, Any]], bool] | None = None,
+        send: Callable[[list[JsonObject]], None] | None,
+        send_now: Callable[[JsonObject], bool] | None = None,
         at_token: Callable[[], None] | None = None,
         on_end: Callable[[], None] | None = None,
     ) -> None:
         """Prepare a run.
 
-        ``wake(drain)`` schedules ``drain`` on the event loop, from any thread; ``send`` takes partial results there,
-        or is None where only the final result is wanted. ``send_now`` takes one from any thread, and is false if it
-        could not be sent without waiting. ``at_token`` is called after each token, ``on_end`` after the last callback.
+        ``wake(drain)`` schedules ``drain`` on the event loop, from any thread. ``send`` takes partial results there;
+        it is None if only the final result is wanted. ``send_now`` takes one partial result on any thread and returns
+        false if it could not be sent without waiting. ``at_token`` is called after each token, ``on_end`` after the
+        last callback.
         """
         self.mode = mode
         self.max_new_tokens = max_new_tokens
@@ -173,14 +177,14 @@ class Generation:
         self.pause_requested = False
         self.paused = False
         self.failed = False
-        # Why a result that the runtime gave could not be taken: the answer is not whole.
+        # Why a result of the runtime could not be taken, which leaves the answer incomplete.
         self.lost: str | None = None
         # Why a tokenizer or embedding callback of this run has failed (language/models/callbacks.py).
         self.callback_error: str | None = None
-        self.perf: dict[str, Any] | None = None
+        self.perf: JsonObject | None = None
         self.started_at = time.monotonic()
         self.first_token_at: float | None = None
-        self.ended = threading.Event()  # no token comes any more: finished, failed or paused
+        self.ended = threading.Event()  # no token follows: finished, failed or paused
         self.finished = threading.Event()
         self.on_progress: Callable[[], None] | None = None
         self._n_batch = n_batch
@@ -192,8 +196,8 @@ class Generation:
         self._on_end = on_end
         self.last_at = 0.0  # when the last token came, by the monotonic clock
         self._thread_state = KeptThreadState()
-        # What the loop is to send, in order: callbacks, and partial results that could not be sent at once.
-        self._buffer: deque[Callback | dict[str, Any]] = deque()
+        # What the loop has to send, in order: callbacks, and partial results that could not be sent at once.
+        self._buffer: deque[Callback | JsonObject] = deque()
         self._is_draining = False
         self._has_space = threading.Event()
         self._tensors: list[tuple[str, dict[str, int], bytes]] = []
@@ -203,19 +207,19 @@ class Generation:
         """Return how many tokens have come so far."""
         return self.transcript.tokens
 
-    def so_far(self) -> dict[str, Any]:
+    def so_far(self) -> JsonObject:
         """Return the text that has come so far."""
         return self.transcript.so_far()
 
     @property
     def has_begun(self) -> bool:
-        """Return whether something was called back that is not the end."""
+        """Return whether there was a callback other than the last one."""
         return self.first_token_at is not None
 
     # -- called by C -------------------------------------------------------------------------------------------------
 
-    def on_result(self, results: Any, state: int) -> int:
-        """Take one callback: ``results`` points to n_batch RKLLMResults. Returns what the runtime is to do next."""
+    def on_result(self, results: Pointer[RKLLMResult], state: int) -> int:
+        """Take one callback: ``results`` points to n_batch RKLLMResults. Return what the runtime has to do next."""
         try:
             if state in _LAST:
                 self._on_last(results, state)
@@ -241,19 +245,19 @@ class Generation:
                 self._at_token()
         except BaseException as error:  # nothing may reach C, SystemExit included
             log.error("result_callback_failed", exc_info=error)
-            # NULL where a token was due loses nothing. What else could not be taken is missing in the answer.
+            # NULL in place of a token loses nothing. Any other result that could not be taken is missing in the answer.
             if results and state not in _LAST:
                 self.lost = f"{type(error).__name__}: {error}"
         return _CONTINUE
 
-    def _on_last(self, results: Any, state: int) -> None:
+    def _on_last(self, results: Pointer[RKLLMResult], state: int) -> None:
         self._thread_state.release()
         try:
             if state == ERROR:
                 self.failed = True
             elif results:
                 self.perf = from_c(results[0].perf)
-        finally:  # whatever the figures are, somebody waits for the end
+        finally:  # whatever is wrong with the figures, somebody waits for the end
             if state == FINISH:
                 self.finished.set()
             self._end()
@@ -263,21 +267,20 @@ class Generation:
         if self._on_end is not None:
             self._on_end()
 
-    def _each(self, results: Any) -> list[Any]:
+    def _each(self, results: Pointer[RKLLMResult]) -> list[RKLLMResult]:
         if self._n_batch == 1:
             return [results[0]]  # a ValueError for NULL
-        if not results:  # ctypes would take a slice of NULL for an invitation to crash
+        if not results:  # slicing a NULL pointer crashes the process
             raise ValueError("the runtime called back with NULL for its results")
-        found: list[Any] = results[: self._n_batch]
-        return found
+        return results[: self._n_batch]
 
     def _deliver(self, callback: Callback) -> bool:
-        """Do on this thread what the event loop would do, if it has nothing to do with this run at the moment."""
+        """Do on this thread what the event loop would do, if the loop is not busy with this run at the moment."""
         now = time.monotonic()
         is_slow = now - self.last_at > _AT_ONCE_SECONDS
         self.last_at = now
-        # The buffer first: what the loop has just taken out of it is sent before the loop stops draining.
-        # An abort has to be repeated by the loop as long as tokens come.
+        # The buffer is looked at first: what the loop has just taken out of it is sent before the loop stops draining.
+        # After an abort everything goes through the loop, which repeats the abort as long as tokens come.
         if self._buffer or self._is_draining or self.abort_requested:
             return False
         if self._send is None:
@@ -287,10 +290,10 @@ class Generation:
             return False
         result = self.transcript.partial(*callback)
         if not self._send_now(result):
-            self._append(result)  # the tokens after it queue up behind it
+            self._append(result)  # later tokens wait behind it
         return True
 
-    def _append(self, item: Callback | dict[str, Any]) -> None:
+    def _append(self, item: Callback | JsonObject) -> None:
         buffer = self._buffer
         buffer.append(item)
         if not self._is_draining:
@@ -301,7 +304,7 @@ class Generation:
             if len(buffer) > _BUFFER_LIMIT:
                 self._has_space.wait(timeout=1.0)
 
-    def _keep_tensors(self, results: Any) -> int:
+    def _keep_tensors(self, results: Pointer[RKLLMResult]) -> int:
         """Copy hidden states and logits out of C's memory; they become JSON after the run."""
         for result in self._each(results):
             hidden, logits = result.last_hidden_layer, result.logits
@@ -309,7 +312,7 @@ class Generation:
             self._keep_rows("logits", "vocab_size", logits.vocab_size, logits.num_tokens, logits.logits)
         return _FREE_BUFFER if self._can_free_buffer else _CONTINUE
 
-    def _keep_rows(self, name: str, width_name: str, width: int, rows: int, pointer: Any) -> None:
+    def _keep_rows(self, name: str, width_name: str, width: int, rows: int, pointer: Pointer[c_float]) -> None:
         data = copy_tensor(pointer, rows * width)
         if data:
             self._tensors.append((name, {width_name: width, "num_tokens": rows}, data))
@@ -317,25 +320,26 @@ class Generation:
     # -- on the event loop -------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Turn what the callbacks left into partial results and give them to the client.
+        """Turn what the callbacks have left into partial results and give them to the client.
 
-        Comes back until it finds nothing: at full speed tokens then gather while others have their turn, and go out
-        together, and no callback pays for waking the loop.
+        It schedules itself again until it finds nothing. At full speed, tokens then gather while the loop does other
+        work, go out together, and no callback pays for waking the loop.
         """
         try:
-            # Cleared before the buffer is looked at: a callback from here on either is seen or wakes the loop again.
+            # Cleared before the buffer is looked at: a callback that comes from now on is either seen here or wakes the
+            # loop again.
             self._is_draining = False
             if self._buffer:
                 self._is_draining = True
                 try:
                     self._drain(_DRAIN_AT_ONCE)
-                finally:  # also after a failure: what is still there would wait for the end of the run
+                finally:  # also after a failure: otherwise the rest would wait for the end of the run
                     self._wake(self.drain)
         except Exception as error:  # trio ends the whole daemon for an exception in a scheduled function
             log.error("partial_results_failed", exc_info=error)
 
     def drain_rest(self) -> None:
-        """Do all that ``drain`` would still do; for the end of the run, when no callback comes any more."""
+        """Do everything that is left for ``drain``; for the end of the run, when no more callbacks come."""
         try:
             while self._buffer:
                 self._drain(_BUFFER_LIMIT)
@@ -344,23 +348,23 @@ class Generation:
 
     def _drain(self, most: int) -> None:
         buffer = self._buffer
-        partials: list[dict[str, Any]] = []
+        partials: list[JsonObject] = []
         while buffer and len(partials) < most:
             item = buffer.popleft()
             partials.append(item if isinstance(item, dict) else self.transcript.partial(*item))
         self._has_space.set()
         if self._send is not None:
             self._send(partials)
-        on_progress = self.on_progress  # the worker thread takes it away at the end of the run
+        on_progress = self.on_progress  # read once: the worker thread sets it to None at the end of the run
         if on_progress is not None:
             on_progress()
 
-    def tensors(self, encode: Callable[[bytes, Sequence[int], str], dict[str, Any]]) -> dict[str, Any]:
-        """Return hidden states and logits as JSON; slow for big ones, so it is called on the worker thread.
+    def tensors(self, encode: Callable[[bytes, Sequence[int], str], JsonObject]) -> JsonObject:
+        """Return hidden states and logits as JSON; slow for large ones, so it is called on the worker thread.
 
-        ``encode(data, shape, dtype)`` returns a tensor as the client wants it.
+        ``encode(data, shape, dtype)`` returns a tensor in the form that the client wants.
         """
-        members: dict[str, list[dict[str, Any]]] = {}
+        members: dict[str, list[JsonObject]] = {}
         for name, sizes, data in self._tensors:
             content = "hidden_states" if name == "last_hidden_layer" else name
             width = next(iter(sizes.values()))
@@ -377,8 +381,8 @@ class Generation:
         limit_reached = 0 < self.max_new_tokens <= self.transcript.tokens
         return "length" if limit_reached else "stop"
 
-    def final(self) -> dict[str, Any]:
-        """Return the final result, without what the caller adds."""
+    def final(self) -> JsonObject:
+        """Return the final result, to which the caller adds what it knows."""
         self.drain_rest()
         result = self.transcript.final(whole=self._send is None)
         if self._send is not None:

@@ -1,13 +1,13 @@
-"""A language model: the C handle, and all that it was made from, so that it can be loaded again."""
+"""A language model: the C handle, and everything that it was made from, so that it can be loaded again."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rkllmd.abi.c import c_void_p
+from rkllmd.abi.c import Struct, c_void_p
 from rkllmd.abi.json.from_c import sampling_from
 from rkllmd.language.kv_cache import KvCache
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 class Adapter:
     """A LoRA adapter: the RKLLMLoraAdapter, and what it points to."""
 
-    struct: Any
-    keep: list[Any]
+    struct: Struct
+    keep: list[object]
 
     @property
     def name(self) -> str:
-        """Return the name by which a run asks for it."""
+        """Return the name by which a run chooses it."""
         return str(self.struct.lora_adapter_name.decode())
 
 
 @dataclass(eq=False)
 class Model:
-    """A language model: the C handle, what must live as long as it, and whose words are in its KV cache.
+    """A language model: the C handle, what must live as long as that, and whose words are in its KV cache.
 
-    Asleep, it has its handle and no C handle: it is loaded again for the next call that needs it. Whoever makes a C
-    call with ``pointer`` on the event loop asks ``is_asleep`` first.
+    While it sleeps it has a handle for clients but no C handle; the next call that needs it loads it again. A C call
+    with ``pointer`` on the event loop must look at ``is_asleep`` first.
     """
 
     library: Library
@@ -47,55 +47,56 @@ class Model:
     max_context_len: int
     is_async: bool
     # The RKLLMParam that it was loaded with.
-    param: Any
-    # What it was loaded with, as two loads compare it; None until it is loaded.
-    sameness: tuple[Any, ...] | None = None
-    # For how many NPU cores its file was converted, where the runtime says so.
+    param: Struct
+    # By what two loads are compared (Recipe.sameness); None until it is loaded.
+    sameness: tuple[object, ...] | None = None
+    # For how many NPU cores its file was converted, if the runtime says so.
     npu_cores: int | None = None
-    # The name by which the configuration declares it, and after how long unused it is unloaded (None: as the setting
-    # model_idle_minutes says).
+    # The name by which the configuration declares it, and after how many unused minutes it is unloaded (None: as the
+    # setting model_idle_minutes says).
     name: str | None = None
     idle_minutes: float | None = None
-    # The last argument of rkllm_init, which stays the same for each load.
-    callback: Any = None
-    # Every string and callback given to rkllm_init stays alive as long as the handle: freeing model_path after init
+    # The last argument of rkllm_init, which is the same for each load.
+    callback: object = None
+    # Every string and callback given to rkllm_init stays alive as long as the handle: freeing model_path after the load
     # has crashed the vendor's runtime.
-    keep_alive: list[Any] = field(default_factory=list)
+    keep_alive: list[object] = field(default_factory=list)
     pointer: c_void_p = field(default_factory=c_void_p)
     number: int = 0
     loaded_at: float = field(default_factory=time.monotonic)
     used_at: float = field(default_factory=time.monotonic)
     is_asleep: bool = False
-    # A load beside it has failed, which may have killed it: its next run will tell.
+    # A load beside it has failed, which may have killed it: its next run will show that.
     is_in_doubt: bool = False
     # The run whose callbacks are coming in; set on the worker thread just before the C call.
     generation: Generation | None = None
-    cross_attention: Any = None
-    # How many numbers an embedding given to it has, where that is known: C takes the length of a row for granted.
+    # What rkllm.set_cross_attn_params gave last.
+    cross_attention: object = None
+    # How many numbers one embedding for it has, if that is known: C takes the length of a row for granted.
     embedding_width: int | None = None
-    # What the portable runtime says about it: what prompts are wrapped in ("model", "none", "unknown"), and the context
-    # that it was trained for.
+    # What the portable runtime says about it: the template for prompts ("model", "none", "unknown"), and for how many
+    # tokens of context it was trained.
     chat_template: str | None = None
     trained_context_len: int | None = None
-    # How much of the memory that it took it would also do without.
+    # How many bytes of the memory that it took it does not need.
     optional_bytes: int = 0
     # The files that C may still be reading; none with the portable runtime, which has copies.
     watched_files: list[WatchedFile] = field(default_factory=list)
     # Its tokenizer_path and embedding_path.
     callback_files: tuple[str | None, str | None] = (None, None)
-    # Which files it and its adapters were loaded from, by the adapters' names: what a prompt cache depends on.
+    # The files that it and its adapters (by their names) were loaded from: a prompt cache depends on them.
     file: FileIdentity | None = None
     lora_files: dict[str, FileIdentity] = field(default_factory=dict)
-    # The loaded one, if it is one that the daemon keeps by name.
+    # The loaded prompt cache, if it is one that the daemon keeps by name.
     prompt_cache: PromptCache | None = None
-    # What is set again when the model is loaded again: the adapters, and the strings of the last call of each function
-    # that takes strings, in the order of the calls.
+    # What is set again when the model is loaded again: the adapters, and for each function that takes strings the
+    # strings of its last call, in the order of the calls.
     adapters: list[Adapter] = field(default_factory=list)
     strings: dict[str, list[bytes]] = field(default_factory=dict)
-    # Those of the last call of each such function if that failed: C may have kept them nevertheless.
+    # For each such function the strings of its last call if that failed: C may have kept them nevertheless.
     refused_strings: dict[str, list[bytes]] = field(default_factory=dict)
     kv_cache: KvCache = field(default_factory=KvCache)
-    # The sizes before the running call, for rkllm.get_kv_cache_size while one is running.
+    # The sizes before the running call, for rkllm.get_kv_cache_size during that call.
     kv_cache_sizes: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -112,18 +113,18 @@ class Model:
         return [adapter.name for adapter in self.adapters]
 
     @cached_property
-    def sampling(self) -> Any:
-        """Return the RKLLMSamplingParam that it was loaded with, for the fields that a run does not give (1.3)."""
+    def sampling(self) -> Struct:
+        """Return the RKLLMSamplingParam that it was loaded with, for fields that a run does not give (from 1.3 on)."""
         return sampling_from(self.param, self.library.layout.structs["RKLLMSamplingParam"])
 
-    def most_tokens(self, infer_params: Any) -> int:
+    def most_tokens(self, infer_params: Struct) -> int:
         """Return after how many tokens a run with these RKLLMInferParam ends at the latest; 0 or less: no limit."""
         per_run = int(getattr(infer_params, "max_new_tokens", 0))  # exists from layout 1.3 on
         return per_run if per_run > 0 else self.max_new_tokens
 
     @property
     def template_in_use(self) -> str | None:
-        """Return what prompts are wrapped in: "set", "model", "none", "unknown"; None where nobody can tell."""
+        """Return the template for prompts: "set", "model", "none", "unknown"; None if the runtime does not say."""
         return "set" if "rkllm_set_chat_template" in self.strings else self.chat_template
 
     @property

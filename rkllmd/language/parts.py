@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from rkllmd.calls.detached import DetachedCalls
 from rkllmd.calls.handles import Handles
 from rkllmd.calls.invocation import Client
 from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
+from rkllmd.json_types import JsonObject
 from rkllmd.language.model import Model
 from rkllmd.language.prompt_caches.store import PromptCaches
 from rkllmd.language.runtime import Runtime
@@ -34,11 +34,11 @@ class Language:
     run_soon: Callable[[Callable[[], None]], None]
     trials: Trials
     prompt_caches: PromptCaches = field(default_factory=PromptCaches)
-    # Who is connected, and what goes on without a connection: who can still be told something.
+    # The clients that are connected, and the calls that go on without a connection: these can still be told something.
     clients: dict[int, Client] = field(default_factory=dict)
     detached_calls: DetachedCalls = field(default_factory=DetachedCalls)
-    # Whose conversation went with a model that another has unloaded, and who does not know it yet.
-    untold: set[int] = field(default_factory=set)
+    # The clients whose conversation was lost with a model that another client unloaded, and who do not know it yet.
+    unaware: set[int] = field(default_factory=set)
     models: Handles[Model] = field(default_factory=lambda: language_models())
     sessions: Sessions = field(default_factory=Sessions)
 
@@ -49,12 +49,12 @@ class Language:
 
 
 def language_models() -> Handles[Model]:
-    """Return the handles of the language models, of which there is none yet."""
+    """Return handles for language models, none of which exists yet."""
     return Handles("language model")
 
 
-def loaded(models: Handles[Model]) -> list[dict[str, Any]]:
-    """Return the models that take memory, as an OutOfMemory lists them."""
+def loaded(models: Handles[Model]) -> list[JsonObject]:
+    """Return the models that take memory, in the form in which OutOfMemory lists them."""
     return [
         {"handle": model.number, "model_path": model.path, "size_bytes": model.size_bytes}
         for model in models

@@ -1,8 +1,8 @@
-"""Words in a prompt that stand for an image, a video or audio, such as ``<image>``: never more of them than are given.
+"""Words in a prompt that stand for an image, a video or audio, such as ``<image>``: never more of them than media.
 
-The runtime puts the next embeddings in the place of each. Where there are none left it reads on behind them: reported
+The runtime replaces each by the next embeddings. When none are left, it reads the memory behind them: this was reported
 of RKLLM 1.3.1 on a board, for a literal ``<image>`` in a text without an image, and nothing says that other versions
-look. So a text that has more placeholders than media is refused, with whatever runtime: a client that was written on a
+check. So a text with more placeholders than media is refused, whatever the runtime: a client that was written on a
 laptop must not read the daemon's memory on a board.
 """
 
@@ -12,8 +12,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from rkllmd.abi.c import Struct
 from rkllmd.abi.layouts.rkllm import Layout, RKLLMInputType
 from rkllmd.errors import InvalidParams
 from rkllmd.language.model import Model
@@ -26,16 +27,17 @@ _KINDS: Final = ("image", "video", "audio")
 
 @dataclass(frozen=True, slots=True)
 class _Medium:
-    """The items of one kind that an input has, and the words that belong to them."""
+    """How many items of one kind an input has, and the words that belong to them."""
 
     kind: str
     items: int
-    # Each with what it means: one item's place, or the mark before or after it. No more of any than there are items.
+    # Each with its roles: it stands for an item, or marks its start or end. No role may occur more often than there are
+    # items.
     words: Mapping[bytes, tuple[str, ...]]
 
 
 def check_input(model: Model, rkllm_input: Converted) -> None:
-    """Refuse inputs of a run with more placeholders than media. Raises InvalidParams."""
+    """Refuse a run's inputs if they have more placeholders than media. Raises InvalidParams."""
     many = isinstance(rkllm_input.json, list)
     for index, given in enumerate(rkllm_input.json if many else [rkllm_input.json]):
         made = rkllm_input.c[index] if many else rkllm_input.c
@@ -50,12 +52,12 @@ def check_input(model: Model, rkllm_input: Converted) -> None:
 
 
 def check_text(text: bytes, layout: Layout, path: str) -> None:
-    """Refuse a placeholder in a text that stands beside every prompt, a template's. Raises InvalidParams."""
+    """Refuse placeholders in a text that is added to every prompt, such as a template. Raises InvalidParams."""
     _check(text, _none_of(layout, None), path)
 
 
-def spoil(text: str, layout: Layout) -> str:
-    """Return what was said with its placeholders as mere words (``< image>``): a model's answer may have some."""
+def as_plain_words(text: str, layout: Layout) -> str:
+    """Return ``text`` with its placeholders as plain words (``< image>``): a model's answer may contain some."""
     for kind in _kinds_of(layout):
         text = text.replace(f"<{kind}>", f"< {kind}>")
     return text
@@ -63,18 +65,18 @@ def spoil(text: str, layout: Layout) -> str:
 
 def _kinds_of(layout: Layout) -> tuple[str, ...]:
     nested = tuple(kind for kind in _KINDS if hasattr(layout["RKLLMMultiModalInput"], kind))
-    return nested or ("image",)  # 1.2 has images alone, flat
+    return nested or ("image",)  # 1.2 has images only, and no struct for them
 
 
 def _none_of(layout: Layout, model: Model | None) -> list[_Medium]:
-    """Return the media of a text that has none; 1.2 knows its tags since the load, later ones only with an input."""
+    """Return the kinds of media, with no items each; in 1.2 the tags come with the load, later with each input."""
     tags = _tags_of_init(model) if model is not None else (None, None, None)
     return [
         _Medium(kind, 0, _words(kind, *(tags if kind == "image" else (None, None, None)))) for kind in _kinds_of(layout)
     ]
 
 
-def _media_of(multimodal: Any, model: Model) -> list[_Medium]:
+def _media_of(multimodal: Struct, model: Model) -> list[_Medium]:
     if not hasattr(multimodal, "image"):
         items = multimodal.n_image if multimodal.image_embed else 0
         return [_Medium("image", items, _words("image", *_tags_of_init(model)))]
@@ -123,7 +125,7 @@ def _refusal(path: str, word: str, count: int, medium: _Medium) -> InvalidParams
     times = "" if count == 1 else f" {count} times"
     return InvalidParams(
         f"{path} has {word}{times}, which stands for {medium.kind} embeddings, but {there} given: give as many as "
-        f"there are places, or write {word[:1]} {word[1:]} for the mere word.",
+        f"there are placeholders, or write {word[:1]} {word[1:]} for the plain word.",
         path=path,
         keyword="placeholder",
         limit=medium.items,

@@ -1,18 +1,18 @@
-"""The RKLLM runtime in use: which library was chosen and why, and calls into it with what it printed."""
+"""The RKLLM runtime: which library was chosen and why, and calls into it together with what it printed."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from rkllmd.abi.c import Structure, c_int
+from rkllmd.abi.c import Struct, c_int
 from rkllmd.abi.json.from_c import from_c
 from rkllmd.abi.library import Library, find, identify, load
 from rkllmd.config.settings import Config
 from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
+from rkllmd.json_types import JsonObject
 from rkllmd.language import runtime_reports
 from rkllmd.language.model import Model
 from rkllmd.machine.c_runtime import CRuntime, choose, needs_a_name
@@ -25,7 +25,7 @@ from rkllmd.portable.threads import limit_spinning
 log = structlog.get_logger()
 
 _ASYNC_WORKS_SINCE = (1, 2, 2)
-# "Several instances" are supported from this version on, by its change log.
+# Its change log says that "several instances" are supported from this version on.
 _SEVERAL_MODELS_SINCE = (1, 2, 2)
 
 
@@ -33,13 +33,13 @@ class Runtime(CRuntime[Library]):
     """The chosen RKLLM runtime."""
 
     def __init__(self, config: Config, platform: Platform, output: RuntimeOutput) -> None:
-        """Choose and load the library; one that cannot be loaded is reported by each call, not here."""
-        self.defaults: Structure | None = None
+        """Choose and load the library; if that fails, each call reports it, not this constructor."""
+        self.defaults: Struct | None = None
         self._default_bytes = b""
-        self._default_json: dict[str, Any] = {}
+        self._default_json: JsonObject = {}
         self._config = config
         self._asks_is_running = False
-        # What rkllm_is_running answered while nothing ran, and while something did.
+        # What rkllm_is_running returned while nothing ran, and while something did.
         self._idle_status: int | None = None
         self._busy_status: int | None = None
         self._run_async_function = "rkllm_run"
@@ -65,12 +65,12 @@ class Runtime(CRuntime[Library]):
         path = find(config.rkllm_library or None, os.environ)
         soc = platform.soc() if config.soc == "auto" else config.soc
         self.problems = runtime_reports.problems(identify(path).version, platform, soc)
-        for problem in self.problems:  # said before anything of it runs: it may be the last thing that is said
+        for problem in self.problems:  # logged before any of its code runs, which may end the process
             log.warning("runtime_problem", library=str(path), problem=problem)
         return load(path, None if config.rkllm_layout == "auto" else config.rkllm_layout)
 
     def _settle(self, version: str) -> None:
-        """Decide what the version decides."""
+        """Decide what depends on the version."""
         numbers = tuple(int(part) for part in version.split(".") if part.isdecimal())
         reliable = numbers >= _ASYNC_WORKS_SINCE
         self.takes_several_models = numbers >= _SEVERAL_MODELS_SINCE
@@ -79,46 +79,46 @@ class Runtime(CRuntime[Library]):
         automatic = "rkllm_run_async" if reliable else "rkllm_run"
         self._run_async_function = automatic if runs == "auto" else runs
 
-    def describe(self) -> dict[str, Any]:
-        """Return what server.status shows."""
+    def describe(self) -> JsonObject:
+        """Return what server.status shows of the runtime."""
         described = super().describe()
         if self._library is None:
             return described
         engine = {} if self.extension is None else {"engine": self.extension.engine()}
         return {**described, "layout": self._library.layout.name, "problems": self.problems, **engine}
 
-    def default_param(self) -> dict[str, Any]:
-        """Return what rkllm_createDefaultParam answers, as JSON; converted anew only if it answers something else."""
+    def default_param(self) -> JsonObject:
+        """Return what rkllm_createDefaultParam returns, as JSON; converted again only if it differs from last time."""
         answered = self.library.rkllm_createDefaultParam()
         if bytes(answered) != self._default_bytes:
             self._default_bytes, self._default_json = bytes(answered), from_c(answered)
         return self._default_json
 
     def run_function(self, *, asynchronous: bool) -> str:
-        """Return the C function that serves a run: rkllm_run_async is known to hang below 1.2.2."""
+        """Return the name of the C function for a run: rkllm_run_async was reported to hang below 1.2.2."""
         if not asynchronous:
             return "rkllm_run"
         return self._run_async_function
 
     def raw_is_running(self, model: Model) -> int | None:
-        """Return what rkllm_is_running answers, or None where it is not asked (it was once reported to hang)."""
+        """Return what rkllm_is_running returns, or None where it is not called (it was once reported to hang)."""
         return int(self.library.rkllm_is_running(model.pointer)) if self._asks_is_running else None
 
     def learn_idle(self, model: Model) -> None:
-        """Note what rkllm_is_running answers while the model is idle, until a run has shown the other answer.
+        """Note what rkllm_is_running returns while the model is idle, until a run has shown the other value.
 
-        The headers contradict each other on which answer means what.
+        The headers contradict each other about which value means what.
         """
         if self._busy_status is None:
             self._idle_status = self._ask(model)
 
     def learn_busy(self, model: Model) -> None:
-        """Note what rkllm_is_running answers during a run, until it has once differed from the idle model's answer."""
+        """Note what rkllm_is_running returns during a run, until it has once differed from the idle model's value."""
         if self._busy_status is None and (status := self._ask(model)) != self._idle_status:
             self._busy_status = status
 
     def is_idle_again(self, model: Model) -> bool:
-        """Return whether rkllm_is_running shows that a run is over; false while its answers can't be told apart."""
+        """Return whether rkllm_is_running shows that a run is over; false as long as its values can't be told apart."""
         self.learn_busy(model)
         return self._busy_status is not None and self._ask(model) == self._idle_status
 
@@ -135,15 +135,15 @@ class Runtime(CRuntime[Library]):
         return list(sizes)
 
     def remember_kv_cache_sizes(self, model: Model) -> None:
-        """Note the sizes while the model is idle, for rkllm.get_kv_cache_size during the call that follows."""
+        """Note the sizes while the model is idle, for rkllm.get_kv_cache_size while the next call runs."""
         try:
             model.kv_cache_sizes = self.kv_cache_sizes(model)
-        except (NotSupported, RuntimeFailure):  # only asked in case; the run does not depend on it
+        except (NotSupported, RuntimeFailure):  # the run does not depend on it
             model.kv_cache_sizes = []
 
 
 def describe_library(config: Config) -> str:
-    """Return one line on the library that would be used, without loading it (for ``rkllmd --version``)."""
+    """Return a line about the library that would be used, without loading it (for ``rkllmd --version``)."""
     name, reason = choose(config.runtime, config.rkllm_library, Platform())
     try:
         path: Path = portable.library_path() if name == "portable" else find(config.rkllm_library or None, os.environ)

@@ -1,7 +1,7 @@
 """What is reported of single versions of RKLLM on boards, and what the daemon does about it.
 
-Nobody on the team has a board. What is documented is refused before C is called; what is only reported is said where it
-explains what has happened, and listed in docs/configuration.md.
+Nobody on the team has a board. A limit that is documented is checked before C is called. What is only reported is
+mentioned where it explains a failure, and listed in docs/configuration.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SILENT_VERSIONS: Final = frozenset({"1.3.1"})
 
 
 def check_context(library: Library, runtime: str, wanted: int, path: str) -> None:
-    """Refuse a max_context_len that the vendor's runtime does not take. Raises InvalidParams."""
+    """Refuse a max_context_len that the vendor's runtime does not accept. Raises InvalidParams."""
     if runtime == "portable" or library.version not in _CONTEXT_VERSIONS:
         return
     if wanted > _CONTEXT_MAXIMUM:
@@ -40,17 +40,17 @@ def check_context(library: Library, runtime: str, wanted: int, path: str) -> Non
 
 
 def why_silent(version: str, max_context_len: int) -> str:
-    """Return what a run that failed without a word or a callback may mean, as the end of a sentence; "" if unknown."""
+    """Return a sentence on why a run may have failed without printing or calling back; "" if nothing is known."""
     if version not in _SILENT_VERSIONS:
         return ""
     return (
-        f" RKLLM {version} is reported to do so where the prompt is longer than max_context_len ({max_context_len} "
-        'tokens), and where the input of role "tool" is not JSON.'
+        f" RKLLM {version} is reported to do so if the prompt is longer than max_context_len ({max_context_len} "
+        'tokens), and if the input of role "tool" is not JSON.'
     )
 
 
 def problems(version: str | None, platform: Platform, soc: str | None) -> list[str]:
-    """Return what is known to go wrong with the vendor's library of this version on this machine, a sentence each."""
+    """Return what is known to go wrong with this version of the vendor's library on this machine, in sentences."""
     if version not in _SVE_VERSIONS:
         return []
     has_sve = platform.has_sve()

@@ -22,7 +22,7 @@ def room(*models: Any, clients: tuple[int, ...] = (OWNER, OTHER), detached_calls
         models=models,
         clients={number: SimpleNamespace(describe=lambda number=number: f"client {number}") for number in clients},
         detached_calls=detached_calls,
-        untold=set(),
+        unaware=set(),
         runtime=SimpleNamespace(call=lambda function, *_: calls.append(function)),
         calls=calls,
     )
@@ -114,7 +114,7 @@ def test_a_client_that_is_gone_is_forgotten_unless_a_call_of_it_goes_on() -> Non
         changed = model()
         language = room(changed, clients=(), detached_calls=detached_calls)
         changed.kv_cache.clear(OTHER)
-        language.untold.add(OWNER)
+        language.unaware.add(OWNER)
         conversations.forget_client(language, OWNER)
-        assert (OWNER in language.untold) is is_told
-        assert (OWNER in changed.kv_cache.untold) is is_told
+        assert (OWNER in language.unaware) is is_told
+        assert (OWNER in changed.kv_cache.unaware) is is_told

@@ -75,7 +75,7 @@ def test_nobody_is_remembered_who_is_not_there_to_be_told() -> None:
     cache = KvCache(can_hear=lambda client: False)
     cache.take_turn(1, keep_history=True)
     assert cache.clear(by=2) == 1
-    assert cache.untold == set()
+    assert cache.unaware == set()
 
 
 def test_whose_turn_needs_a_clear_cache() -> None:

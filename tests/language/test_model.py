@@ -30,8 +30,8 @@ def test_a_model_without_a_c_handle_is_alive_only_while_it_sleeps() -> None:
 
 @pytest.mark.parametrize(("per_run", "most"), [(7, 7), (0, 100), (-1, 100)])
 def test_a_run_may_have_a_limit_of_its_own(per_run: int, most: int) -> None:
-    assert model().most_tokens(SimpleNamespace(max_new_tokens=per_run)) == most
-    assert model().most_tokens(SimpleNamespace()) == 100, "layout 1.2 has no such field"
+    assert model().most_tokens(LAYOUTS["1.3"]["RKLLMInferParam"](max_new_tokens=per_run)) == most
+    assert model("1.2").most_tokens(LAYOUTS["1.2"]["RKLLMInferParam"]()) == 100, "layout 1.2 has no such field"
 
 
 def test_the_template_in_use() -> None:

@@ -25,10 +25,10 @@ def test_a_text_that_stands_beside_every_prompt_has_none(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_spoilt_words_stand_for_nothing(name: str) -> None:
+def test_plain_words_stand_for_nothing(name: str) -> None:
     text = "<image> <video> <audio> <image>"
-    spoilt = placeholders.spoil(text, LAYOUTS[name])
-    placeholders.check_text(spoilt.encode(), LAYOUTS[name], "$")
-    assert spoilt.count("< image>") == 2
-    assert ("< audio>" in spoilt) is ("audio" in KINDS[name])
-    assert placeholders.spoil("no words < image>", LAYOUTS[name]) == "no words < image>"
+    plain = placeholders.as_plain_words(text, LAYOUTS[name])
+    placeholders.check_text(plain.encode(), LAYOUTS[name], "$")
+    assert plain.count("< image>") == 2
+    assert ("< audio>" in plain) is ("audio" in KINDS[name])
+    assert placeholders.as_plain_words("no words < image>", LAYOUTS[name]) == "no words < image>"

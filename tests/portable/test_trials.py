@@ -151,7 +151,7 @@ def test_an_embedding_model_is_tried_by_what_it_has(start: Start, tmp_path: Path
         (b"<!DOCTYPE html>", "download has probably failed"),
         (b"RKNN" + bytes(64), "rknn.init"),
         (b"PK\3\4" + bytes(64), "ZIP archive"),
-        (bytes(64), "no GGUF file"),
+        (bytes(64), "not a GGUF file"),
     ],
 )
 def test_what_is_no_model_is_refused_at_once(start: Start, tmp_path: Path, content: bytes, words: str) -> None:

@@ -1,15 +1,15 @@
-"""What C calls back: with the results of a run, and for the tokens and embeddings of a model that has neither."""
+"""The callbacks of a model: for the results of runs, and for the tokens and embeddings that a model file may lack."""
 
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
 from rkllmd.abi import callbacks
-from rkllmd.abi.c import byref
-from rkllmd.abi.layouts.rkllm import LLMResultCallback
+from rkllmd.abi.c import Pointer, byref
+from rkllmd.abi.layouts.rkllm import LLMResultCallback, RKLLMResult
 
 if TYPE_CHECKING:
     from rkllmd.language.model import Model
@@ -20,11 +20,11 @@ log = structlog.get_logger()
 
 def give_callbacks(model: Model, recipe: Recipe) -> None:
     """Make the last argument of rkllm_init. Raises InvalidParams, NotSupported for the files of the callbacks."""
-    # Not the model itself, which has the callback: what an unloaded model holds, the file of its embeddings too, would
-    # wait for the garbage collector.
+    # Weak, since the model refers to the callback: otherwise what an unloaded model holds, such as the file of its
+    # embeddings, would wait for the garbage collector.
     reference = weakref.ref(model)
 
-    def on_result(results: Any, _userdata: Any, state: int) -> int:
+    def on_result(results: Pointer[RKLLMResult], _userdata: object, state: int) -> int:
         alive = reference()
         generation = None if alive is None else alive.generation
         return 0 if generation is None else generation.on_result(results, state)

@@ -1,4 +1,4 @@
-"""Unloads language models that nobody has used for long; they sleep and are loaded again for the next call."""
+"""Unloads language models that nobody has used for long; they sleep until the next call loads them again."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Without anything to wait for, a look a minute: a reload may bring a limit, and minutes are its unit.
+# Without a limit it looks once a minute, the unit of the limits: a reload of the configuration may bring one.
 _MOST_SECONDS: Final = 60.0
-# However short the limits are, the daemon has more to do than to look.
+# However short the limits are, looking more often than this would cost the daemon too much.
 _LEAST_SECONDS: Final = 0.05
 
 
 class Look(NamedTuple):
-    """What there is to do: whom to unload, and after how many seconds to look again."""
+    """Which models are to be unloaded now, and after how many seconds to look again."""
 
     due: list[Model]
     seconds: float
 
 
 def look(language: Language, now: float) -> Look:
-    """Return which models have been unused for as long as they may at ``now`` (of ``time.monotonic``)."""
+    """Return which models have been unused for their whole limit at ``now`` (of ``time.monotonic``)."""
     due: list[Model] = []
-    # A model that is loaded after this look is due no sooner than the shortest limit.
+    # A model that is loaded after this look becomes due after the shortest limit at the earliest.
     limits = [language.config.model_idle_minutes, *(model.idle_minutes or 0 for model in language.config.models)]
     seconds = min([limit * 60 for limit in limits if limit], default=_MOST_SECONDS)
     for model in language.models:
@@ -57,7 +57,7 @@ async def unload_idle_models(language: Language) -> None:
     while True:
         due, seconds = look(language, time.monotonic())
         for model in due:
-            # The model is its target, so that what comes in for it from now on waits behind it.
+            # The model is the job's target, so that calls for it that come from now on wait behind the job.
             job = Job("rkllm.destroy", partial(_sleep, language, model), partial(_done, model), target=model)
             language.npu.submit(job)
         await trio.sleep(seconds)
@@ -65,7 +65,7 @@ async def unload_idle_models(language: Language) -> None:
 
 def _sleep(language: Language, model: Model) -> None:
     """Run on the worker thread."""
-    # Somebody may have come while it waited for the worker; the model would be loaded again at once.
+    # A call for the model may have come while this job waited; it would load the model again at once.
     if model.is_alive and not language.npu.queue.waits_for(model):
         put_to_sleep(language, model)
         log.info("model_asleep", handle=model.number, name=model.name, model_path=model.path)
@@ -74,7 +74,7 @@ def _sleep(language: Language, model: Model) -> None:
 def _done(model: Model, result: outcome.Outcome[None]) -> None:
     try:
         result.unwrap()
-    except ShuttingDown:  # which unloads all of them
+    except ShuttingDown:  # the shutdown unloads all models anyway
         pass
     except Exception as error:
         log.error("model_not_unloaded", model_path=model.path, exc_info=error)

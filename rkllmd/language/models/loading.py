@@ -1,8 +1,8 @@
 """Loads a language model, unloads it, and loads it again: the C calls, on the worker thread.
 
-A model keeps all that it was made from, so the same object and handle can get a new C handle: after a sleep, after a
-load that was to replace it and failed, and where a failed load beside it has killed it. Its adapters, chat template and
-function tools come back; its conversation, its prompt cache and its cross-attention are gone.
+A model keeps everything that it was made from, so the same object and handle can get a new C handle: after a sleep,
+after the failure of a load that was to replace it, and after a failed load beside it has killed it. Its adapters, chat
+template and function tools come back; its conversation, its prompt cache and its cross-attention are gone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# What is set again after a load; a prompt cache only saves time, and its file may have gone.
+# What is set again after a load. Not the prompt cache: it only saves time, and its file may be gone.
 _SET_AGAIN: Final = ("rkllm_set_chat_template", "rkllm_set_function_tools")
 # I rkllm: rkllm-toolkit version: 1.2.1, max_context_limit: 4096, npu_core_num: 3, target_platform: RK3588 …
 _CORES: Final = re.compile(r"\bnpu_core_num: (\d+)")
-# Where rkllm_destroy has failed, C may still call back and read what the model holds: they stay for good.
+# Models whose rkllm_destroy failed: C may still call back and read what they hold, so they are never freed.
 _NOT_DESTROYED: Final[set[Model]] = set()
 
 
 def make(language: Language, recipe: Recipe) -> Model:
-    """Return a model that is not loaded yet, with its callbacks. Raises InvalidParams, NotSupported for their files."""
+    """Return a model with its callbacks that is not loaded yet. Raises InvalidParams, NotSupported for their files."""
     param = recipe.param
     model = Model(
         library=language.runtime.library,
@@ -73,7 +73,7 @@ def make(language: Language, recipe: Recipe) -> Model:
 
 
 def load(language: Language, model: Model, recipe: Recipe) -> None:
-    """Load a model that ``make`` has made; it has no handle yet. Raises RuntimeFailure, and is not loaded then."""
+    """Load a model that ``make`` has made and that has no handle yet. Raises RuntimeFailure; it is not loaded then."""
     available = language.memory_guard.available_bytes
     model.npu_cores = _cores_said(_init(language, model))
     taken = available - language.memory_guard.available_bytes - model.optional_bytes
@@ -105,23 +105,20 @@ def check_cores(model: Model, recipe: Recipe) -> None:
 
 
 def _cores_said(lines: Sequence[str]) -> int | None:
-    """Return the number of NPU cores that the runtime has named while it loaded a file."""
+    """Return the number of NPU cores that the runtime printed while it loaded a file; None if it printed none."""
     found = [match for line in lines if (match := _CORES.search(line))]
     return int(found[-1].group(1)) if found else None
 
 
 def unload(language: Language, model: Model, by: int | None = None) -> None:
-    """Unload a model for good, for the client ``by``; its handle is dead afterwards even if the runtime complains.
-
-    Raises RuntimeFailure.
-    """
+    """Unload a model for good, for the client ``by``. Raises RuntimeFailure; its handle is dead then too."""
     forget(language, [model], by)
     if model.pointer:
         _give_back(language, model)
 
 
 def forget(language: Language, models: Sequence[Model], by: int | None = None) -> None:
-    """Let the handles of models die that are asleep, or about to be unloaded, for the client ``by``."""
+    """Remove the handles of models that are asleep or about to be unloaded, for the client ``by``."""
     for model in models:
         language.models.remove(model.number)
         model.is_asleep = False
@@ -129,7 +126,7 @@ def forget(language: Language, models: Sequence[Model], by: int | None = None) -
 
 
 def put_to_sleep(language: Language, model: Model) -> None:
-    """Unload a model that keeps its handle; nothing happens if it sleeps already."""
+    """Unload a model but keep its handle; nothing happens if it sleeps already."""
     if model.is_asleep:
         return
     model.is_asleep = True
@@ -139,7 +136,7 @@ def put_to_sleep(language: Language, model: Model) -> None:
     model.is_in_doubt = False
     model.prompt_cache = None
     _destroy(language, model)
-    model.cross_attention = None  # not before: C may have kept the pointers
+    model.cross_attention = None  # not earlier: C may have kept the pointers
 
 
 def wake(language: Language, model: Model) -> None:
@@ -149,14 +146,14 @@ def wake(language: Language, model: Model) -> None:
 
 
 def load_again(language: Language, model: Model) -> None:
-    """Load a sleeping model again with what was set. Raises RuntimeFailure, ModelNotInitialized; then it sleeps on.
+    """Load a sleeping model again with what was set. Raises RuntimeFailure, ModelNotInitialized; it sleeps on then.
 
-    Memory is up to the caller: where it was unloaded a moment ago, its place is free.
+    The caller checks the memory, which is not needed if the model was unloaded a moment ago.
     """
     _check_files(language, model)
     started_at = time.monotonic()
     job = language.npu.queue.running
-    with contextlib.nullcontext() if job is None else job.loading():  # the time of a load for this part of the call
+    with contextlib.nullcontext() if job is None else job.loading():  # this part of the call may take as long as a load
         try_files(language, model_trial.of_model(language, model))
         _init(language, model)
         try:
@@ -180,14 +177,14 @@ def load_again(language: Language, model: Model) -> None:
 
 
 def try_files(language: Language, trials: Iterable[Trial]) -> None:
-    """Try what has never been loaded (``trials/trial.py``). Raises RuntimeFailure, Cancelled."""
+    """Try files that were never loaded before (``trials/trial.py``). Raises RuntimeFailure, Cancelled."""
     for item in trials:
         trial.run(language, item)
 
 
 @contextmanager
-def using(language: Language, target: Any, *, wakes: bool) -> Iterator[None]:
-    """Surround a call on the worker thread: if it is for a model that sleeps, it is loaded first."""
+def using(language: Language, target: object, *, wakes: bool) -> Iterator[None]:
+    """Surround a call on the worker thread; a sleeping model that the call is for is loaded first if ``wakes``."""
     if not isinstance(target, Model):
         yield
         return
@@ -200,7 +197,7 @@ def using(language: Language, target: Any, *, wakes: bool) -> Iterator[None]:
 
 
 def give_adapter(runtime: Runtime, model: Model, adapter: Adapter) -> None:
-    """Put a LoRA adapter beside the model. Raises RuntimeFailure."""
+    """Load a LoRA adapter beside the model. Raises RuntimeFailure."""
     path = os.fsdecode(adapter.struct.lora_adapter_path)
     file, watched = identify(path), _watched(runtime, path)
     runtime.call("rkllm_load_lora", model.pointer, byref(adapter.struct))
@@ -209,35 +206,38 @@ def give_adapter(runtime: Runtime, model: Model, adapter: Adapter) -> None:
 
 
 def give_strings(runtime: Runtime, model: Model, function: str, values: Sequence[bytes]) -> None:
-    """Call a C function with strings. Whether it copies is not documented: those of its last call stay alive."""
+    """Call a C function with strings, which it may or may not copy: those of its last call stay alive.
+
+    They are given again when the model is loaded again. Raises RuntimeFailure.
+    """
     given = [*values]
     try:
         runtime.call(function, model.pointer, *given)
     except RpcError:
-        # Whether C has kept these or those before is not known then. Not more than that: a client that tries again and
-        # again would fill the memory.
+        # C may have kept these or the ones before, so both stay alive, but no more than these two: otherwise a client
+        # that tries again and again would fill the memory.
         model.refused_strings[function] = given
         raise
     model.refused_strings.pop(function, None)
-    model.strings.pop(function, None)  # the last call comes last
+    model.strings.pop(function, None)  # so that the last call comes last in the order
     model.strings[function] = given
 
 
 def _init(language: Language, model: Model) -> list[str]:
     """Call rkllm_init; return what the runtime has printed.
 
-    The others are in doubt if it fails: it has been seen to kill them.
+    If it fails, the other models are in doubt: a failed load has been seen to kill them.
     """
     watched = _watched(language.runtime, model.path)
-    pointer = c_void_p()  # its own until it is whole: the event loop reads the model's
+    pointer = c_void_p()  # not model.pointer, which the event loop reads, until the load is complete
     status, lines = language.runtime.invoke("rkllm_init", byref(pointer), byref(model.param), model.callback)
     if status == 0 and not pointer:
-        status = -1  # some versions answer 0 for a load that failed and leave the handle empty
+        status = -1  # some versions return 0 for a failed load and leave the handle empty
     if status != 0:
         for other in language.models:
             other.is_in_doubt = other.is_in_doubt or not other.is_asleep
         raise no_handle("rkllm_init", status, lines)
-    if language.runtime.name == "portable":  # what a .rkllm file says about it is not published
+    if language.runtime.name == "portable":  # where a .rkllm file has it is not published
         with contextlib.suppress(OSError):
             model.embedding_width = gguf.embedding_width(model.path)
     _learn(language, model, pointer)
@@ -247,24 +247,24 @@ def _init(language: Language, model: Model) -> list[str]:
 
 
 def _watched(runtime: Runtime, path: str) -> list[WatchedFile]:
-    """Return the file as it is now, unless the runtime is known to keep a copy. Raises OSError."""
+    """Return the file as it is now, or nothing if the runtime is known to keep a copy. Raises OSError."""
     return [] if runtime.name == "portable" else [WatchedFile(path)]
 
 
 def _learn(language: Language, model: Model, pointer: c_void_p) -> None:
-    """Note what the runtime says about the loaded model, where it has a way to."""
+    """Note what the runtime says about the loaded model, if it has a function for that."""
     extension = language.runtime.extension
     known = None if extension is None else extension.describe(pointer)
     if known is None:
         return
     model.max_context_len, model.trained_context_len = known.context_len, known.trained_context_len
     model.chat_template = known.chat_template
-    # A length that was not asked for follows the memory that there is: no need of the model's.
+    # A context length that nobody asked for is chosen by the available memory, so the model does not need it.
     model.optional_bytes = known.context_bytes if model.param.max_context_len <= 0 else 0
 
 
 def _destroy(language: Language, model: Model) -> None:
-    """Give the C handle back; a runtime that complains is only logged, since something else is being done."""
+    """Give the C handle back; a failure is only logged, since this happens on the way of something else."""
     try:
         _give_back(language, model)
     except RpcError as error:
@@ -272,7 +272,7 @@ def _destroy(language: Language, model: Model) -> None:
 
 
 def _give_back(language: Language, model: Model) -> None:
-    """Call rkllm_destroy; the C handle is not used again, whatever it answers. Raises RuntimeFailure."""
+    """Call rkllm_destroy; the C handle is not used again, whatever that returns. Raises RuntimeFailure."""
     pointer, model.pointer = model.pointer, c_void_p()
     model.watched_files = []
     try:
@@ -283,7 +283,7 @@ def _give_back(language: Language, model: Model) -> None:
 
 
 def _check_files(language: Language, model: Model) -> None:
-    """Refuse a load without its files: the vendor's library has left the process for a missing one."""
+    """Refuse a load if a file is missing: the vendor's library has ended the process because of that."""
     files = [model.path, *(os.fsdecode(adapter.struct.lora_adapter_path) for adapter in model.adapters)]
     try:
         for file in files:
@@ -297,7 +297,7 @@ def _check_files(language: Language, model: Model) -> None:
 
 
 def _wait_for_the_event_loop(language: Language) -> None:
-    """Return when the event loop is in no C call of its own on a model that was awake before this call."""
+    """Wait until the event loop has left any C call that it began before, while the model was still awake."""
     passed = threading.Event()
     language.run_soon(passed.set)
     passed.wait()

@@ -1,7 +1,7 @@
-"""Does a file look like a language model of this runtime? Asked before a loaded model has to leave for it.
+"""Whether a file looks like a language model of this runtime; checked before a loaded model is unloaded for it.
 
-Only the size and the first bytes are looked at. What a .rkllm file begins with is not published, so for the vendor's
-runtimes only files that are plainly something else are refused.
+Only the size and the first bytes are checked. It is not published what a .rkllm file begins with, so for the vendor's
+runtime only files that are plainly something else are refused.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _FIRST_BYTES: Final = 32
 
 
 def check(runtime: Runtime, path: str, where: str) -> None:
-    """Raise InvalidParams for a file that can't be a model of this runtime; ``where`` is its place in the JSON."""
-    if runtime.name == "simulator":  # its models have no content
+    """Raise InvalidParams for a file that can't be a model of this runtime; ``where`` is its path in the JSON."""
+    if runtime.name == "simulator":  # any content will do
         return
     with open(path, "rb") as file:
         first = file.read(_FIRST_BYTES)
@@ -34,8 +34,8 @@ def check(runtime: Runtime, path: str, where: str) -> None:
         if first.startswith(beginning):
             what = name
     if runtime.name == "portable" and what is None and not first.startswith(_GGUF):
-        what = "no GGUF file (.rkllm files run on the NPU with the vendor's runtime only)"
+        what = "not a GGUF file (.rkllm files run only on the NPU, with the vendor's runtime)"
     if runtime.name == "vendor" and first.startswith(_GGUF):
-        what = "a GGUF file, which runs on the portable runtime only: give the .rkllm file that was made for the NPU"
+        what = "a GGUF file, which runs only on the portable runtime: give the .rkllm file that was made for the NPU"
     if what is not None:
         raise InvalidParams(f"model_path: {path} is {what}.", path=where, keyword="format")

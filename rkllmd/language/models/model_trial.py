@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from rkllmd.abi.c import c_char_p
+from rkllmd.abi.c import Struct, c_char_p
+from rkllmd.json_types import JsonObject
 from rkllmd.trials.trial import Files, Trial, is_on, key_of
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from rkllmd.language.models.recipe import Recipe
     from rkllmd.language.parts import Language
 
-# An adapter is tried beside its model, and needs no long context for that; nor does a model whose context follows from
-# the memory that there is, all of which would be filled.
+# A trial of an adapter needs no long context for the model beside it. Nor does a trial of a model whose context length
+# follows from the available memory: it would fill all of that.
 _SHORT_CONTEXT: Final = 256
 _NO_FILES: Final = (None, None)
 
@@ -32,7 +33,7 @@ def of_model(language: Language, model: Model) -> list[Trial]:
 
 
 def of_adapter(language: Language, model: Model, adapter: Adapter) -> Trial | None:
-    """Return the trial of an adapter that is to be put beside a loaded model."""
+    """Return the trial of an adapter that is to be loaded beside a loaded model."""
     return _of_adapter(language, model.param, model.path, adapter)
 
 
@@ -43,7 +44,7 @@ def of_prompt_cache(language: Language, model: Model, path: str) -> Trial | None
 
 def _of_load(
     language: Language,
-    param: Any,
+    param: Struct,
     path: str,
     files: tuple[str | None, str | None],
     adapters: Iterable[Adapter],
@@ -53,7 +54,7 @@ def _of_load(
     return [trial for trial in trials if trial is not None]
 
 
-def _of_adapter(language: Language, param: Any, model_path: str, adapter: Adapter) -> Trial | None:
+def _of_adapter(language: Language, param: Struct, model_path: str, adapter: Adapter) -> Trial | None:
     path = os.fsdecode(adapter.struct.lora_adapter_path)
     short = type(param).from_buffer_copy(param)
     short.max_context_len, short.extend_param.n_batch = _SHORT_CONTEXT, 1
@@ -63,12 +64,12 @@ def _of_adapter(language: Language, param: Any, model_path: str, adapter: Adapte
 
 def _trial(
     language: Language,
-    param: Any,
+    param: Struct,
     model_path: str,
     *,
     on_trial: str,
     files: tuple[str | None, str | None] = _NO_FILES,
-    adapter: dict[str, Any] | None = None,
+    adapter: JsonObject | None = None,
     prompt_cache: str | None = None,
 ) -> Trial | None:
     if not is_on(language):
@@ -97,7 +98,7 @@ def _trial(
     return Trial(on_trial, request, key)
 
 
-def _without_strings(param: Any) -> bytes:
+def _without_strings(param: Struct) -> bytes:
     """Return the bytes of an RKLLMParam without its pointers, which mean nothing in another process."""
     copy = type(param).from_buffer_copy(param)
     for name, kind, *_ in copy._fields_:

@@ -1,15 +1,16 @@
-"""Is there a place for one more language model, and who makes room? Decided before C is called.
+"""Whether there is a place for one more language model, and which others leave for it; decided before C is called.
 
-One at a time unless the configuration says otherwise. Several need a runtime that is made for it (1.2.2 or later), and
-each its own memory domain of the NPU (``base_domain_id``): a domain holds 4 GB, the driver has 16.
+There is one model at a time unless the configuration allows more. Several need a runtime that is made for it (1.2.2 or
+later), and each needs a memory domain of the NPU of its own (``base_domain_id``): the driver has 16 domains of 4 GB.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rkllmd.errors import InvalidParams, ModelAlreadyLoaded, NotSupported
+from rkllmd.json_types import JsonObject
 from rkllmd.language.models.loading import check_cores
 from rkllmd.machine.files import identify
 
@@ -25,7 +26,7 @@ _NEEDS: Final = "1.2.2 or later"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Place:
-    """Where a model goes: which are replaced by it, which sleepers lose their place to it, and its domain."""
+    """What a new model takes: the models that it replaces, the sleeping ones whose place it needs, and its domain."""
 
     replaced: list[Model]
     forgotten: list[Model]
@@ -33,10 +34,10 @@ class Place:
 
 
 def loaded_already(language: Language, recipe: Recipe, replace: bool | int) -> Model | None:
-    """Return the model that such a load would load, if it is loaded and there is no place for another one.
+    """Return the very model that the recipe describes, if it is loaded and there is no place for another one.
 
-    Two clients that begin with the same rkllm.init share the model then. A file that has been written since is
-    another model. Raises InvalidParams for a number of NPU cores that is not the file's.
+    Two clients that begin with the same rkllm.init then share the model. A file that was written to since its load
+    counts as another model. Raises InvalidParams for a number of NPU cores that is not the file's.
     """
     awake = [model for model in language.models if not model.is_asleep]
     if replace or not _excess(language, awake):
@@ -59,7 +60,7 @@ def _is_unchanged(model: Model) -> bool:
 def find(language: Language, recipe: Recipe, replace: bool | int) -> Place:
     """Return the place for a load.
 
-    ``replace``: whether those that are loaded leave for it, or the handle of the one that does. Raises InvalidHandle,
+    ``replace``: whether all loaded models leave for it, or the handle of the one that does. Raises InvalidHandle,
     ModelAlreadyLoaded, NotSupported, InvalidParams, OutOfMemory.
     """
     replaced = _replaced(language, replace)
@@ -91,7 +92,7 @@ def _replaced(language: Language, replace: bool | int) -> list[Model]:
 
 
 def _excess(language: Language, awake: list[Model]) -> int:
-    """Return how many of those that are loaded would have to go for one more."""
+    """Return how many of the loaded models would have to leave for one more."""
     most = language.config.max_models if language.runtime.takes_several_models else 1
     return max(0, len(awake) + 1 - most)
 
@@ -100,7 +101,7 @@ def _refuse_more_than_allowed(language: Language, awake: list[Model]) -> None:
     if len(awake) >= language.config.max_models:
         raise ModelAlreadyLoaded(
             f"{language.config.max_models} model(s) may be loaded at once (the setting max_models), and this is "
-            'another one: call rkllm.destroy first, give "replace": true (all that are loaded go) or the handle of the '
+            'another one: call rkllm.destroy first, give "replace": true (to unload all) or the handle of the '
             'one to replace, or configure second_init = "replace".',
             loaded=[_entry(model) for model in awake],
         )
@@ -108,26 +109,26 @@ def _refuse_more_than_allowed(language: Language, awake: list[Model]) -> None:
         runtime = language.runtime.library.runtime
         raise NotSupported(
             f'Several models at once need a newer runtime than {runtime}: give "replace": true to load this one '
-            "instead.",
+            "instead of the loaded one.",
             runtime=runtime,
             needs=_NEEDS,
             loaded=[_entry(model) for model in awake],
         )
 
 
-def _entry(model: Model) -> dict[str, Any]:
-    entry: dict[str, Any] = {"handle": model.number, "model_path": model.path}
+def _entry(model: Model) -> JsonObject:
+    entry: JsonObject = {"handle": model.number, "model_path": model.path}
     return entry if model.name is None else {**entry, "name": model.name}
 
 
 def _domain(recipe: Recipe, used: set[int]) -> int:
-    """Return a domain that no other model is in. Raises InvalidParams for a chosen one that another is in."""
+    """Return a domain that no other model is in. Raises InvalidParams if the recipe chose one that is taken."""
     free = [domain for domain in _DOMAINS if domain not in used]
     if recipe.domain is not None:
         if recipe.domain in used:
             raise InvalidParams(
-                f"extend_param.base_domain_id: another model is in domain {recipe.domain}; leave it out, and a free "
-                "one is taken.",
+                f"extend_param.base_domain_id: another model is in domain {recipe.domain}; leave it out to get a free "
+                "one.",
                 path=f"{recipe.where}.extend_param.base_domain_id",
                 keyword="enum",
                 limit=free,

@@ -1,6 +1,7 @@
-"""From what rkllm.init is given to what loads a model: names, defaults, paths, structs. No C is called here.
+"""From the parameters of rkllm.init to what loads a model: names, defaults, paths, structs. No C is called here.
 
-A name of the configuration stands for all that is declared with it; what the client gives beside it overrides that.
+A name from the configuration stands for everything that is declared with it; what the client gives beside the name
+overrides that.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from rkllmd.abi.c import Struct
 from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.json.from_c import from_c
 from rkllmd.abi.library import SUPPORTED, layout_of
 from rkllmd.config.declared import TEMPLATE_STRINGS, DeclaredModel, is_name
 from rkllmd.errors import InvalidParams, NotSupported
+from rkllmd.json_types import Json
 from rkllmd.language import placeholders, runtime_reports
 from rkllmd.language.model import Adapter
 from rkllmd.language.models import model_format
@@ -31,15 +34,15 @@ _SHORT_NAME: Final = 64
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """All that loading a model takes. Every path is resolved, readable and allowed."""
+    """Everything that is needed to load a model. Every path is resolved, readable and allowed."""
 
-    param: Any
-    keep: list[Any]
+    param: Struct
+    keep: list[object]
     path: str
     size_bytes: int
-    # Where the parameters stood in the client's JSON, for errors.
+    # The path of the parameters in the client's JSON, for errors.
     where: str
-    # The domain that somebody has chosen; the default is no choice.
+    # The domain that the client or the configuration has chosen; the default is no choice.
     domain: int | None
     tokenizer_path: str | None
     embedding_path: str | None
@@ -47,24 +50,24 @@ class Recipe:
     adapters: tuple[Adapter, ...]
     chat_template: tuple[bytes, ...] | None
     idle_minutes: float | None
-    # For how many NPU cores the client takes the file to be converted.
+    # The number of NPU cores for which, as the client says, the file was converted.
     npu_cores: int | None = None
 
     @property
-    def sameness(self) -> tuple[Any, ...]:
-        """Return what two loads have in common that load the same; the memory domain is the daemon's choice."""
+    def sameness(self) -> tuple[object, ...]:
+        """Return what is equal if two loads give the same model; not the memory domain, which the daemon chooses."""
         param = from_c(self.param)
         param["extend_param"] = {**param["extend_param"], "base_domain_id": None}
         adapters = [from_c(adapter.struct) for adapter in self.adapters]
         return param, self.tokenizer_path, self.embedding_path, adapters, self.chat_template
 
 
-def make(language: Language, given: Mapping[str, Any], where: str) -> Recipe:
-    """Return the recipe for what a client has given. Raises InvalidParams, PermissionDenied, NotSupported."""
+def make(language: Language, given: Mapping[str, Json], where: str) -> Recipe:
+    """Return the recipe for a client's parameters. Raises InvalidParams, PermissionDenied, NotSupported."""
     declared = _declared(language, str(given["model_path"]), where)
     fields = dict(given) if declared is None else declared.merged(given)
     library, config = language.runtime.library, language.config
-    keep: list[Any] = []
+    keep: list[object] = []
     param = to_c(
         fields,
         library.layout.structs["RKLLMParam"],
@@ -93,7 +96,7 @@ def make(language: Language, given: Mapping[str, Any], where: str) -> Recipe:
     cores = fields.get("num_npu_core")
     if cores is not None and language.runtime.name == "portable":
         raise InvalidParams(
-            "num_npu_core: a GGUF file is not converted for a number of NPU cores; leave it out.",
+            "num_npu_core: a GGUF file is not converted for a certain number of NPU cores; leave it out.",
             path=f"{where}.num_npu_core",
             keyword="const",
         )
@@ -115,17 +118,17 @@ def make(language: Language, given: Mapping[str, Any], where: str) -> Recipe:
     )
 
 
-def make_adapter(struct: Any, given: Mapping[str, Any], keep: list[Any]) -> Adapter:
+def make_adapter(struct: Struct, given: Mapping[str, Json], keep: list[object]) -> Adapter:
     """Return an adapter with its defaults: the file's name without its ending, and a scale of 1."""
     if struct.lora_adapter_name is None:
         struct.lora_adapter_name = Path(given["lora_adapter_path"]).stem.encode()
     if "scale" not in given:
-        struct.scale = 1.0  # zero, as a field left out would otherwise be, is an adapter without effect
+        struct.scale = 1.0  # otherwise the field is zero, and the adapter has no effect
     return Adapter(struct, keep)
 
 
 def _declared(language: Language, model_path: str, where: str) -> DeclaredModel | None:
-    """Return the model of this name, or None for a path. Raises InvalidParams for a name that nobody has declared."""
+    """Return the declared model of this name, or None for a path. Raises InvalidParams for an unknown name."""
     if not model_path or not is_name(model_path):
         return None
     models, directory = language.config.models, language.config.model_directory
@@ -138,7 +141,7 @@ def _declared(language: Language, model_path: str, where: str) -> DeclaredModel 
         return None
     names = [model.name for model in models]
     shown = model_path if len(model_path) <= _SHORT_NAME else model_path[: _SHORT_NAME - 3] + "..."
-    known = f"declared are {', '.join(names)}" if names else "none is declared"
+    known = f"declared are {', '.join(names)}" if names else "it declares none"
     known += f", and {directory} has no such file" if directory else ""
     raise InvalidParams(
         f"model_path: the configuration declares no model {shown!r}; {known}. A file is named by its absolute path.",
@@ -153,8 +156,9 @@ def _adapters(language: Language, declared: DeclaredModel) -> list[Adapter]:
     library, adapters = language.runtime.library, []
     for index, given in enumerate(declared.lora_adapters):
         where = f"models.{declared.name}.lora_adapters[{index}]"
-        keep: list[Any] = []
-        struct = to_c(given, library.layout.structs["RKLLMLoraAdapter"], where, keep, runtime=library.runtime)
+        keep: list[object] = []
+        struct_type = library.layout.structs["RKLLMLoraAdapter"]
+        struct = to_c(given, struct_type, where, keep, runtime=library.runtime)
         config = language.config
         resolved = paths.readable_file(
             given["lora_adapter_path"], config.allowed_directories, where, base=config.model_directory
@@ -175,12 +179,12 @@ def _template(language: Language, declared: DeclaredModel) -> tuple[bytes, ...] 
     return tuple(strings.values())
 
 
-def _refuse_batches_of_unknown_size(language: Language, param: Any) -> None:
-    """Refuse n_batch > 1 where the size of an RKLLMInput is not known, since C then walks an array of them.
+def _refuse_batches_of_unknown_size(language: Language, param: Struct) -> None:
+    """Refuse n_batch > 1 if the size of an RKLLMInput is not known, since C then walks through an array of them.
 
-    That is so where somebody has named a layout for a version that is not known to have it (``rkllm_layout``). Runtime
-    1.3.1 appended a struct to RKLLMMultiModalInput: a single input would have stayed right with the layout before,
-    there are zeros behind it, but the second one of an array would have been read from the wrong place.
+    That is so if the setting ``rkllm_layout`` names a layout for a version that is not known to have it. For example,
+    runtime 1.3.1 appended a struct to RKLLMMultiModalInput: a single input of the layout before would still have been
+    read correctly, since zeros follow it, but the second one of an array from the wrong place.
     """
     library = language.runtime.library
     if param.extend_param.n_batch > 1 and layout_of(library.version) != library.layout.name:

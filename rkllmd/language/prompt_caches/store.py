@@ -1,10 +1,11 @@
-"""The prompt caches that the daemon keeps by name: files in a directory of its own, the least recently used go first.
+"""The prompt caches that the daemon keeps by name, in its own directory; the least recently used are removed first.
 
-Below the directory each owner (a client's uid, or a part of the daemon) has a folder that nobody else can name. A cache
-is two files in it: what the runtime has written, and a JSON file with what it depends on, whose time of change is
-when the cache was last used. While the runtime writes, the file has a name that begins with a dot.
+In the directory each owner (a client's uid, or a part of the daemon) has a folder that nobody else can name. A cache is
+two files in it: the one that the runtime has written, and a JSON file that says what the cache depends on. The JSON
+file's modification time is when the cache was last used. While the runtime writes, its file has a name that begins with
+a dot.
 
-What changes files is called on the worker thread. What is known about them is in memory: it may be asked on any thread.
+What changes files is called on the worker thread. What is known about them is in memory and may be read on any thread.
 """
 
 from __future__ import annotations
@@ -17,20 +18,21 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 import structlog
 
 from rkllmd import open_files
 from rkllmd.errors import InvalidParams, PermissionDenied
+from rkllmd.json_types import Json
 from rkllmd.language.prompt_caches.fingerprint import Fingerprint, differences, in_words
 from rkllmd.machine.files import identify
 from rkllmd.wire.members import NAME
 
 log = structlog.get_logger()
 
-# Each is two files to look at when the daemon starts.
+# For each, two files are read when the daemon starts.
 MOST_CACHES: Final = 1000
 _NAMES_SHOWN: Final = 20
 _FOLDER: Final = "prompts"  # the cache directory may hold other things
@@ -39,14 +41,14 @@ _DATA, _FACTS = ".cache", ".json"
 
 @dataclass(eq=False)
 class PromptCache:
-    """A cache that is on the disk."""
+    """A cache on the disk."""
 
     owner: str
     name: str
     path: Path
     size_bytes: int
-    sha256: str  # of its first and last MiB: a power cut leaves files that are not what was written
-    saved_at: float  # seconds since 1970, as the next
+    sha256: str  # of its first and last MiB: after a power cut a file may differ from what was written
+    saved_at: float  # seconds since 1970, as is used_at
     used_at: float
     fingerprint: Fingerprint = field(default_factory=dict)
 
@@ -58,7 +60,7 @@ class PromptCache:
 
 @dataclass(eq=False)
 class Saving:
-    """A cache that is being written, to ``path``."""
+    """A cache that is being written to ``path``."""
 
     owner: str
     name: str
@@ -68,12 +70,12 @@ class Saving:
 class PromptCaches:
     """The caches of all owners.
 
-    ``in_use`` are always those that a runtime has loaded: they stay. ``where`` is the place of a name in the client's
-    JSON, for errors; None where the name is the daemon's own.
+    The parameter ``loaded`` always is the caches that a runtime has loaded, which must stay. ``where`` is the path of
+    the name in the client's JSON, for errors; None if the daemon itself chose the name.
     """
 
     def __init__(self, directory: str = "", limit_bytes: int = 0) -> None:
-        """Take over what an earlier daemon has kept in ``directory``, if there is one ("": nothing is kept)."""
+        """Take over what an earlier daemon has kept in ``directory``; if that is empty (""), nothing is kept."""
         self.limit_bytes = limit_bytes
         self._directory = directory
         self._root = Path(os.path.realpath(directory), _FOLDER) if directory else None
@@ -84,7 +86,7 @@ class PromptCaches:
                 self._caches[cache.owner, cache.name] = cache
 
     def why_not(self) -> str | None:
-        """Return why nothing can be kept, as a sentence; None if it can."""
+        """Return a sentence on why no cache can be kept; None if caches can be kept."""
         if not self._directory:
             return "the setting cache_directory is empty."
         if not os.access(self._directory, os.W_OK | os.X_OK):
@@ -101,11 +103,11 @@ class PromptCaches:
 
     @property
     def size_bytes(self) -> int:
-        """Return what all caches take."""
+        """Return the size of all caches together."""
         return sum(cache.size_bytes for cache in list(self._caches.values()))
 
     def forget(self, prefix: str) -> None:
-        """Remove what belongs to the owners whose names begin so; before anything is loaded."""
+        """Remove the caches of all owners whose names begin with ``prefix``; called before any cache is loaded."""
         for cache in list(self._caches.values()):
             if cache.owner.startswith(prefix):
                 self._forget(cache)
@@ -113,7 +115,7 @@ class PromptCaches:
     # -- checks, for any thread --------------------------------------------------------------------------------------
 
     def check_name(self, name: str, where: str | None = None) -> None:
-        """Refuse what is not a name, or any name where nothing can be kept. Raises InvalidParams, PermissionDenied."""
+        """Refuse what is not a name, and every name if no cache can be kept. Raises InvalidParams, PermissionDenied."""
         if NAME.fullmatch(name) is None:
             raise _refusal(
                 where,
@@ -128,20 +130,20 @@ class PromptCaches:
             )
 
     def check_path(self, path: Path, where: str) -> None:
-        """Refuse a resolved path to what is kept by name, since that belongs to somebody. Raises PermissionDenied."""
+        """Refuse the resolved path of a cache that is kept by name: that has an owner. Raises PermissionDenied."""
         if self._root is not None and path.is_relative_to(self._root):
             raise PermissionDenied(
-                f"{where.removeprefix('$.')}: what lies here is kept by name: give the prompt cache's name alone.",
+                f"{where.removeprefix('$.')}: the prompt caches here are kept by name: give the name alone.",
                 path=where,
                 setting="cache_directory",
             )
 
     # -- files, on the worker thread ---------------------------------------------------------------------------------
 
-    def begin(self, owner: str, name: str, in_use: Collection[PromptCache | None], where: str | None = None) -> Saving:
-        """Return where the runtime is to write. Raises InvalidParams, PermissionDenied."""
+    def begin(self, owner: str, name: str, loaded: Collection[PromptCache | None], where: str | None = None) -> Saving:
+        """Return where the runtime has to write. Raises InvalidParams, PermissionDenied."""
         self.check_name(name, where)
-        self._check_not_loaded(owner, name, in_use, where)
+        self._check_not_loaded(owner, name, loaded, where)
         assert self._root is not None
         folder = self._root / owner
         try:
@@ -156,13 +158,13 @@ class PromptCaches:
             ) from None
         return Saving(owner, name, folder / f".{name}.{next(self._numbers)}")
 
-    def commit(self, saving: Saving, fingerprint: Fingerprint, in_use: Collection[PromptCache | None]) -> str | None:
-        """Give what was written its name, in the place of an older one; return why not, as a sentence.
+    def commit(self, saving: Saving, fingerprint: Fingerprint, loaded: Collection[PromptCache | None]) -> str | None:
+        """Give the written file its name, in place of an older one; return a sentence on why that failed, or None.
 
-        Others go where the limit asks for it.
+        Other caches are removed if the limit demands it.
         """
         try:
-            reason = self._take_over(saving, fingerprint, set(in_use))
+            reason = self._take_over(saving, fingerprint, set(loaded))
         except FileNotFoundError:
             reason = "The runtime has written nothing."
         except OSError as error:
@@ -172,11 +174,11 @@ class PromptCaches:
             log.warning("prompt_cache_not_saved", owner=saving.owner, name=saving.name, reason=reason)
         return reason
 
-    def _take_over(self, saving: Saving, fingerprint: Fingerprint, in_use: set[PromptCache | None]) -> str | None:
+    def _take_over(self, saving: Saving, fingerprint: Fingerprint, loaded: set[PromptCache | None]) -> str | None:
         file = identify(str(saving.path))
         old = self._caches.get((saving.owner, saving.name))
         others = [cache for cache in self._caches.values() if cache is not old]
-        reason = self._make_room(file.size_bytes, others, in_use) if file.size_bytes else "The runtime's file is empty."
+        reason = self._free(file.size_bytes, others, loaded) if file.size_bytes else "The runtime's file is empty."
         if reason is not None:
             return reason
         if old is not None:
@@ -186,7 +188,7 @@ class PromptCaches:
         cache = PromptCache(saving.owner, saving.name, path, file.size_bytes, file.sha256, now, now, dict(fingerprint))
         facts = {"bytes": cache.size_bytes, "sha256": cache.sha256, "saved_at": now, "fingerprint": cache.fingerprint}
         saving.path.replace(path)
-        saving.path.write_bytes(orjson.dumps(facts))  # its name is free again, and a crash leaves no half of it
+        saving.path.write_bytes(orjson.dumps(facts))  # its name is free again; a crash leaves no half-written facts
         os.utime(saving.path, (now, now))
         saving.path.replace(cache.facts_path)
         self._caches[cache.owner, cache.name] = cache
@@ -223,15 +225,15 @@ class PromptCaches:
     def mark_used(self, cache: PromptCache) -> None:
         """Note that a runtime has loaded the cache."""
         cache.used_at = time.time()
-        with contextlib.suppress(OSError):  # it counts as older then, after the next start
+        with contextlib.suppress(OSError):  # it only counts as older after the next start
             os.utime(cache.facts_path, (cache.used_at, cache.used_at))
 
     def drop(
-        self, owner: str, name: str, in_use: Collection[PromptCache | None], where: str | None = None
+        self, owner: str, name: str, loaded: Collection[PromptCache | None], where: str | None = None
     ) -> PromptCache:
         """Remove a cache. Raises InvalidParams for an unknown or loaded one."""
         self.check_name(name, where)
-        self._check_not_loaded(owner, name, in_use, where)
+        self._check_not_loaded(owner, name, loaded, where)
         cache = self._caches.get((owner, name))
         if cache is None:
             raise self._unknown(owner, name, where)
@@ -239,42 +241,43 @@ class PromptCaches:
         return cache
 
     def _check_not_loaded(
-        self, owner: str, name: str, in_use: Collection[PromptCache | None], where: str | None
+        self, owner: str, name: str, loaded: Collection[PromptCache | None], where: str | None
     ) -> None:
-        """Refuse to write or drop what a runtime has loaded: it may read the file again. Raises InvalidParams."""
-        if self._caches.get((owner, name)) in set(in_use) - {None}:
+        """Refuse to write or remove a cache that a runtime has loaded and may read again. Raises InvalidParams."""
+        if self._caches.get((owner, name)) in set(loaded) - {None}:
             raise _refusal(
                 where,
                 f"the prompt cache {name} is loaded: call rkllm.release_prompt_cache first.",
                 keyword="loaded",
             )
 
-    def _unknown(self, owner: str, name: str, where: str | None, model: Any = None) -> InvalidParams:
-        fitting = [cache.name for cache in self.of(owner) if model in (None, cache.fingerprint.get("model_path"))]
-        of_model = "" if model is None else " for this model"
-        known = f"Known{of_model} are {', '.join(fitting[:_NAMES_SHOWN])}" if fitting else f"There is none{of_model}"
+    def _unknown(self, owner: str, name: str, where: str | None, model_path: str | int | None = None) -> InvalidParams:
+        mine = self.of(owner)
+        fitting = [cache.name for cache in mine if model_path in (None, cache.fingerprint.get("model_path"))]
+        of_model = "" if model_path is None else " for this model"
+        known = f"Yours{of_model}: {', '.join(fitting[:_NAMES_SHOWN])}" if fitting else f"You have none{of_model}"
         more = f" and {len(fitting) - _NAMES_SHOWN} more" if len(fitting) > _NAMES_SHOWN else ""
         return _refusal(
             where,
-            f"there is no prompt cache {name} of yours. {known}{more}.",
+            f"you have no prompt cache {name}. {known}{more}.",
             keyword="unknown",
             known=fitting[:_NAMES_SHOWN],
         )
 
-    def _make_room(self, needed: int, others: list[PromptCache], in_use: set[PromptCache | None]) -> str | None:
-        """Remove the least recently used until ``needed`` bytes fit; return why they can't, with nothing removed."""
+    def _free(self, needed: int, others: list[PromptCache], loaded: set[PromptCache | None]) -> str | None:
+        """Remove the least recently used until ``needed`` bytes fit; if they can't fit, remove none and return why."""
         excess = sum(cache.size_bytes for cache in others) + needed - self.limit_bytes
         surplus = len(others) + 1 - MOST_CACHES
         going: list[PromptCache] = []
         for cache in sorted(others, key=lambda cache: cache.used_at):
             if excess <= 0 and surplus <= 0:
                 break
-            if cache not in in_use:
+            if cache not in loaded:
                 going.append(cache)
                 excess -= cache.size_bytes
                 surplus -= 1
         if excess > 0 or surplus > 0:
-            return f"It takes {needed} bytes, more than cache_bytes ({self.limit_bytes}) leaves beside what is loaded."
+            return f"It has {needed} bytes, more than cache_bytes ({self.limit_bytes}) leaves beside the loaded caches."
         for cache in going:
             log.info("prompt_cache_dropped", owner=cache.owner, name=cache.name, bytes=cache.size_bytes)
             self._forget(cache)
@@ -282,16 +285,16 @@ class PromptCaches:
 
     def _forget(self, cache: PromptCache) -> None:
         self._caches.pop((cache.owner, cache.name), None)
-        for path in (cache.facts_path, cache.path):  # a cache without its facts goes at the next start
+        for path in (cache.facts_path, cache.path):  # the next start removes a cache without its facts
             _unlink(path)
 
 
 def _at(where: str | None) -> dict[str, str]:
-    """Return what an error says about the place in the client's JSON."""
+    """Return what an error's data says about the path in the client's JSON."""
     return {} if where is None else {"path": where}
 
 
-def _refusal(where: str | None, sentence: str, **data: Any) -> InvalidParams:
+def _refusal(where: str | None, sentence: str, **data: Json) -> InvalidParams:
     lead = "" if where is None else f"{where.removeprefix('$.')}: "
     return InvalidParams(lead + sentence, **_at(where), **data)
 
@@ -312,7 +315,7 @@ def _is_whole(cache: PromptCache) -> bool:
 
 
 def _found_in(root: Path) -> Iterator[PromptCache]:
-    """Read the facts of all caches and remove what belongs to none: what a daemon was writing when it ended."""
+    """Read the facts of all caches; remove files that belong to none, which a daemon was writing when it ended."""
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
         if folder.is_symlink() or not folder.is_dir():
             continue
@@ -324,7 +327,7 @@ def _found_in(root: Path) -> Iterator[PromptCache]:
 
 
 def _read(folder: Path, facts_path: Path) -> PromptCache | None:
-    """Return the cache that a JSON file describes; None if it is not one of ours."""
+    """Return the cache that a JSON file describes; None if the file is not one of ours."""
     name = facts_path.name.removesuffix(_FACTS)
     path = folder / (name + _DATA)
     try:

@@ -1,4 +1,4 @@
 """One run of a language model: its check, its turn of a session, the prompt cache that it saves, its final result.
 
-It may import what ``language`` may, and all of the other folders in it; they do not import it.
+It may import what ``language`` may, and all other folders of ``language``, which do not import it.
 """

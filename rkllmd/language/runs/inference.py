@@ -1,4 +1,4 @@
-"""What rkllm.run and rkllm.run_async share: one run of a model, from the request's check to its final result."""
+"""What rkllm.run and rkllm.run_async share: one run of a model, from the check of the request to the final result."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from rkllmd.abi.c import byref
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
+from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations, placeholders, runtime_reports
 from rkllmd.language.generation import Generation
 from rkllmd.language.model import Model
@@ -31,12 +32,12 @@ log = structlog.get_logger()
 
 
 # Whether FINISH follows the callback that returned "pause" is not known without a board. With rkllm_run it does not
-# matter, since the call returns; with rkllm_run_async nothing else tells the end, so it is given this long.
+# matter, since the call returns. With rkllm_run_async nothing else shows the end, so FINISH is given this long to come.
 _PAUSE_GRACE_SECONDS: Final = 0.25
-# The last callback tells the end of rkllm_run_async. Should a runtime leave it out (after an abort, or when the run
-# fails in its own thread), the worker would wait for ever: rkllm_is_running is asked this often.
+# The last callback shows the end of rkllm_run_async. If a runtime left it out (after an abort, or when the run fails in
+# the runtime's own thread), the worker would wait for ever: so rkllm_is_running is called this often.
 _ASK_SECONDS: Final = 0.25
-# The runtime may call itself idle a moment before its last callback.
+# The runtime may report that it is idle a moment before its last callback.
 _LAST_CALLBACK_SECONDS: Final = 1.0
 
 
@@ -49,7 +50,7 @@ def check(
     seed: int | None = None,
     special: bool | None = None,
 ) -> None:
-    """Refuse at once what does not fit the loaded model. Raises InvalidParams, PermissionDenied, NotSupported."""
+    """Refuse at once a run that does not fit the loaded model. Raises InvalidParams, PermissionDenied, NotSupported."""
     run = Run(language, invocation, model, rkllm_input, rkllm_infer_params, seed, special)
     run_options.check(run)
     invocation.call.members.check("stream")
@@ -70,16 +71,16 @@ def check(
 def abort(language: Language, model: Model) -> None:
     """Ask the model's current run to stop; called on the event loop, at any time during the run."""
     generation = model.generation
-    # After the last callback nothing runs, though the function may not have returned yet.
+    # After the last callback nothing runs, even if the C function has not returned yet.
     if generation is not None and not generation.ended.is_set() and not model.is_asleep:
         generation.abort_requested = True
-        # A runtime without the function goes on to its end; whoever cancels (a client that is gone, the shutdown) must
-        # not fail because of that.
+        # With a runtime that lacks the function the run goes on to its end. What cancels the run (the end of a
+        # connection, the shutdown) must not fail because of that.
         with contextlib.suppress(NotSupported):
             language.runtime.library.rkllm_abort(model.pointer)
 
 
-def generate(run: Run) -> Callable[[], dict[str, Any]]:
+def generate(run: Run) -> Callable[[], JsonObject]:
     """Run the model, on the worker thread; return the function that makes the final result on the event loop."""
     for file in run.model.watched_files:
         file.check(run.language.runtime.run_function(asynchronous=run.asynchronous))
@@ -92,7 +93,7 @@ def generate(run: Run) -> Callable[[], dict[str, Any]]:
         prefilled = ended.failure is None and (generation.transcript.tokens > 0 or not generation.abort_requested)
         extra = prompt_cache_names.keep(run, saving, prefilled=prefilled)
         if ended.failure is not None:
-            # Here, so that whoever judges the call knows; the last partial results go out before the error.
+            # Raised here, so that the supervisor sees it; the last partial results go out before the error.
             run.language.run_soon(generation.drain_rest)
             raise ended.failure
         tensors = generation.tensors(run.invocation.tensor)
@@ -113,7 +114,7 @@ class _Ended:
 
 
 def _of_a_live_model(run: Run, turn: SessionTurn | None) -> _Ended:
-    """Run the model; if it may have died beside a load that failed, and has, load it again and run it once more."""
+    """Run the model; if a failed load beside it turns out to have killed it, load it again and run it once more."""
     model = run.model
     held_words = model.kv_cache.holds_words
     ended = _attempt(run, turn)
@@ -121,7 +122,7 @@ def _of_a_live_model(run: Run, turn: SessionTurn | None) -> _Ended:
         log.warning("model_was_dead", handle=model.number, model_path=model.path, error=ended.failure.to_json())
         model.kv_cache.take_turn_back(held_words=held_words)
         put_to_sleep(run.language, model)
-        load_again(run.language, model)  # where it was: there is memory for it
+        load_again(run.language, model)  # the memory that it had is free
         again = _attempt(run, turn)
         ended = replace(again, history_reset=ended.history_reset or again.history_reset)
     if ended.failure is None and not ended.generation.abort_requested:
@@ -142,24 +143,24 @@ def _attempt(run: Run, turn: SessionTurn | None) -> _Ended:
         invocation.job.begin(generation)
     generation.on_progress = partial(_abort_again, run, generation)
     try:
-        if invocation.is_cancelled:  # between leaving the queue and here
+        if invocation.is_cancelled:  # since it left the queue
             generation.abort_requested = True
             return _Ended(generation, None)
         run_options.apply(run, () if turn is None else turn.markers)
         failure = _call(run, generation)
         model.kv_cache.end_turn(is_paused=generation.paused)
         if generation.abort_requested:
-            failure = None  # how an aborted run ends differs between runtimes; what it has generated stays valid
+            failure = None  # runtimes differ in how an aborted run ends; what it has generated stays valid
         return _Ended(generation, failure, history_reset)
     finally:
         model.generation = None
-        generation.on_progress = None  # they refer to each other, and to the model
+        generation.on_progress = None  # the two refer to each other and to the model
 
 
 def _generation(run: Run) -> Generation:
     language, model, parameters = run.language, run.model, run.parameters
     client, call = run.invocation.client, run.invocation.call
-    # A model that was loaded with is_async streams, as C's rkllm_run calls back then after it has returned.
+    # A model that was loaded with is_async streams, since C's rkllm_run then returns before it calls back.
     streams = run.asynchronous or model.is_async
     shape = call.members.stream or ("partial" if streams else "final")
     send = send_now = None
@@ -181,7 +182,7 @@ def _generation(run: Run) -> Generation:
 
 
 def _abort_again(run: Run, generation: Generation) -> None:
-    """Abort a cancelled run from which tokens still come: an abort before the runtime had begun is lost."""
+    """Abort a cancelled run again if it still produces tokens: an abort before the runtime has begun has no effect."""
     if run.invocation.is_cancelled and run.model.generation is generation:
         abort(run.language, run.model)
 
@@ -205,7 +206,7 @@ def _call(run: Run, generation: Generation) -> RuntimeFailure | None:
     elif generation.lost is not None:
         how = "gave a result that could not be taken"
     known = generation.callback_error or generation.lost
-    lines = runtime.output.since(mark)  # also after a success: a line read later would be held against the next call
+    lines = runtime.output.since(mark)  # also after a success: otherwise the next call would get these lines
     if how is None:
         return None
     is_silent = not (lines or known or generation.has_begun)
@@ -214,7 +215,7 @@ def _call(run: Run, generation: Generation) -> RuntimeFailure | None:
 
 
 def _wait_for_end(language: Language, model: Model, generation: Generation) -> bool:
-    """Wait for the last callback; false if the run is over without one."""
+    """Wait for the last callback; return false if the run has ended without one."""
     runtime, wait = language.runtime, language.npu.boundaries.wait
     runtime.learn_busy(model)
     while not wait(generation.ended, timeout=_ASK_SECONDS):
@@ -225,7 +226,7 @@ def _wait_for_end(language: Language, model: Model, generation: Generation) -> b
     return True
 
 
-def _final(run: Run, ended: _Ended, turn: SessionTurn | None, extra: dict[str, Any]) -> dict[str, Any]:
+def _final(run: Run, ended: _Ended, turn: SessionTurn | None, extra: JsonObject) -> JsonObject:
     """Send the last partials and return the final result; on the event loop, after the run."""
     language, invocation, model = run.language, run.invocation, run.model
     generation = ended.generation
@@ -235,7 +236,7 @@ def _final(run: Run, ended: _Ended, turn: SessionTurn | None, extra: dict[str, A
     if turn is not None:
         return {**final, **extra, **turns.note(language, turn, generation)}
     is_answered = invocation.call.finished or (invocation.job is not None and invocation.job.timeout is not None)
-    # What was lost is told once, by a result that gets to its client.
+    # A loss is reported once, in a result that reaches its client.
     if not is_answered and conversations.take_news(language, model, invocation.client.number):
         extra["history_reset"] = True
     if ended.history_reset:
@@ -244,16 +245,16 @@ def _final(run: Run, ended: _Ended, turn: SessionTurn | None, extra: dict[str, A
 
 
 def _failure(function: str, how: str, status: int, log: list[str], known: str | None, advice: str) -> RuntimeFailure:
-    """Return the error for a failed run; ``known`` is what the daemon knows about why, ``advice`` what it may be."""
+    """Return the error for a failed run; ``known``: the reason if the daemon knows it, ``advice``: what it may be."""
     said = last_words([known] if known else log, NO_WORDS)
     return RuntimeFailure(f"{function} {how}{said}{advice}", function=function, status=status, log=log)
 
 
 def _take_turn(run: Run) -> bool:
-    """Make sure that nobody's words leak into this turn; return whether another's were cleared for it.
+    """Make sure that no other client's words leak into this turn; return whether some were cleared for it.
 
-    The KV cache is cleared when it holds another client's history, or when this client wants to build a history upon
-    what another client's run has left.
+    The KV cache is cleared if it holds another client's conversation, or if this client wants to begin one while the
+    cache still holds what another client's run has left.
     """
     client, kv_cache = run.invocation.client.number, run.model.kv_cache
     keep_history = bool(run.parameters.keep_history)
@@ -265,7 +266,7 @@ def _take_turn(run: Run) -> bool:
 
 
 def _take_turn_of_session(run: Run, turn: SessionTurn) -> bool:
-    """Make sure that the model knows the session's words and nobody else's; no client is to be told anything."""
+    """Make sure that the model knows the session's words and no others; return false, since the session loses none."""
     kv_cache = run.model.kv_cache
     if not kv_cache.knows(turn.session):
         if kv_cache.owner is not None:

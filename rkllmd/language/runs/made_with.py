@@ -1,4 +1,4 @@
-"""What a prompt cache of a loaded model is made with."""
+"""What a prompt cache of a loaded model depends on: its fingerprint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @cache
 def _identify_library(path: str) -> str:
-    """Return the hash of a file that is loaded for the daemon's life; "" where it is gone from the disk."""
+    """Return the hash of a library, which stays loaded as long as the daemon runs; "" if its file is gone."""
     try:
         return identify(path).sha256
     except OSError:
@@ -23,7 +23,7 @@ def _identify_library(path: str) -> str:
 
 
 def of_model(runtime: Runtime, model: Model, lora_adapter: str | None) -> Fingerprint:
-    """Return what a cache of ``model`` depends on, made with this adapter or none; on the worker thread."""
+    """Return what a prompt cache of ``model`` with this adapter, if any, depends on; on the worker thread."""
     library = runtime.library
     found: Fingerprint = {
         "runtime": f"{runtime.name} {library.version}",

@@ -1,4 +1,4 @@
-"""Which markers stand between the turns of a conversation that a loaded model reads."""
+"""Which markers stand between the turns of a conversation for a loaded model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def of_model(model: Model, runtime: str) -> Markers:
-    """Return the markers for a model that ``runtime`` has loaded; plain words where nothing is known."""
+    """Return the markers for a model that ``runtime`` has loaded; plain words if nothing is known."""
     strings = model.strings.get("rkllm_set_chat_template")
     if strings is not None:
         return of_template(strings)
@@ -23,7 +23,7 @@ def of_model(model: Model, runtime: str) -> Markers:
 
 @lru_cache(maxsize=8)
 def _of_file(file: FileIdentity) -> Markers:
-    """Return the markers of a GGUF file. Before its template stands its vocabulary, which takes long to pass."""
+    """Return the markers of a GGUF file. Cached: the vocabulary precedes the template, and skipping it takes long."""
     try:
         return of_gguf(gguf.chat_template(file.path))
     except OSError:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rkllmd.abi.c import byref
+from rkllmd.abi.c import Struct, byref
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
@@ -16,32 +16,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Run:
-    """What is run, on which model, for whom. The C structs of ``input`` and ``infer_params`` are its own to change."""
+    """What is run, on which model, for whom. It may change the C structs of its ``input`` and ``infer_params``."""
 
     language: Language
     invocation: Invocation
     model: Model
     input: Converted
     infer_params: Converted
-    # What C's RKLLM has no field for; None is what was not given.
+    # Options that C's RKLLM has no field for; None if they were not given.
     seed: int | None = None
     special: bool | None = None
-    # Whether it is rkllm.run_async.
+    # Whether the method is rkllm.run_async.
     asynchronous: bool = False
 
     @property
-    def parameters(self) -> Any:
+    def parameters(self) -> Struct:
         """Return the RKLLMInferParam."""
-        return self.infer_params.c
+        parameters: Struct = self.infer_params.c
+        return parameters
 
     @property
-    def only_input(self) -> Any:
-        """Return the RKLLMInput of a run that has one."""
-        return self.input.c[0] if self._is_array else self.input.c
+    def only_input(self) -> Struct:
+        """Return the RKLLMInput of a run that has a single one."""
+        only: Struct = self.input.c[0] if self._is_array else self.input.c
+        return only
 
     @property
-    def inputs(self) -> Any:
-        """Return what C gets: where the first RKLLMInput is."""
+    def inputs(self) -> object:
+        """Return the argument for C: a reference to the first RKLLMInput."""
         return self.input.c if self._is_array else byref(self.input.c)
 
     @property

@@ -1,4 +1,4 @@
-"""What a run may choose that C's RKLLM has no field for: the seed, and whether its text may hold control markers."""
+"""Options of a run that C's RKLLM has no field for: the seed, and whether control markers in its text count as such."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rkllmd.portable.extension import ALL, Span
 if TYPE_CHECKING:
     from rkllmd.language.runs.run import Run
 
-# One more is llama.cpp's word for "any".
+# The next number means "any seed" to llama.cpp.
 LARGEST_SEED: Final = 2**32 - 2
 SEED: Final = Value(
     "seed",
@@ -36,21 +36,21 @@ SPECIAL: Final = Value(
 
 
 def check(run: Run) -> None:
-    """Refuse what this runtime's C has no way to do. Raises NotSupported."""
+    """Refuse options that this runtime has no function for. Raises NotSupported."""
     runtime = run.language.runtime
     if runtime.extension is not None:
         return
     if run.seed is not None:
         raise runtime.not_supported("seed", needs="the portable runtime: RKLLM has no parameter for it")
-    # Whoever says true gets what C does anyway; the opposite can't be promised.
+    # True is what C does anyway; false can't be promised.
     if run.special is False:
         raise runtime.not_supported(
-            "special: false", needs="the portable runtime: what becomes of control markers, RKLLM's library decides"
+            "special: false", needs="the portable runtime: RKLLM's library decides what control markers mean"
         )
 
 
 def apply(run: Run, markers: Sequence[Span]) -> None:
-    """Tell the runtime, just before the run; ``markers`` is where in the prompt the daemon itself has put some."""
+    """Give the runtime the options just before the run; ``markers``: where in the prompt the daemon has put some."""
     extension = run.language.runtime.extension
     meant = ALL if run.special else markers
     if extension is not None and (run.seed is not None or meant):

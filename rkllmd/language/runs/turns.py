@@ -1,14 +1,14 @@
-"""A turn of a session (the member "session" beside "method"): what it takes for the model to know the conversation.
+"""A turn of a session (the member "session" beside "method"): what is needed for the model to know the conversation.
 
-While the KV cache holds the session, its next turn is just that. When somebody else has had the model meanwhile, it is
-given the conversation anew, as one prompt; where the runtime is known to continue from a prompt cache, one is saved
-then, so that the next time most of it need not be read again.
+While the KV cache holds the session, its next turn needs only the question. If somebody else has used the model
+meanwhile, it is given the conversation anew, as one prompt. If the runtime is known to continue from a prompt cache,
+one is saved then, so that most of the conversation need not be read again the next time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -16,6 +16,7 @@ from rkllmd.abi.c import pointer
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMInputType
 from rkllmd.abi.layouts.rkllm_common import RKLLMPromptCacheParam
 from rkllmd.errors import InvalidParams, RpcError
+from rkllmd.json_types import JsonObject
 from rkllmd.language import placeholders
 from rkllmd.language.model import Model
 from rkllmd.language.prompt_caches.store import PromptCache, Saving
@@ -52,25 +53,25 @@ def check(run: Run) -> None:
 
 @dataclass(eq=False)
 class SessionTurn:
-    """One turn on its way: the session, what was asked, and what was done to let the model know the rest."""
+    """One turn in progress: the session, the question, and what was done so that the model knows what came before."""
 
     session: Session
     question: str
     thinking: bool
-    # Whether control markers in the question are meant.
+    # Whether control markers in the question count as such.
     special: bool = False
     replayed_turns: int = 0
     prompt_bytes: int = 0
-    # Where in the prompt, in bytes, control markers are meant: in what stands between the turns.
+    # Where in the prompt, in bytes, control markers count as such: between the turns.
     markers: tuple[Span, ...] = ()
     loaded: PromptCache | None = None
     saving: Saving | None = None
     # What C may read during the run.
-    keep: list[Any] = field(default_factory=list)
+    keep: list[object] = field(default_factory=list)
 
 
 def begin(run: Run) -> SessionTurn | None:
-    """Return the turn that a run is, or None for a run without a session; on the worker thread."""
+    """Return a run's turn of its session, or None for a run without a session; on the worker thread."""
     name = run.invocation.call.members.session
     if name is None:
         return None
@@ -87,24 +88,24 @@ def begin(run: Run) -> SessionTurn | None:
 
 
 def _tool_response(model: Model, result: str) -> str:
-    """Return a function's result as the runtime puts it into the conversation: between its tags."""
+    """Return a function's result as the runtime puts it into the conversation: between tags."""
     strings = model.strings.get("rkllm_set_function_tools", [b"", b"", b""])
     tag = strings[2].decode("utf-8", "replace").strip("<>") or _TOOL_TAG
     return f"<{tag}>\n{result}\n</{tag}>"
 
 
 def write_anew(run: Run, turn: SessionTurn) -> None:
-    """Make the run's prompt all of the conversation, for a KV cache that holds nothing of it. Raises RpcError."""
+    """Make the run's prompt the whole conversation, for a KV cache that holds nothing of it. Raises RpcError."""
     session, model = turn.session, run.model
     turn.replayed_turns = len(session.turns)
     if session.turns:
         markers = markers_of(model, run.language.runtime.name)
-        # Half of the context at most for the answer.
+        # At most half of the context is left to the answer.
         tokens = model.max_context_len - min(max(model.max_new_tokens, 0), model.max_context_len // 2)
-        layout = model.library.layout
-        told = [(placeholders.spoil(text, layout), flag) for text, flag in session.told(turn.question, markers, tokens)]
-        prompt = "".join(text for text, _ in told).encode()
-        turn.markers = _places_of_markers(told)
+        whole = session.as_prompt(turn.question, markers, tokens)
+        parts = [(placeholders.as_plain_words(text, model.library.layout), is_marker) for text, is_marker in whole]
+        prompt = "".join(text for text, _ in parts).encode()
+        turn.markers = _places_of_markers(parts)
         turn.prompt_bytes = len(prompt)
         asked = run.only_input
         asked.prompt_input = prompt
@@ -112,16 +113,16 @@ def write_anew(run: Run, turn: SessionTurn) -> None:
             asked.role = b"user"
         turn.keep.append(prompt)
     parameters = run.parameters
-    # What an adapter has computed is of no use without it.
+    # What the model computes with an adapter can't be used without that adapter.
     if _uses_caches(run.language) and not parameters.prompt_cache_params and not parameters.lora_params:
         _load(run, turn)
         _begin_saving(run, turn)
 
 
-def _places_of_markers(told: list[tuple[str, bool]]) -> tuple[Span, ...]:
+def _places_of_markers(parts: list[tuple[str, bool]]) -> tuple[Span, ...]:
     places: list[Span] = []
     at = 0
-    for text, is_marker in told:
+    for text, is_marker in parts:
         end = at + len(text.encode())
         if is_marker and text:
             places.append((at, end))
@@ -146,8 +147,8 @@ def end(run: Run, turn: SessionTurn, *, succeeded: bool) -> None:
         model.kv_cache.keep_nothing()
 
 
-def note(language: Language, turn: SessionTurn, generation: Generation) -> dict[str, Any]:
-    """Note what was said, on the event loop; return what the final result says about the session."""
+def note(language: Language, turn: SessionTurn, generation: Generation) -> JsonObject:
+    """Note what was said; return what the final result says about the session. On the event loop."""
     session = turn.session
     answer = generation.transcript.so_far()["text"]
     if generation.transcript.tokens:
@@ -161,9 +162,9 @@ def note(language: Language, turn: SessionTurn, generation: Generation) -> dict[
 
 
 def _uses_caches(language: Language) -> bool:
-    """Return whether prompt caches are to save a session from being read again.
+    """Return whether prompt caches are used so that a session need not be read again.
 
-    The vendor's are not known to continue a conversation, and one of 1000 tokens takes 100 MB on the disk.
+    The vendor's runtime is not known to continue a conversation from one, and 1000 tokens take 100 MB on the disk.
     """
     setting = language.config.session_caches
     wanted = language.runtime.name == "portable" if setting == "auto" else setting == "always"
@@ -171,7 +172,7 @@ def _uses_caches(language: Language) -> bool:
 
 
 def _load(run: Run, turn: SessionTurn) -> None:
-    """Load the session's prompt cache, if there is one that fits; the run does not depend on it."""
+    """Load the session's prompt cache if there is one that fits; the run works without it too."""
     language, model = run.language, run.model
     caches = language.prompt_caches
     if not turn.session.turns or model.prompt_cache is not None:
@@ -200,5 +201,5 @@ def _begin_saving(run: Run, turn: SessionTurn) -> None:
 
 
 def owner_of(session: Session) -> str:
-    """Return to whom a session's prompt caches belong: not to the user, whose own names they must not meet."""
+    """Return the owner of a session's prompt caches: not the user itself, so that they can't clash with its names."""
     return f"{CACHE_OWNERS}{'daemon' if session.user is None else session.user}"

@@ -1,7 +1,7 @@
 """What stands between the turns of a conversation in the text that a model reads.
 
-Needed where a model is given a conversation anew, as one prompt. The C API does not show a model's own template, so
-it is known only where somebody has set one, or where the model's file can be read.
+It is needed when a model is given a conversation anew, as one prompt. The C API does not show a model's own template,
+so the markers are known only if somebody has set a template, or if the model's file can be read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 class Markers:
     """``after_question`` leads to the answer, ``after_answer`` to the next question.
 
-    ``no_thinking`` stands before an answer that was to be given without thinking.
+    ``no_thinking`` precedes an answer that had to be given without thinking.
     """
 
     after_question: str
@@ -26,7 +26,7 @@ class Markers:
 
 PLAIN: Final = Markers("\n\nAssistant: ", "\n\nUser: ")
 _CHATML: Final = Markers("<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n<|im_start|>user\n")
-# By a mark in the template.
+# By text that is typical of the template.
 _KNOWN: Final = (
     ("<|im_start|>", _CHATML),
     (
@@ -44,9 +44,9 @@ _FIRST_TAG: Final = re.compile(r"<[^<>\s]+>\n?")
 
 
 def of_template(strings: Sequence[bytes]) -> Markers:
-    """Return the markers of rkllm_set_chat_template(system_prompt, prompt_prefix, prompt_postfix).
+    """Return the markers that follow from rkllm_set_chat_template(system_prompt, prompt_prefix, prompt_postfix).
 
-    A postfix ends the question and begins the answer; its first tag, if another follows, is what ends a turn.
+    A postfix ends the question and begins the answer. If it has several tags, the first one ends a turn.
     """
     prefix, postfix = (item.decode("utf-8", "replace") for item in strings[1:3])
     tag = _FIRST_TAG.match(postfix)
@@ -55,7 +55,7 @@ def of_template(strings: Sequence[bytes]) -> Markers:
 
 
 def of_gguf(template: str | None) -> Markers:
-    """Return the markers of a template in Jinja, by its marks; plain words for an unknown one, and for none."""
+    """Return the markers of a Jinja template, recognised by typical text; plain words if it is unknown or None."""
     found = next((markers for mark, markers in _KNOWN if template is not None and mark in template), None)
     if template is None or found is None:
         return PLAIN

@@ -1,6 +1,6 @@
-"""Conversations by name: what was said in each, whose it is, how long it is kept. It decides; nothing here calls C.
+"""Conversations by name: what was said in each, who owns it, how long it is kept. It decides; nothing here calls C.
 
-A session belongs to a user and a model. It is text, in memory, and gone with the daemon.
+A session belongs to a user and a model. It is text in memory, and is gone when the daemon ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from rkllmd.language.sessions.chat_markers import Markers
 
-# Of text in most tokenizers; corrected by what the runtime says it has read.
+# An average of most tokenizers; corrected by how many tokens the runtime says it has read.
 _BYTES_PER_TOKEN: Final = 3.0
 _numbers = itertools.count(1)
 
@@ -24,7 +24,7 @@ class Turn:
     """A question and its answer.
 
     ``thinking``: whether the answer may have begun with thoughts; ``special``: whether control markers in the question
-    were meant.
+    counted as such (otherwise they are plain text).
     """
 
     question: str
@@ -34,7 +34,7 @@ class Turn:
 
     @property
     def size_bytes(self) -> int:
-        """Return how much text it is."""
+        """Return how many bytes of text the turn has."""
         return len(self.question.encode()) + len(self.answer.encode())
 
 
@@ -56,34 +56,35 @@ class Session:
 
     @property
     def size_bytes(self) -> int:
-        """Return how much text it holds."""
+        """Return how many bytes of text the session has."""
         return sum(turn.size_bytes for turn in self.turns)
 
     @property
     def cache_name(self) -> str:
-        """Return under which name its prompt cache is kept."""
+        """Return the name under which its prompt cache is kept."""
         return hashlib.sha256(f"{self.model_path}\0{self.name}".encode()).hexdigest()[:32]
 
-    def told(self, question: str, markers: Markers, tokens: int) -> list[tuple[str, bool]]:
-        """Return it and the new question as one prompt of about ``tokens`` tokens at most, without the oldest turns.
+    def as_prompt(self, question: str, markers: Markers, tokens: int) -> list[tuple[str, bool]]:
+        """Return the conversation and the new question as one prompt, in parts.
 
-        It comes in parts; true are those in which control markers are meant.
+        True stands beside the parts in which control markers count as such. The oldest turns are left out if the prompt
+        would have more than about ``tokens`` tokens.
         """
         turns = self.turns
-        room = tokens * self.bytes_per_token - len(question.encode())
-        while turns and sum(_told(turn, markers) for turn in turns) > room:
+        available = tokens * self.bytes_per_token - len(question.encode())
+        while turns and sum(_size_in_prompt(turn, markers) for turn in turns) > available:
             turns = turns[1:]
         parts: list[tuple[str, bool]] = []
         for turn in turns:
             answer_begins = markers.after_question + ("" if turn.thinking else markers.no_thinking)
             parts += [(turn.question, turn.special), (answer_begins, True)]
             parts += [(turn.answer, False), (markers.after_answer, True)]
-        if parts and not markers.after_question.startswith("<"):  # in plain words the first question says whose it is
+        if parts and not markers.after_question.startswith("<"):  # in plain words the first question needs its "User:"
             parts.insert(0, (markers.after_answer.lstrip(), True))
         return [*parts, (question, False)]
 
     def add(self, turn: Turn, most_bytes: int, now: float) -> None:
-        """Note what was said; the oldest turns go where it becomes too much."""
+        """Note what was said; the oldest turns are dropped if it becomes more than ``most_bytes``."""
         if self.is_dropped:
             return
         self.turns = [*self.turns, turn]
@@ -93,12 +94,12 @@ class Session:
             self.dropped_turns += 1
 
     def learn(self, size_bytes: int, tokens: int) -> None:
-        """Note how many tokens a prompt of so many bytes has made."""
+        """Note how many tokens a prompt of ``size_bytes`` bytes had."""
         if tokens > 0 and size_bytes > 0:
             self.bytes_per_token = max(0.5, size_bytes / tokens)
 
 
-def _told(turn: Turn, markers: Markers) -> int:
+def _size_in_prompt(turn: Turn, markers: Markers) -> int:
     return turn.size_bytes + len(markers.after_question) + len(markers.no_thinking) + len(markers.after_answer)
 
 
@@ -114,7 +115,10 @@ class Sessions:
         return self._clock()
 
     def open(self, user: int | None, name: str, model_path: str, most: int, age_seconds: float) -> Session:
-        """Return the user's session of this name on this model, a new one if there is none; too many: the oldest go."""
+        """Return the user's session of this name on this model; if there is none, a new one.
+
+        If the user would have more than ``most`` then, those that were used longest ago are dropped.
+        """
         self.expire(age_seconds)
         key = (user, name, model_path)
         session = self._sessions.get(key)
@@ -127,19 +131,19 @@ class Sessions:
         return session
 
     def of(self, user: int | None) -> list[Session]:
-        """Return a user's sessions, the last used first."""
+        """Return a user's sessions, the most recently used first."""
         mine = [session for session in list(self._sessions.values()) if session.user == user]
         return sorted(mine, key=lambda session: session.used_at, reverse=True)
 
     def drop(self, user: int | None, name: str) -> list[Session]:
-        """Forget the user's sessions of this name, on whichever models; return them."""
+        """Forget the user's sessions of this name on all models; return them."""
         found = [session for session in self.of(user) if session.name == name]
         for session in found:
             self._remove(session)
         return found
 
     def expire(self, age_seconds: float) -> None:
-        """Forget those that nobody has used for ``age_seconds``; 0: none."""
+        """Forget the sessions that nobody has used for ``age_seconds``; 0: never."""
         now = self.now()
         for session in list(self._sessions.values()):
             if age_seconds and now - session.used_at > age_seconds:
@@ -147,4 +151,4 @@ class Sessions:
 
     def _remove(self, session: Session) -> None:
         del self._sessions[session.user, session.name, session.model_path]
-        session.turns, session.is_dropped = [], True  # what was said is gone now, whoever still holds the object
+        session.turns, session.is_dropped = [], True  # what was said is gone now, even if somebody has the object

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.json_types import JsonObject
 from rkllmd.language.runs import prompt_cache_names
 from rkllmd.service.parts import Service
 
@@ -17,8 +16,9 @@ def _check(service: Service, invocation: Invocation, name: str) -> None:
 
 
 @method(Kind.ORDERED, [Value("name", {"type": "string", "minLength": 1})], check=_check)
-def drop_prompt_cache(service: Service, invocation: Invocation, name: str) -> dict[str, Any]:
+def drop_prompt_cache(service: Service, invocation: Invocation, name: str) -> JsonObject:
     """Remove it, behind the calls that wait and may load it; a loaded one is refused."""
     owner = prompt_cache_names.owner_of(invocation.client)
-    dropped = service.language.prompt_caches.drop(owner, name, prompt_cache_names.in_use(service.language), _WHERE)
+    loaded = prompt_cache_names.loaded_caches(service.language)
+    dropped = service.language.prompt_caches.drop(owner, name, loaded, _WHERE)
     return {"dropped": True, "name": name, "size_bytes": dropped.size_bytes}

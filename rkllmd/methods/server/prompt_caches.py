@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.json_types import JsonObject
 from rkllmd.language.runs import prompt_cache_names
 from rkllmd.service.parts import Service
 
 
 @method(Kind.INSTANT)
-def prompt_caches(service: Service, invocation: Invocation) -> dict[str, Any]:
+def prompt_caches(service: Service, invocation: Invocation) -> JsonObject:
     """Return name, model, size, and how long ago each was saved and last loaded; another user's are not shown."""
     now = time.time()
-    loaded = prompt_cache_names.in_use(service.language)
+    loaded = prompt_cache_names.loaded_caches(service.language)
     mine = service.language.prompt_caches.of(prompt_cache_names.owner_of(invocation.client))
     return {
         "prompt_caches": [

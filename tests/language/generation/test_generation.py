@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -125,7 +125,7 @@ def test_no_exception_reaches_c(loop: Loop, state: int, fails: type[BaseExceptio
 
     run = generation(loop)
     with capture_logs() as logs:
-        assert run.on_result(Failing(), state) == CONTINUE
+        assert run.on_result(cast("Any", Failing()), state) == CONTINUE
     expected = [] if state == ERROR else ["result_callback_failed"]
     assert [entry["event"] for entry in logs] == expected
     assert run.ended.is_set() == (state in (FINISH, ERROR)), "whoever waits for the end is not forgotten"

@@ -19,16 +19,17 @@ NO_FILES: Any = SimpleNamespace(tokenizer_path=None, embedding_path=None)
 
 def model(layout: str) -> Model:
     library: Any = SimpleNamespace(layout=LAYOUTS[layout])
-    made = Model(library, "/m", 5, 1, -1, 4096, is_async=False, param=None)
+    made = Model(library, "/m", 5, 1, -1, 4096, is_async=False, param=LAYOUTS[layout]["RKLLMParam"]())
     give_callbacks(made, NO_FILES)
     return made
 
 
 def result_callback(made: Model) -> Any:
     """Return the function as C would find it in the last argument of rkllm_init."""
+    argument: Any = made.callback
     if made.library.layout.name == "1.2":
-        return made.callback
-    struct = ctypes.cast(made.callback, ctypes.POINTER(made.library.layout["RKLLMCallback"])).contents
+        return argument
+    struct = ctypes.cast(argument, ctypes.POINTER(made.library.layout["RKLLMCallback"])).contents
     return struct.result_callback
 
 

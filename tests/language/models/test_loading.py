@@ -220,7 +220,7 @@ def test_what_a_model_holds_stays_if_the_runtime_has_not_unloaded_it() -> None:
         raise RuntimeFailure("It failed.", function=function, status=-1, log=[])
 
     models: Any = Handles("LLM")
-    context: Any = SimpleNamespace(runtime=SimpleNamespace(call=fail), models=models, untold=set())
+    context: Any = SimpleNamespace(runtime=SimpleNamespace(call=fail), models=models, unaware=set())
     model: Any = Model.__new__(Model)
     model.number, model.pointer = models.add(model), ctypes.c_void_p(1)
     model.kv_cache = KvCache()

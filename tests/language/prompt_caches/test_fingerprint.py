@@ -78,7 +78,7 @@ def test_what_is_the_same_does_not_differ() -> None:
             ["model_path", "model_bytes", "model_sha256"],
             "another model (/models/a, now /models/b)",
         ),
-        ({"model_modified_ns": 2}, ["model_modified_ns"], "a model file that has been written again since"),
+        ({"model_modified_ns": 2}, ["model_modified_ns"], "a model file that was written to since"),
         (
             {"model_modified_ns": 2, "model_sha256": "x"},
             ["model_modified_ns", "model_sha256"],

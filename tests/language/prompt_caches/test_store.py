@@ -41,12 +41,12 @@ def save(
     name: str,
     size: int = 100,
     owner: str = "7",
-    in_use: Collection[PromptCache | None] = (),
+    loaded: Collection[PromptCache | None] = (),
     content: bytes = b"",
 ) -> str | None:
-    saving = caches.begin(owner, name, in_use, WHERE)
+    saving = caches.begin(owner, name, loaded, WHERE)
     saving.path.write_bytes(content or name[:1].encode() * size)
-    return caches.commit(saving, MODEL, in_use)
+    return caches.commit(saving, MODEL, loaded)
 
 
 def load(caches: PromptCaches, name: str, owner: str = "7") -> PromptCache:
@@ -172,7 +172,7 @@ def test_paths_into_the_directory_are_refused(caches: PromptCaches, tmp_path: Pa
 def test_an_unknown_name_lists_those_of_the_model(caches: PromptCaches) -> None:
     data = refused(InvalidParams, load, caches, "x")
     assert (data["keyword"], data["known"]) == ("unknown", [])
-    assert data["message"].endswith("There is none for this model.")
+    assert data["message"].endswith("You have none for this model.")
     save(caches, "a")
     save(caches, "b")
     saving = caches.begin("7", "other", [], WHERE)
@@ -180,7 +180,7 @@ def test_an_unknown_name_lists_those_of_the_model(caches: PromptCaches) -> None:
     caches.commit(saving, {**MODEL, "model_path": "/models/b"}, [])
     data = refused(InvalidParams, load, caches, "x")
     assert data["known"] == ["b", "a"]
-    assert data["message"].endswith("Known for this model are b, a.")
+    assert data["message"].endswith("Yours for this model: b, a.")
 
 
 def test_a_long_list_of_names_is_cut(caches: PromptCaches) -> None:
@@ -267,9 +267,9 @@ def test_what_is_loaded_stays(caches: PromptCaches) -> None:
     save(caches, "a", 500)
     loaded = load(caches, "a")
     save(caches, "b", 400)
-    assert save(caches, "c", 400, in_use=[None, loaded]) is None
+    assert save(caches, "c", 400, loaded=[None, loaded]) is None
     assert names(caches) == ["c", "a"]
-    reason = save(caches, "d", 600, in_use=[None, loaded])
+    reason = save(caches, "d", 600, loaded=[None, loaded])
     assert reason is not None
     assert "cache_bytes (1000)" in reason
     assert names(caches) == ["c", "a"], "nothing goes for what does not fit anyway"
@@ -306,7 +306,7 @@ def test_what_is_loaded_is_neither_replaced_nor_dropped(caches: PromptCaches) ->
     ):
         assert data["keyword"] == "loaded"
         assert "rkllm.release_prompt_cache" in data["message"]
-    save(caches, "a", owner="8", in_use=[loaded])
+    save(caches, "a", owner="8", loaded=[loaded])
     caches.drop("7", "a", [None], WHERE)
 
 

@@ -71,7 +71,7 @@ class Stage:
             prompt_caches=None,
             clients={},
             detached_calls=(),
-            untold=set(),
+            unaware=set(),
             models=[self.model],
         )
 

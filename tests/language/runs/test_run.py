@@ -10,11 +10,12 @@ from rkllmd.abi.layouts.rkllm import LAYOUTS
 from rkllmd.language.runs.run import Run
 
 INPUT = LAYOUTS["1.3"]["RKLLMInput"]
+PARAMETERS = LAYOUTS["1.3"]["RKLLMInferParam"]()
 
 
 def run_of(given: Any, struct: Any) -> Run:
     nothing: Any = None
-    parameters: Any = SimpleNamespace(c="RKLLMInferParam", json={}, path="$.rkllm_infer_params")
+    parameters: Any = SimpleNamespace(c=PARAMETERS, json={}, path="$.rkllm_infer_params")
     converted: Any = SimpleNamespace(c=struct, json=given, path="$.rkllm_input")
     return Run(nothing, nothing, nothing, converted, parameters)
 
@@ -24,13 +25,14 @@ def test_one_input_may_be_given_with_or_without_an_array() -> None:
     array = (INPUT * 1)(first)
     for run in (run_of({}, alone), run_of([{}], array)):
         assert run.only_input.role == b"user"
-        assert run.parameters == "RKLLMInferParam"
+        assert run.parameters is PARAMETERS
 
 
 def test_c_gets_the_address_of_the_first_input() -> None:
     array = (INPUT * 2)(INPUT(role=b"user"), INPUT(role=b"tool"))
     for run, struct in ((run_of([{}, {}], array), array), (run_of({}, array[0]), array[0])):
-        pointer = ctypes.cast(run.inputs, ctypes.POINTER(INPUT))
+        inputs: Any = run.inputs
+        pointer = ctypes.cast(inputs, ctypes.POINTER(INPUT))
         assert ctypes.addressof(pointer.contents) == ctypes.addressof(struct)
 
 

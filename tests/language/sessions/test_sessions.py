@@ -82,7 +82,7 @@ def test_what_is_dropped_stays_so_although_a_run_of_it_ends_later() -> None:
 
 
 def prompt(talk: Session, question: str, markers: Markers, tokens: int) -> str:
-    return "".join(text for text, _ in talk.told(question, markers, tokens))
+    return "".join(text for text, _ in talk.as_prompt(question, markers, tokens))
 
 
 def test_a_new_session_is_told_as_its_question() -> None:
