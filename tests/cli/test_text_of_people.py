@@ -9,8 +9,7 @@ import os
 import re
 import shlex
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ from rkllmd.calls import discovery, registry
 from rkllmd.calls.binding.params import bind
 from rkllmd.cli import method_help
 from rkllmd.cli.terminal import Printer, takes_colours
-from tests.cli.test_chat import Terminal
+from tests.cli.commands import COMMAND
+from tests.cli.terminal import Terminal
 from tests.daemon import Daemon
 
-COMMAND = [sys.executable, "-m", "rkllmd"]
 UTF8 = {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
 
 
@@ -32,13 +31,6 @@ def run(*arguments: str, stdin: bytes = b"", **environ: str) -> subprocess.Compl
     return subprocess.run(
         [*COMMAND, *arguments], input=stdin, capture_output=True, env=variables, timeout=300, check=False
     )
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with Daemon(tmp_path_factory.mktemp("daemon")) as found:
-        found.load()
-        yield found
 
 
 # -- what is no text ---------------------------------------------------------------------------------------------------

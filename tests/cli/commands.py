@@ -1,0 +1,36 @@
+"""Commands as a person gives them, and the sentence of one that fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+COMMAND = [sys.executable, "-m", "rkllmd"]
+
+
+def run(
+    *arguments: str, stdin: bytes | None = None, environ: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("RKLLM_", "RKNN_"))}
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        input=stdin or b"",
+        capture_output=True,
+        env={**variables, **(environ or {})},
+        timeout=300,
+        check=False,
+    )
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+    )
+
+
+def sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line that a failed command says, after the checks that hold for every one."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("rkllmd: "), line
+    return line.removeprefix("rkllmd: ")
