@@ -14,7 +14,7 @@ from rkllmd.machine import board as soc
 from rkllmd.machine.board import Board
 from rkllmd.machine.platform import Platform
 from tests.daemon import Daemon
-from tests.machine.test_platform import CONTAINER, PC, RK3566, RK3576, RK3588, RK3588F, tree
+from tests.machine.machines import CONTAINER, PC, RK3566, RK3576, RK3588, RK3588F, tree
 from tests.rkllm.reporter import build_reporter, reported
 
 ONLINE = Platform().online_cpus() or set()

@@ -118,3 +118,17 @@ def with_duplicate_token(path: Path) -> Path:
     assert content.count(_string("!") + _string('"')) == 1
     path.write_bytes(content.replace(_string("!") + _string('"'), _string("!") * 2))
     return path
+
+
+def without_template(path: Path) -> Path:
+    content = DEMO.read_bytes()
+    assert content.count(b"tokenizer.chat_template") == 1
+    path.write_bytes(content.replace(b"tokenizer.chat_template", b"tokenizer.chat_nonsense"))
+    return path
+
+
+def with_unknown_template(path: Path) -> Path:
+    content = DEMO.read_bytes()
+    at = content.index(b"tokenizer.chat_template")
+    path.write_bytes(content[:at] + content[at:].replace(b"<|im_start|>", b"<|so_start|>"))
+    return path

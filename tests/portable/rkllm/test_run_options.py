@@ -11,8 +11,7 @@ import pytest
 from rkllmd.portable import build
 from rkllmd.portable.driver import Driver, prompt
 from tests.daemon import Daemon, Wire, kind
-from tests.portable.gguf_files import DEMO
-from tests.portable.rkllm.test_prompt_text import without_template
+from tests.portable.gguf_files import DEMO, without_template
 
 Start = Callable[..., Daemon]
 

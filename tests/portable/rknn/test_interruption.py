@@ -17,7 +17,7 @@ from rkllmd.portable.rknn.matmul import context as matmul_context
 from rkllmd.portable.rknn.models import apart, model, run, session
 from rkllmd.portable.rknn.models.context import Context
 from tests.portable.rknn import models
-from tests.portable.rknn.calls.test_matmuls import Product, info_of
+from tests.portable.rknn.calls.products import Product, info_of
 from tests.portable.rknn.client import FAIL, OK, TIMEOUT, C, attr, content, dims, get, init, load, set_input
 from tests.portable.rknn.client import run as rknn_run
 from tests.portable.rknn.conftest import Line
