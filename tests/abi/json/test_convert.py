@@ -17,7 +17,7 @@ from rkllmd.abi.json.forms import ALIASES, EXTRAS
 from rkllmd.abi.json.from_c import sampling_from
 from rkllmd.abi.json.structs import fields_of
 from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout, Struct
-from rkllmd.errors import InvalidParams, NotSupported, RpcError
+from rkllmd.errors import InvalidParams, RpcError
 
 LAYOUT_1_2, LAYOUT_1_3, LAYOUT_1_3_1 = LAYOUTS.values()
 EMBED = base64.b64encode(struct.pack("<4f", 1, 2, 3, 4)).decode()
@@ -107,34 +107,6 @@ def test_wrong_input(layout: Layout, value: Any, path: str, keyword: str) -> Non
     refused(value, layout, "RKLLMInput", path, keyword)
 
 
-def test_did_you_mean(layout: Layout) -> None:
-    error = refused({"prompt": "x", "enable_thinkin": 1}, layout, "RKLLMInput", "$", "additionalProperties")
-    assert "did you mean 'enable_thinking'" in error.message
-    error = refused({"prompt": "x", "y" * 9999: 1}, layout, "RKLLMInput", "$", "additionalProperties")
-    assert len(error.message) < 100
-
-
-def test_tokens(layout: Layout) -> None:
-    tokens = convert({"token_input": {"input_ids": [5, 6, 7]}}, layout, "RKLLMInput").token_input
-    assert (tokens.n_tokens, tokens.input_ids[:3]) == (3, [5, 6, 7])
-    assert convert({"input_ids": [5, 6], "n_tokens": 2}, layout, "RKLLMTokenInput").n_tokens == 2
-
-
-@pytest.mark.parametrize(
-    ("embed", "n_tokens"),
-    [
-        ({"embed": [1, 2, 3, 4], "n_tokens": 2}, 2),
-        ({"embed": [[1, 2], [3, 4]]}, 2),
-        ({"embed": [[[1, 2], [3, 4]]]}, 2),
-        ({"embed": EMBED, "n_tokens": 4}, 4),
-        ({"embed": {"data": EMBED, "shape": [1, 4]}}, 1),
-    ],
-)
-def test_embeddings(layout: Layout, embed: Any, n_tokens: int) -> None:
-    made = convert({"embed_input": embed}, layout, "RKLLMInput").embed_input
-    assert (made.n_tokens, made.embed[:4]) == (n_tokens, [1, 2, 3, 4])
-
-
 def test_batch(layout: Layout) -> None:
     keep: list[Any] = []
     values = [{"prompt": "one"}, {"token_input": {"input_ids": [2]}}, {"prompt": "three"}]
@@ -210,14 +182,6 @@ def test_sampling_of_a_run() -> None:
     assert defaults["RKLLMSamplingParam"].top_k == 40  # the default itself stays
 
 
-@pytest.mark.parametrize(("name", "value"), [("sampling_params", {"top_k": 1}), ("max_new_tokens", 0)])
-def test_only_in_1_3(name: str, value: Any) -> None:
-    with pytest.raises(NotSupported, match=r"rkllm 1\.2 has no .*rkllm\.init") as caught:
-        convert({name: value}, LAYOUT_1_2, "RKLLMInferParam")
-    assert caught.value.data == {"runtime": "rkllm 1.2", "needs": "1.3.0 or 1.3.1", "path": f"$.{name}"}
-    convert({name: None}, LAYOUT_1_2, "RKLLMInferParam")  # asks for nothing
-
-
 # parameters of init
 
 
@@ -265,18 +229,6 @@ def test_wrong_param(layout: Layout, value: Any, path: str, keyword: str) -> Non
     refused(value, layout, "RKLLMParam", path, keyword)
 
 
-def test_what_only_one_layout_has_at_init() -> None:
-    with pytest.raises(NotSupported, match="image_start") as caught:
-        convert({"model_path": "/m", "img_start": "<i>"}, LAYOUT_1_3, "RKLLMParam", runtime="rkllm 1.3.0")
-    assert caught.value.data["needs"] == "1.2.1, 1.2.2 or 1.2.3"
-    with pytest.raises(NotSupported, match="ignore_eos_token"):
-        convert({"model_path": "/m", "ignore_eos_token": True}, LAYOUT_1_2, "RKLLMParam")
-    convert({"model_path": "/m", "ignore_eos_token": False, "extend_param": None}, LAYOUT_1_2, "RKLLMParam")
-    with pytest.raises(NotSupported, match="tokenizer"):
-        convert({"model_path": "/m", "tokenizer_path": "/t"}, LAYOUT_1_2, "RKLLMParam")
-    assert convert({"model_path": "/m", "tokenizer_path": "/t"}, LAYOUT_1_3, "RKLLMParam").model_path == b"/m"
-
-
 def test_callbacks_are_no_clients_business() -> None:
     for field in fields_of(LAYOUT_1_3["RKLLMCallback"]):
         refused({field: 1}, LAYOUT_1_3, "RKLLMCallback", f"$.{field}", "readOnly")
@@ -296,25 +248,6 @@ def test_structs_without_a_layout() -> None:
 
 
 # cross-attention and LoRA
-
-
-def test_cross_attn(layout: Layout) -> None:
-    value: dict[str, Any] = {
-        "encoder_k_cache": [1] * 4,
-        "encoder_v_cache": [2] * 4,
-        "encoder_mask": [1, 1],
-        "encoder_pos": [0, 1],
-    }
-    made = convert(value, layout, "RKLLMCrossAttnParam")
-    assert (made.num_tokens, made.encoder_k_cache[3], made.encoder_pos[1]) == (2, 1, 1)
-    for name in value:
-        refused({**value, name: None}, layout, "RKLLMCrossAttnParam", "$", "required")
-    refused({**value, "num_tokens": 4}, layout, "RKLLMCrossAttnParam", "$.num_tokens", "const")
-    refused({**value, "encoder_mask": [1]}, layout, "RKLLMCrossAttnParam", "$", "shape")
-    refused({**value, "encoder_v_cache": [1] * 6}, layout, "RKLLMCrossAttnParam", "$", "shape")
-    refused(
-        {**value, "encoder_k_cache": [1] * 3, "encoder_v_cache": [1] * 3}, layout, "RKLLMCrossAttnParam", "$", "shape"
-    )
 
 
 def test_lora(layout: Layout) -> None:

@@ -1,4 +1,4 @@
-"""Every struct, enum, macro and function of each layout is what the facts say (rkllm.h: test_architectures.py)."""
+"""Every struct, enum, macro and function of each layout is what the facts say (rkllm.h: test_architecture.py)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from rkllmd.abi.json.forms import ALIASES, ELSEWHERE, EXTRAS, IMAGE_FIELDS, UNION_MEMBERS
-from rkllmd.abi.json.structs import fields_of, struct_types
 from rkllmd.abi.layouts import rkllm, rkllm_1_2, rkllm_1_3, rkllm_1_3_1, rkllm_common
 from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout
 from tests.facts import RKLLM_LAYOUTS
@@ -150,27 +148,3 @@ def c_lines(fields: list[dict[str, Any]]) -> Any:
             yield f"}} {field['name']};" if field["name"] else "};"
         else:
             yield declaration(field["type"], field["name"]) + ";"
-
-
-def test_tables_of_the_json_form() -> None:
-    """Every field that not all layouts have is explained, and every name in the tables exists."""
-    old, new = LAYOUTS["1.2"].structs, LAYOUTS["1.3.1"].structs
-    layouts = [layout.structs for layout in LAYOUTS.values()]
-    only_some = {
-        (name, field)
-        for one in layouts
-        for other in layouts
-        for name in one.keys() & other.keys()
-        for field in fields_of(one[name]).keys() - fields_of(other[name]).keys()
-        if field not in IMAGE_FIELDS and field != "image"
-    }
-    tags = {("RKLLMMultiModalInput", f"image_{tag}") for tag in ("start", "end", "content")}
-    extras = {(name, field) for name, fields in EXTRAS.items() for field, extra in fields.items() if extra.layouts}
-    assert ELSEWHERE.keys() == only_some | tags | extras
-    assert fields_of(new["RKLLMImageInput"]).keys() == IMAGE_FIELDS
-    assert fields_of(old["RKLLMMultiModalInput"]).keys() - {"prompt"} < IMAGE_FIELDS
-    for name, aliases in ALIASES.items():
-        struct_type = struct_types(name)[-1]  # RKLLM's newest layout, or RKNN's only one
-        assert all(canonical in fields_of(struct_type) or canonical in IMAGE_FIELDS for canonical in aliases.values())
-    assert UNION_MEMBERS.keys() <= fields_of(new["RKLLMInput"]).keys()
-    assert set(UNION_MEMBERS.values()) == set(rkllm.RKLLMInputType.__members__)

@@ -1,4 +1,4 @@
-"""Every struct, enum, macro and function of RKNN is what the facts say (rknn.h: test_architectures.py)."""
+"""Every struct, enum, macro and function of RKNN is what the facts say (rknn.h: test_architecture.py)."""
 
 from __future__ import annotations
 

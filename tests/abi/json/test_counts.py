@@ -1,4 +1,4 @@
-"""JSON to C: images, videos and audio, and embeddings as wide as the model's."""
+"""Counts and the data that they count: tokens, images, videos, audio, and embeddings as wide as the model's."""
 
 from __future__ import annotations
 
@@ -84,18 +84,6 @@ def test_image(layout: Layout, nested: bool, image: dict[str, Any], n_image: int
 )
 def test_wrong_image(layout: Layout, value: Any, path: str, keyword: str) -> None:
     refused(value, layout, "RKLLMMultiModalInput", path, keyword)
-
-
-def test_image_tags_belong_to_the_input_since_1_3() -> None:
-    value = {**JPEG, "image_start": "<i>", "image_end": "</i>", "image_content": "<pad>"}
-    image = convert(value, LAYOUT_1_3, "RKLLMMultiModalInput").image
-    assert (image.image_start, image.image_end, image.image_content) == (b"<i>", b"</i>", b"<pad>")
-    with pytest.raises(NotSupported, match="img_start") as caught:
-        convert(value, LAYOUT_1_2, "RKLLMMultiModalInput", runtime="rkllm 1.2.3")
-    assert caught.value.data == {"runtime": "rkllm 1.2.3", "needs": "1.3.0 or 1.3.1", "path": "$.image_start"}
-    with pytest.raises(NotSupported) as caught:
-        convert({"prompt": "x", "image": {"image_embed": [[1]], "image_end": ""}}, LAYOUT_1_2, "RKLLMMultiModalInput")
-    assert caught.value.data["path"] == "$.image.image_end"
 
 
 @pytest.mark.parametrize(
@@ -203,18 +191,48 @@ def test_wrong_audio(audio: Any, path: str, keyword: str) -> None:
     )
 
 
-@pytest.mark.parametrize("layout", [LAYOUT_1_2, LAYOUT_1_3])
-def test_audio_needs_1_3_1(layout: Layout) -> None:
-    """A layout without audio refuses it by name, and takes an input that has none."""
-    value = {"prompt": "x", "image_embed": [[1.0]], "audio": {"audio_embed": [[1.0]]}}
-    with pytest.raises(NotSupported, match="no audio in RKLLMMultiModalInput") as caught:
-        convert(value, layout, "RKLLMMultiModalInput")
-    assert (caught.value.data["needs"], caught.value.data["path"]) == ("1.3.1", "$.audio")
-    convert({**value, "audio": None}, layout, "RKLLMMultiModalInput")
-
-
 def test_audio_embeddings_as_wide_as_the_models() -> None:
     value = {"multimodal_input": {"prompt": "x", "audio": {"audio_embed": [[[1.0] * 4] * 3] * 2}}}
     convert(value, LAYOUT_1_3_1, "RKLLMInput", embedding_width=4)
     with pytest.raises(InvalidParams, match="rows of 4 numbers"):
         convert(value, LAYOUT_1_3_1, "RKLLMInput", embedding_width=8)
+
+
+def test_tokens(layout: Layout) -> None:
+    tokens = convert({"token_input": {"input_ids": [5, 6, 7]}}, layout, "RKLLMInput").token_input
+    assert (tokens.n_tokens, tokens.input_ids[:3]) == (3, [5, 6, 7])
+    assert convert({"input_ids": [5, 6], "n_tokens": 2}, layout, "RKLLMTokenInput").n_tokens == 2
+
+
+@pytest.mark.parametrize(
+    ("embed", "n_tokens"),
+    [
+        ({"embed": [1, 2, 3, 4], "n_tokens": 2}, 2),
+        ({"embed": [[1, 2], [3, 4]]}, 2),
+        ({"embed": [[[1, 2], [3, 4]]]}, 2),
+        ({"embed": EMBED, "n_tokens": 4}, 4),
+        ({"embed": {"data": EMBED, "shape": [1, 4]}}, 1),
+    ],
+)
+def test_embeddings(layout: Layout, embed: Any, n_tokens: int) -> None:
+    made = convert({"embed_input": embed}, layout, "RKLLMInput").embed_input
+    assert (made.n_tokens, made.embed[:4]) == (n_tokens, [1, 2, 3, 4])
+
+
+def test_cross_attn(layout: Layout) -> None:
+    value: dict[str, Any] = {
+        "encoder_k_cache": [1] * 4,
+        "encoder_v_cache": [2] * 4,
+        "encoder_mask": [1, 1],
+        "encoder_pos": [0, 1],
+    }
+    made = convert(value, layout, "RKLLMCrossAttnParam")
+    assert (made.num_tokens, made.encoder_k_cache[3], made.encoder_pos[1]) == (2, 1, 1)
+    for name in value:
+        refused({**value, name: None}, layout, "RKLLMCrossAttnParam", "$", "required")
+    refused({**value, "num_tokens": 4}, layout, "RKLLMCrossAttnParam", "$.num_tokens", "const")
+    refused({**value, "encoder_mask": [1]}, layout, "RKLLMCrossAttnParam", "$", "shape")
+    refused({**value, "encoder_v_cache": [1] * 6}, layout, "RKLLMCrossAttnParam", "$", "shape")
+    refused(
+        {**value, "encoder_k_cache": [1] * 3, "encoder_v_cache": [1] * 3}, layout, "RKLLMCrossAttnParam", "$", "shape"
+    )
