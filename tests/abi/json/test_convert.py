@@ -9,7 +9,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rkllmd.abi.json.convert import to_c, to_c_array
@@ -308,7 +308,6 @@ FUZZED = [
 
 
 # The first examples build the strategies, which takes longer than Hypothesis has patience for where nothing is cached.
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.one_of(FUZZED))
 def test_only_errors_of_ours(case: tuple[Any, Any]) -> None:
     struct_type, value = case
