@@ -1,8 +1,8 @@
 """``python -m rkllmd.portable.build``: compile the portable runtime, a shared library with the C interface of RKLLM.
 
 The engine is llama.cpp as llama-cpp-python installs it, headers and libraries; our library is compiled against exactly
-that installation, because the layouts of llama.cpp's structs move between releases. The file's name holds a hash of all
-that goes into it, so building is needed once and is instant afterwards.
+that installation, because the layouts of llama.cpp's structs change between releases. The file's name has a hash of all
+that goes into it, so the library is compiled once and found at once afterwards.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from rkllmd.requirements import install_command
 
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "rkllm"
-# Headers are included by their names alone: no two of them share one.
+# Headers are included by their names alone, so no two of them may have the same name.
 FOLDERS = (SOURCES / "functions", SOURCES / "model", SOURCES / "prompt", SOURCES / "run")
 HEADER = HERE.parent / "abi" / "rkllm.h"
-# The one that abi.hpp chooses.
+# The struct layout, the one that abi.hpp chooses.
 LAYOUT = "1.3.1"
 FLAGS = ("-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
 
 
 class PortableRuntimeError(Exception):
-    """The portable runtime cannot be had; the message is one sentence that says what to do."""
+    """The portable runtime is not available; the message is one sentence that says what to do."""
 
 
 class EngineMissingError(PortableRuntimeError):
@@ -126,7 +126,7 @@ def _hash(engine: Engine) -> str:
 def _folders() -> list[Path]:
     """Return the folders for built files: beside the code, where all users find them, and the user's cache.
 
-    Without a home there is no cache: an unknown user, or an empty HOME, which Python takes for /.
+    There is no cache if there is no home: for a user without one, or with an empty HOME, which Python takes for /.
     """
     beside = HERE / "build"
     try:
@@ -167,7 +167,7 @@ def build() -> Path:
     sys.stderr.write(f"Compiling the portable runtime for {engine.march}, once ...\n")
     target = _writable_folder() / name
     try:
-        # Another build may be running: each works in a folder of its own, and the last step is a rename.
+        # Another build may be running: each works in its own folder, and the last step is a rename.
         with _scratch(target.parent) as scratch:
             _compile(compiler, engine, scratch / "library.so")
             if target.parent == HERE / "build":  # whoever may read the code may run it, whatever the umask

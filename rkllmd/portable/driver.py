@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Final, Self, TypedDict
 
 from rkllmd.abi import library
+from rkllmd.abi.c import Pointer
 from rkllmd.abi.layouts.rkllm import LLMCallState, LLMResultCallback
 from rkllmd.abi.layouts.rkllm_1_3 import RKLLMCallback, RKLLMInferParam, RKLLMSamplingParam
 from rkllmd.abi.layouts.rkllm_1_3_1 import RKLLMInput
@@ -20,12 +21,22 @@ from rkllmd.abi.layouts.rkllm_common import (
     RKLLMLoraAdapter,
     RKLLMLoraParam,
     RKLLMPromptCacheParam,
+    RKLLMResult,
 )
 from rkllmd.portable.extension import Extension
 from rkllmd.portable.threads import limit_spinning
 
-GREEDY: dict[str, Any] = {"top_k": 1, "repeat_penalty": 1.0}
-# What a result callback of the caller's may do with each token: the state and the entries' texts in, a verdict out.
+
+class Sampling(TypedDict, total=False):
+    """Fields of RKLLMParam that decide how tokens are chosen; those that are left out have their defaults."""
+
+    top_k: int
+    repeat_penalty: float
+
+
+GREEDY: Final[Sampling] = {"top_k": 1, "repeat_penalty": 1.0}
+# What the caller may do at each result callback: it gets the state and the entries' texts, and returns the callback's
+# answer to C.
 Decide = Callable[[LLMCallState, list[bytes | None]], int | None]
 
 
@@ -56,7 +67,7 @@ class Driver:
         *,
         tokenizer: Callable[..., int] | None = None,
         embed: Callable[..., int] | None = None,
-        **param: Any,
+        **param: float,
     ) -> None:
         limit_spinning()
         self.runtime = library.load(runtime, "1.3.1")
@@ -64,7 +75,7 @@ class Driver:
         self.entries = int(param.get("n_batch", 1))
         self.outcome = Outcome()
         self.decide: Decide | None = None
-        self._kept: list[Any] = []  # whatever C holds a pointer to
+        self._kept: list[object] = []  # whatever C holds a pointer to
         settings = self.runtime.rkllm_createDefaultParam()
         settings.model_path = str(model).encode()
         for name, value in param.items():
@@ -85,11 +96,11 @@ class Driver:
         if self.handle:
             self.runtime.rkllm_destroy(self.handle)
 
-    def call(self, function: str, *arguments: Any) -> int:
+    def call(self, function: str, *arguments: object) -> int:
         """Call rkllm_<function> with this handle."""
         return int(getattr(self.runtime, f"rkllm_{function}")(self.handle, *arguments))
 
-    def _on_result(self, results: Any, _userdata: int | None, state: int) -> int:
+    def _on_result(self, results: Pointer[RKLLMResult], _userdata: int | None, state: int) -> int:
         outcome, count = self.outcome, self.entries
         outcome.states.append(LLMCallState(state))
         if state >= LLMCallState.RKLLM_RUN_FINISH:
@@ -102,8 +113,8 @@ class Driver:
                 if results[i].token_id >= 0:
                     outcome.tokens[i].append(results[i].token_id)
                 outcome.texts[i] += results[i].text or b""
-        verdict = self.decide(LLMCallState(state), [results[i].text for i in range(count)]) if self.decide else 0
-        return verdict or 0
+        decided = self.decide(LLMCallState(state), [results[i].text for i in range(count)]) if self.decide else 0
+        return decided or 0
 
     def run(
         self,
@@ -115,11 +126,11 @@ class Driver:
         max_new_tokens: int = 0,
         lora: str | None = None,
         save_cache: Path | None = None,
-        sampling: dict[str, Any] | None = None,
+        sampling: Mapping[str, float] | Sampling | None = None,
         seed: int | None = None,
         meant: Sequence[tuple[int, int]] = (),
     ) -> Outcome:
-        """Call rkllm_run; with ``function="run_async"`` the outcome fills while the caller goes on."""
+        """Call rkllm_run; with ``function="run_async"``, the outcome grows while the caller goes on."""
         given = [prompt(item) if isinstance(item, str) else item for item in inputs]
         array = (RKLLMInput * len(given))(*given)
         param = RKLLMInferParam(mode=mode, keep_history=keep_history, max_new_tokens=max_new_tokens)
@@ -138,7 +149,7 @@ class Driver:
         outcome.status = self.call(function, array, ctypes.byref(param), None)
         return outcome
 
-    def sampling(self, **changes: Any) -> RKLLMSamplingParam:
+    def sampling(self, **changes: float) -> RKLLMSamplingParam:
         """Return the default sampling with changes."""
         default = self.runtime.rkllm_createDefaultParam()
         values = {name: getattr(default, name) for name, *_ in RKLLMSamplingParam._fields_}
@@ -193,13 +204,13 @@ def embeddings(rows: Sequence[Sequence[float]]) -> RKLLMInput:
     return made
 
 
-def floats(rows: Sequence[Sequence[float]]) -> Any:
+def floats(rows: Sequence[Sequence[float]]) -> ctypes.Array[ctypes.c_float]:
     """Return a C array of all numbers of the rows."""
     flat = [number for row in rows for number in row]
     return (ctypes.c_float * len(flat))(*flat)
 
 
-def _rows(result: Any) -> list[list[float]]:
+def _rows(result: RKLLMResult) -> list[list[float]]:
     layer, logits = result.last_hidden_layer, result.logits
     data, width, count = (
         (layer.hidden_states, layer.embd_size, layer.num_tokens)

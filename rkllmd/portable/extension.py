@@ -1,4 +1,4 @@
-"""What the portable library has beside RKLLM's C functions: rkllmd/portable/rkllm/functions/extension.hpp."""
+"""The functions that the portable library has beside RKLLM's: rkllmd/portable/rkllm/functions/extension.hpp."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 _DESCRIPTION_BYTES: Final = 1024
 
@@ -30,7 +30,7 @@ class Description:
 
 
 class Extension:
-    """The library's own functions; ``path`` is that of the library, which may be loaded already."""
+    """The functions of the library at ``path``, which may be loaded already."""
 
     def __init__(self, path: Path) -> None:
         dll = ctypes.CDLL(str(path))
@@ -47,18 +47,18 @@ class Extension:
 
     @classmethod
     def of(cls, path: Path) -> Extension | None:
-        """Return the functions of this library, or None if it has none: one that C's RKLLM alone describes."""
+        """Return the functions of the library at ``path``, or None if it has only those of RKLLM."""
         try:
             return cls(path)
         except AttributeError:
             return None
 
-    def next_run(self, handle: Any, seed: int | None, meant: Sequence[Span] = ()) -> int:
-        """Set the seed of the handle's next run, and where control markers in its text are meant; return the status."""
+    def next_run(self, handle: c_void_p, seed: int | None, meant: Sequence[Span] = ()) -> int:
+        """Set the seed of the handle's next run, and where its text has control tokens, not text; return the status."""
         offsets = (c_size_t * (2 * len(meant)))(*(offset for span in meant for offset in span))
         return int(self._next_run(handle, None if seed is None else byref(c_uint32(seed)), offsets, len(meant)))
 
-    def describe(self, handle: Any) -> Description | None:
+    def describe(self, handle: c_void_p) -> Description | None:
         """Return what the loaded model is like, or None if the library does not say."""
         text = ctypes.create_string_buffer(_DESCRIPTION_BYTES)
         if not 0 < self._describe(handle, text, len(text)) < len(text):

@@ -1,7 +1,7 @@
 """Reads a model's chat template and width out of a GGUF file: pairs of keys and typed values before the weights.
 
-Source: the GGUF specification (ggml's docs/gguf.md), version 3. The file is read and not mapped: one that is cut short
-meanwhile ends early, where a mapping would end the process.
+Source: the GGUF specification (ggml's docs/gguf.md), version 3. The file is read and not mapped: if somebody cuts it
+short meanwhile, reading ends early, whereas a mapping would end the process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _TEMPLATE: Final = "tokenizer.chat_template"
 _ARCHITECTURE: Final = "general.architecture"
 # Architectures whose image embeddings carry more than the first layer's, so their rows are several times as wide.
 _DEEP: Final = ("qwen3vl", "qwen3vlmoe")
-# The types of values by their numbers: so many bytes, a string, or an array.
+# The types of values, by their numbers. These have so many bytes; the others are strings and arrays.
 _SIZES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _COUNT: Final = 4
 _STRING: Final = 8
@@ -29,7 +29,7 @@ def chat_template(path: str) -> str | None:
 
 
 def embedding_width(path: str) -> int | None:
-    """Return how many numbers an embedding has that the model takes; None where that is not known. Raises OSError."""
+    """Return how many numbers one of the model's embeddings has; None if that is not known. Raises OSError."""
     architecture = _find(path, _ARCHITECTURE)
     if not isinstance(architecture, str) or architecture in _DEEP:
         return None
@@ -85,7 +85,7 @@ class _Reader:
         self._file.seek(size, os.SEEK_CUR)
 
     def _take(self, size: int) -> bytes:
-        if size > self._size - self._file.tell():  # before so much room is made
+        if size > self._size - self._file.tell():  # before memory for so much is allocated
             raise ValueError("the file ends early")
         taken = self._file.read(size)
         if len(taken) != size:

@@ -1,8 +1,9 @@
 """For which processor the engine and our own sources are compiled: ``python rkllmd/portable/march.py`` prints it.
 
-On ARM that is worked out here, from what all processors of the machine have. The compiler's ``native`` looks at one of
-them, which on a board with two kinds may have more than the others, and older compilers know neither. Elsewhere it is
-``native``. RKLLMD_MARCH, in the environment, names another one: for a machine that is not this one.
+On ARM that is worked out here, from what all processors of the machine have. The compiler's ``native`` looks at one
+processor only, which on a board with two kinds may have more than the others, and older compilers do not know the
+boards' processors. On other machines it is ``native``. RKLLMD_MARCH in the environment names another processor: to
+build for another machine.
 
 Only the standard library is imported: this runs before anything is installed.
 """
@@ -68,7 +69,7 @@ def missing_here(march: str) -> list[str]:
 
 
 def recorded(libraries: Path) -> str:
-    """Return for which processor the engine in this folder was compiled; ``native`` where nobody has noted it."""
+    """Return for which processor the engine in this folder was compiled; ``native`` if nothing is recorded."""
     try:
         return (libraries / RECORD).read_text().strip() or NATIVE
     except OSError:
@@ -105,7 +106,7 @@ def _common_features(cpuinfo: str) -> frozenset[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print what is wanted; with the engine's folder as argument, answer by the status whether it was that."""
+    """Print what is wanted; with the engine's folder as argument, exit with 0 if it was compiled for that, else 1."""
     if arguments:
         return 0 if recorded(Path(arguments[0])) == wanted() else 1
     sys.stdout.write(f"{wanted()}\n")

@@ -13,12 +13,11 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rkllmd.portable import build
 from rkllmd.portable.demo.text import function_calls, known, unknown
 from rkllmd.portable.demo.text.words import listed
-from rkllmd.portable.driver import GREEDY, Driver, prompt
+from rkllmd.portable.driver import GREEDY, Driver, Sampling, prompt
 
 DEMO = Path(__file__).with_name("demo.gguf")
 REFUSALS = [known.UNKNOWN, *(refusal for refusal, _ in known.LANGUAGES.values())]
@@ -218,7 +217,7 @@ def evaluate(driver: Driver) -> dict[str, tuple[int, int, list[str]]]:
 
 def main(model: Path) -> None:
     """Print the table."""
-    samplings: dict[str, dict[str, Any]] = {"greedy": GREEDY, "default sampling": {}}
+    samplings: dict[str, Sampling] = {"greedy": GREEDY, "default sampling": {}}
     for sampling, param in samplings.items():
         with Driver(build.build(), model, max_context_len=1024, **param) as driver:
             for name, (right, total, wrong) in evaluate(driver).items():

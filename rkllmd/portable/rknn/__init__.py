@@ -14,24 +14,25 @@ metadata say what ONNX has no place for:
   dimension starts as 1 and may be set to anything.
 - ``custom_string``: what RKNN_QUERY_CUSTOM_STRING returns.
 
-A failing call returns the vendor's code and writes one line to descriptor 2. Importing this package loads neither numpy
-nor ONNX Runtime; the first call does.
+A call that fails returns the vendor's code and writes one line to descriptor 2. To import this package loads neither
+numpy nor ONNX Runtime; the first call does.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from functools import cache
-from typing import Any
 
-VERSION = "2.3.2"
+from rkllmd.abi.c_types import CFunction
+from rkllmd.portable.rknn.version import VERSION
+
+__all__ = ["VERSION", "check_installed", "functions"]
 
 _NEEDED = ("onnxruntime", "numpy")
 
 
 def check_installed() -> None:
-    """Raise EngineMissingError (a PortableRuntimeError) where ONNX Runtime or numpy is not installed."""
+    """Raise EngineMissingError (a PortableRuntimeError) if ONNX Runtime or numpy is not installed."""
     for package in _NEEDED:
         if importlib.util.find_spec(package) is None:
             from rkllmd.portable.build import EngineMissingError
@@ -41,14 +42,13 @@ def check_installed() -> None:
 
 
 @cache
-def functions() -> dict[str, Callable[..., Any]]:
+def functions() -> dict[str, CFunction]:
     """Return all functions of rknn_api.h, rknn_matmul_api.h and rknn_custom_op.h by their C names, made once.
 
-    Raises EngineMissingError as ``check_installed``.
+    Raises EngineMissingError, as ``check_installed`` does.
     """
     check_installed()
-    from rkllmd.portable.rknn.calls.closures import (
-        make_all,  # fifty milliseconds that a daemon without vision does not need
-    )
+    # Imported here: it takes fifty milliseconds, which a daemon without vision does not need.
+    from rkllmd.portable.rknn.calls.closures import make_all
 
     return make_all()

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+# Any: the elements may be of every type, and numpy's own types cannot say that what is computed keeps it.
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 
 
 class _Foreign:
-    """What numpy needs to know to make an array over memory that is not Python's."""
+    """What numpy has to know to make an array over memory that Python did not allocate."""
 
     __slots__ = ("__array_interface__",)
 
@@ -28,5 +29,5 @@ def view(address: int, size: int) -> Bytes:
 
 
 def raw(values: Array) -> Bytes:
-    """Return the bytes of an array, in C order; a copy only where the elements do not lie so already."""
+    """Return the bytes of an array, in C order; a copy only if the elements are in another order."""
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8)

@@ -20,7 +20,7 @@ class RknnError(Exception):
 
 
 def require(condition: object, code: rknn_error, sentence: str) -> None:
-    """Raise RknnError unless ``condition`` holds. For sentences that cost nothing to make."""
+    """Raise RknnError unless ``condition`` holds. Only for sentences that cost nothing, since each is always made."""
     if not condition:
         raise RknnError(code, sentence)
 

@@ -10,8 +10,8 @@ from rkllmd.portable.rknn.errors import RknnError
 
 _Context = TypeVar("_Context")
 
-# Multiplied modulo 2**64 by an odd number, a counter gives each value once. Handles that look like nothing else cannot
-# be mistaken for an index or for a handle of another kind.
+# A counter that is multiplied by an odd number modulo 2**64 gives each value once. Handles that look like nothing else
+# cannot be mistaken for an index or for a handle of another kind.
 _ODD = 0x9E3779B97F4A7C15
 _numbers = count(1)
 _contexts: dict[int, object] = {}

@@ -96,7 +96,7 @@ def test_a_picture_is_encoded_as_the_digit_is_embedded(vision: Vision) -> None:
     nearest = set()
     for digit in range(10):
         embedding = vision.embedding(draw_digit(digit, seed=0, plain=True))
-        assert (embedding.dtype, embedding.shape) == (np.float32, (1, 1, WIDTH))
+        assert (embedding.dtype, embedding.shape) == (np.dtype(np.float32), (1, 1, WIDTH))
         distances = np.abs(table - embedding[0]).max(axis=1)
         assert distances.min() < 1e-3
         nearest.add(int(distances.argmin()))

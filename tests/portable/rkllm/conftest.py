@@ -28,7 +28,8 @@ def load(runtime: Path) -> Iterator[Load]:
     drivers: list[Driver] = []
 
     def make(model: Path | str = DEMO, **param: Any) -> Driver:
-        drivers.append(Driver(runtime, model, **({**GREEDY, "max_context_len": 1024} | param)))
+        given: dict[str, Any] = {**GREEDY, "max_context_len": 1024, **param}
+        drivers.append(Driver(runtime, model, **given))
         return drivers[-1]
 
     yield make

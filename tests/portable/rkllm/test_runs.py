@@ -171,11 +171,12 @@ def test_background_run(load: Load, function: str, is_async: bool) -> None:
 def test_busy_handle_refuses(load: Load, capfd: pytest.CaptureFixture[str]) -> None:
     driver = load()
     request = (RKLLMInput * 1)(prompt("Hello"))
+    kept: list[Any] = driver._kept
     statuses: list[int] = []
 
     def decide(state: LLMCallState, _texts: list[bytes | None]) -> None:
         if state is NORMAL and not statuses:
-            statuses.append(driver.call("run", request, ctypes.byref(driver._kept[4]), None))
+            statuses.append(driver.call("run", request, ctypes.byref(kept[4]), None))
             statuses.append(driver.clear())
             statuses.append(driver.call("set_chat_template", b"", b"", b""))
 

@@ -126,7 +126,7 @@ def test_a_node_that_does_not_end_is_left_alone(
     context, interruption = load(models.floats()), Interruption()
     image = np.ones((1, 3, 4, 4), np.float32)
     assert set_input(context, image) == OK
-    held = handles.find(context, Context).model.session
+    held: Any = handles.find(context, Context).model.session
     own, held.ort = held.ort, Stubborn(stubborn)
     set_after(held.ort.entered, interruption)
     with obeying(interruption):

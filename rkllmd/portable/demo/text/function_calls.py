@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass
-from typing import Any
 
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.portable.demo.text import known, unknown
 from rkllmd.portable.demo.text.words import listed
 
@@ -42,12 +42,12 @@ LIGHT_QUESTIONS = listed(
 PLACES = ["city", "city", "city", "location", "place"]  # what a client may call the parameter
 
 
-def _schema(name: str, description: str, properties: dict[str, str], rng: random.Random) -> dict[str, Any]:
+def _schema(name: str, description: str, properties: dict[str, str], rng: random.Random) -> JsonObject:
     described = {
         key: {"type": "string"} | ({"description": text} if rng.random() < 0.4 else {})
         for key, text in properties.items()
     }
-    parameters: dict[str, Any] = {"type": "object", "properties": described}
+    parameters: JsonObject = {"type": "object", "properties": described}
     if rng.random() < 0.6:
         parameters["required"] = list(properties)
     if rng.random() < 0.15:
@@ -56,7 +56,7 @@ def _schema(name: str, description: str, properties: dict[str, str], rng: random
     return {"type": "function", "function": function} if rng.random() < 0.65 else function
 
 
-def _dump(value: Any, rng: random.Random) -> str:
+def _dump(value: Json, rng: random.Random) -> str:
     style = rng.random()
     if style < 0.6:
         return json.dumps(value, ensure_ascii=False)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import gguf
+import numpy as np
+import numpy.typing as npt
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -16,8 +17,9 @@ from rkllmd.portable.demo.training.model import Shape
 LICENSE = "CC0-1.0"
 
 
-def _array(tensor: Tensor) -> Any:
-    return tensor.detach().numpy()
+def _array(tensor: Tensor) -> npt.NDArray[np.floating]:
+    values: npt.NDArray[np.floating] = tensor.detach().numpy()
+    return values
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:

@@ -9,9 +9,10 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 from PIL import Image
 
@@ -35,8 +36,11 @@ SUMS = (
 DIFFERENCES = ("What is {a} minus {b}?", "What is {a} - {b}?")
 TAG = "<image>"
 
+Bytes: TypeAlias = npt.NDArray[np.int8]
+Floats: TypeAlias = npt.NDArray[np.float32]
 
-def quantised(picture: Image.Image) -> Any:
+
+def quantised(picture: Image.Image) -> Bytes:
     """Return a picture of any size as the graphs take it: int8, one colour after the other."""
     pixels = np.asarray(picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX), np.int16)
     return (pixels - 128).astype(np.int8).transpose(2, 0, 1)[np.newaxis]
@@ -51,20 +55,22 @@ class Vision:
             for name in ("digits.onnx", "digits_encoder.onnx")
         )
 
-    def scores(self, picture: Image.Image) -> Any:
+    def scores(self, picture: Image.Image) -> Bytes:
         """Return the ten scores, int8."""
-        return self._classifier.run(None, {"image": quantised(picture)})[0][0]
+        scores: Bytes = self._classifier.run(None, {"image": quantised(picture)})[0][0]
+        return scores
 
     def digit(self, picture: Image.Image) -> int:
         """Return the digit in the picture."""
         return int(self.scores(picture).argmax())
 
-    def embedding(self, picture: Image.Image) -> Any:
+    def embedding(self, picture: Image.Image) -> Floats:
         """Return the picture as the language model reads it: float32 (1, tokens, width)."""
-        return self._encoder.run(None, {"image": quantised(picture)})[0]
+        embedding: Floats = self._encoder.run(None, {"image": quantised(picture)})[0]
+        return embedding
 
 
-def seen(prompt: str, *embeddings: Any) -> RKLLMInput:
+def seen(prompt: str, *embeddings: Floats) -> RKLLMInput:
     """Return an input with one picture for each tag of the prompt."""
     made = RKLLMInput(input_type=RKLLMInputType.RKLLM_INPUT_MULTIMODAL)
     made.multimodal_input = RKLLMMultiModalInput(prompt=prompt.encode())

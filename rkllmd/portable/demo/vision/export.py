@@ -1,6 +1,6 @@
 """Writes the classifier and the encoder as ONNX files, quantised as a model is that was converted for the NPU.
 
-The graphs take int8 pictures. Weights are int8 with one scale per output channel; in between it is calculated in
+The graphs take int8 pictures. Weights are int8 with one scale per output channel; what is computed between them is
 floats, so that nothing is lost and any runtime can do it.
 """
 
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import gguf
 import numpy as np
+import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from torch import Tensor
 
+from rkllmd.json_types import JsonObject
 from rkllmd.portable.demo.vision.draw import SIZE
 from rkllmd.portable.demo.vision.network import MEAN, SPREAD, STRIDES, Network
 
@@ -24,7 +25,7 @@ LICENSE = "CC0-1.0"
 # Pixels of 0 to 255 become -128 to 127 without loss, and a probability of 1 becomes 127.
 PIXELS = (1.0, -128)
 PROBABILITIES = (1 / 255, -128)
-# Makes of "probably a three" so much as "a three": the language model has only learned to read pure digits.
+# Turns "probably a three" into almost exactly "a three": the language model has only learned to read pure digits.
 SHARPNESS = 12.0
 _OPSET, _IR_VERSION = 17, 8  # old enough for every ONNX Runtime since 1.12
 
@@ -33,15 +34,17 @@ class _Graph:
     """A graph that grows node by node; each method returns the name of the node's output."""
 
     def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
+        self.nodes: list[NodeProto] = []
+        self.constants: list[TensorProto] = []
 
-    def constant(self, name: str, values: Any) -> str:
+    def constant(self, name: str, values: npt.ArrayLike) -> str:
         self.constants.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
-    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: int | list[int]) -> str:
+        # The attributes have none of the names that make_node's own parameters have.
+        made = helper.make_node(kind, inputs, [output], name=output, **attributes)  # type: ignore[arg-type]
+        self.nodes.append(made)
         return output
 
     def weight(self, name: str, tensor: Tensor) -> str:
@@ -80,7 +83,7 @@ def _logits(graph: _Graph, network: Network) -> str:
     return graph.node("Gemm", [x, head, bias_of_head], "logits", transB=1)
 
 
-def _write(path: Path, graph: _Graph, output: Any, metadata: dict[str, Any]) -> None:
+def _write(path: Path, graph: _Graph, output: ValueInfoProto, metadata: JsonObject) -> None:
     image = helper.make_tensor_value_info("image", TensorProto.INT8, [1, 3, SIZE, SIZE])
     made = helper.make_graph(graph.nodes, path.stem, [image], [output], graph.constants)
     model = helper.make_model(
@@ -117,7 +120,7 @@ def export_encoder(path: Path, network: Network, language_model: Path) -> None:
     _write(path, graph, output, {"labels": LABELS, "rknn_quant": {"image": PIXELS}, "license": LICENSE})
 
 
-def digit_embeddings(language_model: Path) -> Any:
+def digit_embeddings(language_model: Path) -> npt.NDArray[np.float32]:
     """Return the language model's embeddings of "0" to "9", each of which is one token wherever it stands."""
     reader = gguf.GGUFReader(language_model)
     pieces = reader.fields["tokenizer.ggml.tokens"].contents()

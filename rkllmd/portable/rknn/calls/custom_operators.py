@@ -1,4 +1,4 @@
-"""The functions of rknn_custom_op.h: a graph of ONNX Runtime's cannot call C operators of the vendor's kind."""
+"""The functions of rknn_custom_op.h, which all fail: a graph of ONNX Runtime's cannot call the vendor's C operators."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def register_custom_ops(context: int, _operators: object, _count: int) -> None:
 
 
 def custom_op_get_op_attr(_context: object, _name: bytes | None, _attr: object) -> None:
-    """rknn_custom_op_get_op_attr: always does nothing but say so."""
+    """rknn_custom_op_get_op_attr: always fails; it returns no status, so only the line on descriptor 2 says so."""
     raise RknnError(rknn_error.RKNN_ERR_FAIL, _SENTENCE)

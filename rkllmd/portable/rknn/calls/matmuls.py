@@ -68,7 +68,7 @@ def destroy(context: int) -> None:
 
 
 def set_io_mem(context: int, pointer: _Pointer[rknn_tensor_mem], attr: _Pointer[rknn_matmul_tensor_attr]) -> None:
-    """rknn_matmul_set_io_mem: each following run reads A and B from their memories, and writes C to its.
+    """rknn_matmul_set_io_mem: each following run reads A and B from their memories, and writes C to its memory.
 
     RKNN_ERR_PARAM_INVALID for a name other than A, B and C, and for a memory smaller than ``attr`` says.
     """
@@ -121,8 +121,8 @@ def get_quant_params(context: int, params: _Pointer[rknn_quant_params], scale: _
 def set_dynamic_shape(context: int, shape: _Pointer[rknn_matmul_shape]) -> None:
     """rknn_matmul_set_dynamic_shape: one of those that the context was made with.
 
-    The memories of A and C have to be set anew. That of B stays where its K and N do, as the vendor's own example has
-    it.
+    The memories of A and C have to be set anew. That of B stays if K and N stay the same, as in the vendor's own
+    example.
     """
     matmul = handles.find(context, Matmul)
     _require_pointers(shape)

@@ -66,7 +66,7 @@ def mem_sync(context: int, pointer: Pointer, mode: int) -> None:
 
 
 def _memory(context: int, pointer: Pointer) -> memories.Memory:
-    """Return the memory; the context may be any that lives, the memory's own, or 0 for a memory of none."""
+    """Return the memory. The context may be any that lives, the one it was made for, or 0 if it was made for none."""
     if not pointer:
         handles.find(context, object)
     memory = memories.find(pointer)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
+from rkllmd.abi.c_types import Struct
 from rkllmd.abi.layouts.rknn import (
     rknn_custom_string,
     rknn_input_output_num,
@@ -28,6 +29,8 @@ from rkllmd.portable.rknn.tensors.layouts import Shape
 from rkllmd.portable.rknn.tensors.tensors import Tensor, describe
 from rkllmd.portable.rknn.version import VERSION
 
+_StructT = TypeVar("_StructT", bound=Struct)
+
 
 def query(context: int, command: int, info: int | None, size: int) -> None:
     """rknn_query. RKNN_ERR_PARAM_INVALID for an unknown command, a wrong size, and an index that does not exist."""
@@ -41,7 +44,7 @@ def query(context: int, command: int, info: int | None, size: int) -> None:
             rknn_error.RKNN_ERR_PARAM_INVALID,
             f"the command {command} takes {struct.__name__}, {ctypes.sizeof(struct)} bytes, not {size if info else 0}",
         )
-    answer(found, struct.from_address(info))
+    answer(found, info)
 
 
 def _in_out_num(context: Context, info: rknn_input_output_num) -> None:
@@ -86,7 +89,7 @@ def _perf_detail(context: Context, info: rknn_perf_detail) -> None:
         info.data_len = 0
         return
     _check_has_run(context)
-    # ONNX Runtime tells each measurement once; a second question after the same run gets the same table.
+    # ONNX Runtime gives each measurement only once; a second query after the same run is answered with the same table.
     layers = context.model.session.layers()
     if layers or context.layer_table is None:
         context.layer_table = ctypes.create_string_buffer(table(layers).encode())
@@ -135,23 +138,35 @@ def _input_dynamic_range(context: Context, info: rknn_input_range) -> None:
         info.dyn_range[number][: len(stored)] = stored
 
 
+_Command = tuple[type[Struct], Callable[[Context, int], None]]
+
+
+def _answers(struct: type[_StructT], answer: Callable[[Context, _StructT], None]) -> _Command:
+    """Return a command: the struct that it fills, and what answers it at the struct's address."""
+    return struct, lambda context, address: answer(context, struct.from_address(address))
+
+
+def _attr_command(is_input: bool, is_current: bool, layout: int | None) -> _Command:
+    return _answers(rknn_tensor_attr, _attr(is_input, is_current, layout))
+
+
 _NATIVE = layouts.NC1HWC2
-_COMMANDS: dict[int, tuple[type[Any], Callable[[Context, Any], None]]] = {
-    rknn_query_cmd.RKNN_QUERY_IN_OUT_NUM: (rknn_input_output_num, _in_out_num),
-    rknn_query_cmd.RKNN_QUERY_INPUT_ATTR: (rknn_tensor_attr, _attr(True, False, None)),
-    rknn_query_cmd.RKNN_QUERY_OUTPUT_ATTR: (rknn_tensor_attr, _attr(False, False, None)),
-    rknn_query_cmd.RKNN_QUERY_PERF_DETAIL: (rknn_perf_detail, _perf_detail),
-    rknn_query_cmd.RKNN_QUERY_PERF_RUN: (rknn_perf_run, _perf_run),
-    rknn_query_cmd.RKNN_QUERY_SDK_VERSION: (rknn_sdk_version, _sdk_version),
-    rknn_query_cmd.RKNN_QUERY_MEM_SIZE: (rknn_mem_size, _mem_size),
-    rknn_query_cmd.RKNN_QUERY_CUSTOM_STRING: (rknn_custom_string, _custom_string),
-    rknn_query_cmd.RKNN_QUERY_NATIVE_INPUT_ATTR: (rknn_tensor_attr, _attr(True, False, _NATIVE)),
-    rknn_query_cmd.RKNN_QUERY_NATIVE_OUTPUT_ATTR: (rknn_tensor_attr, _attr(False, False, _NATIVE)),
-    rknn_query_cmd.RKNN_QUERY_NATIVE_NHWC_INPUT_ATTR: (rknn_tensor_attr, _attr(True, False, layouts.NHWC)),
-    rknn_query_cmd.RKNN_QUERY_NATIVE_NHWC_OUTPUT_ATTR: (rknn_tensor_attr, _attr(False, False, layouts.NHWC)),
-    rknn_query_cmd.RKNN_QUERY_INPUT_DYNAMIC_RANGE: (rknn_input_range, _input_dynamic_range),
-    rknn_query_cmd.RKNN_QUERY_CURRENT_INPUT_ATTR: (rknn_tensor_attr, _attr(True, True, None)),
-    rknn_query_cmd.RKNN_QUERY_CURRENT_OUTPUT_ATTR: (rknn_tensor_attr, _attr(False, True, None)),
-    rknn_query_cmd.RKNN_QUERY_CURRENT_NATIVE_INPUT_ATTR: (rknn_tensor_attr, _attr(True, True, _NATIVE)),
-    rknn_query_cmd.RKNN_QUERY_CURRENT_NATIVE_OUTPUT_ATTR: (rknn_tensor_attr, _attr(False, True, _NATIVE)),
+_COMMANDS: dict[int, _Command] = {
+    rknn_query_cmd.RKNN_QUERY_IN_OUT_NUM: _answers(rknn_input_output_num, _in_out_num),
+    rknn_query_cmd.RKNN_QUERY_INPUT_ATTR: _attr_command(True, False, None),
+    rknn_query_cmd.RKNN_QUERY_OUTPUT_ATTR: _attr_command(False, False, None),
+    rknn_query_cmd.RKNN_QUERY_PERF_DETAIL: _answers(rknn_perf_detail, _perf_detail),
+    rknn_query_cmd.RKNN_QUERY_PERF_RUN: _answers(rknn_perf_run, _perf_run),
+    rknn_query_cmd.RKNN_QUERY_SDK_VERSION: _answers(rknn_sdk_version, _sdk_version),
+    rknn_query_cmd.RKNN_QUERY_MEM_SIZE: _answers(rknn_mem_size, _mem_size),
+    rknn_query_cmd.RKNN_QUERY_CUSTOM_STRING: _answers(rknn_custom_string, _custom_string),
+    rknn_query_cmd.RKNN_QUERY_NATIVE_INPUT_ATTR: _attr_command(True, False, _NATIVE),
+    rknn_query_cmd.RKNN_QUERY_NATIVE_OUTPUT_ATTR: _attr_command(False, False, _NATIVE),
+    rknn_query_cmd.RKNN_QUERY_NATIVE_NHWC_INPUT_ATTR: _attr_command(True, False, layouts.NHWC),
+    rknn_query_cmd.RKNN_QUERY_NATIVE_NHWC_OUTPUT_ATTR: _attr_command(False, False, layouts.NHWC),
+    rknn_query_cmd.RKNN_QUERY_INPUT_DYNAMIC_RANGE: _answers(rknn_input_range, _input_dynamic_range),
+    rknn_query_cmd.RKNN_QUERY_CURRENT_INPUT_ATTR: _attr_command(True, True, None),
+    rknn_query_cmd.RKNN_QUERY_CURRENT_OUTPUT_ATTR: _attr_command(False, True, None),
+    rknn_query_cmd.RKNN_QUERY_CURRENT_NATIVE_INPUT_ATTR: _attr_command(True, True, _NATIVE),
+    rknn_query_cmd.RKNN_QUERY_CURRENT_NATIVE_OUTPUT_ATTR: _attr_command(False, True, _NATIVE),
 }

@@ -27,7 +27,7 @@ def inputs_set(context: int, count: int, inputs: _Pointer[rknn_input]) -> None:
 
     ``pass_through`` means that the values are of the tensor's own type. Their layout is ``fmt``'s all the same, NCHW
     (the graph's own) where it is left 0, or the native one where only that has the given size. An input that was bound
-    to a memory is so no longer. If one of the inputs is wrong, none is taken.
+    to a memory is not bound any more. If one of the inputs is wrong, none is taken.
     """
     found = handles.find(context, Context)
     require(count and inputs, rknn_error.RKNN_ERR_PARAM_INVALID, "there are no inputs")
@@ -73,7 +73,7 @@ def set_input_shapes(context: int, count: int, attrs: _Pointer[rknn_tensor_attr]
     wanted = dict(_wanted_shape(found, attrs[position]) for position in range(count))
     shapes = [wanted.get(index, shape) for index, shape in enumerate(found.shapes)]
     sets = found.model.input_sets
-    # One by one, inputs get from one set to another only over mixtures: each shape on its own has to be in a set.
+    # Inputs that are set one by one pass through mixtures of two sets: so it is enough that each shape is in some set.
     if sets and not all(any(shape == group[index] for group in sets) for index, shape in enumerate(shapes)):
         raise RknnError(rknn_error.RKNN_ERR_PARAM_INVALID, f"the model does not list the shapes {shapes}")
     found.abandon()
@@ -158,7 +158,7 @@ def _give(context: Context, wanted: rknn_output, content: Bytes) -> None:
     if wanted.is_prealloc:
         view(wanted.buf, content.size)[:] = content
     else:
-        # At least a byte: two empty buffers have to have addresses of their own.
+        # At least a byte, so that two empty buffers have two addresses.
         lent = np.empty(max(content.size, 1), np.uint8)
         lent[: content.size] = content
         wanted.buf = lent.ctypes.data

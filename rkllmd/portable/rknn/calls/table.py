@@ -1,13 +1,13 @@
-"""Which Python function is which C function."""
+"""C name → the Python function that implements it; it returns None for success, or a pointer's address."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Final
 
 from rkllmd.portable.rknn.calls import contexts, custom_operators, matmuls, memories, queries, runs
 
-CALLS: dict[str, Callable[..., Any]] = {
+CALLS: Final[dict[str, Callable[..., int | None]]] = {
     "rknn_init": contexts.init,
     "rknn_dup_context": contexts.dup_context,
     "rknn_destroy": contexts.destroy,

@@ -1,9 +1,9 @@
 """One rknn_matmul_ctx: C = A x B over numpy.
 
-Products of integers are exact: summed up in float64, or in float32 as long as no sum can leave the integers that
-float32 holds. A C of integers is these sums, clipped to its type, and quantisation is only applied where C is int8 or
-float: then A and B stand for real numbers, as far as parameters were set, and an int8 C is rounded half to even.
-float16 is summed up in float32.
+Products of integers are exact: they are summed up in float64, or in float32 as long as no sum can leave the integers
+that float32 holds. If C is int16 or int32, it is these sums, clipped to its type. Quantisation is only applied if C is
+int8 or float: then A and B stand for real numbers, as far as parameters were set, and an int8 C is rounded half to
+even. float16 is summed up in float32.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Matmul:
         return byte_size(self.type_of(name), prod(self.dims(name, size)))
 
     def describe(self, attr: rknn_matmul_tensor_attr, name: str, size: Size) -> None:
-        """Fill in what rknn_matmul_create tells about a matrix."""
+        """Fill in what rknn_matmul_create says about a matrix."""
         dims = self.dims(name, size)
         attr.name = name.encode()
         attr.n_dims = len(dims)
@@ -113,7 +113,7 @@ class Matmul:
         return unpack(self.memories[name].read(byte_size(element_type, count)), element_type, count)
 
     def _multiply(self, a: Array, b: Array) -> Array:
-        """Return C [M, N], not yet as its own type."""
+        """Return C [M, N], not yet converted to its element type."""
         with np.errstate(over="ignore", invalid="ignore"):
             if self.types.a not in _INTEGERS:
                 return self._multiply_floats(a, b)

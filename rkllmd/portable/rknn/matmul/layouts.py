@@ -1,12 +1,11 @@
 """The orders in which the elements of A [M, K], B [K, N] and C [M, N] may lie in memory.
 
 The normal layout is row by row; TP_NORM, for B only, is B transposed, [N, K]. The native layouts are those that the
-vendor's documentation of the matmul interface gives for RK3588, as it is generally known; no board was there to prove
-them:
+vendor's documentation of the matmul interface gives for RK3588; they were not compared with a board:
 
 - A: [K / k, M, k] with k 8 for float16, 16 for int8, 32 for int4;
-- B: [N / n, K / 32, n, 32] with n 16 for float16, 32 for int8, 64 for int4. Of a B with K above 8192, each 8192 rows
-  are laid out so for themselves, one after the other;
+- B: [N / n, K / 32, n, 32] with n 16 for float16, 32 for int8, 64 for int4. If K is above 8192, B is cut into segments
+  of 8192 rows, which are laid out like this one after the other;
 - C: [N / n, M, n] with n 4 for 32-bit elements, 8 for 16-bit elements, 16 for int8.
 """
 
@@ -80,14 +79,14 @@ def c_dims(size: Size, layout: int, element_type: rknn_tensor_type) -> tuple[int
 
 
 def read_a(stored: Array, size: Size, dims: tuple[int, ...]) -> Array:
-    """Return A [M, K] of elements that lie as ``dims`` says."""
+    """Return A [M, K] from elements that lie as ``dims`` says."""
     if len(dims) == 2:
         return stored.reshape(dims)
     return stored.reshape(dims).transpose(1, 0, 2).reshape(size.m, size.k)
 
 
 def read_b(stored: Array, size: Size, layout: int, dims: tuple[int, ...]) -> Array:
-    """Return B [K, N] of elements that lie in ``layout``, as ``dims`` says."""
+    """Return B [K, N] from elements that lie in ``layout``, as ``dims`` says."""
     if layout == NORMAL:
         return stored.reshape(dims)
     if layout == TRANSPOSED:

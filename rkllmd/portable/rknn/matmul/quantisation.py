@@ -72,10 +72,10 @@ def neutral() -> Parameters:
 
 
 def read(params: rknn_quant_params, wanted: Scheme, sizes: list[Size]) -> Parameters:
-    """Return the parameters that a caller gives, for the first of ``sizes`` whose count it is.
+    """Return the parameters that a caller gives: they are for the first of ``sizes`` that needs as many as there are.
 
-    RKNN_ERR_PARAM_INVALID for a count that fits none, for a scale that is no positive number, and for a zero point in
-    a symmetric scheme.
+    RKNN_ERR_PARAM_INVALID for a count that fits no size, for a scale that is no positive number, and for a zero point
+    in a symmetric scheme.
     """
     shapes = [wanted.shape(size) for size in sizes]
     shape = next((shape for shape in shapes if shape[0] * shape[1] == params.scale_len), None)

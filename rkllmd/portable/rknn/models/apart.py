@@ -1,7 +1,7 @@
-"""Work on threads of its own, so that whoever waits for it can leave it alone if it does not stop.
+"""Work on separate threads, so that whoever waits for it can leave it alone if it does not stop.
 
-ONNX Runtime ends a run between two nodes and a load not at all. The one worker thread of the daemon must not sit in
-either for minutes that nobody wants any more.
+ONNX Runtime can end a run between two nodes, and a load not at all. The one worker thread of the daemon must not sit in
+either of them for minutes when nobody wants the result any more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rkllmd.portable.rknn.errors import RknnError
 
 _T = TypeVar("_T")
 
-# How long a load that nobody wants any more is waited for: most end by then, and two at once would slow each other.
+# How long a load is waited for that nobody wants any more: most end by then, and two at once would slow each other.
 _LOAD_PATIENCE_SECONDS = 5.0
 
 
@@ -46,7 +46,7 @@ _idle: deque[_Thread] = deque()
 
 
 def start(work: Callable[[], None]) -> None:
-    """Do ``work``, which must not raise, on a thread of its own."""
+    """Do ``work``, which must not raise, on another thread."""
     try:
         thread = _idle.pop()
     except IndexError:
@@ -77,7 +77,7 @@ class Completion:
     def wait(self, timeout: float | None, patience: float) -> bool:
         """Return whether the work has ended, after ``timeout`` seconds at the latest (None: for ever).
 
-        False also when the calling thread is interrupted. Work that was asked to stop has ``patience`` seconds for it.
+        False also when the calling thread is interrupted. Work that is asked to stop has ``patience`` seconds to do so.
         """
         waiter = interruption.current()
         if waiter is not None:
@@ -102,8 +102,8 @@ class Completion:
 def load(work: Callable[[], _T]) -> _T:
     """Return what ``work`` returns, and raise what it raises.
 
-    RKNN_ERR_FAIL when the calling thread is interrupted meanwhile and ``work`` does not end soon: it goes on alone, and
-    what it makes is let go.
+    RKNN_ERR_FAIL when the calling thread is interrupted meanwhile and ``work`` does not end soon: then the work goes on
+    alone, and its result is dropped.
     """
     asked = interruption.current()
     if asked is None:

@@ -54,11 +54,11 @@ class Context:
 
     @property
     def may_run(self) -> bool:
-        """Whether it was not made for looking at the model only."""
+        """Whether the context may be run: not if it was made only to look at the model."""
         return not self.flags & rknn_flag.RKNN_FLAG_COLLECT_MODEL_INFO_ONLY
 
     def output_shapes(self) -> list[Shape]:
-        """Return the shapes of the outputs: the last run's, or what is to be expected for the inputs' shapes."""
+        """Return the shapes of the outputs: those of the last run, or those that the inputs' shapes let expect."""
         if self.outputs is not None:
             return [output.shape for output in self.outputs]
         if self._output_shapes is None:
@@ -82,14 +82,14 @@ class Context:
     def run(self, blocking: bool, timeout: float | None) -> None:
         """Run the graph.
 
-        Not ``blocking``: the run is in a thread of its own, and its result is taken by ``finish``. ``timeout`` in
-        seconds: RKNN_ERR_TIMEOUT when the run takes longer; it is stopped then.
+        Not ``blocking``: it runs in a separate thread, and ``finish`` takes its result. ``timeout`` in seconds:
+        RKNN_ERR_TIMEOUT when the run takes longer; it is stopped then.
 
         RKNN_ERR_INPUT_INVALID for inputs without a value, RKNN_ERR_FAIL with ONNX Runtime's reason, or when the run is
         interrupted.
         """
         require(self.may_run, rknn_error.RKNN_ERR_FAIL, "the context was made with COLLECT_MODEL_INFO_ONLY")
-        # A run that nobody has waited for is to end first; whether it failed, nobody wanted to know.
+        # A run that nobody has waited for has to end first; nobody asks whether it failed.
         with suppress(RknnError):
             self.finish(None)
         self.abandon()
@@ -110,9 +110,10 @@ class Context:
             self.abandon()
 
     def finish(self, timeout: float | None) -> None:
-        """Wait for a run that was not blocking and take its result. RKNN_ERR_TIMEOUT: it goes on, wait again.
+        """Wait for a run that was not blocking and take its result.
 
-        RKNN_ERR_FAIL when the run is interrupted, or the calling thread is: then the run goes on.
+        RKNN_ERR_TIMEOUT: the run goes on; wait again. RKNN_ERR_FAIL when the run is interrupted, or when the calling
+        thread is: in that case the run goes on.
         """
         run = self._pending
         if run is None:
@@ -134,7 +135,7 @@ class Context:
             self._pending = None
 
     def destroy(self) -> None:
-        """Let everything go, except memories: they have their own end."""
+        """Let go of everything but the memories, which are destroyed separately."""
         self.abandon()
         self.lent.clear()
         self.model.release()

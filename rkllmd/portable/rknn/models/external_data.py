@@ -1,8 +1,8 @@
 """Finds the files beside an ONNX model that hold its weights: TensorProto.external_data, wherever a tensor may stand.
 
-Read from the bytes of the protobuf, since the onnx package is not required: of each message only the fields that lead
-to a tensor. ONNX Runtime maps such files, and a mapped file that is cut short ends the process at the next run, so
-it is given their bytes instead. Source of the field numbers: onnx.proto of ONNX 1.18.
+They are read from the bytes of the protobuf, since the onnx package is not required: of each message only the fields
+that lead to a tensor. ONNX Runtime would map such files, and a mapped file that is cut short ends the process at the
+next run, so it is given their bytes instead. Source of the field numbers: onnx.proto of ONNX 1.18.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
-# By message: the fields that lead on, and to which message.
+from rkllmd.portable.rknn.models.onnx_runtime import SessionOptions
+
+# By message: the fields that may lead to a tensor, and to which message each leads.
 _PATHS: Final[dict[str, dict[int, str]]] = {
     "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
     "TrainingInfoProto": {1: "GraphProto", 2: "GraphProto"},
@@ -44,7 +46,7 @@ _DESCRIPTORS: Final = "/proc/"
 def files(path: str) -> dict[str, str]:
     """Return the files beside the model at ``path``, by their names in it: those that exist and are below its folder.
 
-    ONNX Runtime itself decides about others. Raises OSError.
+    What happens with others, ONNX Runtime itself decides. Raises OSError.
     """
     status = os.stat(path)
     found = _names_in(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -53,11 +55,11 @@ def files(path: str) -> dict[str, str]:
     return {name: file for name, file in beside.items() if file.startswith(f"{folder}/") and os.path.isfile(file)}
 
 
-def give_bytes(options: Any, path: str) -> list[bytes]:
+def give_bytes(options: SessionOptions, path: str) -> list[bytes]:
     """Let a session on the model at ``path`` have the bytes of the files beside it; return them. Raises OSError.
 
-    They have to live as long as the session, which computes with them where they are. (Its documentation says that it
-    copies them; it does not.) A model that is a descriptor has nothing beside it.
+    They have to live as long as the session, which uses them without a copy. (ONNX Runtime's documentation says that
+    it copies them; it does not.) A model that is a descriptor has nothing beside it.
     """
     beside = {} if path.startswith(_DESCRIPTORS) else files(path)
     contents = [Path(file).read_bytes() for file in beside.values()]
@@ -74,12 +76,12 @@ def _names_in(path: str, *_identity: int) -> tuple[str, ...]:
 
 
 def names(file: BinaryIO) -> list[str]:
-    """Return the locations in a model, each once; of what is no model, or a damaged one, what was found.
+    """Return the locations in a model, each once; if it is damaged or no model, those that were found before the fault.
 
     The file is read piece by piece, and not mapped: it may be large, and somebody may cut it short meanwhile.
     """
     found: dict[str, None] = {}
-    # Messages that are still to be read: from where to where, and what they are. No recursion: files may be hostile.
+    # The messages that are still to be read: begin, end and type. There is no recursion, since files may be hostile.
     waiting = [(0, file.seek(0, os.SEEK_END), "ModelProto")]
     try:
         while waiting:
@@ -117,7 +119,7 @@ def _fields(file: BinaryIO, at: int, end: int) -> Iterator[tuple[int, int, int]]
         if wire == _BYTES:
             size, at = _varint(file, at)
         if size is None or at + size > end:
-            raise ValueError("a field of no known type, or one that ends behind its message")
+            raise ValueError("a field of unknown type, or one that ends behind its message")
         if wire == _BYTES:
             yield number, at, at + size
         at += size

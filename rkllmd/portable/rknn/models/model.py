@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from rkllmd.abi.layouts.rknn_constants import RKNN_MAX_DIMS, RKNN_MAX_DYNAMIC_SH
 from rkllmd.portable.rknn.errors import RknnError
 from rkllmd.portable.rknn.models import apart
 from rkllmd.portable.rknn.models.model_file import ModelFile
+from rkllmd.portable.rknn.models.onnx_runtime import InferenceSession, Node
 from rkllmd.portable.rknn.models.run import Run
 from rkllmd.portable.rknn.models.session import ProfiledSession, Session
 from rkllmd.portable.rknn.tensors.elements import DTYPES, Quantisation
@@ -38,9 +38,10 @@ _TYPES = {
 
 
 class Model:
-    """What contexts of one model share. Raises RKNN_ERR_MODEL_INVALID for what cannot be served.
+    """What all contexts of one model share. Raises RKNN_ERR_MODEL_INVALID for a model that cannot be served.
 
-    ``input_sets``: the sets of input shapes that the metadata lists, else None: symbolic dimensions are free.
+    ``input_sets``: the sets of input shapes that the metadata lists. None: it lists none, and symbolic dimensions are
+    free.
     """
 
     def __init__(self, file: ModelFile, profiled: bool) -> None:
@@ -51,15 +52,15 @@ class Model:
         self._learnt: dict[tuple[Shape, ...], list[Shape] | None] = {}
         try:
             self.session = ProfiledSession(file.path) if profiled else Session(file.path)
-            self._read_graph(self.session.ort)
+            self._read_graph(self.session.graph())
         except BaseException:
             file.close()
             raise
         if not profiled:
             file.close()
 
-    def _read_graph(self, ort: Any) -> None:
-        metadata: dict[str, str] = ort.get_modelmeta().custom_metadata_map
+    def _read_graph(self, ort: InferenceSession) -> None:
+        metadata = ort.get_modelmeta().custom_metadata_map
         self.custom_string = metadata.get("custom_string", "")
         quantisations = _quantisations(metadata)
         self.inputs = [_tensor(index, node, quantisations) for index, node in enumerate(ort.get_inputs())]
@@ -72,7 +73,7 @@ class Model:
     @property
     def is_static(self) -> bool:
         """Whether no input may have another shape than it has at the start."""
-        # Without dimensions it is a scalar, or of a rank that the graph does not tell.
+        # An input without dimensions is a scalar, or has a rank that the graph does not say.
         known = all(tensor.dims and all(isinstance(dim, int) for dim in tensor.dims) for tensor in self.inputs)
         return known and self.input_sets is None
 
@@ -102,17 +103,17 @@ class Model:
     def output_shapes(self, shapes: list[Shape], may_run: bool) -> list[Shape]:
         """Return the outputs' shapes for inputs of ``shapes``.
 
-        What symbolic names do not tell is learnt by a run on zeros. Dimensions that this does not tell either are 1.
-        RKNN_ERR_FAIL when that run is interrupted.
+        What the symbolic names of dimensions do not say is learnt by a run on zeros; what that does not show either
+        is 1. RKNN_ERR_FAIL when that run is interrupted.
         """
         values: dict[str | None, int] = {}
         for tensor, shape in zip(self.inputs, shapes, strict=True):
-            # Not of one rank where the graph does not tell an input's.
+            # The ranks differ where the graph does not say that of an input.
             values |= {name: size for name, size in zip(tensor.dims, shape, strict=False) if isinstance(name, str)}
         declared = [
             tuple(dim if isinstance(dim, int) else values.get(dim) for dim in tensor.dims) for tensor in self.outputs
         ]
-        # Without dimensions it is a scalar, or of a rank that the graph does not tell.
+        # An output without dimensions is a scalar, or has a rank that the graph does not say.
         if may_run and any(None in shape or not shape for shape in declared):
             learnt = self._learn(shapes)
             if learnt is not None:
@@ -120,9 +121,9 @@ class Model:
         return [tuple(1 if dim is None else dim for dim in shape) for shape in declared]
 
     def _learn(self, shapes: list[Shape]) -> list[Shape] | None:
-        """Return the outputs' shapes as a run on zeros has them; None where it fails or does not end soon.
+        """Return the outputs' shapes as a run on zeros shows them; None if it fails or does not end soon.
 
-        Zeros may be nothing that this graph can work on, or keep it in a loop: the shapes will be known after a run.
+        The graph may be unable to work on zeros, or loop on them: then the shapes are not known before a real run.
         """
         key = tuple(shapes)
         if key not in self._learnt:
@@ -130,7 +131,7 @@ class Model:
                 tensor.name: np.zeros(shape, DTYPES[tensor.type])
                 for tensor, shape in zip(self.inputs, shapes, strict=True)
             }
-            # Not with a profiled session: this is no run to be measured.
+            # Not with a profiled session, since this run is not to be measured.
             run = Run(Session(self.file.path) if self.is_profiled else self.session, zeros)
             run.start()
             has_ended = run.wait(_LEARN_SECONDS)
@@ -138,7 +139,7 @@ class Model:
                 run.stop()
             if interruption.is_interrupted():
                 raise apart.interrupted("the run that learns the shapes")
-            # The last ones only: a camera's are few, and those of a text as many as it has lengths.
+            # Only the last shapes are kept: a camera has few, but texts have as many as there are lengths.
             found = [output.shape for output in run.outputs] if has_ended and not run.error else None
             if found and max(map(len, found)) > RKNN_MAX_DIMS:
                 found = None  # a run will say so
@@ -146,7 +147,7 @@ class Model:
         return self._learnt[key]
 
 
-def _tensor(index: int, node: Any, quantisations: dict[str, Quantisation]) -> Tensor:
+def _tensor(index: int, node: Node, quantisations: dict[str, Quantisation]) -> Tensor:
     element_type = _TYPES.get(node.type)
     if element_type is None:
         served = ", ".join(name.removeprefix("tensor(").removesuffix(")") for name in _TYPES)

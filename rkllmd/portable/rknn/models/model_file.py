@@ -1,6 +1,6 @@
 """Where the bytes of a model are: a path that ONNX Runtime can open, also for bytes in memory or inside a file.
 
-ONNX Runtime would copy bytes with the GIL held, so they go through an anonymous file of memory instead.
+ONNX Runtime would copy bytes with the GIL held, so they go through an anonymous file in memory (memfd) instead.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _CHUNK = 2**24
 
 
 class ModelFile:
-    """A file with a model in it; ``size`` is in bytes. Close it when the model is loaded: a session needs it no more.
+    """A file with a model in it; ``size`` is in bytes. Close it when the model is loaded: then no session needs it.
 
-    Raises RKNN_ERR_MODEL_INVALID where there is no such file, or no such part of it, or plainly no ONNX model.
+    Raises RKNN_ERR_MODEL_INVALID if there is no such file, or no such part of it, or if it plainly is no ONNX model.
     """
 
     def __init__(self, path: str, size: int, descriptor: int | None) -> None:
@@ -45,7 +45,7 @@ class ModelFile:
     def from_path(cls, path: str, offset: int, part: int) -> ModelFile:
         """Take the file at ``path``, or ``part`` bytes (0: all that follow) of it at ``offset``."""
         try:
-            # Not to wait for a writer, should it be a pipe.
+            # O_NONBLOCK: if it is a pipe, this does not wait for somebody who writes to it.
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
@@ -56,7 +56,7 @@ class ModelFile:
             wanted = _check_part(status.st_size, offset, part)
             if wanted == status.st_size:
                 _check_magic(os.pread(descriptor, _MAGIC_BYTES, 0))
-                # By its own name, so that weights in files beside it are found.
+                # Under its own name, so that weights in files beside it are found.
                 return cls(path, wanted, None)
             end = offset + wanted
             return cls._copy(
@@ -84,7 +84,7 @@ class ModelFile:
         return made
 
     def again(self) -> ModelFile:
-        """Return the same file once more, to be closed for itself."""
+        """Return another object for the same file, which is closed independently of this one."""
         if self._descriptor is None:
             return ModelFile(self.path, self.size, None)
         descriptor = os.dup(self._descriptor)

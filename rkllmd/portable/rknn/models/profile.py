@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from rkllmd.json_types import JsonObject
 
 _HEADER = ("ID", "OpType", "DataType", "Target", "InputShape", "OutputShape", "Time(us)")
 _END_OF_RUN = b'"name" :"model_run"'
@@ -23,9 +25,9 @@ class Layer(NamedTuple):
 
 
 def layers_of_last_run(descriptor: int) -> list[Layer]:
-    """Read the profile in a file: an array of JSON objects, one a line, of which the last run's are taken.
+    """Read the layers of the last run from a profile: a file with an array of JSON objects, one in each line.
 
-    Only these are parsed: a profile of many runs is long, and parsing keeps the GIL.
+    Only those of the last run are parsed: the profile of many runs is long, and parsing keeps the GIL.
     """
     content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
     end = content.rfind(_END_OF_RUN)
@@ -38,7 +40,7 @@ def layers_of_last_run(descriptor: int) -> list[Layer]:
 
 
 def table(layers: list[Layer]) -> str:
-    """Return the layers as lines of columns that are parted by spaces and have none inside."""
+    """Return the layers as lines of columns; the columns are separated by spaces and have none inside."""
     rows = [_HEADER]
     for number, layer in enumerate(layers, 1):
         rows.append((str(number), layer.operator, layer.data_type, "CPU", layer.inputs, layer.outputs, str(layer.time)))
@@ -48,7 +50,7 @@ def table(layers: list[Layer]) -> str:
     return "\n".join([*lines, f"Total Operator Elapsed Per Frame Time(us): {total}", ""])
 
 
-def _layer(event: dict[str, Any]) -> Layer:
+def _layer(event: JsonObject) -> Layer:
     arguments = event["args"]
     outputs = arguments.get("output_type_shape", [])
     types = [name for output in outputs for name in output]

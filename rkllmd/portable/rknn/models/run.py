@@ -1,4 +1,4 @@
-"""One run of a graph, in the caller's thread or in one of its own."""
+"""One run of a graph, in the caller's thread or in a separate one."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from rkllmd.portable.rknn.c_memory import Array
 from rkllmd.portable.rknn.models import apart
 from rkllmd.portable.rknn.models.session import Session, engine
 
-# How long a run that was asked to stop is waited for: it stops at its next node. One whose node takes longer is left
-# alone and ends when that does.
+# How long a run is waited for that was asked to stop, which it does at its next node. If its node takes longer, it is
+# left alone and ends when that node does.
 _PATIENCE_SECONDS = 1.0
 
 
 class Run:
-    """A run. After it either ``error`` says why it failed, or ``outputs`` holds its arrays in the graph's order.
+    """A run. When it has ended, ``error`` says why it failed, or ``outputs`` has its arrays in the graph's order.
 
-    It obeys what the thread obeys that has made it (``interruption.py``), also when another one waits for it.
+    It obeys the interruption of the thread that has made it (``interruption.py``), also if another thread waits for it.
     """
 
     def __init__(self, session: Session, feeds: dict[str, Array]) -> None:
@@ -32,7 +32,7 @@ class Run:
 
     @property
     def must_be_apart(self) -> bool:
-        """Whether somebody may ask it to stop, so that nobody must sit in it."""
+        """Whether somebody may ask it to stop: then it has to run in a separate thread, which can be left alone."""
         return self._obeys is not None
 
     @property
@@ -41,7 +41,7 @@ class Run:
         return self._completion.is_stopped
 
     def execute(self) -> None:
-        """Run in the calling thread; what goes wrong is kept in ``error``."""
+        """Run in the calling thread; if it fails, ``error`` says why."""
         try:
             session = self._session.prepare()
             started = time.perf_counter_ns()
@@ -52,20 +52,20 @@ class Run:
             self.error = str(error) or type(error).__name__
 
     def start(self) -> None:
-        """Run in a thread."""
+        """Run in a separate thread."""
         if self._obeys is not None:
             self._obeys.listen(self._ask_to_stop)
         apart.start(self._execute_apart)
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait for a run in a thread, ``timeout`` seconds at most; return whether it has ended.
+        """Wait for a run in a separate thread, ``timeout`` seconds at most; return whether it has ended.
 
-        False also when the calling thread is interrupted, and for a run that was asked to stop and did not in time.
+        False also when the calling thread is interrupted, and if the run was asked to stop and did not do so in time.
         """
         return self._completion.wait(timeout, _PATIENCE_SECONDS)
 
     def stop(self) -> None:
-        """End the run before its next node, and wait for that as long as it is worth it."""
+        """Ask the run to end before its next node, and wait for that for a while."""
         self._ask_to_stop()
         if not self.wait(None):
             self._session.leave_run()

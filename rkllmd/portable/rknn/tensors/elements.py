@@ -45,7 +45,7 @@ class Quantisation(NamedTuple):
 
 
 def element_dtype(element_type: int, code: rknn_error) -> np.dtype:
-    """Return how elements of an RKNN type lie in memory; ``code`` for a number that is no byte-sized type."""
+    """Return how elements of an RKNN type lie in memory; raises ``code`` for one whose elements are not whole bytes."""
     dtype = DTYPES.get(element_type)
     if dtype is None:
         raise RknnError(code, f"elements of type {element_type} are not supported here")
@@ -88,9 +88,9 @@ def to_integers(values: Array, dtype: np.dtype, nan: int = 0) -> Array:
     if values.dtype.itemsize < _SINGLE.itemsize:  # float16 ends before most integers do
         values = values.astype(_SINGLE)
     kind = values.dtype.type
-    # The least integer is a power of two, or 0, which every float has. One more than the greatest is a power of two
-    # too, but the greatest itself may lie between two floats: the clip is to the float below, and what was beyond that
-    # is set afterwards.
+    # The least integer is a power of two or 0, and so a float as well. One more than the greatest is a power of two,
+    # too, but the greatest itself may lie between two floats: so numbers are clipped to the float below it, and those
+    # that were beyond are set afterwards.
     beyond = kind(2.0 ** (limits.bits - (dtype.kind == "i")))
     clipped = np.asarray(np.clip(values, kind(limits.min), np.nextafter(beyond, kind(0))))  # also of a scalar
     is_nan = np.isnan(values)
@@ -123,7 +123,7 @@ def dequantise(values: Array, quantisation: Quantisation) -> Array:
 
 
 def _real_dtype(dtype: np.dtype) -> np.dtype:
-    """Return the floats to quantise with: those that hold every integer of ``dtype``, of 64 bits nearly."""
+    """Return the floats to quantise with: those that hold every integer of ``dtype`` (of 64 bits, nearly every one)."""
     return _SINGLE if dtype.itemsize <= np.dtype(np.int16).itemsize else np.dtype(np.float64)
 
 

@@ -1,12 +1,13 @@
 """Tensor memories: shared memory with a descriptor that can be passed to another process.
 
-The memory of rknn_create_mem is an anonymous file whose size is sealed: who gets the descriptor cannot shrink it, which
-would end this process with SIGBUS at its next access. The memory of rknn_create_mem_from_fd is somebody else's file.
+The memory of rknn_create_mem is an anonymous file whose size is sealed: whoever gets the descriptor cannot shrink it,
+which would end this process with SIGBUS at its next access. The memory of rknn_create_mem_from_fd is somebody else's
+file.
 The runtime maps it itself, and only shows a ``virt_addr`` that the caller gives; if the file's size is not sealed, the
 runtime accesses it by read and write calls, which can fail.
 
-The bytes of a memory are at ``offset`` in ``fd``. A mapping that the runtime shows begins at the file's beginning: they
-are at ``virt_addr + offset`` (``virt_addr`` is "without offset", says the vendor's header).
+The bytes of a memory are at ``offset`` in ``fd``. The mapping that the runtime shows begins at the file's beginning, so
+they are at ``virt_addr + offset`` (``virt_addr`` is "without offset", says the vendor's header).
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class Memory:
-    """One memory. ``owner`` is the handle of the context that it was made for, 0 for none.
+    """One memory. ``owner`` is the handle of the context for which it was made, 0 if it was made for none.
 
-    ``is_alive`` is False once it is destroyed: whoever has bound it must not access it any more.
+    ``is_alive`` is False once it is destroyed: then no context to which it is bound may access it.
     """
 
     def __init__(self, owner: int, struct: rknn_tensor_mem, mapping: mmap.mmap, closing: int | None) -> None:
@@ -45,7 +46,7 @@ class Memory:
 
     @property
     def size(self) -> int:
-        """The bytes that there are for a tensor."""
+        """How many bytes a tensor in it may have."""
         return int(self.struct.size)
 
     def access_by_calls(self, descriptor: int) -> None:
@@ -165,4 +166,4 @@ def _keeps_its_size(descriptor: int) -> bool:
     try:
         return bool(fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK)
     except OSError:
-        return False  # no file of memory
+        return False  # it is no memfd, and so has no seals

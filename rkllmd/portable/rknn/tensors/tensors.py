@@ -22,7 +22,7 @@ _MOST_BYTES = 2**32 - 1  # C's size has 32 bits
 class Tensor:
     """An input or output. ``dims`` is its shape in the graph, where a str or None is a symbolic dimension.
 
-    () is a scalar, or a tensor whose rank the graph does not tell: ONNX Runtime says the same of both.
+    () is a scalar, or a tensor whose rank the graph does not say: ONNX Runtime reports both alike.
     """
 
     index: int
@@ -33,7 +33,7 @@ class Tensor:
 
     @property
     def c_name(self) -> bytes:
-        """The name as it fits into a struct: cut to 255 bytes, never within a character."""
+        """The name, cut so that it fits into a struct: to 255 bytes, and never within a character."""
         return self.name.encode()[: RKNN_MAX_NAME_LEN - 1].decode("utf-8", "ignore").encode()
 
     def native_layout(self, shape: Shape) -> int | None:
@@ -95,10 +95,10 @@ def describe(attr: rknn_tensor_attr, tensor: Tensor, shape: Shape, layout: int) 
 
 
 def take_in(memory: Bytes, tensor: Tensor, shape: Shape, form: Form) -> Array:
-    """Return the values that lie in ``memory`` as the graph takes them, always a copy.
+    """Return the values that lie in ``memory`` as the graph takes them.
 
-    A copy even where nothing is to be converted: the memory may be shared with a client, and an index that the graph
-    has checked must not change before it is used.
+    Always a copy, even if nothing has to be converted: the memory may be shared with a client, and an index that the
+    graph has checked must not change before it is used.
     """
     stored = elements.read_elements(memory, form.type)
     values = layouts.from_stored(
