@@ -28,6 +28,9 @@ ANSWER_SECONDS = 300
 SEEN_SECONDS = 120
 END_SECONDS = 120
 
+# A scenario of the simulator: a run that goes on until it is ended.
+ENDLESS = "text=ab;repeat=1000000000;pace_us=300"
+
 # Variables that would tell the daemon what the test does not.
 _OURS = ("RKLLM_", "RKNN_", "LISTEN_")
 # Events that mean a fault of the daemon itself, whatever a client did.
@@ -261,6 +264,10 @@ class Daemon:
             return int(answer["result"]["handle"])
 
 
+# What the fixture ``start`` is.
+Start = Callable[..., Daemon]
+
+
 class Wire:
     """A raw connection: sends lines, reads messages; the protocol's shapes are left to the test."""
 
@@ -340,7 +347,7 @@ def until(what: str, seen: Callable[[], bool]) -> None:
 
 
 @contextlib.contextmanager
-def starter(directory: Path) -> Iterator[Callable[..., Daemon]]:
+def starter(directory: Path) -> Iterator[Start]:
     """Give a function that starts daemons below ``directory``; all are stopped and judged at the end."""
     daemons: list[Daemon] = []
     with contextlib.ExitStack() as stack:

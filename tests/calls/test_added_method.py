@@ -6,7 +6,6 @@ import ctypes
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ from rkllmd.abi import rknn_library
 from rkllmd.abi.library import Functions, Identity
 from rkllmd.calls import registry
 from rkllmd.errors import NotSupported
-from tests.daemon import Daemon, kind, simulator
+from tests.daemon import Start, kind, simulator
 
-Start = Callable[..., Daemon]
 CHECKOUT = Path(rkllmd.__file__).parents[1]
 
 MODULE = '''"""rkllm_example_scale: scale numbers, and add them up.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ import pytest
 from rkllmd.config import sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
-from tests.daemon import Daemon, kind
-
-Start = Callable[..., Daemon]
+from tests.daemon import Daemon, Start, kind
 
 WHOLE = """
 [models.qwen3]

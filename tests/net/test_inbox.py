@@ -14,6 +14,7 @@ import structlog
 from rkllmd.errors import InvalidParams
 from rkllmd.net.inbox import Inbox, is_large, takes_long
 from rkllmd.wire import jsonrpc
+from tests.net.files import is_open
 
 
 class Given:
@@ -48,14 +49,6 @@ class Given:
 
 def request(call_id: int, **members: Any) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": call_id, "method": "m", **members}).encode() + b"\n"
-
-
-def is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:  # EBADF
-        return False
-    return True
 
 
 def made(count: int) -> list[int]:

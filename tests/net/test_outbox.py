@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rkllmd.net.outbox import Outbox
 from rkllmd.wire.descriptors import Descriptors
+from tests.net.files import is_open
 
 
 @pytest.fixture
@@ -24,14 +25,6 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     theirs.settimeout(120)
     with ours, theirs:
         yield ours, theirs
-
-
-def is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:  # EBADF
-        return False
-    return True
 
 
 def made(content: bytes) -> int:

@@ -8,17 +8,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rkllmd.net import serving
 from rkllmd.net.serving import Server, StopError
-from tests.daemon import Daemon, kind
+from tests.daemon import Daemon, Start, kind
 from tests.inherited_socket import SHIM
-
-Start = Callable[..., Daemon]
 
 
 def stop(path: str) -> subprocess.CompletedProcess[str]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.daemon import Daemon
-
-Start = Callable[..., Daemon]
+from tests.daemon import Daemon, Start
 
 PICTURE = base64.b64encode(bytes(48)).decode()
 CALM = {"text": "a b c d", "tokens": "words", "pace_us": 200, "prefill_abort": 1, "trace_callbacks": 2}

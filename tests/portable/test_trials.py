@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rkllmd.portable.demo import vision
-from tests.daemon import Daemon, Wire, kind
+from tests.daemon import Daemon, Start, Wire, kind
 from tests.portable.gguf_files import DEMO, LORA, embedding_model, with_duplicate_token, with_value
 
 numpy = pytest.importorskip("numpy")
@@ -24,7 +24,6 @@ ANSWER = "An NPU is a neural processing unit"
 EPSILON = "llama.attention.layer_norm_rms_epsilon"
 HIDDEN = "RKLLM_INFER_GET_LAST_HIDDEN_LAYER"
 
-Start = Callable[..., Daemon]
 KILLERS: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "duplicate token": (with_duplicate_token, "rkllm_init", "id_to_token.size()"),
     "no blocks": (lambda path: with_value(path, "llama.block_count", struct.pack("<I", 0)), "rkllm_init", "n_layer"),

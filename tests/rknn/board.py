@@ -9,25 +9,25 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from tests.daemon import BUILD_DIRECTORY, Daemon, Wire, until
+from tests.daemon import BUILD_DIRECTORY, Daemon, Start, Wire, until
 from tests.simulator import trace
 from tests.simulator.build import build_operator
 
 Array = npt.NDArray[Any]
-Start = Callable[..., Daemon]
 
 DEMO = Path(__file__).resolve().parents[2] / "rkllmd" / "portable" / "demo"
 DIGITS = DEMO / "digits.onnx"
 
 # The simulator's: output k is input k's bytes if type and size are the same, else numbers that follow from their sum.
 ECHO = b"RKNNSIM\ninput name=x type=uint8 dims=8\noutput name=y type=uint8 dims=8\n"
+BYTES = bytes(range(8))  # an input for it
 TWO_SHAPES = (
     b"RKNNSIM\ninput name=x type=int8 dims=1,4,4,3|1,8,8,3 scale=0.5 zp=-3\n"
     b"output name=y type=int8 dims=1,4,4,3|1,8,8,3 scale=0.25 zp=4\n"

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.rknn.board import ECHO, TWO_SHAPES, Client, b64
+from tests.rknn.board import BYTES, ECHO, TWO_SHAPES, Client, b64
 
 OK = {"success": True, "status": 0}
-BYTES = bytes(range(8))
 
 
 @pytest.fixture

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 from tests.daemon import streamed
-from tests.rknn.board import DIGITS, ECHO, TWO_SHAPES, Client, Simulator, b64, numbers, shared, tensor
+from tests.rknn.board import BYTES, DIGITS, ECHO, TWO_SHAPES, Client, Simulator, b64, numbers, shared, tensor
 from tests.simulator import trace
 
-BYTES = bytes(range(8))
 NON_BLOCK = {"non_block": 1}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ import pytest
 
 from rkllmd.trials.process import Trier
 from rkllmd.trials.trial import Trials
-from tests.daemon import Daemon, kind, until
-
-Start = Callable[..., Daemon]
+from tests.daemon import Daemon, Start, kind, until
 
 
 def descendants(pid: int) -> list[int]:

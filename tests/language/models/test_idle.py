@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +10,8 @@ from typing import Any
 import pytest
 
 from rkllmd.language.models import idle
-from tests.daemon import Daemon, Wire, kind
+from tests.daemon import Daemon, Start, Wire, kind
 from tests.language.models.loads import DRESSED, WITH_LORA, dress, models, say
-
-Start = Callable[..., Daemon]
 
 # Sixty milliseconds: the tests wait for the event and not for the time.
 SOON = ("--model-idle-minutes", "0.001")

@@ -7,7 +7,6 @@ import gc
 import signal
 import sys
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,11 +19,8 @@ from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.model import Model
 from rkllmd.language.models import loading
 from rkllmd.machine import memory_guard
-from tests.daemon import Daemon, kind
+from tests.daemon import Start, kind
 from tests.language.models.loads import DRESSED, WITH_LORA, dress, init, models, say
-
-Start = Callable[..., Daemon]
-
 
 # --------------------------------------------------------------------------------------------------------------------
 # replace

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, kind, streamed
+from tests.daemon import Start, kind, streamed
 from tests.language.models.loads import DRESSED, WITH_LORA, dress, init, models, say
-
-Start = Callable[..., Daemon]
-
 
 # --------------------------------------------------------------------------------------------------------------------
 # Several at once

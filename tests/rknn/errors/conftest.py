@@ -8,8 +8,7 @@ import pytest
 from onnx import TensorProto
 
 from tests.portable.rknn.models import identity
-from tests.rknn.board import Client, b64
-from tests.rknn.errors.placeholders import BYTES
+from tests.rknn.board import BYTES, Client, b64
 
 
 @pytest.fixture

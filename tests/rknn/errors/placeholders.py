@@ -6,7 +6,6 @@ from typing import Any
 
 from tests.rknn.board import Client
 
-BYTES = bytes(range(8))
 BIND = {"index": 0}
 INFO = {"M": 1, "K": 32, "N": 32, "type": "RKNN_INT8_MM_INT8_TO_INT32"}
 

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from tests.daemon import Daemon, until
-from tests.rknn.board import Client, Simulator, b64, client, held
+from tests.rknn.board import BYTES, Client, Simulator, b64, client, held
 
 ECHO = b"RKNNSIM\ninput name=in type=uint8 dims=8\noutput name=out type=uint8 dims=8\n"
 WIDE = b"RKNNSIM\ninput name=in type=int8 dims=1,6,4,3 fmt=nhwc\noutput name=out type=int8 dims=1,10\n"
 WEIGHTS = b"RKNNSIM\ninput name=in type=uint8 dims=8\noutput name=out type=uint8 dims=8\nweights 64\ninternal 32\n"
-BYTES = bytes(range(8))
 
 
 def test_a_name_that_is_no_utf8_is_refused_and_harms_nobody(start: Callable[..., Daemon], tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from onnx import TensorProto
 
 from tests.portable.rknn.models import dynamic, floats, identity
-from tests.rknn.board import DIGITS, ECHO, Client, Simulator, b64, client, operator_library, shared, tensor
-from tests.rknn.errors.placeholders import BYTES, INFO, held_by
+from tests.rknn.board import BYTES, DIGITS, ECHO, Client, Simulator, b64, client, operator_library, shared, tensor
+from tests.rknn.errors.placeholders import INFO, held_by
 
 
 def test_what_this_runtime_lacks_is_not_supported(loaded: tuple[Client, int]) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.portable.rknn.models import gather
-from tests.rknn.board import ECHO, Client, Simulator, b64, tensor
-from tests.rknn.errors.placeholders import BIND, BYTES, CTX, INFO, MEM, filled, held_by
+from tests.rknn.board import BYTES, ECHO, Client, Simulator, b64, tensor
+from tests.rknn.errors.placeholders import BIND, CTX, INFO, MEM, filled, held_by
 
 
 def test_the_runtimes_error_has_its_name_and_its_lines(loaded: tuple[Client, int], tmp_path: Path) -> None:

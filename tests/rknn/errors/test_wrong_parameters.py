@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.rknn.board import DIGITS, ECHO, Client, Simulator, b64, shared
-from tests.rknn.errors.placeholders import BIND, BYTES, CTX, INFO, MEM, SMALL, filled, held_by
+from tests.rknn.board import BYTES, DIGITS, ECHO, Client, Simulator, b64, shared
+from tests.rknn.errors.placeholders import BIND, CTX, INFO, MEM, SMALL, filled, held_by
 
 # What the daemon refuses before the runtime sees it: method, params, JSON path, keyword.
 WRONG: list[tuple[str, Any, str, str]] = [

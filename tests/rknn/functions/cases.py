@@ -11,7 +11,6 @@ from tests.portable.rknn.models import floats, reference
 
 CASES: dict[str, Callable[..., None]] = {}
 OK = {"success": True, "status": 0}
-BYTES = bytes(range(8))
 IMAGE = np.linspace(-1, 1, 48, dtype=np.float32).reshape(1, 4, 4, 3)
 INT8 = "RKNN_INT8_MM_INT8_TO_INT32"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.rknn.board import Client, b64, numbers
-from tests.rknn.functions.cases import BYTES, INT8, OK, case
+from tests.rknn.board import BYTES, Client, b64, numbers
+from tests.rknn.functions.cases import INT8, OK, case
 
 
 def multiply(wire: Client, context: int, io_attr: dict[str, Any], a: Any, b: Any) -> bytes:

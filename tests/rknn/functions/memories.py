@@ -7,8 +7,8 @@ import os
 from onnx import TensorProto
 
 from tests.portable.rknn.models import floats, identity
-from tests.rknn.board import ECHO, Client, Simulator, b64, memfd, shared
-from tests.rknn.functions.cases import BYTES, OK, case
+from tests.rknn.board import BYTES, ECHO, Client, Simulator, b64, memfd, shared
+from tests.rknn.functions.cases import OK, case
 
 
 @case

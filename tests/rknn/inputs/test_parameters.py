@@ -13,9 +13,8 @@ import pytest
 from onnx import TensorProto
 
 from tests.portable.rknn.models import dynamic, floats, identity, reference
-from tests.rknn.board import DIGITS, ECHO, Client, Simulator, b64, memfd, numbers, shared, tensor
+from tests.rknn.board import BYTES, DIGITS, ECHO, Client, Simulator, b64, memfd, numbers, shared, tensor
 
-BYTES = bytes(range(8))
 BIG = np.random.default_rng(1).integers(0, 256, 1_000_000, dtype=np.uint8)
 U8 = {"type": "RKNN_TENSOR_UINT8"}
 

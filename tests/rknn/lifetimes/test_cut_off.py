@@ -15,8 +15,8 @@ from onnx import TensorProto
 
 from tests.daemon import until
 from tests.portable.rknn.models import identity
-from tests.rknn.board import ECHO, NOTHING, Client, Simulator, b64, held, shared
-from tests.rknn.lifetimes.waiting import BYTES, INFO, SHAPE, until_held
+from tests.rknn.board import BYTES, ECHO, NOTHING, Client, Simulator, b64, held, shared
+from tests.rknn.lifetimes.waiting import INFO, SHAPE, until_held
 
 # Who leaves in between
 

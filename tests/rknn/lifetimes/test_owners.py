@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.daemon import until
-from tests.rknn.board import ECHO, NOTHING, TWO_SHAPES, Client, Simulator, b64, held, numbers
-from tests.rknn.lifetimes.waiting import BYTES, INFO, SYNC, ended, until_held
+from tests.rknn.board import BYTES, ECHO, NOTHING, TWO_SHAPES, Client, Simulator, b64, held, numbers
+from tests.rknn.lifetimes.waiting import INFO, SYNC, ended, until_held
 
 # A connection's own
 

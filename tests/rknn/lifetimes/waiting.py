@@ -5,7 +5,6 @@ from __future__ import annotations
 from tests.daemon import until
 from tests.rknn.board import NOTHING, Simulator, held
 
-BYTES = bytes(range(8))
 INFO = {"M": 1, "K": 32, "N": 32, "type": "RKNN_INT8_MM_INT8_TO_INT32"}
 SHAPE = {"M": 1, "K": 32, "N": 32}
 SYNC = {"mode": 1}

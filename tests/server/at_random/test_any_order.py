@@ -9,20 +9,17 @@ import contextlib
 import os
 import select
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from tests.daemon import Daemon, kind
+from tests.daemon import Start, kind
 from tests.orders.book import GONE, MEMBERS, MODEL_CALLS, VISION_CALLS, Book, Call
 from tests.orders.things import Client, Request
 from tests.orders.world import FAULTS, World
 from tests.simulator.trace import live, overlaps
-
-Start = Callable[..., Daemon]
 
 # For the long run: RKLLMD_ORDERS=2000.
 ORDERS = int(os.environ.get("RKLLMD_ORDERS", "40"))

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.daemon import Daemon
-
-Start = Callable[..., Daemon]
+from tests.daemon import Daemon, Start
 
 # For the long run: RKLLMD_FUZZ_EXAMPLES=50000 sends about a million frames; without it the frames are always the same.
 FUZZ_EXAMPLES = int(os.environ.get("RKLLMD_FUZZ_EXAMPLES", "80"))

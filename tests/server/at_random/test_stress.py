@@ -8,14 +8,11 @@ import json
 import os
 import random
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.daemon import Daemon, Wire, kind
+from tests.daemon import Daemon, Start, Wire, kind
 from tests.simulator.trace import NPU_FUNCTIONS, live, overlaps
-
-Start = Callable[..., Daemon]
 
 # For the long run: RKLLMD_OPERATIONS=100000.
 OPERATIONS = int(os.environ.get("RKLLMD_OPERATIONS", "1500"))

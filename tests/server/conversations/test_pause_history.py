@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire, kind, streamed
+from tests.daemon import Start, Wire, kind, streamed
 
-Start = Callable[..., Daemon]
 KEEP = {"keep_history": 1}
 
 

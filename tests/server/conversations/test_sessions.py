@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire, kind
-
-Start = Callable[..., Daemon]
+from tests.daemon import Daemon, Start, Wire, kind
 
 TEMPLATE = ["", "<U>", "<E>\n<A>"]
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire, kind
+from tests.daemon import Daemon, Start, Wire, kind
 
-Start = Callable[..., Daemon]
 KEEP: dict[str, Any] = {"keep_history": 1}
 ENDLESS: dict[str, Any] = {"text": "word", "repeat": 1_000_000_000, "pace_us": 300}
 TEMPLATE = ["Be brief.", "<", ">"]

@@ -6,10 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.daemon import Daemon
+from tests.daemon import Daemon, Start
 from tests.server.descriptors.tensors import FdWire
-
-Start = Callable[..., Daemon]
 
 # Its output is its input, byte for byte.
 MODEL = "RKNNSIM\ninput name=image type=uint8 dims=1,4,4,3\noutput name=copy type=uint8 dims=1,48\n"

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.daemon import Daemon
-
-Start = Callable[..., Daemon]
+from tests.daemon import Daemon, Start
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
-from tests.daemon import Daemon, Wire
-
-Start = Callable[..., Daemon]
+from tests.daemon import Wire
 
 
 def assert_recovered(wire: Wire) -> None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, kind
+from tests.daemon import Daemon, Start, kind
 from tests.server.input.requests import assert_recovered
-
-Start = Callable[..., Daemon]
 
 WRONG_PARAMS: dict[str, tuple[str, Any]] = {
     "unknown field": ("rkllm.init", {"model_path": "/m", "max_context_length": 1}),

@@ -6,15 +6,12 @@ import http.client
 import json
 import socket
 import ssl
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from rkllmd.wire.foreign import SPEAKS
-from tests.daemon import ANSWER_SECONDS, Daemon, kind
-
-Start = Callable[..., Daemon]
+from tests.daemon import ANSWER_SECONDS, Daemon, Start, kind
 
 CLEAR = b'{"jsonrpc":"2.0","id":1,"method":"rkllm.clear_kv_cache"}'
 

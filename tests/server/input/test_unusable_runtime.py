@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, kind, simulator
+from tests.daemon import Daemon, Start, kind, simulator
 from tests.server.input.requests import assert_recovered
-
-Start = Callable[..., Daemon]
 
 
 def test_an_unknown_runtime_is_refused_by_name(start: Start) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from tests.daemon import Daemon, Wire, kind
-
-Start = Callable[..., Daemon]
-ENDLESS = "text=ab;repeat=1000000000;pace_us=300"
+from tests.daemon import ENDLESS, Daemon, Start, Wire, kind
 
 
 def submit(wire: Wire, method: str, params: Any = None, **members: Any) -> str:

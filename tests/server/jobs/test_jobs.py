@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import kind
+from tests.daemon import ENDLESS, Start, kind
 from tests.rknn.board import DEMO
-from tests.server.jobs.submitting import ENDLESS, Start, done_so_far, ended, endless, look, submit
+from tests.server.jobs.submitting import done_so_far, ended, endless, look, submit
 
 
 @pytest.mark.parametrize("method", ["rkllm.run", "rkllm.run_async"])

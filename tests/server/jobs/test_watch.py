@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire, kind
-
-Start = Callable[..., Daemon]
+from tests.daemon import Start, Wire, kind
 
 
 def watch(wire: Wire, *events: str) -> None:

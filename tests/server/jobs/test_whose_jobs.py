@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Wire, kind
-from tests.server.jobs.submitting import Start, ended, endless, look, submit
+from tests.daemon import Start, Wire, kind
+from tests.server.jobs.submitting import ended, endless, look, submit
 
 
 def test_the_history_of_a_job_belongs_to_the_connection_that_submitted_it(start: Start) -> None:

@@ -6,16 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 
-from tests.daemon import Daemon, kind, streamed, until
-
-Start = Callable[..., Daemon]
+from tests.daemon import ENDLESS, Daemon, Start, kind, streamed, until
 
 # For the long run: RKLLMD_KILL_ROUNDS=1000 kills 8000 clients.
 KILL_ROUNDS = int(os.environ.get("RKLLMD_KILL_ROUNDS", "4"))
 CLIENTS = 8
-ENDLESS = "text=ab;repeat=1000000000;pace_us=300"
 
 # Connects, asks for an endless stream and says so on stdout when the request is sent; then reads for ever.
 CLIENT = """

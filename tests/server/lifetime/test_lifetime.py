@@ -7,15 +7,13 @@ import pty
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
 import pytest
 
-from tests.daemon import SEEN_SECONDS, Daemon, kind
-
-Start = Callable[..., Daemon]
+from tests.daemon import SEEN_SECONDS, Daemon, Start, kind
 
 EXEC = "os.execv(sys.argv[2], sys.argv[2:])"
 # The tests themselves may have been started by nohup.

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rkllmd.daemon import _ABORT_SECONDS, _ALL_SECONDS, _FLUSH_SECONDS
-from tests.daemon import Daemon, Wire, kind
-
-Start = Callable[..., Daemon]
-ENDLESS = "text=ab;repeat=1000000000;pace_us=300"
+from tests.daemon import ENDLESS, Daemon, Start, Wire, kind
 
 
 def terminate(daemon: Daemon, number: int = signal.SIGTERM) -> None:

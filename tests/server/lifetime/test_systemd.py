@@ -6,15 +6,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.daemon import SEEN_SECONDS, Daemon, Wire, kind
+from tests.daemon import SEEN_SECONDS, Daemon, Start, Wire, kind
 from tests.inherited_socket import SHIM
-
-Start = Callable[..., Daemon]
 
 
 @pytest.fixture

@@ -5,15 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, kind
+from tests.daemon import Daemon, Start, kind
 from tests.server.limits.waiting import ENDLESS, PICTURE, QUICK, load_vision, wait_state
-
-Start = Callable[..., Daemon]
 
 
 def test_a_generation_without_a_first_token_is_stopped_and_the_next_one_served(start: Start) -> None:

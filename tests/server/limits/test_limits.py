@@ -7,15 +7,12 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.daemon import ANSWER_SECONDS, Daemon, Wire, kind, until
-
-Start = Callable[..., Daemon]
-ENDLESS = "text=ab;repeat=1000000000;pace_us=300"
+from tests.daemon import ANSWER_SECONDS, ENDLESS, Daemon, Start, Wire, kind, until
 
 
 def test_one_connection_too_many_is_refused_and_the_others_live_on(start: Start) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, kind
+from tests.daemon import Start, kind
 from tests.server.limits.waiting import ENDLESS, PICTURE, QUICK, ask_until, load_vision, wait_state
-
-Start = Callable[..., Daemon]
 
 
 def test_a_call_that_never_returns_stops_the_queue_and_says_what_helps(start: Start) -> None:

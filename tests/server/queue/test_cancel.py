@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire, kind, streamed
+from tests.daemon import ENDLESS, Daemon, Start, Wire, kind, streamed
 
-Start = Callable[..., Daemon]
-ENDLESS = "text=ab;repeat=1000000000;pace_us=300"
 # For the long run: RKLLMD_RACES=20000.
 RACES = int(os.environ.get("RKLLMD_RACES", "150"))
 

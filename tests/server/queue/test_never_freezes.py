@@ -8,15 +8,13 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire, kind
+from tests.daemon import Daemon, Start, Wire, kind
 from tests.simulator.trace import overlaps
 
-Start = Callable[..., Daemon]
 CLIENTS = 100
 INSTANT = (
     "server.status",

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire, streamed
-
-Start = Callable[..., Daemon]
+from tests.daemon import Start, Wire, streamed
 
 MIB = 2**20
 FULL_SPEED = "text=ab;repeat=1000000000"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from tests.daemon import Start, kind, streamed
 
-from tests.daemon import Daemon, kind, streamed
-
-Start = Callable[..., Daemon]
 TOKENS = 3000
 
 

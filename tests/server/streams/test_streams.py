@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire, kind, streamed
+from tests.daemon import Daemon, Start, Wire, kind, streamed
 
-Start = Callable[..., Daemon]
 HELLO = {"prompt_input": "Hello"}
 SENTENCE = "Grüße, 世界 🎉!"
 
