@@ -18,7 +18,7 @@ from rkllmd.calls.arguments import Converted
 from rkllmd.calls.binding import members_in_params, params
 from rkllmd.calls.binding.attachments import Attachments, are_named_in
 from rkllmd.calls.binding.written_paths import as_written
-from rkllmd.calls.declaration import Handle, Kind, Method, Struct, Value
+from rkllmd.calls.declaration import Handle, Kind, Method, Struct
 from rkllmd.calls.handles import resolve
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.errors import InvalidHandle, MethodNotFound, ModelNotInitialized
@@ -43,16 +43,15 @@ class Prepared:
     method: Method
     given: dict[str, params.Given]
     attachments: Attachments
-    # What is still to be converted.
-    left: list[Struct | Value]
+    # Both are empty until the handles are resolved and everything is converted.
     arguments: dict[str, Any] = field(default_factory=dict)
-    # What the handles stand for, that of the leading one first; None until they are resolved.
+    # What the handles stand for, that of the leading one first.
     objects: list[Any] | None = None
 
     @property
     def is_complete(self) -> bool:
         """Return whether the handles are resolved and everything is converted."""
-        return self.objects is not None and not self.left
+        return self.objects is not None
 
     @property
     def target(self) -> Any:
@@ -60,6 +59,11 @@ class Prepared:
         if self.objects is None:
             return UNRESOLVED
         return self.objects[0] if self.objects else None
+
+    def forget(self) -> None:
+        """Forget what is resolved and converted: when the call has its turn, a handle may stand for something else."""
+        self.objects = None
+        self.arguments = {}
 
     def check_alive(self, when: str) -> None:
         """Raise the error for an object that is gone by now; ``when`` that may have happened."""
@@ -83,12 +87,13 @@ def prepare(service: Service, client: Client, call: Call) -> Prepared:
         raise _not_found(service, call.method)
     if call.members is not NO_MEMBERS:
         _check_reply_fds(call)
-    members_in_params.lift(method, call)
+    if call.params:
+        members_in_params.lift(method, call)
     given = params.bind(method, call.params) if call.params or method.needs_params else {}
     attachments = _NOTHING
     if method.takes_tensors:
         attachments = Attachments(call.fds, partial(service.vision.memories.get, client=client.number))
-    prepared = Prepared(method, given, attachments, list(method.converted_parameters))
+    prepared = Prepared(method, given, attachments)
     handle = method.handle
     is_open = handle is not None and handle.name not in given and service.npu.queue.changes(handle.kinds)
     if is_open and method.kind is not Kind.INSTANT:
@@ -99,7 +104,9 @@ def prepare(service: Service, client: Client, call: Call) -> Prepared:
         if not is_open or method.known is None:
             raise
         return prepared
-    _convert(service, prepared, reads=False)
+    if method.converted_parameters and not _convert(service, prepared, reads=False):
+        prepared.forget()
+        return prepared
     if method.prepare is not None:
         prepared.arguments = {"prepared": method.prepare(service.own(method), client, call, **prepared.arguments)}
     return prepared
@@ -110,8 +117,7 @@ def complete(service: Service, client: Client, prepared: Prepared) -> None:
 
     Raises RpcError.
     """
-    if prepared.objects is None:
-        _resolve(service, client, prepared)
+    _resolve(service, client, prepared)
     _convert(service, prepared, reads=True)
 
 
@@ -165,18 +171,18 @@ def _object_of(service: Service, client: Client, handle: Handle, item: params.Gi
     return resolve([service.handles[kind] for kind in handle.kinds], number, client.number)
 
 
-def _convert(service: Service, prepared: Prepared, *, reads: bool) -> None:
-    """Convert what is left, but for structs that refer to attachments unless ``reads``.
+def _convert(service: Service, prepared: Prepared, *, reads: bool) -> bool:
+    """Convert the parameters, but for structs that refer to attachments unless ``reads``; return whether that is all.
 
     Such are for the worker thread: reading megabytes takes long, and a memory must not be destroyed meanwhile.
     """
     given, arguments = prepared.given, prepared.arguments
-    left: list[Struct | Value] = []
-    for parameter in prepared.left:
+    is_all = True
+    for parameter in prepared.method.converted_parameters:
         item = given.get(parameter.name)
         if isinstance(parameter, Struct):
             if not (reads or parameter.raw or item is None) and are_named_in(item.value):
-                left.append(parameter)
+                is_all = False
             elif item is not None or not parameter.raw:
                 found = params.Given({}, "$") if item is None else item
                 arguments[parameter.name] = _struct(service, parameter, found, prepared)
@@ -184,7 +190,7 @@ def _convert(service: Service, prepared: Prepared, *, reads: bool) -> None:
             arguments[parameter.name] = Converted(None, item.value, item.path, prepared.attachments)
         elif item is not None:
             arguments[parameter.name] = _plain(item.value, parameter.schema)
-    prepared.left = left
+    return is_all
 
 
 def _plain(value: Any, schema: dict[str, Any]) -> Any:

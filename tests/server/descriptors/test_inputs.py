@@ -155,6 +155,23 @@ def test_a_memory_that_goes_while_it_is_read_is_no_crash(serve: Any) -> None:
     assert daemon.process.poll() is None
 
 
+def test_a_run_with_a_tensor_looks_its_model_up_when_it_has_its_turn(serve: Any) -> None:
+    """It is made ready only then; one without was made ready for a model that has gone meanwhile."""
+    daemon, _ = serve(scenario="embd=8;hold.rkllm_run=1")
+    tensor = {"embed": {"fd": 0, "dtype": "float32", "shape": [1, 8]}}
+    with FdWire(daemon.path) as wire, closing(memfd(size=32)) as fds:
+        handle = wire.ask("rkllm.init", {"model_path": str(daemon.model)})["result"]["handle"]
+        wire.request("rkllm.run", {"handle": handle, "prompt": "Hello"}, "held")
+        daemon.wait_enter("rkllm_run")
+        wire.request("rkllm.destroy", {"handle": handle}, "end")
+        run = {"handle": handle, "input_type": 2, "embed_input": tensor}
+        wire.send_fds(line("rkllm.run", run, fds=1, call_id="tensor"), fds)
+        wire.request("rkllm.run", {"handle": handle, "prompt": "Hello"}, "text")
+        daemon.let_go()
+        assert kind(wire.final("tensor")) == "InvalidHandle"
+        assert kind(wire.final("text")) == "ModelNotInitialized"
+
+
 def test_big_tensors_by_descriptor_do_not_hold_up_others(serve: Any) -> None:
     """Their lines are short, and converting what they bring takes long."""
     daemon, _ = serve(scenario="embd=8")
