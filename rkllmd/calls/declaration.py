@@ -230,6 +230,11 @@ class Method:
         """Return whether something must be given: without that, a call without params needs no binding."""
         return any(parameter.required for parameter in self.parameters)
 
+    @cached_property
+    def is_always_inline(self) -> bool:
+        """Return whether each call is executed at once, whatever goes on."""
+        return self.kind is Kind.INSTANT and self.known is None
+
     @property
     def c_function(self) -> str | None:
         """Return the C function's name, or None for the daemon's own methods."""

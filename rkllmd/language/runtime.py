@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
-from rkllmd.abi.c import Struct, c_int
+from rkllmd.abi.c import Struct, c_int, c_void_p
 from rkllmd.abi.json.from_c import from_c
 from rkllmd.abi.library import Library, find, identify, load
 from rkllmd.config.settings import Config
@@ -38,7 +39,8 @@ class Runtime(CRuntime[Library]):
         self._default_bytes = b""
         self._default_json: JsonObject = {}
         self._config = config
-        self._asks_is_running = False
+        # rkllm_is_running, where it is called: it was once reported to hang.
+        self._is_running: Callable[[c_void_p], int] | None = None
         # What rkllm_is_running returned while nothing ran, and while something did.
         self._idle_status: int | None = None
         self._busy_status: int | None = None
@@ -75,7 +77,8 @@ class Runtime(CRuntime[Library]):
         reliable = numbers >= _ASYNC_WORKS_SINCE
         self.takes_several_models = numbers >= _SEVERAL_MODELS_SINCE
         asks, runs = self._config.is_running_calls, self._config.run_async_calls
-        self._asks_is_running = reliable if asks == "auto" else asks == "always"
+        if reliable if asks == "auto" else asks == "always":
+            self._is_running = self.library.rkllm_is_running
         automatic = "rkllm_run_async" if reliable else "rkllm_run"
         self._run_async_function = automatic if runs == "auto" else runs
 
@@ -101,8 +104,8 @@ class Runtime(CRuntime[Library]):
         return self._run_async_function
 
     def raw_is_running(self, model: Model) -> int | None:
-        """Return what rkllm_is_running returns, or None where it is not called (it was once reported to hang)."""
-        return int(self.library.rkllm_is_running(model.pointer)) if self._asks_is_running else None
+        """Return what rkllm_is_running returns, or None where it is not called."""
+        return None if self._is_running is None else self._is_running(model.pointer)
 
     def learn_idle(self, model: Model) -> None:
         """Note what rkllm_is_running returns while the model is idle, until a run has shown the other value.

@@ -116,7 +116,7 @@ class Inbox:
             self._reply(reply)
         elif not calls and isinstance(message, jsonrpc.Unsolicited):
             self._get_log().debug("unsolicited_response")  # at a higher level a client could fill the log
-        if self._descriptors and len(calls) != (len(message) if isinstance(message, list) else 1):
+        if len(calls) != (len(message) if isinstance(message, list) else 1) and self._descriptors:
             self._lose_descriptors("File descriptors came, and a message that may have declared them can't be read.")
         return calls
 

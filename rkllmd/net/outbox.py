@@ -51,7 +51,7 @@ class Outbox:
 
     def add(self, line: bytes | list[bytes], fds: Descriptors = NO_DESCRIPTORS) -> None:
         """Add a line, whole or in pieces; the descriptors are the outbox's from now on, which closes them."""
-        if isinstance(line, bytes) and not fds:  # as most often
+        if isinstance(line, bytes) and fds is NO_DESCRIPTORS:  # as most often
             self._waiting.append(line)
             self._count(len(line))
             return
@@ -106,7 +106,8 @@ class Outbox:
 
     def _count(self, length: int) -> None:
         self.waiting_bytes += length
-        self._longest = max(self._longest, length)
+        if length > self._longest:
+            self._longest = length
 
     def _load(self) -> None:
         """Begin with the next line that carries descriptors, or with all lines before it."""

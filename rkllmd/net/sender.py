@@ -101,7 +101,7 @@ class Sender:
             fds.close()
             self._give_up("slow_reader")
             return
-        if not self._is_corked and not fds and isinstance(line, bytes):
+        if not self._is_corked and fds is NO_DESCRIPTORS and isinstance(line, bytes):
             with self._lock:
                 if self._send_whole(line):
                     return

@@ -125,7 +125,7 @@ class Queue:
         if self.running is not None and not self.running.changes.isdisjoint(kinds):
             return True
         # A snapshot: big requests ask from a helper thread.
-        return any(not job.changes.isdisjoint(kinds) for job in self.waiting() if job.changes)
+        return self._length > 0 and any(not job.changes.isdisjoint(kinds) for job in self.waiting() if job.changes)
 
     def _count(self, job: Job, difference: int) -> None:
         self._length += difference

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from rkllmd.calls.binding.written_paths import as_written
+from rkllmd.calls.binding.written_paths import translate
 from rkllmd.calls.declaration import Kind, Room
 from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Client, Invocation
@@ -29,10 +29,14 @@ def start(service: Service, client: Client, call: Call, prepared: Prepared) -> J
     invocation = Invocation(client, call, method)
     prepared.check_alive("was prepared")
     if prepared.is_complete:
-        check(service, invocation, prepared)
-        if _runs_inline(service, invocation, prepared):
-            with as_written(prepared.given):
+        if method.check is not None:
+            check(service, invocation, prepared)
+        if method.is_always_inline or _runs_inline(service, invocation, prepared):
+            try:
                 result = method.call(service.own(method), invocation, **prepared.arguments)
+            except RpcError as error:
+                translate(error, prepared.given)
+                raise
             if method.kind is Kind.ORDERED:
                 prepared.target.used_at = time.monotonic()
             client.answer(call, result, invocation.fds)

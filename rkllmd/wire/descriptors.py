@@ -78,6 +78,9 @@ class _None(Descriptors):
     def lend(self) -> None:
         """Lend nothing."""
 
+    def close(self) -> None:
+        """Close nothing."""
+
 
 NO_DESCRIPTORS = _None()
 """What most messages bring."""

@@ -45,7 +45,7 @@ ABSENT: Final = _Absent()
 _NO_PARAMS: Final[list[Json]] = []
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)  # a frozen one takes three times as long to make
 class Request:
     """A valid Request or notification; ``members`` are the object's members beside the specification's four."""
 
@@ -171,7 +171,7 @@ class Call:
         self.id: Id = None if isinstance(request.id, _Absent) else request.id
         self.method = request.method
         self.params = request.params
-        self.members = members.parse(request.members)
+        self.members = members.parse(request.members) if request.members else members.NO_MEMBERS
         self.batch = batch
         self.finished = False
         # The file descriptors that came with it. They are closed when the call is answered, or later: its work may

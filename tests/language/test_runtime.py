@@ -244,7 +244,7 @@ def test_what_is_not_reliable_below_1_2_2_is_not_used(
     assert forced.run_function(asynchronous=True) == "rkllm_run"
     forced = make(board(tmp_path, None), rkllm_library=str(simulator(version)), run_async_calls="rkllm_run_async")
     assert forced.run_function(asynchronous=True) == "rkllm_run_async"
-    assert chosen._asks_is_running is (asks is not None)
+    assert (chosen._is_running is not None) is (asks is not None)
 
 
 def test_describe_library_without_loading_it(monkeypatch: pytest.MonkeyPatch) -> None:

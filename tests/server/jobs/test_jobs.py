@@ -16,7 +16,7 @@ from tests.server.jobs.submitting import done_so_far, ended, endless, look, subm
 
 
 @pytest.mark.parametrize("method", ["rkllm.run", "rkllm.run_async"])
-@pytest.mark.parametrize("shape", [{}, {"stream": "partial"}, {"stream": "notify"}, {"stream": "final"}, {"stream": None}])
+@pytest.mark.parametrize("shape", [{}, *({"stream": shape} for shape in ("partial", "notify", "final", None))])
 def test_a_run_is_answered_at_once_and_its_result_has_the_whole_text(
     start: Start, method: str, shape: dict[str, str | None]
 ) -> None:
