@@ -1,0 +1,1 @@
+"""The NPU's one worker thread: order, cancellation, exceptions, and that nobody is forgotten."""

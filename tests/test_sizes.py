@@ -1,0 +1,76 @@
+"""No module has more than 400 lines, no function more than 60, no folder more than a dozen files of one kind."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+CHECKOUT: Final = Path(__file__).resolve().parent.parent
+HOUSES: Final = ("rkllmd", "rknn", "tests")
+LINES, FUNCTION_LINES, FILES = 400, 60, 12
+# File → why it is better long.
+LONG_FILES: Final[dict[str, str]] = {}
+# Folder → why it is better full.
+FULL_FOLDERS: Final = {
+    "rkllmd/rkllm": "one module for each C function",
+    "rknn": "one module for each C function",
+    "rkllmd/methods/server": "one module for each method",
+}
+
+
+@cache
+def modules() -> dict[str, tuple[str, ast.Module]]:
+    """Return the text and the syntax tree of each module by its path."""
+    texts = {
+        str(path.relative_to(CHECKOUT)): path.read_text()
+        for house in HOUSES
+        for path in (CHECKOUT / house).rglob("*.py")
+    }
+    return {path: (text, ast.parse(text)) for path, text in texts.items()}
+
+
+def kind(path: Path) -> str:
+    """Return what a file is for those who look for one: a test, or another file with its ending."""
+    return f"test{path.suffix}" if path.name.startswith("test_") else path.suffix
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Return the modules that a module imports, and what it takes from others, by their whole names."""
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    taken = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return names | {f"{node.module}.{alias.name}" for node in taken for alias in node.names}
+
+
+def test_modules_are_short() -> None:
+    long = {path: lines for path, (text, _) in modules().items() if (lines := text.count("\n")) > LINES}
+    assert {path: lines for path, lines in long.items() if path not in LONG_FILES} == {}
+    assert LONG_FILES.keys() <= long.keys(), "what is listed is long"
+
+
+def test_functions_are_short() -> None:
+    long = {}
+    for path, (_, tree) in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno is not None:
+                lines = node.end_lineno - node.lineno + 1
+                if lines > FUNCTION_LINES:
+                    long[f"{path}: {node.name}"] = lines
+    assert long == {}
+
+
+def test_folders_have_few_files_of_one_kind() -> None:
+    paths = [path.relative_to(CHECKOUT) for house in HOUSES for path in (CHECKOUT / house).rglob("*.*")]
+    # What is built lies in folders that git ignores.
+    files = [path for path in paths if path.name != "__init__.py" and not {"build", "__pycache__"} & {*path.parts}]
+    counted = Counter((str(path.parent), kind(path)) for path in files)
+    full = {place: count for place, count in counted.items() if count > FILES}
+    assert {place: count for place, count in full.items() if place[0] not in FULL_FOLDERS} == {}
+
+
+def test_no_test_module_imports_another() -> None:
+    """What tests share stands in a module beside them, where who looks for it finds it."""
+    names = {(path, name) for path, (_, tree) in modules().items() for name in imported(tree)}
+    assert sorted((path, name) for path, name in names if name.startswith("tests.") and ".test_" in name) == []
