@@ -56,6 +56,9 @@ _ABORT_SECONDS: Final = 6.0
 _RUN_SECONDS: Final = 3.0
 _FLUSH_SECONDS: Final = 2.0
 _ALL_SECONDS: Final = 9.5
+# For what is still to be written to the disk: two synchronisations and a few pages, which a slow SD card needs.
+_CLOSE_SECONDS: Final = 2.0
+_LEAST_SECONDS: Final = 0.4
 
 
 class Daemon:
@@ -289,6 +292,7 @@ class Daemon:
                     except RpcError as error:  # the others are still to be unloaded; the process ends it anyway
                         logger.error("model_not_unloaded", model_path=model.path, error=error.to_json())
         service.npu.durations.save()
+        service.store.close(min(_CLOSE_SECONDS, max(0.0, latest - trio.current_time()) + _LEAST_SECONDS))
         logger.info("stopped")
 
 

@@ -251,7 +251,7 @@ class Config:
         reload=True,
     )
     state_directory: str = _setting(
-        "/var/lib/rkllmd", text, "where the daemon keeps what it learns; empty or not writable: nowhere"
+        "/var/lib/rkllmd", text, "where the daemon keeps what it learns; empty or not writable: in memory alone"
     )
     # systemd makes this one (CacheDirectory=). A clean-up of caches may empty it at any time: nothing depends on them.
     cache_directory: str = _setting(

@@ -8,14 +8,15 @@ reserve for everybody else on the board.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rkllmd.config.current import CurrentConfig
 from rkllmd.config.values import DEFAULT_RESERVE
 from rkllmd.errors import OutOfMemory
-from rkllmd.machine import state_file
 from rkllmd.machine.platform import Platform
+
+if TYPE_CHECKING:
+    from rkllmd.store.learned import Learned
 
 _MOST_ENTRIES = 1000
 # What a load takes at most beyond its file: weights held twice, and the KV cache of a long context.
@@ -28,10 +29,10 @@ _LARGEST_RESERVE = 4  # unless it is configured, the reserve is at most this par
 class Footprints:
     """The fewest bytes of memory that a load of each model has taken; kept across restarts."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Read what an earlier daemon has learned, if ``path`` is given and readable."""
-        self._path = path
-        self._bytes: dict[str, int] = state_file.read(path, "footprints", _sizes_in, {})
+    def __init__(self, kept: Learned[int] | None = None) -> None:
+        """Read what an earlier daemon has learned, if it is ``kept``."""
+        self._kept = kept
+        self._bytes: dict[str, int] = {} if kept is None else kept.read()
 
     def learn(self, model: str, size_bytes: int, taken: int) -> None:
         """Note how much less was available after the load of a file of ``size_bytes``.
@@ -43,10 +44,13 @@ class Footprints:
             return
         self._bytes.pop(model, None)
         self._bytes[model] = taken
+        changed: dict[str, int | None] = {model: taken}
         if len(self._bytes) > _MOST_ENTRIES:
-            del self._bytes[next(iter(self._bytes))]
-        if self._path is not None:
-            state_file.write(self._path, "footprints", self._bytes)
+            oldest = next(iter(self._bytes))
+            del self._bytes[oldest]
+            changed[oldest] = None
+        if self._kept is not None:
+            self._kept.put(changed)
 
     def needed(self, model: str, size_bytes: int) -> int:
         """Return how many bytes a load will take."""
@@ -100,8 +104,3 @@ class MemoryGuard:
 
 def _mib(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
-
-
-def _sizes_in(content: Any) -> dict[str, int]:
-    """Return what makes sense of a file's content; raises what foreign content may raise."""
-    return {str(key): int(value) for key, value in content.items() if int(value) > 0}

@@ -14,6 +14,14 @@ from pathlib import Path
 
 from rkllmd.errors import InvalidParams, PermissionDenied
 
+# What a client's path never leads to, whatever the configuration allows.
+_private: list[str] = []
+
+
+def keep_private(directory: str) -> None:
+    """Refuse all paths that lead into this directory from now on: what lies there is the daemon's alone."""
+    _private.append(os.path.realpath(directory))
+
 
 def readable_file(
     given: str, allowed: Sequence[str], where: str | None, setting: str = "allowed_directories", *, base: str = ""
@@ -84,6 +92,8 @@ def _resolve(given: str, allowed: Sequence[str], where: str | None, setting: str
         str(path).encode()
     except UnicodeEncodeError:  # it could be shown to nobody, and be a key in no file of ours
         raise InvalidParams(f"{_lead(where)}the file's name is not UTF-8.", path=where, keyword="format") from None
+    if any(path.is_relative_to(directory) for directory in _private):
+        raise PermissionDenied(f"{_lead(where)}what lies in {path.parent} is the daemon's own.", path=where)
     if not any(path.is_relative_to(os.path.realpath(directory)) for directory in allowed):
         raise PermissionDenied(
             f"{_lead(where)}{given} is outside the directories that the setting {setting} allows.",

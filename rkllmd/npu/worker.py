@@ -72,7 +72,7 @@ class Npu:
         arrived are handled. ``on_outage`` is called when the NPU is lost, and with None when it is back.
         """
         self.queue = Queue(limits)
-        self.durations = durations or Durations(None)
+        self.durations = durations or Durations()
         self.closing = False
         self.idle = trio.Event()
         self.idle.set()

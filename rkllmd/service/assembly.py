@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import trio
 
@@ -18,7 +16,7 @@ from rkllmd.language import parts as language_parts
 from rkllmd.language.parts import Language
 from rkllmd.language.prompt_caches.store import PromptCaches
 from rkllmd.language.runtime import Runtime
-from rkllmd.machine import board
+from rkllmd.machine import board, paths
 from rkllmd.machine.memory_guard import Footprints, MemoryGuard
 from rkllmd.machine.platform import Platform
 from rkllmd.machine.runtime_output import RuntimeOutput
@@ -27,6 +25,8 @@ from rkllmd.npu.outage import Outage
 from rkllmd.npu.queue import Limits
 from rkllmd.npu.worker import Npu
 from rkllmd.service.parts import Service
+from rkllmd.store import learned, old_files
+from rkllmd.store.opening import open_store
 from rkllmd.trials.trial import Trials
 from rkllmd.vision import parts as vision_parts
 from rkllmd.vision.parts import Vision
@@ -44,24 +44,27 @@ def assemble(
 
     Raises ConfigError.
     """
-    platform, current = Platform(), CurrentConfig(config)
+    platform, current, store = Platform(), CurrentConfig(config), open_store(config.state_directory)
+    old_files.take_over(store, config.state_directory)
+    if store.path is not None:
+        paths.keep_private(store.path)
     methods = registry.discover()
     timeouts, run_soon = Timeouts(config, methods), _run_soon(trio.lowlevel.current_trio_token())
     rkllm, rknn = Runtime(config, platform, output), RknnRuntime(config, platform, output)
     npu = Npu(
         _limits(config),
-        Durations(_state_file(config, "history.json")),
+        Durations(learned.durations(store)),
         own_deadlines=timeouts.own,
         boundary_seconds=_boundary_seconds(config, rkllm, rknn),
         when_handled=when_handled,
         on_outage=on_outage,
     )
     models, contexts = language_parts.language_models(), vision_parts.rknn_contexts()
-    its_board, trials = board.decide(config, platform), Trials(_state_file(config, "trials.json"))
+    its_board, trials = board.decide(config, platform), Trials(learned.verdicts(store))
     guard = MemoryGuard(
         current,
         platform,
-        Footprints(_state_file(config, "memory.json")),
+        Footprints(learned.footprints(store)),
         [partial(language_parts.loaded, models), partial(vision_parts.loaded, contexts)],
     )
     caches = PromptCaches(config.cache_directory, config.cache_bytes)
@@ -77,6 +80,7 @@ def assemble(
         vision,
         platform,
         npu,
+        store,
         methods,
         timeouts,
         run_soon,
@@ -102,12 +106,6 @@ def _boundary_seconds(config: Config, rkllm: Runtime, rknn: RknnRuntime) -> floa
     setting = config.between_tokens
     is_on = "vendor" not in {rkllm.name, rknn.name} if setting == "auto" else setting == "always"
     return config.between_tokens_ms / 1000 if is_on else 0.0
-
-
-def _state_file(settings: Config, name: str) -> Path | None:
-    """Return where to keep something, or None where there is no place."""
-    directory = settings.state_directory
-    return Path(directory, name) if directory and os.access(directory, os.W_OK | os.X_OK) else None
 
 
 def _run_soon(token: trio.lowlevel.TrioToken) -> Callable[[Callable[[], None]], None]:

@@ -20,6 +20,7 @@ from rkllmd.language.parts import Language
 from rkllmd.machine.platform import Platform
 from rkllmd.npu.worker import Npu
 from rkllmd.service.events import Events
+from rkllmd.store.store import Store
 from rkllmd.vision.parts import Vision
 
 
@@ -32,6 +33,7 @@ class Service:
     vision: Vision
     platform: Platform
     npu: Npu
+    store: Store
     methods: dict[str, Method]
     timeouts: Timeouts
     # Schedules a function on the event loop, from any thread.

@@ -25,7 +25,6 @@ import orjson
 import structlog
 
 from rkllmd.errors import Cancelled, RpcError, RuntimeFailure
-from rkllmd.machine import state_file
 from rkllmd.machine.c_runtime import last_words, no_handle
 from rkllmd.machine.files import identify
 from rkllmd.trials.process import Trier
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from rkllmd.machine.memory_guard import MemoryGuard
     from rkllmd.npu.job import Job
     from rkllmd.npu.worker import Npu
+    from rkllmd.store.learned import Learned
     from rkllmd.trials.process import Ended
 
 log = structlog.get_logger()
@@ -57,13 +57,13 @@ Verdict = dict[str, Any]
 
 
 class Trials:
-    """What trials have shown, kept across restarts where there is a place. Used on the worker thread only."""
+    """What trials have shown, kept across restarts. Used on the worker thread only."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Read what an earlier daemon has learned, if ``path`` is given and readable."""
+    def __init__(self, kept: Learned[Verdict] | None = None) -> None:
+        """Read what an earlier daemon has learned, if it is ``kept``."""
         self.trier = Trier()
-        self._path = path
-        self._verdicts: dict[str, Verdict] = state_file.read(path, "trials", _verdicts_in, {})
+        self._kept = kept
+        self._verdicts: dict[str, Verdict] = {} if kept is None else kept.read()
 
     def find(self, key: str) -> Verdict | None:
         """Return what is known."""
@@ -73,10 +73,13 @@ class Trials:
         """Remember; the oldest go first."""
         self._verdicts.pop(key, None)
         self._verdicts[key] = verdict
+        changed: dict[str, Verdict | None] = {key: verdict}
         while len(self._verdicts) > _MOST_ENTRIES:
-            del self._verdicts[next(iter(self._verdicts))]
-        if self._path is not None:
-            state_file.write(self._path, "trials", self._verdicts)
+            oldest = next(iter(self._verdicts))
+            del self._verdicts[oldest]
+            changed[oldest] = None
+        if self._kept is not None:
+            self._kept.put(changed)
 
 
 class Room(Protocol):
@@ -256,12 +259,3 @@ def _other_parts(path: str) -> list[str]:
     count = int(match[1])
     names = [f"{path[: match.start()]}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
     return [name for name in names if name != path and os.path.exists(name)]
-
-
-def _verdicts_in(content: Any) -> dict[str, Verdict]:
-    """Return what makes sense of a file's content; raises what a file that is none of ours may raise."""
-    known = {"death", "step", "lines", "most_bytes"}
-    found = {str(key): dict(verdict) for key, verdict in content.items()}
-    if any(verdict and known - set(verdict) for verdict in found.values()):
-        raise ValueError("verdicts without what they are made of")
-    return found

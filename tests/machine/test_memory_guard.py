@@ -6,16 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
+from rkllmd.machine import memory_guard
 from rkllmd.machine.memory_guard import Footprints
+from rkllmd.store import learned
 from tests.daemon import Daemon, kind
+from tests.store.stores import opened, written
 
 GIB = 2**30
 
 
 def test_a_model_needs_its_file_or_what_it_took_last() -> None:
-    footprints = Footprints(None)
+    footprints = Footprints()
     assert footprints.needed("m", 100) == 100
     footprints.learn("m", 100, 300)
     assert footprints.needed("m", 100) == 300
@@ -25,7 +27,7 @@ def test_a_model_needs_its_file_or_what_it_took_last() -> None:
 
 
 def test_what_cannot_be_the_models_is_not_believed() -> None:
-    footprints = Footprints(None)
+    footprints = Footprints()
     footprints.learn("m", 100, -5000)
     assert footprints.needed("m", 100) == 100, "somebody gave memory back"
     footprints.learn("m", GIB, 50 * GIB)
@@ -33,26 +35,20 @@ def test_what_cannot_be_the_models_is_not_believed() -> None:
 
 
 def test_it_survives_a_restart(tmp_path: Path) -> None:
-    path = tmp_path / "memory.json"
-    Footprints(path).learn("/models/a b.rkllm", 100, 300)
-    assert Footprints(path).needed("/models/a b.rkllm", 100) == 300
-    assert [item.name for item in tmp_path.iterdir()] == ["memory.json"]
+    with opened(tmp_path) as store:
+        Footprints(learned.footprints(store)).learn("/models/a b.rkllm", 100, 300)
+    with opened(tmp_path) as store:
+        assert Footprints(learned.footprints(store)).needed("/models/a b.rkllm", 100) == 300
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"x":"a"}', b'{"x":[1]}', b'{"x":-1}', b"\xff"])
-def test_a_file_that_is_none_of_ours_is_not_trusted(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "memory.json"
-    path.write_bytes(content)
-    with capture_logs():
-        assert Footprints(path).needed("x", 7) == 7
-
-
-def test_a_directory_that_is_gone_costs_nothing_but_a_line(tmp_path: Path) -> None:
-    footprints = Footprints(tmp_path / "gone" / "memory.json")
-    with capture_logs() as logs:
-        footprints.learn("m", 1, 2)
-    assert [entry["event"] for entry in logs] == ["footprints_not_saved"]
-    assert footprints.needed("m", 1) == 2
+def test_only_so_much_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_guard, "_MOST_ENTRIES", 2)
+    with opened(tmp_path) as store:
+        footprints = Footprints(learned.footprints(store))
+        for model in ("a", "b", "c"):
+            footprints.learn(model, 100, 300)
+        written(store)
+        assert list(learned.footprints(store).read()) == ["b", "c"]
 
 
 @pytest.mark.parametrize("method", ["rkllm.init", "rknn.init"])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rkllmd.errors import InvalidParams, PermissionDenied, RpcError
+from rkllmd.machine import paths
 from rkllmd.machine.paths import readable_file, writable_file
 from rkllmd.wire.long_strings import LongString
 
@@ -182,3 +183,18 @@ def test_a_long_base64_string_is_a_path_too_long(check: Check) -> None:
     with pytest.raises(InvalidParams) as caught:
         check(LongString(bytearray(1 << 16)), ["/"], WHERE)
     assert caught.value.data == {"path": WHERE, "keyword": "maxLength", "limit": 4095}
+
+
+@BOTH
+def test_what_is_the_daemons_own_is_nobody_elses(
+    check: Check, inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "_private", [])
+    private = inside / "store"
+    private.mkdir()
+    (private / "file").touch()
+    (inside / "link").symlink_to(private)
+    paths.keep_private(str(private))
+    for path in (private / "file", inside / "link" / "file", inside / "link" / ".." / "store" / "file"):
+        refused(check, PermissionDenied, str(path), inside)
+    assert check(str(inside / "model"), [str(inside)], WHERE)

@@ -58,7 +58,7 @@ def make_context(turns: Turns) -> Service:
     methods = {"slow": method}
     timeouts = Timeouts(Config(timeouts_ms={"default": 0}), methods)
     npu = Npu(Limits(1, 1, 1000))
-    return Service(CurrentConfig(Config()), unused, unused, unused, npu, methods, timeouts, token.run_sync_soon)
+    return Service(CurrentConfig(Config()), unused, unused, unused, npu, unused, methods, timeouts, token.run_sync_soon)
 
 
 async def serve(turns: Turns, data: bytes) -> bytes:

@@ -38,7 +38,7 @@ def generating(
 
 
 def learned(first: float = 100, token: float = 10, tokens: int = 40, model: str = "m") -> Durations:
-    past = Durations(None)
+    past = Durations()
     past.add(estimates.FIRST_TOKEN, model, first)
     past.add(estimates.TOKEN, model, token)
     past.add(estimates.TOKENS, model, tokens)
@@ -114,7 +114,7 @@ def test_an_answer_that_is_longer_than_usual_goes_on_up_to_its_limit() -> None:
 
 
 def test_waits_add_up() -> None:
-    past = Durations(None)
+    past = Durations()
     past.add("rkllm.run", "m", 1000)
     past.add("rknn.run", "v", 50)
     running, queue = job(started_at=99.6), [job("rknn.run", "v"), job(), job()]
@@ -124,7 +124,7 @@ def test_waits_add_up() -> None:
 
 
 def test_what_is_not_known_is_not_guessed() -> None:
-    past = Durations(None)
+    past = Durations()
     past.add("rkllm.run", "m", 1000)
     queue = [job(), job("rkllm.load_lora"), job(), job()]
     assert estimates.waits(past, None, queue, now=0.0) == [0.0, 1000.0, None, None]
@@ -164,7 +164,7 @@ def test_a_run_that_waits_for_its_model_or_has_no_tokens_goes_by_its_method() ->
 
 
 def test_what_a_run_teaches() -> None:
-    past = Durations(None)
+    past = Durations()
     run: Any = SimpleNamespace(
         mode=0,
         started_at=1.0,

@@ -31,7 +31,7 @@ class IdleNpu(Npu):
     def __init__(self) -> None:
         self.queue = Queue(Limits(1000, 1000, 1000))
         self.supervisor = Supervisor(self.queue, lambda job, error: False, lambda: None)
-        self.durations = Durations(None)
+        self.durations = Durations()
 
 
 class Watcher(DetachedCall):

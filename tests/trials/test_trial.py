@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from rkllmd.store import learned
 from rkllmd.trials.process import Trier
 from rkllmd.trials.trial import Trials
 from tests.daemon import Daemon, Start, kind, until
+from tests.store.stores import opened
 
 
 def descendants(pid: int) -> list[int]:
@@ -173,16 +175,15 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         trier.close()
 
 
-def test_verdicts_are_kept_bounded_and_read_with_care(tmp_path: Path) -> None:
-    path = tmp_path / "trials.json"
-    trials = Trials(path)
-    for number in range(2100):
-        trials.learn(str(number), {})
-    again = Trials(path)
-    assert (again.find("0"), again.find("2099")) == (None, {})
-    for content in ("[]", '{"x": 1}', '{"x": {"death": "SIGABRT"}}', "nonsense"):
-        path.write_text(content)
-        assert Trials(path).find("x") is None
+def test_verdicts_are_kept_and_bounded(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        trials = Trials(learned.verdicts(store))
+        for number in range(2100):
+            trials.learn(str(number), {})
+    with opened(tmp_path) as store:
+        again = Trials(learned.verdicts(store))
+        assert (again.find("0"), again.find("2099")) == (None, {})
+        assert len(learned.verdicts(store).read()) == 2000
 
 
 def test_the_service_outlives_a_trial_that_the_kernel_kills_for_its_memory() -> None:

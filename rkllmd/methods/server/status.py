@@ -44,6 +44,7 @@ def status(service: Service, invocation: Invocation) -> dict[str, Any]:
         "clients": len(service.clients),
         "pid": os.getpid(),
         "uptime_s": round(now - service.started_at, 1),
+        "store": service.store.describe(),
         "last_crash": None,
         **_machine(service, now),
     }

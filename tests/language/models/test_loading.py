@@ -174,7 +174,7 @@ def test_what_the_replaced_give_back_counts() -> None:
     sizes = {"total_bytes": 1000, "available_bytes": 400}
     current: Any = SimpleNamespace(config=SimpleNamespace(memory_reserve_bytes=100))
     platform: Any = SimpleNamespace(memory=lambda: sizes)
-    guard = memory_guard.MemoryGuard(current, platform, memory_guard.Footprints(None))
+    guard = memory_guard.MemoryGuard(current, platform, memory_guard.Footprints())
     guard.check("m", 600, 300)
     with pytest.raises(OutOfMemory) as caught:
         guard.check("m", 600, 299)

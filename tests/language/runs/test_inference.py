@@ -66,7 +66,7 @@ class Stage:
         between = SimpleNamespace(wake=lambda: None)
         self.language: Any = SimpleNamespace(
             runtime=runtime,
-            npu=SimpleNamespace(at_token=lambda: None, boundaries=between, durations=Durations(None)),
+            npu=SimpleNamespace(at_token=lambda: None, boundaries=between, durations=Durations()),
             run_soon=lambda function: function(),
             prompt_caches=None,
             clients={},

@@ -38,7 +38,7 @@ class Worker(npu.Npu):
 
     def __init__(self, limits: Limits) -> None:
         self.queue = Queue(limits)
-        self.durations = Durations(None)
+        self.durations = Durations()
         self.closing = False
         self.idle = trio.Event()
         self.idle.set()

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rkllmd.store import learned
 from tests.daemon import Daemon, Wire, kind
+from tests.store.stores import opened
 
 ONE_TOKEN = {"text": "x ", "tokens": "words"}
 # A run that has the NPU until the test lets it go.
@@ -104,11 +106,11 @@ def _round(daemon: Daemon, wires: list[Wire], looker: Wire) -> tuple[float, floa
 def test_what_was_learned_survives_a_restart(start: Callable[..., Daemon], tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
+    known = False
     for _ in range(2):
         daemon = start("--state-directory", str(state), scenario=HELD)
         with daemon.connect() as wire:
             daemon.load()
-            known = (state / "history.json").exists()
             held(daemon, wire)
             queued(wire, "waits", 2)
             with daemon.connect() as looker:
@@ -119,7 +121,9 @@ def test_what_was_learned_survives_a_restart(start: Callable[..., Daemon], tmp_p
             wire.final("held")
             wire.final(2)
         daemon.stop()
-    assert (state / "history.json").read_bytes().count(b"rkllm.run ") == 2
+        known = True
+    with opened(state) as store:
+        assert sum(call.startswith("rkllm.run ") for call in learned.durations(store).read()) == 2
 
 
 def test_priorities(start: Callable[..., Daemon]) -> None:

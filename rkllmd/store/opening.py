@@ -1,0 +1,119 @@
+"""Opens the store: the file of the daemon before, a new one where that is of no use, memory where there is no place.
+
+A start never fails here. What was found is said in the log, and by ``server.status``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from rkllmd.store.directory import Directory, UnusableDirectory
+from rkllmd.store.schema import DamagedStore, UnknownStore, bring_up_to_date, check
+from rkllmd.store.store import Store, is_damage
+
+log = structlog.get_logger()
+
+# Looking through a file takes a millisecond for each megabyte where it is in the page cache, and 20 from an SD card. A
+# larger one is looked through only after a crash.
+_SMALL_BYTES: Final = 2**22
+_SETTINGS: Final = (
+    # What was deleted is given back to the disk (Store tidies up). Before everything else: it can't be changed later.
+    "auto_vacuum = INCREMENTAL",
+    # This is the only connection: no file of shared memory, whose pages kill a process when the disk is full.
+    "locking_mode = EXCLUSIVE",
+    "temp_store = MEMORY",
+    # A transaction outlives every crash of the process; what must outlive a power cut is synchronised by Store itself,
+    # after its commit, so that nobody waits for the disk who has no need to.
+    "synchronous = NORMAL",
+    # A conversation that was forgotten is not in the file any more. Each deleted page is written once more for that,
+    # which is little beside what the model costs.
+    "secure_delete = ON",
+    # A damaged file is told apart from a good one sooner.
+    "cell_size_check = ON",
+    "trusted_schema = OFF",
+    "cache_size = -1024",
+)
+
+
+def open_store(state_directory: str) -> Store:
+    """Return the store in this directory, or one in memory where that can't be. Raises nothing."""
+    try:
+        directory = Directory(state_directory)
+    except UnusableDirectory as error:
+        return _in_memory(str(error))
+    try:
+        return _open(directory)
+    except (OSError, sqlite3.Error, UnusableDirectory) as error:
+        directory.close()
+        reason = str(error) if isinstance(error, UnusableDirectory) else f"{directory.file} can't be opened: {error}."
+        log.error("store_not_opened", path=directory.file, reason=reason)
+        return _in_memory(reason)
+
+
+def _open(directory: Directory) -> Store:
+    """Open the file in the directory. Raises OSError, sqlite3.Error, UnusableDirectory."""
+    aside: list[str] = []
+    connection = _connect_or_replace(directory, aside.append)
+
+    def replace(reason: str) -> sqlite3.Connection:
+        aside.append(_set_aside(directory, reason))
+        return _connect(directory)
+
+    return Store(connection, directory=directory, replace=replace, set_aside=aside)
+
+
+def _connect_or_replace(directory: Directory, note: Callable[[str], None]) -> sqlite3.Connection:
+    try:
+        return _connect(directory)
+    except (DamagedStore, UnknownStore) as error:
+        reason = str(error)
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        reason = str(error)
+    note(_set_aside(directory, reason))
+    return _connect(directory)
+
+
+def _set_aside(directory: Directory, reason: str) -> str:
+    path = directory.set_aside()
+    log.error("store_set_aside", path=directory.file, kept_as=path, reason=reason)
+    return path
+
+
+def _connect(directory: Directory) -> sqlite3.Connection:
+    """Return a connection to the file. Raises DamagedStore, UnknownStore, sqlite3.Error, OSError, UnusableDirectory."""
+    directory.make_file()
+    was_left_open = directory.was_left_open
+    connection = sqlite3.connect(directory.file, isolation_level=None, check_same_thread=False, timeout=0)
+    try:
+        _set(connection)
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise sqlite3.OperationalError(f"its journal mode is {mode}, which can't be changed")
+        if was_left_open or os.path.getsize(directory.file) < _SMALL_BYTES:
+            check(connection)
+        bring_up_to_date(connection)
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.close()
+        raise
+    return connection
+
+
+def _in_memory(reason: str) -> Store:
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    _set(connection)
+    bring_up_to_date(connection)
+    return Store(connection, why_not=reason)
+
+
+def _set(connection: sqlite3.Connection) -> None:
+    for setting in _SETTINGS:
+        connection.execute(f"PRAGMA {setting}").close()

@@ -1,0 +1,1 @@
+"""What the daemon keeps across restarts."""

@@ -1,0 +1,60 @@
+"""What is learned: kept by its text, the newest last; what makes no sense is not trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from rkllmd.store import learned
+from tests.store.stores import opened, written
+
+DEATH = {"death": "SIGABRT", "step": "rkllm_init", "lines": ["ä", "b"], "most_bytes": 7}
+
+
+def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        learned.durations(store).put({"rkllm.run /models/a b": (123.4567, 3)})
+        learned.footprints(store).put({"/models/ä": 2**40})
+        learned.verdicts(store).put({"x": DEATH, "y": {}})
+    with opened(tmp_path) as store:
+        assert learned.durations(store).read() == {"rkllm.run /models/a b": (123.457, 3)}
+        assert learned.footprints(store).read() == {"/models/ä": 2**40}
+        assert learned.verdicts(store).read() == {"x": DEATH, "y": {}}
+
+
+def test_what_was_written_again_is_the_newest(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        table = learned.footprints(store)
+        table.put({"a": 1, "b": 2, "c": 3})
+        table.put({"a": 4, "b": None})
+        table.put({})
+        written(store)
+        assert list(table.read().items()) == [("c", 3), ("a", 4)]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "durations VALUES ('x', -1, 1)",
+        "durations VALUES ('x', 1, 0)",
+        "durations VALUES ('x', 9e999, 1)",
+        "durations VALUES ('x', 'a', 1)",
+        "footprints VALUES ('x', 0)",
+        "footprints VALUES ('x', x'00')",
+        "verdicts VALUES ('x', '{')",
+        "verdicts VALUES ('x', '[]x')",
+        "verdicts VALUES ('x', '[1]')",
+        """verdicts VALUES ('x', '{"death": "SIGABRT"}')""",
+    ],
+)
+def test_a_row_that_makes_no_sense_is_not_trusted(tmp_path: Path, row: str) -> None:
+    with opened(tmp_path) as store, capture_logs() as logs:
+        store.write((f"INSERT INTO {row}", ()))
+        store.write(("INSERT INTO footprints VALUES ('good', 5)", ()))
+        written(store)
+        assert learned.durations(store).read() == {}
+        assert learned.footprints(store).read() == {"good": 5}
+        assert learned.verdicts(store).read() == {}
+        assert [line["event"] for line in logs] == ["store_row_not_read"]
