@@ -2,6 +2,6 @@
 
 It may import ``vision``, ``service`` and what is below; nothing imports it but by discovery.
 
-``rknn/inputs_set.py`` is ``rknn.inputs_set`` on the wire and ``rknn_inputs_set`` in C. All calls are made by the NPU's
-worker thread; what ``rknn.query`` answers at once is what the daemon learned when the model was loaded.
+``rknn/inputs_set.py`` is ``rknn.inputs_set`` on the wire and ``rknn_inputs_set`` in C. All calls of C are made by the
+NPU's worker thread; where ``rknn.query`` answers at once, the daemon has learned the answer when the model was loaded.
 """

@@ -1,11 +1,10 @@
-"""What a context's tensors are: asked of the runtime on the worker thread, kept for everybody who wants to know."""
+"""The attributes of a context's tensors: asked of the runtime on the worker thread, and kept for later questions."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from rkllmd.abi.c import byref, c_void_p, cast, sizeof
-from rkllmd.abi.c_types import Struct
+from rkllmd.abi.c import Struct, byref, c_void_p, cast, sizeof
 from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.json.rknn_structs import describe
 from rkllmd.abi.json.structs import fields_of
@@ -22,6 +21,7 @@ from rkllmd.abi.layouts.rknn import (
 )
 from rkllmd.abi.layouts.rknn_constants import RKNN_MAX_DIMS, rknn_query_cmd, rknn_tensor_format
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context, TensorMemory
 from rkllmd.vision.runtime import RknnRuntime
 from rknn._common import dtype_of
@@ -45,31 +45,33 @@ _STRUCTS: Final[dict[rknn_query_cmd, type[Struct]]] = {
     Q.RKNN_QUERY_INPUT_DYNAMIC_RANGE: rknn_input_range,
     **dict.fromkeys((INPUT_COMMANDS | OUTPUT_COMMANDS) - {Q.RKNN_QUERY_INPUT_DYNAMIC_RANGE}, rknn_tensor_attr),
 }
-# What a client may set of an attribute: for a shape, everything that follows from it; for a memory, how it is laid out.
+# The fields of an attribute that a client may set: for a shape, all that follow from it; for a memory, its layout.
 SHAPE_FIELDS: Final = frozenset({"dims", "n_dims", "n_elems", "size", "size_with_stride", "w_stride", "fmt", "type"})
 MEMORY_FIELDS: Final = frozenset({"type", "fmt", "pass_through", "h_stride"})
-# A model with more would be a struct that we read wrongly.
+# More than this would mean that we misread the struct.
 _MOST_TENSORS: Final = 1024
-# Learned when a model is loaded, so that rknn.query answers them at any time. The others print errors where they do
-# not apply (a model without dynamic shapes, a context without RKNN_FLAG_COLLECT_PERF_MASK), or change with each run.
+# Asked when a model is loaded, so that rknn.query can answer at any time. The other commands make the runtime print
+# errors where they do not apply (a model without dynamic shapes, a context without RKNN_FLAG_COLLECT_PERF_MASK), or
+# their answers change with each run.
 _LEARNED: Final = (Q.RKNN_QUERY_SDK_VERSION, Q.RKNN_QUERY_MEM_SIZE, Q.RKNN_QUERY_CUSTOM_STRING)
 _LEARNED_OF_INPUTS: Final = (Q.RKNN_QUERY_NATIVE_INPUT_ATTR, Q.RKNN_QUERY_NATIVE_NHWC_INPUT_ATTR)
 _LEARNED_OF_OUTPUTS: Final = (Q.RKNN_QUERY_NATIVE_OUTPUT_ATTR, Q.RKNN_QUERY_NATIVE_NHWC_OUTPUT_ATTR)
 
 
 def learn(rknn: RknnRuntime, ctx: Context) -> None:
-    """Ask for what a new context's tensors are. Raises RuntimeFailure where nothing can be done without the answer."""
+    """Ask for the tensors of a new context. Raises RuntimeFailure if an answer is missing that is always needed."""
     number = ask(rknn, ctx, Q.RKNN_QUERY_IN_OUT_NUM)
     if max(number.n_input, number.n_output) > _MOST_TENSORS:
         raise RuntimeFailure(
-            f"rknn_query names {number.n_input} inputs and {number.n_output} outputs: its structs are not as known.",
+            f"rknn_query names {number.n_input} inputs and {number.n_output} outputs: its structs must be laid out "
+            "differently from those that are known.",
             function="rknn_query",
             status=0,
             log=[],
         )
     ctx.answers[Q.RKNN_QUERY_IN_OUT_NUM, 0] = number
-    ctx.inputs = [ask(rknn, ctx, Q.RKNN_QUERY_INPUT_ATTR, index) for index in range(number.n_input)]
-    ctx.outputs = [ask(rknn, ctx, Q.RKNN_QUERY_OUTPUT_ATTR, index) for index in range(number.n_output)]
+    ctx.inputs = [_ask_attr(rknn, ctx, Q.RKNN_QUERY_INPUT_ATTR, index) for index in range(number.n_input)]
+    ctx.outputs = [_ask_attr(rknn, ctx, Q.RKNN_QUERY_OUTPUT_ATTR, index) for index in range(number.n_output)]
     for attrs, given, current in (
         (ctx.inputs, Q.RKNN_QUERY_INPUT_ATTR, Q.RKNN_QUERY_CURRENT_INPUT_ATTR),
         (ctx.outputs, Q.RKNN_QUERY_OUTPUT_ATTR, Q.RKNN_QUERY_CURRENT_OUTPUT_ATTR),
@@ -88,8 +90,8 @@ def learn(rknn: RknnRuntime, ctx: Context) -> None:
 
 def learn_current(rknn: RknnRuntime, ctx: Context) -> None:
     """Ask again after the shapes of a context's inputs were set. Raises RuntimeFailure."""
-    ctx.inputs = [ask(rknn, ctx, Q.RKNN_QUERY_CURRENT_INPUT_ATTR, index) for index in range(len(ctx.inputs))]
-    ctx.outputs = [ask(rknn, ctx, Q.RKNN_QUERY_CURRENT_OUTPUT_ATTR, index) for index in range(len(ctx.outputs))]
+    ctx.inputs = [_ask_attr(rknn, ctx, Q.RKNN_QUERY_CURRENT_INPUT_ATTR, index) for index in range(len(ctx.inputs))]
+    ctx.outputs = [_ask_attr(rknn, ctx, Q.RKNN_QUERY_CURRENT_OUTPUT_ATTR, index) for index in range(len(ctx.outputs))]
     for index, attr in enumerate(ctx.inputs):
         ctx.answers[Q.RKNN_QUERY_CURRENT_INPUT_ATTR, index] = attr
     for index, attr in enumerate(ctx.outputs):
@@ -104,15 +106,15 @@ def learn_current(rknn: RknnRuntime, ctx: Context) -> None:
 
 
 def learn_run(rknn: RknnRuntime, ctx: Context) -> None:
-    """Ask for the outputs' shapes after a run that is over, where they may be others than before.
+    """Ask for the shapes of the outputs after a run has ended, if they may differ from those before.
 
-    One question for each output: 35 µs. Raises RuntimeFailure.
+    That is one question for each output, 35 µs. Raises RuntimeFailure.
     """
-    if not rknn.shapes_follow_values or ctx.shapes_of_run == ctx.runs:
+    if not rknn.shapes_follow_values or ctx.shapes_of_run == ctx.run_count:
         return
-    ctx.shapes_of_run = ctx.runs
+    ctx.shapes_of_run = ctx.run_count
     for index, before in enumerate(ctx.outputs):
-        attr = ask(rknn, ctx, Q.RKNN_QUERY_CURRENT_OUTPUT_ATTR, index)
+        attr = _ask_attr(rknn, ctx, Q.RKNN_QUERY_CURRENT_OUTPUT_ATTR, index)
         if shape_of(attr) == shape_of(before):
             continue
         ctx.outputs[index] = ctx.answers[Q.RKNN_QUERY_CURRENT_OUTPUT_ATTR, index] = attr
@@ -120,41 +122,47 @@ def learn_run(rknn: RknnRuntime, ctx: Context) -> None:
         _try(rknn, ctx, Q.RKNN_QUERY_CURRENT_NATIVE_OUTPUT_ATTR, index)
 
 
-def ask(rknn: RknnRuntime, ctx: Context, command: rknn_query_cmd, index: int = 0) -> Any:
+def ask(rknn: RknnRuntime, ctx: Context, command: rknn_query_cmd, index: int = 0) -> Struct:
     """Return the runtime's answer as its C struct. Raises RuntimeFailure, NotSupported."""
     struct_type = _STRUCTS.get(command)
     if struct_type is None:
         raise NotSupported(
-            f"{command.name} has no struct that rknn_api.h names.",
+            f"rknn_api.h names no struct for the answer to {command.name}.",
             runtime=rknn.library.runtime,
             needs="another command",
         )
-    # Zeros behind it: a runtime that writes more than the struct we know must not hit anybody else's memory.
-    struct: Any = struct_type.from_buffer(bytearray(sizeof(struct_type) + 1024))
+    # With spare bytes behind it: a runtime whose struct is longer than ours must not write into other memory.
+    struct = struct_type.from_buffer(bytearray(sizeof(struct_type) + 1024))
     if "index" in fields_of(struct_type):
         struct.index = index
     rknn.call("rknn_query", ctx.pointer, int(command), cast(byref(struct), c_void_p), sizeof(struct_type))
     return struct
 
 
+def _ask_attr(rknn: RknnRuntime, ctx: Context, command: rknn_query_cmd, index: int) -> rknn_tensor_attr:
+    attr = ask(rknn, ctx, command, index)
+    assert isinstance(attr, rknn_tensor_attr)
+    return attr
+
+
 def _try(rknn: RknnRuntime, ctx: Context, command: rknn_query_cmd, index: int) -> None:
     try:
         ctx.answers[command, index] = ask(rknn, ctx, command, index)
     except RuntimeFailure:
-        return  # asked again, and answered with the runtime's error, when a client wants to know
+        return  # when a client asks, the runtime is asked again and its error is the answer
 
 
 def attr_of(
-    ctx: Context, json: dict[str, Any], path: str, settable: frozenset[str], *, output: bool | None = None
+    ctx: Context, json: JsonObject, path: str, settable: frozenset[str], *, output: bool | None = None
 ) -> rknn_tensor_attr:
-    """Return a tensor's attributes with those changed that ``json`` gives and that are ``settable``.
+    """Return a tensor's attributes, changed by those fields of ``json`` that are ``settable``.
 
-    The tensor is named by ``name``, or by ``index`` among the inputs, or the outputs if ``output``. Everything else may
-    be given, as rknn.query answers it, but must be as it is: C sizes its buffers by it. Raises InvalidParams.
+    ``json`` names the tensor by ``name``, or by ``index`` among the inputs, or among the outputs if ``output``. Its
+    other fields must have the values that rknn.query answers: C sizes its buffers by them. Raises InvalidParams.
     """
     known = _known(ctx, json, path, output)
     changes = {name: value for name, value in json.items() if name in settable}
-    attr: rknn_tensor_attr = to_c(changes, rknn_tensor_attr, path, [], defaults={"rknn_tensor_attr": known})
+    attr = to_c(changes, rknn_tensor_attr, path, [], defaults={"rknn_tensor_attr": known})
     same = describe(known)
     for name, value in json.items():
         if name in settable or name in ("name", "index"):
@@ -168,18 +176,18 @@ def attr_of(
 
 
 def as_now(ctx: Context, attr: rknn_tensor_attr, *, output: bool) -> rknn_tensor_attr:
-    """Return a bound tensor's attributes as the model has them for the shapes that are set now."""
+    """Return the attributes that a bound tensor has now, with the shapes that are currently set."""
     return native(ctx, (ctx.outputs if output else ctx.inputs)[attr.index], {"fmt": attr.fmt})
 
 
 def is_output(ctx: Context, attr: rknn_tensor_attr) -> bool:
-    """Return whether these are an output's attributes."""
+    """Return whether these are the attributes of an output."""
     return any(attr.name == item.name for item in ctx.outputs) and not any(
         attr.name == item.name for item in ctx.inputs
     )
 
 
-def _known(ctx: Context, json: dict[str, Any], path: str, output: bool | None) -> rknn_tensor_attr:
+def _known(ctx: Context, json: JsonObject, path: str, output: bool | None) -> rknn_tensor_attr:
     if "name" in json:
         named = [
             attr
@@ -199,19 +207,22 @@ def _known(ctx: Context, json: dict[str, Any], path: str, output: bool | None) -
     return native(ctx, attrs[index], json, f"{path}.fmt")
 
 
-def native(ctx: Context, attr: rknn_tensor_attr, json: dict[str, Any], path: str = "$") -> rknn_tensor_attr:
-    """Return the native attributes where the native layout is asked for; ``path``: by what. Raises InvalidParams."""
+def native(ctx: Context, attr: rknn_tensor_attr, json: JsonObject, path: str = "$") -> rknn_tensor_attr:
+    """Return the native attributes if ``json`` asks for the native layout by its fmt, whose path is ``path``.
+
+    Otherwise return ``attr``. Raises InvalidParams.
+    """
     if json.get("fmt") not in ("RKNN_TENSOR_NC1HWC2", int(rknn_tensor_format.RKNN_TENSOR_NC1HWC2)):
         return attr
     if any(attr is item for item in ctx.inputs):
         now, first = Q.RKNN_QUERY_CURRENT_NATIVE_INPUT_ATTR, Q.RKNN_QUERY_NATIVE_INPUT_ATTR
     else:
         now, first = Q.RKNN_QUERY_CURRENT_NATIVE_OUTPUT_ATTR, Q.RKNN_QUERY_NATIVE_OUTPUT_ATTR
-    # What it is now is known once shapes were set.
+    # The current layout is only known after shapes were set.
     found = ctx.answers.get((now, attr.index)) or ctx.answers.get((first, attr.index))
     if not isinstance(found, rknn_tensor_attr):
         raise InvalidParams(
-            "The runtime does not tell this tensor's native layout.", path=path, keyword="enum", limit=attr.fmt
+            "The runtime does not say this tensor's native layout.", path=path, keyword="enum", limit=attr.fmt
         )
     return found
 
@@ -223,13 +234,13 @@ def check_index(index: int, count: int, what: str, path: str) -> None:
 
 
 def bytes_needed(attr: rknn_tensor_attr, known: rknn_tensor_attr) -> int:
-    """Return how many bytes C may touch for a tensor that lies as ``attr`` says; ``known`` is as the model has it.
+    """Return how many bytes C may touch for a tensor laid out as ``attr`` says; ``known``: the model's own attributes.
 
-    Raises InvalidParams for an h_stride where there is no height.
+    Raises InvalidParams for an h_stride of a tensor without a height.
     """
     size: int = max(known.size, known.size_with_stride)
     wanted = byte_size(known.n_elems, dtype_of(attr.type))
-    # Padding is the layout's: in another type it takes as many elements.
+    # The layout decides how many elements are padding, whatever their type.
     needed = max(size, -(-wanted * size // known.size) if known.size else wanted)
     if attr.h_stride:
         height = _height(known)
@@ -249,7 +260,7 @@ def _height(attr: rknn_tensor_attr) -> int:
 
 
 def use_outside(rknn: RknnRuntime, ctx: Context, memory: TensorMemory, function: str, field: str) -> None:
-    """Give the runtime a memory for what it allocates itself otherwise. Raises InvalidParams, RuntimeFailure."""
+    """Give the runtime a memory in place of one that it would allocate itself. Raises InvalidParams, RuntimeFailure."""
     needed = getattr(ask(rknn, ctx, Q.RKNN_QUERY_MEM_SIZE), field)
     if memory.size < needed:
         raise InvalidParams(

@@ -1,18 +1,20 @@
-"""What the function modules share: their handles, enums in JSON, and the result of a status."""
+"""What the function modules share: their handles, enums and bit masks in JSON, and checks of handles."""
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
-from typing import Any
+from collections.abc import Mapping
+from enum import IntEnum
 
 from rkllmd.abi.json.structs import members_of
 from rkllmd.abi.layouts.rknn_constants import rknn_core_mask, rknn_tensor_type
 from rkllmd.calls.declaration import Handle, Value
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import Cancelled, InvalidParams, PermissionDenied
+from rkllmd.json_types import JsonObject
+from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.vision.parts import Vision
 
-# C calls the same parameter context in some functions and ctx in others: both names are taken everywhere.
+# C calls the same parameter context in some functions and ctx in others: both names are accepted everywhere.
 CONTEXT = Handle("context", ("context",), "ctx", aliases=("ctx",))
 CTX = Handle("ctx", ("context",), "ctx", aliases=("context",))
 # In C a matmul context is an rknn_context too, and memories are made with either.
@@ -24,42 +26,41 @@ MEM = Handle("mem", ("memory",), "mem", required=True)
 
 KEEP = Value(
     "keep",
-    {"type": "boolean", "description": "Outlive this connection, and be usable by all."},
+    {"type": "boolean", "description": "It outlives this connection, and every client may use it."},
     required=False,
     in_c=False,
 )
 
 
 def check_wanted(vision: Vision, invocation: Invocation) -> None:
-    """Refuse a handle to what was made in vain, before anybody can find it: whoever has made it takes it back.
+    """Refuse to give a handle if nobody would ever learn it; the caller then releases what it has made.
 
-    A call that was cancelled or is over its limit may be answered already: nobody would ever know the handle. Raises
-    Cancelled.
+    A call that was cancelled or is over its limit may be answered already. Raises Cancelled.
     """
     if invocation.is_cancelled:
         raise Cancelled("The call was cancelled; what it had made was released again.")
 
 
-def enum_schema(enum: type[IntEnum], description: str = "") -> dict[str, Any]:
+def enum_schema(enum: type[IntEnum], description: str = "") -> JsonObject:
     """Return the JSON Schema of an enum: its numbers and C names."""
     members = members_of(enum)
-    schema: dict[str, Any] = {"enum": [*dict.fromkeys(members.values()), *members]}
+    schema: JsonObject = {"enum": [*dict.fromkeys(members.values()), *members]}
     return {**schema, "description": description} if description else schema
 
 
-def member_of(enum: type[IntEnum], value: Any) -> int:
+def member_of(enum: type[IntEnum], value: str | int) -> int:
     """Return the number of an enum's member that passed ``enum_schema``."""
     return int(enum[value]) if isinstance(value, str) else int(value)
 
 
-def flags_schema(flags: type[IntFlag], description: str) -> dict[str, Any]:
-    """Return the JSON Schema of a bit mask: a number, a C name, or an array of these."""
-    names = {"type": "array", "items": {"enum": list(flags.__members__)}}
+def flags_schema(flags: Mapping[str, int], description: str) -> JsonObject:
+    """Return the JSON Schema of a bit mask: a number, a C name, or an array of names."""
+    names = {"type": "array", "items": {"enum": list(flags)}}
     number = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
-    return {"anyOf": [number, {"enum": list(flags.__members__)}, names], "description": description}
+    return {"anyOf": [number, {"enum": list(flags)}, names], "description": description}
 
 
-def mask_of(flags: type[IntFlag], value: Any) -> int:
+def mask_of(flags: Mapping[str, int], value: str | int | list[str]) -> int:
     """Return the number of a bit mask that passed ``flags_schema``."""
     if isinstance(value, str):
         value = [value]
@@ -85,24 +86,23 @@ def type_of(dtype: str) -> int:
 
 
 def check_handles(vision: Vision, invocation: Invocation) -> None:
-    """Refuse another object of a client that has as many as it may. Raises PermissionDenied."""
+    """Refuse another object to a client that has as many as it may have. Raises PermissionDenied."""
     client = invocation.client.number
-    # What is kept is nobody's, so it counts for everybody.
+    # Objects that are kept have no owner, so they count for everybody.
     owners = (client, None)
     kinds = (vision.contexts, vision.matmuls, vision.memories)
     owned = sum(len(handles.owned_by(owner)) for handles in kinds for owner in owners)
     limit = vision.config.max_handles_per_connection
     if owned >= limit:
         raise PermissionDenied(
-            f"This connection's and the kept contexts and memories are {owned}, which is the limit "
+            f"This connection has {owned} contexts and memories, kept ones included, which is the limit "
             "(max_handles_per_connection): destroy some.",
             limit=limit,
         )
 
 
-def check_belongs(mem: Any, ctx: Any) -> None:
+def check_belongs(mem: TensorMemory, ctx: Context | Matmul | None) -> None:
     """Refuse a memory that was made with another context. Raises InvalidParams."""
     if mem.parent is not ctx:
-        raise InvalidParams(
-            "$.mem was made with another context.", path="$.mem", keyword="const", limit=getattr(ctx, "number", None)
-        )
+        number = None if ctx is None else ctx.number
+        raise InvalidParams("$.mem was made with another context.", path="$.mem", keyword="const", limit=number)

@@ -1,18 +1,18 @@
-"""Inputs that come with a call: what an array means, one tensor or one for each input of the model.
+"""Inputs that come with a call: whether an array is one tensor, or has a tensor for each input of the model.
 
 ``inputs`` is a tensor in any form, an rknn_input, or an array of these. An array of arrays of numbers may be either one
-tensor with rows or a tensor for each input: the model's inputs decide, and whatever is taken, errors name what the
-client wrote.
+tensor with rows or a tensor for each input: the model's inputs decide. In both cases errors name what the client wrote.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rkllmd.abi.json import schemas
 from rkllmd.abi.layouts.rknn import rknn_tensor_attr
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import Json
 from rkllmd.wire.long_strings import LongString
 from rknn._inputs import Item, data_path, set_inputs
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rkllmd.vision.parts import Vision
 
 _INPUT: Final = schemas.struct_schema("rknn_input")
-# What tells an rknn_input from a tensor, whose data and size are no rknn_input's.
+# The fields that distinguish an rknn_input from a tensor, which has data and size too.
 _ONLY_IN_INPUTS: Final = frozenset({"index", "buf", "type", "fmt", "pass_through"})
 
 
@@ -39,7 +39,7 @@ def set_given_inputs(vision: Vision, invocation: Invocation, ctx: Context, given
     set_inputs(vision.runtime, ctx, items, given.path, given.sources)
 
 
-def _item(value: Any, path: str) -> Item:
+def _item(value: Json, path: str) -> Item:
     """Return an rknn_input, or a tensor as one. Raises InvalidParams."""
     if isinstance(value, dict) and value.keys() & _ONLY_IN_INPUTS:
         schemas.check(schemas.validator(_INPUT), value, path)
@@ -48,12 +48,12 @@ def _item(value: Any, path: str) -> Item:
     return Item({"buf": value}, path, path)
 
 
-def _is_one_for_each(values: list[Any], inputs: list[rknn_tensor_attr]) -> bool:
-    """Return whether an array's members are inputs of their own, rather than the rows or numbers of one."""
+def _is_one_for_each(values: list[Json], inputs: list[rknn_tensor_attr]) -> bool:
+    """Return whether each member of an array is an input, rather than a row or a number of a single one."""
     if any(_is_number(value) for value in values):
         if any(isinstance(value, (dict, str, LongString)) for value in values):
-            return True  # scalars beside tensors of another form
-        # Numbers are the elements of the first input, unless they stand for scalars beside each other.
+            return True  # scalars, beside tensors in other forms
+        # Numbers are the elements of the first input, unless there is a scalar for each input.
         return len(values) > 1 and len(values) == len(inputs) and _fit(values, inputs)
     if not values or any(not isinstance(value, list) for value in values):
         return bool(values)
@@ -61,14 +61,14 @@ def _is_one_for_each(values: list[Any], inputs: list[rknn_tensor_attr]) -> bool:
     return len(inputs) > 1 and (_fit(values, inputs) or not is_first)
 
 
-def _fit(values: list[Any], inputs: list[rknn_tensor_attr]) -> bool:
+def _fit(values: list[Json], inputs: list[rknn_tensor_attr]) -> bool:
     return len(values) == len(inputs) and all(
         _count(value) == attr.n_elems for value, attr in zip(values, inputs, strict=True)
     )
 
 
-def _count(value: Any) -> int:
-    """Return how many elements nested arrays have whose first members are as long as the others."""
+def _count(value: Json) -> int:
+    """Return how many elements nested arrays have, if all arrays of one level are as long as the first."""
     lengths = []
     while isinstance(value, list):
         lengths.append(len(value))
@@ -76,7 +76,7 @@ def _count(value: Any) -> int:
     return math.prod(lengths)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Json) -> bool:
     return isinstance(value, (int, float))
 
 

@@ -1,9 +1,9 @@
-"""What rknn.run and rknn.infer share: inputs that come with the call, one run, outputs that go with its result."""
+"""What rknn.run and rknn.infer share: inputs that come with the call, and the run itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rkllmd.abi.json import schemas
 from rkllmd.abi.json.convert import to_c
@@ -16,6 +16,7 @@ from rknn._attributes import as_now, bytes_needed, learn_run
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
+    from rkllmd.calls.binding.params import Given
     from rkllmd.calls.invocation import Invocation
     from rkllmd.vision.objects import Context
     from rkllmd.vision.parts import Vision
@@ -41,10 +42,10 @@ EXTEND: Final = Struct("extend", "rknn_run_extend", required=False, raw=True)
 
 
 def check_bindings(ctx: Context) -> None:
-    """Refuse to run into a memory that is gone, or too small since the shapes were set anew. Raises InvalidParams."""
+    """Refuse a run with a memory that is destroyed, or has become too small for new shapes. Raises InvalidParams."""
     if any(not memory.is_alive for memory in ctx.outside):
         raise InvalidParams(
-            "The memory that the context keeps its weights or intermediate results in is destroyed.",
+            "The memory in which the context keeps its weights or intermediate results was destroyed.",
             path="$",
             keyword="mem",
         )
@@ -52,28 +53,28 @@ def check_bindings(ctx: Context) -> None:
         name = f"{'output' if is_output else 'input'} {index}"
         if not memory.is_alive:
             raise InvalidParams(
-                f"The memory that {name} was bound to is destroyed: bind another one with rknn.set_io_mem.",
+                f"The memory that {name} was bound to was destroyed: bind another one with rknn.set_io_mem.",
                 path="$",
                 keyword="mem",
             )
         needed = bytes_needed(attr, as_now(ctx, attr, output=is_output))
         if memory.size < needed:
             raise InvalidParams(
-                f"{name} now takes {needed} bytes, the memory that it was bound to has {memory.size}.",
+                f"{name} now needs {needed} bytes, but the memory that it was bound to has {memory.size}.",
                 path="$",
                 keyword="minimum",
                 limit=needed,
             )
 
 
-def ends_when_it_returns(given: Mapping[str, Any]) -> bool:
-    """Return whether a call with these parameters leaves no run going on (non_block)."""
+def ends_when_it_returns(given: Mapping[str, Given]) -> bool:
+    """Return whether the run of a call with these parameters has ended when the call returns (no non_block)."""
     extend = given.get("extend")
     return extend is None or not isinstance(extend.value, dict) or not extend.value.get("non_block")
 
 
-def run_extend(extend: Converted | None) -> Any:
-    """Return the rknn_run_extend for a run; its fence is the client's, by descriptor. Raises InvalidParams."""
+def run_extend(extend: Converted | None) -> rknn_run_extend:
+    """Return the rknn_run_extend for a run; a fence is a descriptor that the client has sent. Raises InvalidParams."""
     if extend is None:
         return rknn_run_extend(fence_fd=-1)
     fields = {name: value for name, value in extend.json.items() if name != "fence_fd"}
@@ -84,11 +85,11 @@ def run_extend(extend: Converted | None) -> Any:
     return struct
 
 
-def run_once(vision: Vision, invocation: Invocation, ctx: Context, extend: Any) -> None:
+def run_once(vision: Vision, invocation: Invocation, ctx: Context, extend: rknn_run_extend) -> None:
     """Run the model, on the worker thread. Raises InvalidParams, RuntimeFailure."""
     check_bindings(ctx)
     runs.run(vision, invocation, ctx, extend)
-    ctx.runs += 1
+    ctx.run_count += 1
     for command in (rknn_query_cmd.RKNN_QUERY_PERF_RUN, rknn_query_cmd.RKNN_QUERY_PERF_DETAIL):
         ctx.answers.pop((command, 0), None)
     if not ctx.is_running:

@@ -1,63 +1,64 @@
-"""JSON to rknn_input: the bytes as they are, and what the client left out about them."""
+"""JSON to rknn_input: the bytes, unchanged, and whatever the client left out about them."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from rkllmd.abi.c import addressof, shared_bytes
 from rkllmd.abi.json.tensors import Buffer, Sources, byte_size, read_buffer
 from rkllmd.abi.layouts.rknn import rknn_input, rknn_tensor_attr
 from rkllmd.abi.layouts.rknn_constants import rknn_tensor_format, rknn_tensor_qnt_type, rknn_tensor_type
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context
 from rkllmd.vision.runtime import RknnRuntime
 from rknn._attributes import check_index, native, shape_of
 from rknn._common import dtype_of, member_of, type_of
 from rknn._dynamic import other_shapes
 
-# A picture's bytes are taken for uint8 by every converted model that takes pictures.
+# Inputs of these types accept a picture's bytes as uint8, as every converted model for pictures does.
 _TAKE_PICTURES: Final = ("int8", "uint8", "float16", "float32")
 
 
 class WrongSizeError(InvalidParams):
-    """The data of an input is not as long as its shape; another shape may be set."""
+    """The data of an input does not have the size of its shape; another shape may be set."""
 
     index: int = 0
 
 
 class Item(NamedTuple):
-    """One rknn_input object, where it stands in the client's JSON, and where its data stands there."""
+    """One rknn_input object, its path in the client's JSON, and the path of its data."""
 
-    json: dict[str, Any]
+    json: JsonObject
     path: str
     buf_path: str
 
 
-def data_path(json: dict[str, Any], path: str) -> str:
-    """Return where an rknn_input's data stands in the client's JSON: it may be called buf or data."""
+def data_path(json: JsonObject, path: str) -> str:
+    """Return the path of an rknn_input's data in the client's JSON, where it may be called buf or data."""
     return f"{path}.data" if "data" in json and "buf" not in json else f"{path}.buf"
 
 
 def set_inputs(rknn: RknnRuntime, ctx: Context, items: list[Item], path: str, sources: Sources) -> None:
     """Give the runtime all inputs at once, on the worker thread; it copies them. Raises InvalidParams, RuntimeFailure.
 
-    ``type`` left out is what the tensor says, or what its size allows: uint8 for one
-    byte per element (a picture), else the input's own type or float32; JSON numbers become the input's own type where
-    that is an integer's and not quantised. ``fmt`` left out is the input's own.
+    If ``type`` is left out, the tensor says it, or it follows from the size: uint8 for one byte per element (a
+    picture), else the input's own type or float32. JSON numbers become the input's own type if that is an integer type
+    and not quantised. If ``fmt`` is left out, it is the input's own.
     """
     if len(items) > len(ctx.inputs):
         limit = len(ctx.inputs)
         raise InvalidParams(f"{path}: the model has {limit} inputs.", path=path, keyword="maxItems", limit=limit)
     inputs = (rknn_input * len(items))()
-    keep: list[Any] = []
+    keep: list[object] = []
     for position, item in enumerate(items):
         try:
             _fill(inputs[position], ctx, item, position, sources, keep)
         except WrongSizeError as error:
             raise InvalidParams(error.message + other_shapes(rknn, ctx, error.index), **error.data) from None
     if len({item.index for item in inputs}) != len(items):
-        raise InvalidParams(f"{path} has an input twice.", path=path, keyword="uniqueItems")
+        raise InvalidParams(f"{path} gives an input twice.", path=path, keyword="uniqueItems")
     rknn.call("rknn_inputs_set", ctx.pointer, len(items), inputs)
 
 
@@ -67,14 +68,14 @@ def _fill(
     item: Item,
     position: int,
     sources: Sources,
-    keep: list[Any],
+    keep: list[object],
 ) -> None:
     json, path, buf_path = item
     index = int(json.get("index", position))
     check_index(index, len(ctx.inputs), "inputs", f"{path}.index")
     attr = ctx.inputs[index]
     if "buf" in json and "data" in json:
-        raise InvalidParams(f"{path} has buf under two names.", path=f"{path}.data", keyword="oneOf")
+        raise InvalidParams(f"{path} has both buf and data: give one of them.", path=f"{path}.data", keyword="oneOf")
     value = json.get("buf", json.get("data"))
     if value is None:
         raise InvalidParams(f"{buf_path} is required.", path=buf_path, keyword="required", limit=["buf"])
@@ -104,19 +105,19 @@ def _fill(
 
 
 def _number_dtype(attr: rknn_tensor_attr, own: str, pass_through: bool) -> str:
-    """Return what JSON numbers become: real ones float32, which the runtime quantises; all else is exact."""
+    """Return what JSON numbers become: float32 for real numbers, which the runtime quantises, else the exact type."""
     is_real = "float" in own or attr.qnt_type != rknn_tensor_qnt_type.RKNN_TENSOR_QNT_NONE
     return "float32" if is_real and not pass_through else own
 
 
 def _narrow(attr: rknn_tensor_attr, own: str) -> str | None:
-    """Return the input's type if the runtime makes it of float32 and its range is smaller."""
+    """Return the input's type if the runtime converts float32 to it and its range is smaller."""
     is_quantised = attr.qnt_type != rknn_tensor_qnt_type.RKNN_TENSOR_QNT_NONE
     return own if own in ("float16", "bfloat16") and not is_quantised else None
 
 
 def _dtype(attr: rknn_tensor_attr, buffer: Buffer, given: str | None, item: Item) -> str:
-    """Return the element type; its size must be the buffer's. Raises InvalidParams."""
+    """Return the element type that fits the buffer's size. Raises InvalidParams."""
     own = dtype_of(attr.type)
     if given and buffer.dtype and given != buffer.dtype:
         path = f"{item.path}.type"
@@ -140,9 +141,9 @@ def _dtype(attr: rknn_tensor_attr, buffer: Buffer, given: str | None, item: Item
 
 
 def _check_shape(attr: rknn_tensor_attr, buffer: Buffer, fmt: int, path: str) -> None:
-    """Refuse an input's shape in another order than this format's: the bytes would be taken for another picture.
+    """Refuse a shape whose order is not that of the format: the bytes would be read as another picture.
 
-    The number of elements fits already; rows may be grouped in other ways, or not at all. Raises InvalidParams.
+    The number of elements fits already; rows may be grouped differently, or not at all. Raises InvalidParams.
     """
     dims = shape_of(attr)
     nhwc, nchw = int(rknn_tensor_format.RKNN_TENSOR_NHWC), int(rknn_tensor_format.RKNN_TENSOR_NCHW)
@@ -163,9 +164,9 @@ def _check_shape(attr: rknn_tensor_attr, buffer: Buffer, fmt: int, path: str) ->
 
 
 def _check_native(ctx: Context, attr: rknn_tensor_attr, buffer: Buffer, path: str) -> None:
-    """Refuse a pass_through of another size than the input has in one of its layouts. Raises InvalidParams."""
+    """Refuse a pass_through whose size is not the input's in any of its layouts. Raises InvalidParams."""
     sizes = {attr.size, attr.size_with_stride} - {0}
-    with contextlib.suppress(InvalidParams):  # where there is none, the plain layout is the only one
+    with contextlib.suppress(InvalidParams):  # without a native layout, the plain one is the only one
         found = native(ctx, attr, {"fmt": int(rknn_tensor_format.RKNN_TENSOR_NC1HWC2)})
         sizes |= {found.size, found.size_with_stride} - {0}
     if buffer.size not in sizes:

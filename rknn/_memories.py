@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Final
 
+from rkllmd.abi.c import Pointer
+from rkllmd.abi.layouts.rknn import rknn_tensor_mem
 from rkllmd.calls.declaration import Value
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import NotSupported, OutOfMemory
+from rkllmd.json_types import JsonObject
 from rkllmd.machine import shared_memory
 from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.vision.parts import Vision
@@ -27,14 +30,14 @@ FD: Final = {
 }
 
 
-def check_room(vision: Vision, invocation: Invocation, size: int) -> None:
+def check_limits(vision: Vision, invocation: Invocation, size: int) -> None:
     """Refuse more tensor memory than all clients may have together. Raises OutOfMemory, PermissionDenied."""
     check_handles(vision, invocation)
     taken = sum(memory.size for memory in vision.memories)
     limit = vision.config.max_memory_bytes
     if taken + size > limit:
         raise OutOfMemory(
-            f"{size} bytes more would be beyond max_memory_bytes ({limit}): destroy memories that are done with.",
+            f"{size} bytes more would exceed max_memory_bytes ({limit}): destroy memories that you no longer need.",
             needed_bytes=size,
             available_bytes=max(0, limit - taken),
             reserve_bytes=0,
@@ -42,25 +45,27 @@ def check_room(vision: Vision, invocation: Invocation, size: int) -> None:
         )
 
 
-def add(vision: Vision, invocation: Invocation, memory: TensorMemory, *, keep: bool) -> dict[str, Any]:
-    """Give a memory its handle; return the result, with the descriptor that shares it where that was asked for.
+def add(vision: Vision, invocation: Invocation, memory: TensorMemory, *, keep: bool) -> JsonObject:
+    """Give a memory its handle; return the result, with the descriptor that shares it if the client asked for that.
 
-    Raises NotSupported, and Cancelled where nobody waits for it any more.
+    Raises NotSupported, and Cancelled if nobody waits for the memory any more.
     """
     try:
         check_wanted(vision, invocation)
     except BaseException:
         destroy_memory(vision, memory)
         raise
-    if not memory.pointer.contents.virt_addr:
+    if not memory.struct.virt_addr:
         destroy_memory(vision, memory)
         raise NotSupported(
-            "The runtime made a memory that this process can't see.", runtime=vision.runtime.library.runtime, needs="-"
+            "The runtime made a memory without an address in this process.",
+            runtime=vision.runtime.library.runtime,
+            needs="-",
         )
     memory.number = vision.memories.add(memory, None if keep else invocation.client.number)
     result = success(mem=memory.number, size=memory.size)
     if invocation.call.members.reply_fds:
-        fd = memory.pointer.contents.fd
+        fd = memory.struct.fd
         if fd < 0 or not shared_memory.is_sealed(fd):
             destroy_memory(vision, memory)
             raise NotSupported(
@@ -68,10 +73,10 @@ def add(vision: Vision, invocation: Invocation, memory: TensorMemory, *, keep: b
                 runtime=vision.runtime.library.runtime,
                 needs="a runtime whose memories are dma-bufs or sealed memfds",
             )
-        result |= invocation.attach(os.dup(fd), offset=memory.pointer.contents.offset)
+        result |= invocation.attach(os.dup(fd), offset=memory.struct.offset)
     return result
 
 
-def made(ctx: Context | Matmul | None, pointer: Any, size: int) -> TensorMemory:
-    """Return the memory behind C's pointer; its size is what both sides agree on."""
+def wrap(ctx: Context | Matmul | None, pointer: Pointer[rknn_tensor_mem], size: int) -> TensorMemory:
+    """Return the object for a memory that C has made; its size is the smaller of C's and the one that was asked for."""
     return TensorMemory(parent=ctx, pointer=pointer, size=min(size, pointer.contents.size))

@@ -1,4 +1,4 @@
-"""rknn_outputs_get and what becomes of it: tensors in JSON or by descriptor, the best classes, or a client's memory."""
+"""rknn_outputs_get and its results: tensors in JSON or by descriptor, the best classes, or a client's memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import heapq
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from rkllmd.abi.c import bytes_at
 from rkllmd.abi.json.from_c import shortest
@@ -17,6 +17,7 @@ from rkllmd.calls.binding.attachments import Attachments, span_of
 from rkllmd.calls.declaration import Count, Value
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams, RuntimeFailure
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.machine import shared_memory
 from rkllmd.vision import runs
 from rkllmd.vision.objects import Context
@@ -33,7 +34,7 @@ WANT_FLOAT: Final = Value(
 )
 ENCODING: Final = Value(
     "encoding",
-    {"enum": ["base64", "array"], "description": "How outputs are written; array is for people and small ones."},
+    {"enum": ["base64", "array"], "description": "How data is written; array is for people and for small tensors."},
     required=False,
     in_c=False,
 )
@@ -43,15 +44,15 @@ TOP_K: Final = Value(
         "type": "integer",
         "minimum": 1,
         "maximum": 1000,
-        "description": "Instead of its data, the k greatest elements of each output, dequantised, NaN last: for "
-        "classifiers.",
+        "description": "For classifiers: the k greatest elements of each output instead of its data, dequantised, NaN "
+        "last.",
     },
     required=False,
     in_c=False,
 )
 N_OUTPUTS: Final = Count(
     "n_outputs",
-    {"type": ["integer", "null"], "minimum": 1, "description": "The first n; beside outputs, how many these are."},
+    {"type": ["integer", "null"], "minimum": 1, "description": "The first n; beside outputs, their number."},
     of="outputs",
     alone=True,
     aliases=("num_outputs",),
@@ -61,8 +62,8 @@ EXTEND: Final = Value(
     {
         "type": ["object", "null"],
         "properties": {
-            "frame_id": {"type": "integer", "description": "C's out-parameter: the result has it."},
-            "return_full_data": {"enum": [True], "description": "Of the C server: all data is what is returned."},
+            "frame_id": {"type": "integer", "description": "An out-parameter in C: the result has it."},
+            "return_full_data": {"enum": [True], "description": "For clients of the C server: all data is returned."},
         },
         "additionalProperties": False,
     },
@@ -70,7 +71,7 @@ EXTEND: Final = Value(
 )
 
 
-# Their JSON is written on the event loop, in a millisecond.
+# Writing so many as JSON, on the event loop, takes a millisecond.
 _MOST_NUMBERS: Final = 16_384
 
 
@@ -78,30 +79,30 @@ def get_outputs(
     vision: Vision,
     invocation: Invocation,
     ctx: Context,
-    requests: list[tuple[dict[str, Any], str]],
+    requests: list[tuple[JsonObject, str]],
     path: str,
     sources: Attachments,
     *,
     encoding: str = "base64",
     top_k: int | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Get the outputs of the last run, on the worker thread; return them as members of a result.
 
-    ``requests`` are rknn_output objects and where they stand in the client's JSON. The runtime's buffers stay held
-    until rknn.outputs_release or the next call of this. Raises InvalidParams, RuntimeFailure.
+    ``requests`` are rknn_output objects, each with its path in the client's JSON. The runtime's buffers are held until
+    rknn.outputs_release or the next call of this function. Raises InvalidParams, RuntimeFailure.
     """
     release_outputs(vision, ctx, ctx.pointer)
     if not ctx.is_running:
-        learn_run(vision.runtime, ctx)  # a preallocated buffer has to be large enough for what was made
+        learn_run(vision.runtime, ctx)  # a preallocated buffer has to be large enough for the shapes of this run
     if len({request.get("index", position) for position, (request, _) in enumerate(requests)}) != len(requests):
-        raise InvalidParams(f"{path} has an output twice.", path=path, keyword="uniqueItems")
+        raise InvalidParams(f"{path} names an output twice.", path=path, keyword="uniqueItems")
     outputs = (rknn_output * len(requests))()
     memories = [
         _prepare(outputs[position], ctx, request, position, place, sources)
         for position, (request, place) in enumerate(requests)
     ]
-    extend = rknn_output_extend(frame_id=ctx.runs)
-    # C waits for a run that does not block.
+    extend = rknn_output_extend(frame_id=ctx.run_count)
+    # The C function waits for a run that does not block.
     runs.wait(
         vision,
         invocation,
@@ -118,9 +119,9 @@ def get_outputs(
 
 
 def _prepare(
-    target: rknn_output, ctx: Context, request: dict[str, Any], position: int, path: str, sources: Attachments
+    target: rknn_output, ctx: Context, request: JsonObject, position: int, path: str, sources: Attachments
 ) -> memoryview | None:
-    """Fill one rknn_output; return the memory that it writes to, if that is the client's."""
+    """Fill one rknn_output; return the client's memory that C writes the output to, if the client has named one."""
     target.index = int(request.get("index", position))
     check_index(target.index, len(ctx.outputs), "outputs", f"{path}.index")
     target.want_float = bool(request.get("want_float", False))
@@ -136,11 +137,11 @@ def _prepare(
     return place
 
 
-def _client_memory(buffer: Any, path: str, sources: Attachments, needed: int) -> memoryview:
-    """Return the memory that an output goes to. Raises InvalidParams."""
+def _client_memory(buffer: Json, path: str, sources: Attachments, needed: int) -> memoryview:
+    """Return the memory that an output is written to. Raises InvalidParams."""
     if not isinstance(buffer, dict) or not ("mem" in buffer) ^ ("fd" in buffer):
         raise InvalidParams(
-            f'{path} of a preallocated output is {{"mem": …}} or {{"fd": …}}.', path=path, keyword="required"
+            f'{path} of a preallocated output must be {{"mem": …}} or {{"fd": …}}.', path=path, keyword="required"
         )
     if "mem" in buffer:
         place = sources.bytes_of(buffer, path)
@@ -150,7 +151,7 @@ def _client_memory(buffer: Any, path: str, sources: Attachments, needed: int) ->
         place = shared_memory.map_shared(fd, offset, size, path)
     if len(place) < needed:
         raise InvalidParams(
-            f"{path} has {len(place)} bytes, the output takes {needed}.", path=path, keyword="minimum", limit=needed
+            f"{path} has {len(place)} bytes, but the output takes {needed}.", path=path, keyword="minimum", limit=needed
         )
     return place
 
@@ -160,22 +161,22 @@ def _describe(
     invocation: Invocation,
     ctx: Context,
     output: rknn_output,
-    request: dict[str, Any],
+    request: JsonObject,
     place: memoryview | None,
     encoding: str,
     top_k: int | None,
-) -> dict[str, Any]:
+) -> JsonObject:
     attr = ctx.outputs[output.index]
     dtype = "float32" if output.want_float else dtype_of(attr.type)
     name = attr.name.decode("utf-8", "replace")
-    described: dict[str, Any] = {"index": output.index, "name": name, "size": output.size}
+    described: JsonObject = {"index": output.index, "name": name, "size": output.size}
     if not output.want_float and attr.qnt_type == rknn_tensor_qnt_type.RKNN_TENSOR_QNT_AFFINE_ASYMMETRIC:
         described |= {"scale": shortest(attr.scale), "zp": attr.zp}
     if place is not None:
         return {**described, "dtype": dtype, "shape": shape_of(attr), "buf": request["buf"]}
     if not output.buf:
         raise RuntimeFailure("rknn_outputs_get gave no buffer.", function="rknn_outputs_get", status=0, log=[])
-    # Copied or encoded before anything else may run: the buffer is the runtime's.
+    # Copied or encoded before anything else can run, since the buffer belongs to the runtime.
     data = memoryview(bytes_at(output.buf, output.size)).cast("B")
     shape = _shape(attr, output, dtype)
     count = math.prod(shape)
@@ -183,7 +184,8 @@ def _describe(
         return {**described, **best(to_numbers(data, dtype)[:count], top_k)}
     if encoding == "array":
         check_few(count)
-        # As short as they are as floats: 0.9, not 0.8999999761581421. Two int4 are in a byte, so there may be one more.
+        # Floats are written as short as a float32 is: 0.9, not 0.8999999761581421. A byte holds two int4, so the last
+        # one may not belong to the output.
         found = to_numbers(data, dtype)[:count]
         numbers = [shortest(number) if isinstance(number, float) else number for number in found]
         return {**described, "dtype": dtype, "shape": shape, "data": numbers}
@@ -191,27 +193,27 @@ def _describe(
 
 
 def _shape(attr: rknn_tensor_attr, output: rknn_output, dtype: str) -> list[int]:
-    """Return the output's shape; flat if the runtime gave more than its dimensions say (strides)."""
+    """Return the output's shape, or a flat one if the runtime gave more bytes than that needs (strides)."""
     if byte_size(attr.n_elems, dtype) == output.size:
         return shape_of(attr)
     return [output.size * 2 if dtype == "int4" else output.size // byte_size(1, dtype)]
 
 
 def check_few(count: int) -> None:
-    """Refuse to write many numbers as JSON. Raises InvalidParams."""
+    """Refuse to write too many numbers as JSON. Raises InvalidParams."""
     if count > _MOST_NUMBERS:
         raise InvalidParams(
-            f"encoding array is for at most {_MOST_NUMBERS} elements: leave it out, or say reply_fds.",
+            f"The encoding array is for at most {_MOST_NUMBERS} elements: leave it out, or ask for reply_fds.",
             path="$.encoding",
             keyword="maximum",
             limit=_MOST_NUMBERS,
         )
 
 
-def best(numbers: Sequence[float], count: int) -> dict[str, Any]:
-    """Return the greatest elements as members of an output: the best first, of equal ones the first, NaN last.
+def best(numbers: Sequence[float], count: int) -> JsonObject:
+    """Return the greatest elements as members of an output: the best first, equal ones in their order, NaN last.
 
-    ``nan`` is how many elements are NaN, where any are. A score that JSON has no number for is null.
+    ``nan`` is the number of elements that are NaN, if there are any. A score that JSON can't express is null.
     """
     not_numbers = [index for index, number in enumerate(numbers) if number != number]
     skipped = set(not_numbers)
@@ -223,14 +225,14 @@ def best(numbers: Sequence[float], count: int) -> dict[str, Any]:
 
 
 def _score(number: float) -> float | None:
-    """Return a float as short as it is as a float32, an integer as it is."""
+    """Return a float as short as a float32 is, and an integer unchanged."""
     return shortest(number) if isinstance(number, float) else int(number)
 
 
 def needs_float(ctx: Context, index: int, *, want_float: bool, top_k: int | None) -> bool:
-    """Return whether to ask C for float32: where it was said, and to compare what is quantised or float16.
+    """Return whether to ask C for float32: if the client does, or to compare elements that are quantised or real.
 
-    Integers that are not quantised are compared as they are: float32 does not hold all of them.
+    Integers that are not quantised are compared as they are, since float32 does not hold all of them.
     """
     if want_float or top_k is None or not 0 <= index < len(ctx.outputs):
         return want_float
@@ -240,7 +242,7 @@ def needs_float(ctx: Context, index: int, *, want_float: bool, top_k: int | None
 
 def all_outputs(
     ctx: Context, *, want_float: bool, top_k: int | None = None, count: int | None = None
-) -> list[tuple[dict[str, Any], str]]:
+) -> list[tuple[JsonObject, str]]:
     """Return the requests for the first ``count`` outputs, all of them by default. Raises InvalidParams."""
     if count is not None:
         check_index(count - 1, len(ctx.outputs), "outputs", "$.n_outputs")

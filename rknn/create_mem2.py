@@ -5,21 +5,18 @@ C: rknn_tensor_mem *rknn_create_mem2(rknn_context ctx, uint64_t size, uint64_t a
 
 from __future__ import annotations
 
-from enum import IntFlag
-from typing import Any
-
 from rkllmd.abi.layouts.rknn import rknn_context
 from rkllmd.abi.layouts.rknn_constants import rknn_mem_alloc_flags, rknn_mem_flag
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context, Matmul
 from rkllmd.vision.parts import Vision
 from rknn._common import ANY_CTX, KEEP, MEM, flags_schema, mask_of
-from rknn._memories import SIZE, add, check_room, made
+from rknn._memories import SIZE, add, check_limits, wrap
 
-_NAMES = {**rknn_mem_alloc_flags.__members__, **rknn_mem_flag.__members__}
 # Both groups of macros go into one argument.
-_FLAGS: Any = IntFlag("_FLAGS", {name: int(item) for name, item in _NAMES.items()})  # type: ignore[misc]  # not a literal
+_FLAGS: dict[str, int] = {**rknn_mem_alloc_flags.__members__, **rknn_mem_flag.__members__}
 
 
 @method(
@@ -28,12 +25,17 @@ _FLAGS: Any = IntFlag("_FLAGS", {name: int(item) for name, item in _NAMES.items(
     changes=MEM.kinds,
 )
 def create_mem2(
-    vision: Vision, invocation: Invocation, ctx: Context | Matmul, size: int, alloc_flags: Any = 0, keep: bool = False
-) -> dict[str, Any]:
+    vision: Vision,
+    invocation: Invocation,
+    ctx: Context | Matmul,
+    size: int,
+    alloc_flags: str | int | list[str] = 0,
+    keep: bool = False,
+) -> JsonObject:
     """Return the handle of a new memory; RKNN_MEM_FLAG_ALLOC_NO_CONTEXT makes one for all contexts."""
-    check_room(vision, invocation, size)
+    check_limits(vision, invocation, size)
     flags = mask_of(_FLAGS, alloc_flags)
     parent = None if flags & rknn_mem_flag.RKNN_MEM_FLAG_ALLOC_NO_CONTEXT else ctx
     handle = rknn_context() if parent is None else parent.pointer
-    pointer = vision.runtime.pointer("rknn_create_mem2", handle, size, flags)
-    return add(vision, invocation, made(parent, pointer, size), keep=keep)
+    pointer = vision.runtime.create_memory("rknn_create_mem2", handle, size, flags)
+    return add(vision, invocation, wrap(parent, pointer, size), keep=keep)

@@ -2,16 +2,18 @@
 
 C: rknn_tensor_mem *rknn_create_mem_from_mb_blk(rknn_context ctx, void *mb_blk, int32_t offset)
 
-A block is a pointer inside the process that got it, so it can't cross a socket. Its dma-buf can: RK_MPI_MB_Handle2Fd
-gives it, the client sends that, and it becomes a memory as with rknn.create_mem_from_fd, from ``offset`` to its end.
+A block is a pointer inside the process that allocated it, so it can't cross a socket. Its dma-buf can: the client gets
+it from RK_MPI_MB_Handle2Fd and sends it, and the daemon makes a memory of it as rknn.create_mem_from_fd does, from
+``offset`` to its end.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context, Matmul
 from rkllmd.vision.parts import Vision
 from rknn._common import ANY_CTX, KEEP, MEM
@@ -30,6 +32,6 @@ def create_mem_from_mb_blk(
     mb_blk: Converted,
     offset: int = 0,
     keep: bool = False,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return the handle of a memory over the block whose dma-buf came with the message."""
     return memory_from_fd(vision, invocation, ctx, mb_blk, {"offset": offset}, keep=keep)

@@ -5,11 +5,10 @@ C: int rknn_destroy(rknn_context context)
 
 from __future__ import annotations
 
-from typing import Any
-
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.vision import release
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
@@ -17,7 +16,7 @@ from rknn._common import CONTEXT, MEM
 
 
 @method(Kind.NPU, [CONTEXT], changes=(*CONTEXT.kinds, *MEM.kinds), fits_between_tokens=False, ends_runs=True)
-def destroy(vision: Vision, invocation: Invocation, ctx: Context) -> dict[str, Any]:
+def destroy(vision: Vision, invocation: Invocation, ctx: Context) -> JsonObject:
     """Unload the context; calls that still wait for it are answered InvalidHandle."""
     release.destroy(vision, ctx)
     return success()

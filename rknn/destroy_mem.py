@@ -5,12 +5,11 @@ C: int rknn_destroy_mem(rknn_context ctx, rknn_tensor_mem *mem)
 
 from __future__ import annotations
 
-from typing import Any
-
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import destroy_memory
@@ -18,10 +17,8 @@ from rknn._common import ANY_CTX, MEM, check_belongs
 
 
 @method(Kind.ORDERED, [ANY_CTX, MEM], changes=MEM.kinds, fits_between_tokens=False)
-def destroy_mem(
-    vision: Vision, invocation: Invocation, ctx: Context | Matmul | None, mem: TensorMemory
-) -> dict[str, Any]:
-    """Free it; the context may be left out, the memory knows it."""
+def destroy_mem(vision: Vision, invocation: Invocation, ctx: Context | Matmul | None, mem: TensorMemory) -> JsonObject:
+    """Free it; the context may be left out, since the memory belongs to it."""
     check_belongs(mem, ctx)
     for other in vision.contexts:
         if mem in other.outside:

@@ -5,12 +5,11 @@ C: int rknn_dup_context(rknn_context *context_in, rknn_context *context_out)
 
 from __future__ import annotations
 
-from typing import Any
-
 from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import COnly, Handle, Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import destroy
@@ -21,7 +20,7 @@ _CONTEXT_IN = Handle("context_in", ("context",), "ctx", aliases=("context", "ctx
 
 
 @method(Kind.NPU, [_CONTEXT_IN, COnly("context_out"), KEEP], changes=_CONTEXT_IN.kinds, fits_between_tokens=False)
-def dup_context(vision: Vision, invocation: Invocation, ctx: Context, keep: bool = False) -> dict[str, Any]:
+def dup_context(vision: Vision, invocation: Invocation, ctx: Context, keep: bool = False) -> JsonObject:
     """Return a new context; it belongs to the connection that asked, unless keep is set."""
     check_handles(vision, invocation)
     new = Context(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.discovery import describe_functions
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.registry import known
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.parts import Vision
 
 
 @method(Kind.INSTANT)
-def get_functions(vision: Vision, invocation: Invocation) -> dict[str, Any]:
+def get_functions(vision: Vision, invocation: Invocation) -> JsonObject:
     """Return the C functions by their names; rpc.discover has the schemas."""
     return describe_functions(known(), "rknn")

@@ -1,17 +1,18 @@
 """rknn.infer: set the inputs, run, get the outputs and release them, in one round trip.
 
-For people who want an answer rather than five calls; not a C function.
+It is not a C function; it saves clients four of five calls.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.calls.binding.attachments import Attachments
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import release_outputs
@@ -34,7 +35,7 @@ def infer(
     want_float: bool = False,
     encoding: str = "base64",
     top_k: int | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return the outputs for these inputs."""
     given = inputs or input_data
     needs_inputs(ctx, given, "rknn.infer")

@@ -3,19 +3,19 @@
 C: int rknn_init(rknn_context *context, void *model, uint32_t size, uint32_t flag, rknn_init_extend *extend)
 
 ``model`` is a path, or the file's contents as ``{"data": base64}`` or ``{"fd": n}``; ``model_path`` is always a path.
-On machines without an NPU an ONNX file is taken wherever a .rknn file is expected.
+On machines without an NPU an ONNX file takes the place of a .rknn file.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
 from rkllmd.abi.c import addressof, byref, c_char_p, c_void_p, cast, shared_bytes
 from rkllmd.abi.json.convert import to_c
-from rkllmd.abi.json.tensors import read_buffer
+from rkllmd.abi.json.tensors import Buffer, read_buffer
 from rkllmd.abi.layouts.rknn import rknn_init_extend
 from rkllmd.abi.layouts.rknn_constants import rknn_core_mask, rknn_flag
 from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
@@ -23,6 +23,7 @@ from rkllmd.calls.handles import resolve
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.machine import paths
 from rkllmd.trials import trial
 from rkllmd.vision import trial as rknn_trial
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# C's size has 32 bits; 0 would say that the bytes are a path, which nobody has checked.
+# C's size has 32 bits; 0 would mean that the bytes are a path, which nobody has checked.
 _MOST_BYTES = 2**32 - 1
 _MODEL = Value(
     "model",
@@ -57,7 +58,7 @@ _MODEL = Value(
 _MODEL_PATH = Value("model_path", {"type": "string", "description": "As model."}, required=False, in_c=False)
 _FLAG = Value(
     "flag",
-    flags_schema(rknn_flag, "RKNN_FLAG_…, a mask or an array of names; also called flags."),
+    flags_schema(rknn_flag.__members__, "RKNN_FLAG_…, a mask or an array of names; also called flags."),
     required=False,
     aliases=("flags",),
 )
@@ -71,35 +72,35 @@ def _check(
     invocation: Invocation,
     model: Converted | None = None,
     model_path: str | None = None,
-    core_mask: Any = None,
-    **_: Any,
+    core_mask: str | int | None = None,
+    **_: object,
 ) -> None:
-    vision.runtime.library  # noqa: B018 - raises where there is none
+    vision.runtime.library  # noqa: B018 - raises if there is none
     check_handles(vision, invocation)
     if (model is None) == (model_path is None):
         raise InvalidParams(
             "rknn.init needs either model_path or model.", path="$.model_path", keyword="oneOf", limit=["model_path"]
         )
-    _cores(vision, invocation, core_mask)
+    _cores(vision, core_mask)
     if model is None or not isinstance(model.json, dict):
-        _path(vision, invocation, model, model_path)
+        _path(vision, model, model_path)
 
 
-def _cores(vision: Vision, invocation: Invocation, core_mask: Any) -> int | None:
-    """Return the cores that were asked for, else those of the configuration. Raises InvalidParams."""
+def _cores(vision: Vision, core_mask: str | int | None) -> int | None:
+    """Return the cores that the client asks for, else those of the configuration. Raises InvalidParams."""
     if core_mask is None:
         return vision.board.core_mask
     return vision.board.check_cores(member_of(rknn_core_mask, core_mask), "$.core_mask")
 
 
-def _path(vision: Vision, invocation: Invocation, model: Converted | None, model_path: str | None) -> str:
+def _path(vision: Vision, model: Converted | None, model_path: str | None) -> str:
     """Return the file to load. Raises InvalidParams, PermissionDenied."""
     given, where = (str(model_path), "$.model_path") if model is None else (str(model.json), model.path)
     config = vision.config
     return str(paths.readable_file(given, config.allowed_directories, where, base=config.model_directory))
 
 
-def _model_of(vision: Vision, model: Converted | None = None, model_path: str | None = None, **_: Any) -> Any:
+def _model_of(vision: Vision, model: Converted | None = None, model_path: str | None = None, **_: object) -> str | None:
     return model.json if model is not None and isinstance(model.json, str) else model_path
 
 
@@ -125,26 +126,26 @@ def init(
     vision: Vision,
     invocation: Invocation,
     model: Converted | None = None,
-    flag: Any = 0,
+    flag: str | int | list[str] = 0,
     extend: Converted | None = None,
     model_path: str | None = None,
-    core_mask: Any = None,
+    core_mask: str | int | None = None,
     keep: bool = False,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Load the model; return its context and how many inputs and outputs it has."""
     check_handles(vision, invocation)  # again: others may have been made while this call waited
     rknn = vision.runtime
-    ctx = Context(path="", size_bytes=0, flag=mask_of(rknn_flag, flag))
+    ctx = Context(path="", size_bytes=0, flag=mask_of(rknn_flag.__members__, flag))
     c_extend = None if extend is None else _extend(vision, invocation, ctx, extend)
     buffer = None
     if model is None or not isinstance(model.json, dict):
-        ctx.path = _path(vision, invocation, model, model_path)
+        ctx.path = _path(vision, model, model_path)
         ctx.size_bytes = os.stat(ctx.path).st_size
         argument, size = cast(c_char_p(os.fsencode(ctx.path)), c_void_p), 0
     else:
         buffer = _contents(model)
         memory = shared_bytes(buffer.data, buffer.size)
-        # Not by cast, which makes a cycle: a mapped descriptor would stay until the garbage collector comes.
+        # Not by cast, which makes a reference cycle: a mapped descriptor would wait for the garbage collector.
         argument, size = c_void_p(addressof(memory)), buffer.size
         ctx.size_bytes = size
         ctx.keep_alive.append(memory)
@@ -156,14 +157,14 @@ def init(
         _check_part(ctx, extend)
     part = 0 if extend is None else int(extend.json.get("real_model_size", 0))
     vision.memory_guard.check(ctx.path or "a model in memory", part or ctx.size_bytes)
-    _try(vision, invocation, ctx, buffer, extend)
+    _try(vision, ctx, buffer, extend)
     available = vision.memory_guard.available_bytes
     rknn.call("rknn_init", byref(ctx.pointer), argument, size, ctx.flag, None if c_extend is None else byref(c_extend))
     if not ctx.flag & rknn_flag.RKNN_FLAG_MODEL_BUFFER_ZERO_COPY:
         ctx.keep_alive.clear()
     try:
         learn(rknn, ctx)
-        cores = _cores(vision, invocation, core_mask)
+        cores = _cores(vision, core_mask)
         if cores is not None:
             rknn.call("rknn_set_core_mask", ctx.pointer, cores)
         check_wanted(vision, invocation)
@@ -171,13 +172,13 @@ def init(
         destroy(vision, ctx)
         raise
     ctx.number = vision.contexts.add(ctx, None if keep else invocation.client.number)
-    if ctx.path and not part:  # of others there is nothing to know them by
+    if ctx.path and not part:  # footprints are remembered by path
         vision.memory_guard.footprints.learn(ctx.path, ctx.size_bytes, available - vision.memory_guard.available_bytes)
     log.info("context_made", context=ctx.number, model_path=ctx.path, bytes=ctx.size_bytes)
     return success(context=ctx.number, n_input=len(ctx.inputs), n_output=len(ctx.outputs))
 
 
-def _contents(model: Converted) -> Any:
+def _contents(model: Converted) -> Buffer:
     """Return the bytes of a model that came over the socket. Raises InvalidParams."""
     buffer = read_buffer(model.json, "uint8", model.path, model.sources)
     if not 0 < buffer.size <= _MOST_BYTES:
@@ -190,7 +191,7 @@ def _contents(model: Converted) -> Any:
     return buffer
 
 
-def _try(vision: Vision, invocation: Invocation, ctx: Context, buffer: Any, extend: Converted | None) -> None:
+def _try(vision: Vision, ctx: Context, buffer: Buffer | None, extend: Converted | None) -> None:
     """Try a model that was never loaded before (``rkllmd/trials/trial.py``). Raises RuntimeFailure, Cancelled."""
     if buffer is not None:
         item = rknn_trial.of_bytes(vision, memoryview(buffer.data).cast("B"))
@@ -203,7 +204,7 @@ def _try(vision: Vision, invocation: Invocation, ctx: Context, buffer: Any, exte
 
 
 def _check_part(ctx: Context, extend: Converted) -> None:
-    """Refuse a model that lies partly outside of its file; C reads a part of a file only. Raises InvalidParams."""
+    """Refuse a part that does not lie within the model's file. Raises InvalidParams."""
     offset, size = (int(extend.json.get(f"real_model_{name}", 0)) for name in ("offset", "size"))
     available = ctx.size_bytes if ctx.path else 0
     if offset < 0 or offset + size > available:
@@ -215,8 +216,8 @@ def _check_part(ctx: Context, extend: Converted) -> None:
         )
 
 
-def _extend(vision: Vision, invocation: Invocation, ctx: Context, extend: Converted) -> Any:
-    """Return the rknn_init_extend: a context for its handle, a descriptor for its number. Raises RpcError."""
+def _extend(vision: Vision, invocation: Invocation, ctx: Context, extend: Converted) -> rknn_init_extend:
+    """Return the rknn_init_extend, with the context and the descriptor that the JSON refers to. Raises RpcError."""
     fields = {name: value for name, value in extend.json.items() if name not in ("ctx", "model_buffer_fd")}
     struct = to_c(fields, rknn_init_extend, extend.path, ctx.keep_alive)
     if "ctx" in extend.json:

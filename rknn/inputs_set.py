@@ -5,11 +5,12 @@ C: int rknn_inputs_set(rknn_context context, uint32_t n_inputs, rknn_input input
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.calls.declaration import Count, Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rknn._common import CONTEXT
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
         Struct("inputs", "rknn_input", many=True, raw=True, example="buf", or_tensors=True),
     ],
 )
-def inputs_set(vision: Vision, invocation: Invocation, ctx: Context, inputs: Converted) -> dict[str, Any]:
+def inputs_set(vision: Vision, invocation: Invocation, ctx: Context, inputs: Converted) -> JsonObject:
     """Copy the inputs into the context; the type, format and index may be left out."""
     set_given_inputs(vision, invocation, ctx, inputs)
     return success()

@@ -5,13 +5,14 @@ C: int rknn_matmul_create(rknn_matmul_ctx *ctx, rknn_matmul_info *info, rknn_mat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import byref
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_io_attr
 from rkllmd.calls.declaration import COnly, Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
 from rknn._common import KEEP, MATMUL, check_handles
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     changes=MATMUL.kinds,
     fits_between_tokens=False,
 )
-def matmul_create(vision: Vision, invocation: Invocation, info: Converted, keep: bool = False) -> dict[str, Any]:
-    """Return the context, and how A, B and C lie in memory (io_attr): allocate memories of these sizes."""
+def matmul_create(vision: Vision, invocation: Invocation, info: Converted, keep: bool = False) -> JsonObject:
+    """Return the context, and the layout of A, B and C (io_attr): allocate memories of these sizes."""
     check_handles(vision, invocation)
     c_info = info_from(info.json, info.path)
     io_attr = rknn_matmul_io_attr()

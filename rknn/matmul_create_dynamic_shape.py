@@ -1,4 +1,4 @@
-"""rknn_matmul_create_dynamic_shape: make a matmul context that may change between several shapes.
+"""rknn_matmul_create_dynamic_shape: make a matmul context that can switch between several shapes.
 
 C: int rknn_matmul_create_dynamic_shape(rknn_matmul_ctx *ctx, rknn_matmul_info *info, int shape_num,
        rknn_matmul_shape dynamic_shapes[], rknn_matmul_io_attr io_attrs[])
@@ -6,7 +6,7 @@ C: int rknn_matmul_create_dynamic_shape(rknn_matmul_ctx *ctx, rknn_matmul_info *
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import byref
 from rkllmd.abi.json.convert import to_c_array
@@ -14,6 +14,7 @@ from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_io_attr, rknn_matmul_shap
 from rkllmd.calls.declaration import COnly, Count, Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
 from rknn._common import KEEP, MATMUL, check_handles
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 )
 def matmul_create_dynamic_shape(
     vision: Vision, invocation: Invocation, info: Converted, dynamic_shapes: Converted, keep: bool = False
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return the context and io_attrs, one for each shape; the first shape is set."""
     check_handles(vision, invocation)
     items = dynamic_shapes.json if isinstance(dynamic_shapes.json, list) else [dynamic_shapes.json]

@@ -5,11 +5,10 @@ C: int rknn_matmul_destroy(rknn_matmul_ctx ctx)
 
 from __future__ import annotations
 
-from typing import Any
-
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.vision import release
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
@@ -17,7 +16,7 @@ from rknn._common import MATMUL, MEM
 
 
 @method(Kind.NPU, [MATMUL], changes=(*MATMUL.kinds, *MEM.kinds), fits_between_tokens=False)
-def matmul_destroy(vision: Vision, invocation: Invocation, matmul: Matmul) -> dict[str, Any]:
+def matmul_destroy(vision: Vision, invocation: Invocation, matmul: Matmul) -> JsonObject:
     """Free it; calls that still wait for it are answered InvalidHandle."""
     release.destroy(vision, matmul)
     return success()

@@ -5,12 +5,11 @@ C: int rknn_matmul_run(rknn_matmul_ctx ctx)
 
 from __future__ import annotations
 
-from typing import Any
-
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
 from rknn._common import MATMUL
@@ -18,8 +17,8 @@ from rknn._matmul import MATRICES
 
 
 @method(Kind.NPU, [MATMUL], proves_npu=True)
-def matmul_run(vision: Vision, invocation: Invocation, matmul: Matmul) -> dict[str, Any]:
-    """Run; A, B and C must be bound to memories that are still there and large enough."""
+def matmul_run(vision: Vision, invocation: Invocation, matmul: Matmul) -> JsonObject:
+    """Run; A, B and C must be bound to memories that still exist and are large enough."""
     io_attr = matmul.io_attrs[matmul.shape_index]
     for letter in MATRICES:
         memory = matmul.bindings.get(letter)

@@ -5,7 +5,7 @@ C: int rknn_matmul_set_dynamic_shape(rknn_matmul_ctx ctx, rknn_matmul_shape *sha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import byref
 from rkllmd.abi.json.convert import to_c
@@ -14,6 +14,7 @@ from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
 from rknn._common import MATMUL
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
 
 
 @method(Kind.ORDERED, [MATMUL, Struct("shape", "rknn_matmul_shape", raw=True, required_fields=["M", "K", "N"])])
-def matmul_set_dynamic_shape(
-    vision: Vision, invocation: Invocation, matmul: Matmul, shape: Converted
-) -> dict[str, Any]:
-    """Set the shape; return how A, B and C now lie in memory. Bind A and C anew, and B if its K or N is another."""
+def matmul_set_dynamic_shape(vision: Vision, invocation: Invocation, matmul: Matmul, shape: Converted) -> JsonObject:
+    """Set the shape; return the new layout of A, B and C. Bind A and C again, and B too if its K or N has changed."""
     c_shape = to_c(shape.json, rknn_matmul_shape, shape.path, [])
     wanted = (c_shape.M, c_shape.K, c_shape.N)
     if wanted not in matmul.shapes:

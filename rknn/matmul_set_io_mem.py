@@ -5,13 +5,14 @@ C: int rknn_matmul_set_io_mem(rknn_matmul_ctx ctx, rknn_tensor_mem *mem, rknn_ma
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Matmul, TensorMemory
 from rkllmd.vision.parts import Vision
 from rknn._common import MATMUL, MEM
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 @method(Kind.ORDERED, [MATMUL, MEM, Struct("attr", "rknn_matmul_tensor_attr", raw=True, required_fields=["name"])])
 def matmul_set_io_mem(
     vision: Vision, invocation: Invocation, matmul: Matmul, mem: TensorMemory, attr: Converted
-) -> dict[str, Any]:
+) -> JsonObject:
     """Bind the memory; the name of the attributes says which matrix (A, B or C)."""
     letter, c_attr = matrix(matmul, attr.json, attr.path)
     if mem.size < c_attr.size:
         raise InvalidParams(
-            f"$.mem has {mem.size} bytes, {letter} takes {c_attr.size}.",
+            f"$.mem has {mem.size} bytes, but {letter} takes {c_attr.size}.",
             path="$.mem",
             keyword="minimum",
             limit=c_attr.size,

@@ -5,7 +5,7 @@ C: int rknn_matmul_set_quant_params(rknn_matmul_ctx context, rknn_quant_params *
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import byref
 from rkllmd.abi.json.convert import to_c
@@ -13,6 +13,7 @@ from rkllmd.abi.layouts.rknn_matmul import rknn_quant_params
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
 from rknn._common import MATMUL_CONTEXT
@@ -26,11 +27,9 @@ if TYPE_CHECKING:
     Kind.ORDERED,
     [MATMUL_CONTEXT, Struct("params", "rknn_quant_params", raw=True, required_fields=["name", "scale"])],
 )
-def matmul_set_quant_params(
-    vision: Vision, invocation: Invocation, matmul: Matmul, params: Converted
-) -> dict[str, Any]:
-    """Set them; scale is float32, zp int32, one each for the layer, or one for each channel or group."""
-    keep: list[Any] = []
+def matmul_set_quant_params(vision: Vision, invocation: Invocation, matmul: Matmul, params: Converted) -> JsonObject:
+    """Set them; scale is float32 and zp int32, one for the whole layer, or one for each channel or group."""
+    keep: list[object] = []
     letter, attr = matrix(matmul, {"name": params.json["name"]}, params.path)
     json = {**params.json, "name": attr.name.decode("utf-8", "replace")}
     c_params = to_c(json, rknn_quant_params, params.path, keep, sources=params.sources)

@@ -1,14 +1,15 @@
-"""rknn_mem_sync: make the CPU and the NPU see the same in a tensor memory.
+"""rknn_mem_sync: make the CPU and the NPU see the same contents of a tensor memory.
 
 C: int rknn_mem_sync(rknn_context context, rknn_tensor_mem *mem, rknn_mem_sync_mode mode)
 
-A program in C writes through virt_addr before it syncs to the device and reads after it has synced from it. Over a
-socket these go with the call: ``data`` is written at ``offset`` first, ``read`` returns ``size`` bytes from ``offset``.
+A program in C writes through virt_addr before it syncs to the device, and reads after it has synced from the device.
+Over a socket both go with the call: ``data`` is written at ``offset`` before the sync, and ``read`` returns ``size``
+bytes from ``offset`` after it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import memmove
 from rkllmd.abi.json import schemas
@@ -19,6 +20,7 @@ from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.machine import shared_memory
 from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.vision.parts import Vision
@@ -32,7 +34,7 @@ _BYTES = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
 _DATA = Value("data", schemas.TENSOR, required=False, in_c=False, is_tensor=True)
 _DTYPE = Value(
     "dtype",
-    {"enum": list(DTYPES), "description": "Of numbers in data, and of what is read; uint8 if left out."},
+    {"enum": list(DTYPES), "description": "The type of numbers in data, and of what is read; uint8 if left out."},
     required=False,
     in_c=False,
 )
@@ -60,28 +62,28 @@ def mem_sync(
     invocation: Invocation,
     ctx: Context | Matmul | None,
     mem: TensorMemory,
-    mode: Any,
+    mode: str | int,
     data: Converted | None = None,
     read: bool = False,
     dtype: str = "uint8",
     encoding: str = "base64",
     **span: int,
-) -> dict[str, Any]:
-    """Write, sync, read, as far as it was asked for."""
+) -> JsonObject:
+    """Write if there is data, sync, and read if that was asked for."""
     check_belongs(mem, ctx)
     offset, size = span_of(span, mem.size, "$", 1)
     if data is not None:
         buffer = read_buffer(data.json, dtype, data.path, data.sources)
         if buffer.size > size:
             raise InvalidParams(
-                f"{data.path} has {buffer.size} bytes, from the offset on there are {size}.",
+                f"{data.path} has {buffer.size} bytes, but only {size} follow the offset.",
                 path=data.path,
                 keyword="maximum",
                 limit=size,
             )
         if buffer.size:
             place, source = mem.view(offset, buffer.size), memoryview(buffer.data).cast("B")
-            # Not by assignment, which would hold Python's lock, and with it everybody, for as long as the copy takes.
+            # Not by assignment, which would hold Python's lock, and so stop the event loop, while it copies.
             memmove(shared_memory.address_of(place), shared_memory.address_of(source), buffer.size)
     handle = mem.parent.pointer if mem.parent is not None else 0
     vision.runtime.call("rknn_mem_sync", handle, mem.pointer, member_of(rknn_mem_sync_mode, mode))
@@ -94,13 +96,16 @@ def mem_sync(
 
 def _contents(
     vision: Vision, invocation: Invocation, view: memoryview, dtype: str, encoding: str, path: str
-) -> dict[str, Any]:
-    """Return what was read, as elements of ``dtype``; ``path``: what the client wrote of it. Raises InvalidParams."""
+) -> JsonObject:
+    """Return what was read as elements of ``dtype``; ``path``: the parameter that is wrong if it can't be divided.
+
+    Raises InvalidParams.
+    """
     count = len(view) * 2 if dtype == "int4" else len(view) // byte_size(1, dtype)
     if byte_size(count, dtype) != len(view):
         size = byte_size(1, dtype)
         raise InvalidParams(
-            f"{path}: what is read, {len(view)} bytes, must be whole {dtype} elements of {size} bytes.",
+            f"{path}: the {len(view)} bytes to read must be a whole number of {dtype} elements of {size} bytes.",
             path=path,
             keyword="multipleOf",
             limit=size,

@@ -2,21 +2,22 @@
 
 C: int rknn_outputs_get(rknn_context context, uint32_t n_outputs, rknn_output outputs[], rknn_output_extend *extend)
 
-An output with ``is_prealloc`` is written to ``buf``, which is a tensor memory ``{"mem": n}`` or the client's own
-memory ``{"fd": n}``; its bytes are not in the result then.
+An output with ``is_prealloc`` is written to ``buf``, which is a tensor memory ``{"mem": n}`` or the client's own memory
+``{"fd": n}``; the result then does not contain its bytes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.calls.binding.attachments import Attachments
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
-from rkllmd.vision.runs import tell_end
+from rkllmd.vision.runs import has_ended
 from rknn._common import CONTEXT
 from rknn._outputs import ENCODING, EXTEND, N_OUTPUTS, TOP_K, WANT_FLOAT, all_outputs, get_outputs, needs_float
 
@@ -43,13 +44,13 @@ def outputs_get(
     ctx: Context,
     outputs: Converted | None = None,
     n_outputs: int | None = None,
-    extend: dict[str, Any] | None = None,
+    extend: JsonObject | None = None,
     want_float: bool = False,
     encoding: str = "base64",
     top_k: int | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return all outputs, or those asked for; the runtime's buffers are held until rknn.outputs_release."""
-    tell_end(ctx)  # a failed run's error, rather than outputs of the run before
+    has_ended(ctx)  # raises the error of a failed run, instead of returning the outputs of the run before
     wants = bool(want_float)
     if outputs is None:
         sources, path = Attachments(), "$.outputs"

@@ -5,11 +5,12 @@ C: int rknn_outputs_release(rknn_context context, uint32_t n_ouputs, rknn_output
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.calls.declaration import Count, Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import release_outputs
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 )
 def outputs_release(
     vision: Vision, invocation: Invocation, ctx: Context, outputs: Converted | None = None, n_ouputs: int | None = None
-) -> dict[str, Any]:
-    """Release them all, whichever are named: they were got together. Nothing happens where none are held."""
+) -> JsonObject:
+    """Release all of them, whichever are named, since C got them together. Nothing happens if none are held."""
     release_outputs(vision, ctx, ctx.pointer)
     return success()

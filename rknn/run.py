@@ -1,17 +1,18 @@
-"""rknn_run: run the model on the inputs that were set; where asked, set them and return the outputs as well.
+"""rknn_run: run the model on the inputs that were set; if asked to, also set the inputs and return the outputs.
 
 C: int rknn_run(rknn_context context, rknn_run_extend *extend)
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.calls.binding.attachments import Attachments
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import release_outputs
@@ -45,14 +46,14 @@ def run(
     want_float: bool = False,
     encoding: str = "base64",
     top_k: int | None = None,
-) -> dict[str, Any]:
-    """Run; with extend.non_block only begin to, rknn.wait then tells the end."""
+) -> JsonObject:
+    """Run the model; with extend.non_block only begin to, and rknn.wait waits for the end."""
     if input_data is not None and inputs is not None:
         raise InvalidParams("input_data and inputs are the same.", path="$.input_data", keyword="oneOf")
     c_extend = run_extend(extend)
     if c_extend.non_block and outputs:
         raise InvalidParams(
-            "The outputs of a run that does not block come with rknn.wait and rknn.outputs_get.",
+            "A run that does not block can't return its outputs: call rknn.wait and then rknn.outputs_get.",
             path="$.outputs",
             keyword="const",
             limit=False,

@@ -7,12 +7,13 @@ The vendor's header calls it deprecated: rknn.set_input_shapes takes all inputs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rknn._attributes import SHAPE_FIELDS, attr_of, learn_current
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @method(Kind.ORDERED, [CTX, Struct("attr", "rknn_tensor_attr", raw=True, required_fields=["dims"])])
-def set_input_shape(vision: Vision, invocation: Invocation, ctx: Context, attr: Converted) -> dict[str, Any]:
-    """Set the shape; what is left out of the attributes is as it was."""
+def set_input_shape(vision: Vision, invocation: Invocation, ctx: Context, attr: Converted) -> JsonObject:
+    """Set the shape; attributes that are left out stay as they were."""
     c_attr = attr_of(ctx, attr.json, attr.path, SHAPE_FIELDS, output=False)
     vision.runtime.call("rknn_set_input_shape", ctx.pointer, byref(c_attr))
     learn_current(vision.runtime, ctx)

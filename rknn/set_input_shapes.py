@@ -5,13 +5,14 @@ C: int rknn_set_input_shapes(rknn_context ctx, uint32_t n_inputs, rknn_tensor_at
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.abi.layouts.rknn import rknn_tensor_attr
 from rkllmd.calls.declaration import Count, Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rknn._attributes import SHAPE_FIELDS, attr_of, learn_current
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
         Struct("attr", "rknn_tensor_attr", many=True, raw=True, required_fields=["dims"]),
     ],
 )
-def set_input_shapes(vision: Vision, invocation: Invocation, ctx: Context, attr: Converted) -> dict[str, Any]:
-    """Set the shapes, one for each input; an index left out is the position in the array."""
+def set_input_shapes(vision: Vision, invocation: Invocation, ctx: Context, attr: Converted) -> JsonObject:
+    """Set the shapes, one for each input; if an index is left out, it is the position in the array."""
     items = attr.elements
     if len(items) != len(ctx.inputs):
         limit = len(ctx.inputs)

@@ -5,13 +5,14 @@ C: int rknn_set_io_mem(rknn_context ctx, rknn_tensor_mem *mem, rknn_tensor_attr 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import Kind, Struct, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context, TensorMemory
 from rkllmd.vision.parts import Vision
 from rknn._attributes import MEMORY_FIELDS, as_now, attr_of, bytes_needed, is_output
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _OUTPUT = Value(
     "output",
-    {"type": "boolean", "description": "The attr's index is an output's; where it has a name, the name tells."},
+    {"type": "boolean", "description": "attr's index is that of an output; not needed if attr has a name."},
     required=False,
     in_c=False,
 )
@@ -31,14 +32,14 @@ _OUTPUT = Value(
 @method(Kind.ORDERED, [CTX, MEM, Struct("attr", "rknn_tensor_attr", raw=True, example="index"), _OUTPUT])
 def set_io_mem(
     vision: Vision, invocation: Invocation, ctx: Context, mem: TensorMemory, attr: Converted, output: bool | None = None
-) -> dict[str, Any]:
-    """Bind the memory; of the attributes, name or index says which tensor, type, fmt and pass_through how it lies."""
+) -> JsonObject:
+    """Bind the memory; attr's name or index says which tensor, its type, fmt and pass_through say how it is stored."""
     c_attr = attr_of(ctx, attr.json, attr.path, MEMORY_FIELDS, output=output)
     is_an_output = is_output(ctx, c_attr) or bool(output)
     needed = bytes_needed(c_attr, as_now(ctx, c_attr, output=is_an_output))
     if mem.size < needed:
         raise InvalidParams(
-            f"$.mem has {mem.size} bytes, the tensor takes {needed}.", path="$.mem", keyword="minimum", limit=needed
+            f"$.mem has {mem.size} bytes, but the tensor takes {needed}.", path="$.mem", keyword="minimum", limit=needed
         )
     vision.runtime.call("rknn_set_io_mem", ctx.pointer, mem.pointer, byref(c_attr))
     ctx.bindings[is_an_output, c_attr.index] = (mem, c_attr)

@@ -1,20 +1,21 @@
 """The objects behind RKNN's handles: contexts, matmul contexts, tensor memories.
 
-Only the NPU's worker thread touches what is C's in them: a context that is used from two threads has panicked kernels.
+Only the NPU's worker thread touches the parts that belong to C: using a context from two threads has panicked kernels.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import outcome
 
-from rkllmd.abi.c import bytes_at
-from rkllmd.abi.layouts.rknn import rknn_context, rknn_tensor_attr
+from rkllmd.abi.c import Array, NativeHandle, Pointer, Struct, bytes_at
+from rkllmd.abi.layouts.rknn import rknn_context, rknn_output, rknn_tensor_attr, rknn_tensor_mem
 from rkllmd.abi.layouts.rknn_constants import rknn_query_cmd
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_io_attr
+from rkllmd.json_types import JsonObject
+from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 
 if TYPE_CHECKING:
     from rkllmd.vision.detached_run import DetachedRun
@@ -27,32 +28,33 @@ class Context:
     path: str
     size_bytes: int
     flag: int
-    pointer: Any = field(default_factory=rknn_context)
+    pointer: NativeHandle = field(default_factory=lambda: rknn_context())
     number: int = 0
-    # Everything that C may still look at: the model's bytes, a library of operators.
-    keep_alive: list[Any] = field(default_factory=list)
+    # Everything that C may still read: the model's bytes, a library of operators.
+    keep_alive: list[object] = field(default_factory=list)
     inputs: list[rknn_tensor_attr] = field(default_factory=list)
     outputs: list[rknn_tensor_attr] = field(default_factory=list)
-    # What rknn.query answers without asking C: (command, index) → a C struct.
-    answers: dict[tuple[rknn_query_cmd, int], Any] = field(default_factory=dict)
+    # What rknn.query answers without calling C: (command, index) → a C struct.
+    answers: dict[tuple[rknn_query_cmd, int], Struct] = field(default_factory=dict)
     # The C array of rknn_outputs_get, until rknn_outputs_release.
-    outputs_held: Any = None
-    runs: int = 0
-    # The last run whose outputs' shapes are in ``outputs``.
+    outputs_held: Array[rknn_output] | None = None
+    # How many runs there were; also the number of the last one.
+    run_count: int = 0
+    # The number of the run whose output shapes are in ``outputs``.
     shapes_of_run: int = 0
     # (is an output, index) → the memory that rknn.set_io_mem bound it to, and with which attributes.
     bindings: dict[tuple[bool, int], tuple[TensorMemory, rknn_tensor_attr]] = field(default_factory=dict)
-    # What rknn.set_weight_mem and rknn.set_internal_mem gave: C uses it until the context is destroyed.
+    # The memories given to rknn.set_weight_mem and rknn.set_internal_mem: C uses them until the context is destroyed.
     outside: list[TensorMemory] = field(default_factory=list)
-    # A rknn_run with non_block has begun and rknn_wait was not called yet.
+    # An rknn_run with non_block has begun, and rknn_wait was not called yet.
     is_running: bool = False
-    # That run, where the runtime can be interrupted.
+    # That run, if the runtime can be interrupted.
     detached: DetachedRun | None = None
-    # How such a run has ended that the daemon had to wait for, until the client asks.
+    # How such a run has ended, if the daemon has waited for it; kept until the client asks.
     ended: outcome.Outcome[None] | None = None
     # Attributes of custom operators as they were read in their init callbacks: for each node its operator and its
     # attributes by name.
-    operator_nodes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    operator_nodes: list[tuple[str, JsonObject]] = field(default_factory=list)
 
     @property
     def is_alive(self) -> bool:
@@ -64,22 +66,22 @@ class Context:
 class Matmul:
     """A matmul context: C = A x B."""
 
-    # As created: one for each shape it may have, and which of them is current.
+    # As created: one for each shape that it may have. ``shape_index`` says which one is current.
     io_attrs: list[rknn_matmul_io_attr]
     shapes: list[tuple[int, int, int]]
     type: int
     shape_index: int = 0
-    pointer: Any = field(default_factory=rknn_context)
+    pointer: NativeHandle = field(default_factory=lambda: rknn_context())
     number: int = 0
-    keep_alive: list[Any] = field(default_factory=list)
-    # A, B and C → what rknn.matmul_set_quant_params gave last.
-    quant_params: dict[str, Any] = field(default_factory=dict)
+    keep_alive: list[object] = field(default_factory=list)
+    # A, B and C → what rknn.matmul_set_quant_params gave last, which C may still read.
+    quant_params: dict[str, object] = field(default_factory=dict)
     # A, B and C → the memory that rknn.matmul_set_io_mem bound it to.
     bindings: dict[str, TensorMemory] = field(default_factory=dict)
 
     @property
     def is_alive(self) -> bool:
-        """Return whether it is still there."""
+        """Return whether it was not destroyed yet."""
         return bool(self.pointer)
 
 
@@ -88,29 +90,32 @@ class TensorMemory:
     """A tensor memory; ``parent`` is the context that it was made with, if it was made with one."""
 
     parent: Context | Matmul | None
-    # POINTER(rknn_tensor_mem)
-    pointer: Any
+    pointer: Pointer[rknn_tensor_mem] | None
     size: int
     number: int = 0
-    # Our descriptor of a client's dma-buf or memfd, and our mapping of the part that the memory is.
-    fd: int = -1
+    # For a client's dma-buf or memfd: our own descriptor of it, and our mapping of the part that is this memory.
+    descriptors: Descriptors = NO_DESCRIPTORS
     mapping: memoryview | None = None
 
     @property
     def is_alive(self) -> bool:
-        """Return whether it is not destroyed yet."""
+        """Return whether it was not destroyed yet."""
         return bool(self.pointer)
 
+    @property
+    def struct(self) -> rknn_tensor_mem:
+        """Return the runtime's description of the memory, which must be alive."""
+        assert self.pointer is not None
+        return self.pointer.contents
+
     def close(self) -> None:
-        """Close what keeps a client's memory mapped."""
+        """Give up what keeps a client's memory mapped."""
         self.mapping = None
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        self.descriptors.close()
 
     def view(self, offset: int, size: int) -> memoryview:
         """Return a part of the contents, in place; it must not be used after the memory is destroyed."""
         if self.mapping is not None:
             return self.mapping[offset : offset + size]
-        address = self.pointer.contents.virt_addr
+        address = self.struct.virt_addr
         return memoryview(bytes_at(address + offset, size)).cast("B")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from rkllmd.calls.handles import Handles
 from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
+from rkllmd.json_types import JsonObject
 from rkllmd.machine.board import Board
 from rkllmd.machine.memory_guard import MemoryGuard
 from rkllmd.npu.worker import Npu
@@ -40,10 +40,10 @@ class Vision:
 
 
 def rknn_contexts() -> Handles[Context]:
-    """Return the handles of the contexts, of which there is none yet."""
+    """Return handles for contexts, none of which exists yet."""
     return Handles("RKNN context", "rknn.init")
 
 
-def loaded(contexts: Handles[Context]) -> list[dict[str, Any]]:
-    """Return the contexts that take memory, as an OutOfMemory lists them."""
+def loaded(contexts: Handles[Context]) -> list[JsonObject]:
+    """Return the contexts that take memory, in the form in which OutOfMemory lists them."""
     return [{"context": item.number, "model_path": item.path, "size_bytes": item.size_bytes} for item in contexts]

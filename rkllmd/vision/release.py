@@ -1,17 +1,17 @@
-"""How RKNN's objects go: when their client goes, when they are destroyed by name, when the daemon leaves.
+"""How RKNN's objects are released: when their client goes, when a method destroys them, when the daemon ends.
 
-All of it on the worker thread, and memories before the contexts that they were made with.
+All of this happens on the worker thread, and memories are released before the contexts that they were made with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 import outcome
 import structlog
 
+from rkllmd.abi.c import NativeHandle
 from rkllmd.abi.layouts.rknn import rknn_context
 from rkllmd.calls.failure import as_error
 from rkllmd.errors import RpcError
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 def release_client(vision: Vision, client: int) -> None:
     """Release what a client leaves behind; called on the event loop, after its waiting calls were dropped.
 
-    Its call that is running may still make something, so the work looks only when its turn comes.
+    The client's running call may still make something, so the job looks for it only when its turn comes.
     """
     running = [job for job in (vision.npu.queue.running, vision.npu.queue.at_boundary) if job is not None]
     may_make = any(
@@ -38,7 +38,7 @@ def release_client(vision: Vision, client: int) -> None:
 
 
 def release_all(vision: Vision) -> None:
-    """Release everything, on the worker thread; when the daemon leaves."""
+    """Release everything, on the worker thread, when the daemon ends."""
     runs.finish(vision)
     _destroy_each(vision, vision.memories)
     _destroy_each(vision, [*vision.matmuls, *vision.contexts])
@@ -63,8 +63,8 @@ def destroy(vision: Vision, item: Context | Matmul) -> None:
         item.keep_alive.clear()
 
 
-def release_outputs(vision: Vision, item: Context, pointer: Any) -> None:
-    """Give the outputs of the last rknn_outputs_get back to the runtime, if there are any."""
+def release_outputs(vision: Vision, item: Context, pointer: NativeHandle) -> None:
+    """Give the outputs of the last rknn_outputs_get back to the runtime, if there are any; ``pointer``: the context."""
     outputs, item.outputs_held = item.outputs_held, None
     if outputs is not None:
         vision.runtime.call("rknn_outputs_release", pointer, len(outputs), outputs)
@@ -88,7 +88,7 @@ def _release(vision: Vision, client: int) -> None:
 
 
 def _destroy_each(vision: Vision, items: Iterable[Context | Matmul | TensorMemory]) -> None:
-    """Destroy all of them, whatever the runtime says to one."""
+    """Destroy all of them, even if the runtime fails for one."""
     for item in items:
         try:
             if isinstance(item, TensorMemory):
@@ -99,6 +99,6 @@ def _destroy_each(vision: Vision, items: Iterable[Context | Matmul | TensorMemor
             log.error("not_released", handle=item.number, error=error.to_json())
 
 
-def _log_failure(result: outcome.Outcome[Any]) -> None:
+def _log_failure(result: outcome.Outcome[object]) -> None:
     if isinstance(result, outcome.Error):
         as_error(result.error, "rknn.destroy")

@@ -1,15 +1,15 @@
-"""RKNN runs that do not block (rknn_run with non_block): who waits for their end, and what ends one that does not.
+"""RKNN runs that do not block (rknn_run with non_block): which calls wait for their end, and what ends them early.
 
-The vendor's NPU does one thing at a time and can't be interrupted, so whatever comes next waits for such a run. The
-portable runtime's are threads of this process: nobody waits for another client's there, and one ends at the limit of
-time that rknn.run had, when its client cancels the wait for it, and with its vision.
+The vendor's NPU does one thing at a time and can't be interrupted, so the next call of any kind waits for such a run.
+On the portable runtime these runs are threads of this process: there, nobody waits for another client's run, and a run
+ends early at the time limit of its rknn.run, when its client cancels a wait for it, and with its context.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import outcome
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rkllmd.vision.parts import Vision
 
 
-def run(vision: Vision, invocation: Invocation, ctx: Context, extend: Any) -> None:
+def run(vision: Vision, invocation: Invocation, ctx: Context, extend: rknn_run_extend) -> None:
     """Call rknn_run, on the worker thread. Raises RuntimeFailure."""
     rknn = vision.runtime
     ctx.ended = None
@@ -33,7 +33,7 @@ def run(vision: Vision, invocation: Invocation, ctx: Context, extend: Any) -> No
         ctx.is_running = bool(extend.non_block)
         return
     deadlines = None if invocation.job is None else invocation.job.deadlines
-    # Another one than the call's: that ends with its answer.
+    # Not the call's own interruption, which ends with the call's answer.
     detached = DetachedRun(Interruption(), math.inf if deadlines is None else deadlines.first)
     with obeying(detached.interruption):
         rknn.call("rknn_run", ctx.pointer, extend)
@@ -43,9 +43,9 @@ def run(vision: Vision, invocation: Invocation, ctx: Context, extend: Any) -> No
 
 
 def wait(vision: Vision, invocation: Invocation, ctx: Context, call: Callable[[], None]) -> None:
-    """Make a call that waits for the run's end, on the worker thread; if it is cancelled, the run ends.
+    """Make a C call that waits for the run's end, on the worker thread; if the call is cancelled, the run is stopped.
 
-    Raises Cancelled, Timeout where the run was longer than it may, RuntimeFailure.
+    Raises Cancelled, Timeout if the run was longer than its limit, RuntimeFailure.
     """
     detached = ctx.detached
     try:
@@ -62,7 +62,7 @@ def wait(vision: Vision, invocation: Invocation, ctx: Context, call: Callable[[]
 
 
 def stop(vision: Vision, ctx: Context) -> None:
-    """End a context's run where the runtime can; nobody will wait for it."""
+    """Stop a context's run if the runtime can do that; nobody waits for it any more."""
     if ctx.detached is None:
         return
     ctx.detached.interruption.set()
@@ -71,12 +71,12 @@ def stop(vision: Vision, ctx: Context) -> None:
 
 
 def finish(vision: Vision, invocation: Invocation | None = None) -> None:
-    """Wait for the runs whose end a call needs, on the worker thread; without one, for all of them.
+    """Wait for the runs that a call has to wait for, on the worker thread; without ``invocation``, for all of them.
 
-    Raises Cancelled: the runs go on then.
+    Raises Cancelled; the runs go on then.
     """
     for item in _concerned(vision, invocation):
-        extend = rknn_run_extend(frame_id=item.runs, timeout_ms=-1, fence_fd=-1)
+        extend = rknn_run_extend(frame_id=item.run_count, timeout_ms=-1, fence_fd=-1)
         ended = outcome.capture(vision.runtime.call, "rknn_wait", item.pointer, extend)
         if is_interrupted():
             raise Cancelled("The call was cancelled while it waited for a run that does not block.")
@@ -86,8 +86,8 @@ def finish(vision: Vision, invocation: Invocation | None = None) -> None:
         item.ended = ended
 
 
-def tell_end(ctx: Context) -> bool:
-    """Return whether the daemon has waited for a run already. Raises how that ended, if it failed."""
+def has_ended(ctx: Context) -> bool:
+    """Return whether the daemon has waited for the context's run already. Raises the run's error if it failed."""
     ended, ctx.ended = ctx.ended, None
     if ended is None:
         return False

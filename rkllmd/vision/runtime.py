@@ -1,13 +1,13 @@
-"""The RKNN runtime in use: which library was chosen and why, and calls into it with what it printed."""
+"""The RKNN runtime: which library was chosen and why, and calls into it together with what it printed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rkllmd.abi import rknn_library
+from rkllmd.abi.c import CFunction, Pointer
+from rkllmd.abi.layouts.rknn import rknn_tensor_mem
 from rkllmd.abi.layouts.rknn_constants import rknn_error
 from rkllmd.abi.library import Functions, find, identify
 from rkllmd.config.settings import Config
@@ -23,20 +23,20 @@ class RknnRuntime(CRuntime[Functions]):
     """The chosen RKNN runtime."""
 
     def __init__(self, config: Config, platform: Platform, output: RuntimeOutput) -> None:
-        """Choose and load the library; one that can't be loaded is reported by each call, not here."""
+        """Choose and load the library; if that fails, each call reports it, not this constructor."""
         name, reason = choose(config.runtime, config.rknn_library, platform)
         super().__init__(name, reason, output, lambda: _load(name, config))
 
     @property
     def can_be_interrupted(self) -> bool:
-        """Return whether its runs and loads end when the call is asked to (``interruption.py``): the portable one's."""
+        """Return whether runs and loads can be made to end (``interruption.py``): only the portable runtime's can."""
         return self.name == "portable"
 
     @property
     def shapes_follow_values(self) -> bool:
         """Return whether the shape of an output may differ from run to run.
 
-        An ONNX graph may compute it. An NPU's program is made for the shapes of its inputs.
+        An ONNX graph may compute the shape. A program for an NPU is made for the shapes of its inputs.
         """
         return self.name == "portable"
 
@@ -51,27 +51,28 @@ class RknnRuntime(CRuntime[Functions]):
             log=lines,
         )
 
-    def pointer(self, function: str, *arguments: Any) -> Any:
-        """Call a C function that answers NULL for failure. Raises RuntimeFailure with the runtime's own lines."""
+    def create_memory(self, function: str, *arguments: object) -> Pointer[rknn_tensor_mem]:
+        """Call one of the functions that make a tensor memory. Raises RuntimeFailure with the runtime's own lines."""
         pointer, lines = self.invoke(function, *arguments)
         if not pointer:
             raise no_handle(function, None, lines)
-        return pointer
+        made: Pointer[rknn_tensor_mem] = pointer
+        return made
 
 
-class _Late(dict[str, Callable[..., Any]]):
-    """The portable runtime's functions, made when the first one is called; they are there before that."""
+class _Late(dict[str, CFunction]):
+    """The portable runtime's functions: all of them are made when the first one is called."""
 
     def __contains__(self, name: object) -> bool:
         return name in rknn_library.SIGNATURES or super().__contains__(name)
 
-    def __missing__(self, name: str) -> Callable[..., Any]:
+    def __missing__(self, name: str) -> CFunction:
         self.update(portable.functions())
         return dict(self)[name]
 
 
 def describe_library(config: Config) -> str:
-    """Return one line on the library that would be used, without loading it (for ``rkllmd --version``)."""
+    """Return a line about the library that would be used, without loading it (for ``rkllmd --version``)."""
     name, reason = choose(config.runtime, config.rknn_library, Platform())
     try:
         if name == "portable":

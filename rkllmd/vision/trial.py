@@ -1,12 +1,13 @@
-"""The trial of an RKNN model (``trials/trial.py``): a file with its weights, or bytes. No C is called here."""
+"""The trial of an RKNN model (``trials/trial.py``), which is a file with its weights, or bytes. No C is called here."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rkllmd.json_types import JsonObject
 from rkllmd.portable.rknn.models import external_data
 from rkllmd.trials.trial import Files, Trial, is_on, key_of
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def of_file(vision: Vision, path: str, offset: int, part: int) -> Trial | None:
-    """Return the trial of ``part`` bytes (0: all that follow) at ``offset`` of a file. Raises OSError."""
+    """Return the trial of ``part`` bytes (0: all the rest) at ``offset`` of a file. Raises OSError."""
     if not is_on(vision):
         return None
     beside = external_data.files(path).values() if vision.runtime.name == "portable" and not part else ()
@@ -34,7 +35,7 @@ def of_bytes(vision: Vision, content: memoryview) -> Trial | None:
     return Trial("The model", _request(vision, None, 0, 0), key, content=content, ends_with_client=True)
 
 
-def _request(vision: Vision, path: str | None, offset: int, part: int) -> dict[str, Any]:
+def _request(vision: Vision, path: str | None, offset: int, part: int) -> JsonObject:
     rknn = vision.runtime
     return {
         "kind": "rknn",

@@ -87,7 +87,7 @@ def _current(service: Service, now: float) -> dict[str, Any] | None:
 
 
 def _context(item: objects.Context) -> dict[str, Any]:
-    return {"context": item.number, "model_path": item.path, "size_bytes": item.size_bytes, "runs": item.runs}
+    return {"context": item.number, "model_path": item.path, "size_bytes": item.size_bytes, "runs": item.run_count}
 
 
 def _model(model: Model, now: float) -> dict[str, Any]:
