@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from rkllmd.portable.rknn.c_memory import Array
+if TYPE_CHECKING:  # the daemon reads which files lie beside a model, and may have no numpy
+    from rkllmd.portable.rknn.c_memory import Array
 
 
 class Node(Protocol):
