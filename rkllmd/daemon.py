@@ -21,8 +21,7 @@ import structlog
 import trio
 
 from rkllmd import __version__, log
-from rkllmd.calls import registry
-from rkllmd.calls.timeouts import Timeouts
+from rkllmd.calls import registry, timeouts
 from rkllmd.config import sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
@@ -31,15 +30,14 @@ from rkllmd.language import conversations
 from rkllmd.language.models.idle import unload_idle_models
 from rkllmd.language.models.loading import unload
 from rkllmd.language.runs import turns
-from rkllmd.machine import lifetime
+from rkllmd.machine import lifetime, runtime_output
 from rkllmd.machine.notify import Notifier
-from rkllmd.machine.runtime_output import RuntimeOutput
 from rkllmd.net import listener
 from rkllmd.net.connection import Connection
 from rkllmd.net.hangup import Attendance, HangupWatcher
 from rkllmd.net.receiver import Receiver
-from rkllmd.npu import outage
 from rkllmd.npu.outage import Outage
+from rkllmd.npu.queue import Queue
 from rkllmd.service import assembly
 from rkllmd.service.parts import Service
 from rkllmd.service.startup import load_models_at_start
@@ -70,7 +68,6 @@ class Daemon:
         self._reload = reload
         self._stdout = 1
         self._ends_with = lifetime.NOTHING
-        self._output = RuntimeOutput()
         self._notifier = Notifier(os.environ)
         self._stopping = trio.Event()
         self._connections: set[Connection] = set()
@@ -85,31 +82,35 @@ class Daemon:
         listening = inherited or listener.bind(self._settings.socket)
         try:
             self._ends_with = lifetime.decide(self._settings.ends_with)
-            self._stdout, stderr = self._output.capture()
+            reader, self._stdout, stderr = runtime_output.capture()
             log.configure(self._settings.log_level, stderr)
             # Where a runtime kills us (SIGSEGV, SIGILL …), its name and the call that it came in are the last lines.
             faulthandler.enable(stderr)
             try:
-                return await self._serve(listening)
+                return await self._serve(listening, reader)
             finally:  # nobody reads the capture any more: what kills us must still be said
                 os.dup2(self._stdout, 1)
                 os.dup2(stderr, 2)
         finally:
             listening.close()
 
-    async def _serve(self, listening: listener.Listener) -> int:
+    async def _serve(self, listening: listener.Listener, printed: int) -> int:
+        queue = Queue(assembly.queue_limits(self._settings))
         # A thread that works for the NPU needs Python's lock now and then, which busy polling keeps from it.
-        receiver = Receiver(lambda: service.npu.queue.running is None)
+        receiver = Receiver(lambda: queue.running is None)
         service = assembly.assemble(
-            self._settings, self._output, when_handled=receiver.when_handled, on_outage=self._tell_outage
+            self._settings,
+            queue,
+            printed=printed,
+            when_handled=receiver.when_handled,
+            on_outage=self._tell_outage,
         )
         # Of conversations that went with an earlier daemon.
         service.language.prompt_caches.forget(turns.CACHE_OWNERS)
-        self._output.tell(partial(_look_at_line, service))
         hangups = HangupWatcher()
         connect = partial(Connection, service=service, hangups=hangups, receiver=receiver)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._output.watch)
+            nursery.start_soon(service.language.runtime.output.watch)
             nursery.start_soon(hangups.run)
             nursery.start_soon(receiver.run)
             nursery.start_soon(service.npu.supervisor.watch)
@@ -246,8 +247,7 @@ class Daemon:
         try:
             fresh = self._reload()
             settings = service.config.reloaded(fresh)
-            service.timeouts = Timeouts(settings, service.methods)
-            service.npu.own_deadlines = service.timeouts.own
+            timeouts.check(settings, service.methods)
             service.current.config = settings
         except ConfigError as error:
             logger.error("reload_failed", reason=str(error))
@@ -294,14 +294,6 @@ class Daemon:
         service.npu.durations.save()
         service.store.close(min(_CLOSE_SECONDS, max(0.0, latest - trio.current_time()) + _LEAST_SECONDS))
         logger.info("stopped")
-
-
-def _look_at_line(service: Service, line: str) -> None:
-    """Look for what means a stuck NPU in what a runtime has printed; on any thread."""
-    config = service.config
-    found = outage.from_line(line, config.device_retry_seconds) if config.device_lost_lines else None
-    if found is not None:
-        service.run_soon(partial(service.npu.supervisor.suspect, found))
 
 
 def _exit(status: int, listening: listener.Listener) -> NoReturn:

@@ -9,9 +9,9 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
+from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
 from rkllmd.npu.deadlines import Deadlines
@@ -24,24 +24,15 @@ if TYPE_CHECKING:
 class Timeouts:
     """The limits that the configuration sets, and what a call may ask for itself."""
 
-    def __init__(self, config: Config, methods: Mapping[str, Method]) -> None:
-        """Raise ConfigError for a method that does not exist."""
-        unknown = sorted(set(config.timeouts_ms) - set(methods) - {"default"})
-        if unknown:
-            close = difflib.get_close_matches(unknown[0], [*methods, "default"], n=1)
-            hint = f"did you mean {close[0]}?" if close else "rpc.discover lists them all."
-            raise ConfigError(f"The setting timeouts_ms: there is no method {unknown[0]!r}; {hint}")
-        self._config = config
-        self._known: dict[str, Deadlines] = {}
+    def __init__(self, current: CurrentConfig) -> None:
+        self._current = current
 
     def of(self, method: Method, members: Members) -> Deadlines:
         """Return the limits of a call with these members beside "method"; they may be shorter than the configuration's.
 
         Raises InvalidParams.
         """
-        deadlines = self._known.get(method.name)
-        if deadlines is None:
-            deadlines = self._known[method.name] = self._configured(method)
+        deadlines = self._configured(method)
         if members is NO_MEMBERS:
             return deadlines
         members.check("wait_timeout_ms", "timeout_ms", "first_token_timeout_ms")
@@ -55,24 +46,32 @@ class Timeouts:
             between=min(limit or math.inf, deadlines.between),
         )
 
-    @cached_property
     def own(self) -> Deadlines:
         """Return the limits of what the daemon does itself: it waits for its turn however long that takes."""
-        config = self._config
+        config = self._current.config
         limit = config.timeouts_ms["default"] / 1000 or math.inf
-        return Deadlines(math.inf, limit, limit, limit, limit, self._load, config.grace_ms / 1000)
-
-    @property
-    def _load(self) -> float:
-        table = self._config.timeouts_ms
-        return table.get("rkllm.init", table["default"]) / 1000 or math.inf
+        return Deadlines(math.inf, limit, limit, limit, limit, _load_seconds(config), config.grace_ms / 1000)
 
     def _configured(self, method: Method) -> Deadlines:
-        config = self._config
+        config = self._current.config
         table = config.timeouts_ms
         first = between = table.get(method.name, table["default"])
         if method.abort is not None:  # a generation
             first, between = config.first_token_timeout_ms, config.token_timeout_ms
             between = table.get(method.name, between)
         wait, first_s, between_s = (ms / 1000 or math.inf for ms in (config.wait_timeout_ms, first, between))
-        return Deadlines(wait, first_s, between_s, first_s, between_s, self._load, config.grace_ms / 1000)
+        return Deadlines(wait, first_s, between_s, first_s, between_s, _load_seconds(config), config.grace_ms / 1000)
+
+
+def check(config: Config, methods: Mapping[str, Method]) -> None:
+    """Raise ConfigError for a limit of a method that does not exist."""
+    unknown = sorted(set(config.timeouts_ms) - set(methods) - {"default"})
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], [*methods, "default"], n=1)
+        hint = f"did you mean {close[0]}?" if close else "rpc.discover lists them all."
+        raise ConfigError(f"The setting timeouts_ms: there is no method {unknown[0]!r}; {hint}")
+
+
+def _load_seconds(config: Config) -> float:
+    table = config.timeouts_ms
+    return table.get("rkllm.init", table["default"]) / 1000 or math.inf

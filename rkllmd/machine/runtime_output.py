@@ -13,7 +13,7 @@ import select
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 import trio
@@ -31,34 +31,40 @@ _READ_BYTES: Final = 65_536
 _READS_AT_ONCE: Final = 16
 
 
+class Capture(NamedTuple):
+    """The pipe's end that ``RuntimeOutput`` reads, and duplicates of what descriptors 1 and 2 were."""
+
+    reader: int
+    stdout: int
+    stderr: int
+
+
+def capture() -> Capture:
+    """Point descriptors 1 and 2 at a pipe."""
+    stdout, stderr = os.dup(1), os.dup(2)
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.dup2(writer, 1)
+    os.dup2(writer, 2)
+    os.close(writer)
+    # A pipe is fully buffered by default, which would show a line long after its call (setvbuf(3), _IOLBF is 1).
+    libc = this_process()
+    libc.setvbuf(c_void_p.in_dll(libc, "stdout"), None, 1, 0)
+    return Capture(reader, stdout, stderr)
+
+
 class RuntimeOutput:
     """The captured stdout and stderr of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: int = -1, listener: Callable[[str], None] = lambda line: None) -> None:
+        """``reader``: what ``capture`` has returned. ``listener`` is called with each line, on any thread."""
         self._lock = threading.Lock()
         self._lines: deque[tuple[int, str]] = deque(maxlen=_LINES_KEPT)
         self._count = 0
         self._rest = b""
-        self._reader = -1
+        self._reader = reader
         self._libc = this_process()
-        # Told each line, on whichever thread reads it.
-        self._tell: Callable[[str], None] = lambda line: None
-
-    def tell(self, listener: Callable[[str], None]) -> None:
-        """Call ``listener`` with each line from now on, on whichever thread reads it."""
         self._tell = listener
-
-    def capture(self) -> tuple[int, int]:
-        """Point descriptors 1 and 2 at the pipe; return duplicates of what they were."""
-        kept = os.dup(1), os.dup(2)
-        self._reader, writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.dup2(writer, 1)
-        os.dup2(writer, 2)
-        os.close(writer)
-        # A pipe is fully buffered by default, which would show a line long after its call (setvbuf(3), _IOLBF is 1).
-        self._libc.setvbuf(c_void_p.in_dll(self._libc, "stdout"), None, 1, 0)
-        return kept
 
     def mark(self) -> int:
         """Return the place in the output from which ``since`` is to read; what was printed before lies behind it."""

@@ -34,7 +34,9 @@ class Boundary:
 class Boundaries:
     """What the worker thread does while a run has the NPU."""
 
-    def __init__(self, ask: Callable[[Boundary], None], do: Callable[[Job, Boundary], None], seconds: float) -> None:
+    def __init__(
+        self, ask: Callable[[Boundary], None], do: Callable[[Job, Boundary], None], seconds: float = 0.0
+    ) -> None:
         """``ask(boundary)`` has the event loop look for jobs; ``do(job, boundary)`` does one, on the worker thread.
 
         ``seconds``: how long a boundary stays open; 0: there are none.

@@ -32,7 +32,7 @@ from rkllmd.npu.deadlines import Deadlines
 from rkllmd.npu.durations import Durations
 from rkllmd.npu.job import Job
 from rkllmd.npu.outage import Outage
-from rkllmd.npu.queue import Limits, Queue
+from rkllmd.npu.queue import Queue
 from rkllmd.npu.supervisor import Supervisor
 from rkllmd.npu.token_boundary import Boundaries, Boundary
 
@@ -53,38 +53,41 @@ class Npu:
     """The worker thread. All methods are called on the event loop."""
 
     # None as long as nobody watches.
-    observer: Observer | None = None
+    _observer: Observer | None = None
 
     def __init__(
         self,
-        limits: Limits,
+        jobs: Queue,
         durations: Durations | None = None,
         *,
-        own_deadlines: Deadlines | None = None,
-        boundary_seconds: float = 0.0,
+        own_deadlines: Callable[[], Deadlines | None] = lambda: None,
         when_handled: Callable[[Callable[[], None]], None] = lambda function: function(),
         on_outage: Callable[[Outage | None], None] = lambda outage: None,
     ) -> None:
         """Start the worker thread.
 
-        ``own_deadlines`` are those of what the daemon does itself, which may hang as well. ``boundary_seconds``: how
-        long RKNN calls may begin to run at one token. ``when_handled`` calls a function when the requests that have
-        arrived are handled. ``on_outage`` is called when the NPU is lost, and with None when it is back.
+        ``own_deadlines`` returns those of what the daemon does itself, which may hang as well. ``when_handled`` calls a
+        function when the requests that have arrived are handled. ``on_outage`` is called when the NPU is lost, and with
+        None when it is back.
         """
-        self.queue = Queue(limits)
+        self.queue = jobs
         self.durations = durations or Durations()
         self.closing = False
         self.idle = trio.Event()
         self.idle.set()
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
-        self.boundaries = Boundaries(self._ask_for_jobs, self._do_between, boundary_seconds)
-        self.own_deadlines = own_deadlines
+        self.boundaries = Boundaries(self._ask_for_jobs, self._do_between)
+        self._own_deadlines = own_deadlines
         self._when_handled = when_handled
         self.supervisor = Supervisor(self.queue, self.cancel, self._start_next, on_outage)
         # A daemon thread: a call that never returns must not keep the process from leaving.
         self._thread = threading.Thread(target=self._serve, name="npu", daemon=True)
         self._thread.start()
+
+    def observe(self, observer: Observer | None) -> None:
+        """Tell ``observer`` what happens from now on, or nobody."""
+        self._observer = observer
 
     @property
     def state(self) -> str:
@@ -110,7 +113,7 @@ class Npu:
         if job.client is not None:
             self.supervisor.check_device()
         else:
-            job.limit(self.own_deadlines)
+            job.limit(self._own_deadlines())
         self.queue.add(job, self._retry_after_ms)
         self._tell_move(job)
         self._start_next()
@@ -171,8 +174,8 @@ class Npu:
         self._when_handled(partial(self._inbox.put, job))
 
     def _tell_move(self, job: Job) -> None:
-        if self.observer is not None:
-            self.observer.moved(job)
+        if self._observer is not None:
+            self._observer.moved(job)
 
     # -- between tokens (token_boundary.py) --------------------------------------------------------------------------
 
@@ -218,8 +221,8 @@ class Npu:
         self.queue.finished(job)
         self.supervisor.judge(job, result)
         self._tell(job, result)
-        if self.observer is not None:
-            self.observer.ended(job, result)
+        if self._observer is not None:
+            self._observer.ended(job, result)
         if isinstance(result, outcome.Value) and not job.cancelled and job.client is not None:
             self.durations.add(job.method, job.model_name, took * 1000)
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import trio
 
-from rkllmd.calls import registry
+from rkllmd.calls import registry, timeouts
 from rkllmd.calls.timeouts import Timeouts
 from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
@@ -20,9 +20,11 @@ from rkllmd.machine import board, paths
 from rkllmd.machine.memory_guard import Footprints, MemoryGuard
 from rkllmd.machine.platform import Platform
 from rkllmd.machine.runtime_output import RuntimeOutput
+from rkllmd.npu import outage
 from rkllmd.npu.durations import Durations
 from rkllmd.npu.outage import Outage
-from rkllmd.npu.queue import Limits
+from rkllmd.npu.queue import Limits, Queue
+from rkllmd.npu.supervisor import Supervisor
 from rkllmd.npu.worker import Npu
 from rkllmd.service.parts import Service
 from rkllmd.store import learned, old_files
@@ -35,12 +37,15 @@ from rkllmd.vision.runtime import RknnRuntime
 
 def assemble(
     config: Config,
-    output: RuntimeOutput,
+    queue: Queue,
     *,
+    printed: int,
     when_handled: Callable[[Callable[[], None]], None],
     on_outage: Callable[[Outage | None], None],
 ) -> Service:
-    """Make the parts; called on the event loop. ``when_handled`` and ``on_outage`` are the NPU's.
+    """Make the parts; called on the event loop.
+
+    ``queue``, ``when_handled`` and ``on_outage`` are the NPU's; ``printed`` is where what the runtimes print is read.
 
     Raises ConfigError.
     """
@@ -49,16 +54,17 @@ def assemble(
     if store.path is not None:
         paths.keep_private(store.path)
     methods = registry.discover()
-    timeouts, run_soon = Timeouts(config, methods), _run_soon(trio.lowlevel.current_trio_token())
-    rkllm, rknn = Runtime(config, platform, output), RknnRuntime(config, platform, output)
+    timeouts.check(config, methods)
+    limits, run_soon = Timeouts(current), _run_soon(trio.lowlevel.current_trio_token())
     npu = Npu(
-        _limits(config),
+        queue,
         Durations(learned.durations(store)),
-        own_deadlines=timeouts.own,
-        boundary_seconds=_boundary_seconds(config, rkllm, rknn),
+        own_deadlines=limits.own,
         when_handled=when_handled,
         on_outage=on_outage,
     )
+    output = RuntimeOutput(printed, partial(_look_at_line, current, npu.supervisor, run_soon))
+    rkllm, rknn = Runtime(config, platform, output), RknnRuntime(config, platform, output)
     models, contexts = language_parts.language_models(), vision_parts.rknn_contexts()
     its_board, trials = board.decide(config, platform), Trials(learned.verdicts(store))
     guard = MemoryGuard(
@@ -74,7 +80,7 @@ def assemble(
         registry.declare_functions(methods, "rkllm", rkllm.library)
     if rknn.is_usable:
         registry.declare_functions(methods, "rknn", rknn.library)
-    return Service(
+    service = Service(
         current,
         language,
         vision,
@@ -82,22 +88,25 @@ def assemble(
         npu,
         store,
         methods,
-        timeouts,
+        limits,
         run_soon,
         language.clients,
         language.detached_calls,
     )
+    apply(service)
+    return service
 
 
 def apply(service: Service) -> None:
     """Give the parts what has changed in the configuration in force, where they do not look there themselves."""
     config, language = service.config, service.language
-    service.npu.queue.limits = _limits(config)
+    service.npu.queue.limits = queue_limits(config)
     service.npu.boundaries.seconds = _boundary_seconds(config, language.runtime, service.vision.runtime)
     language.prompt_caches.limit_bytes = config.cache_bytes
 
 
-def _limits(settings: Config) -> Limits:
+def queue_limits(settings: Config) -> Limits:
+    """Return how many calls may wait for the NPU."""
     return Limits(settings.max_queue, settings.max_calls_per_connection, settings.max_calls_per_user)
 
 
@@ -106,6 +115,16 @@ def _boundary_seconds(config: Config, rkllm: Runtime, rknn: RknnRuntime) -> floa
     setting = config.between_tokens
     is_on = "vendor" not in {rkllm.name, rknn.name} if setting == "auto" else setting == "always"
     return config.between_tokens_ms / 1000 if is_on else 0.0
+
+
+def _look_at_line(
+    current: CurrentConfig, supervisor: Supervisor, run_soon: Callable[[Callable[[], None]], None], line: str
+) -> None:
+    """Look for what means a stuck NPU in what a runtime has printed; on any thread."""
+    config = current.config
+    found = outage.from_line(line, config.device_retry_seconds) if config.device_lost_lines else None
+    if found is not None:
+        run_soon(partial(supervisor.suspect, found))
 
 
 def _run_soon(token: trio.lowlevel.TrioToken) -> Callable[[Callable[[], None]], None]:

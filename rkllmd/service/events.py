@@ -61,7 +61,7 @@ class Events:
         return any(client.number in watchers for watchers in self._watchers.values())
 
     def _observe(self) -> None:
-        self._npu.observer = self if self._watchers["queue"] or self._watchers["load"] else None
+        self._npu.observe(self if self._watchers["queue"] or self._watchers["load"] else None)
 
     # -- what happens ------------------------------------------------------------------------------------------------
 

@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 
 from rkllmd.calls import registry
-from rkllmd.calls.timeouts import Timeouts
+from rkllmd.calls.timeouts import Timeouts, check
+from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
 from rkllmd.npu.deadlines import Deadlines
-from rkllmd.wire.members import parse
+from rkllmd.wire.members import NO_MEMBERS, parse
 
 METHODS = registry.discover()
 LOAD = {"rkllm.init": 900_000}
 
 
 def of(method: str, config: Config | None = None, **members: Any) -> Deadlines:
-    return Timeouts(config or Config(), METHODS).of(METHODS[method], parse(members))
+    return Timeouts(CurrentConfig(config or Config())).of(METHODS[method], parse(members))
 
 
 def test_each_method_has_the_configured_limit_or_the_default() -> None:
@@ -60,12 +61,20 @@ def test_a_call_may_ask_for_less_time_than_the_configuration_gives_and_not_for_m
 
 
 def test_what_the_daemon_does_itself_may_hang_as_well() -> None:
-    own = Timeouts(Config(wait_timeout_ms=5), METHODS).own
+    own = Timeouts(CurrentConfig(Config(wait_timeout_ms=5))).own()
     assert (own.wait, own.first, own.hard_first, own.load) == (math.inf, 60, 60, 900)
-    endless = Timeouts(Config(timeouts_ms={"default": 0}), METHODS).own
+    endless = Timeouts(CurrentConfig(Config(timeouts_ms={"default": 0}))).own()
     assert (endless.first, endless.hard_between, endless.load) == (math.inf, math.inf, math.inf)
+
+
+def test_a_reload_counts_for_calls_that_come_after_it() -> None:
+    current = CurrentConfig(Config())
+    timeouts = Timeouts(current)
+    assert (timeouts.of(METHODS["rknn.run"], NO_MEMBERS).first, timeouts.own().first) == (60, 60)
+    current.config = Config(timeouts_ms={"default": 7000})
+    assert (timeouts.of(METHODS["rknn.run"], NO_MEMBERS).first, timeouts.own().first) == (7, 7)
 
 
 def test_a_limit_for_a_method_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"no method 'rkllm\.rum'; did you mean rkllm\.run\?"):
-        Timeouts(Config(timeouts_ms={"default": 1, "rkllm.rum": 1}), METHODS)
+        check(Config(timeouts_ms={"default": 1, "rkllm.rum": 1}), METHODS)

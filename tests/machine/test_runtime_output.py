@@ -21,8 +21,8 @@ from structlog.testing import capture_logs
 from rkllmd.machine import runtime_output
 from rkllmd.machine.runtime_output import RuntimeOutput
 
-output = RuntimeOutput()
-stdout, stderr = output.capture()
+reader, stdout, stderr = runtime_output.capture()
+output = RuntimeOutput(reader)
 libc = ctypes.CDLL(None)
 libc.printf.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
 

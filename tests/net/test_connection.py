@@ -22,7 +22,7 @@ from rkllmd.net import receiver
 from rkllmd.net.connection import Connection
 from rkllmd.net.hangup import HangupWatcher
 from rkllmd.net.receiver import Receiver
-from rkllmd.npu.queue import Limits
+from rkllmd.npu.queue import Limits, Queue
 from rkllmd.npu.worker import Npu
 from rkllmd.service.parts import Service
 from rkllmd.wire import jsonrpc
@@ -56,9 +56,9 @@ def make_context(turns: Turns) -> Service:
     token = trio.lowlevel.current_trio_token()
     unused: Any = None
     methods = {"slow": method}
-    timeouts = Timeouts(Config(timeouts_ms={"default": 0}), methods)
-    npu = Npu(Limits(1, 1, 1000))
-    return Service(CurrentConfig(Config()), unused, unused, unused, npu, unused, methods, timeouts, token.run_sync_soon)
+    current = CurrentConfig(Config())
+    npu, timeouts = Npu(Queue(Limits(1, 1, 1000))), Timeouts(current)
+    return Service(current, unused, unused, unused, npu, unused, methods, timeouts, token.run_sync_soon)
 
 
 async def serve(turns: Turns, data: bytes) -> bytes:

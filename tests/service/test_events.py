@@ -73,16 +73,16 @@ def a_load() -> Job:
 async def test_nothing_is_observed_while_nobody_watches(autojump_clock: MockClock) -> None:
     async with running() as events:
         npu, watcher = events._npu, Watcher()
-        assert npu.observer is None
+        assert npu._observer is None
         events.watch(watcher, ["job"])
-        assert npu.observer is None, "ends of jobs don't come from there"
+        assert npu._observer is None, "ends of jobs don't come from there"
         events.watch(watcher, ["load"])
-        assert npu.observer is events
+        assert npu._observer is events
         events.watch(watcher, [])
-        assert npu.observer is None
+        assert npu._observer is None
         events.watch(watcher, ["queue"])
         events.forget(watcher.number)
-        assert npu.observer is None
+        assert npu._observer is None
         assert not events.is_watching(watcher)
         await trio.sleep(10)
         assert watcher.events() == []

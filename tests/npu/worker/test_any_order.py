@@ -43,7 +43,7 @@ class Worker(npu.Npu):
         self.idle = trio.Event()
         self.idle.set()
         self._inbox = SimpleQueue()
-        self.own_deadlines = None
+        self._own_deadlines = lambda: None
         self._when_handled = lambda function: function()
         self.supervisor = Supervisor(self.queue, self.cancel, self._start_next)
 

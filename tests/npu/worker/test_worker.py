@@ -24,7 +24,7 @@ from rkllmd.errors import (
 from rkllmd.npu.job import Job
 from rkllmd.npu.load import Load
 from rkllmd.npu.outage import Outage
-from rkllmd.npu.queue import Limits
+from rkllmd.npu.queue import Limits, Queue
 from rkllmd.npu.worker import Npu
 from tests.npu.jobs import nothing
 
@@ -86,7 +86,7 @@ class Script:
 @pytest.fixture
 async def script() -> Any:
     """Give a worker thread of the test's own, and stop it."""
-    script = Script(Npu(Limits(8, 4, 100)))
+    script = Script(Npu(Queue(Limits(8, 4, 100))))
     yield script
     with trio.fail_after(120):
         await script.npu.idle.wait()
@@ -320,7 +320,7 @@ def test_the_thread_ends_when_the_run_has_ended() -> None:
         gate.wait(120)
 
     async def main() -> None:
-        Npu(Limits(1, 1, 1000)).submit(Job("x", work, lambda _: pytest.fail("there is nobody")))
+        Npu(Queue(Limits(1, 1, 1000))).submit(Job("x", work, lambda _: pytest.fail("there is nobody")))
 
     trio.run(main)
     assert begun.wait(30)
