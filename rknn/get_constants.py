@@ -37,7 +37,7 @@ _CONSTANTS["MAX_VALUES"] = {
 }
 
 
-@method(Kind.INSTANT)
+@method(Kind.INSTANT, repeatable=True)
 def get_constants(vision: Vision, invocation: Invocation) -> JsonObject:
     """Return the constants; an enum parameter accepts either the number or the name."""
     return _CONSTANTS

@@ -10,7 +10,7 @@ from rkllmd.json_types import JsonObject
 from rkllmd.vision.parts import Vision
 
 
-@method(Kind.INSTANT)
+@method(Kind.INSTANT, repeatable=True)
 def get_functions(vision: Vision, invocation: Invocation) -> JsonObject:
     """Return the C functions by their names; rpc.discover has the schemas."""
     return describe_functions(known(), "rknn")

@@ -167,6 +167,7 @@ class Declaration:
     ends_runs: bool = False
     proves_npu: bool = False
     model_of: Callable[..., Any] | None = None
+    repeatable: bool | frozenset[str] = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +195,7 @@ class Method:
     ends_runs: bool = False
     proves_npu: bool = False
     model_of: Callable[..., Any] | None = None
+    repeatable: bool | frozenset[str] = False
 
     def may_run_between_tokens(self, given: Mapping[str, Any]) -> bool:
         """Return whether a call with these parameters may run while a generation waits at a token."""
@@ -256,6 +258,7 @@ def method(
     ends_runs: bool = False,
     proves_npu: bool = False,
     model_of: Callable[..., Any] | None = None,
+    repeatable: bool | frozenset[str] = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare the function that serves this module's method.
 
@@ -275,6 +278,9 @@ def method(
     may). ``ends_runs``: it waits itself for a run that does not block; all else waits for the end of such a run first.
     ``proves_npu``: it can't succeed without the NPU. ``model_of``, called with the room and the parameters by name, may
     return the file that the call works on, where no handle tells it.
+
+    ``repeatable``: a client whose connection has ended may send it again over another one, since it changes nothing and
+    its answer needs nothing of the connection; names: unless one of these parameters is given and true.
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -292,6 +298,7 @@ def method(
             ends_runs,
             proves_npu,
             model_of,
+            repeatable,
         )
         return function
 

@@ -41,7 +41,7 @@ def openrpc(methods: dict[str, Method]) -> dict[str, Any]:
 
 
 def _method(method: Method) -> dict[str, Any]:
-    document = {
+    document: dict[str, Any] = {
         "name": method.name,
         "summary": method.summary,
         "paramStructure": "either",
@@ -59,4 +59,6 @@ def _method(method: Method) -> dict[str, Any]:
     if method.c_signature:
         document["x-c-signature"] = method.c_signature
         document["x-c-only"] = [item.name for item in method.parameters if isinstance(item, COnly)]
+    if method.repeatable:
+        document["x-repeatable"] = True if method.repeatable is True else {"unless": sorted(method.repeatable)}
     return document

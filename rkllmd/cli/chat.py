@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 from typing import Any, Self
 
-from rkllmd.client import CallError, Client
+from rkllmd.client import CallError, Client, ConnectionLost
 
 _HELP = "Ctrl-C stops an answer, /new forgets the conversation, Ctrl-D leaves."
 _COMMAND = re.compile("/[a-z?]+")
@@ -33,7 +33,7 @@ def chat(connection: Client, *, thinking: bool, session: str | None = None, hand
     """Talk with the loaded model, that of ``handle`` among several, until the end of input; return the exit status.
 
     With a ``session`` the conversation of that name goes on, and is there the next time. On a terminal an error is
-    shown and the conversation goes on; elsewhere it ends it. Raises NoModelError, NotTextError, CallError.
+    shown and the conversation goes on; elsewhere it ends it. Raises NoModelError, NotTextError, ClientError.
     """
     name, model = _model(connection, handle)
     on_terminal = sys.stdin.isatty()
@@ -59,6 +59,12 @@ def chat(connection: Client, *, thinking: bool, session: str | None = None, hand
             if not on_terminal:
                 raise
             print(f"[{error}]")
+        except ConnectionLost:
+            if not on_terminal:
+                raise
+            print(f"[The daemon has gone{'' if session else ', and the conversation with it'}: say it again.]")
+            has_history = False
+            connection.reconnect()
     return 0
 
 

@@ -45,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as a shell says it
-    except (_UsageError, ConfigError, client.CallError, client.ConnectionLost) as error:
+    except (_UsageError, ConfigError, client.CallError, client.ConnectionLost, client.ConnectError) as error:
         sys.stderr.write(f"rkllmd: {_explain(error)}\n")
         return 1
     return status
@@ -57,6 +57,8 @@ class _UsageError(Exception):
 
 def _explain(error: Exception) -> str:
     """Return the sentence for a person, and below it what the runtime itself has said, if that is more."""
+    if isinstance(error, client.ConnectError):  # there was a daemon before
+        return client.why_no_connection(error, "with --socket")
     if not isinstance(error, client.CallError):
         return str(error)
     path, fix, log = (error.data.get(name) for name in ("path", "fix", "log"))
@@ -127,14 +129,14 @@ def _parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.
     call.add_argument("--timeout-ms", type=int, help="how long the call may run without getting on")
     call.add_argument("--first-token-timeout-ms", type=int, help="how long a run may take for its first token")
     call.add_argument("--wait-timeout-ms", type=int, help="how long the call may wait for its turn")
-    call.add_argument("--socket", help="path of the daemon's socket")
+    _add_connection(call)
     call.set_defaults(run=_call)
 
     chat = commands.add_parser("chat", help="talk with the loaded model")
     chat.add_argument("--thinking", action="store_true", help="let the model think before it answers, if it can")
     chat.add_argument("--session", help="a name: go on with this conversation, whoever uses the model meanwhile")
     chat.add_argument("--handle", type=int, help="of the model, where several are loaded (default: the first)")
-    chat.add_argument("--socket", help="path of the daemon's socket")
+    _add_connection(chat)
     chat.set_defaults(run=_chat)
 
     help_ = commands.add_parser("help", help="say what a method takes, with an example: rkllmd help rkllm.run")
@@ -142,6 +144,15 @@ def _parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.
     help_.add_argument("--socket", help="path of the daemon's socket; without a daemon the program itself is asked")
     help_.set_defaults(run=_help)
     return parser, dict(commands.choices)
+
+
+def _add_connection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--socket", help="path of the daemon's socket")
+    parser.add_argument(
+        "--requirepeer",
+        metavar="USER",
+        help="who has to serve the socket (environment: RKLLM_REQUIREPEER; default: root, rkllm or you; '': anybody)",
+    )
 
 
 def _shown(default: Any) -> str:
@@ -193,7 +204,7 @@ def _stop(given: argparse.Namespace) -> int:
 
 def _connect(given: argparse.Namespace) -> client.Client:
     try:
-        return client.Client(given.socket)
+        return client.Client(given.socket, requirepeer=given.requirepeer)
     except (OSError, ValueError) as error:
         raise _UsageError(client.why_no_connection(error, "with --socket")) from None
 
@@ -210,13 +221,12 @@ def _call(given: argparse.Namespace) -> int:
     members = {name: value for name in _BESIDE if (value := getattr(given, name)) is not None}
     with _connect(given) as connection:
         try:
-            call_id = connection.send(given.method, params, **members)
+            for result in connection.stream(given.method, params, **members):
+                _print_json(result)
         except orjson.JSONEncodeError as error:  # a method's name that is no Unicode, parameters nested too deeply
             raise _UsageError(f"this can't be sent as JSON: {error}.") from None
-        for result in connection.results(call_id):
-            _print_json(result)
         if given.method == "server.watch" and result["watching"]:
-            for event in connection.events():
+            for event in connection.events(*result["watching"]):
                 _print_json(event)
     return 0
 

@@ -12,6 +12,20 @@ What stands beside "method" in the protocol is a keyword argument (``session="ki
 client's own is ``timeout``: so many seconds for the whole call, after which it is cancelled and CallTimeout raised. All
 errors are ClientErrors. Paths may be given as pathlib has them.
 
+Where the daemon is replaced (it was restarted, or has crashed), a client goes on over another connection as far as that
+can do no harm, waiting while the daemon is started:
+
+- What changes nothing (``server.status`` …) is sent again, and ``watch`` goes on with the new daemon.
+- What the daemon never had is sent to the new one, unless this client has made something over the old connection that
+  is gone with it (RKNN contexts, a conversation): then ConnectionLost says so until ``reconnect()`` is called.
+- What the daemon had and has not answered is never sent again: it may have had its effect. It raises Crashed.
+
+``reconnect=True`` of a client or a call says that it relies on nothing that was made over a connection, and
+``reconnect=False`` that no other connection is to be made.
+
+Before anything is sent, a client looks who serves the socket: root, the service's user or one's own, else
+PeerNotTrusted; ``requirepeer``, or RKLLM_REQUIREPEER, names another user.
+
 Tensors go by file descriptor, so that their bytes are never written as text: give a ``Tensor``, or an array of numpy,
 anywhere in the parameters, and with ``reply_fds=True`` take ``memoryview`` as the "data" of those in the result.
 
@@ -28,7 +42,9 @@ from rkllmd.client.errors import (
     ConnectError,
     ConnectionLost,
     ConnectNotPermitted,
+    Crashed,
     DaemonNotListening,
+    PeerNotTrusted,
     SocketNotFound,
     UnusableSocketPath,
     default_socket,
@@ -47,7 +63,9 @@ __all__ = [
     "ConnectError",
     "ConnectNotPermitted",
     "ConnectionLost",
+    "Crashed",
     "DaemonNotListening",
+    "PeerNotTrusted",
     "SocketNotFound",
     "Tensor",
     "TrioClient",

@@ -37,10 +37,26 @@ class CallError(ClientError):
 
 
 class ConnectionLost(ClientError):
-    """The daemon, or the program itself, closed the connection before the daemon had answered."""
+    """The connection has ended: the daemon, or the program itself, closed it. This call was not sent any more."""
 
     def __init__(self, message: str = "The daemon closed the connection.") -> None:
         super().__init__(message)
+
+
+class Crashed(ConnectionLost):
+    """The connection ended while the daemon had this call. How far the call came, and what it changed, is not known."""
+
+    kind: Final = "Crashed"
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        super().__init__(
+            f"The connection ended before {method} was answered, and how far that came is not known: the daemon has "
+            "crashed or was killed. 'rkllmd call server.status' says what has happened to it."
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.method,), self.__dict__
 
 
 class CallTimeout(ClientError, TimeoutError):
@@ -69,6 +85,10 @@ class DaemonNotListening(ConnectError, ConnectionRefusedError):
 
 class ConnectNotPermitted(ConnectError, PermissionError):
     """The user may not connect."""
+
+
+class PeerNotTrusted(ConnectError, PermissionError):
+    """Somebody else than expected serves the socket (``requirepeer``): nothing was sent."""
 
 
 class UnusableSocketPath(ConnectError, ValueError):
@@ -101,11 +121,23 @@ def connect_error(error: OSError, path: str) -> ConnectError:
     return _CLASSES.get(error.errno, ConnectError)(error.errno, error.strerror, path)
 
 
+def closed() -> ConnectionLost:
+    """Return the error for who uses a client that the program has closed."""
+    return ConnectionLost("This client was closed: make another one.")
+
+
+def is_absence(error: ConnectError) -> bool:
+    """Return whether nobody accepts connections at the moment, which a daemon that is started again changes."""
+    return error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN)
+
+
 def why_no_connection(error: OSError | ValueError, choose: str = "in RKLLM_UDS_PATH") -> str:
     """Return what a person can do about an error of connecting, as a sentence; ``choose``: where another is named."""
     path = getattr(error, "filename", None) or default_socket()
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
         return f"No daemon serves {path}: start one with 'rkllmd serve', or name its socket {choose}."
+    if isinstance(error, PeerNotTrusted):
+        return f"{path} is not trusted, so nothing was sent: {error.strerror}."
     if isinstance(error, PermissionError):
         return f"You may not connect to {path}: ask to be made a member of the group that owns it (ls -l {path})."
     # Too long, a NUL inside, below a file: no path of a socket.

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import orjson
 
-from rkllmd.client.errors import CallError, ConnectionLost
+from rkllmd.client.errors import CallError
+from rkllmd.client.recovery import Lost
 from rkllmd.machine import shared_memory
 from rkllmd.wire.lines import LineBuffer
 
@@ -29,6 +30,7 @@ _ALIGNMENT: Final = mmap.PAGESIZE  # of arrays that share a descriptor
 ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_MOST_FDS * struct.calcsize("i"))
 # RKLLM_RUN_NORMAL and RKLLM_RUN_WAITING: more will follow.
 _UNFINISHED: Final = (0, 1)
+_PARSE_ERROR: Final = -32700
 # The notifications that server.watch asks for.
 _EVENT: Final = "server.event"
 
@@ -42,6 +44,8 @@ MEMBERS: Final = (
     "timeout_ms",
     "wait_timeout_ms",
 )
+# The client's own.
+_OWN: Final = ("fds", "timeout", "reconnect")
 
 
 def check_keywords(members: Mapping[str, Any], timeout: float | None = None) -> None:
@@ -51,7 +55,7 @@ def check_keywords(members: Mapping[str, Any], timeout: float | None = None) -> 
     """
     for name in members:
         if name not in MEMBERS:
-            close = difflib.get_close_matches(name, (*MEMBERS, "fds", "timeout"), n=1)
+            close = difflib.get_close_matches(name, (*MEMBERS, *_OWN), n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join((*MEMBERS, 'fds', 'timeout'))}."
             raise TypeError(f"there is no keyword argument {name!r} (what the method takes goes into params); {hint}")
     if timeout is not None and not timeout > 0:
@@ -167,6 +171,7 @@ class Reader:
         self._lines = LineBuffer(sys.maxsize)
         self._fds: deque[int] = deque()
         self._farewell: dict[str, Any] | None = None
+        self._was_heard = False
 
     def feed(self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]] = ()) -> list[dict[str, Any]]:
         """Return the messages that ``data`` completes: answers to requests, and events (but no rkllm.token)."""
@@ -175,6 +180,13 @@ class Reader:
         messages = []
         for line in self._lines.feed(data):
             message = orjson.loads(memoryview(line))
+            if "error" in message and message.get("id") is None:
+                # Of the connection itself: no request of ours has the id null. But half a line, of a call that was left
+                # while it was sent, is no more than a line that can't be read.
+                self._farewell = message["error"] if message["error"]["code"] != _PARSE_ERROR else self._farewell
+                continue
+            self._farewell = None
+            self._was_heard = True
             if message.get("fds"):
                 fds = [self._fds.popleft() for _ in range(message["fds"])]
                 message["result"] = _with_tensors(message["result"], fds)
@@ -182,13 +194,11 @@ class Reader:
                     os.close(fd)
             if message.get("id") is not None or message.get("method") == _EVENT:
                 messages.append(message)
-            elif "error" in message:  # of the connection itself: no request of ours has the id null
-                self._farewell = message["error"]
         return messages
 
-    def lost(self) -> CallError | ConnectionLost:
-        """Return the error for calls that are not answered any more: the daemon's reason if it gave one."""
-        return CallError(self._farewell) if self._farewell else ConnectionLost()
+    def lost(self, *, was_sent: bool) -> Lost:
+        """Return what is known of a call that is not answered any more."""
+        return Lost(was_sent=was_sent, farewell=self._farewell, was_heard=self._was_heard)
 
     def close(self) -> None:
         """Close what came and was never asked for."""

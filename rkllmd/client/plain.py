@@ -1,68 +1,56 @@
-"""The blocking client.
-
-Several threads may share one: whoever waits for a message first reads the socket, and gives the others what is theirs.
-No thread waits for another one's answer, only for its line to be written.
-"""
+"""The blocking client, for any number of threads: calls, and the connections that they go over one after another."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import select
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from os import PathLike
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
-from rkllmd.client import messages
-from rkllmd.client.errors import CallTimeout, ClientError, ConnectionLost, connect_error, usable_path
-from rkllmd.client.messages import Reader, Request, check_keywords, is_partial, result_of, whole
+from rkllmd.client import peer
+from rkllmd.client.errors import CallTimeout, ConnectError, Crashed, closed, connect_error, is_absence, usable_path
+from rkllmd.client.messages import Request, check_keywords, is_partial, result_of, whole
+from rkllmd.client.plain_connection import LateError, PlainConnection
+from rkllmd.client.recovery import RECONNECTED, Attempts, Lost
 
-# Of a program that has asked for events and reads none, the newest are kept.
-_MOST_EVENTS: Final = 10_000
-# A daemon that does not read must not hold who leaves.
-_CANCEL_SECONDS: Final = 1.0
-# How long one thread that sends leaves the reading to another one before it looks whether that still reads.
-_LOOK_AGAIN_SECONDS: Final = 0.1
-
-_Found = TypeVar("_Found")
-
-
-class _LateError(Exception):
-    """The time that the caller has given is over."""
+# Of connections that have ended with answers unread, so many are kept for whoever asks for them yet.
+_MOST_EARLIER: Final = 8
 
 
 class Client:
     """A blocking client, for any number of threads."""
 
-    def __init__(self, path: str | PathLike[str] | None = None) -> None:
-        """Connect to the socket at ``path``. Raises ConnectError, which is an OSError."""
-        path = usable_path(path)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._socket.connect(path)
-        except OSError as error:
-            self._socket.close()
-            raise connect_error(error, path) from None
-        self._reader = Reader()
+    def __init__(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        reconnect: bool | None = None,
+        requirepeer: str | int | None = None,
+    ) -> None:
+        """Connect to the socket at ``path``. Raises ConnectError, which is an OSError.
+
+        ``reconnect``: what is done when the connection ends, for calls that do not say it themselves. None: what can do
+        no harm is sent over another connection (see ``rkllmd.client``); true: also what the program knows to rely on
+        nothing that was made over the old one; false: nothing. ``requirepeer``: the user, by name or uid, who has to be
+        the one that serves the socket; None: root, the service's user or oneself; an empty name: anybody.
+        """
+        self._path = usable_path(path)
+        self._requirepeer = requirepeer
+        self._reconnect = reconnect
         self._ids = itertools.count(1)
-        # Guards what follows it. Never held while anything is waited for, so that a generator's end may take it, which
-        # comes whenever the garbage collector does.
-        self._state = threading.Condition()
-        self._received: dict[int, deque[dict[str, Any]]] = {}
-        self._events: deque[dict[str, Any]] = deque(maxlen=_MOST_EVENTS)
-        # Calls that nobody waits for any more, and which the daemon has not answered yet.
-        self._left: set[int] = set()
-        self._reading_thread: int | None = None
-        self._is_closed = False
-        # Held while a line is written.
-        self._sending = threading.Lock()
-        self._is_torn = False
-        self._to_cancel: deque[int] = deque()
+        self._connection = PlainConnection(_connect(self._path, requirepeer, waits=True), first_id=1)
+        # Those that were replaced, as far as somebody may still ask for what came over them.
+        self._earlier: list[PlainConnection] = []
+        # What went with them, as a person would say it, and what the program has not shown to know.
+        self._gone: str | None = None
+        # Held while the connection is replaced; again, by a signal's handler.
+        self._replacing = threading.RLock()
+        self._closing = threading.Event()
 
     def __enter__(self) -> Self:
         return self
@@ -72,80 +60,131 @@ class Client:
 
     def close(self) -> None:
         """Disconnect: what still runs for this client is aborted, other threads' calls raise ConnectionLost."""
-        with self._state:
-            if self._is_closed:
-                return
-            self._is_closed = True
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes who waits; a closed descriptor would not
-        with self._state:
-            while self._is_read_elsewhere():
-                self._state.wait()
-        is_free = self._sending.acquire(timeout=_CANCEL_SECONDS)  # not, if a signal came while this thread was sending
-        self._socket.close()
-        self._reader.close()
-        if is_free:
-            self._sending.release()
+        self._closing.set()
+        with self._replacing:
+            self._connection.close()
 
-    def send(self, method: str, params: Any = None, *, fds: Sequence[int] = (), **members: Any) -> int:
-        """Send a request and return its id; ``members`` stand beside "method", such as ``stream="final"``.
+    def reconnect(self, timeout: float | None = None) -> None:
+        """Connect anew where the connection has ended, in the knowledge that what was made over it is gone.
 
-        ``fds`` are descriptors for the parameters' ``{"fd": n}``, such as dma-bufs; they stay the caller's. Raises
-        ConnectionLost, or CallError where the daemon said why it closed the connection.
+        Waits for a daemon that is started again, ``timeout`` seconds at most. Raises ConnectError, ConnectionLost.
         """
-        check_keywords(members)
-        call_id = next(self._ids)
-        self._transmit(Request(call_id, method, params, members, fds), math.inf)
-        return call_id
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        self._connected(Attempts("reconnect", None, {}, reconnect=True, deadline=deadline))
+        self._gone = None
 
-    def receive(self, call_id: int) -> dict[str, Any]:
-        """Return the next message for this id, partial or final; messages for others are kept for them.
-
-        Raises as ``send``.
-        """
-        return self._wait(lambda: self._next(call_id), math.inf)
+    # -- calls -------------------------------------------------------------------------------------------------------
 
     def call(
-        self, method: str, params: Any = None, *, fds: Sequence[int] = (), timeout: float | None = None, **members: Any
+        self,
+        method: str,
+        params: Any = None,
+        *,
+        fds: Sequence[int] = (),
+        timeout: float | None = None,
+        reconnect: bool | None = None,
+        **members: Any,
     ) -> Any:
-        """Call a method and return its final result. Raises CallError, ConnectionLost, CallTimeout.
+        """Call a method and return its final result. Raises CallError, ConnectionLost, Crashed, CallTimeout.
 
-        ``timeout``: seconds that the whole call may take, its wait for a turn included. Where this is left by an
-        exception (Ctrl-C), the call is cancelled in the daemon.
+        ``timeout``: seconds that the whole call may take, its wait for a turn included. ``reconnect``: as the client's.
+        Where this is left by an exception (Ctrl-C), the call is cancelled in the daemon.
         """
+        members = whole(method, params, members)
         final = None
-        for final in self.stream(method, params, fds=fds, timeout=timeout, **whole(method, params, members)):  # noqa: B007  # the last is it
+        for final in self.stream(method, params, fds=fds, timeout=timeout, reconnect=reconnect, **members):  # noqa: B007  # the last is it
             pass
         return final
 
     def stream(
-        self, method: str, params: Any = None, *, fds: Sequence[int] = (), timeout: float | None = None, **members: Any
+        self,
+        method: str,
+        params: Any = None,
+        *,
+        fds: Sequence[int] = (),
+        timeout: float | None = None,
+        reconnect: bool | None = None,
+        **members: Any,
     ) -> Generator[Any, None, None]:
         """Call a method and yield its partial results and then its final one. Raises as ``call``.
 
         Leaving early, by ``break``, an exception or ``close()`` of the generator, cancels the call in the daemon.
         """
         check_keywords(members, timeout)
-        return self._run(method, params, fds, timeout, members)
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        attempts = self._attempts(method, params, members, reconnect, deadline)
+        return self._run(attempts, params, fds, timeout, members)
+
+    def _attempts(
+        self, method: str, params: Any, members: Mapping[str, Any], reconnect: bool | None, deadline: float = math.inf
+    ) -> Attempts:
+        wanted = self._reconnect if reconnect is None else reconnect
+        return Attempts(method, params, members, reconnect=wanted, deadline=deadline)
 
     def _run(
-        self, method: str, params: Any, fds: Sequence[int], timeout: float | None, members: Mapping[str, Any]
+        self, attempts: Attempts, params: Any, fds: Sequence[int], timeout: float | None, members: Mapping[str, Any]
     ) -> Generator[Any, None, None]:
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
-        call_id = next(self._ids)
-        request = Request(call_id, method, params, members, fds)
-        ended = False
+        method, deadline = attempts.method, attempts.deadline
+        while True:
+            connection = self._connected(attempts)
+            call_id = next(self._ids)
+            request = Request(call_id, method, params, members, fds)
+            ended = False
+            try:
+                connection.transmit(request, deadline, attempts.leaves)
+                while not ended:
+                    message = connection.receive(call_id, deadline)
+                    ended = not is_partial(message)
+                    if attempts.is_refused_for_now(message):
+                        raise connection.lost()
+                    yield result_of(message)
+                return
+            except Lost as lost:
+                self._recover(attempts, lost)
+            except LateError:
+                raise CallTimeout(method, timeout or 0) from None
+            finally:
+                if not ended:
+                    connection.abandon(call_id)
+
+    def send(
+        self,
+        method: str,
+        params: Any = None,
+        *,
+        fds: Sequence[int] = (),
+        reconnect: bool | None = None,
+        **members: Any,
+    ) -> int:
+        """Send a request and return its id; ``members`` stand beside "method", such as ``stream="final"``.
+
+        ``fds`` are descriptors for the parameters' ``{"fd": n}``, such as dma-bufs; they stay the caller's. Raises
+        ConnectionLost, or CallError where the daemon said why it closed the connection.
+        """
+        check_keywords(members)
+        attempts = self._attempts(method, params, members, reconnect)
+        while True:
+            connection = self._connected(attempts)
+            call_id = next(self._ids)
+            try:
+                connection.transmit(Request(call_id, method, params, members, fds), math.inf, attempts.leaves)
+            except Lost as lost:
+                self._recover(attempts, lost)
+            else:
+                return call_id
+
+    def receive(self, call_id: int) -> dict[str, Any]:
+        """Return the next message for this id, partial or final; messages for others are kept for them.
+
+        Raises as ``call``; a request that was sent is never sent again.
+        """
+        connection = next((item for item in (self._connection, *self._earlier) if item.first_id <= call_id), None)
+        if connection is None:
+            raise Crashed(f"request {call_id}")
         try:
-            self._transmit(request, deadline)
-            while not ended:
-                message = self._wait(lambda: self._next(call_id), deadline)
-                ended = not is_partial(message)
-                yield result_of(message)
-        except _LateError:
-            raise CallTimeout(method, timeout or 0) from None
-        finally:
-            if not ended:
-                self._leave(call_id)
+            return connection.receive(call_id, math.inf)
+        except Lost as lost:
+            raise lost.error(f"request {call_id}") from None
 
     def results(self, call_id: int) -> Iterator[dict[str, Any]]:
         """Yield the partial results and then the final one of a request sent before.
@@ -158,169 +197,126 @@ class Client:
             if not is_partial(message):
                 return
 
-    def watch(self, *events: str) -> Iterator[dict[str, Any]]:
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def watch(self, *events: str, reconnect: bool | None = None) -> Iterator[dict[str, Any]]:
         """Yield what happens from now on: "queue", "load" and "job" events (protocol, section 7).
 
-        Until the iterator is closed; other calls may be made meanwhile. Raises CallError, ConnectionLost.
+        Until the iterator is closed; other calls may be made meanwhile. Where the daemon was replaced, it goes on with
+        the new one unless ``reconnect`` is false; ``{"event": "reconnected"}`` stands where something may be missing.
+        Raises CallError, ConnectionLost.
         """
-        self._events.clear()
-        self.call("server.watch", {"events": list(events)})
-        return self.events()
+        return self._events(self._subscribe(events, reconnect), events, reconnect)
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        """Yield the events that server.watch was called for."""
+    def events(self, *events: str) -> Iterator[dict[str, Any]]:
+        """Yield the events that server.watch was called for; where ``events`` says which, it goes on as ``watch`` does.
+
+        Otherwise until the connection ends.
+        """
+        return self._events(self._connection, events or None, None)
+
+    def _subscribe(self, events: Sequence[str], reconnect: bool | None) -> PlainConnection:
+        """Ask for events; return the connection over which they come."""
+        params = {"events": list(events)}
+        attempts = self._attempts("server.watch", params, {}, reconnect)
+        while True:
+            connection = self._connected(attempts)
+            connection.events.clear()
+            call_id = next(self._ids)
+            try:
+                connection.transmit(Request(call_id, attempts.method, params, {}), math.inf)
+                message = connection.receive(call_id, math.inf)
+            except Lost as lost:
+                self._recover(attempts, lost)
+                continue
+            if attempts.is_refused_for_now(message):
+                self._recover(attempts, connection.lost())
+                continue
+            result_of(message)
+            return connection
+
+    def _events(
+        self, connection: PlainConnection, events: Sequence[str] | None, reconnect: bool | None
+    ) -> Generator[dict[str, Any], None, None]:
+        """Yield events; where it is known which, also over the next connection."""
+        may_go_on = (self._reconnect if reconnect is None else reconnect) is not False
         try:
             while True:
-                yield self._wait(lambda: self._events.popleft() if self._events else None, math.inf)
+                try:
+                    yield connection.next_event()
+                except Lost as lost:
+                    if events is None or not may_go_on:
+                        raise lost.error("server.watch") from None
+                    connection = self._subscribe(events, reconnect)
+                    yield dict(RECONNECTED)
         finally:
-            with suppress(OSError, ClientError, _LateError):
-                end = Request(None, "server.watch", {"events": []}, {})
-                self._transmit(end, time.monotonic() + _CANCEL_SECONDS)
+            connection.end_events()
 
-    # -- in ----------------------------------------------------------------------------------------------------------
+    # -- connections -------------------------------------------------------------------------------------------------
 
-    def _wait(self, find: Callable[[], _Found | None], deadline: float) -> _Found:
-        """Return what ``find`` finds among what has come, reading until it does. Raises ConnectionLost, _LateError."""
+    def _connected(self, attempts: Attempts) -> PlainConnection:
+        """Return the connection for a call, a new one where the last one has ended. Raises ClientError."""
         while True:
-            with self._state:
-                found = find()
-                if found is not None:
-                    return found
-                if self._is_read_elsewhere():
-                    if not self._state.wait(_seconds_until(deadline)):
-                        raise _LateError
+            connection = self._connection
+            refusal = attempts.refusal(self._gone)
+            if refusal is not None:
+                raise refusal
+            if not connection.is_lost:
+                return connection
+            with self._replacing:
+                connection = self._connection
+                if not connection.is_lost:
                     continue
-                self._begin_reading()
-            self._read(deadline)
+                if self._closing.is_set():
+                    raise closed()
+                self._gone = connection.left or self._gone
+                if not attempts.may_reconnect:
+                    raise connection.lost(was_sent=False).error(attempts.method)
+                if attempts.refusal(self._gone) is not None:
+                    continue
+                try:
+                    self._replace(connection)
+                    continue
+                except ConnectError as error:
+                    failure = error
+            seconds = attempts.pause(time.monotonic()) if is_absence(failure) else None
+            if seconds is None:
+                raise failure
+            self._closing.wait(seconds)
 
-    def _next(self, call_id: int) -> dict[str, Any] | None:
-        """Take the next message for this id, if there is one."""
-        waiting = self._received.get(call_id)
-        if waiting is None:
-            return None
-        message = waiting.popleft()
-        if not waiting:
-            del self._received[call_id]
-        return message
+    def _replace(self, old: PlainConnection) -> None:
+        """Make a new connection in the place of one that has ended. Raises ConnectError."""
+        connected = _connect(self._path, self._requirepeer, waits=False)
+        self._connection = PlainConnection(connected, first_id=next(self._ids))
+        old.close()
+        self._earlier = [item for item in (old, *self._earlier) if item.has_unread][:_MOST_EARLIER]
 
-    def _is_read_elsewhere(self) -> bool:
-        return self._reading_thread not in (None, threading.get_ident())
-
-    def _begin_reading(self) -> None:
-        if self._is_closed:
-            raise _closed()
-        self._reading_thread = threading.get_ident()
-
-    def _read(self, deadline: float) -> None:
-        """Read once; this thread has said that it does."""
-        try:
-            if deadline < math.inf and not self._is_ready(select.POLLIN, _seconds_until(deadline)):
-                raise _LateError
-            data = b""
-            ancillary: list[tuple[int, int, bytes]] = []
-            with suppress(ConnectionResetError):  # it closed before it had read all that we sent
-                # May be interrupted by Ctrl-C: nothing has been taken out then.
-                data, ancillary, _, _ = self._socket.recvmsg(
-                    messages.RECEIVE_BYTES, messages.ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
-                )
-            if not data:
-                raise _closed() if self._is_closed else self._reader.lost()
-            with self._state:
-                self._take(self._reader.feed(data, ancillary))
-        finally:
-            with self._state:
-                self._reading_thread = None
-                self._state.notify_all()
-
-    def _take(self, arrived: Sequence[dict[str, Any]]) -> None:
-        for message in arrived:
-            if "method" in message:
-                self._events.append(message["params"])
-            elif message["id"] not in self._left:
-                self._received.setdefault(message["id"], deque()).append(message)
-            elif not is_partial(message):
-                self._left.discard(message["id"])
-
-    def _is_ready(self, events: int, seconds: float | None) -> int:
-        """Wait until the socket is ready for one of the events; return for which, 0 when the time is over."""
-        poll = select.poll()
-        poll.register(self._socket, events)
-        found = poll.poll(None if seconds is None else seconds * 1000)
-        return found[0][1] if found else 0
-
-    # -- out ---------------------------------------------------------------------------------------------------------
-
-    def _transmit(self, request: Request, deadline: float) -> None:
-        """Send a request. Raises ConnectionLost, CallError, _LateError."""
-        try:
-            if not self._sending.acquire(timeout=_seconds_until(deadline) or -1):
-                raise _LateError
-            try:
-                self._write(request.line, request.rights, deadline)
-            finally:
-                self._sending.release()
-        except (BrokenPipeError, ConnectionResetError):
-            # What the daemon sent before it closed can still be read; the end of it raises.
-            self._wait(lambda: None, math.inf)
-        finally:
-            request.close()
-        self._send_cancels()
-
-    def _write(self, line: bytes, rights: list[tuple[int, int, Any]], deadline: float) -> None:
-        """Write a line, with ``_sending`` held; whoever waits for the daemon to read it reads what the daemon sends."""
-        if self._is_closed:
-            raise _closed()
-        # A call that was left while it was sent may have left half a line, which must not swallow this one.
-        rest = memoryview(b"\n" + line if self._is_torn else line)
-        self._is_torn = True
-        while rest:
-            try:
-                sent = self._socket.sendmsg([rest], rights, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                self._wait_for_room(deadline)
-            else:
-                rest, rights = rest[sent:], []
-        self._is_torn = False
-
-    def _wait_for_room(self, deadline: float) -> None:
-        """Wait until more can be written; read meanwhile: a daemon whose answers nobody reads does not read."""
-        with self._state:
-            reads = not self._is_read_elsewhere()
-        left = _seconds_until(min(deadline, math.inf if reads else time.monotonic() + _LOOK_AGAIN_SECONDS))
-        ready = self._is_ready(select.POLLOUT | (select.POLLIN if reads else 0), left)
-        if not ready and time.monotonic() >= deadline:
-            raise _LateError
-        if ready & select.POLLIN and not ready & select.POLLOUT:
-            with self._state:
-                if self._is_read_elsewhere():
-                    return
-                self._begin_reading()
-            self._read(deadline)
-
-    def _leave(self, call_id: int) -> None:
-        """Cancel a call that nobody waits for any more; called when a generator ends, in whatever thread that is."""
-        with self._state:
-            if not all(is_partial(message) for message in self._received.pop(call_id, ())) or self._is_closed:
-                return
-            self._left.add(call_id)
-        self._to_cancel.append(call_id)
-        self._send_cancels()
-
-    def _send_cancels(self) -> None:
-        """Send the cancellations that wait, unless somebody is sending: that thread does it after its line."""
-        while self._to_cancel and self._sending.acquire(blocking=False):
-            try:
-                with suppress(OSError, ClientError, _LateError, IndexError):
-                    line = Request(None, "$/cancelRequest", {"id": self._to_cancel.popleft()}, {}).line
-                    self._write(line, [], time.monotonic() + _CANCEL_SECONDS)
-            finally:
-                self._sending.release()
+    def _recover(self, attempts: Attempts, lost: Lost) -> None:
+        """Wait until a call may be sent again. Raises what its caller is told where it may not."""
+        error = attempts.failure(lost)
+        if error is not None:
+            raise error from None
+        seconds = attempts.pause(time.monotonic(), lost)
+        if seconds is None:
+            raise lost.error(attempts.method) from None
+        self._closing.wait(seconds)
 
 
-def _seconds_until(deadline: float) -> float | None:
-    """Return how long there still is, None for ever; what is over is the least that is something."""
-    return None if deadline == math.inf else max(1e-3, deadline - time.monotonic())
+def _connect(path: str, requirepeer: str | int | None, *, waits: bool) -> socket.socket:
+    """Return a socket that is connected to whom it should be. Raises ConnectError.
 
-
-def _closed() -> ConnectionLost:
-    return ConnectionLost("This client was closed: make another one.")
+    ``waits``: also for those to be accepted who have come before, where they are too many.
+    """
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connected.setblocking(waits)
+        connected.connect(path)
+        connected.setblocking(True)
+        peer.check(connected, path, requirepeer)
+    except BaseException as error:
+        with suppress(OSError):
+            connected.close()
+        if isinstance(error, OSError) and not isinstance(error, ConnectError):
+            raise connect_error(error, path) from None
+        raise
+    return connected

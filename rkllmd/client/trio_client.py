@@ -1,18 +1,19 @@
-"""The trio client: any number of tasks share one connection."""
+"""The trio client, for any number of tasks: calls, and the connections that they go over one after another."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from rkllmd.client import messages
-from rkllmd.client.errors import CallTimeout, ConnectionLost, connect_error, usable_path
-from rkllmd.client.messages import Reader, Request, check_keywords, is_partial, result_of, whole
+from rkllmd.client import peer
+from rkllmd.client.errors import CallTimeout, ConnectError, closed, connect_error, is_absence, usable_path
+from rkllmd.client.messages import Request, check_keywords, is_partial, result_of, whole
+from rkllmd.client.recovery import RECONNECTED, Attempts, Lost
+from rkllmd.client.trio_connection import TrioConnection, import_trio
 
 if TYPE_CHECKING:
     import trio
@@ -21,15 +22,35 @@ if TYPE_CHECKING:
 class TrioClient:
     """A trio client; any number of tasks may call at once."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
+    def __init__(
+        self,
+        connection: TrioConnection,
+        connect: Callable[[], Awaitable[TrioConnection]] | None = None,
+        *,
+        reconnect: bool | None = None,
+    ) -> None:
+        """Take the connection over, which ``connect`` makes another one of; without that there is only this one."""
+        self._connection = connection
+        self._connect = connect
+        self._reconnect = reconnect if connect is not None else False
         self._ids = itertools.count(1)
-        self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
-        self._events: trio.MemorySendChannel[dict[str, Any]] | None = None
-        self._sending = _trio().Lock()
-        self._reader = Reader()
-        self._lost = False
-        self._is_torn = False
+        # What went with earlier connections, as a person would say it, and what the program has not shown to know.
+        self._gone: str | None = None
+        self._replacing = import_trio().Lock()
+
+    def close(self) -> None:
+        """Disconnect; ``open_client`` does."""
+        self._connection.close()
+
+    async def reconnect(self) -> None:
+        """Connect anew where the connection has ended, in the knowledge that what was made over it is gone.
+
+        Waits for a daemon that is being started again. Raises ConnectError, ConnectionLost.
+        """
+        await self._connected(self._attempts("reconnect", None, {}, True))
+        self._gone = None
+
+    # -- calls -------------------------------------------------------------------------------------------------------
 
     async def call(
         self,
@@ -38,21 +59,30 @@ class TrioClient:
         *,
         fds: Sequence[int] = (),
         timeout: float | None = None,  # noqa: ASYNC109  # the plain client's; the call is cancelled in the daemon
+        reconnect: bool | None = None,
         **members: Any,
     ) -> Any:
-        """Call a method and return its final result. Raises CallError, ConnectionLost, CallTimeout.
+        """Call a method and return its final result. Raises CallError, ConnectionLost, Crashed, CallTimeout.
 
-        ``timeout``: seconds that the whole call may take, its wait for a turn included.
+        ``timeout``: seconds that the whole call may take, its wait for a turn included. ``reconnect``: as the client's.
         """
         final = None
-        stream = self.stream(method, params, fds=fds, timeout=timeout, **whole(method, params, members))
+        members = whole(method, params, members)
+        stream = self.stream(method, params, fds=fds, timeout=timeout, reconnect=reconnect, **members)
         async with aclosing(stream) as results:
             async for final in results:  # noqa: B007  # the last is it
                 pass
         return final
 
     def stream(
-        self, method: str, params: Any = None, *, fds: Sequence[int] = (), timeout: float | None = None, **members: Any
+        self,
+        method: str,
+        params: Any = None,
+        *,
+        fds: Sequence[int] = (),
+        timeout: float | None = None,
+        reconnect: bool | None = None,
+        **members: Any,
     ) -> AsyncGenerator[Any, None]:
         """Call a method and yield its partial results and then its final one. Raises as ``call``.
 
@@ -60,124 +90,202 @@ class TrioClient:
         makes sure that this happens at once and not when the generator is collected.
         """
         check_keywords(members, timeout)
-        return self._run(method, params, fds, timeout, members)
+        return self._run(method, params, fds, timeout, reconnect, members)
+
+    def _attempts(
+        self, method: str, params: Any, members: Mapping[str, Any], reconnect: bool | None, seconds: float | None = None
+    ) -> Attempts:
+        wanted = self._reconnect if reconnect is None or self._connect is None else reconnect
+        deadline = math.inf if seconds is None else import_trio().current_time() + seconds
+        return Attempts(method, params, members, reconnect=wanted, deadline=deadline)
 
     async def _run(
-        self, method: str, params: Any, fds: Sequence[int], seconds: float | None, members: Mapping[str, Any]
+        self,
+        method: str,
+        params: Any,
+        fds: Sequence[int],
+        seconds: float | None,
+        reconnect: bool | None,
+        members: Mapping[str, Any],
     ) -> AsyncGenerator[Any, None]:
-        trio = _trio()
-        if self._lost:
-            raise self._reader.lost()
-        deadline = math.inf if seconds is None else trio.current_time() + seconds
-        call_id = next(self._ids)
-        request = Request(call_id, method, params, members, fds)
-        send, receive = trio.open_memory_channel[dict[str, Any]](math.inf)
-        self._waiting[call_id] = send
-        ended = False
-        try:
-            with trio.CancelScope(deadline=deadline) as scope, suppress(ConnectionLost):
-                await self._send(request)  # where it is closed, what the daemon said before is still to be read
-            while not ended:
-                message = None
-                with trio.CancelScope(deadline=deadline) as scope, suppress(trio.EndOfChannel):
-                    message = await receive.receive()
-                if scope.cancelled_caught:
-                    raise CallTimeout(method, seconds or 0)
-                if message is None:
-                    raise self._reader.lost()
-                ended = not is_partial(message)
-                yield result_of(message)
-        finally:
-            del self._waiting[call_id]
-            if not ended and not self._lost:
-                with suppress(ConnectionLost), trio.move_on_after(1, shield=True):
-                    await self.notify("$/cancelRequest", {"id": call_id})
-
-    async def watch(self, *events: str) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield what happens from now on: "queue", "load" and "job" events (protocol, section 7), until closed.
-
-        One at a time. Raises CallError, ConnectionLost.
-        """
-        trio = _trio()
-        send, receive = trio.open_memory_channel[dict[str, Any]](math.inf)
-        self._events = send
-        try:
-            await self.call("server.watch", {"events": list(events)})
-            async for event in receive:
-                yield event
-            raise self._reader.lost()
-        finally:
-            if self._events is send:  # else another watch has taken its place
-                self._events = None
-                if not self._lost:
-                    with suppress(ConnectionLost), trio.move_on_after(1, shield=True):
-                        await self.notify("server.watch", {"events": []})
+        trio = import_trio()
+        attempts = self._attempts(method, params, members, reconnect, seconds)
+        while True:
+            connection = await self._connected(attempts)
+            call_id = next(self._ids)
+            request = Request(call_id, method, params, members, fds)
+            receive = connection.expect(call_id)
+            ended = False
+            try:
+                with trio.CancelScope(deadline=attempts.deadline) as scope:
+                    await connection.send(request, attempts.leaves)
+                while not ended:
+                    message = None
+                    if not scope.cancelled_caught:
+                        with trio.CancelScope(deadline=attempts.deadline) as scope, suppress(trio.EndOfChannel):
+                            message = await receive.receive()
+                    if scope.cancelled_caught:
+                        raise CallTimeout(method, seconds or 0)
+                    if message is None:
+                        raise connection.lost()
+                    ended = not is_partial(message)
+                    if attempts.is_refused_for_now(message):
+                        raise connection.lost()
+                    yield result_of(message)
+                return
+            except Lost as lost:
+                await self._recover(attempts, lost)
+            finally:
+                connection.forget(call_id)
+                if not ended:
+                    await connection.cancel(call_id)
 
     async def notify(self, method: str, params: Any = None) -> None:
-        """Send a notification: it is never answered."""
-        await self._send(Request(None, method, params, {}))
-
-    async def _send(self, request: Request) -> None:
-        trio = _trio()
+        """Send a notification: it is never answered. Raises ConnectionLost, CallError."""
         try:
-            async with self._sending:
-                # A cancelled call may have left half a line, which must not swallow this one.
-                data = b"\n" + request.line if self._is_torn else request.line
-                self._is_torn = True
+            await self._connection.send(Request(None, method, params, {}))
+        except Lost as lost:
+            raise lost.error(method) from None
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    async def watch(self, *events: str, reconnect: bool | None = None) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield what happens from now on: "queue", "load" and "job" events (protocol, section 7), until closed.
+
+        One at a time. Where the daemon was replaced, it goes on with the new one unless ``reconnect`` is false;
+        ``{"event": "reconnected"}`` stands where something may be missing. Raises CallError, ConnectionLost.
+        """
+        may_go_on = (self._reconnect if reconnect is None else reconnect) is not False
+        is_first = True
+        while True:
+            connection, receive = await self._subscribe(events, reconnect)
+            try:
+                if not is_first:
+                    yield dict(RECONNECTED)
+                async for event in receive:
+                    yield event
+            finally:
+                await connection.end_events(receive)
+            if not may_go_on:
+                raise connection.lost().error("server.watch")
+            is_first = False
+
+    async def _subscribe(
+        self, events: Sequence[str], reconnect: bool | None
+    ) -> tuple[TrioConnection, trio.MemoryReceiveChannel[dict[str, Any]]]:
+        """Ask for events; return the connection over which they come, and where."""
+        trio = import_trio()
+        params = {"events": list(events)}
+        attempts = self._attempts("server.watch", params, {}, reconnect)
+        while True:
+            connection = await self._connected(attempts)
+            call_id = next(self._ids)
+            receive, answer, message = connection.expect_events(), connection.expect(call_id), None
+            try:
+                await connection.send(Request(call_id, attempts.method, params, {}))
+                with suppress(trio.EndOfChannel):
+                    message = await answer.receive()
+                if message is None or attempts.is_refused_for_now(message):
+                    raise connection.lost()
+                result_of(message)
+            except Lost as lost:
+                await self._recover(attempts, lost)
+            except BaseException:
+                await connection.end_events(receive)
+                raise
+            else:
+                return connection, receive
+            finally:
+                connection.forget(call_id)
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    async def _connected(self, attempts: Attempts) -> TrioConnection:
+        """Return the connection for a call, a new one where the last one has ended. Raises ClientError."""
+        trio = import_trio()
+        while True:
+            refusal = attempts.refusal(self._gone)
+            if refusal is not None:
+                raise refusal
+            if not self._connection.is_lost:
+                return self._connection
+            async with self._replacing:
+                connection = self._connection
+                if not connection.is_lost:
+                    continue
+                self._gone = connection.left or self._gone
+                if self._connect is None or not attempts.may_reconnect:
+                    raise connection.lost(was_sent=False).error(attempts.method)
+                if attempts.refusal(self._gone) is not None:
+                    continue
                 try:
-                    sent = await self._stream.socket.sendmsg([data], request.rights) if request.fds else 0
-                    await self._stream.send_all(data[sent:])
-                except (trio.BrokenResourceError, OSError):
-                    raise ConnectionLost from None
-                self._is_torn = False
-        finally:
-            request.close()
+                    self._connection = await self._connect()
+                    continue
+                except ConnectError as error:
+                    failure = error
+            seconds = attempts.pause(trio.current_time()) if is_absence(failure) else None
+            if seconds is None:
+                raise failure
+            await trio.sleep(seconds)
 
-    async def _receive(self) -> None:
-        with suppress(OSError):
-            while True:
-                data, ancillary, _, _ = await self._stream.socket.recvmsg(
-                    messages.RECEIVE_BYTES, messages.ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
-                )
-                if not data:
-                    break
-                for message in self._reader.feed(data, ancillary):
-                    if "method" in message:
-                        if self._events is not None:
-                            self._events.send_nowait(message["params"])
-                        continue
-                    channel = self._waiting.get(message["id"])
-                    if channel is not None:
-                        channel.send_nowait(message)
-        self._lost = True
-        self._reader.close()
-        for channel in [*self._waiting.values(), *([self._events] if self._events is not None else [])]:
-            channel.close()
-
-
-def _trio() -> Any:
-    import trio  # imported late: the plain client does not need it, and it takes a tenth of a second
-
-    return trio
+    async def _recover(self, attempts: Attempts, lost: Lost) -> None:
+        """Wait until a call may be sent again. Raises what its caller is told where it may not."""
+        trio = import_trio()
+        error = attempts.failure(lost)
+        if error is not None:
+            raise error from None
+        seconds = attempts.pause(trio.current_time(), lost)
+        if seconds is None:
+            raise lost.error(attempts.method) from None
+        await trio.sleep(seconds)
 
 
 @asynccontextmanager
-async def open_client(path: str | PathLike[str] | None = None) -> AsyncIterator[TrioClient]:
-    """Connect to the daemon for the length of the context. Raises ConnectError, which is an OSError."""
-    trio = _trio()
-    failure: Exception | None = None
+async def open_client(
+    path: str | PathLike[str] | None = None,
+    *,
+    reconnect: bool | None = None,
+    requirepeer: str | int | None = None,
+) -> AsyncIterator[TrioClient]:
+    """Connect to the daemon for the length of the context. Raises ConnectError, which is an OSError.
+
+    ``reconnect`` and ``requirepeer`` are those of ``Client``.
+    """
+    trio = import_trio()
     path = usable_path(path)
-    try:
-        connected = await trio.open_unix_socket(path)
-    except OSError as error:
-        raise connect_error(error, path) from None
-    async with connected as stream, trio.open_nursery() as nursery:
-        client = TrioClient(stream)
-        nursery.start_soon(client._receive)
+    client: TrioClient | None = None
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+
+        async def connect() -> TrioConnection:
+            if nursery.cancel_scope.cancel_called:
+                raise closed()
+            connection = TrioConnection(await _stream(path, requirepeer))
+            nursery.start_soon(connection.run)
+            return connection
+
         try:
+            client = TrioClient(await connect(), connect, reconnect=reconnect)
             yield client
         except Exception as error:  # the nursery would wrap a CallError in an ExceptionGroup
             failure = error
-        nursery.cancel_scope.cancel()
+        finally:
+            nursery.cancel_scope.cancel()
+            if client is not None:
+                client.close()
     if failure is not None:
         raise failure
+
+
+async def _stream(path: str, requirepeer: str | int | None) -> trio.SocketStream:
+    """Return a stream to whom it should be. Raises ConnectError."""
+    try:
+        stream: trio.SocketStream = await import_trio().open_unix_socket(path)
+    except OSError as error:
+        raise connect_error(error, path) from None
+    try:
+        peer.check(stream.socket, path, requirepeer)
+    except BaseException:
+        stream.socket.close()
+        raise
+    return stream

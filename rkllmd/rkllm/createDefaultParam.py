@@ -12,7 +12,7 @@ from rkllmd.calls.invocation import Invocation
 from rkllmd.language.parts import Language
 
 
-@method(Kind.INSTANT)
+@method(Kind.INSTANT, repeatable=True)
 def create_default_param(language: Language, invocation: Invocation) -> dict[str, Any]:
     """Return every field of RKLLMParam by its C name."""
     return language.runtime.default_param()

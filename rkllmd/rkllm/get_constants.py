@@ -18,7 +18,7 @@ _GROUPS = {
 _CONSTANTS = {group: {item.name: item.value for item in enum} for group, enum in _GROUPS.items()}
 
 
-@method(Kind.INSTANT)
+@method(Kind.INSTANT, repeatable=True)
 def get_constants(language: Language, invocation: Invocation) -> dict[str, Any]:
     """Return the constants; an enum parameter takes either the number or the name."""
     return _CONSTANTS

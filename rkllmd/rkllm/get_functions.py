@@ -11,7 +11,7 @@ from rkllmd.calls.registry import known
 from rkllmd.language.parts import Language
 
 
-@method(Kind.INSTANT)
+@method(Kind.INSTANT, repeatable=True)
 def get_functions(language: Language, invocation: Invocation) -> dict[str, Any]:
     """Return the C functions by their names; rpc.discover has the schemas."""
     return describe_functions(known(), "rkllm")

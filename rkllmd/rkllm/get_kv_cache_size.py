@@ -14,7 +14,7 @@ from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM
 
 
-@method(Kind.INSTANT, [LLM, COnly("cache_sizes")])
+@method(Kind.INSTANT, [LLM, COnly("cache_sizes")], repeatable=True)
 def get_kv_cache_size(language: Language, invocation: Invocation, model: Model) -> dict[str, Any]:
     """Return the sizes; during a run those before it, marked ``"running": true``.
 

@@ -14,7 +14,7 @@ from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM
 
 
-@method(Kind.INSTANT, [LLM])
+@method(Kind.INSTANT, [LLM], repeatable=True)
 def is_running(language: Language, invocation: Invocation, model: Model) -> dict[str, Any]:
     """Return the daemon's own knowledge and the runtime's raw answer beside it.
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -210,30 +209,3 @@ def test_ctrl_c_ends_a_call_quietly(start: Callable[..., Daemon]) -> None:
         assert process.wait(300) == 130
         assert process.stderr.read() == b""
     daemon.wait_finished()
-
-
-def test_a_daemon_that_goes_during_a_call(start: Callable[..., Daemon]) -> None:
-    daemon = start(scenario="delay.rkllm_init=60000")
-    process = subprocess.Popen(
-        [*COMMAND, "call", "rkllm.init", json.dumps({"model_path": str(daemon.model)}), "--socket", daemon.path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    daemon.wait_enter("rkllm_init")
-    daemon.stop(signal.SIGKILL)
-    output, errors = process.communicate(timeout=300)
-    done: Any = subprocess.CompletedProcess([], process.returncode, output, errors)
-    assert sentence(done) == "The daemon closed the connection."
-
-
-def test_call_goes_on_with_what_it_watches(start: Callable[..., Daemon]) -> None:
-    daemon = start()
-    command = [*COMMAND, "call", "server.watch", '{"events": ["queue"]}', "--socket", daemon.path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert json.loads(process.stdout.readline()) == {"watching": ["queue"]}
-        assert json.loads(process.stdout.readline())["event"] == "queue"
-        daemon.stop()
-        told = process.communicate()[1]
-    assert told == "rkllmd: The daemon closed the connection.\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.cli.terminal import CTRL_C, CTRL_D, Terminal
+from tests.client.played import again
 from tests.daemon import Daemon
 
 
@@ -170,10 +172,41 @@ def test_a_daemon_that_goes_is_one_sentence(start: Callable[..., Daemon], sit_at
     person.expect("> ")
     person.type("talk\n")
     person.expect("blah blah")
+    away = daemon.directory.with_name("away")
+    daemon.directory.rename(away)
+    daemon.directory.touch()  # below a file nobody will ever serve: no reason to wait
     daemon.process.kill()
     assert person.end() == 1
-    assert person.screen.splitlines()[-1] == "rkllmd: The daemon closed the connection."
+    *_, told, end = person.screen.splitlines()
+    assert told == "[The daemon has gone, and the conversation with it: say it again.]"
+    assert end.startswith(f"rkllmd: '{daemon.path}' can't be connected to (Not a directory)")
     assert "Traceback" not in person.screen
+    daemon.directory.unlink()
+    away.rename(daemon.directory)
+
+
+@pytest.mark.parametrize("session", [(), ("--session", "kitchen")])
+def test_a_conversation_goes_on_with_the_next_daemon(
+    start: Callable[..., Daemon], sit_at: Callable[..., Terminal], session: tuple[str, ...]
+) -> None:
+    daemon = start()
+    daemon.load()
+    person = sit_at(daemon, *session)
+    person.expect("> ")
+    person.type("Hello\n")
+    person.expect("[user] Hello\n")
+    daemon.stop(signal.SIGKILL)
+    again(start, daemon, scenario="text=again").load()
+    person.expect("> ")
+    person.type("Still there?\n")
+    if not session:
+        person.expect("[The daemon has gone, and the conversation with it: say it again.]")
+        person.expect("> ")
+        person.type("Still there?\n")
+    person.expect("again\n")
+    person.expect("> ")
+    person.type(CTRL_D)
+    assert person.end() == 0
 
 
 @pytest.mark.parametrize("on_terminal", [True, False])

@@ -31,7 +31,7 @@ def listening(path: str) -> Iterator[stdlib_socket.socket]:
 def plain(listening: stdlib_socket.socket, path: str) -> Iterator[tuple[Client, Played]]:
     """Return a plain client and its daemon: what that sends before the client asks waits in the socket."""
     with Client(path) as client:
-        client._socket.settimeout(SECONDS)
+        client._connection._socket.settimeout(SECONDS)
         connection, _ = listening.accept()
         connection.settimeout(SECONDS)
         with connection:

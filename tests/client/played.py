@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import socket as stdlib_socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import trio
 
 from rkllmd.client import TrioClient
+from rkllmd.client.trio_connection import TrioConnection
 from rkllmd.wire.lines import LineBuffer
 from tests.daemon import Daemon
 
@@ -49,6 +50,17 @@ class Played:
         """Send results for a request."""
         self.send(*[result(request["id"], value) for value in results])
 
+    def answer_next(self, *results: Any) -> dict[str, Any]:
+        """Answer the next request; return it."""
+        request = self.request()
+        self.answer(request, *results)
+        return request
+
+    def restarting(self, milliseconds: int) -> None:
+        """Say as the keeper does that nobody reads what comes, and leave."""
+        self.send(failure(None, "Restarting", retry_after_ms=milliseconds))
+        self.connection.close()
+
     def received(self) -> list[dict[str, Any]]:
         """Return the requests that have come."""
         return [json.loads(bytes(line)) for line in self._lines.feed(self.connection.recv(1 << 20))]
@@ -61,6 +73,41 @@ class Played:
             self._waiting += [json.loads(bytes(line)) for line in self._lines.feed(data)]
         request: dict[str, Any] = self._waiting.pop(0)
         return request
+
+
+class Place:
+    """Where the played daemons listen, one after another."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._listening = stdlib_socket.socket(stdlib_socket.AF_UNIX)
+        self._listening.settimeout(SECONDS)
+        self._listening.bind(path)
+        self._listening.listen()
+        self._open: list[stdlib_socket.socket] = []
+
+    def next(self) -> Played:
+        """Return the next connection."""
+        connection, _ = self._listening.accept()
+        connection.settimeout(SECONDS)
+        self._open.append(connection)
+        return Played(connection)
+
+    def close(self) -> None:
+        """Listen no more."""
+        for item in (self._listening, *self._open):
+            item.close()
+
+
+def again(start: Callable[..., Daemon], first: Daemon, **options: Any) -> Daemon:
+    """Start another daemon where the first one was."""
+    second = start("--socket", first.path, **options)
+    second.path = first.path
+    return second
+
+
+def event(number: int) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "method": "server.event", "params": {"event": "job", "number": number}}
 
 
 class TrioPlayed:
@@ -87,20 +134,26 @@ class TrioPlayed:
         """Return the next message that has come."""
         return json.loads(await self.line())
 
-    async def answer(self, *results: Any) -> None:
-        """Answer the next request with these, the last of which is final."""
+    async def answer(self, *results: Any) -> Any:
+        """Answer the next request with these, the last of which is final; return it."""
         request = await self.request()
         self.requests.append(request)
         await self.send(*[result(request["id"], value) for value in results])
+        return request
+
+    async def restarting(self, milliseconds: int) -> None:
+        """Say as the keeper does that nobody reads what comes, and leave."""
+        await self.send(failure(None, "Restarting", retry_after_ms=milliseconds))
+        await self.stream.aclose()
 
 
 @contextlib.asynccontextmanager
 async def trio_played() -> AsyncIterator[tuple[TrioClient, TrioPlayed, trio.Nursery]]:
     ours, theirs = trio.socket.socketpair()
     async with trio.SocketStream(ours) as stream, trio.SocketStream(theirs) as daemon, trio.open_nursery() as nursery:
-        client = TrioClient(stream)
-        nursery.start_soon(client._receive)
-        yield client, TrioPlayed(daemon), nursery
+        connection = TrioConnection(stream)
+        nursery.start_soon(connection.run)
+        yield TrioClient(connection), TrioPlayed(daemon), nursery
         nursery.cancel_scope.cancel()
 
 

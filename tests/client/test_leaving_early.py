@@ -54,7 +54,7 @@ def test_a_stream_left_early_is_cancelled(played: tuple[Client, Played], leave: 
     call_id = client.send("next")
     daemon.answer(daemon.request(), 5)
     assert client.receive(call_id)["result"] == 5
-    assert client._received == {}, "what comes for nobody is not kept"
+    assert client._connection._received == {}, "what comes for nobody is not kept"
 
 
 def test_a_stream_that_has_ended_is_not_cancelled(played: tuple[Client, Played]) -> None:
@@ -83,10 +83,10 @@ def test_an_interrupted_call_is_cancelled(played: tuple[Client, Played], monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(client, "_read", interrupt)
+        patch.setattr(client._connection, "_read", interrupt)
         with pytest.raises(KeyboardInterrupt):
             client.call("x")
-    client._reading_thread = None  # what the one that was replaced does
+    client._connection._reading_thread = None  # what the one that was replaced does
     assert daemon.request()["method"] == "x"
     assert daemon.request()["method"] == "$/cancelRequest"
 

@@ -6,7 +6,7 @@ import socket as stdlib_socket
 
 import pytest
 
-from rkllmd.client import CallError, Client, ConnectionLost, messages
+from rkllmd.client import CallError, Client, ConnectionLost, Crashed, messages
 from tests.client.played import FINAL, PARTIAL, WAITING, Played, failure, result
 
 # The plain client. The test is the daemon: what it sends before the client asks waits in the socket.
@@ -47,7 +47,7 @@ def test_interleaved_ids_are_kept_apart(plain: tuple[Client, Played]) -> None:
     assert list(client.results(first)) == [PARTIAL, FINAL]
     assert list(client.results(second)) == [PARTIAL, FINAL]
     assert client.receive(third)["result"] == 3
-    assert client._received == {}, "nothing is kept for what has ended"
+    assert client._connection._received == {}, "nothing is kept for what has ended"
 
 
 def test_an_error_is_raised(plain: tuple[Client, Played]) -> None:
@@ -75,7 +75,7 @@ def test_notifications_are_not_for_a_caller_and_not_kept(plain: tuple[Client, Pl
     token = {"jsonrpc": "2.0", "method": "rkllm.token", "params": {"id": 1, "seq": 0, "text": "a"}}
     daemon.send(*[token] * 100, result(1, {"text": "a"}))
     assert client.call("rkllm.run", stream="notify") == {"text": "a"}
-    assert client._received == {}
+    assert client._connection._received == {}
 
 
 def test_a_connection_that_ends_before_the_answer(plain: tuple[Client, Played]) -> None:
@@ -84,7 +84,7 @@ def test_a_connection_that_ends_before_the_answer(plain: tuple[Client, Played]) 
     daemon.connection.shutdown(stdlib_socket.SHUT_WR)
     stream = client.stream("x")
     assert next(stream) == PARTIAL
-    with pytest.raises(ConnectionLost, match="closed the connection"):
+    with pytest.raises(Crashed, match="ended before x was answered"):
         next(stream)
 
 
@@ -93,15 +93,16 @@ def test_a_connection_that_is_reset(plain: tuple[Client, Played]) -> None:
     client, daemon = plain
     call_id = client.send("x")
     daemon.connection.close()
-    with pytest.raises(ConnectionLost):
+    with pytest.raises(Crashed):
         client.receive(call_id)
 
 
 def test_a_connection_that_is_gone_before_the_request(plain: tuple[Client, Played]) -> None:
     client, daemon = plain
     daemon.connection.close()
-    with pytest.raises(ConnectionLost):
-        client.call("x")
+    with pytest.raises(ConnectionLost) as caught:
+        client.call("x", reconnect=False)
+    assert type(caught.value) is ConnectionLost, "it was not sent"
 
 
 @pytest.mark.parametrize("asks_first", [True, False])
@@ -128,7 +129,7 @@ def test_an_interrupted_wait_loses_nothing(plain: tuple[Client, Played], monkeyp
 
     daemon.send(result(call_id, PARTIAL))
     with monkeypatch.context() as patch:
-        patch.setattr(client, "_socket", Interrupted())
+        patch.setattr(client._connection, "_socket", Interrupted())
         with pytest.raises(KeyboardInterrupt):
             client.receive(call_id)
     daemon.send(result(call_id, FINAL))
@@ -156,7 +157,7 @@ EVENT = {"jsonrpc": "2.0", "method": "server.event", "params": {"event": "load",
 def test_events_are_given_to_who_watches(plain: tuple[Client, Played]) -> None:
     client, daemon = plain
     daemon.send(result(1, {"watching": ["load"]}), EVENT, result(2, 5), EVENT)
-    events = client.watch("load")
+    events = client.watch("load", reconnect=False)
     assert next(events) == EVENT["params"]
     assert client.call("x") == 5, "other calls may be made meanwhile"
     assert next(events) == EVENT["params"]

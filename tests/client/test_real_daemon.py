@@ -37,7 +37,7 @@ def test_the_real_daemon(daemon: Daemon) -> None:
         assert client.call("rkllm.run_async", {"prompt": "Hello"}, stream="final")["text"] == "quantum computing"
         notified = client.call("rkllm.run_async", {"prompt": "Hello"}, stream="notify")
         assert (notified["_callback_state"], notified["seq"]) == (2, len(streamed) - 1)
-        assert client._received == {}
+        assert client._connection._received == {}
         with pytest.raises(CallError) as caught:
             client.call("rkllm.rum")
         assert caught.value.kind == "MethodNotFound"
@@ -133,7 +133,7 @@ def test_the_plain_client_watches_jobs(start: Callable[..., Daemon]) -> None:
         events.close()  # type: ignore[attr-defined]  # a generator
         client.call("server.submit", {"method": "rkllm.clear_kv_cache", "params": [None, 1]})
         client.call("server.queue")
-        assert not client._events, "nothing is told any more"
+        assert not client._connection.events, "nothing is told any more"
 
 
 async def test_the_trio_client_watches_jobs(start: Callable[..., Daemon]) -> None:
@@ -152,11 +152,11 @@ async def test_the_trio_client_watches_jobs(start: Callable[..., Daemon]) -> Non
 
                 nursery.start_soon(watch)
                 await wait_all_tasks_blocked()
-                while not client._events:
+                while not client._connection._events:
                     await client.call("server.queue")
                 await client.call("server.queue")  # the watch stands now
                 inner = {"method": "rkllm.run", "params": {"prompt": "Hi"}}
                 jobs = [(await client.call("server.submit", inner))["job"] for _ in range(2)]
             assert told == jobs
-        assert client._events is None
+        assert client._connection._events is None
         assert (await client.call("server.watch", {"events": []})) == {"watching": []}

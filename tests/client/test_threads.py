@@ -27,7 +27,7 @@ def test_many_threads_share_a_client(daemon: Daemon) -> None:
             return "".join(texts)
 
         assert all(pool.map(work, range(8), timeout=SECONDS))
-        assert client._received == {}
+        assert client._connection._received == {}
 
 
 def test_long_lines_of_several_threads_are_not_mixed(played: tuple[Client, Played]) -> None:
@@ -85,7 +85,7 @@ def test_a_generator_that_ends_while_its_thread_sends_does_not_get_stuck(played:
         long = daemon.request()
         daemon.answer(long, PARTIAL)
         first.result(SECONDS)
-    with client._sending:
+    with client._connection._sending:
         stream.close()
     client.send("next")
     assert [daemon.request()["method"] for _ in range(2)] == ["next", "$/cancelRequest"]

@@ -26,8 +26,8 @@ def test_a_call_that_takes_too_long_is_cancelled(played: tuple[Client, Played]) 
     call_id = client.send("next")
     daemon.answer(daemon.request(), 5)
     assert client.receive(call_id)["result"] == 5
-    assert client._received == {}
-    assert client._left == set()
+    assert client._connection._received == {}
+    assert client._connection._abandoned == set()
 
 
 def test_a_stream_that_takes_too_long_is_cancelled(played: tuple[Client, Played]) -> None:

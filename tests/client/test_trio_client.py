@@ -11,7 +11,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from rkllmd.client import CallError, ConnectionLost, TrioClient, open_client
+from rkllmd.client import CallError, ConnectionLost, Crashed, TrioClient, open_client
+from rkllmd.client.trio_connection import TrioConnection
 from tests.client.played import FINAL, PARTIAL, TrioPlayed, failure, result, trio_played
 
 
@@ -41,7 +42,7 @@ async def test_trio_any_number_of_tasks_at_once() -> None:
                 await daemon.send(result(call_id, {**PARTIAL, "seq": call_id}))
             for call_id in ids:
                 await daemon.send(result(call_id, {**FINAL, "seq": call_id}))
-        assert client._waiting == {}
+        assert client._connection._waiting == {}
     assert results == {n: [{**PARTIAL, "seq": n}, {**FINAL, "seq": n}] for n in (1, 2, 3)}
 
 
@@ -106,7 +107,7 @@ async def test_trio_a_stream_left_early_is_cancelled_in_the_daemon() -> None:
             async for _ in stream:
                 break
         assert (await daemon.request())["params"] == {"id": daemon.requests[0]["id"]}
-        assert client._waiting == {}
+        assert client._connection._waiting == {}
 
 
 async def test_trio_a_daemon_that_does_not_read_holds_nobody_who_leaves(autojump_clock: Any) -> None:
@@ -156,7 +157,7 @@ async def test_trio_a_connection_that_ends() -> None:
         await daemon.request()
         await daemon.stream.aclose()
         await wait_all_tasks_blocked()
-        assert caught == [ConnectionLost, ConnectionLost]
+        assert caught == [Crashed, Crashed], "the daemon had them"
         with pytest.raises(ConnectionLost):
             await client.call("late")
 
@@ -165,10 +166,11 @@ async def test_trio_sending_into_a_connection_that_is_gone() -> None:
     ours, theirs = trio.socket.socketpair()
     theirs.close()
     async with trio.SocketStream(ours) as stream, trio.open_nursery() as nursery:
-        client = TrioClient(stream)
+        connection = TrioConnection(stream)
+        nursery.start_soon(connection.run)
+        client = TrioClient(connection)
         with pytest.raises(ConnectionLost):
             await client.notify("x")
-        nursery.start_soon(client._receive)
         with pytest.raises(ConnectionLost):
             await client.call("x")
 

@@ -10,7 +10,7 @@ from rkllmd.calls.invocation import Invocation
 from rkllmd.service.parts import Service
 
 
-@method(Kind.INSTANT)
+@method(Kind.INSTANT, repeatable=True)
 def discover(service: Service, invocation: Invocation) -> dict[str, Any]:
     """Return the document."""
     return openrpc(service.methods)

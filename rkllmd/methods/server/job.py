@@ -18,7 +18,7 @@ _FORGET: Final = Value(
 )
 
 
-@method(Kind.INSTANT, [Value(JOB_ID.name, JOB_ID.schema), _FORGET])
+@method(Kind.INSTANT, [Value(JOB_ID.name, JOB_ID.schema), _FORGET], repeatable=frozenset({_FORGET.name}))
 def job(service: Service, invocation: Invocation, job: str, forget: bool = False) -> dict[str, Any]:
     """Return the state of the job, and its result or error once it has ended.
 

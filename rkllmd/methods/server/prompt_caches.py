@@ -11,7 +11,7 @@ from rkllmd.language.runs import prompt_cache_names
 from rkllmd.service.parts import Service
 
 
-@method(Kind.INSTANT)
+@method(Kind.INSTANT, repeatable=True)
 def prompt_caches(service: Service, invocation: Invocation) -> JsonObject:
     """Return name, model, size, and how long ago each was saved and last loaded; another user's are not shown."""
     now = time.time()

@@ -11,7 +11,7 @@ from rkllmd.npu import views
 from rkllmd.service.parts import Service
 
 
-@method(Kind.INSTANT)
+@method(Kind.INSTANT, repeatable=True)
 def queue(service: Service, invocation: Invocation) -> dict[str, Any]:
     """Return method, client, position and waiting time of each; the running call is in server.status."""
     npu = service.npu

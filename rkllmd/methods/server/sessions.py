@@ -9,7 +9,7 @@ from rkllmd.calls.invocation import Invocation
 from rkllmd.service.parts import Service
 
 
-@method(Kind.INSTANT)
+@method(Kind.INSTANT, repeatable=True)
 def sessions(service: Service, invocation: Invocation) -> dict[str, Any]:
     """Return name, model, size and age of each, not what was said; another user's are not shown."""
     service.language.sessions.expire(service.config.session_hours * 3600)

@@ -21,7 +21,7 @@ from rkllmd.vision import objects
 _MACHINE_SECONDS: Final = 0.1
 
 
-@method(Kind.INSTANT)
+@method(Kind.INSTANT, repeatable=True)
 def status(service: Service, invocation: Invocation) -> dict[str, Any]:
     """Return the state; nothing in it comes from a call into the runtime, so it answers at any time."""
     now = time.monotonic()
