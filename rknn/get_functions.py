@@ -12,5 +12,5 @@ from rkllmd.vision.parts import Vision
 
 @method(Kind.INSTANT, repeatable=True)
 def get_functions(vision: Vision, invocation: Invocation) -> JsonObject:
-    """Return the C functions by their names; rpc.discover has the schemas."""
+    """Return the methods by name; rpc.discover has the schemas."""
     return describe_functions(known(), "rknn")

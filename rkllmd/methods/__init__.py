@@ -1,4 +1,4 @@
 """The daemon's own methods, one module for each: ``server.*``, ``rpc.*``, ``$/…``.
 
-It may import everything below it; nothing imports it but by discovery.
+It may import everything below it; it is found by discovery, and nothing imports it.
 """

@@ -5,13 +5,12 @@ C: int rkllm_abort(LLMHandle handle)
 
 from __future__ import annotations
 
-from typing import Any
-
 import structlog
 
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.npu import views
@@ -21,10 +20,10 @@ log = structlog.get_logger()
 
 
 @method(Kind.INSTANT, [LLM])
-def abort(language: Language, invocation: Invocation, model: Model) -> dict[str, Any]:
-    """Stop the run, whoever started it; ``aborted`` says whether there was one.
+def abort(language: Language, invocation: Invocation, model: Model) -> JsonObject:
+    """Stop the run, whichever client started it; ``aborted`` says whether there was one.
 
-    Without a run the C function is not called: what an abort does to the next run is not known.
+    Without a run the C function is not called, since it is not known what an abort then does to the next run.
     """
     npu = language.npu
     running = npu.queue.running

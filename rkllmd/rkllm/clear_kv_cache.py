@@ -2,21 +2,20 @@
 
 C: int rkllm_clear_kv_cache(LLMHandle handle, int keep_system_prompt, int *start_pos, int *end_pos)
 
-Without positions the whole cache goes, the system prompt kept if ``keep_system_prompt``. Ranges are ``[start, end)``
-for each batch entry; they override ``keep_system_prompt`` and are valid only with ``keep_history`` 0 while the run is
-paused (manual 1.3.0). The runtime reads as many as the model has batch entries; a client may send more, so that one
-script serves models with different n_batch.
+Without positions the whole cache is cleared, except for the system prompt if ``keep_system_prompt``. Ranges are
+``[start, end)`` for each batch entry; they override ``keep_system_prompt`` and are valid only with ``keep_history`` 0
+while the run is paused (manual 1.3.0). The runtime reads one range for each of the model's batch entries; a client may
+send more, so that one script serves models with different n_batch.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from rkllmd.abi.c import c_int
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
@@ -33,13 +32,18 @@ _POSITIONS = {
 
 
 def _check(
-    language: Language, invocation: Invocation, model: Model, start_pos: Any = None, end_pos: Any = None, **_: Any
+    language: Language,
+    invocation: Invocation,
+    model: Model,
+    start_pos: list[int] | None = None,
+    end_pos: list[int] | None = None,
+    **_: object,
 ) -> None:
-    if (start_pos is None) != (end_pos is None):
+    if start_pos is None and end_pos is None:
+        return
+    if start_pos is None or end_pos is None:
         missing = "end_pos" if end_pos is None else "start_pos"
         raise InvalidParams("start_pos and end_pos go together.", path=f"$.{missing}", keyword="required")
-    if start_pos is None:
-        return
     if len(start_pos) < model.n_batch:
         raise InvalidParams(
             f"start_pos needs a position for each of the model's {model.n_batch} batch entries.",
@@ -81,7 +85,7 @@ def clear_kv_cache(
     keep_system_prompt: int = 1,
     start_pos: list[int] | None = None,
     end_pos: list[int] | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Clear the cache, or the given ranges of it."""
     # JSON's integers include 1.0.
     start, end = (None if given is None else (c_int * len(given))(*map(int, given)) for given in (start_pos, end_pos))

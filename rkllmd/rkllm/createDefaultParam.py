@@ -5,14 +5,13 @@ C: RKLLMParam rkllm_createDefaultParam()
 
 from __future__ import annotations
 
-from typing import Any
-
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.json_types import JsonObject
 from rkllmd.language.parts import Language
 
 
 @method(Kind.INSTANT, repeatable=True)
-def create_default_param(language: Language, invocation: Invocation) -> dict[str, Any]:
+def create_default_param(language: Language, invocation: Invocation) -> JsonObject:
     """Return every field of RKLLMParam by its C name."""
     return language.runtime.default_param()

@@ -5,11 +5,10 @@ C: int rkllm_destroy(LLMHandle handle)
 
 from __future__ import annotations
 
-from typing import Any
-
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
 from rkllmd.language.models.loading import unload
@@ -18,8 +17,8 @@ from rkllmd.rkllm._common import LLM
 
 
 @method(Kind.NPU, [LLM], changes=LLM.kinds)
-def destroy(language: Language, invocation: Invocation, model: Model) -> dict[str, Any]:
-    """Unload the model; calls that still wait for it are answered ModelNotInitialized."""
+def destroy(language: Language, invocation: Invocation, model: Model) -> JsonObject:
+    """Unload the model; calls that still wait for it fail with ModelNotInitialized."""
     by = invocation.client.number
     loser = model.kv_cache.clear(by)
     conversations.log_change(language, invocation, model, loser)

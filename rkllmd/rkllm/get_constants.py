@@ -1,12 +1,11 @@
-"""rkllm.get_constants: groups of full C names to numbers."""
+"""rkllm.get_constants: groups of C names with their numbers."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from rkllmd.abi.layouts.rkllm import CpuMask, LLMCallState, RKLLMInferMode, RKLLMInputType
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.json_types import JsonObject
 from rkllmd.language.parts import Language
 
 _GROUPS = {
@@ -19,6 +18,6 @@ _CONSTANTS = {group: {item.name: item.value for item in enum} for group, enum in
 
 
 @method(Kind.INSTANT, repeatable=True)
-def get_constants(language: Language, invocation: Invocation) -> dict[str, Any]:
-    """Return the constants; an enum parameter takes either the number or the name."""
+def get_constants(language: Language, invocation: Invocation) -> JsonObject:
+    """Return the constants; an enum parameter accepts either the number or the name."""
     return _CONSTANTS

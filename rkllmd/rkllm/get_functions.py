@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.discovery import describe_functions
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.registry import known
+from rkllmd.json_types import JsonObject
 from rkllmd.language.parts import Language
 
 
 @method(Kind.INSTANT, repeatable=True)
-def get_functions(language: Language, invocation: Invocation) -> dict[str, Any]:
-    """Return the C functions by their names; rpc.discover has the schemas."""
+def get_functions(language: Language, invocation: Invocation) -> JsonObject:
+    """Return the methods by name; rpc.discover has the schemas."""
     return describe_functions(known(), "rkllm")

@@ -5,21 +5,20 @@ C: int rkllm_get_kv_cache_size(LLMHandle handle, int *cache_sizes)
 
 from __future__ import annotations
 
-from typing import Any
-
 from rkllmd.calls.declaration import COnly, Kind, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.json_types import JsonObject
 from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM
 
 
 @method(Kind.INSTANT, [LLM, COnly("cache_sizes")], repeatable=True)
-def get_kv_cache_size(language: Language, invocation: Invocation, model: Model) -> dict[str, Any]:
-    """Return the sizes; during a run those before it, marked ``"running": true``.
+def get_kv_cache_size(language: Language, invocation: Invocation, model: Model) -> JsonObject:
+    """Return the sizes; during a run the sizes before it, marked ``"running": true``.
 
-    Whether the runtime may be asked from another thread during a run is not known, so it is not. A model that sleeps
-    has nothing in its cache.
+    It is not known whether the C function may be called from another thread during a run, so it is not. The cache of a
+    sleeping model is empty.
     """
     if model.is_asleep:
         return {"success": True, "cache_sizes": [0] * model.n_batch}

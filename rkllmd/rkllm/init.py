@@ -1,19 +1,19 @@
-"""rkllm_init: load a language model; it stays loaded until rkllm.destroy, whoever disconnects.
+"""rkllm_init: load a language model; it stays loaded until rkllm.destroy, even if the client disconnects.
 
 C: int rkllm_init(LLMHandle *handle, RKLLMParam *param, RKLLMCallback *callback)
 
-Up to runtime 1.2.3 the last argument is the result callback itself. Beside the fields of RKLLMParam, two members of
-the daemon's own set the other callbacks of 1.3: ``tokenizer_path`` (a tokenizer.json, for a model converted without
-its tokenizer) and ``embedding_path`` (rows of float32, for a model without its embedding layer).
+Up to runtime 1.2.3 the last argument is the result callback itself. Beside the fields of RKLLMParam, two members of the
+daemon's own set the other callbacks of 1.3: ``tokenizer_path`` (a tokenizer.json, for a model converted without its
+tokenizer) and ``embedding_path`` (rows of float32, for a model converted without its embedding layer).
 
-``model_path`` may be the name of a model that the configuration declares. ``replace`` unloads what is loaded first
-(true), or one model (its handle); if the new load fails, it is loaded again.
+``model_path`` may be the name of a model that the configuration declares. ``replace`` first unloads all loaded models
+(true), or one of them (its handle); if the new load fails, they are loaded again.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -21,6 +21,7 @@ from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import Cancelled, OutOfMemory, RpcError
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.language.model import Model
 from rkllmd.language.models import model_trial, places
 from rkllmd.language.models import recipe as model_recipe
@@ -38,20 +39,20 @@ log = structlog.get_logger()
 _REPLACE: Final = {
     "type": ["boolean", "integer", "null"],
     "minimum": 1,
-    "maximum": 2**53,  # what is named in an error must be a number that JSON can carry
-    "description": "true: the loaded models are unloaded first; a handle: that one is",
+    "maximum": 2**53,  # an error repeats the number, which JSON must be able to carry
+    "description": "true: unload the loaded models first; a handle: unload that one first",
 }
 
 
 def _check(language: Language, invocation: Invocation, param: Converted, replace: bool | int = False) -> None:
     recipe = model_recipe.make(language, param.json, param.path)
-    if language.npu.queue.changes(LLM.kinds):  # it is decided when those before it are done
+    if language.npu.queue.changes(LLM.kinds):  # the rest depends on loads and unloads that come first
         return
     if places.loaded_already(language, recipe, replace) is None:
         places.find(language, recipe, replace)
 
 
-def _model_of(language: Language, param: Converted | None = None, **_: Any) -> Any:
+def _model_of(language: Language, param: Converted | None = None, **_: object) -> Json:
     path = None if param is None else param.json.get("model_path")
     return next((item.path for item in language.config.models if item.name == path), path)
 
@@ -60,7 +61,7 @@ def _model_of(language: Language, param: Converted | None = None, **_: Any) -> A
     Kind.NPU,
     [
         COnly("handle"),
-        # Raw: what a name stands for is the configuration's.
+        # Raw: model_path may be a name, whose meaning the configuration knows.
         Struct("param", "RKLLMParam", required_fields=["model_path"], raw=True),
         COnly("callback"),
         Value("replace", _REPLACE, required=False, in_c=False),
@@ -70,12 +71,12 @@ def _model_of(language: Language, param: Converted | None = None, **_: Any) -> A
     loads=True,
     model_of=_model_of,
 )
-def init(language: Language, invocation: Invocation, param: Converted, replace: bool | int = False) -> dict[str, Any]:
-    """Load the model; return its handle, and in ``replaced`` those that it has replaced.
+def init(language: Language, invocation: Invocation, param: Converted, replace: bool | int = False) -> JsonObject:
+    """Load the model; return its handle, and in ``replaced`` the handles of the models that it has replaced.
 
-    Where no more may be loaded and this very model is, its handle is the answer, with ``already_loaded``.
+    If no more models may be loaded and this very one is loaded already, return its handle with ``already_loaded``.
     """
-    # All of it again: while this one waited, a link may have changed, and another load may have ended.
+    # The whole check again: while this call waited, a link may have changed and another load may have ended.
     recipe = model_recipe.make(language, param.json, param.path)
     same = places.loaded_already(language, recipe, replace)
     if same is not None:
@@ -108,12 +109,12 @@ def init(language: Language, invocation: Invocation, param: Converted, replace: 
 
 
 def _load_in_place(language: Language, invocation: Invocation, recipe: Recipe, place: Place) -> Model:
-    """Load the model where those that it replaces were; if that fails they are loaded again, and the error says so."""
+    """Load the model in place of those that it replaces; if that fails, load them again and say so in the error."""
     unloaded = [old for old in place.replaced if not old.is_asleep]
     if invocation.is_cancelled:
         raise Cancelled("The load was cancelled before it began.")
     trials = model_trial.of_recipe(language, recipe)
-    # While those before still serve, if there is memory for both: the trial is over before the load begins.
+    # If there is memory for the trial beside them, the models to be replaced still serve meanwhile.
     is_tried = not unloaded or _fits_beside(language, recipe)
     if is_tried:
         try_files(language, trials)
@@ -121,7 +122,7 @@ def _load_in_place(language: Language, invocation: Invocation, recipe: Recipe, p
     try:
         for old in unloaded:
             put_to_sleep(language, old)
-        if unloaded:  # what they have given back is known now
+        if unloaded:  # how much memory they have given back is known only now
             language.memory_guard.check(recipe.path, recipe.size_bytes)
         if not is_tried:
             try_files(language, trials)
@@ -149,13 +150,13 @@ def _fits_beside(language: Language, recipe: Recipe) -> bool:
 def _restore(language: Language, models: list[Model]) -> tuple[list[int], list[int]]:
     """Load models again that were to be replaced; return the handles of those that are back, and of the lost ones.
 
-    Memory is not asked for: what they were in is free, and a refusal would lose them for sure.
+    Memory is not checked: what they took is free, and a refusal would lose them for certain.
     """
     restored: list[int] = []
     lost: list[int] = []
     for model in models:
         try:
-            if language.npu.closing:  # nobody will use it
+            if language.npu.closing:  # nobody will use it again
                 raise RuntimeError("the daemon is shutting down")
             load_again(language, model)
             restored.append(model.number)

@@ -1,15 +1,16 @@
-"""rkllm_load_lora: put a LoRA adapter beside the loaded model; a run names it in lora_params.
+"""rkllm_load_lora: load a LoRA adapter beside the model; a run chooses it by lora_params.
 
 C: int rkllm_load_lora(LLMHandle handle, RKLLMLoraAdapter *lora_adapter)
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
 from rkllmd.language.models import model_trial
@@ -36,8 +37,8 @@ def _check(language: Language, invocation: Invocation, model: Model, lora_adapte
     [LLM, Struct("lora_adapter", "RKLLMLoraAdapter", required_fields=["lora_adapter_path"])],
     check=_check,
 )
-def load_lora(language: Language, invocation: Invocation, model: Model, lora_adapter: Converted) -> dict[str, Any]:
-    """Load the adapter under ``lora_adapter_name`` (default: the file's name without its ending), ``scale`` (1.0)."""
+def load_lora(language: Language, invocation: Invocation, model: Model, lora_adapter: Converted) -> JsonObject:
+    """Load the adapter; defaults: ``lora_adapter_name`` is the file's name without its ending, ``scale`` is 1.0."""
     _check(language, invocation, model, lora_adapter)  # again: the file may have gone while the call waited
     adapter = make_adapter(lora_adapter.c, lora_adapter.json, lora_adapter.keep)
     item = model_trial.of_adapter(language, model, adapter)

@@ -8,25 +8,25 @@ C: int rkllm_load_prompt_cache(LLMHandle handle, const char *prompt_cache_path)
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
 from rkllmd.language.models import model_trial
-from rkllmd.language.models.loading import try_files
+from rkllmd.language.models.loading import give_strings, try_files
 from rkllmd.language.parts import Language
 from rkllmd.language.runs import prompt_cache_names
 from rkllmd.machine import paths
-from rkllmd.rkllm._common import LLM, call_with_strings
+from rkllmd.rkllm._common import LLM
 
 _WHERE = "$.prompt_cache_path"
 
 
 def _check(language: Language, invocation: Invocation, model: Model, prompt_cache_path: str) -> None:
-    # Whether there is a cache of a name is asked when it is this call's turn: the run that saves it may be waiting too.
+    # Whether a cache of this name exists is checked at this call's turn: the run that saves it may be waiting as well.
     if prompt_cache_names.is_name(prompt_cache_path):
         language.prompt_caches.check_name(prompt_cache_path, _WHERE)
     else:
@@ -40,10 +40,8 @@ def _resolve(language: Language, invocation: Invocation, prompt_cache_path: str)
 
 
 @method(Kind.NPU, [LLM, Value("prompt_cache_path", {"type": "string", "minLength": 1})], check=_check)
-def load_prompt_cache(
-    language: Language, invocation: Invocation, model: Model, prompt_cache_path: str
-) -> dict[str, Any]:
-    """Load what a run with save_prompt_cache has written; release one cache before loading another."""
+def load_prompt_cache(language: Language, invocation: Invocation, model: Model, prompt_cache_path: str) -> JsonObject:
+    """Load a cache that a run with save_prompt_cache has written; release a loaded one before loading another."""
     if not prompt_cache_names.is_name(prompt_cache_path):
         resolved = _resolve(language, invocation, prompt_cache_path)  # again: it may have gone while the call waited
         item = model_trial.of_prompt_cache(language, model, str(resolved))
@@ -61,4 +59,4 @@ def load_prompt_cache(
 def _load(language: Language, invocation: Invocation, model: Model, path: Path) -> None:
     """Load the file; a conversation in the KV cache ends, since the portable runtime puts the file in its place."""
     with conversations.change(language, invocation, model, ends_own=True):
-        call_with_strings(language, model, "rkllm_load_prompt_cache", bytes(path))
+        give_strings(language.runtime, model, "rkllm_load_prompt_cache", [bytes(path)])

@@ -5,11 +5,10 @@ C: int rkllm_release_prompt_cache(LLMHandle handle)
 
 from __future__ import annotations
 
-from typing import Any
-
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
@@ -17,8 +16,8 @@ from rkllmd.rkllm._common import LLM
 
 
 @method(Kind.ORDERED, [LLM])
-def release_prompt_cache(language: Language, invocation: Invocation, model: Model) -> dict[str, Any]:
-    """Release the cache; runs start from nothing again."""
+def release_prompt_cache(language: Language, invocation: Invocation, model: Model) -> JsonObject:
+    """Release the cache; the runs that follow read their whole prompt again."""
     language.runtime.call("rkllm_release_prompt_cache", model.pointer)
     model.prompt_cache = None
     conversations.log_change(language, invocation, model, None)

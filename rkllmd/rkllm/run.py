@@ -1,4 +1,4 @@
-"""rkllm_run: run the model on an input; all of the answer at once.
+"""rkllm_run: run the model on an input; the whole answer at once.
 
 C: int rkllm_run(LLMHandle handle, RKLLMInput *rkllm_input, RKLLMInferParam *rkllm_infer_params, void *userdata)
 """
@@ -6,29 +6,18 @@ C: int rkllm_run(LLMHandle handle, RKLLMInput *rkllm_input, RKLLMInferParam *rkl
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Unpack
 
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.language.model import Model
+from rkllmd.json_types import JsonObject
 from rkllmd.language.parts import Language
 from rkllmd.language.runs import inference
-from rkllmd.language.runs.run import Run
+from rkllmd.language.runs.run import Run, RunArguments
 from rkllmd.rkllm._common import RUN_PARAMETERS
-
-if TYPE_CHECKING:
-    from rkllmd.calls.arguments import Converted
 
 
 @method(Kind.NPU, RUN_PARAMETERS, check=inference.check, abort=inference.abort, proves_npu=True)
-def run(
-    language: Language,
-    invocation: Invocation,
-    model: Model,
-    rkllm_input: Converted,
-    rkllm_infer_params: Converted,
-    seed: int | None = None,
-    special: bool | None = None,
-) -> Callable[[], dict[str, Any]]:
+def run(language: Language, invocation: Invocation, **asked: Unpack[RunArguments]) -> Callable[[], JsonObject]:
     """Run the model; the member "stream" beside "method" chooses another shape of answer."""
-    return inference.generate(Run(language, invocation, model, rkllm_input, rkllm_infer_params, seed, special))
+    return inference.generate(Run.of(language, invocation, asked))

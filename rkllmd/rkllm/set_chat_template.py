@@ -8,19 +8,21 @@ Afterwards enable_thinking has no effect: thinking is then up to the prompt (man
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
+from rkllmd.language.models.loading import give_strings
 from rkllmd.language.parts import Language
-from rkllmd.rkllm._common import LLM, call_with_strings, check_strings, text
+from rkllmd.rkllm._common import LLM, check_strings, text
 
 _NAMES: Final = ("system_prompt", "prompt_prefix", "prompt_postfix")
-# As clients of the C server call them.
+# The names that clients of the C server use.
 _ALIASES: Final = {
     "system_prompt": "system_template",
     "prompt_prefix": "user_template",
@@ -29,13 +31,13 @@ _ALIASES: Final = {
 _PLACE: Final = "{prompt}"
 _WHOLE: Final = Value(
     "chat_template",
-    {"type": ["string", "null"], "description": f"Prefix and postfix in one, around {_PLACE}."},
+    {"type": ["string", "null"], "description": f"Prefix and postfix in one text, around {_PLACE}."},
     required=False,
     in_c=False,
 )
 _GENERATION: Final = Value(
     "add_generation_prompt",
-    {"enum": [True, None], "description": "The template ends where the answer begins, always."},
+    {"enum": [True, None], "description": "The template always ends where the answer begins."},
     required=False,
     in_c=False,
 )
@@ -54,18 +56,18 @@ def _check(
         return
     for name in _NAMES:
         if strings.get(name) is not None:
-            detail = f"{name} is given beside chat_template, which is all of the template."
+            detail = f"{name} is given beside chat_template, which is the whole template: give either."
             raise InvalidParams(detail, path=f"$.{name}", keyword="oneOf")
     if "{%" in whole or "{{" in whole:
         raise InvalidParams(
-            "chat_template is a Jinja template, which the runtimes take from the model's file alone: give "
+            "chat_template is a Jinja template, which the runtimes only take from the model's file: give "
             f"system_prompt, prompt_prefix and prompt_postfix, or a text with {_PLACE} in it.",
             path="$.chat_template",
             keyword="format",
         )
     if whole.count(_PLACE) != 1:
         raise InvalidParams(
-            f"chat_template must have {_PLACE} in it once, where the prompt goes.",
+            f"chat_template must contain {_PLACE} exactly once, where the prompt goes.",
             path="$.chat_template",
             keyword="pattern",
             limit=_PLACE,
@@ -85,12 +87,12 @@ def set_chat_template(
     chat_template: str | None = None,
     add_generation_prompt: bool | None = None,
     **strings: str,
-) -> dict[str, Any]:
-    """Set the template; a string that is left out is empty."""
+) -> JsonObject:
+    """Set the template; strings that are left out are empty."""
     if chat_template is not None:
         prefix, _, postfix = chat_template.partition(_PLACE)
         strings = {"prompt_prefix": prefix, "prompt_postfix": postfix}
     arguments = [strings.get(name, "").encode() for name in _NAMES]
     with conversations.change(language, invocation, model):
-        call_with_strings(language, model, "rkllm_set_chat_template", *arguments)
+        give_strings(language.runtime, model, "rkllm_set_chat_template", arguments)
     return success()

@@ -8,12 +8,13 @@ Float32 tensors: ``encoder_k_cache`` [layers][tokens][kv_heads][head_dim], ``enc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
 @method(Kind.ORDERED, [LLM, Struct("cross_attn_params", "RKLLMCrossAttnParam")])
 def set_cross_attn_params(
     language: Language, invocation: Invocation, model: Model, cross_attn_params: Converted
-) -> dict[str, Any]:
-    """Set the encoder's output for the runs that follow; it is kept in memory until it is replaced."""
+) -> JsonObject:
+    """Set the encoder's output for the runs that follow; it stays in memory until it is replaced."""
     runtime = language.runtime
     if runtime.name == "portable":
-        raise runtime.not_supported("cross-attention", needs="a vendor runtime (librkllmrt.so)")
+        raise runtime.not_supported("Cross-attention", needs="the vendor's runtime (librkllmrt.so)")
     with conversations.change(language, invocation, model):
         runtime.call("rkllm_set_cross_attn_params", model.pointer, byref(cross_attn_params.c))
-    # Whether the runtime copies is not documented: the last one set stays alive.
+    # Whether the runtime copies them is not documented, so the last ones stay alive.
     model.cross_attention = cross_attn_params
     return success(num_tokens=cross_attn_params.c.num_tokens)

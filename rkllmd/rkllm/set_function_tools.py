@@ -3,13 +3,13 @@
 C: int rkllm_set_function_tools(LLMHandle handle, const char *system_prompt, const char *tools,
     const char *tool_response_str)
 
-``tools`` is a JSON string in C; here it may be the JSON itself. ``tool_response_str`` is the tag that marks results; a
-result comes back as an input with ``"role": "tool"`` (manual 1.3.0).
+``tools`` is a string of JSON in C; here it may also be the JSON itself. ``tool_response_str`` is the tag that marks
+results; the client gives a result back as an input with ``"role": "tool"`` (manual 1.3.0).
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -17,10 +17,12 @@ from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.language import conversations, placeholders
 from rkllmd.language.model import Model
+from rkllmd.language.models.loading import give_strings
 from rkllmd.language.parts import Language
-from rkllmd.rkllm._common import LLM, call_with_strings, check_strings, text
+from rkllmd.rkllm._common import LLM, check_strings, text
 
 _TOOLS = {"type": ["string", "array", "object", "null"], "description": "the tools as JSON, or as a string of JSON"}
 
@@ -33,14 +35,14 @@ _FUNCTIONS: Final = Value(
             "properties": {"name": {"type": "string", "minLength": 1}},
             "required": ["name"],
         },
-        "description": "In the place of tools: bare functions, each of which becomes a tool.",
+        "description": "Instead of tools: bare functions, each of which becomes a tool.",
     },
     required=False,
     in_c=False,
 )
 _CHOICE: Final = Value(
     "tool_choice",
-    {"enum": ["auto", None], "description": "The model chooses, always."},
+    {"enum": ["auto", None], "description": "The model always chooses."},
     required=False,
     in_c=False,
 )
@@ -50,12 +52,12 @@ def _check(
     language: Language,
     invocation: Invocation,
     model: Model,
-    tools: Any = None,
-    functions: list[dict[str, Any]] | None = None,
+    tools: Json = None,
+    functions: list[JsonObject] | None = None,
     tool_choice: str | None = None,
-    **values: Any,
+    **values: Json,
 ) -> None:
-    """Refuse a string that is not JSON: the model would get nonsense, and nobody would know. Raises InvalidParams."""
+    """Refuse tools that are not JSON: the model would get nonsense, and nobody would notice. Raises InvalidParams."""
     if tools is None and functions is None:
         detail = "rkllm.set_function_tools needs tools (or functions)."
         raise InvalidParams(detail, path="$.tools", keyword="required")
@@ -70,9 +72,9 @@ def _check(
             plain = orjson.dumps(orjson.loads(tools))
         except orjson.JSONDecodeError as error:
             raise InvalidParams(
-                f"tools is a string, but not of JSON: {error}.", path="$.tools", keyword="format", limit="json"
+                f"tools is a string that is not JSON: {error}.", path="$.tools", keyword="format", limit="json"
             ) from None
-        placeholders.check_text(plain, model.library.layout, "$.tools")  # \u003c is a "<" to whoever reads it
+        placeholders.check_text(plain, model.library.layout, "$.tools")  # a JSON reader takes \u003c for "<"
 
 
 @method(
@@ -92,22 +94,22 @@ def set_function_tools(
     language: Language,
     invocation: Invocation,
     model: Model,
-    tools: Any = None,
+    tools: Json = None,
     system_prompt: str = "",
     tool_response_str: str = "",
-    functions: list[dict[str, Any]] | None = None,
+    functions: list[JsonObject] | None = None,
     tool_choice: str | None = None,
-) -> dict[str, Any]:
-    """Set the tools; a string that is left out is empty."""
+) -> JsonObject:
+    """Set the tools; strings that are left out are empty."""
     if functions is not None:
         tools = [{"type": "function", "function": function} for function in functions]
     arguments = [system_prompt.encode(), _tools_text(tools), tool_response_str.encode()]
     with conversations.change(language, invocation, model):
-        call_with_strings(language, model, "rkllm_set_function_tools", *arguments)
+        give_strings(language.runtime, model, "rkllm_set_function_tools", arguments)
     return success()
 
 
-def _tools_text(tools: Any) -> bytes:
+def _tools_text(tools: Json) -> bytes:
     if isinstance(tools, str):
         return tools.encode()
     try:

@@ -158,7 +158,7 @@ def test_get_functions() -> None:
     assert functions["rkllm_load_lora"] == {
         "method": "rkllm.load_lora",
         "kind": "npu",
-        "summary": "put a LoRA adapter beside the loaded model; a run names it in lora_params.",
+        "summary": "load a LoRA adapter beside the model; a run chooses it by lora_params.",
         "signature": "int rkllm_load_lora(LLMHandle handle, RKLLMLoraAdapter *lora_adapter)",
         "params": ["handle", "lora_adapter"],
     }

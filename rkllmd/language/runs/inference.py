@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final, Unpack
 
 import structlog
 
@@ -20,13 +20,10 @@ from rkllmd.language.model import Model
 from rkllmd.language.models.loading import load_again, put_to_sleep
 from rkllmd.language.parts import Language
 from rkllmd.language.runs import prompt_cache_names, run_options, turns
-from rkllmd.language.runs.run import Run
+from rkllmd.language.runs.run import Run, RunArguments
 from rkllmd.language.runs.turns import SessionTurn
 from rkllmd.machine.c_runtime import NO_WORDS, last_words
 from rkllmd.npu import estimates
-
-if TYPE_CHECKING:
-    from rkllmd.calls.arguments import Converted
 
 log = structlog.get_logger()
 
@@ -41,17 +38,10 @@ _ASK_SECONDS: Final = 0.25
 _LAST_CALLBACK_SECONDS: Final = 1.0
 
 
-def check(
-    language: Language,
-    invocation: Invocation,
-    model: Model,
-    rkllm_input: Converted,
-    rkllm_infer_params: Converted,
-    seed: int | None = None,
-    special: bool | None = None,
-) -> None:
+def check(language: Language, invocation: Invocation, **asked: Unpack[RunArguments]) -> None:
     """Refuse at once a run that does not fit the loaded model. Raises InvalidParams, PermissionDenied, NotSupported."""
-    run = Run(language, invocation, model, rkllm_input, rkllm_infer_params, seed, special)
+    run = Run.of(language, invocation, asked)
+    model, rkllm_input = run.model, run.input
     run_options.check(run)
     invocation.call.members.check("stream")
     given = len(rkllm_input.json) if isinstance(rkllm_input.json, list) else 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NotRequired, Self, TypedDict
 
 from rkllmd.abi.c import Struct, byref
 
@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from rkllmd.calls.invocation import Invocation
     from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
+
+
+class RunArguments(TypedDict):
+    """What rkllm.run and rkllm.run_async are called with (RUN_PARAMETERS in rkllm/_common.py declares it)."""
+
+    model: Model
+    rkllm_input: Converted
+    rkllm_infer_params: Converted
+    seed: NotRequired[int | None]
+    special: NotRequired[bool | None]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -28,6 +38,20 @@ class Run:
     special: bool | None = None
     # Whether the method is rkllm.run_async.
     asynchronous: bool = False
+
+    @classmethod
+    def of(cls, language: Language, invocation: Invocation, asked: RunArguments, *, asynchronous: bool = False) -> Self:
+        """Return the run that a call asks for."""
+        return cls(
+            language,
+            invocation,
+            asked["model"],
+            asked["rkllm_input"],
+            asked["rkllm_infer_params"],
+            asked.get("seed"),
+            asked.get("special"),
+            asynchronous,
+        )
 
     @property
     def parameters(self) -> Struct:

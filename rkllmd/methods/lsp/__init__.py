@@ -1,4 +1,4 @@
-"""Notifications of the Language Server Protocol that JSON-RPC clients know, named ``$/…``: one module for each.
+"""Notifications of the Language Server Protocol that some JSON-RPC clients send, named ``$/…``: one module for each.
 
 It may import what ``methods`` may.
 """

@@ -1,4 +1,4 @@
-"""What the methods about a call share: how it is named, and how it is found."""
+"""What the methods that are about another call share: how that call is named and found."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ CALL_ID: Final = Value(
     "id",
     {"type": ["string", "integer"], "description": "the id of a request in flight on the same connection"},
 )
-# As server.submit gives it. No position: what stands alone is an id.
+# As server.submit returns it. It has no position: a single positional value is an id.
 JOB_ID: Final = Value("job", {"type": "string", "description": "the job that server.submit has answered"}, in_c=False)
 CALL_OR_JOB: Final = (replace(CALL_ID, required=False), replace(JOB_ID, required=False))
 
 
 def find(service: Service, invocation: Invocation, call_id: Id, job_id: str | None) -> Job | None:
-    """Return the waiting or running call that one of the two names. Raises InvalidParams."""
+    """Return the waiting or running call that the id or the job names. Raises InvalidParams."""
     if (call_id is None) == (job_id is None):
         raise InvalidParams(
-            f"{invocation.method.name} needs id (of a request on this connection) or job (of server.submit), and not "
-            "both.",
+            f"{invocation.method.name} needs either id (of a request on this connection) or job (of server.submit).",
             path="$.id",
             keyword="required" if call_id is None else "oneOf",
         )

@@ -17,7 +17,7 @@ def _check(service: Service, invocation: Invocation, name: str) -> None:
 
 @method(Kind.ORDERED, [Value("name", {"type": "string", "minLength": 1})], check=_check)
 def drop_prompt_cache(service: Service, invocation: Invocation, name: str) -> JsonObject:
-    """Remove it, behind the calls that wait and may load it; a loaded one is refused."""
+    """Remove the cache, after the calls that wait and may load it; a loaded one is refused."""
     owner = prompt_cache_names.owner_of(invocation.client)
     loaded = prompt_cache_names.loaded_caches(service.language)
     dropped = service.language.prompt_caches.drop(owner, name, loaded, _WHERE)

@@ -1,28 +1,29 @@
-"""server.job: what became of a call that was detached by server.submit."""
+"""server.job: the state of a job, a call that was detached by server.submit."""
 
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Final
 
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.json_types import JsonObject
 from rkllmd.methods.server._named_calls import JOB_ID
 from rkllmd.npu import views
 from rkllmd.service.parts import Service
 
 _FORGET: Final = Value(
     "forget",
-    {"type": "boolean", "description": "Keep it no longer, if it has ended."},
+    {"type": "boolean", "description": "Forget the job after this, if it has ended."},
     required=False,
 )
 
 
 @method(Kind.INSTANT, [Value(JOB_ID.name, JOB_ID.schema), _FORGET], repeatable=frozenset({_FORGET.name}))
-def job(service: Service, invocation: Invocation, job: str, forget: bool = False) -> dict[str, Any]:
+def job(service: Service, invocation: Invocation, job: str, forget: bool = False) -> JsonObject:
     """Return the state of the job, and its result or error once it has ended.
 
-    ``not_found``: there is none, it is another user's, or it is kept no longer.
+    ``not_found``: there is no such job, it is another user's, or it is not kept any more.
     """
     now = time.monotonic()
     call = service.detached_calls.find(job, invocation.client.user)

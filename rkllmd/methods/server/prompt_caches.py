@@ -1,4 +1,4 @@
-"""server.prompt_caches: the prompt caches that the caller's user has saved by name, the last used first."""
+"""server.prompt_caches: the prompt caches that the caller's user has saved by name, the most recently used first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rkllmd.service.parts import Service
 
 @method(Kind.INSTANT, repeatable=True)
 def prompt_caches(service: Service, invocation: Invocation) -> JsonObject:
-    """Return name, model, size, and how long ago each was saved and last loaded; another user's are not shown."""
+    """Return name, model, size, and how long ago each was saved and last loaded; not those of other users."""
     now = time.time()
     loaded = prompt_cache_names.loaded_caches(service.language)
     mine = service.language.prompt_caches.of(prompt_cache_names.owner_of(invocation.client))
@@ -24,16 +24,16 @@ def prompt_caches(service: Service, invocation: Invocation) -> JsonObject:
                 "model_path": cache.fingerprint.get("model_path"),
                 "lora_adapter_name": cache.fingerprint.get("lora_adapter"),
                 "size_bytes": cache.size_bytes,
-                # A board without a clock of its own may have gone back in time.
+                # The clock of a board without a battery may have gone back.
                 "saved_s": round(max(0.0, now - cache.saved_at), 1),
                 "used_s": round(max(0.0, now - cache.used_at), 1),
                 "loaded": cache in loaded,
             }
             for cache in mine
         ],
-        # Of all users: what is full is full for everybody.
+        # Of all users, since they share the limit.
         "total_bytes": service.language.prompt_caches.size_bytes,
         "limit_bytes": service.language.prompt_caches.limit_bytes,
-        # Why nothing can be kept, or null.
+        # Why no cache can be kept, or null.
         "unavailable": service.language.prompt_caches.why_not(),
     }

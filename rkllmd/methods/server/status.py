@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from rkllmd import __version__
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.json_types import JsonObject
 from rkllmd.language.model import Model
 from rkllmd.machine.platform import machine
 from rkllmd.npu import views
@@ -22,8 +23,8 @@ _MACHINE_SECONDS: Final = 0.1
 
 
 @method(Kind.INSTANT, repeatable=True)
-def status(service: Service, invocation: Invocation) -> dict[str, Any]:
-    """Return the state; nothing in it comes from a call into the runtime, so it answers at any time."""
+def status(service: Service, invocation: Invocation) -> JsonObject:
+    """Return the state; none of it needs a call into the runtime, so it can be answered at any time."""
     now = time.monotonic()
     outage = service.npu.supervisor.outage
     return {
@@ -50,10 +51,11 @@ def status(service: Service, invocation: Invocation) -> dict[str, Any]:
     }
 
 
-def _machine(service: Service, now: float) -> dict[str, Any]:
-    """Return what is read from the machine's files, which takes as long as ten calls: a tenth of a second old at most.
+def _machine(service: Service, now: float) -> JsonObject:
+    """Return what is read from the machine's files, at most a tenth of a second ago.
 
-    A hundred clients may ask at once. It is JSON already, for it is most of the answer.
+    Reading takes as long as ten calls, and a hundred clients may ask at once. It is kept as encoded JSON, since it is
+    the largest part of the answer.
     """
     if now - service.machine_read_at > _MACHINE_SECONDS:
         service.machine_read_at = now
@@ -74,7 +76,7 @@ def _machine(service: Service, now: float) -> dict[str, Any]:
     return service.machine
 
 
-def _current(service: Service, now: float) -> dict[str, Any] | None:
+def _current(service: Service, now: float) -> JsonObject | None:
     job = service.npu.queue.running
     if job is None:
         return None
@@ -86,11 +88,11 @@ def _current(service: Service, now: float) -> dict[str, Any] | None:
     }
 
 
-def _context(item: objects.Context) -> dict[str, Any]:
+def _context(item: objects.Context) -> JsonObject:
     return {"context": item.number, "model_path": item.path, "size_bytes": item.size_bytes, "runs": item.run_count}
 
 
-def _model(model: Model, now: float) -> dict[str, Any]:
+def _model(model: Model, now: float) -> JsonObject:
     return {
         "handle": model.number,
         "name": model.name,

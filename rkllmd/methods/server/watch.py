@@ -1,11 +1,12 @@
-"""server.watch: learn what happens, as notifications ``server.event``, until the connection closes."""
+"""server.watch: get notifications (``server.event``) of what happens, until the connection closes."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
+from rkllmd.json_types import JsonObject
 from rkllmd.service.events import EVENTS
 from rkllmd.service.parts import Service
 
@@ -15,13 +16,13 @@ _EVENTS: Final = Value(
         "type": "array",
         "items": {"enum": list(EVENTS)},
         "maxItems": len(EVENTS),
-        "description": "queue: what runs and waits; load: how loads go on; job: ends of the user's own jobs",
+        "description": "queue: what runs and waits; load: the progress of loads; job: ends of the user's own jobs",
     },
 )
 
 
 @method(Kind.INSTANT, [_EVENTS])
-def watch(service: Service, invocation: Invocation, events: list[str]) -> dict[str, Any]:
-    """Watch these events instead of those before; none ends it. The present state comes at once."""
+def watch(service: Service, invocation: Invocation, events: list[str]) -> JsonObject:
+    """Watch these events instead of those before; an empty array ends it. The current state is sent at once."""
     service.events.watch(invocation.client, events)
     return {"watching": sorted(set(events))}
