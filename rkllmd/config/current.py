@@ -1,4 +1,4 @@
-"""The configuration in force: SIGHUP replaces it, and everybody who holds this sees the new one."""
+"""The configuration in force: SIGHUP replaces it, and everybody who holds this object sees the new one."""
 
 from __future__ import annotations
 

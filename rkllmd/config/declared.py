@@ -1,7 +1,7 @@
 """Models that the configuration file declares by name: ``[models.qwen3]`` with all that rkllm.init would be given.
 
-They are checked when the configuration is read, by the same JSON Schemas as rkllm.init, rkllm.load_lora and
-rkllm.set_chat_template: a mistake stops the start, and not the first client.
+They are checked when the configuration is read, by the JSON Schemas of rkllm.init, rkllm.load_lora and
+rkllm.set_chat_template: so a mistake stops the start of the daemon, and is not left for the first client to find.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from rkllmd.abi.json import schemas
 from rkllmd.config.values import MOST_MINUTES, WrongMember
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import Json, JsonObject
 
-# What stands beside the fields of RKLLMParam.
+# The keys of a declared model that are not fields of RKLLMParam.
 _OURS: Final = ("lora_adapters", "chat_template", "autoload", "idle_minutes")
 TEMPLATE_STRINGS: Final = ("system_prompt", "prompt_prefix", "prompt_postfix")
-# A name stands where a path may stand, so nothing that a path would need.
+# A name stands where a path may stand, so it has no slash and does not begin with a dot.
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
@@ -29,9 +30,9 @@ class DeclaredModel:
     """One declared model. ``param`` has the fields of RKLLMParam as JSON has them."""
 
     name: str
-    param: dict[str, Any]
+    param: JsonObject
     # Each as rkllm.load_lora takes it.
-    lora_adapters: tuple[dict[str, Any], ...] = ()
+    lora_adapters: tuple[JsonObject, ...] = ()
     chat_template: dict[str, str] | None = None
     autoload: bool = False
     # None: as the setting model_idle_minutes says.
@@ -41,8 +42,8 @@ class DeclaredModel:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", self.param["model_path"])
 
-    def merged(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return its fields with those that a client gives beside the name in their place."""
+    def merged(self, given: Mapping[str, Json]) -> JsonObject:
+        """Return the model's fields; those that the client gives beside the name replace them."""
         merged = {**self.param, **given, "model_path": self.path}
         extend = given.get("extend_param")
         if isinstance(extend, Mapping):
@@ -51,7 +52,7 @@ class DeclaredModel:
 
 
 def is_name(model_path: str) -> bool:
-    """Return whether what stands for a model's path is a name: paths are absolute."""
+    """Return whether ``model_path`` is the name of a declared model: paths are absolute, and names have no slash."""
     return "/" not in model_path
 
 
@@ -64,7 +65,7 @@ def parse(value: object) -> tuple[DeclaredModel, ...]:
     return tuple(_model(name, dict(table)) for name, table in value.items())
 
 
-def _model(name: str, table: dict[str, Any]) -> DeclaredModel:
+def _model(name: str, table: JsonObject) -> DeclaredModel:
     if not _NAME.fullmatch(name):
         raise WrongMember(f"models has the name {name[:64]!r}, allowed are letters, digits, '.', '_' and '-', up to 64")
     where = f"models.{name}"
@@ -122,7 +123,7 @@ def _check_path(value: str | None, where: str) -> None:
 
 
 def _check_finite(value: object, where: str) -> None:
-    """Refuse what TOML has and JSON does not: nan and inf, and a NUL, which would end a C string early."""
+    """Refuse nan and inf, which JSON does not have, and a NUL, which would end a C string early."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             _check_finite(item, f"{where}.{key}")
@@ -135,7 +136,7 @@ def _check_finite(value: object, where: str) -> None:
         raise WrongMember(f"{where} has a NUL character, which a C string can't have")
 
 
-def _at(table: Any, path: str) -> Any:
+def _at(table: Json, path: str) -> Json:
     """Return what stands at a path such as ``.extend_param.n_batch`` or ``.lora_adapters[0]``."""
     for step in re.findall(r"[^.\[\]]+", path):
         table = table[int(step)] if isinstance(table, list) else table[step]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from rkllmd.config.socs import SOCS
 from rkllmd.config.values import (
@@ -35,23 +35,26 @@ if TYPE_CHECKING:
 def _models(value: object) -> tuple[DeclaredModel, ...]:
     if value == ():
         return ()
-    from rkllmd.config import declared  # with the schemas of the methods, which a client has no need of
+    from rkllmd.config import declared  # it brings the schemas of the methods, which a client does not need
 
     return declared.parse(value)
 
 
+T = TypeVar("T")
+
+
 def _setting(
-    default: Any,
+    default: T,
     parse: Callable[[object], object],
     help_text: str,
     *,
     env: str | None = None,
     reload: bool = False,
     only_in_file: bool = False,
-) -> Any:
+) -> T:
     metadata = {"parse": parse, "help": help_text, "env": env, "reload": reload, "only_in_file": only_in_file}
     if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=metadata)
+        return cast(T, field(default_factory=lambda: dict(default), metadata=metadata))
     return field(default=default, metadata=metadata)
 
 
@@ -84,7 +87,7 @@ class Config:
         choice("auto", "always", "never"),
         "whether rkllm.is_running asks the runtime for its raw status; auto: from runtime 1.2.2 on",
     )
-    # Containers hide the device tree, and new boards are not in any table.
+    # Containers hide the device tree, and new boards are in no table yet.
     soc: str = _setting("auto", choice("auto", *SOCS), "which SoC it is; auto: what the machine says")
     # enabled_cpus_num follows from it. A model that runs on the slow processors is slower, and one that gets fewer than
     # it has NPU cores does not load.
@@ -115,16 +118,16 @@ class Config:
         "where relative paths of models and adapters begin; empty: they are refused",
         reload=True,
     )
-    # Whoever asks for another model would take it from all others: that is the operator's to allow.
+    # A client that asks for another model would take the loaded one from all others: the operator has to allow that.
     second_init: str = _setting(
         "refuse",
         choice("refuse", "replace"),
         "what rkllm.init of another model does where no more may be loaded: refuse, replace the one unused for longest",
         reload=True,
     )
-    # A second load that does not fit has taken the first model down with it, so several are a decision.
+    # A second load that does not fit has taken the first model down with it, so the operator has to ask for several.
     max_models: int = _setting(1, integer(1, 8), "how many language models may be loaded at once")
-    # Loading again takes up to a minute and loses the conversation: whether memory is worth that, the operator knows.
+    # To load it again takes up to a minute and loses the conversation: the operator knows whether memory is worth that.
     model_idle_minutes: float = _setting(
         0.0, minutes, "unload a language model that nobody used for so many minutes; 0: never", reload=True
     )
@@ -142,8 +145,8 @@ class Config:
         2, integer(0, 3), "0 errors, 1 warnings, 2 information, 3 debug", env="RKLLM_LOG_LEVEL", reload=True
     )
 
-    # bitcoind documents that several hundred connections can crash it by running out of descriptors: a bound, and the
-    # soft limit of open files is raised to the hard one at start.
+    # bitcoind documents that several hundred connections can crash it, since it runs out of descriptors. So there is a
+    # bound, and at the start the soft limit of open files is raised to the hard one.
     max_connections: int = _setting(
         100, integer(1, 10_000), "connections at once", env="RKLLM_MAX_CONNECTIONS", reload=True
     )
@@ -157,7 +160,7 @@ class Config:
     max_calls_per_connection: int = _setting(
         128, integer(1, 100_000), "NPU calls of one connection that may wait", reload=True
     )
-    # A conversation is text in memory, and what a model can still take in is a few tens of KB.
+    # A conversation is text in memory, and a model's context takes a few tens of KB of it.
     max_sessions_per_user: int = _setting(
         64, integer(1, 10_000), "sessions of one user; the one used longest ago goes", reload=True
     )
@@ -167,7 +170,7 @@ class Config:
     session_hours: int = _setting(
         24, integer(0, 8760), "a session that nobody used for so many hours is forgotten; 0: never", reload=True
     )
-    # Whether the vendor's runtime goes on from a cache is not known, and one of 1000 tokens has 100 MB for an SD card.
+    # Whether the vendor's runtime goes on from a cache is not known, and one of 1000 tokens is 100 MB on an SD card.
     session_caches: str = _setting(
         "auto",
         choice("auto", "always", "never"),
@@ -178,23 +181,23 @@ class Config:
     max_calls_per_user: int = _setting(
         192, integer(1, 100_000), "NPU calls of one user's connections that may wait", reload=True
     )
-    # A record is small, and its result counted below: this only bounds how many there are to look through.
+    # A record is small, and its result is counted below: this only bounds how many there are to look through.
     max_jobs: int = _setting(
         512, integer(1, 100_000), "detached calls (server.submit) that are kept, ended ones included", reload=True
     )
-    # A quarter: one user's script that forgets nothing leaves room for the others'.
+    # A quarter: a user's script that forgets none of its calls leaves room for those of others.
     max_jobs_per_user: int = _setting(
         128, integer(1, 100_000), "detached calls of one user that are kept, ended ones included", reload=True
     )
-    # Texts are some kilobytes each; this is for tensors, and a board with 4 GiB does not miss it.
+    # Texts have some kilobytes each; so much is for tensors, and a board with 4 GiB can spare it.
     max_job_bytes: int = _setting(
         64 * 2**20, integer(65_536, 2**40), "results of detached calls that are kept", reload=True
     )
-    # Whoever is served first can keep all others waiting for ever.
+    # Whoever is always served first can keep all others waiting for ever.
     priority_users: tuple[int, ...] = _setting(
         (), users, "users whose calls may have the priority high (uids or names)", reload=True
     )
-    # Where nobody has shown that the vendor's runtimes share the NPU at this moment, they are not made to.
+    # Nobody has shown that the vendor's runtimes can share the NPU between two tokens, so by default they do not.
     between_tokens: str = _setting(
         "auto",
         choice("auto", "always", "never"),
@@ -218,7 +221,7 @@ class Config:
     token_timeout_ms: int = _setting(
         60_000, integer(0, MOST_MS), "how long a generation may take for its next token", reload=True
     )
-    # The queue is bounded and tells the wait; who does not want to wait says so in the call.
+    # The queue is bounded and a client can see the wait; a client that does not want to wait says so in the call.
     wait_timeout_ms: int = _setting(
         0, integer(0, MOST_MS), "how long a call may wait for its turn; 0: for ever", reload=True
     )
@@ -229,21 +232,21 @@ class Config:
         "how long a call that was stopped may take for it before it is answered",
         reload=True,
     )
-    # What the runtimes print is known from public reports alone, and one that prints such a line for less must not stop
-    # a robot.
+    # What the runtimes print is known from public reports alone. If one prints such a line for something harmless, a
+    # robot must not stop because of it.
     device_lost_lines: bool = _setting(
         True, boolean, "whether lines of the runtimes that mean a stuck NPU stop the queue (true, false)", reload=True
     )
-    # The driver resets the NPU by itself after a job has failed, and it does so before the runtime says it.
+    # The driver resets the NPU by itself after a job has failed, and before the runtime reports the failure.
     device_retry_seconds: int = _setting(
         5, integer(1, 86_400), "how long after a failure of the NPU one call may try it again", reload=True
     )
-    # A load that takes the last page brings the kernel to kill somebody, and it may be the model that serves.
+    # A load that takes the last page of memory makes the kernel kill a process, perhaps the one that serves.
     memory_reserve_bytes: int = _setting(
         DEFAULT_RESERVE, integer(0, 2**40), "memory that no load of a model may take", reload=True
     )
-    # The portable runtime's engines abort over files that nobody has made for them, and GGUFs are everywhere. Whether a
-    # second process may use the NPU beside the daemon is not known.
+    # The engines of the portable runtimes abort over files that were not made for them, and GGUF files are everywhere.
+    # Whether a second process may use the NPU beside the daemon is not known.
     trial_loads: str = _setting(
         "auto",
         choice("auto", "always", "never"),
@@ -253,7 +256,7 @@ class Config:
     state_directory: str = _setting(
         "/var/lib/rkllmd", text, "where the daemon keeps what it learns; empty or not writable: in memory alone"
     )
-    # systemd makes this one (CacheDirectory=). A clean-up of caches may empty it at any time: nothing depends on them.
+    # systemd makes this one (CacheDirectory=). Something that cleans up caches may empty it: nothing depends on it.
     cache_directory: str = _setting(
         "/var/cache/rkllmd",
         text,
@@ -273,8 +276,8 @@ class Config:
         ("/tmp", "/var/lib/rkllmd", "/var/cache/rkllmd"), directories, "where prompt caches may be written"
     )
 
-    # Code of an operator's library runs inside the daemon, so nobody may have it loaded until the operator's own
-    # directory is named here.
+    # The code of a custom operator's library runs inside the daemon, so none can be loaded until a directory is named
+    # here.
     operator_directories: tuple[str, ...] = _setting(
         (), directories, "where libraries of custom RKNN operators may be loaded from"
     )
@@ -282,7 +285,7 @@ class Config:
     allow_physical_addresses: bool = _setting(
         False, boolean, "whether rknn.create_mem_from_phys is served (true, false)"
     )
-    # Tensor memory can't be swapped out, and a client only has to ask for it. A camera's frame takes 6 MB.
+    # Tensor memory can't be swapped out, and a client gets it for the asking. A camera's frame takes 6 MB.
     max_memory_bytes: int = _setting(
         2**30, integer(2**20, 2**40), "tensor memory (rknn.create_mem) of all clients together", reload=True
     )
@@ -296,8 +299,8 @@ class Config:
         return replace(self, **changed)
 
 
-def settable_outside() -> list[Field[Any]]:
-    """Return the settings that the environment and the command line may give: those with one plain value."""
+def settable_outside() -> list[Field[object]]:
+    """Return the settings that the environment and the command line may give: those that are one plain value."""
     return [item for item in fields(Config) if not item.metadata["only_in_file"]]
 
 

@@ -1,4 +1,4 @@
-"""What is known of each SoC: facts only, which the configuration needs as well as ``machine/board.py``."""
+"""What is known of each SoC: facts only, for the configuration and for ``machine/board.py``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Soc:
-    """What is known of an SoC; None where no source says it."""
+    """What is known of an SoC; None for what no source says."""
 
     cpu_mask: int | None
     npu_cores: int | None

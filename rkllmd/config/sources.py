@@ -1,4 +1,6 @@
-"""Puts the configuration together: defaults, the file (TOML), the environment, the command line; the last one counts.
+"""Puts the configuration together from the defaults, the file (TOML), the environment and the command line.
+
+Each of these overrides those before it.
 
 A wrong value stops the start with a sentence that names the key, where it came from, the value and what is allowed.
 """
@@ -23,6 +25,7 @@ def load(environ: Mapping[str, str], flags: Mapping[str, object], file: Path | N
 
     Without ``file``, ``/etc/rkllmd.toml`` is read if it exists. Raises ConfigError.
     """
+    # Any: what the parser of each setting returns.
     values: dict[str, Any] = {}
     path = file or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
     if path is not None:
@@ -36,7 +39,7 @@ def load(environ: Mapping[str, str], flags: Mapping[str, object], file: Path | N
     return Config(**values)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     try:
         found = tomllib.loads(path.read_text("utf-8"))
         str(found)  # a hexadecimal number of thousands of digits can be read, but not be shown in an error
@@ -49,7 +52,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} can't be read: {error.strerror}.") from None
 
 
-def _take(values: dict[str, Any], found: Mapping[str, object], origin: Callable[[str], str]) -> None:
+def _take(values: dict[str, object], found: Mapping[str, object], origin: Callable[[str], str]) -> None:
     known = {item.name: item for item in fields(Config)}
     for key, value in found.items():
         if key not in known:

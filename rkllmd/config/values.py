@@ -9,7 +9,7 @@ import os
 import pwd
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from rkllmd.abi.layouts.rknn_constants import rknn_core_mask
 from rkllmd.wire.members import MOST_MS
@@ -101,9 +101,9 @@ def milliseconds_by_method(value: object) -> dict[str, int]:
     return {**DEFAULT_TIMEOUTS_MS, **{name: parse(milliseconds) for name, milliseconds in _dotted(items).items()}}
 
 
-def _dotted(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table with one level: TOML reads an unquoted rkllm.init as a table in a table."""
-    flat: dict[str, Any] = {}
+def _dotted(table: Mapping[str, object]) -> dict[str, object]:
+    """Return the table with one level: TOML reads an unquoted rkllm.init as a table in a table."""
+    flat: dict[str, object] = {}
     for name, value in table.items():
         nested = _dotted(value) if isinstance(value, Mapping) else None
         flat |= {name: value} if nested is None else {f"{name}.{inner}": item for inner, item in nested.items()}
