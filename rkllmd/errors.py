@@ -11,6 +11,11 @@ from typing import ClassVar
 from rkllmd.json_types import Json, JsonObject
 
 
+def lead(path: str | None) -> str:
+    """Return how a message about the value at ``$.model_path`` begins: "model_path: "; nothing if there is no path."""
+    return "" if path is None else f"{path.removeprefix('$').removeprefix('.')}: "
+
+
 class RpcError(Exception):
     """Base of everything that a client can be told.
 

@@ -32,7 +32,7 @@ from mmap import mmap
 from typing import TypeAlias
 
 from rkllmd.abi.architecture import NativeHandle
-from rkllmd.abi.c_types import CFunction, CObject, CType, FunctionPointer, Reference, Struct
+from rkllmd.abi.c_types import CFunction, CObject, CResult, CType, FunctionPointer, Reference, Struct
 
 __all__ = [
     "CDLL",
@@ -40,6 +40,7 @@ __all__ = [
     "Array",
     "CFunction",
     "CObject",
+    "CResult",
     "CType",
     "Elements",
     "FunctionPointer",

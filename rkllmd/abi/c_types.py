@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 if TYPE_CHECKING:  # ctypes does not export these names
     from _ctypes import CFuncPtr, _CArgObject, _CDataType
 
-__all__ = ["CFunction", "CObject", "CType", "FunctionPointer", "Reference", "Signature", "Struct"]
+__all__ = ["CFunction", "CObject", "CResult", "CType", "FunctionPointer", "Reference", "Signature", "Struct"]
 
 CType: TypeAlias = "type[_CDataType]"
 """A C type, as ctypes has it: c_int, a struct, POINTER(c_float)."""
@@ -33,8 +33,11 @@ FunctionPointer: TypeAlias = "CFuncPtr"
 Reference: TypeAlias = "_CArgObject"
 """What ``byref`` returns: a pointer for the length of a call."""
 
-# Any: what a C function returns follows from its declaration. Most return a status, some a struct or a pointer.
-CFunction: TypeAlias = Callable[..., Any]
+# Any: it follows from the function's declaration, which is data. Most return a status, some a struct or a pointer.
+CResult: TypeAlias = Any
+"""What a C function returns."""
+
+CFunction: TypeAlias = Callable[..., CResult]
 """A C function that is called from Python."""
 
 

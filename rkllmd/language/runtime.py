@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 
 from rkllmd.abi.c import Struct, c_int, c_void_p
 from rkllmd.abi.json.from_c import from_c
-from rkllmd.abi.library import Library, find, identify, load
+from rkllmd.abi.library import RKLLM_FILE, Library, find, identify, load
 from rkllmd.config.settings import Config
-from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
+from rkllmd.errors import NotSupported, RuntimeFailure
 from rkllmd.json_types import JsonObject
 from rkllmd.language import runtime_reports
 from rkllmd.language.model import Model
+from rkllmd.machine import c_runtime
 from rkllmd.machine.c_runtime import CRuntime, choose, needs_a_name
 from rkllmd.machine.platform import Platform
 from rkllmd.machine.runtime_output import RuntimeOutput
@@ -147,12 +147,9 @@ class Runtime(CRuntime[Library]):
 
 def describe_library(config: Config) -> str:
     """Return a line about the library that would be used, without loading it (for ``rkllmd --version``)."""
-    name, reason = choose(config.runtime, config.rkllm_library, Platform())
-    try:
-        path: Path = portable.library_path() if name == "portable" else find(config.rkllm_library or None, os.environ)
-        version = identify(path).version or "unknown version"
-    except RuntimeUnavailable as error:
-        return f"{name} ({reason}): {error.sentence}"
-    except portable.PortableRuntimeError as error:
-        return f"{name} ({reason}): {error}"
-    return f"{name} ({reason}): RKLLM {version}, {path}"
+    return c_runtime.describe_library(
+        config.runtime,
+        config.rkllm_library,
+        RKLLM_FILE,
+        lambda: c_runtime.describe_file(portable.library_path(), RKLLM_FILE),
+    )

@@ -1,21 +1,23 @@
 """The SoC: which one it is, and which of its processors and NPU cores are used where a client does not say.
 
-``machine/platform.py`` reads what the machine says; here is what follows from it. A wrong guess costs speed or a load
-that fails, so only what is known of an SoC is applied, and everything can be set (``soc``, ``enabled_cpus_mask``,
-``rknn_core_mask``).
+``machine/platform.py`` reads what the machine says; here is what follows from it. A wrong guess would cost speed or
+make a load fail, so only what is known of an SoC is applied, and everything can be set (``soc``,
+``enabled_cpus_mask``, ``rknn_core_mask``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from rkllmd.abi.c import Structure
 from rkllmd.abi.layouts.rknn_constants import rknn_core_mask
 from rkllmd.config.socs import SOCS, Soc
-from rkllmd.errors import InvalidParams
+from rkllmd.errors import InvalidParams, lead
+from rkllmd.json_types import Json, JsonObject
 
 if TYPE_CHECKING:
     from rkllmd.config.settings import Config
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _AUTO: Final = "auto"
-_ALL_CORES: Final = rknn_core_mask.RKNN_NPU_CORE_0_1_2  # what is above it means all of them, or none in particular
+_ALL_CORES: Final = rknn_core_mask.RKNN_NPU_CORE_0_1_2  # masks above it name no cores: all of them, or any
 _MASK_BITS: Final = 32  # RKLLMExtendParam.enabled_cpus_mask is a uint32
 
 
@@ -45,8 +47,8 @@ class Board:
     # Which processors are online at the moment, where that is known.
     online_cpus: Callable[[], Collection[int] | None] = lambda: None
 
-    def apply_defaults(self, given: Mapping[str, Any], param: Any) -> None:
-        """Set the processors of an RKLLMParam where the client's JSON names neither their mask nor their number."""
+    def apply_defaults(self, given: Mapping[str, Json], param: Structure) -> None:
+        """Set the processors of an RKLLMParam if the client's JSON gives neither their mask nor their number."""
         extend = given.get("extend_param") or {}
         if extend.get("enabled_cpus_mask") is not None or extend.get("enabled_cpus_num") is not None:
             return
@@ -56,11 +58,11 @@ class Board:
             param.extend_param.enabled_cpus_num = mask.bit_count()
 
     def check_cores(self, core_mask: int, where: str) -> int:
-        """Return the mask of NPU cores, refused if the SoC does not have them. Raises InvalidParams."""
+        """Return the mask of NPU cores. Raises InvalidParams if the SoC does not have them."""
         cores = self.npu_cores
         if not has_cores(cores, core_mask):
             raise InvalidParams(
-                f"{where.removeprefix('$.')}: the {str(self.name).upper()} has {cores} NPU "
+                f"{lead(where)}the {str(self.name).upper()} has {cores} NPU "
                 f"core{'s' if cores != 1 else ''} ({self.source}): the largest mask is {(1 << (cores or 0)) - 1}. "
                 "The setting soc overrides what was detected.",
                 path=where,
@@ -71,7 +73,7 @@ class Board:
             )
         return core_mask
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """Return what server.status shows."""
         mask = usable_cpus(self, self.online_cpus())
         return {
@@ -87,7 +89,7 @@ class Board:
 
 
 def decide(config: Config, platform: Platform) -> Board:
-    """Return the board: the configuration's word counts first, then the first source that knows."""
+    """Return the board: as the configuration says, or as the first source says that knows."""
     readings = platform.soc_readings()
     name, source = next(((found, origin) for origin, found in readings), (None, None))
     if config.soc != _AUTO:
@@ -105,16 +107,16 @@ def decide(config: Config, platform: Platform) -> Board:
 
 
 def has_cores(npu_cores: int | None, core_mask: int) -> bool:
-    """Return whether an NPU of so many cores has those of the mask; an unknown number has them all."""
+    """Return whether an NPU with so many cores has those of the mask; true if their number is not known."""
     return npu_cores is None or not 0 < core_mask <= _ALL_CORES or core_mask.bit_length() <= npu_cores
 
 
 def usable_cpus(board: Board, online: Collection[int] | None) -> int | None:
-    """Return the mask of processors for a model; None where the runtime's own default is as good as ours.
+    """Return the mask of processors for a model; None for the runtime's own default.
 
     Processors that are offline are left out. The runtime refuses to load a model with fewer processors than NPU cores
-    ("The number of enabled CPUs must be greater than or equal to the number of NPU cores"): where that would happen,
-    the others that are online fill it up.
+    ("The number of enabled CPUs must be greater than or equal to the number of NPU cores"): if there would be fewer,
+    others that are online are added.
     """
     if board.cpu_mask is None or online is None:
         return board.cpu_mask

@@ -1,25 +1,29 @@
-"""What both runtimes are: a library that was chosen for a reason, or the error why it is missing, and calls into it.
+"""What both runtimes have in common: a library that was chosen for a reason, or why there is none, and calls into it.
 
-A runtime that can't be used does not stop the daemon: it keeps the error and every call that needs the library gets
-it, so that a client learns what is missing, and ``server.status`` shows it.
+A runtime that can't be used does not stop the daemon. Its error is kept: every call that needs the library is answered
+with it, so that a client learns what is missing, and ``server.status`` shows it.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, TypeVar
+from pathlib import Path
+from typing import Final, Generic, TypeVar
 
 import structlog
 
-from rkllmd.abi.library import Functions
+from rkllmd.abi.c import CResult
+from rkllmd.abi.library import Functions, LibraryFile, find, identify
 from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
+from rkllmd.json_types import JsonObject
 from rkllmd.machine.platform import Platform
 from rkllmd.machine.runtime_output import RuntimeOutput
 from rkllmd.portable.build import PortableRuntimeError
 
 log = structlog.get_logger()
 
-# In the place of the last words, where a failure has no other explanation either.
+# The end of a message about a failure that nothing else explains either.
 NO_WORDS: Final = "; the runtime said nothing about why."
 
 L = TypeVar("L", bound=Functions)
@@ -28,7 +32,7 @@ L = TypeVar("L", bound=Functions)
 class CRuntime(Generic[L]):
     """A library in use, or the reason why there is none."""
 
-    # What is reported of this version on this machine, a sentence each.
+    # What is known to go wrong with this version on this machine, a sentence each.
     problems: Sequence[str] = ()
 
     def __init__(self, name: str, reason: str, output: RuntimeOutput, load: Callable[[], L]) -> None:
@@ -61,7 +65,7 @@ class CRuntime(Generic[L]):
         """Return whether there is a library."""
         return self._library is not None
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """Return what server.status shows."""
         if self._library is None:
             return {"name": self.name, "reason": self.reason, "error": self.error.to_json() if self.error else None}
@@ -72,7 +76,7 @@ class CRuntime(Generic[L]):
             "library": str(self._library.path),
         }
 
-    def invoke(self, function: str, *arguments: object) -> tuple[Any, list[str]]:
+    def invoke(self, function: str, *arguments: object) -> tuple[CResult, list[str]]:
         """Call a C function; return what it returns and the lines that the runtime printed meanwhile."""
         mark = self.output.mark()
         returned = getattr(self.library, function)(*arguments)
@@ -91,18 +95,18 @@ class CRuntime(Generic[L]):
         )
 
     def not_supported(self, what: str, *, needs: str) -> NotSupported:
-        """Return the error for what this runtime can't do."""
+        """Return the error for something that this runtime can't do."""
         runtime = f"{self.name} {self.library.runtime}"
         return NotSupported(f"{what} is not supported by the {self.name} runtime.", runtime=runtime, needs=needs)
 
 
 def last_words(lines: Sequence[str], otherwise: str = ".") -> str:
-    """Return the end of a sentence about a failure: what the runtime said last, which usually says why."""
+    """Return the end of a message about a failure: the last line that the runtime printed, which usually says why."""
     return f": {lines[-1]}" if lines else otherwise
 
 
 def no_handle(function: str, status: int | None, lines: list[str]) -> RuntimeFailure:
-    """Return the error for a call that was to give a handle and gave none, whatever its status is."""
+    """Return the error for a call that should have given a handle and did not, whatever its status is."""
     return RuntimeFailure(
         f"{function} failed{last_words(lines, NO_WORDS)}", function=function, status=status, log=lines
     )
@@ -120,8 +124,29 @@ def choose(configured: str, library: str, platform: Platform) -> tuple[str, str]
     return "portable", "no NPU was found"
 
 
+def describe_library(configured: str, library: str, file: LibraryFile, portable: Callable[[], str]) -> str:
+    """Return a line about the library that would be used, without loading it (for ``rkllmd --version``).
+
+    ``configured`` and ``library``: as for ``choose``. ``portable`` returns the version and place of the portable
+    runtime.
+    """
+    name, reason = choose(configured, library, Platform())
+    try:
+        found = portable() if name == "portable" else describe_file(find(library or None, os.environ, file), file)
+    except RuntimeUnavailable as error:
+        return f"{name} ({reason}): {error.sentence}"
+    except PortableRuntimeError as error:
+        return f"{name} ({reason}): {error}"
+    return f"{name} ({reason}): {file.label} {found}"
+
+
+def describe_file(path: Path, file: LibraryFile) -> str:
+    """Return the version of the library at ``path``, and where it is. Raises RuntimeUnavailable."""
+    return f"{identify(path, file).version or 'unknown version'}, {path}"
+
+
 def needs_a_name(option: str) -> RuntimeUnavailable:
-    """Return the error for a simulator that nobody named."""
+    """Return the error for a simulator whose library nobody has named."""
     return RuntimeUnavailable(
         "The simulator has no library of its own to find.",
         searched=[],

@@ -1,4 +1,4 @@
-"""Which file it is, without reading all of it, and whether one that is still in use has been written to since."""
+"""Which file it is, without reading all of it, and whether a file in use was written to after it was opened."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _END_BYTES: Final = 2**20
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """Which file it is, and a hash of its first and last MiB."""
+    """The file's path, size and time, and a hash of its first and last MiB."""
 
     path: str
     size_bytes: int
@@ -24,7 +24,7 @@ class FileIdentity:
 
 
 def identify(path: str) -> FileIdentity:
-    """Look at a file. Raises OSError."""
+    """Return the identity of the file at ``path``. Raises OSError."""
     with open(path, "rb") as file:
         status = os.fstat(file.fileno())
         digest = hashlib.sha256(file.read(_END_BYTES))
@@ -36,7 +36,7 @@ def identify(path: str) -> FileIdentity:
 class WatchedFile:
     """An open file that something was loaded from, and how it was when it was opened.
 
-    One that is renamed over or removed stays what it was.
+    If its name is removed or given to another file, this one stays open, unchanged.
     """
 
     def __init__(self, path: str) -> None:
@@ -50,9 +50,9 @@ class WatchedFile:
             os.close(self._fd)
 
     def check(self, function: str) -> None:
-        """Raise RuntimeFailure if somebody has written to it: C, which may have mapped it, would read something else.
+        """Raise RuntimeFailure if the file was written to: C may have mapped it, and would read something else.
 
-        ``function`` is the C function that is not called because of that.
+        ``function`` is the C function that is not called then.
         """
         before, now = self._opened, os.fstat(self._fd)
         if (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns):

@@ -1,7 +1,7 @@
-"""What the daemon's life hangs on beside its own signals: nothing, its terminal, or the process that started it.
+"""What ends the daemon beside its own signals: nothing, or the end of its terminal, or of the process that started it.
 
-SIGHUP means two things: "read the configuration anew" to a service, "your terminal is gone" to a program that a person
-has started (signal(7)).
+SIGHUP means two things: to a service, "read the configuration anew"; to a program that a person has started, "your
+terminal is gone" (signal(7)).
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ _STDERR: Final = 2
 
 
 def decide(setting: str) -> str:
-    """Return what the life hangs on, by the setting ``ends_with`` and what this process was started with.
+    """Return what ends the daemon, by the setting ``ends_with`` and by how this process was started.
 
-    To be called before standard error is redirected. A program that nohup(1) has started ignores SIGHUP: it is to stay.
+    To be called before standard error is redirected. A program that nohup(1) has started ignores SIGHUP: it stays when
+    the terminal ends.
     """
     if setting != "auto":
         return setting
-    is_to_stay = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    return TERMINAL if os.isatty(_STDERR) and not is_to_stay else NOTHING
+    stays = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return TERMINAL if os.isatty(_STDERR) and not stays else NOTHING
 
 
 def end_with_parent() -> None:
-    """Have the kernel send SIGTERM when the process that started this one ends, in whatever way (prctl(2))."""
+    """Let the kernel send SIGTERM when the process that started this one ends, in whatever way (prctl(2))."""
     this_process().prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

@@ -1,8 +1,8 @@
-"""May this model be loaded? Asked before the runtime is: a load that does not fit has killed the model before it.
+"""Whether a model fits into memory; asked before the runtime loads it, since a load that did not fit has killed others.
 
 Needed is the least that a load of the model has taken, or its file's size: weights are most of it, and what comes on
-top (KV cache, buffers) is learned with the loads. Available is what the kernel says can be had without swapping, less a
-reserve for everybody else on the board.
+top (KV cache, buffers) is learned with the loads. Available is what the kernel can give without swapping, less a
+reserve for everything else on the board.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rkllmd.store.learned import Learned
 
 _MOST_ENTRIES = 1000
-# What a load takes at most beyond its file: weights held twice, and the KV cache of a long context.
+# What a load takes at most, in times its file's size and in bytes beside: weights that are held twice, and the KV cache
+# of a long context.
 _MOST_TIMES = 2
 _MOST_BESIDE = 2**30
 _MOST_LISTED = 64
@@ -37,7 +38,8 @@ class Footprints:
     def learn(self, model: str, size_bytes: int, taken: int) -> None:
         """Note how much less was available after the load of a file of ``size_bytes``.
 
-        Others take memory meanwhile, so what can't be the model's is not believed, and the least of all loads counts.
+        Other processes take memory meanwhile, so more than a model can take is not believed, and the least of all loads
+        counts.
         """
         taken = min(taken, _MOST_TIMES * size_bytes + _MOST_BESIDE, self._bytes.get(model, taken))
         if taken <= 0 or self._bytes.get(model) == taken:
@@ -58,7 +60,7 @@ class Footprints:
 
 
 class MemoryGuard:
-    """Asked before each load."""
+    """Says before each load whether it fits."""
 
     def __init__(
         self,
@@ -67,7 +69,7 @@ class MemoryGuard:
         footprints: Footprints,
         loaded: Iterable[Callable[[], Sequence[Mapping[str, object]]]] = (),
     ) -> None:
-        """Ask each of ``loaded`` what it has loaded, for an error's data."""
+        """Take functions that return what is ``loaded``, for an error's data."""
         self._current = current
         self._platform = platform
         self.footprints = footprints
@@ -75,11 +77,11 @@ class MemoryGuard:
 
     @property
     def available_bytes(self) -> int:
-        """Return what can be had without swapping."""
+        """Return how much memory the kernel can give without swapping."""
         return int(self._platform.memory()["available_bytes"])
 
     def check(self, model: str, size_bytes: int, given_back: int = 0) -> None:
-        """Refuse a load that does not fit. Raises OutOfMemory with the arithmetic.
+        """Raise OutOfMemory, with the arithmetic, if the load does not fit.
 
         ``given_back``: bytes that others will give back before the load.
         """

@@ -11,7 +11,7 @@ from collections.abc import MutableMapping
 
 
 class Notifier:
-    """Sends to the socket that ``environ`` names; takes the variable out, so that children don't inherit it."""
+    """Sends to the socket that ``environ`` names, and removes that variable, so that children don't inherit it."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         self._address = environ.pop("NOTIFY_SOCKET", "")

@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 _SOC = re.compile(r"rockchip,(rk\d{4}|rv\d{4}b?)")
-# "Hardware : Rockchip RK3588S"; most kernels say no such thing.
+# "Hardware : Rockchip RK3588S"; most kernels do not have this line.
 _CPUINFO_SOC = re.compile(r"^(?:Hardware|Model|model name)\s*:.*\b(rk\d{4}|rv\d{4}b?)", re.IGNORECASE | re.MULTILINE)
 # "Features : fp asimd evtstrm aes ... asimddp": what an Arm processor can.
 _CPUINFO_FEATURES = re.compile(r"^Features\s*:(.*)$", re.MULTILINE)
-# The device tree is hidden from unprivileged containers, the addresses of its devices are not.
+# Unprivileged containers do not see the device tree, but they see the addresses of its devices.
 _NPU_ADDRESSES = {"fdab0000": "rk3588", "27700000": "rk3576", "ff300000": "rk3562", "22000000": "rv1126b"}
 _NPU_ADDRESS = re.compile(r"([0-9a-f]{8})\.npu")
 # "0-3,6": the kernel's lists have at most four digits in a number.
@@ -28,21 +27,21 @@ _READ_BYTES = 65_536
 
 
 class Platform:
-    """Reads the machine's files below ``root`` (the tests' own tree, or /)."""
+    """Reads the machine's files below ``root`` (a tree of the tests, or /)."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root
         self._prefix = f"{str(root).rstrip('/')}/"
 
     def soc(self) -> str | None:
-        """Return the SoC, such as "rk3588", or None where it is not known (or no Rockchip)."""
+        """Return the SoC, such as "rk3588", or None if it is not known (or is no Rockchip)."""
         return next((name for _, name in self.soc_readings()), None)
 
     def soc_readings(self) -> list[tuple[str, str]]:
         """Return what each source says, as its path and the SoC, the most exact one first.
 
-        The device tree's list holds the board first and the SoC last, with variants such as rk3588f or rk3588s. Of
-        two SoCs the first is the one, and the second what it is like.
+        The device tree's list names the board first and the SoC last, with variants such as rk3588f or rk3588s. If
+        there are two SoCs, the first is the machine's, and the second is one that is compatible with it.
         """
         readings = []
         trees = ["proc/device-tree/compatible", "sys/firmware/devicetree/base/compatible"]
@@ -61,12 +60,12 @@ class Platform:
         return readings
 
     def has_sve(self) -> bool | None:
-        """Return whether the processors have Arm's SVE instructions; None where that is not known (or no Arm)."""
+        """Return whether the processors have Arm's SVE instructions; None if that is not known (or they are no Arm)."""
         match = _CPUINFO_FEATURES.search(self._read("proc/cpuinfo") or "")
         return None if match is None else "sve" in match.group(1).split()
 
     def online_cpus(self) -> set[int] | None:
-        """Return the numbers of the processors that are online, or None where that is not known."""
+        """Return the numbers of the processors that are online, or None if that is not known."""
         text = (self._read("sys/devices/system/cpu/online") or "").strip()
         if not _CPU_LIST.fullmatch(text):
             return None
@@ -74,7 +73,7 @@ class Platform:
         return {cpu for span in spans for cpu in range(int(span[0]), int(span[-1]) + 1)}
 
     def npu_devices(self) -> list[str]:
-        """Return what shows that an NPU is here: device nodes and the driver's traces; empty if there is none."""
+        """Return what shows that there is an NPU: device nodes and the driver's traces; empty if there is none."""
         found = [path for path in ("dev/rknpu", "sys/module/rknpu") if (self.root / path).exists()]
         for folder, pattern in (("dev/dri/by-path", "*npu*"), ("sys/class/devfreq", "*.npu")):
             found += [str(path.relative_to(self.root)) for path in sorted((self.root / folder).glob(pattern))]
@@ -90,7 +89,7 @@ class Platform:
         return (version or "").strip() or None
 
     def npu_load(self) -> list[int] | None:
-        """Return the load of each NPU core in percent, or None where it can't be read (debugfs is root's)."""
+        """Return the load of each NPU core in percent, or None if it can't be read (only root may read debugfs)."""
         text = self._read("sys/kernel/debug/rknpu/load")
         if text is not None:
             cores = [int(load) for _, load in _CORE_LOAD.findall(text)]
@@ -103,7 +102,7 @@ class Platform:
                 return [min(int(match.group(1)), 100)]
         return None
 
-    def memory(self) -> dict[str, Any]:
+    def memory(self) -> dict[str, int]:
         """Return total and available memory of the machine and the resident size of this process, in bytes."""
         machine, process = self._read("proc/meminfo") or "", self._read("proc/self/status") or ""
         return {
@@ -113,7 +112,7 @@ class Platform:
         }
 
     def _read(self, path: str) -> str | None:
-        # Not by pathlib, nor by what reads text: server.status reads seven files, and everybody waits for it meanwhile.
+        # Not by pathlib, nor as a text file: server.status reads seven files, and everybody waits for it meanwhile.
         try:
             fd = os.open(f"{self._prefix}{path}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:

@@ -1,9 +1,9 @@
 """What the C libraries print: captured, logged line by line, attached to the error of the call that failed.
 
-The vendor's libraries print instead of reporting. File descriptors 1 and 2 are pointed at a pipe; whoever comes first
-reads it: a thread when something arrives, or the worker at the end of a call, so that an error carries the lines of its
-own call. The event loop would not do for the former: it may itself be in a call that prints, or that waits for C's lock
-of stdout, while the pipe is full.
+The vendor's libraries print instead of reporting. File descriptors 1 and 2 lead into a pipe. Two threads read it: one
+when something arrives, and the worker at the end of a call, so that an error has the lines of its call. The event loop
+could not do the former: it may itself be in a call that prints, or that waits for C's lock of stdout, while the pipe is
+full.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from rkllmd.abi.c import c_void_p, this_process
 
 log = structlog.get_logger()
 
-# An error carries the last lines of its call; a runtime that prints megabytes must not fill the memory.
+# An error has the last lines of its call; a runtime that prints megabytes must not fill the memory.
 _LINES_KEPT: Final = 200
 _LINE_LENGTH: Final = 1000
-# A runtime that never stops printing must not keep a reader for ever: the thread takes one piece at a time, the end of
-# a call what a pipe holds and what is printed meanwhile, a megabyte at most.
+# A runtime that never stops printing must not keep a reader for ever: the thread reads one piece at a time, and the end
+# of a call reads what is in the pipe and what is printed meanwhile, a megabyte at most.
 _READ_BYTES: Final = 65_536
 _READS_AT_ONCE: Final = 16
 
@@ -67,7 +67,7 @@ class RuntimeOutput:
         self._tell = listener
 
     def mark(self) -> int:
-        """Return the place in the output from which ``since`` is to read; what was printed before lies behind it."""
+        """Return the present end of the output, from which ``since`` can read what is printed later."""
         if self._reader >= 0:
             self._libc.fflush(None)
             self._read(end_line=True)
@@ -83,7 +83,7 @@ class RuntimeOutput:
             return [line for number, line in self._lines if number >= mark]
 
     async def watch(self) -> None:
-        """Log what arrives, as it arrives, until cancelled."""
+        """Log each line when it arrives, until cancelled."""
         await trio.to_thread.run_sync(self._watch, abandon_on_cancel=True)
 
     def _watch(self) -> None:
@@ -93,7 +93,7 @@ class RuntimeOutput:
             pass
 
     def _read(self, *, end_line: bool = False, at_most: int = _READS_AT_ONCE) -> bool:
-        """Keep what has arrived; false at the end of file: C has closed both descriptors."""
+        """Keep what has arrived; return false at the end of the pipe, when C has closed both descriptors."""
         with self._lock:
             for _ in range(at_most):
                 try:

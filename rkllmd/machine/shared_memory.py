@@ -1,8 +1,8 @@
 """Memory that is shared with clients by file descriptor: checked, mapped, made.
 
-Measured: whoever may shorten a file that we have mapped can make us die of SIGBUS. So
-only two kinds of descriptor are mapped: a memfd sealed against shrinking (memfd_create(2), F_SEAL_SHRINK in fcntl(2)),
-and a dma-buf, whose size never changes.
+Measured: whoever can shorten a file that the daemon has mapped can end the daemon by SIGBUS. So only two kinds of
+descriptor are mapped: a memfd sealed against shrinking (memfd_create(2), F_SEAL_SHRINK in fcntl(2)), and a dma-buf,
+whose size never changes.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def size_of(fd: int, path: str) -> int:
         raise _refused(path, "is a file on a disk, which its owner may cut short: send a memfd") from None
     if not seals & _F_SEAL_SHRINK:
         raise _refused(path, "is not sealed against shrinking (F_SEAL_SHRINK)")
-    # Holes can be made in spite of the seal; filling one needs a free huge page, and there may be none (SIGBUS).
+    # Holes can be made in spite of the seal. To fill one needs a free huge page: if there is none, that is a SIGBUS.
     if os.fstatvfs(fd).f_bsize != mmap.PAGESIZE:
         raise _refused(path, "is made of huge pages, which may run out")
     return status.st_size
 
 
 def is_dma_buf(fd: int) -> bool:
-    """Return whether ``fd`` is a dma-buf: they alone show their exporter's name (kernel 5.3 and later)."""
+    """Return whether ``fd`` is a dma-buf: only these show their exporter's name (kernel 5.3 and later)."""
     try:
         lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
     except OSError as error:
@@ -62,7 +62,7 @@ def is_dma_buf(fd: int) -> bool:
 
 
 def is_sealed(fd: int) -> bool:
-    """Return whether a client that gets this descriptor can't make us die with it."""
+    """Return whether the descriptor may be given to a client: it can't shorten the file that the daemon has mapped."""
     if is_dma_buf(fd):
         return True
     try:
@@ -72,8 +72,8 @@ def is_sealed(fd: int) -> bool:
 
 
 def map_private(fd: int, offset: int, size: int, path: str) -> memoryview:
-    """Return the contents as bytes that may be written to without the client's seeing it. Raises InvalidParams."""
-    if is_dma_buf(fd):  # exporters map shared only; the caches are the CPU's to clean
+    """Return the contents as bytes that can be written to without the client seeing it. Raises InvalidParams."""
+    if is_dma_buf(fd):  # exporters allow only shared mappings, and the CPU's caches have to be synchronised first
         fcntl.ioctl(fd, _DMA_BUF_IOCTL_SYNC, struct.pack("Q", _DMA_BUF_SYNC_READ))
         return _map(fd, offset, size, mmap.MAP_SHARED, path)
     return _map(fd, offset, size, mmap.MAP_PRIVATE, path)
@@ -85,7 +85,7 @@ def map_shared(fd: int, offset: int, size: int, path: str) -> memoryview:
 
 
 def address_of(view: memoryview) -> int:
-    """Return where in memory a writable view begins, 0 if it is empty; keep it as long as the address is used."""
+    """Return where in memory a writable view begins, 0 if it is empty; keep the view as long as the address is used."""
     if not view.nbytes:
         return 0
     return addressof(c_char.from_buffer(view))
@@ -114,7 +114,7 @@ def make_of(parts: Iterable[tuple[int, bytes | bytearray | memoryview]]) -> int:
 
 def _map(fd: int, offset: int, size: int, flags: int, path: str) -> memoryview:
     if not size:
-        return memoryview(bytearray())  # nothing can't be mapped
+        return memoryview(bytearray())  # a mapping can't be empty
     before = offset % mmap.ALLOCATIONGRANULARITY
     try:
         mapped = mmap.mmap(

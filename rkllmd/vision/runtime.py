@@ -9,14 +9,14 @@ from rkllmd.abi import rknn_library
 from rkllmd.abi.c import CFunction, Pointer
 from rkllmd.abi.layouts.rknn import rknn_tensor_mem
 from rkllmd.abi.layouts.rknn_constants import rknn_error
-from rkllmd.abi.library import Functions, find, identify
+from rkllmd.abi.library import Functions, find
 from rkllmd.config.settings import Config
-from rkllmd.errors import RuntimeFailure, RuntimeUnavailable
+from rkllmd.errors import RuntimeFailure
+from rkllmd.machine import c_runtime
 from rkllmd.machine.c_runtime import CRuntime, choose, last_words, needs_a_name, no_handle
 from rkllmd.machine.platform import Platform
 from rkllmd.machine.runtime_output import RuntimeOutput
 from rkllmd.portable import rknn as portable
-from rkllmd.portable.build import PortableRuntimeError
 
 
 class RknnRuntime(CRuntime[Functions]):
@@ -73,18 +73,12 @@ class _Late(dict[str, CFunction]):
 
 def describe_library(config: Config) -> str:
     """Return a line about the library that would be used, without loading it (for ``rkllmd --version``)."""
-    name, reason = choose(config.runtime, config.rknn_library, Platform())
-    try:
-        if name == "portable":
-            portable.check_installed()
-            return f"portable ({reason}): RKNN {portable.VERSION}, over ONNX Runtime"
-        path = find(config.rknn_library or None, os.environ, rknn_library.RKNN_FILE)
-        version = identify(path, rknn_library.RKNN_FILE).version or "unknown version"
-    except RuntimeUnavailable as error:
-        return f"{name} ({reason}): {error.sentence}"
-    except PortableRuntimeError as error:
-        return f"{name} ({reason}): {error}"
-    return f"{name} ({reason}): RKNN {version}, {path}"
+    return c_runtime.describe_library(config.runtime, config.rknn_library, rknn_library.RKNN_FILE, _describe_portable)
+
+
+def _describe_portable() -> str:
+    portable.check_installed()
+    return f"{portable.VERSION}, over ONNX Runtime"
 
 
 def _load(name: str, config: Config) -> Functions:

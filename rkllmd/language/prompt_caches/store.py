@@ -24,7 +24,7 @@ import orjson
 import structlog
 
 from rkllmd import open_files
-from rkllmd.errors import InvalidParams, PermissionDenied
+from rkllmd.errors import InvalidParams, PermissionDenied, lead
 from rkllmd.json_types import Json
 from rkllmd.language.prompt_caches.fingerprint import Fingerprint, differences, in_words
 from rkllmd.machine.files import identify
@@ -133,7 +133,7 @@ class PromptCaches:
         """Refuse the resolved path of a cache that is kept by name: that has an owner. Raises PermissionDenied."""
         if self._root is not None and path.is_relative_to(self._root):
             raise PermissionDenied(
-                f"{where.removeprefix('$.')}: the prompt caches here are kept by name: give the name alone.",
+                f"{lead(where)}the prompt caches here are kept by name: give the name alone.",
                 path=where,
                 setting="cache_directory",
             )
@@ -295,8 +295,7 @@ def _at(where: str | None) -> dict[str, str]:
 
 
 def _refusal(where: str | None, sentence: str, **data: Json) -> InvalidParams:
-    lead = "" if where is None else f"{where.removeprefix('$.')}: "
-    return InvalidParams(lead + sentence, **_at(where), **data)
+    return InvalidParams(lead(where) + sentence, **_at(where), **data)
 
 
 def _unlink(path: Path) -> None:
