@@ -8,6 +8,8 @@ SOCKET ?= $(or $(RKLLM_UDS_PATH),/tmp/rkllm.sock)
 # Where `make install` puts the daemon's own virtual environment; DESTDIR is for packagers.
 PREFIX ?= /opt/rkllmd
 DESTDIR ?=
+# For `make uninstall`: not empty, if the configuration and the state are to go as well.
+PURGE ?=
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
 # Builds only what the portable runtime needs of llama.cpp: two minutes on two cores instead of five, once per machine.
@@ -16,7 +18,7 @@ MARCH := $$($(BIN)/python -I rkllmd/portable/march.py)
 ENGINE_OPTIONS := RKLLMD_MARCH="$(MARCH)" CMAKE_ARGS="'-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/rkllmd/portable/engine.cmake'"
 PIP := $(ENGINE_OPTIONS) $(BIN)/pip --disable-pip-version-check install --quiet
 
-.PHONY: help run test lint coverage bench fuzz onnx-models demo-model install clean
+.PHONY: help run test lint coverage bench fuzz onnx-models demo-model install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +31,7 @@ help:
 	@echo "make onnx-models the ONNX package's backend tests through the daemon, in four variants (ONLY=top_k)"
 	@echo "make demo-model  train the demo models anew"
 	@echo "make install     install the daemon and its systemd units (as root)"
+	@echo "make uninstall   remove what install has put there (as root); PURGE=1: the configuration and the state too"
 	@echo "make clean       remove everything that was built"
 
 run: $(VENV)/.run compiler
@@ -78,6 +81,9 @@ demo-model: $(VENV)/.lint compiler
 
 install:
 	@PYTHON="$(PYTHON)" sh systemd/install.sh "$(DESTDIR)" "$(PREFIX)"
+
+uninstall:
+	@sh systemd/uninstall.sh "$(DESTDIR)" "$(PREFIX)" "$(PURGE)"
 
 clean:
 	@rm -rf $(VENV) build rkllmd/portable/build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* *.egg-info

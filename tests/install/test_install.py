@@ -2,58 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import marshal
 import os
-import shutil
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
 
 import pytest
 
 from tests import fake_python
-
-CHECKOUT = Path(__file__).resolve().parent.parent
-SYSTEM_TOOLS = ["systemctl", "systemd-sysusers", "systemd-tmpfiles"]
-
-
-class Machine:
-    """A machine with the Pythons that a test gives it, and a place to install to."""
-
-    def __init__(self, folder: Path) -> None:
-        self.programs = folder / "programs"
-        self.staging = folder / "staging & more"  # what sed would take for its own
-        self.log = folder / "log"
-        self.environ: dict[str, str] = {}
-        tools = ["sh", "sed", "cmp", "cp", "ln", "ls", "rm", "mkdir", "chmod", "dirname", "id", "make", "grep", "env"]
-        self.programs.mkdir()
-        for tool in tools:
-            (self.programs / tool).symlink_to(str(shutil.which(tool)))
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command with nothing else on the path."""
-        environ = {"PATH": str(self.programs), fake_python.LOG: str(self.log), "LC_ALL": "C", **self.environ}
-        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=False)
-
-    def install(self, destdir: str | None = None, prefix: str = "/opt/rkllmd") -> subprocess.CompletedProcess[str]:
-        """Run the script that ``make install`` runs."""
-        return self.run("sh", str(CHECKOUT / "systemd/install.sh"), destdir or str(self.staging), prefix)
-
-    def pip_calls(self) -> list[list[str]]:
-        """Return the arguments that pip got."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
-
-
-def installed(machine: Machine) -> set[str]:
-    return {str(path.relative_to(machine.staging)) for path in machine.staging.rglob("*") if not path.is_dir()}
+from tests.install.machine import CHECKOUT, SYSTEM_TOOLS, Machine
 
 
 def test_what_is_put_where(machine: Machine) -> None:
@@ -61,7 +16,7 @@ def test_what_is_put_where(machine: Machine) -> None:
     done = machine.install()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"Installed below {machine.staging}.\n"
-    assert installed(machine) >= {
+    assert machine.installed() >= {
         "opt/rkllmd/bin/rkllmd",
         "usr/local/bin/rkllmd",
         "usr/lib/systemd/system/rkllmd.service",
@@ -90,7 +45,7 @@ def test_nothing_names_the_folder_where_it_was_put_together(machine: Machine) ->
 def test_a_second_time_and_by_a_relative_path(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_python.make(machine.programs, "python3")
     machine.install()
-    before = installed(machine)
+    before = machine.installed()
     (machine.staging / "etc/rkllmd.toml").write_text("log_level = 1\n")
     added = machine.staging / "opt/rkllmd/lib/tokenizers.py"
     added.touch()
@@ -98,7 +53,7 @@ def test_a_second_time_and_by_a_relative_path(machine: Machine, monkeypatch: pyt
     done = machine.install(machine.staging.name)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(machine.pip_calls()) == 2
-    assert installed(machine) >= before
+    assert machine.installed() >= before
     assert (machine.staging / "etc/rkllmd.toml").read_text() == "log_level = 1\n", "what somebody wrote is kept"
     assert added.exists(), "what somebody added is kept"
     for path in (machine.staging / "opt/rkllmd").rglob("*"):
@@ -121,13 +76,13 @@ def test_what_pip_refuses_leaves_nothing_behind(machine: Machine) -> None:
     done = machine.install()
     assert done.returncode == 1
     assert done.stderr == "ERROR: no network\nThe daemon could not be installed: pip says why above.\n"
-    assert installed(machine) == set()
+    assert machine.installed() == set()
     del machine.environ[fake_python.PIP_FAILS]
     assert machine.install().returncode == 0
     machine.environ[fake_python.PIP_FAILS] = "1"
-    before = installed(machine)
+    before = machine.installed()
     assert machine.install().returncode == 1
-    assert installed(machine) == before, "an installation that works goes on working"
+    assert machine.installed() == before, "an installation that works goes on working"
 
 
 def test_a_prefix_that_holds_something_else_is_left_alone(machine: Machine) -> None:
@@ -138,7 +93,7 @@ def test_a_prefix_that_holds_something_else_is_left_alone(machine: Machine) -> N
     done = machine.install(prefix="/usr/local")
     assert done.returncode == 1
     assert "holds something else: the daemon needs a folder of its own" in done.stderr
-    assert installed(machine) == {"usr/local/bin/precious"}
+    assert machine.installed() == {"usr/local/bin/precious"}
     assert "which is not an absolute path" in machine.install(prefix="rkllmd").stderr
 
 
@@ -265,57 +220,3 @@ def test_what_fails_at_the_end_is_named_and_is_no_failure(machine: Machine) -> N
     done = machine.run("sh", str(CHECKOUT / "systemd/activate.sh"), "/opt/rkllmd", "", str(machine.staging))
     assert done.returncode == 0
     assert done.stderr == "This failed, please see to it: systemd-sysusers rkllmd.conf\n"
-
-
-# -- the package -------------------------------------------------------------------------------------------------------
-
-
-def test_a_build_takes_nothing_from_an_earlier_one_and_leaves_nothing(tmp_path: Path) -> None:
-    """A module that was removed is a method that is gone, and the checkout may be another user's."""
-    copy = tmp_path / "checkout"
-    copy.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(CHECKOUT / name, copy)
-    ignored = shutil.ignore_patterns("__pycache__", "build")
-    for name in ("rkllmd", "rknn", ".make"):
-        shutil.copytree(CHECKOUT / name, copy / name, ignore=ignored)
-    ghost = copy / "build/lib/rkllmd/rkllm/ghost.py"
-    ghost.parent.mkdir(parents=True)
-    ghost.touch()
-    before = sorted(copy.rglob("*"))
-    code = "import build_backend, sys; print(build_backend.build_wheel(sys.argv[1]))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        cwd=copy,
-        env={**os.environ, "PYTHONPATH": str(copy / ".make"), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert sorted(copy.rglob("*")) == before
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert "rkllmd/rkllm/run.py" in names
-    assert "rkllmd/portable/demo/demo.gguf" in names
-    assert not any("ghost" in name for name in names)
-
-
-def test_type_checkers_find_the_client_from_anywhere(tmp_path: Path) -> None:
-    """They follow paths, not the import hooks that an editable installation may consist of."""
-    code = "import importlib.machinery as m; print(m.PathFinder.find_spec('rkllmd').origin)"
-    command = [sys.executable, "-I", "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, "rkllmd is installed as an import hook: make -B .venv/.run"
-    assert Path(done.stdout.strip()).with_name("py.typed").exists()
-
-
-@pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy comes with make lint, not with make test")
-def test_mypy_strict_checks_a_script_outside_the_checkout(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text("from rkllmd.client import Client\nreveal_type(Client().send('x'))\n")
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(script)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-    assert 'Revealed type is "int"' in done.stdout.replace("builtins.", ""), done.stdout
-    assert done.returncode == 0

@@ -1,0 +1,1 @@
+"""How the daemon gets onto a machine, and off it again."""

@@ -1,0 +1,61 @@
+"""Sockets that systemd itself passes on: by systemd-socket-activate(1), as the unit's socket is."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import Daemon, Wire, kind, until
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("systemd-socket-activate") is None,
+    reason="systemd-socket-activate is missing, which passes real sockets on: sudo apt install systemd",
+)
+# It gives the program no other variables than those that it is told to.
+PASSED = ("RKLLM_SIMULATOR", "RKLLM_SIMULATOR_TRACE", "RKLLM_SIMULATOR_HOLD", "RKNN_SIMULATOR")
+
+
+def activated(directory: Path, path: Path) -> Daemon:
+    """Return a daemon that is going to be started by the first client."""
+    launcher = ["systemd-socket-activate", f"--listen={path}", *(f"--setenv={name}" for name in PASSED)]
+    return Daemon(directory, launcher=launcher)
+
+
+def test_the_first_client_starts_the_daemon_and_is_answered_by_it(tmp_path: Path) -> None:
+    path = tmp_path / "passed.sock"
+    daemon = activated(tmp_path, path)
+    until("systemd listens", path.is_socket)
+    with Wire(str(path)) as first:
+        first.request("server.status")
+        with daemon:
+            answer = first.final(1)
+            assert kind(answer) is None
+            assert answer["result"]["pid"] == daemon.process.pid, "the very process that systemd has started"
+            with Wire(str(path)) as second:
+                assert second.ask("server.queue")["result"]["length"] == 0
+            assert not Path(daemon.path).exists(), "no other socket is made"
+    assert daemon.faults() == []
+    assert path.is_socket(), "it is systemd's"
+
+
+def test_many_clients_come_before_the_daemon(tmp_path: Path) -> None:
+    path = tmp_path / "passed.sock"
+    daemon = activated(tmp_path, path)
+    until("systemd listens", path.is_socket)
+    answers: list[object] = []
+
+    def ask() -> None:
+        with Wire(str(path)) as wire:
+            answers.append(wire.ask("server.queue")["result"]["length"])
+
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    with daemon:
+        for thread in threads:
+            thread.join()
+    assert answers == [0] * 20
+    assert daemon.faults() == []
