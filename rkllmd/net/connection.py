@@ -1,14 +1,15 @@
-"""One client: what it has in flight, and how it goes. What comes from it and what goes to it: ``Inbox``, ``Sender``.
+"""One client: its calls in flight, and how its connection ends. ``Inbox`` has its input, ``Sender`` the output to it.
 
-What arrives is handled at once, on the event loop (net/receiver.py), unless that takes longer: a long line, a batch,
-many lines. These are left to the connection's task, and nothing more is read meanwhile. Requests run concurrently.
-Three ways to leave:
+What arrives is handled at once, on the event loop (net/receiver.py), unless that takes longer: a long line, a batch, or
+many lines. These are left to the connection's own task, and nothing more is read meanwhile. Requests run concurrently.
+A connection ends in one of three ways:
 
-- end of file on reading is not a disconnect (``nc -N`` and socat half-close): what is in flight is answered first;
-- a client that is wholly gone (hang-up, EPIPE, ECONNRESET) has its waiting calls dropped and its run aborted;
-- a client that does not read is dropped when its outbox is full or makes no progress.
+- the client has sent everything and waits for the answers (``nc -N`` and socat half-close): end of file on reading is
+  not a disconnect, so what is in flight is answered first;
+- the client is wholly gone (hang-up, EPIPE, ECONNRESET): its waiting calls are dropped and its run is aborted;
+- the client does not read: it is dropped when its outbox is full or makes no progress.
 
-A client that speaks another protocol is told what is spoken here, and left (``wire/foreign.py``).
+A client that speaks another protocol is told what is spoken here, and the connection ends (``wire/foreign.py``).
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import socket as stdlib_socket
 import struct
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
 
 from rkllmd.errors import RpcError, ShuttingDown
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.net.inbox import FD_SIZE, Inbox, is_large, takes_long
 from rkllmd.net.receiver import SLICE_SECONDS
 from rkllmd.net.sender import Sender
@@ -44,7 +46,8 @@ log = structlog.get_logger()
 _RECEIVE_BYTES: Final = 65_536
 _ANCILLARY_BYTES: Final = stdlib_socket.CMSG_SPACE(MAX_FDS * FD_SIZE)
 
-# Closing upon unread bytes would give their sender an error in the place of the end: it has this long to go first.
+# Closing a socket with unread bytes gives their sender an error in place of the end of file: so the client has this
+# long to close its side first.
 _FAREWELL_SECONDS: Final = 1.0
 
 _numbers = itertools.count(1)
@@ -68,7 +71,7 @@ class Connection:
         self._failure: Exception | None = None
         self._jobs: dict[jsonrpc.Call, Job] = {}
         self._reading_ended = False
-        self._is_ending = False  # the daemon leaves
+        self._is_ending = False  # the daemon is shutting down
         self._answered = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
@@ -76,17 +79,18 @@ class Connection:
         self.user: int | None = self._peer["uid"]
 
     @property
-    def _log(self) -> Any:
+    def _log(self) -> structlog.typing.FilteringBoundLogger:
         # Bound anew each time: a logger that was bound before a reload of log_level would keep the old level.
-        return log.bind(client=self.number, **self._peer)
+        bound: structlog.typing.FilteringBoundLogger = log.bind(client=self.number, **self._peer)
+        return bound
 
     @property
     def is_gone(self) -> bool:
-        """Return whether nothing reaches the client any more."""
+        """Return whether nothing can reach the client any more."""
         return self._sender.is_gone
 
     def describe(self) -> str:
-        """Return who it is, for the log and server.queue."""
+        """Return a description of the client, for the log and server.queue."""
         return f"client {self.number} (pid {self._peer['pid']}, uid {self._peer['uid']})"
 
     # -- the connection's life ---------------------------------------------------------------------------------------
@@ -117,20 +121,20 @@ class Connection:
             self._log.debug("client_gone")
 
     def drop(self, reason: str) -> None:
-        """Give the client up at once; its run is aborted."""
+        """Drop the client at once, for a ``reason`` that is logged; its run is aborted."""
         if not self.is_gone:
             self._sender.is_gone = True
             self._log.warning(reason, unread_bytes=self._sender.unsent_bytes)
             self._scope.cancel()
 
     async def _finish(self) -> None:
-        """After the last request: answer what is in flight, send it all, unless the client goes meanwhile."""
+        """After the last request, answer what is in flight and send it all, unless the client hangs up meanwhile."""
         self._reading_ended = True
         with self._hangups.watch(self._socket, self._hung_up):
-            # A watcher is never done: it is told until it hangs up, or the daemon leaves.
+            # A client that watches events gets them until it hangs up or the daemon shuts down.
             while self.exchange.open_calls or (self._service.events.is_watching(self) and not self._is_ending):
                 await self._answered.park()
-            await self._sender.wait_for_room(0)
+            await self._sender.wait_until_sent(0)
 
     async def _let_leave(self) -> None:
         with contextlib.suppress(OSError):
@@ -146,15 +150,15 @@ class Connection:
         self._scope.cancel()
 
     def refuse_all(self) -> None:
-        """Answer what is still in flight when the daemon leaves."""
+        """Answer what is still in flight when the daemon shuts down."""
         for call in list(self._jobs):
             self.refuse(call, ShuttingDown("The daemon is shutting down; the call had not ended."))
 
     def read_no_more(self) -> None:
-        """Take what the client has sent by now and nothing after it; close when all of that is answered."""
+        """Accept what the client has sent by now and nothing more; close when all of it is answered."""
         self._is_ending = True
         with contextlib.suppress(OSError):
-            self._socket.shutdown(stdlib_socket.SHUT_RD)  # what has arrived can still be read, and then comes the end
+            self._socket.shutdown(stdlib_socket.SHUT_RD)  # what has arrived can still be read, followed by end of file
         self._answered.unpark_all()
 
     # -- in ----------------------------------------------------------------------------------------------------------
@@ -169,7 +173,8 @@ class Connection:
             if self._failure is not None:
                 raise self._failure
             await self._handle_rest()
-            # Here as long as more lines have come: the receiver would have a queue of those who always have more.
+            # More lines that have come are handled here: otherwise clients that always send more would queue up in the
+            # receiver.
             while self._receives_more():
                 await self._handle_rest()
         self._inbox.check_length()
@@ -182,7 +187,7 @@ class Connection:
         return bool(self._inbox.lines)
 
     def _on_readable(self) -> bool:
-        """Handle what has arrived; false if there is more to do than can be done at once: the task does it."""
+        """Handle what has arrived; return false if there is more than can be done at once, which the task then does."""
         if self.is_gone:
             return False
         try:
@@ -191,7 +196,7 @@ class Connection:
             sender, inbox = self._sender, self._inbox
             if not inbox.lines and not inbox.is_over and sender.unsent_bytes <= sender.most_unsent:
                 return True
-        except Exception as error:  # the connection's, and nobody else's
+        except Exception as error:  # it must end this connection and no other
             self._failure = error
         return False
 
@@ -211,12 +216,12 @@ class Connection:
             self._inbox.end(is_cut=self._is_ending)
 
     def _handle_some(self) -> None:
-        """Handle the lines that have come, up to one for the task, and for no longer than a slice."""
+        """Handle the lines that have come, for at most one slice, and only up to the first that takes long."""
         inbox, sender = self._inbox, self._sender
         lines, most = inbox.lines, sender.most_unsent
         end = time.monotonic() + SLICE_SECONDS
         if len(lines) > 1:
-            sender.cork()  # what is answered here is sent in one piece
+            sender.cork()  # the answers are sent in one piece
         while lines and not takes_long(lines[0]):
             for call in inbox.next_calls():
                 self._handle_call(call)
@@ -226,7 +231,7 @@ class Connection:
         inbox.check_descriptors()
 
     async def _handle_rest(self) -> None:
-        """Handle all lines that have come; others have their turn in between."""
+        """Handle all lines that have come; other clients have their turn in between."""
         inbox, sender = self._inbox, self._sender
         while inbox.lines:
             if not takes_long(inbox.lines[0]):
@@ -235,10 +240,10 @@ class Connection:
                 await self._handle_large()
             else:
                 await self._handle_batch()
-            await sender.wait_for_room(sender.most_unsent)
+            await sender.wait_until_sent(sender.most_unsent)
             await trio.lowlevel.checkpoint()
         inbox.check_descriptors()
-        await sender.wait_for_room(sender.most_unsent)
+        await sender.wait_until_sent(sender.most_unsent)
 
     def _handle_call(self, call: jsonrpc.Call) -> None:
         try:
@@ -253,16 +258,17 @@ class Connection:
         for call in self._inbox.next_calls():
             self._handle_call(call)
             if time.monotonic() > end:
-                await trio.lowlevel.cancel_shielded_checkpoint()  # shielded: each member of a batch gets its answer
+                # Shielded, so that each member of a batch gets its answer.
+                await trio.lowlevel.cancel_shielded_checkpoint()
                 end = time.monotonic() + SLICE_SECONDS
 
     async def _handle_large(self) -> None:
-        """Handle one line with its heavy parts on a helper thread; the client's next line waits for it."""
+        """Handle one long line, the expensive parts on a helper thread; the client's next line waits for it."""
         message = await trio.to_thread.run_sync(self._inbox.parse_next)
         for call in self._inbox.calls_of(message, None):
             try:
                 self._inbox.give_descriptors(call)
-                # Shielded: only a call that is answered closes its descriptors, even if the client has left meanwhile.
+                # Shielded: a call's descriptors are closed by its answer, also if the client has left meanwhile.
                 with trio.CancelScope(shield=True):
                     prepared = await trio.to_thread.run_sync(preparation.prepare, self._service, self, call)
                 self._start(call, prepared)
@@ -283,8 +289,8 @@ class Connection:
 
     # -- out ---------------------------------------------------------------------------------------------------------
 
-    def answer(self, call: jsonrpc.Call, result: Any, fds: Descriptors = NO_DESCRIPTORS) -> None:
-        """Send the call's result, unless the call was answered while its work went on; ``fds`` are closed."""
+    def answer(self, call: jsonrpc.Call, result: Json, fds: Descriptors = NO_DESCRIPTORS) -> None:
+        """Send the call's result, unless the call was answered while its work went on; ``fds`` are closed then."""
         if call.finished:
             fds.close()
             call.fds.close()
@@ -292,24 +298,21 @@ class Connection:
             self._answer(call, self.exchange.finish(call, result, len(fds)), fds)
 
     def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
-        """Send the call's error, with the same exception."""
+        """Send the call's error, unless the call was answered while its work went on."""
         if call.finished:
             call.fds.close()
         else:
             self._answer(call, self.exchange.fail(call, error))
 
-    def send_partials(self, call: jsonrpc.Call, partials: list[dict[str, Any]], *, as_notifications: bool) -> None:
-        """Send partial results of ``call``, unless it is answered already, while its work goes on.
-
-        A notification has nobody to send them to.
-        """
+    def send_partials(self, call: jsonrpc.Call, partials: list[JsonObject], *, as_notifications: bool) -> None:
+        """Send partial results of ``call``, unless it was answered while its work went on, or is a notification."""
         if call.is_notification or call.finished or self.is_gone:
             return
         encode = jsonrpc.partial_encoder(call.id, as_notifications=as_notifications)
         self._sender.send(b"".join([encode(partial) for partial in partials]))
 
-    def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[dict[str, Any]], bool]:
-        """Return what sends one partial result from any thread (``Sender.partial_sender``)."""
+    def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[JsonObject], bool]:
+        """Return a function that sends one partial result from any thread (``Sender.partial_sender``)."""
         if call.is_notification:
             return lambda _: True
         return self._sender.partial_sender(call, as_notifications=as_notifications)

@@ -1,8 +1,8 @@
-"""Tells when a half-closed client is wholly gone.
+"""Notices when a half-closed client is wholly gone.
 
-After end of file a socket is always readable, so trio can't be asked to wait for more. An epoll set of its own, with
-no events asked for, reports just EPOLLHUP and EPOLLERR (epoll_ctl(2)), and is itself readable when it has one to
-report: no polling, and a run is aborted the moment its client goes, also during prefill when nothing is written.
+After end of file a socket is always readable, so trio can't wait for more. A separate epoll set, which asks for no
+events, reports only EPOLLHUP and EPOLLERR (epoll_ctl(2)), and is itself readable when it has something to report. So
+nothing is polled, and a run is aborted the moment its client goes, also during prefill, when nothing is written.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ _MOST_EVENTS: Final = 16_384
 
 
 class Attendance:
-    """Counts the clients that have gone and of which the daemon has not taken leave yet.
+    """Counts the clients that have hung up but are still connected on the daemon's side.
 
-    They are not to keep anybody out: who sends something and leaves may be gone before it was read. As above, with no
-    events asked for, the kernel reports just hang-ups; a socket that is closed leaves the set by itself.
+    They must not keep others out: a client that sends something and leaves may be gone before the daemon has read it.
+    As above, the epoll set asks for no events, so the kernel reports only hang-ups; a closed socket leaves the set by
+    itself.
     """
 
     def __init__(self) -> None:
@@ -32,11 +33,11 @@ class Attendance:
 
     def add(self, socket: stdlib_socket.socket) -> None:
         """Count the client of this socket from now on."""
-        with contextlib.suppress(OSError):  # as many as the user may watch: it counts as present
+        with contextlib.suppress(OSError):  # the user's limit of watches is reached: the client counts as present
             self._epoll.register(socket.fileno(), 0)
 
     def gone(self) -> int:
-        """Return how many have gone."""
+        """Return how many clients have hung up."""
         return len(self._epoll.poll(0, _MOST_EVENTS))
 
 

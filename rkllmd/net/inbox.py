@@ -1,7 +1,8 @@
-"""What comes from one client: bytes and descriptors become calls. No I/O but that descriptors are closed; no trio.
+"""What comes from one client: bytes and descriptors become calls. No trio, and no I/O except closing descriptors.
 
-Lines and descriptors wait here until they are asked for (``next_calls``, ``give_descriptors``). What is no call is
-answered at once, through ``reply``: a line that is no Request, descriptors that nobody declares, another protocol.
+Lines and descriptors wait here until they are asked for (``next_calls``, ``give_descriptors``). What is not a call is
+answered at once, through ``reply``: a line that is not a Request, descriptors that no message declares, another
+protocol.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import socket as stdlib_socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
 
 from rkllmd import open_files
 from rkllmd.errors import FrameTooLarge, InvalidParams, InvalidRequest
@@ -20,9 +23,9 @@ from rkllmd.wire.lines import LineBuffer
 from rkllmd.wire.long_bytes import LongBytes
 from rkllmd.wire.members import MAX_FDS
 
-# Parsing and converting this much takes about a millisecond: more goes to a helper thread.
+# Parsing and converting this many bytes takes about a millisecond: longer lines go to a helper thread.
 _LARGE_LINE: Final = 65_536
-# A line that begins with a blank, which nearly nobody sends, may be one.
+# A line that begins with white space, which hardly any client sends, may be a batch too.
 _BEGINS_BATCH: Final = b"[ \t\r\n\v\f"
 # For a line that is not complete, or a batch.
 _MAX_WAITING_FDS: Final = 64
@@ -37,11 +40,11 @@ class Inbox:
         limit: int,
         exchange: jsonrpc.Exchange,
         reply: Callable[[jsonrpc.Line], None],
-        get_log: Callable[[], Any],
+        get_log: Callable[[], FilteringBoundLogger],
     ) -> None:
-        """``limit``: the bytes of a line; ``exchange``: what the client has in flight."""
+        """``limit``: the most bytes of a line; ``exchange``: the client's requests in flight."""
         self.lines: deque[LongBytes] = deque()
-        # Nothing more is to be read: the end of file, or what can't be understood.
+        # Nothing more is read: after end of file, or after something that can't be understood.
         self.is_over = False
         self.was_foreign = False
         self._buffer = LineBuffer(limit)
@@ -50,7 +53,8 @@ class Inbox:
         self._get_log = get_log
         self._strangers = foreign.Strangers()
         self._is_new = True  # nothing has come yet
-        # File descriptors that have come and are not yet given to a call, and whether nobody knows any more to which.
+        # File descriptors that have come and do not belong to a call yet, and whether it is unknown to which they
+        # belong.
         self._descriptors = Descriptors()
         self._descriptors_are_lost = False
 
@@ -69,42 +73,42 @@ class Inbox:
             self.is_over = True
 
     def end(self, *, is_cut: bool) -> None:
-        """Take the end of file; ``is_cut``: it is the daemon that has cut the last line."""
+        """Take the end of file; ``is_cut``: the daemon has caused it, so the last line may be incomplete."""
         if not is_cut:
             self.lines.extend(self._buffer.end())
         self.is_over = True
 
     def take_descriptors(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> None:
-        """Queue descriptors as they come: always before the last byte of the message that declares them."""
+        """Queue descriptors that have come, always before the last byte of the message that declares them."""
         came = 0
         for level, kind, data in ancillary:
             if (level, kind) == (stdlib_socket.SOL_SOCKET, stdlib_socket.SCM_RIGHTS):
                 came += len(data) // FD_SIZE
                 for (fd,) in struct.iter_unpack("i", data[: len(data) - len(data) % FD_SIZE]):
                     self._descriptors.add(fd)
-        if flags & stdlib_socket.MSG_CTRUNC and came < MAX_FDS:  # there was room for more, but not in our table
+        if flags & stdlib_socket.MSG_CTRUNC and came < MAX_FDS:  # our table of descriptors was full, not the buffer
             self._lose_descriptors(f"File descriptors came that could not be taken. {open_files.sentence()}")
         elif flags & stdlib_socket.MSG_CTRUNC or len(self._descriptors) > _MAX_WAITING_FDS:
             self._lose_descriptors(
-                f"A message brings at most {MAX_FDS} file descriptors, and {_MAX_WAITING_FDS} may wait."
+                f"A message may bring at most {MAX_FDS} file descriptors, and at most {_MAX_WAITING_FDS} may wait."
             )
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
     def next_calls(self) -> list[jsonrpc.Call]:
-        """Return the calls of the first line; what is no call is answered."""
+        """Return the calls of the first line; what is not a call is answered."""
         line = self.lines.popleft()
         return self.calls_of(jsonrpc.parse(line), line)
 
     def parse_next(self) -> jsonrpc.Message | list[jsonrpc.Message]:
-        """Parse the first line on a helper thread, for ``calls_of``.
+        """Parse the first line, for ``calls_of``; called on a helper thread.
 
-        Its memory is given back there too: megabytes take over a millisecond.
+        The line's memory is freed there too, which takes over a millisecond for megabytes.
         """
         return jsonrpc.parse(self.lines.popleft())
 
     def calls_of(self, message: jsonrpc.Message | list[jsonrpc.Message], line: LongBytes | None) -> list[jsonrpc.Call]:
-        """Return the calls of a message; what is no call is answered. ``line`` is what it was, None for a long one."""
+        """Return the calls of a message; what is not a call is answered. ``line``: its text, None if it was long."""
         if self._strangers.is_inside or isinstance(message, jsonrpc.Rejected):
             seen = self._strangers.look_at(line, message)
             if isinstance(seen, foreign.Farewell):
@@ -117,16 +121,16 @@ class Inbox:
         elif not calls and isinstance(message, jsonrpc.Unsolicited):
             self._get_log().debug("unsolicited_response")  # at a higher level a client could fill the log
         if len(calls) != (len(message) if isinstance(message, list) else 1) and self._descriptors:
-            self._lose_descriptors("File descriptors came, and a message that may have declared them can't be read.")
+            self._lose_descriptors("File descriptors came, but a message that may have declared them can't be read.")
         return calls
 
     def give_descriptors(self, call: jsonrpc.Call) -> None:
-        """Give a call the descriptors that it declares, the ones that came first. Raises InvalidParams."""
+        """Give a call as many of the waiting descriptors as it declares, in order. Raises InvalidParams."""
         call.members.check("fds")
         count, there = call.members.fds, len(self._descriptors)
         if count > there:
             raise InvalidParams(
-                f"The request declares {count} file descriptors, {there} came with it.",
+                f"The request declares {count} file descriptors, but {there} came with it.",
                 member="fds",
                 keyword="maximum",
                 limit=there,
@@ -137,23 +141,23 @@ class Inbox:
     # -- what goes wrong ---------------------------------------------------------------------------------------------
 
     def check_descriptors(self) -> None:
-        """Make sure that nobody's descriptors are left; those of a line that is still coming may wait for it."""
+        """Refuse descriptors that no line has declared; those of a line that is still coming may wait for it."""
         if self._descriptors and not self.lines and not len(self._buffer):
             self._lose_descriptors("File descriptors came that no message declares in its member fds.")
 
     def check_length(self) -> None:
-        """Say that a line was too long, if that is why nothing more is read: behind the lines before it."""
+        """Report a line that was too long, if there was one; called after the lines before it were handled."""
         if self._buffer.overflowed:
             limit = self._buffer.limit
             self._get_log().warning("frame_too_large", limit=limit)
-            self._reply(jsonrpc.error_line(FrameTooLarge(f"A line has at most {limit} bytes.", limit=limit)))
+            self._reply(jsonrpc.error_line(FrameTooLarge(f"A line may have at most {limit} bytes.", limit=limit)))
 
     def close(self) -> None:
-        """Close the descriptors that nobody has asked for."""
+        """Close the descriptors that belong to no call."""
         self._descriptors.close()
 
     def _say_farewell(self, farewell: foreign.Farewell) -> None:
-        """Answer a client that speaks another protocol with what is spoken here; nothing that it sends is a request."""
+        """Tell a client that speaks another protocol what is spoken here; nothing that it sends is a request."""
         if not self.was_foreign:
             self.was_foreign = self.is_over = True
             self.lines.clear()
@@ -161,7 +165,7 @@ class Inbox:
             self._reply(farewell.reply)
 
     def _lose_descriptors(self, why: str) -> None:
-        """Nobody knows any more which descriptor belongs to which message: take none, and no more messages."""
+        """Accept no more descriptors and messages, since it is unknown which belong together."""
         self._descriptors.close()
         if not self._descriptors_are_lost:
             self._descriptors_are_lost = self.is_over = True
@@ -170,10 +174,10 @@ class Inbox:
 
 
 def is_large(line: LongBytes) -> bool:
-    """Return whether a line is to be parsed on a helper thread."""
+    """Return whether a line has to be parsed on a helper thread."""
     return len(line) > _LARGE_LINE
 
 
 def takes_long(line: LongBytes) -> bool:
-    """Return whether a line may take more than a slice: a long one, or what may be a batch."""
+    """Return whether a line may take longer than a slice: if it is long, or may be a batch."""
     return len(line) > _LARGE_LINE or line[0] in _BEGINS_BATCH

@@ -1,7 +1,7 @@
 """The listening socket: inherited from systemd or bound here, with its lock and permissions.
 
-Order as SPDK does it: lock a file beside the socket, then unlink, then bind. Probing a socket and unlinking it if
-nobody answers is a race that many projects have had.
+The order is that of SPDK: lock a file beside the socket, then unlink the socket, then bind. To probe a socket and to
+unlink it if nobody answers is a race condition that many projects have had.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from rkllmd.net import serving
 log = structlog.get_logger()
 
 _FIRST_INHERITED: Final = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
-# rw-rw----: the owner and the group (docker's way). Set before bind, which takes the umask from it, so that the socket
-# is never open to more; a umask of our own would be that of all threads. What the umask took is given back afterwards.
+# rw-rw----: the owner and the group, as docker does it. It is set before bind, which also applies the umask, so that
+# the socket is never accessible to others; what the umask has removed is added afterwards. Changing the umask instead
+# would affect all threads.
 _MODE: Final = 0o660
 # Clients that connect in one burst wait here; the kernel caps it at net.core.somaxconn.
 _BACKLOG: Final = 4096
-# Clients are accepted one in each round of the event loop, so that they are served in the order in which they came.
-# Where all are busy a round takes half a millisecond for each: after this many in a row, a burst of new ones comes in
-# several at once, which takes well under a millisecond.
+# One client is accepted in each round of the event loop, so that clients are served in the order in which they came.
+# With many busy clients a round takes half a millisecond for each of them: so after this many new clients in a row,
+# several are accepted at once, which takes well under a millisecond.
 _IN_ORDER: Final = 16
 _ACCEPT_AT_ONCE: Final = 8
-# Out of descriptors: accept again after this long, as trio.serve_listeners does.
+# When descriptors have run out, accept again after this long, as trio.serve_listeners does.
 _RETRY_SECONDS: Final = 0.1
 # How often to look whether the socket's file is still there: one stat(2), two microseconds.
 _LOOK_SECONDS: Final = 0.5
@@ -46,32 +47,32 @@ _OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOB
 
 
 class ListenError(Exception):
-    """The socket can't be had; the message is one sentence with the fix."""
+    """The socket is not available; the message is one sentence that says what to do."""
 
 
 @dataclass
 class Listener:
-    """A listening socket, and what is needed to leave it behind in order."""
+    """A listening socket, and what is needed to clean up after it."""
 
     socket: stdlib_socket.socket
     path: str
-    # Only for a socket bound here: the lock's descriptor, and the inode to be removed at the end.
+    # Only for a socket that was bound here: the lock's descriptor, and the inode to remove at the end.
     lock: int | None = None
     inode: tuple[int, int] | None = None
 
     @property
     def is_in_place(self) -> bool:
-        """Return whether clients find it at its path; of one that was passed on, that is not ours to know."""
+        """Return whether clients find the socket at its path; true for an inherited one, which others look after."""
         return self.inode is None or _is_at(self.path, self.inode)
 
     def bind_again(self) -> stdlib_socket.socket:
-        """Take a new socket, bound at the path where the file of the old one is gone; return the old one, still open.
+        """Bind a new socket at the path, from which the old one's file has gone; return the old socket, still open.
 
-        Raises ListenError if another file is there, another daemon serves the path, or it can't be bound.
+        Raises ListenError if another file is there, another daemon serves the path, or binding fails.
         """
         assert self.lock is not None
         if not _is_at(f"{self.path}.lock", _inode(os.fstat(self.lock))):
-            lock = _lock(self.path)  # it went as well, and another daemon may have come
+            lock = _lock(self.path)  # the lock's file has gone too, so another daemon may have locked the path
             os.close(self.lock)
             self.lock = lock
         try:
@@ -79,14 +80,14 @@ class Listener:
         except OSError as error:
             what = "another file is at its path" if error.errno == errno.EADDRINUSE else error.strerror or error
             raise ListenError(
-                f"The socket {self.path} is gone and can't be bound again: {what}. Clients find the daemon when this "
-                "is mended, or the daemon is restarted."
+                f"The socket {self.path} is gone and can't be bound again: {what}. Clients find the daemon again when "
+                "this is fixed, or the daemon is restarted."
             ) from None
         old, self.socket, self.inode = self.socket, socket, inode
         return old
 
     def close(self) -> None:
-        """Close the socket; remove its path if we bound it and it is still ours."""
+        """Close the socket; remove its file if we bound it and it is still ours."""
         self.socket.close()
         if self.inode is not None and _is_at(self.path, self.inode):
             with contextlib.suppress(OSError):
@@ -96,20 +97,20 @@ class Listener:
 
 
 def inherited(environ: MutableMapping[str, str]) -> Listener | None:
-    """Return the socket that the service manager passed, or None; the variables are taken out of ``environ``.
+    """Return the socket that the service manager passed, or None; its variables are removed from ``environ``.
 
-    Raises ListenError if what was passed is no listening Unix stream socket.
+    Raises ListenError if what was passed is not a listening Unix stream socket.
     """
     pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     environ.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or not count.isdecimal() or int(count) < 1:
         return None
-    if int(count) > 1:  # the others would take connections that nobody answers
-        raise ListenError(f"{count} sockets were passed, rkllmd serves one: keep one ListenStream=.")
+    if int(count) > 1:  # clients of the others would never be answered
+        raise ListenError(f"{count} sockets were passed, but rkllmd serves one: keep one ListenStream=.")
     try:
         socket = stdlib_socket.socket(fileno=_FIRST_INHERITED)
     except OSError as error:
-        raise ListenError(f"Descriptor 3 was passed as a listening socket but is none: {error.strerror}.") from None
+        raise ListenError(f"Descriptor 3 was passed as a listening socket but is not one: {error.strerror}.") from None
     listening = socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN)
     if socket.family != stdlib_socket.AF_UNIX or socket.type != stdlib_socket.SOCK_STREAM or not listening:
         socket.close()
@@ -120,16 +121,16 @@ def inherited(environ: MutableMapping[str, str]) -> Listener | None:
 
 
 def bind(path: str) -> Listener:
-    """Lock, unlink, bind and listen. Raises ListenError if another daemon has the lock or the path can't be had."""
+    """Lock, unlink, bind and listen. Raises ListenError if another daemon has the lock or the path can't be bound."""
     lock = _lock(path)
     try:
-        _make_room(path)
+        _remove_old_socket(path)
         socket, inode = _bind(path)
     except OSError as error:
         _unlock(path, lock)
-        # Such as /tmp/rkllm.sock where the service is installed.
-        if os.path.islink(path) and (told := serving.told(path, "choose another --socket")):
-            raise ListenError(told) from None
+        # A link, such as /tmp/rkllm.sock where the service is installed, may lead to a socket that is served.
+        if os.path.islink(path) and (sentence := serving.why_taken(path, "choose another --socket")):
+            raise ListenError(sentence) from None
         raise ListenError(f"{path} can't be bound: {error.strerror or error}.") from None
     return Listener(socket, path, lock, inode)
 
@@ -163,8 +164,8 @@ def _lock(path: str) -> int:
             ) from None
         if _is_at(f"{path}.lock", _inode(os.fstat(lock))):
             break
-        os.close(lock)  # the daemon before has removed it while it was being locked: there will be another
-    with contextlib.suppress(OSError):  # a full disk: the lock holds without the pid, which is for people
+        os.close(lock)  # an ending daemon removed the file while we were locking it: lock a new one
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without the pid, which is only for people
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
     return lock
@@ -181,14 +182,14 @@ def _open_lock(path: str) -> int:
             owner = os.lstat(f"{path}.lock").st_uid
             if isinstance(error, PermissionError) and owner != os.geteuid():
                 reason = (
-                    f"The lock {path}.lock is {pwd.getpwuid(owner).pw_name}'s, whose rkllmd serves {path} or was "
-                    "killed: choose another --socket, or have the file removed if none runs."
+                    f"The lock {path}.lock belongs to {pwd.getpwuid(owner).pw_name}, whose rkllmd serves {path} or was "
+                    "killed: choose another --socket, or have the file removed if no rkllmd runs."
                 )
         raise ListenError(reason) from None
 
 
 def _unlock(path: str, lock: int) -> None:
-    """Remove the lock while it is held, so that another user's daemon can have the path, and let it go."""
+    """Remove the lock's file while it is locked, so that another user's daemon can use the path; then unlock it."""
     if _is_at(f"{path}.lock", _inode(os.fstat(lock))):
         with contextlib.suppress(OSError):
             os.unlink(f"{path}.lock")
@@ -206,25 +207,25 @@ def _is_at(path: str, inode: tuple[int, int]) -> bool:
         return False
 
 
-def _make_room(path: str) -> None:
-    """Remove the socket that an earlier run left; anything else at this path is not ours to remove."""
+def _remove_old_socket(path: str) -> None:
+    """Remove the socket that an earlier daemon left behind. Raises OSError for any other file, which is not ours."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise OSError(errno.EEXIST, "there is a file at this path that is no socket")
+        raise OSError(errno.EEXIST, "there is a file at this path that is not a socket")
     os.unlink(path)
 
 
 async def accept(listener: Listener, serve: Callable[[stdlib_socket.socket], None]) -> None:
-    """Accept connections until cancelled; each is given to ``serve``, non-blocking, which must not raise."""
+    """Accept connections until cancelled; each is given, non-blocking, to ``serve``, which must not raise."""
     short_of_resources = False
     socket = None
     in_a_row = 0
     while True:
         if socket is not listener.socket:
-            socket = listener.socket  # the first one, or bound again (``keep_bound``)
+            socket = listener.socket  # the first one, or a new one (``keep_bound``)
             socket.setblocking(False)
             burst = select.poll()
             burst.register(socket, select.POLLIN)
@@ -240,11 +241,11 @@ async def accept(listener: Listener, serve: Callable[[stdlib_socket.socket], Non
             continue
         except OSError as error:
             if error.errno in _OUT_OF_RESOURCES:
-                if not short_of_resources:  # one line for each shortage, not ten a second
+                if not short_of_resources:  # one line for each shortage, not ten per second
                     log.error("accept_failed", reason=open_files.sentence(error))
                 short_of_resources = True
                 await trio.sleep(_RETRY_SECONDS)
-            # Otherwise nobody else is there, or the client left before it was accepted.
+            # Otherwise no more clients wait, or the client left before it was accepted.
 
 
 def _accept_one(socket: stdlib_socket.socket, serve: Callable[[stdlib_socket.socket], None]) -> None:
@@ -254,9 +255,9 @@ def _accept_one(socket: stdlib_socket.socket, serve: Callable[[stdlib_socket.soc
 
 
 async def keep_bound(listener: Listener, serve: Callable[[stdlib_socket.socket], None]) -> None:
-    """Bind the socket again when somebody has removed its file (a cleaner of /tmp does), until cancelled.
+    """Bind the socket again whenever its file was removed, as by a cleaner of /tmp, until cancelled.
 
-    One that was passed on belongs to the service manager.
+    It does nothing for an inherited socket, which belongs to the service manager.
     """
     said = ""
     while listener.inode is not None:
@@ -267,12 +268,12 @@ async def keep_bound(listener: Listener, serve: Callable[[stdlib_socket.socket],
         try:
             old = listener.bind_again()
         except ListenError as error:
-            if said != str(error):  # once, not twice a second
+            if said != str(error):  # once, not twice per second
                 said = str(error)
                 log.error("socket_gone", socket=listener.path, reason=said)
             continue
         old.setblocking(False)
-        with contextlib.suppress(OSError):  # until nobody is left who had found the old one
+        with contextlib.suppress(OSError):  # accept the clients that had found the old one; it blocks after the last
             while True:
                 _accept_one(old, serve)
         trio.lowlevel.notify_closing(old)

@@ -1,7 +1,7 @@
-"""What is still to be sent to one client: lines in order, each with the file descriptors that go with it.
+"""What has to be sent to one client: lines in order, each with the file descriptors that go with it.
 
-A line that carries descriptors is sent on its own, and they go with its first byte (SCM_RIGHTS, unix(7)): after a short
-send the rest goes without them.
+A line with descriptors is sent on its own, and they go with its first byte (SCM_RIGHTS, unix(7)); after a short send
+the rest of the line goes without them.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Final
 
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 
-# One system call takes so much and so many pieces (IOV_MAX is 1024): a reader that keeps up lets the
-# kernel take all that it is given, a megabyte in 2.5 ms, and the event loop waits for that.
+# The most bytes and pieces for one system call (IOV_MAX is 1024): if the client reads fast enough, the kernel takes
+# everything that it is given, a megabyte in 2.5 ms, while the event loop waits.
 _SEND_BYTES: Final = 256 * 1024
 _SEND_PIECES: Final = 512
-# Joining so little costs less than the kernel takes for many pieces.
+# Joining pieces of up to this many bytes costs less than giving them to the kernel one by one.
 _JOIN_BYTES: Final = 256 * 1024
 
 
 class Outbox:
-    """Lines that wait, and behind ``current_bytes`` what is being sent; the latter does not count as waiting."""
+    """Lines that wait, and lines that are being sent: those count in ``current_bytes``, not in ``waiting_bytes``."""
 
     def __init__(self) -> None:
         self.waiting_bytes = 0
@@ -45,12 +45,12 @@ class Outbox:
     def is_full(self, most: int) -> bool:
         """Return whether ``most`` bytes wait beside the longest line.
 
-        A client may ask for one answer that is longer than all that may wait, and its stream goes on behind it.
+        A client may get one answer that is longer than everything that may wait, and its streams go on after that.
         """
         return self.waiting_bytes - self._longest >= most
 
     def add(self, line: bytes | list[bytes], fds: Descriptors = NO_DESCRIPTORS) -> None:
-        """Add a line, whole or in pieces; the descriptors are the outbox's from now on, which closes them."""
+        """Add a line, whole or in pieces; the outbox owns the descriptors from now on and closes them."""
         if isinstance(line, bytes) and fds is NO_DESCRIPTORS:  # as most often
             self._waiting.append(line)
             self._count(len(line))
@@ -61,23 +61,23 @@ class Outbox:
         self.waiting_shared_bytes += fds.shared_bytes()
 
     def begin(self, rest: memoryview) -> None:
-        """Make the rest of a line that was sent in part what is sent first; only for an empty outbox."""
+        """Begin with the rest of a line that was partly sent; only for an empty outbox."""
         self._current.append(rest)
         self.current_bytes = len(rest)
 
     def send(self, socket: stdlib_socket.socket) -> bool:
-        """Send what one system call takes; true if that was all of the current lines.
+        """Send as much as one system call takes; return true if that was all of the current lines.
 
         Raises BlockingIOError, or OSError if the client is gone.
         """
         if not self._current:
             self._load()
         pieces: list[memoryview] = []
-        room = _SEND_BYTES
+        left = _SEND_BYTES
         for piece in self._current:
-            pieces.append(piece[:room])
-            room -= len(pieces[-1])
-            if not room or len(pieces) == _SEND_PIECES:
+            pieces.append(piece[:left])
+            left -= len(pieces[-1])
+            if not left or len(pieces) == _SEND_PIECES:
                 break
         if self._fds:
             rights = [(stdlib_socket.SOL_SOCKET, stdlib_socket.SCM_RIGHTS, array.array("i", self._fds))]
@@ -95,7 +95,7 @@ class Outbox:
         return not self._current
 
     def clear(self) -> None:
-        """Give everything up; megabytes and descriptors must not wait for the garbage collector."""
+        """Drop everything at once: megabytes and descriptors must not wait for the garbage collector."""
         self._current.clear()
         self._close_fds()
         for item in self._waiting:
@@ -110,7 +110,7 @@ class Outbox:
             self._longest = length
 
     def _load(self) -> None:
-        """Begin with the next line that carries descriptors, or with all lines before it."""
+        """Make the next line current if it has descriptors, otherwise all lines before the next one that has."""
         pieces: list[bytes] = []
         while self._waiting:
             item = self._waiting[0]

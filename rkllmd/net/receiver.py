@@ -1,11 +1,11 @@
-"""Waits for what clients say, for all connections in one task.
+"""Waits for the requests of all connections, in one task.
 
-A task of its own for each would be woken by trio for each request, which costs twice as much as most requests do: here
-everything that has arrived is handled in a row, and others have their turn every half a millisecond.
+If each connection had a task for that, trio would wake it for each request, which costs twice as much as most requests.
+Here everything that has arrived is handled in a row, and other tasks get their turn every half a millisecond.
 
-Busy polling: a client that asks as soon as it is answered is waited for without sleeping, for a moment. To fall asleep
-between two such requests and to be woken costs more than a request as well: the processor leaves an idle state, and its
-caches are cold. Measured on two virtual cores, such a client gets 14,000 answers a second with sleep and 30,000
+Busy polling: for a client that sends a request as soon as it is answered, the daemon waits a moment without sleeping.
+Falling asleep and being woken between two such requests costs more than a request, because the processor leaves an idle
+state with cold caches. Measured on two virtual cores, such a client gets 14,000 answers a second with sleep and 30,000
 without, for less processor time in all. Linux does the same for network sockets (SO_BUSY_POLL, socket(7)).
 """
 
@@ -22,39 +22,41 @@ from typing import Final
 import trio
 
 SLICE_SECONDS: Final = 0.0005
-"""Requests are handled for so long before other tasks get their turn: so no slice of the loop is longer than 1 ms."""
-# A client that is awake asks again within 15 to 40 µs; one on a core that runs slower just now takes twice that.
+"""Requests are handled for this long before other tasks get their turn, so that no slice of the loop exceeds 1 ms."""
+# A client that is awake sends its next request within 15 to 40 µs, or within twice that if its core is slow at the
+# moment.
 _BUSY_SECONDS: Final = 0.0001
 _READY_AT_ONCE: Final = 64
-# How long something may be put off for the sake of requests that have arrived: a hundred of them take 2 ms.
-_PUT_OFF_SECONDS: Final = 0.003
+# How long something may be postponed until requests that have arrived are handled: a hundred of them take 2 ms.
+_POSTPONE_SECONDS: Final = 0.003
 
 
 class Receiver:
-    """Tells connections that something has arrived."""
+    """Calls connections when something has arrived for them."""
 
     def __init__(self, may_busy_poll: Callable[[], bool]) -> None:
-        """``may_busy_poll`` tells whether nothing else is going on, such as a thread that needs Python's lock."""
+        """``may_busy_poll`` returns whether nothing else goes on, such as a thread that needs Python's lock."""
         self._may_busy_poll = may_busy_poll
         # The client needs a core of its own meanwhile.
         self._has_cores = len(os.sched_getaffinity(0)) > 1
         self._is_in_ping_pong = False
         self._epoll = select.epoll()
-        # By the sockets' numbers: what to call, and who waits for the end of that.
+        # By descriptor: what to call, and where a task is parked until that has returned false.
         self._waiting: dict[int, tuple[Callable[[], bool], trio.lowlevel.ParkingLot]] = {}
         self._is_handling = False
-        # What is to be done afterwards, and when at the latest.
-        self._put_off: list[Callable[[], None]] = []
+        # What was postponed, and until when at the latest (``when_handled``).
+        self._postponed: list[Callable[[], None]] = []
         self._latest = 0.0
 
     @contextmanager
     def receiving(
         self, socket: stdlib_socket.socket, on_readable: Callable[[], bool]
     ) -> Iterator[trio.lowlevel.ParkingLot]:
-        """Call ``on_readable`` when there is something to read, until it is false or the context ends.
+        """Call ``on_readable`` whenever there is something to read, until it returns false or the context ends.
 
-        It must not raise, nor close the socket. After false, who has parked in the context's value is woken: when all
-        have been asked that something has arrived for, or those who have much to do would let the others wait.
+        It must not raise, nor close the socket. After it has returned false, the task that is parked in the context's
+        value is woken, but only after all other connections for which something has arrived were called: otherwise a
+        connection with much to do would make them wait.
         """
         number = socket.fileno()
         self._epoll.register(number, select.EPOLLIN)
@@ -66,19 +68,20 @@ class Receiver:
             self._forget(number)
 
     def when_handled(self, function: Callable[[], None]) -> None:
-        """Call ``function`` when all requests that have arrived are handled, or almost at once if there are too many.
+        """Call ``function`` when all requests that have arrived are handled, or after 3 ms if they are too many.
 
-        For what makes a thread compete for Python's lock with them: each change of hands stops both for a while.
+        For functions that make another thread compete with them for Python's lock: each handover stops both for a
+        while.
         """
         if not self._is_handling:
             function()
             return
-        if not self._put_off:
-            self._latest = time.monotonic() + _PUT_OFF_SECONDS
-        self._put_off.append(function)
+        if not self._postponed:
+            self._latest = time.monotonic() + _POSTPONE_SECONDS
+        self._postponed.append(function)
 
     async def run(self) -> None:
-        """Tell until cancelled."""
+        """Call connections until cancelled."""
         while True:
             self._is_handling = False
             await self._sleep()
@@ -92,7 +95,7 @@ class Receiver:
                         self._forget(number)
                         left.append(waiting[1])
                     now = time.monotonic()
-                    if self._put_off and now > self._latest:
+                    if self._postponed and now > self._latest:
                         self._catch_up()
                     if now > end:
                         await trio.lowlevel.checkpoint()
@@ -106,7 +109,7 @@ class Receiver:
         self._is_in_ping_pong = time.monotonic() - began < _BUSY_SECONDS
 
     def _poll(self) -> list[tuple[int, int]]:
-        """Return the sockets that have something to read, at once or after a moment of busy polling."""
+        """Return the sockets that have something to read, at once or after busy polling for a moment."""
         poll = self._epoll.poll
         ready = poll(0, _READY_AT_ONCE)
         if not ready:
@@ -120,8 +123,8 @@ class Receiver:
         return ready
 
     def _catch_up(self) -> None:
-        put_off, self._put_off = self._put_off, []
-        for function in put_off:
+        postponed, self._postponed = self._postponed, []
+        for function in postponed:
             function()
 
     def _forget(self, number: int) -> None:

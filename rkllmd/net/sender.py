@@ -1,8 +1,8 @@
-"""What goes to one client: at once if the kernel takes it, else by a writer task, and always in order.
+"""What goes to one client: sent at once if the kernel takes it, otherwise by a writer task, and always in order.
 
-What is ready is sent at once, in one piece: a token must not wait for a task switch, and may be sent from the thread
-that it comes on. What the kernel does not take is left to the writer, what comes then waits in the outbox behind it,
-and the writer alone sends until all is sent.
+What is ready is sent at once, in one piece: a token must not wait for a task switch, and may be sent from the thread on
+which it comes. What the kernel does not take is left to the writer; what comes later waits behind it in the outbox, and
+only the writer sends until the outbox is empty.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import sys
 import termios
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
+from rkllmd.json_types import JsonObject
 from rkllmd.net.outbox import Outbox
 from rkllmd.wire import jsonrpc
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
@@ -26,7 +27,7 @@ from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 if TYPE_CHECKING:
     from rkllmd.config.current import CurrentConfig
 
-# With this much unread output, no more is read from the client: a pipelining client is slowed down, not dropped.
+# With this many unsent bytes, nothing more is read from the client: one that pipelines is slowed down, not dropped.
 _OUTBOX_HIGH: Final = 256 * 1024
 _INT_SIZE: Final = struct.calcsize("i")
 
@@ -42,9 +43,9 @@ class Sender:
         give_up: Callable[[str], None],
         lost: Callable[[], None],
     ) -> None:
-        """``start_writer``, from any thread, has ``write`` run; ``give_up`` drops who reads too slowly, for a reason.
+        """``start_writer`` starts ``write`` as a task, from any thread.
 
-        ``lost`` is called when nobody is there any more.
+        ``give_up`` is called with a reason if the client reads too slowly, ``lost`` if it is gone.
         """
         self.is_gone = False
         self._socket = socket
@@ -55,8 +56,8 @@ class Sender:
         self._outbox = Outbox()
         self._is_corked = False
         self._is_writing = False
-        # Held while something is sent outside the writer, and while the socket is closed: never for longer than a
-        # system call that does not block.
+        # Held while anything but the writer sends, and while the socket is closed: never for longer than one system
+        # call, which does not block.
         self._lock = threading.Lock()
         self._writable = trio.lowlevel.ParkingLot()
 
@@ -67,36 +68,36 @@ class Sender:
 
     @property
     def waiting_bytes(self) -> int:
-        """Return how many of them are not on their way yet."""
+        """Return how many of these bytes wait in lines that are not being sent yet."""
         return self._outbox.waiting_bytes
 
     @property
     def most_unsent(self) -> int:
-        """Return with how many unsent bytes more is still read from the client."""
+        """Return up to how many unsent bytes more is read from the client."""
         return min(_OUTBOX_HIGH, self._current.config.outbox_bytes // 2)
 
-    async def wait_for_room(self, most: int) -> None:
-        """Wait until the client has taken all but ``most`` bytes."""
+    async def wait_until_sent(self, most: int) -> None:
+        """Wait until all but ``most`` bytes are sent, or the client is gone."""
         while self._outbox.unsent_bytes > most:
             await self._writable.park()
 
     def cork(self) -> None:
-        """Keep what comes, and send it in one piece at ``uncork``; a client's other streams wait meanwhile."""
+        """Collect what comes, and send it in one piece at ``uncork``; the client's streams wait meanwhile."""
         self._is_corked = True
 
     def uncork(self) -> None:
-        """Send what was kept."""
+        """Send what was collected."""
         if self._is_corked:
             self._is_corked = False
             self._flush()
 
     def send(self, line: jsonrpc.Line, fds: Descriptors = NO_DESCRIPTORS) -> None:
-        """Send a line with descriptors, which are the sender's from now on; drop a client that does not read."""
+        """Send a line with descriptors, which the sender owns from now on; drop the client if it does not read."""
         if not line or self.is_gone:
             fds.close()
             return
         config, outbox = self._current.config, self._outbox
-        # Tensors that nobody takes are memory as well.
+        # Tensors in descriptors that wait take memory as well.
         if outbox.is_full(config.outbox_bytes) or outbox.waiting_shared_bytes >= config.max_memory_bytes:
             fds.close()
             self._give_up("slow_reader")
@@ -109,21 +110,21 @@ class Sender:
         if not self._is_corked:
             self._flush()
 
-    def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[dict[str, Any]], bool]:
-        """Return what sends one partial result from any thread, if nothing waits before it and the kernel takes it.
+    def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[JsonObject], bool]:
+        """Return a function that sends one partial result from any thread and returns whether it was sent.
 
-        It is false if the partial result was not sent. It has all that it needs at hand, for a slow token comes when
-        everything has been forgotten by the processor's caches, and pays for each step.
+        It is sent if nothing waits before it and the kernel takes it. The function has everything that it needs at
+        hand: when a slow token comes, the processor's caches are cold, and each step costs time.
         """
         encode = jsonrpc.partial_encoder(call.id, as_notifications=as_notifications)
         lock = self._lock
 
-        def send_now(partial: dict[str, Any]) -> bool:
+        def send_now(partial: JsonObject) -> bool:
             line = encode(partial)
-            if not lock.acquire(False):  # the event loop is sending: the token goes the long way
+            if not lock.acquire(False):  # the event loop is sending, so it has to send the token too
                 return False
             try:
-                # A call that is finished has been given up by the event loop meanwhile.
+                # If the call is finished, the event loop has answered it meanwhile, and the token is dropped.
                 return call.finished or (not self._is_corked and self._send_whole(line))
             finally:
                 lock.release()
@@ -137,7 +138,7 @@ class Sender:
             with trio.move_on_after(self._current.config.outbox_seconds) as patience:
                 await trio.lowlevel.wait_writable(self._socket)
             if patience.cancelled_caught:
-                # A socket can be written to when three quarters of it are free, which takes a slow reader longer.
+                # A socket becomes writable only when three quarters of its buffer are free: a slow reader takes longer.
                 if _unread_bytes(self._socket) < unread:
                     continue
                 self._give_up("slow_reader")
@@ -148,24 +149,24 @@ class Sender:
         self._is_writing = False
 
     def stop(self) -> None:
-        """Send nothing more: the client is gone. Who waits for room goes on."""
+        """Send nothing more, since the client is gone; wake the tasks in ``wait_until_sent``."""
         self.is_gone = True
         self._writable.unpark_all()
 
     def close(self) -> None:
-        """Close the socket, and what was to be sent through it."""
+        """Close the socket, and drop what has not been sent."""
         with self._lock:
             self._socket.close()
-        # Megabytes, perhaps; this object itself may wait long for the garbage collector.
+        # It may be megabytes, and this object itself may wait long for the garbage collector.
         self._outbox.clear()
 
     def _send_whole(self, line: bytes) -> bool:
-        """Send a line, with the lock held and nothing waiting; false if the kernel takes none of it."""
+        """Send a line, with the lock held; return false if others wait before it or the kernel takes none of it."""
         if self._is_writing or self.is_gone:
             return False
         try:
             sent = self._socket.send(line)
-        except OSError:  # it would block; or the client is gone, which the event loop finds out by itself
+        except OSError:  # it would block, or the client is gone, which the event loop notices by itself
             return False
         if sent < len(line):
             self._outbox.begin(memoryview(line)[sent:])
@@ -173,7 +174,7 @@ class Sender:
         return True
 
     def _flush(self) -> None:
-        """Send the outbox as far as the kernel takes it at once; leave the rest to the writer."""
+        """Send as much of the outbox as the kernel takes at once; leave the rest to the writer."""
         with self._lock:
             if self._is_writing or self.is_gone:
                 return
@@ -193,5 +194,5 @@ class Sender:
 
 
 def _unread_bytes(socket: stdlib_socket.socket) -> int:
-    """Return what the kernel holds for the peer (SIOCOUTQ); a piece that was read in part counts whole."""
+    """Return how many bytes the kernel holds for the peer (SIOCOUTQ); a partly read piece counts in full."""
     return int.from_bytes(fcntl.ioctl(socket, termios.TIOCOUTQ, bytes(_INT_SIZE)), sys.byteorder)

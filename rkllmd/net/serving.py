@@ -1,8 +1,8 @@
-"""Who serves a socket, and how that is ended: ``rkllmd stop``, and what a second daemon on the same socket is told.
+"""Who serves a socket, and how to stop that: for ``rkllmd stop``, and for a second daemon on the same socket.
 
-The kernel says which process listens (SO_PEERCRED, unix(7)), the daemon itself which process it is
-(``server.status``). Only where both agree does a signal go to the right one: a socket that systemd has passed on is
-systemd's, and a daemon in a container has another number there.
+The kernel says which process listens (SO_PEERCRED, unix(7)), and the daemon itself says which process it is
+(``server.status``). Only if both agree does a signal reach the right process: the kernel names systemd for a socket
+that systemd has passed on, and a daemon in a container has another pid inside.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from rkllmd.client import why_no_connection
+from rkllmd.json_types import JsonObject
 
 _STATUS: Final = b'{"jsonrpc":"2.0","id":1,"method":"server.status"}\n'
-# Instant methods answer in less than a millisecond; a machine that swaps is given time.
+# Instant methods answer in less than a millisecond, but not on a machine that swaps.
 _ANSWER_SECONDS: Final = 10.0
 _ANSWER_BYTES: Final = 2**24
-# The daemon leaves within ten seconds of SIGTERM; as TimeoutStopSec= of the unit.
+# The daemon ends within ten seconds of SIGTERM; as long as TimeoutStopSec= of the unit.
 STOP_SECONDS: Final = 15.0
 _LOOK_AGAIN_SECONDS: Final = 0.05
 
@@ -45,22 +46,22 @@ class Server:
     """What serves a socket."""
 
     path: str
-    # As the kernel knows the process that listens; 0 where it is in a container whose processes are not seen here.
+    # The kernel's number for the process that listens; 0 if that is in a container whose processes are invisible here.
     pid: int
     uid: int
     is_rkllmd: bool
-    # As the daemon knows itself; None if it has not told.
+    # The daemon's own number for itself; None if it has not said.
     own_pid: int | None
 
     @property
     def who(self) -> str:
-        """Return what to call it in a sentence."""
+        """Return how to name it in a sentence."""
         return f"rkllmd (pid {self.own_pid or self.pid}, {_user(self.uid)}'s)"
 
     def how_to_stop(self) -> str:
         """Return what a person can do to stop it, as the end of a sentence."""
         if not self.is_rkllmd:
-            return "it is not rkllmd, so stop it as what it is"
+            return "it is not rkllmd, so stop it in its own way"
         if (command := self._systemctl()) is not None:
             return f"systemd runs it, so stop it with '{command}'"
         if not self.is_reachable:
@@ -74,9 +75,9 @@ class Server:
         return self.pid > 0 and self.own_pid in (None, self.pid)
 
     def _systemctl(self) -> str | None:
-        """Return the command that stops it where systemd runs it."""
+        """Return the command that stops it, if systemd runs it."""
         if not self.is_reachable and _name(self.pid) == "systemd":
-            # It would start the daemon again for the next client if only the service was stopped.
+            # If only the service were stopped, systemd would start it again for the next client.
             return f"{_systemctl(self.pid)} stop rkllmd.socket rkllmd.service"
         unit, parent = _unit(self.pid), _parent(self.pid)
         if unit is not None and _name(parent) == "systemd":
@@ -85,7 +86,7 @@ class Server:
 
 
 def find(path: str) -> Server | None:
-    """Return what serves ``path``; None if nobody does. Raises OSError, ValueError as connecting does."""
+    """Return what serves ``path``; None if nothing does. Raises OSError or ValueError, as connecting does."""
     with stdlib_socket.socket(stdlib_socket.AF_UNIX) as socket:
         socket.settimeout(_ANSWER_SECONDS)
         try:
@@ -96,17 +97,17 @@ def find(path: str) -> Server | None:
         pid, uid, _ = struct.unpack("3i", credentials)
         answer = _ask(socket)
     error = answer.get("error")
-    if isinstance(error, dict):  # too many clients, or leaving: it says so in its own words
+    if isinstance(error, dict):  # too many clients, or shutting down: the error is rkllmd's if it has a kind
         return Server(path, pid, uid, "kind" in (error.get("data") or {}), None)
     result = answer.get("result")
     is_rkllmd = isinstance(result, dict) and "daemon" in result.get("versions", {})
     return Server(path, pid, uid, is_rkllmd, result.get("pid") if isinstance(result, dict) and is_rkllmd else None)
 
 
-def _ask(socket: stdlib_socket.socket) -> dict[str, Any]:
-    """Return the answer to server.status; nothing if it can't be had."""
+def _ask(socket: stdlib_socket.socket) -> JsonObject:
+    """Return the answer to server.status; an empty object if there is none."""
     received = b""
-    with contextlib.suppress(BrokenPipeError):  # it may have closed already, after an error that can still be read
+    with contextlib.suppress(BrokenPipeError):  # the server may have closed, after an error that can still be read
         socket.sendall(_STATUS)
     with contextlib.suppress(OSError, orjson.JSONDecodeError):
         while b"\n" not in received and len(received) < _ANSWER_BYTES and (data := socket.recv(65_536)):
@@ -116,10 +117,10 @@ def _ask(socket: stdlib_socket.socket) -> dict[str, Any]:
     return {}
 
 
-def told(path: str, choose: str) -> str | None:
-    """Return the sentence for who wants to serve ``path`` as well; None if nobody serves it.
+def why_taken(path: str, choose: str) -> str | None:
+    """Return a sentence on who serves ``path`` and what to do about it; None if nobody serves it.
 
-    ``choose`` says how another socket is chosen.
+    ``choose`` says how to choose another socket.
     """
     try:
         server = find(path)
@@ -142,7 +143,7 @@ def stop(path: str) -> str:
     if not server.is_rkllmd:
         raise StopError(
             f"Process {server.pid} ({_name(server.pid)}) serves {path} and does not answer as rkllmd does: "
-            f"if it is to end, kill {server.pid}."
+            f"to end it, kill {server.pid}."
         )
     if not server.is_reachable or server._systemctl() is not None:
         raise StopError(f"{server.who} serves {path}: {server.how_to_stop()}.")
@@ -153,9 +154,7 @@ def stop(path: str) -> str:
     except PermissionError:
         raise StopError(f"{server.who} serves {path}: {server.how_to_stop()}.") from None
     if not ended:
-        raise StopError(
-            f"{server.who} was told to stop and has not ended within {STOP_SECONDS:.0f} s: kill -KILL {server.pid}."
-        )
+        raise StopError(f"{server.who} has not ended within {STOP_SECONDS:.0f} s of SIGTERM: kill -KILL {server.pid}.")
     return f"{server.who} is stopped; it served {path}."
 
 
@@ -186,7 +185,7 @@ def _end_by_number(pid: int) -> bool:
     return False
 
 
-# -- what /proc says; where it says nothing, nothing follows ----------------------------------------------------------
+# -- what /proc says --------------------------------------------------------------------------------------------------
 
 
 def _name(pid: int) -> str:
@@ -198,14 +197,14 @@ def _name(pid: int) -> str:
 
 def _parent(pid: int) -> int:
     try:
-        # After the name, which may hold anything: the state and the parent (proc(5)).
+        # The state and the parent follow the name, which may contain anything (proc(5)).
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except (OSError, IndexError, ValueError):
         return 0
 
 
 def _unit(pid: int) -> str | None:
-    """Return the systemd service whose control group the process is in."""
+    """Return the systemd service in whose control group the process is."""
     try:
         lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     except OSError:
@@ -218,14 +217,14 @@ def _unit(pid: int) -> str | None:
 
 
 def _systemctl(manager: int) -> str:
-    """Return the command that speaks to this systemd: the system's is process 1, others are a user's."""
+    """Return the command that controls this systemd: process 1 is the system's, any other is a user's."""
     if manager != 1:
         return "systemctl --user"
     return "systemctl" if os.geteuid() == 0 else "sudo systemctl"
 
 
 def _command() -> str:
-    """Return how this program is called: it may lie in a virtual environment that is not on the path."""
+    """Return how to call this program, which may be in a virtual environment that is not on the path."""
     return "rkllmd" if shutil.which("rkllmd") else shlex.quote(str(Path(sys.executable).with_name("rkllmd")))
 
 
@@ -237,12 +236,12 @@ def _user(uid: int) -> str:
 
 
 def main() -> int:
-    """``python -m rkllmd.net.serving PATH``: fail with a sentence if somebody serves the socket."""
+    """``python -m rkllmd.net.serving PATH``: fail with a sentence if the socket is served already."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("path")
-    parser.add_argument("--choose", default="choose another --socket", help="how another socket is chosen")
+    parser.add_argument("--choose", default="choose another --socket", help="how to choose another socket")
     given = parser.parse_args()
-    sentence = told(given.path, given.choose)
+    sentence = why_taken(given.path, given.choose)
     if sentence is not None:
         sys.stderr.write(f"{sentence}\n")
     return sentence is not None

@@ -126,7 +126,7 @@ def test_a_call_that_declares_more_than_came() -> None:
     given.bring(fd)
     given.inbox.feed(request(1, fds=2))
     (call,) = given.calls()
-    with pytest.raises(InvalidParams, match="declares 2 file descriptors, 1 came"):
+    with pytest.raises(InvalidParams, match="declares 2 file descriptors, but 1 came"):
         given.inbox.give_descriptors(call)
     given.inbox.close()
     assert not is_open(fd)

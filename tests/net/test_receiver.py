@@ -163,7 +163,7 @@ async def test_what_is_put_off_comes_after_the_requests_that_have_arrived(client
 
 async def test_nothing_is_put_off_for_long(clients: list[Client], monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients that ask without a pause do not keep the NPU from its work."""
-    monkeypatch.setattr(receiver, "_PUT_OFF_SECONDS", -1)
+    monkeypatch.setattr(receiver, "_POSTPONE_SECONDS", -1)
     receiving = Receiver(lambda: True)
     client, requests = clients[0], 10
     done = trio.Event()

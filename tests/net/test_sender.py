@@ -83,7 +83,7 @@ async def test_what_the_kernel_does_not_take_is_the_writers(given: Given) -> Non
         async with trio.open_nursery() as nursery:
             nursery.start_soon(given.sender.write)
             got.append(await trio.to_thread.run_sync(read))
-            await given.sender.wait_for_room(0)
+            await given.sender.wait_until_sent(0)
     assert got == [line + b"behind it\n"]
     assert given.sender.partial_sender(call(), as_notifications=False)({"text": "now"})
     assert json.loads(given.client.recv(100))["result"] == {"text": "now"}

@@ -89,7 +89,7 @@ def test_stop_of_a_daemon_that_takes_no_more_clients(start: Start) -> None:
 def test_stop_leaves_alone_what_is_not_rkllmd(stranger: str) -> None:
     assert refusal(stranger).startswith(f"Process {os.getpid()} (")
     assert "does not answer as rkllmd does" in refusal(stranger)
-    assert "it is not rkllmd" in str(serving.told(stranger, "choose another --socket"))
+    assert "it is not rkllmd" in str(serving.why_taken(stranger, "choose another --socket"))
 
 
 def test_stop_of_a_path_that_can_be_no_socket(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_daemon_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "find", lambda path: server)
     monkeypatch.setattr(serving, "_unit", lambda pid: None)
     monkeypatch.setattr(serving, "_end", lambda pid: False)
-    assert refusal(server.path).endswith("has not ended within 15 s: kill -KILL 700.")
+    assert refusal(server.path).endswith("has not ended within 15 s of SIGTERM: kill -KILL 700.")
 
 
 def test_the_unit_is_read_from_the_control_group(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,5 +183,5 @@ def test_who_wants_a_served_socket_is_told_its_pid_and_how_to_stop_it(start: Sta
 
 
 def test_nobody_serves(tmp_path: Path) -> None:
-    assert serving.told(str(tmp_path / "none"), "") is None
-    assert serving.told("/tmp/" + 200 * "x", "") is None
+    assert serving.why_taken(str(tmp_path / "none"), "") is None
+    assert serving.why_taken("/tmp/" + 200 * "x", "") is None

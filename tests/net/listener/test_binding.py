@@ -45,7 +45,7 @@ def test_a_lock_that_goes_while_it_is_taken_is_not_the_lock(path: str, monkeypat
 
 def test_a_refused_start_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").touch()
-    assert "is no socket" in refused(str(tmp_path / "model.gguf"))
+    assert "is not a socket" in refused(str(tmp_path / "model.gguf"))
     assert os.listdir(tmp_path) == ["model.gguf"]
 
 
@@ -59,8 +59,8 @@ def test_another_users_lock_is_told_from_a_fault(path: str, monkeypatch: pytest.
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     owner = pwd.getpwuid(os.getuid()).pw_name
     assert refused(path) == (
-        f"The lock {path}.lock is {owner}'s, whose rkllmd serves {path} or was killed: choose another --socket, "
-        "or have the file removed if none runs."
+        f"The lock {path}.lock belongs to {owner}, whose rkllmd serves {path} or was killed: choose another --socket, "
+        "or have the file removed if no rkllmd runs."
     )
 
 
@@ -143,7 +143,7 @@ def test_what_is_no_socket_is_left_alone(path: str, kind: str, tmp_path: Path) -
             place.mkdir()
         case "link":
             place.symlink_to(tmp_path / "elsewhere")
-    assert refused(path) == f"{path} can't be bound: there is a file at this path that is no socket."
+    assert refused(path) == f"{path} can't be bound: there is a file at this path that is not a socket."
     assert place.is_symlink() or place.exists()
     place.rename(tmp_path / "aside")
     with bound(path):

@@ -78,14 +78,14 @@ def test_a_passed_socket_of_another_kind_is_refused(
 def test_a_passed_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     descriptor = os.open("/dev/null", os.O_RDONLY)
     pass_on(monkeypatch, descriptor)
-    with pytest.raises(ListenError, match="was passed as a listening socket but is none"):
+    with pytest.raises(ListenError, match="was passed as a listening socket but is not one"):
         inherited(variables())
     os.close(descriptor)
 
 
 def test_a_descriptor_that_is_not_open_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "_FIRST_INHERITED", 1_000_000)
-    with pytest.raises(ListenError, match="is none: Bad file descriptor"):
+    with pytest.raises(ListenError, match="is not one: Bad file descriptor"):
         inherited(variables())
 
 

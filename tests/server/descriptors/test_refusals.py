@@ -95,7 +95,7 @@ def test_fewer_than_declared(serve: Any, sent: int) -> None:
     with FdWire(daemon.path) as wire:
         with closing(*(memfd(picture(1)) for _ in range(sent))) as fds:
             wire.send_fds(line("rknn.infer", {"context": context, "inputs": {"fd": 0}}, fds=3), fds)
-        assert refused(wire.receive()) == f"The request declares 3 file descriptors, {sent} came with it."
+        assert refused(wire.receive()) == f"The request declares 3 file descriptors, but {sent} came with it."
         if sent:  # whose are they?
             assert LOST in refused(wire.receive())
             assert wire.receive() is None
@@ -141,10 +141,10 @@ def test_too_many_in_one_message_are_fatal(serve: Any, count: int) -> None:
             request = line("rknn.infer", {"context": context, "inputs": {"fd": 0}}, fds=1)
             wire.send_fds(request, fds * count)
         first, second = wire.receive_all()
-    limit = f"A message brings at most {MOST} file descriptors, and {MOST_WAITING} may wait. {LOST}"
+    limit = f"A message may bring at most {MOST} file descriptors, and at most {MOST_WAITING} may wait. {LOST}"
     assert (first["id"], refused(first)) == (None, limit)
     assert (first["error"]["code"], first["error"]["data"]["limit"]) == (-32600, MOST)
-    assert refused(second) == "The request declares 1 file descriptors, 0 came with it."
+    assert refused(second) == "The request declares 1 file descriptors, but 0 came with it."
     settle(daemon, files)
 
 
@@ -178,5 +178,5 @@ def test_descriptors_of_a_message_that_can_t_be_read_end_the_connection(serve: A
         with closing(memfd(picture(1))) as fds:
             wire.send_fds(text + b"\n", fds)
         *_, last = wire.receive_all()
-    assert refused(last) == (f"File descriptors came, and a message that may have declared them can't be read. {LOST}")
+    assert refused(last) == (f"File descriptors came, but a message that may have declared them can't be read. {LOST}")
     settle(daemon, files)
