@@ -1,12 +1,12 @@
-"""How long a call may wait and run, and what comes next when it takes longer. It only decides; ``supervisor.py`` acts.
+"""How long a call may wait and run, and what comes next when it takes longer. Decides only: ``supervisor.py`` acts.
 
-A call has its time to make progress, not to be done: a generation progresses with each token, so one that goes on is
-not killed by a fixed clock; everything else progresses only by ending. Four things may become due, in this order:
+What is limited is the time to the next progress, not to the end. A generation progresses with each token, so no fixed
+clock ends one that goes on; everything else progresses only by ending. Four things may become due, in this order:
 
 1. ``WAIT``: the call has waited too long for its turn and is dropped;
 2. ``LIMIT``: the running call is asked to stop, if it can be;
 3. ``GRACE``: it has not stopped; its client is answered, the call goes on until the runtime lets go;
-4. ``HARD``: it takes longer than the configuration allows any such call: the NPU counts as stuck.
+4. ``HARD``: it takes longer than the configuration allows to any call of the kind: the NPU is taken for stuck.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LOOK_SECONDS: Final = 0.05
 
 
 class Timed(Protocol):
-    """What is judged here: a job, as far as its time goes; all times are the monotonic clock's."""
+    """A job, as far as its time is concerned; all times are those of the monotonic clock."""
 
     method: str
     state: str
@@ -32,10 +32,10 @@ class Timed(Protocol):
     queued_at: float
     started_at: float
     progressed_at: Callable[[], float] | None
-    # While it waits for the load of a model, and since when it does, or does not any more.
+    # Whether it waits for the load of a model, and when that has begun or ended.
     is_loading: bool
     phase_at: float
-    # What it was told when its time was over, when that was, and whether its client was answered with that.
+    # The error when its time was over, when that was, and whether its client was answered with it.
     timeout: Timeout | None
     expired_at: float
     answered: bool
@@ -54,9 +54,10 @@ class Step(Enum):
 class Deadlines:
     """The limits of one call, in seconds; infinite where there is none.
 
-    ``wait`` in the queue, ``first`` from the start to the first progress, ``between`` from one to the next; ``hard_…``
-    are the configuration's own, whatever the client said, by which a stuck NPU is detected. ``load`` is that of a load,
-    which another call may wait for. ``grace`` is how long a call that was asked to stop may take for it.
+    ``wait`` in the queue, ``first`` from the start to the first progress, ``between`` from one progress to the next.
+    ``hard_…`` are those of the configuration, whatever the client said: a stuck NPU is detected by them. ``load`` is
+    the limit of a load, which another call may wait for. ``grace`` is how long a call may take to stop when it is asked
+    to.
     """
 
     wait: float
@@ -69,7 +70,7 @@ class Deadlines:
 
 
 def next_step(job: Timed) -> tuple[float, Step]:
-    """Return what is due next for a job, and when by the monotonic clock; infinity: nothing is."""
+    """Return when something is due for a job, by the monotonic clock, and what; the time is infinite if nothing is."""
     deadlines = job.deadlines
     if deadlines is None or job.state not in ("queued", "running"):
         return math.inf, Step.WAIT
@@ -84,8 +85,8 @@ def next_step(job: Timed) -> tuple[float, Step]:
 
 
 def _clock(job: Timed, deadlines: Deadlines) -> tuple[float, float, float]:
-    """Return since when the running job has made no progress, how long it may, and how long any such call may."""
-    if job.is_loading:  # a model that this call waits for
+    """Return since when the running job has made no progress, its limit for that, and that of any call of the kind."""
+    if job.is_loading:  # it waits for a model that is being loaded
         return job.phase_at, deadlines.load, deadlines.load
     progressed_at = job.progressed_at() if job.progressed_at is not None else 0.0
     if progressed_at > job.started_at:
@@ -94,7 +95,7 @@ def _clock(job: Timed, deadlines: Deadlines) -> tuple[float, float, float]:
 
 
 def next_look(job: Timed, now: float) -> float:
-    """Return when to look at a job again: what is due next may come earlier once a generation has its first token."""
+    """Return when to look at a job again; once a generation has its first token, its next limit may come earlier."""
     due, _ = next_step(job)
     if job.deadlines is None or job.state != "running" or job.progressed_at is None:
         return due
@@ -102,7 +103,7 @@ def next_look(job: Timed, now: float) -> float:
 
 
 def error_for(job: Timed, step: Step, now: float) -> Timeout:
-    """Return what the client of a job is told whose ``step`` is due."""
+    """Return the error for the client of a job whose ``step`` is due."""
     deadlines = job.deadlines
     assert deadlines is not None
     if step is Step.WAIT:

@@ -1,7 +1,7 @@
 """How long calls have taken, so that a wait can be estimated before it is over (``npu/estimates.py``).
 
-One running mean for each method and model, kept across restarts in the daemon's store. A mean that follows
-the last few calls: a model is converted anew, a prompt grows, a board is clocked down.
+There is one running mean for each method and model, kept across restarts in the daemon's store. It follows the last few
+calls, since a model may be converted anew, a prompt may grow, a board may be clocked down.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Durations:
         self._kept = kept
         self._means: dict[str, Mean] = {} if kept is None else kept.read()
         self._saved_at = time.monotonic()
-        # Which are not saved yet, the newest last.
+        # The keys of the means that are not saved yet, the newest last.
         self._changed: dict[str, None] = {}
 
     def add(self, method: str, model: str, milliseconds: float) -> None:
@@ -45,7 +45,7 @@ class Durations:
             self.save()
 
     def expect(self, method: str, model: str) -> float | None:
-        """Return how long such a call takes; the mean over all models if this one is new, None if the method is."""
+        """Return how long such a call takes: for a new model the mean over all models, for a new method None."""
         found = self._means.get(_key(method, model))
         if found is not None:
             return found[0]
@@ -53,7 +53,7 @@ class Durations:
         return sum(others) / len(others) if others else None
 
     def known(self, method: str, model: str) -> float | None:
-        """Return how long such a call takes with this very model; None if that was never seen."""
+        """Return how long such a call takes with this model; None if that was never seen."""
         found = self._means.get(_key(method, model))
         return None if found is None else found[0]
 

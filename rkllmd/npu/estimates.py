@@ -1,8 +1,8 @@
-"""How long calls still take and wait, from what was seen: of such calls before, and of the run that is on. It decides.
+"""How long calls still take and wait, estimated from earlier calls of the kind and from the run that is on.
 
-The time of a generation is the time to its first token and that of the tokens after it. Of the run that is on, the
-speed is seen now, and holds for the calls on the same model behind it too: a board gets slower when it is hot, a
-computer when it is busy, and what runs took yesterday says little then.
+The time of a generation is the time to its first token plus that of the tokens after it. The speed of the run that is
+on can be seen now, and is expected of the waiting calls on the same model too: a board gets slower when it is hot, a
+computer when it is busy, and then the runs of yesterday say little.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from rkllmd.abi.layouts.rkllm import RKLLMInferMode
 from rkllmd.npu.durations import Durations
 from rkllmd.npu.job import Generating, Job
 
-# Stand for a method in the history: the time of a run to its first token, that of each further token, and how many
-# tokens an answer had (which is no time).
+# These take the place of a method in the durations: the time of a run to its first token, that of each further token,
+# and how many tokens an answer had (which is no time).
 FIRST_TOKEN: Final = "first_token"
 TOKEN: Final = "token"
 TOKENS: Final = "tokens"
-# What has taken longer than ever will take about half as long again: the longer something has lasted, the longer it
-# lasts. The end is never "in this moment" as long as nobody has seen it.
+# What has taken longer than ever before is expected to take half as long again: the longer something has lasted, the
+# longer it will last. So as long as it goes on, its end is never expected at once.
 _BEYOND: Final = 0.5
 _GENERATE: Final = int(RKLLMInferMode.RKLLM_INFER_GENERATE)
 
@@ -37,7 +37,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a generation is: ``first_token`` and ``last_token`` are when they came, in milliseconds from its begin.
+    """How far a generation is; ``first_token`` and ``last_token``: when they came, in milliseconds since its beginning.
 
     ``most_tokens``: after how many it ends at the latest; 0: no limit.
     """
@@ -50,25 +50,25 @@ class Progress:
 
 
 def left(expected: float, done: float) -> float:
-    """Return how much is left of something that was expected to be so much, after so much of it."""
+    """Return how much of something is left when ``done`` of the ``expected`` is over."""
     return max(expected - done, done * _BEYOND)
 
 
 def pace_now(pace: Pace, run: Progress) -> Pace:
-    """Return the pace of a model while this run of it is on: the time of a token is what is seen now."""
+    """Return the pace of a model while this run of it is on: the time of a token is the one that is seen now."""
     if run.tokens == 0:
         return pace
     waited = run.elapsed - run.last_token
     token = pace.token
     if run.tokens > 1:
         token = (run.last_token - run.first_token) / (run.tokens - 1)
-    if token is None or waited > token:  # the next one is late; so are those after it
+    if token is None or waited > token:  # the next one is late, and so will be those after it
         token = (run.elapsed - run.first_token) / run.tokens
     return Pace(pace.first_token, token, pace.tokens)
 
 
 def of_run(pace: Pace, most_tokens: int) -> float | None:
-    """Return how long a run takes that has not begun; None where that is not known."""
+    """Return how long a run takes that has not begun yet; None if that is not known."""
     steps = _steps(pace, 1, most_tokens)
     if pace.first_token is None or steps is None:
         return None
@@ -78,7 +78,7 @@ def of_run(pace: Pace, most_tokens: int) -> float | None:
 
 
 def left_of_run(pace: Pace, run: Progress) -> float | None:
-    """Return how long the run still takes, by the ``pace_now`` of its model; None where that is not known."""
+    """Return how long the run still takes, by the ``pace_now`` of its model; None if that is not known."""
     if run.tokens == 0:
         whole = of_run(pace, run.most_tokens)
         if whole is None or pace.first_token is None:
@@ -92,10 +92,10 @@ def left_of_run(pace: Pace, run: Progress) -> float | None:
 
 
 def _steps(pace: Pace, done: int, most: int) -> float | None:
-    """Return how many times the time of a token a run still takes after ``done`` tokens.
+    """Return how many tokens a run still makes after ``done`` of them.
 
-    It makes as many as usual, and never more than it may. Where it ends by itself, its end is a token too, which
-    nobody sees.
+    It makes as many as usual, and never more than it may. If it ends by itself, its end is a token too, which nobody
+    sees.
     """
     allowed = max(0, most - done) if most > 0 else None
     if pace.tokens is None:
@@ -108,7 +108,7 @@ def _steps(pace: Pace, done: int, most: int) -> float | None:
 
 
 def learn(durations: Durations, model: str, generation: Generating) -> None:
-    """Note how fast a run of the model at this path was, and how long its answer if it came to its end."""
+    """Note how fast a run of the model at this path was, and how long its answer was, unless it was cut short."""
     first_at, tokens = generation.first_token_at, generation.tokens
     if first_at is None:
         return
@@ -122,7 +122,7 @@ def learn(durations: Durations, model: str, generation: Generating) -> None:
 
 
 def waits(durations: Durations, running: Job | None, queue: Iterable[Job], now: float) -> list[float | None]:
-    """Return for each waiting job how long it still waits, in milliseconds; None from the first unknown one on."""
+    """Return how long each waiting job still waits, in milliseconds; None behind the first whose time is not known."""
     total = remaining(durations, running, now)
     paces = {} if running is None else _seen_now(durations, running, now)
     found: list[float | None] = []
@@ -169,7 +169,7 @@ def _pace(durations: Durations, model: str) -> Pace:
 
 
 def _file(job: Job) -> str:
-    # model_name is empty where the model was not known before the job's turn.
+    # model_name is empty if the model was not known before the job's turn.
     return str(getattr(job.target, "path", None) or job.model_name)
 
 

@@ -1,8 +1,8 @@
-"""A job: one call on its way through the NPU's queue. A leaf: everybody in this folder knows it, it knows nobody.
+"""A job: one call on its way through the NPU's queue. All modules of this room know it, and it knows none of them.
 
-Its life is ``new``, ``queued``, ``running``, ``finished``, and it changes by the methods below alone; all of them are
-called on the event loop, but for ``resolve``, ``begin``, ``loading`` and ``stoppable``, which the worker thread
-calls while the job runs.
+Its states are ``new``, ``queued``, ``running`` and ``finished``, and only the methods below change it. They are called
+on the event loop, except ``resolve``, ``begin``, ``loading`` and ``stoppable``, which the worker thread calls while the
+job runs.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     import outcome
 
     from rkllmd.errors import RpcError, Timeout
+    from rkllmd.json_types import JsonObject
     from rkllmd.npu.deadlines import Deadlines
     from rkllmd.npu.load import Load
 
-# The target of a job that is not known before the job's turn: it may be any.
+# Stands for a target that is not known before the job's turn: it may be any.
 UNRESOLVED: Final = object()
 
 
 class Generating(Protocol):
-    """A generation as far as the NPU's side looks at it; times are the monotonic clock's, 0 or None where none is."""
+    """What is read of a generation here; times are those of the monotonic clock, 0 or None if there is none yet."""
 
     mode: int
     abort_requested: bool
@@ -34,31 +35,33 @@ class Generating(Protocol):
     last_at: float
     max_new_tokens: int
     keeps_history: bool
-    # Set from outside: its next callback asks the runtime to stop there.
+    # Set by others: its next callback asks the runtime to stop there.
     pause_requested: bool
 
     @property
     def tokens(self) -> int:
         """Return how many tokens have come so far."""
 
-    def so_far(self) -> dict[str, Any]:
+    def so_far(self) -> JsonObject:
         """Return the text that has come so far."""
 
 
 class Job:
-    """One call for the worker: the work, and the one place that is told how it ended.
+    """One call for the worker thread.
 
-    ``work`` is done on the worker thread, ``done`` called on the event loop.
+    ``work`` is done on the worker thread; ``done`` is called once with its outcome, on the event loop.
 
-    ``target`` is the model or context that it is for, ``changes`` the kinds of handles that it makes or releases,
-    ``user`` the client's uid, ``model_name`` the file that it works on, by which its duration is remembered,
-    ``fits_between_tokens`` that it may run while a generation waits at a token, ``proves_npu`` that it can't
-    succeed without the NPU. ``give_up`` answers its client while the work still goes on; ``done`` follows
-    nevertheless.
-    ``abort`` makes the running work end early; it is called on the event loop. ``is_generation``: it gets on with
-    each token; anything else gets on only by ending, and if it can be aborted it has time to end when the daemon
-    leaves. ``is_kept``: the work is done even if its client goes. ``load`` is what a load has read so far,
-    ``most_tokens`` after how many tokens a generation ends at the latest (0: no limit, None: it is none).
+    ``client`` is whoever asked for it, None for the daemon itself; ``user`` the client's uid. ``target`` is the model
+    or context that the call is for; ``changes`` says which kinds of handles it makes or releases. ``model_name`` is the
+    file that it works on: its duration is remembered by that. ``fits_between_tokens``: it may run while a generation
+    waits at a token. ``proves_npu``: it can't succeed without the NPU. ``is_kept``: the work is done even if its client
+    goes.
+
+    ``abort`` makes the running work end early; it is called on the event loop. ``give_up`` answers the client while the
+    work still goes on; ``done`` is called later nevertheless. ``is_generation``: it progresses with each token.
+    Everything else progresses only by ending, and if it can be aborted it has time to end when the daemon leaves.
+    ``load`` is how far a load is. ``most_tokens``: after how many tokens a generation ends at the latest (0: no limit;
+    None: it is no generation).
     """
 
     __slots__ = (
@@ -96,8 +99,8 @@ class Job:
     def __init__(
         self,
         method: str,
-        work: Callable[[], Any],
-        done: Callable[[outcome.Outcome[Any]], None],
+        work: Callable[[], object],
+        done: Callable[[outcome.Outcome[object]], None],
         *,
         client: object = None,
         target: object = None,
@@ -119,7 +122,7 @@ class Job:
         self.work = work
         self.done = done
         self.client = client
-        self.target: Any = target
+        self.target = target
         self.changes = changes
         self.user = user
         self.priority = priority
@@ -133,16 +136,16 @@ class Job:
         self.is_kept = is_kept
         self.ends_soon = abort is not None and not is_generation
         self.most_tokens = most_tokens
-        # The run that it is, from its beginning on.
+        # What it generates, once that has begun.
         self.generation: Generating | None = None
-        # Return when a generation last got on (by the monotonic clock; 0: not yet). None: progress is its end alone.
+        # Returns when a generation last had a token (by the monotonic clock; 0: not yet). None: it is no generation.
         self.progressed_at: Callable[[], float] | None = self._last_token_at if is_generation else None
-        self.timeout: Timeout | None = None  # set when its time was over
+        self.timeout: Timeout | None = None  # set when its time is over
         self.expired_at = 0.0
-        # While the call waits for the load of a model, and since when it does, or does not any more.
+        # Whether it waits for the load of a model, and when that has begun or ended.
         self.is_loading = False
         self.phase_at = 0.0
-        self.answered = False  # while the work still goes on
+        self.answered = False  # true if its client was answered before the work has ended
         self.cancelled = False
         self.state = "new"
         self.queued_at = time.monotonic()
@@ -157,20 +160,20 @@ class Job:
         self.state = "running"
 
     def start(self, now: float) -> None:
-        """Note when the worker is given it, from when on its time counts."""
+        """Note when it is given to the worker thread: its time counts from then on."""
         self.started_at = now
 
     def resolve(self, target: object, model_name: str, most_tokens: int | None = None) -> None:
-        """Note what it is for, where that was not known before its turn."""
+        """Note what it is for, if that was not known before its turn."""
         self.target, self.model_name, self.most_tokens = target, model_name, most_tokens
 
     def limit(self, deadlines: Deadlines | None) -> None:
-        """Give it limits of time if it has none."""
+        """Give it time limits if it has none."""
         if self.deadlines is None:
             self.deadlines = deadlines
 
     def begin(self, generation: Generating) -> None:
-        """Note the run that it is, by whose tokens it gets on."""
+        """Note the generation that it has begun, whose tokens are its progress."""
         self.generation = generation
 
     def cancel(self) -> None:
@@ -180,7 +183,7 @@ class Job:
             self.abort()
 
     def expire(self, timeout: Timeout, now: float) -> None:
-        """Note that its time is over; whoever calls this also cancels it."""
+        """Note that its time is over; the caller cancels it as well."""
         self.timeout, self.expired_at = timeout, now
 
     def answer_early(self) -> None:
@@ -192,11 +195,12 @@ class Job:
     def finish(self) -> None:
         """Note that it has run, or was dropped."""
         self.state = "finished"
-        self.progressed_at = None  # it refers to the job: what a client has sent would wait for the garbage collector
+        # It refers back to the job: what the client has sent would stay until the garbage collector comes.
+        self.progressed_at = None
 
     @contextmanager
     def loading(self) -> Iterator[None]:
-        """Give it the time of a load for this part of its work, and its own anew after that."""
+        """Give it the time of a load for this part of its work; after that, its own time begins anew."""
         self.phase_at, self.is_loading = time.monotonic(), True
         try:
             yield
@@ -205,7 +209,7 @@ class Job:
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
-        """Let this part of its work be cancelled that looks at ``cancelled`` itself; what can be aborted already is."""
+        """Let it be cancelled during this part of its work, which looks at ``cancelled`` itself."""
         if self.abort is not None:
             yield
             return
@@ -220,4 +224,4 @@ class Job:
 
 
 def _nothing_to_call() -> None:
-    """Abort what looks at ``cancelled`` itself."""
+    """Be the ``abort`` of work that looks at ``cancelled`` itself."""

@@ -6,16 +6,18 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from rkllmd.json_types import JsonObject
 
 _IO: Final = Path("/proc/self/io")
 
 
 def bytes_read() -> int | None:
-    """Return how much this process has read so far; None where the kernel does not count.
+    """Return how many bytes this process has read so far; None if the kernel does not count them.
 
-    Of proc_pid_io(5) ``rchar`` counts what read(2) gave, also from the page cache, ``read_bytes`` what came from a
-    disk, also into a mapped file. A mapped file that the page cache has already is seen by neither.
+    In proc_pid_io(5), ``rchar`` counts what read(2) gave, also from the page cache, and ``read_bytes`` what came from a
+    disk, also into a mapped file. Neither counts a mapped file that the page cache has already.
     """
     try:
         lines = dict(line.split(": ") for line in _IO.read_text().splitlines())
@@ -25,7 +27,7 @@ def bytes_read() -> int | None:
 
 
 class Load:
-    """A model's way into memory."""
+    """How far the load of one model is."""
 
     def __init__(self, path: str, read: Callable[[], int | None] = bytes_read) -> None:
         """``path``: the model's file; empty for a model that came over the socket."""
@@ -41,11 +43,11 @@ class Load:
         """Note what was read before; called on the worker thread, just before the load."""
         self._before = self._read()
 
-    def to_json(self, elapsed_ms: float, expected_ms: float | None) -> dict[str, Any]:
-        """Return the progress after ``elapsed_ms``; ``expected_ms`` is how long this very model takes, if known.
+    def to_json(self, elapsed_ms: float, expected_ms: float | None) -> JsonObject:
+        """Return the progress after ``elapsed_ms``; ``expected_ms`` is how long a load of this model takes, if known.
 
-        ``fraction`` is the time's where that is known, since reading is only a part of a load, and the bytes'
-        otherwise. It is 1 at most and never falls; null where nothing is known.
+        ``fraction`` is that of the expected time if there is one, since reading is only a part of a load; otherwise it
+        is that of the bytes. It is 1 at most and never falls; null if neither is known.
         """
         now = None if self._before is None else self._read()
         read = None if now is None or self._before is None else max(0, now - self._before)

@@ -1,9 +1,9 @@
 """A stuck NPU: how it is detected, and what to do about it.
 
-Two things show it: a call that takes longer than any such call may, and lines of the runtimes that mean that the
-driver has given a job up. From then on nothing is sent to the NPU, what waits is answered ``DeviceLost``, and after a
-while one call is let through as a trial: the driver resets the NPU itself after a job that failed (driver 0.9.8), so
-that it may well work again, and on a robot nobody else would try.
+Two things show it: a call that takes longer than any call of its kind may, and lines of the runtimes that mean that the
+driver has given up a job. From then on nothing is sent to the NPU, waiting calls are answered with ``DeviceLost``, and
+after a while one call is let through to try it: the driver resets the NPU itself after a job that failed (driver
+0.9.8), so that it may well work again, and on a robot nobody else would try.
 
 Sources: the GPL driver 0.9.8 and public reports of what the runtimes print.
 """
@@ -14,9 +14,10 @@ import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from rkllmd.errors import DeviceLost
+from rkllmd.json_types import JsonObject
 
 _RESTART: Final = (
     "Restart the daemon (systemctl restart rkllmd); if the NPU is stuck after that as well, reboot the board."
@@ -28,16 +29,16 @@ _OTHER_DOMAIN: Final = (
 
 # Right behind the runtimes' own prefix: names that a client has given may stand anywhere else in a line.
 _PREFIX: Final = r"^(?:[EWI] (?:RKNN|rkllm): )?(?:\[[\d :.]*\] )?(?:RKNPU: )?"
-# What is printed, and what helps.
+# What the runtimes print, and the advice for it.
 _SIGNS: Final = (
-    # EFAULT: the memory of the model is gone, which is the model's end and not the NPU's.
+    # Except EFAULT: then the memory of the model is gone, which is the end of the model and not of the NPU.
     (re.compile(_PREFIX + r"failed to submit!(?!.*errno: 14\b)"), _RESTART),
     (re.compile(_PREFIX + r"(?:job timeout|failed to wait job)"), _RESTART),
     (re.compile(_PREFIX + r"switch iommu domain time ?out"), _OTHER_DOMAIN),
     # EINVAL, 6 s after a job of another IOMMU domain has hung.
     (re.compile(_PREFIX + r"failed to (?:sync memory|submit).*errno: 22\b"), _OTHER_DOMAIN),
 )
-# A client that may come back now would come back at once, again and again, while another's call is the trial.
+# With less, clients would come back again and again, at once, while another client's call tries the NPU.
 _LEAST_WAIT_MS: Final = 100
 _LINE_LENGTH: Final = 200
 
@@ -50,12 +51,12 @@ class Outage:
     advice: str
     retry_at: float
     began: float
-    # Seconds between two trials.
+    # Seconds between two attempts.
     pause: float = field(default=0.0)
     since: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
-    def describe(self, now: float) -> dict[str, Any]:
-        """Return what server.status shows and the error's data hold."""
+    def describe(self, now: float) -> JsonObject:
+        """Return what server.status shows, which is also the data of the error."""
         wait = self.retry_at - now
         return {
             "since": self.since,
@@ -66,7 +67,7 @@ class Outage:
         }
 
     def error(self) -> DeviceLost:
-        """Return what clients are told."""
+        """Return the error for clients."""
         return DeviceLost(
             f"The NPU is stuck since {self.since}: {self.reason} {self.advice}", **self.describe(time.monotonic())
         )
@@ -82,6 +83,6 @@ def from_line(line: str, pause: float) -> Outage | None:
 
 
 def from_call(method: str, seconds: float) -> Outage:
-    """Return the outage that a call means which does not return; the NPU is back as soon as it does."""
+    """Return the outage that is meant by a call that does not return; the NPU is back as soon as the call returns."""
     reason = f"{method} has not returned for {seconds:.0f} s."
     return Outage(reason, _RESTART, float("inf"), time.monotonic())

@@ -1,8 +1,8 @@
-"""Which call has the NPU next: fair between clients, first in first out within one, bounded. It only decides.
+"""Which call has the NPU next: fair between clients, first in first out for each client, bounded. Decides only.
 
-Round robin over connections: whoever pipelines a thousand calls has one of them served for each of everybody else's.
-Of the three levels of priority each is served only when those above are empty; the daemon's own jobs, which clean up,
-come first.
+Round robin over connections: if somebody pipelines a thousand calls, one of them is served for each call of the others.
+Of the three levels of priority, each is served only when those above it are empty; the daemon's own jobs, which clean
+up, come before all of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rkllmd.errors import QueueFull
 from rkllmd.npu.job import UNRESOLVED, Job
 from rkllmd.wire.members import PRIORITIES
 
-# Without a history of such calls, nothing better is known.
+# If no such call was seen yet, nothing better is known.
 _RETRY_AFTER_MS: Final = 1000
 
 
@@ -36,8 +36,9 @@ class Queue:
         self.limits = limits
         self.running: Job | None = None
         self.at_boundary: Job | None = None  # the RKNN call that runs while a generation waits at a token
-        # By priority: who waits, in the order of their turns, and with what. The daemon's own are the first level.
-        # Plain dictionaries: looking at their values from another thread hashes no client, which is Python's code.
+        # By priority: the clients that wait, in the order of their turns, each with its jobs. The daemon's own jobs are
+        # the first level. Plain dictionaries: another thread that looks at their values runs no code of Python's, as it
+        # would to hash a client.
         self._levels: dict[str, dict[Hashable, deque[Job]]] = {level: {} for level in ("daemon", *PRIORITIES)}
         self._length = 0
         self.fitting_between_tokens = 0  # how many of the waiting jobs may run while a generation waits at a token
@@ -58,7 +59,7 @@ class Queue:
     def add(self, job: Job, retry_after_ms: Callable[[], int | None] = lambda: None) -> None:
         """Let ``job`` wait for its turn.
 
-        Raises QueueFull, with ``retry_after_ms`` if that is known; never for the daemon's own jobs, which clean up.
+        Raises QueueFull, with ``retry_after_ms`` if that is known; but not for the daemon's own jobs, which clean up.
         """
         if job.client is not None:
             self._check(job, retry_after_ms)
@@ -68,19 +69,19 @@ class Queue:
         job.enqueue()
 
     def next(self) -> Job | None:
-        """Take the job that is to run now, if the worker is idle and one waits."""
+        """Take the job whose turn it is, if the worker is idle and a job waits."""
         if self.running is not None:
             return None
         self.running = self.take(lambda job: True)
         return self.running
 
     def take(self, wanted: Callable[[Job], bool]) -> Job | None:
-        """Take the first job in turn that is ``wanted``; of one client only its first is looked at."""
+        """Take the first job in turn that is ``wanted``; of each client, only its first job is looked at."""
         for clients in self._levels.values():
             for client, jobs in clients.items():
                 if wanted(jobs[0]):
                     job = jobs.popleft()
-                    # The others' turn comes first now, whether this client has more or comes again at once.
+                    # All others have their turn first now, whether this client has more jobs or comes again at once.
                     del clients[client]
                     if jobs:
                         clients[client] = jobs
@@ -96,7 +97,7 @@ class Queue:
             self.running = None
 
     def drop(self, job: Job) -> bool:
-        """Take a waiting job out; false if it does not wait (any more)."""
+        """Take a waiting job out of the queue; return false if it does not wait (any more)."""
         if job.state != "queued":
             return False
         clients = self._levels["daemon" if job.client is None else job.priority]
@@ -109,22 +110,22 @@ class Queue:
         return True
 
     def uses(self, target: object) -> bool:
-        """Return whether a job on this model runs or waits, so that an ordered call must go behind it."""
+        """Return whether a job on this model runs or waits: then an ordered call has to go behind it."""
         return self.runs_on(target) or self.waits_for(target)
 
     def waits_for(self, target: object) -> bool:
-        """Return whether a job waits that is for this model, or may be."""
+        """Return whether a waiting job is for this model, or may be."""
         return any(job.target in (target, UNRESOLVED) for job in self.waiting())
 
     def runs_on(self, target: object) -> bool:
-        """Return whether the worker is inside a job on this model, or on one that may be it."""
+        """Return whether the running job is for this model, or may be."""
         return self.running is not None and self.running.target in (target, UNRESOLVED)
 
     def changes(self, kinds: Iterable[str]) -> bool:
         """Return whether a load or an unload runs or waits, after which a null handle may mean another object."""
         if self.running is not None and not self.running.changes.isdisjoint(kinds):
             return True
-        # A snapshot: big requests ask from a helper thread.
+        # A snapshot, since a helper thread asks for big requests.
         return self._length > 0 and any(not job.changes.isdisjoint(kinds) for job in self.waiting() if job.changes)
 
     def _count(self, job: Job, difference: int) -> None:
@@ -133,7 +134,7 @@ class Queue:
             self.fitting_between_tokens += difference
 
     def waiting(self) -> list[Job]:
-        """Return the waiting jobs in no order; from any thread."""
+        """Return the waiting jobs in no order; may be called on any thread."""
         return [job for clients in self._levels.values() for jobs in list(clients.values()) for job in list(jobs)]
 
     def _check(self, job: Job, retry_after_ms: Callable[[], int | None]) -> None:

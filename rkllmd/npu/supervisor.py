@@ -1,7 +1,7 @@
 """Watches over what runs on the NPU and what waits for it: deadlines that pass, an NPU that is stuck.
 
-When what is due is decided in ``deadlines.py``, what means a stuck NPU in ``outage.py``; here it is done. All methods
-are called on the event loop.
+``deadlines.py`` decides what is due and when, ``outage.py`` what means a stuck NPU; here it is done. All methods are
+called on the event loop.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 import outcome
 import structlog
@@ -37,16 +36,16 @@ class Supervisor:
     ) -> None:
         """``cancel(job, error)`` drops a waiting job or asks a running one to stop; ``start`` begins the next one.
 
-        ``on_outage`` is told when the NPU is lost, and with None when it is back.
+        ``on_outage`` is called when the NPU is lost, and with None when it is back.
         """
         self.outage: Outage | None = None
         self._on_outage = on_outage
         self._queue = queue
         self._cancel = cancel
         self._start = start
-        self._stuck: Job | None = None  # the call that the NPU was lost for
+        self._stuck: Job | None = None  # the call that does not return, which is why the NPU is taken for stuck
         self._sign: Outage | None = None  # what a runtime has printed during the call that runs
-        # What ``watch`` sleeps for, and how it is woken for something earlier.
+        # Until when ``watch`` sleeps, and what wakes it for something earlier.
         self._looks_at = math.inf
         self._sooner = trio.Event()
 
@@ -57,7 +56,7 @@ class Supervisor:
         while True:
             now = time.monotonic()
             self._looks_at = min((next_look(job, now) for _, _, job in self._due()), default=math.inf)
-            if self.outage is not None and self._queue.running is None and len(self._queue):  # the daemon's own
+            if self.outage is not None and self._queue.running is None and len(self._queue):  # jobs of the daemon wait
                 self._looks_at = min(self._looks_at, self.outage.retry_at)
             self._sooner = trio.Event()
             with trio.move_on_after(max(0.0, self._looks_at - time.monotonic())):
@@ -65,9 +64,9 @@ class Supervisor:
             self.check(time.monotonic())
 
     def look_at(self, job: Job) -> None:
-        """Wake ``watch`` if something is due for this job before what it sleeps for."""
+        """Wake ``watch`` if something is due for this job earlier than it would wake."""
         due = math.inf if job.deadlines is None else next_look(job, time.monotonic())
-        if self.outage is not None and job.state == "queued":  # it waits for the trial, or is the trial
+        if self.outage is not None and job.state == "queued":  # it waits for the attempt, or is the attempt
             due = min(due, self.outage.retry_at)
         if due < self._looks_at:
             self._sooner.set()
@@ -81,7 +80,7 @@ class Supervisor:
 
     def _due(self) -> list[tuple[float, Step, Job]]:
         jobs = [*self._queue.waiting(), self._queue.running, self._queue.at_boundary]
-        # Of the call that the NPU was lost for nothing more is due.
+        # For the call that does not return, nothing more is due.
         watched = [job for job in jobs if job is not None and job.deadlines is not None and job is not self._stuck]
         return [(*next_step(job), job) for job in watched]
 
@@ -103,8 +102,8 @@ class Supervisor:
     # -- a stuck NPU -------------------------------------------------------------------------------------------------
 
     def lose(self, found: Outage) -> None:
-        """Send nothing to the NPU any more; answer what waits."""
-        if self.outage is not None:  # since when it is stuck stays true
+        """Send nothing to the NPU any more, and answer the calls that wait."""
+        if self.outage is not None:  # it has been stuck since the first outage
             found.began, found.since = self.outage.began, self.outage.since
         self.outage = found
         log.error("device_lost", reason=found.reason, advice=found.advice)
@@ -115,9 +114,9 @@ class Supervisor:
         self._sooner.set()
 
     def suspect(self, found: Outage) -> None:
-        """Note what a runtime has printed. It is believed if the call during which it came fails.
+        """Note what a runtime has printed. It is believed if the call fails during which it was printed.
 
-        What a client has named may stand in a line as well, and a call that succeeds had the NPU.
+        A name that a client has given may stand in a line as well, and a call that succeeds shows that the NPU works.
         """
         if self._queue.running is not None:
             self._sign = found
@@ -135,7 +134,7 @@ class Supervisor:
         """Return whether a call may be sent to the NPU now."""
         return self.outage is None or time.monotonic() >= self.outage.retry_at
 
-    def judge(self, job: Job, result: outcome.Outcome[Any]) -> None:
+    def judge(self, job: Job, result: outcome.Outcome[object]) -> None:
         """Look at how a job has ended: the NPU may be lost, or back."""
         sign, self._sign = self._sign, None
         was_stuck = job is self._stuck
@@ -153,7 +152,7 @@ class Supervisor:
             self._find(job)
 
     def _look_for_tokens(self) -> None:
-        """Take the first token of a generation for the proof that it is; its end may be far."""
+        """Note that the NPU is back if the running generation has a token; its end may be far away."""
         job, lost = self._queue.running, self.outage
         if job is None or lost is None or job.progressed_at is None or job.started_at < lost.retry_at:
             return

@@ -1,23 +1,29 @@
-"""What the calls look like that run and wait: for server.status, server.queue, server.job and server.watch alike.
+"""The running and the waiting calls as server.status, server.queue, server.job and server.watch show them.
 
-The runtime is asked nothing.
-
-A load shows in what the process has read since it began, and in how long this very model took the last times; a
-generation in its tokens, and before the first of them in how long that took the last times.
+Nothing is asked of the runtime. How far a load is shows in what the process has read since it began, and in how long
+earlier loads of the model took; how far a generation is, in its tokens, and before the first one in how long earlier
+ones took.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol, cast
 
+from rkllmd.json_types import JsonObject
 from rkllmd.npu import estimates
 from rkllmd.npu.durations import Durations
 from rkllmd.npu.job import Job
 from rkllmd.npu.worker import Npu
 
 
-def of(job: Job, durations: Durations, now: float) -> dict[str, Any] | None:
-    """Return what the running ``job`` has done so far; None for a call that has no progress to show."""
+class _Client(Protocol):
+    """Whoever asked for a job."""
+
+    def describe(self) -> str: ...
+
+
+def of(job: Job, durations: Durations, now: float) -> JsonObject | None:
+    """Return how far the running ``job`` is; None for a call that shows no progress."""
     if job.load is not None:
         return job.load.to_json((now - job.started_at) * 1000, durations.known(job.method, job.model_name))
     generation = job.generation
@@ -33,7 +39,7 @@ def of(job: Job, durations: Durations, now: float) -> dict[str, Any] | None:
     }
 
 
-def waiting(npu: Npu, now: float) -> list[dict[str, Any]]:
+def waiting(npu: Npu, now: float) -> list[JsonObject]:
     """Return the calls that wait for the NPU, the next one first."""
     jobs = list(npu.queue)
     waits = estimates.waits(npu.durations, npu.queue.running, jobs, now)
@@ -44,15 +50,15 @@ def waiting(npu: Npu, now: float) -> list[dict[str, Any]]:
             "priority": job.priority,
             "position": position,
             "queued_ms": elapsed_ms(job.queued_at, now),
-            # Null until such a call has been seen.
+            # Null as long as no such call has been seen.
             "estimated_wait_ms": wait,
         }
         for position, (job, wait) in enumerate(zip(jobs, waits, strict=True))
     ]
 
 
-def place(npu: Npu, job: Job, now: float) -> dict[str, Any]:
-    """Return the position of one of them, and its wait; a job that does not wait is served at once."""
+def place(npu: Npu, job: Job, now: float) -> JsonObject:
+    """Return the position and the wait of one of the waiting calls; one that does not wait is served at once."""
     jobs = list(npu.queue)
     waits = estimates.waits(npu.durations, npu.queue.running, jobs, now)
     position = next((index for index, item in enumerate(jobs) if item is job), None)
@@ -66,6 +72,6 @@ def elapsed_ms(since: float, now: float) -> float:
     return round((now - since) * 1000, 1)
 
 
-def describe_client(client: Any) -> str | None:
+def describe_client(client: object) -> str | None:
     """Return who has made a call, or None for the daemon itself."""
-    return client.describe() if client is not None else None
+    return None if client is None else cast(_Client, client).describe()

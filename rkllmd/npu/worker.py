@@ -1,9 +1,9 @@
 """The one NPU worker thread: what may run when is decided here and in its queue (``npu/queue.py``), nowhere else.
 
-Every npu-kind C call is made by that one thread, since a context used from two threads has panicked kernels, and no two
-calls overlap. Everything but the work itself happens on the event loop.
+That one thread makes every C call of the kind npu, so that no two overlap: a context that was used from two threads has
+panicked kernels. Everything but the work itself happens on the event loop.
 
-The event loop may make these C calls itself while the worker is inside a run; anything unproven is ordered behind it:
+The event loop may make these C calls itself while the worker is inside a run; all others wait until the run has ended:
 
 ====================  =================================================================================
 ``rkllm_abort``       made to be called during a run, from another thread
@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol, TypeVar, cast
 
 import outcome
 import structlog
@@ -38,21 +38,23 @@ from rkllmd.npu.token_boundary import Boundaries, Boundary
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 
 class Observer(Protocol):
-    """Who is told what happens to the jobs (``service/events.py``); must not raise."""
+    """Whoever wants to know what happens to the jobs (``service/events.py``); must not raise."""
 
     def moved(self, job: Job) -> None:
-        """``job`` waits, runs or was dropped from now on: its ``state`` says which."""
+        """``job`` has begun to wait or to run, or was dropped: its ``state`` says which."""
 
-    def ended(self, job: Job, result: outcome.Outcome[Any]) -> None:
+    def ended(self, job: Job, result: outcome.Outcome[object]) -> None:
         """``job`` has run."""
 
 
 class Npu:
-    """The worker thread. All methods are called on the event loop."""
+    """The worker thread, its queue and what watches over both. All methods are called on the event loop."""
 
-    # None as long as nobody watches.
+    # None as long as nobody observes.
     _observer: Observer | None = None
 
     def __init__(
@@ -66,8 +68,8 @@ class Npu:
     ) -> None:
         """Start the worker thread.
 
-        ``own_deadlines`` returns those of what the daemon does itself, which may hang as well. ``when_handled`` calls a
-        function when the requests that have arrived are handled. ``on_outage`` is called when the NPU is lost, and with
+        ``own_deadlines`` returns those of the daemon's own jobs, which may hang as well. ``when_handled`` calls a
+        function when all requests that have arrived are handled. ``on_outage`` is called when the NPU is lost, and with
         None when it is back.
         """
         self.queue = jobs
@@ -75,7 +77,7 @@ class Npu:
         self.closing = False
         self.idle = trio.Event()
         self.idle.set()
-        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._given: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
         self.boundaries = Boundaries(self._ask_for_jobs, self._do_between)
         self._own_deadlines = own_deadlines
@@ -105,8 +107,8 @@ class Npu:
     def submit(self, job: Job) -> None:
         """Queue ``job``; its ``done`` is called once, on the event loop, however it ends.
 
-        Raises QueueFull, DeviceLost, and ShuttingDown for a client's job; the daemon's own (without a client) are taken
-        nevertheless.
+        Raises QueueFull, DeviceLost or ShuttingDown for a client's job. The daemon's own jobs, without a client, are
+        always taken.
         """
         if self.closing and job.client is not None:
             raise ShuttingDown("The daemon is shutting down.")
@@ -124,7 +126,7 @@ class Npu:
         return None if remaining is None else math.ceil(remaining)
 
     def cancel(self, job: Job, error: RpcError | None = None) -> bool:
-        """Drop ``job`` if it waits; ask its run to stop if it runs. False if it has already ended."""
+        """Drop ``job`` if it waits, ask it to stop if it runs; return false if it has already ended."""
         if self.queue.drop(job):
             self._tell_move(job)
             self._tell(job, outcome.Error(error or Cancelled("The call was cancelled while it waited.")))
@@ -135,11 +137,11 @@ class Npu:
         return True
 
     def cancel_client(self, client: object) -> None:
-        """Drop what a client that is gone has waiting, and stop its running generation."""
+        """Drop the waiting jobs of a client that is gone, and stop its running ones."""
         for job in self.queue:
             if job.client is client:
                 self.cancel(job)
-        # A language model's load goes on: it belongs to the daemon, and rkllm_init can't be interrupted anyway.
+        # The load of a language model goes on: the model is the daemon's, and rkllm_init can't be interrupted anyway.
         for running in (self.queue.running, self.queue.at_boundary):
             if running is None or running.client is not client or running.abort is None:
                 continue
@@ -156,22 +158,22 @@ class Npu:
             self.cancel(running)
 
     def stop_running(self) -> None:
-        """Ask whatever runs to stop, as far as it can be."""
+        """Ask whatever runs to stop, if it can be aborted."""
         for running in (self.queue.at_boundary, self.queue.running):
             if running is not None and running.abort is not None:
                 self.cancel(running)
 
     def _start_next(self) -> None:
-        # When the daemon leaves, its own jobs run whatever the NPU does: it leaves in time without them.
+        # When the daemon leaves, its own jobs run whatever the NPU does: it does not wait for them too long.
         job = self.queue.next() if self.closing or self.supervisor.lets_start() else None
         if job is None:
             return
-        if self.idle.is_set():  # else somebody may be waiting for the one there is
+        if self.idle.is_set():  # otherwise somebody may be waiting for the event that there is
             self.idle = trio.Event()
         job.start(time.monotonic())
         self.supervisor.look_at(job)
         self._tell_move(job)
-        self._when_handled(partial(self._inbox.put, job))
+        self._when_handled(partial(self._given.put, job))
 
     def _tell_move(self, job: Job) -> None:
         if self._observer is not None:
@@ -181,7 +183,7 @@ class Npu:
 
     def at_token(self) -> None:
         """Let RKNN calls have the NPU between two tokens; called in a token callback, on any thread."""
-        if self.queue.fitting_between_tokens:  # one look without a lock: the next token comes soon
+        if self.queue.fitting_between_tokens:  # without a lock: what this look misses, the next token finds
             self.boundaries.stop_here()
 
     def _ask_for_jobs(self, boundary: Boundary) -> None:
@@ -210,13 +212,13 @@ class Npu:
         with contextlib.suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._finish_between, job, result, boundary)
 
-    def _finish_between(self, job: Job, result: outcome.Outcome[Any], boundary: Boundary) -> None:
-        """Run on the event loop when such a call has returned. Must not raise: trio would end the run."""
+    def _finish_between(self, job: Job, result: outcome.Outcome[object], boundary: Boundary) -> None:
+        """Run on the event loop when such a call has returned. Must not raise: trio would end the daemon."""
         self.queue.at_boundary = None
         self._note_end(job, result)
         self._grant(boundary)
 
-    def _note_end(self, job: Job, result: outcome.Outcome[Any]) -> None:
+    def _note_end(self, job: Job, result: outcome.Outcome[object]) -> None:
         took = time.monotonic() - job.started_at
         self.queue.finished(job)
         self.supervisor.judge(job, result)
@@ -231,45 +233,45 @@ class Npu:
     def _serve(self) -> None:
         """Run on the worker thread until the process ends."""
         self.boundaries.worker = threading.get_ident()
-        while (job := self._inbox.get()) is not None:
+        while (job := self._given.get()) is not None:
             result = outcome.capture(job.work)
             try:
                 self._token.run_sync_soon(self._finish, job, result)
             except trio.RunFinishedError:
                 return
-            # What the call was given, a client's mapped memory too, would wait here for the next call.
+            # Otherwise what the call was given, such as a client's mapped memory, would stay until the next call comes.
             del job, result
 
-    def _finish(self, job: Job, result: outcome.Outcome[Any]) -> None:
-        """Run on the event loop when a job's work has returned. Must not raise: trio would end the run."""
+    def _finish(self, job: Job, result: outcome.Outcome[object]) -> None:
+        """Run on the event loop when a job's work has returned. Must not raise: trio would end the daemon."""
         self._note_end(job, result)
         self._start_next()
         if self.queue.running is None:
             self.idle.set()
 
     @staticmethod
-    def _tell(job: Job, result: outcome.Outcome[Any]) -> None:
-        """Tell how ``job`` has ended; whatever its ``done`` raises, those behind it are still served and told."""
+    def _tell(job: Job, result: outcome.Outcome[object]) -> None:
+        """Call the ``done`` of a job that has ended; whatever that raises, the jobs behind it are still served."""
         try:
             job.done(result)
         except BaseException:  # SystemExit from the work included
             log.exception("job_done_failed", method=job.method)
 
     def stop(self) -> bool:
-        """End the worker thread if it is idle; false if it sits in a call."""
+        """End the worker thread if it is idle; return false if it is in a call."""
         if self.queue.running is not None:
             return False
-        self._inbox.put(None)
+        self._given.put(None)
         self._thread.join()
         return True
 
-    async def run(self, method: str, work: Callable[[], Any]) -> Any:
-        """Run the daemon's own ``work`` on the worker thread, behind what waits, and return its result."""
+    async def run(self, method: str, work: Callable[[], T]) -> T:
+        """Run the daemon's own ``work`` on the worker thread, before all calls that wait, and return its result."""
         finished = trio.Event()
-        results: list[outcome.Outcome[Any]] = []
+        results: list[outcome.Outcome[T]] = []
 
-        def done(result: outcome.Outcome[Any]) -> None:
-            results.append(result)
+        def done(result: outcome.Outcome[object]) -> None:
+            results.append(cast("outcome.Outcome[T]", result))
             finished.set()
 
         self.submit(Job(method, work, done))

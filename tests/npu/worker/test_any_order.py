@@ -42,7 +42,7 @@ class Worker(npu.Npu):
         self.closing = False
         self.idle = trio.Event()
         self.idle.set()
-        self._inbox = SimpleQueue()
+        self._given = SimpleQueue()
         self._own_deadlines = lambda: None
         self._when_handled = lambda function: function()
         self.supervisor = Supervisor(self.queue, self.cancel, self._start_next)
@@ -50,8 +50,8 @@ class Worker(npu.Npu):
     def started(self) -> list[Job]:
         """Return the jobs given to the thread since the last time."""
         found = []
-        while not self._inbox.empty():
-            found.append(self._inbox.get())
+        while not self._given.empty():
+            found.append(self._given.get())
         return [item for item in found if item is not None]
 
     def finish(self, job: Job, result: outcome.Outcome[Any]) -> None:
