@@ -27,23 +27,23 @@ def _let_signals_through() -> None:
 
 
 def _open_standard_descriptors() -> None:
-    """Open what is closed of descriptors 0 to 2, to nothing.
+    """Open those of the descriptors 0 to 2 that are closed, so that they lead to nothing.
 
-    Otherwise the next file or socket that is opened has that number, and what the runtimes print would go there.
+    Otherwise the next file or socket would get such a number, and what the runtimes print would go there.
     """
     while (descriptor := _open_nothing()) <= 2:
         pass
     os.close(descriptor)
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        if getattr(sys, name) is None:  # as Python has it where the descriptor was closed
+        if getattr(sys, name) is None:  # Python found the descriptor closed
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _open_nothing() -> int:
-    """Return a descriptor that reads as the end of a file, and to which what is written is lost."""
+    """Return a descriptor that reads as an empty file, and loses what is written to it."""
     try:
         return os.open(os.devnull, os.O_RDWR)
-    except OSError:  # a container or a chroot may have no /dev: a socket whose other end is gone
+    except OSError:  # a container or a chroot may have no /dev: use a socket whose other end is closed
         one, other = socket.socketpair()
         other.close()
         return one.detach()

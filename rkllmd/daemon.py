@@ -1,4 +1,4 @@
-"""The daemon: one trio run that puts the parts together, obeys signals, and leaves in order."""
+"""The daemon: one trio run that puts the parts together, obeys signals, and ends in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import structlog
 import trio
@@ -46,10 +46,10 @@ from rkllmd.wire import jsonrpc
 
 logger = structlog.get_logger()
 
-# A callback otherwise waits for up to the default 5 ms when the event loop is busy: measured 5.6 ms against 0.6 ms.
+# With Python's default of 5 ms a callback waits that long if the event loop is busy: measured 5.6 ms against 0.6 ms.
 _SWITCH_INTERVAL: Final = 0.0005
-# SIGTERM: everything in flight is answered and the process gone within 10 s. Most of it for a run to notice its abort,
-# after some of it for an RKNN run to end by itself; the models may take what is left to be freed.
+# After SIGTERM everything in flight is answered and the process ends within 10 s. First an RKNN run may end by itself,
+# then a run has most of the time to notice its abort; freeing the models may take what is left.
 _ABORT_SECONDS: Final = 6.0
 _RUN_SECONDS: Final = 3.0
 _FLUSH_SECONDS: Final = 2.0
@@ -63,7 +63,7 @@ class Daemon:
     """The running daemon."""
 
     def __init__(self, settings: Config, reload: Callable[[], Config]) -> None:
-        """Prepare; ``reload`` reads the configuration anew for SIGHUP."""
+        """Prepare the daemon; ``reload`` reads the configuration again, for SIGHUP."""
         self._settings = settings
         self._reload = reload
         self._stdout = 1
@@ -84,11 +84,11 @@ class Daemon:
             self._ends_with = lifetime.decide(self._settings.ends_with)
             reader, self._stdout, stderr = runtime_output.capture()
             log.configure(self._settings.log_level, stderr)
-            # Where a runtime kills us (SIGSEGV, SIGILL …), its name and the call that it came in are the last lines.
+            # If a runtime kills us (SIGSEGV, SIGILL …), the last lines are the signal and the call that it came in.
             faulthandler.enable(stderr)
             try:
                 return await self._serve(listening, reader)
-            finally:  # nobody reads the capture any more: what kills us must still be said
+            finally:  # nobody reads the captured output any more, and what is printed now may say why we die
                 os.dup2(self._stdout, 1)
                 os.dup2(stderr, 2)
         finally:
@@ -96,7 +96,7 @@ class Daemon:
 
     async def _serve(self, listening: listener.Listener, printed: int) -> int:
         queue = Queue(assembly.queue_limits(self._settings))
-        # A thread that works for the NPU needs Python's lock now and then, which busy polling keeps from it.
+        # A thread that works for the NPU needs Python's lock now and then, which busy polling would withhold from it.
         receiver = Receiver(lambda: queue.running is None)
         service = assembly.assemble(
             self._settings,
@@ -105,7 +105,7 @@ class Daemon:
             when_handled=receiver.when_handled,
             on_outage=self._tell_outage,
         )
-        # Of conversations that went with an earlier daemon.
+        # Prompt caches of conversations, which were lost with an earlier daemon.
         service.language.prompt_caches.forget(turns.CACHE_OWNERS)
         hangups = HangupWatcher()
         connect = partial(Connection, service=service, hangups=hangups, receiver=receiver)
@@ -127,7 +127,7 @@ class Daemon:
             await self._shut_down(service)
             nursery.cancel_scope.cancel()
         if not service.npu.stop():
-            # The worker sits in C and may stay there: exit handlers of C++ libraries must not run beside it.
+            # The worker is inside a C call and may stay there: exit handlers of C++ libraries must not run beside it.
             _exit(0, listening)
         return 0
 
@@ -135,13 +135,13 @@ class Daemon:
         self._notifier.send(STATUS="serving" if outage is None else f"the NPU is stuck: {outage.reason}")
 
     def _announce(self, line: str) -> None:
-        """Say something to the person at the terminal; nobody there is no error."""
+        """Print a line for the person at the terminal, if there is one."""
         with contextlib.suppress(OSError):
-            os.write(self._stdout, f"{line}\n".encode(errors="surrogateescape"))  # a file name may be no UTF-8
+            os.write(self._stdout, f"{line}\n".encode(errors="surrogateescape"))  # a file name may not be UTF-8
 
     def _tell_ready(self, service: Service, listening: listener.Listener) -> None:
         registry.warm_up(service.methods)
-        # What is there now stays: a full collection would look at all of it each time, and hold the loop for 20 ms.
+        # What exists now stays: a full collection would look at all of it each time, and stop the loop for 20 ms.
         gc.collect()
         gc.freeze()
         runtime = service.language.runtime.describe()
@@ -180,7 +180,7 @@ class Daemon:
         scope: trio.CancelScope,
     ) -> None:
         def serve(socket: stdlib_socket.socket) -> None:
-            # The nursery of the daemon, not of the accept loop: connections outlive the end of accepting.
+            # In the daemon's nursery, not in that of the accept loop: connections outlive the end of accepting.
             connections.start_soon(self._serve_client, socket, service, connect)
 
         with scope:
@@ -261,7 +261,7 @@ class Daemon:
         self._notifier.send(READY=1)
 
     async def _shut_down(self, service: Service) -> None:
-        """Answer everything in flight, let the answers out, free the models; within ten seconds whatever happens."""
+        """Answer everything in flight, send the answers, free the models; within ten seconds, whatever happens."""
         self._notifier.send(STOPPING=1, STATUS="shutting down")
         service.npu.close()
         latest = trio.current_time() + _ALL_SECONDS
@@ -279,7 +279,7 @@ class Daemon:
             while self._connections:
                 await self._client_left.park()
         if patience.cancelled_caught:
-            # The worker sits in a C call that does not return; nothing more can be done in order.
+            # The worker is inside a C call that does not return, so nothing can be freed.
             logger.error(
                 "npu_call_does_not_return", method=service.npu.queue.running and service.npu.queue.running.method
             )
@@ -297,19 +297,19 @@ class Daemon:
 
 
 def _exit(status: int, listening: listener.Listener) -> NoReturn:
-    """Leave at once, without a last word to anybody; the socket is not left behind."""
+    """End the process at once, without answering anybody; only the socket is removed."""
     listening.close()
     os._exit(status)
 
 
 def _raise_file_limit() -> None:
-    """Allow as many open files as the hard limit does: each client is one, and so is each tensor passed."""
+    """Raise the limit of open files to the hard limit: each client needs one, and so does each tensor by descriptor."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def serve(settings: Config, flags: Mapping[str, Any], file: Path | None) -> int:
+def serve(settings: Config, flags: Mapping[str, object], file: Path | None) -> int:
     """Run the daemon until it is told to stop; return the exit status. Raises ListenError."""
     environ = dict(os.environ)
 

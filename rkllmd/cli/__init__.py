@@ -1,4 +1,4 @@
 """The command line: serve, stop, call, chat, help.
 
-It may import everything; nothing imports it.
+It may import everything; only ``__main__`` imports it.
 """

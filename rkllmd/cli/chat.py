@@ -6,9 +6,10 @@ import re
 import signal
 import sys
 from types import FrameType
-from typing import Any, Self
+from typing import Self
 
 from rkllmd.client import CallError, Client, ConnectionLost
+from rkllmd.json_types import JsonObject
 
 _HELP = "Ctrl-C stops an answer, /new forgets the conversation, Ctrl-D leaves."
 _COMMAND = re.compile("/[a-z?]+")
@@ -17,23 +18,24 @@ _NO_MODEL = (
     "or start the daemon with --model."
 )
 _LOADING = (
-    "the model is still being loaded: try again in a moment ('rkllmd call server.status' shows when it is there)."
+    "the model is still being loaded: try again in a moment ('rkllmd call server.status' shows when it is loaded)."
 )
 
 
 class NoModelError(Exception):
-    """There is nobody to talk with; the message is one sentence that says what to do."""
+    """There is no model to talk with; the message is one sentence that says what to do."""
 
 
 class NotTextError(Exception):
-    """What was typed or piped is no text; the message is one sentence that says what to do."""
+    """The input is not text; the message is one sentence that says what to do."""
 
 
 def chat(connection: Client, *, thinking: bool, session: str | None = None, handle: int | None = None) -> int:
-    """Talk with the loaded model, that of ``handle`` among several, until the end of input; return the exit status.
+    """Talk with the loaded model until the end of input; return the exit status.
 
-    With a ``session`` the conversation of that name goes on, and is there the next time. On a terminal an error is
-    shown and the conversation goes on; elsewhere it ends it. Raises NoModelError, NotTextError, ClientError.
+    ``handle`` chooses one of several models. With a ``session`` the conversation of that name goes on, now and the next
+    time. On a terminal an error is shown and the conversation goes on; otherwise the error ends it. Raises
+    NoModelError, NotTextError, ClientError.
     """
     name, model = _model(connection, handle)
     on_terminal = sys.stdin.isatty()
@@ -69,19 +71,19 @@ def chat(connection: Client, *, thinking: bool, session: str | None = None, hand
 
 
 def _check_text(line: str) -> None:
-    """Raise NotTextError for bytes that the encoding of standard input does not have: JSON can't carry them."""
+    """Raise NotTextError for bytes that are not valid in the encoding of standard input: JSON can't carry them."""
     try:
         line.encode()
     except UnicodeEncodeError as error:
         byte = ord(line[error.start]) - 0xDC00  # as surrogateescape keeps it
         raise NotTextError(
-            f"there is a byte in this line that is not {sys.stdin.encoding.upper()}, 0x{byte:02x} after "
+            f"this line has a byte that is not {sys.stdin.encoding.upper()}, 0x{byte:02x} after "
             f"{line[: error.start][-40:]!r}: convert the text first, for example with iconv -f latin1 -t utf-8."
         ) from None
 
 
 def _model(connection: Client, handle: int | None) -> tuple[str, dict[str, int]]:
-    """Return what to call the model, and the parameter that names it where that is needed. Raises NoModelError."""
+    """Return the model's name for people, and the parameter that chooses it if it needs one. Raises NoModelError."""
     status = connection.call("server.status")
     models = status["models"]
     if not models:
@@ -113,9 +115,9 @@ def _read(prompt: str) -> str | None:
 
 
 class _Interruption:
-    """Ctrl-C while an answer comes: the first one cancels the answer, another one leaves the program.
+    """Ctrl-C while an answer comes: the first one cancels the answer, the second one ends the program.
 
-    As a signal handler and not as an exception: that could come in the middle of a message and lose it.
+    It is a signal handler, since an exception could come in the middle of a message and lose it.
     """
 
     def __init__(self, connection: Client) -> None:
@@ -138,7 +140,7 @@ class _Interruption:
             self._cancel(call_id)
 
     def finish(self) -> None:
-        """Take the answer to the cancellation, which nobody else waits for."""
+        """Read the answer to the cancellation, which nothing else waits for."""
         if self._cancel_id is not None:
             self._connection.receive(self._cancel_id)
 
@@ -150,7 +152,7 @@ class _Interruption:
             self._cancel(self._call_id)
 
     def _cancel(self, call_id: int) -> None:
-        # The call is answered nevertheless: with what was generated, finish_reason "abort".
+        # The run is answered nevertheless: with what was generated so far, and finish_reason "abort".
         self._cancel_id = self._connection.send("server.cancel", {"id": call_id})
 
 
@@ -161,7 +163,7 @@ def _forget(connection: Client, handle: dict[str, int], session: str | None) -> 
         connection.call("server.drop_session", {"name": session})
 
 
-def _answer(connection: Client, params: dict[str, Any], members: dict[str, Any], *, has_history: bool) -> None:
+def _answer(connection: Client, params: JsonObject, members: JsonObject, *, has_history: bool) -> None:
     """Show the answer as it comes. Raises CallError."""
     ended = False
     with _Interruption(connection) as interruption:
@@ -174,17 +176,17 @@ def _answer(connection: Client, params: dict[str, Any], members: dict[str, Any],
                 sys.stdout.flush()
             interruption.finish()
         finally:
-            if not ended:  # what comes now must not stand in the answer's last line
+            if not ended:  # what is printed next must not follow the answer in its line
                 print(flush=True)
 
 
-def _note_end(result: dict[str, Any], *, has_history: bool) -> bool:
-    """End the answer's line with what there is to say about it; true if it was the last message."""
+def _note_end(result: JsonObject, *, has_history: bool) -> bool:
+    """After the last message, end the answer's line with notes on it; return whether this was the last message."""
     if result["_callback_state"] != 2:
         return False
     notes = [] if result["finish_reason"] == "stop" else [_REASONS[result["finish_reason"]]]
-    if has_history and result.get("history_reset"):  # otherwise it was only somebody else's history
-        notes.append("another client has used the model in between: it has forgotten what was said before")
+    if has_history and result.get("history_reset"):  # otherwise only another client's history was cleared
+        notes.append("another client has used the model meanwhile: it has forgotten what was said before")
     print(f" [{'; '.join(notes)}]" if notes else "")
     return True
 

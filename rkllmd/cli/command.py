@@ -1,4 +1,4 @@
-"""The command line: serve, stop, call, chat, help. An error is one plain sentence with the fix."""
+"""The command line: serve, stop, call, chat, help. An error is one plain sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rkllmd.cli import method_help, terminal
 from rkllmd.config import settings, sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.net import serving
 from rkllmd.portable import demo
 
@@ -26,7 +27,7 @@ from rkllmd.portable import demo
 def run(arguments: Sequence[str]) -> int:
     """Run the command that ``arguments`` name; return the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that does not have every character; a file's name that is no UTF-8.
+        # The terminal may lack characters, and a file's name may not be valid UTF-8.
         sys.stdout.reconfigure(errors="replace")
     parser = _parser()
     given = parser.parse_args(arguments)
@@ -39,8 +40,8 @@ def run(arguments: Sequence[str]) -> int:
         else:
             status = int(given.run(given))
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output has left: | head
-        with contextlib.suppress(OSError):  # what is left to be written goes nowhere, here and not at the exit
+    except BrokenPipeError:  # the reader of our output has gone, as with | head
+        with contextlib.suppress(OSError):  # closed here, since what is left would fail again at the exit
             sys.stdout.close()
         return 1
     except KeyboardInterrupt:
@@ -52,11 +53,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 class _UsageError(Exception):
-    """The command can't be carried out; the message is one sentence with the fix."""
+    """The command can't be carried out; the message is one sentence that says what to do."""
 
 
 def _explain(error: Exception) -> str:
-    """Return the sentence for a person, and below it what the runtime itself has said, if that is more."""
+    """Return the sentence for a person, followed by the runtime's own lines if they say more."""
     if isinstance(error, client.ConnectError):  # there was a daemon before
         return client.why_no_connection(error, "with --socket")
     if not isinstance(error, client.CallError):
@@ -67,7 +68,7 @@ def _explain(error: Exception) -> str:
         sentence += f" (at {path})"
     if fix and fix not in sentence:
         sentence += f" {fix}"
-    if path and path.removeprefix("$.") in _BESIDE:  # among the parameters
+    if path and path.removeprefix("$.") in _BESIDE:  # the user has put it among the parameters
         sentence += f" On the command line it is --{path.removeprefix('$.').replace('_', '-')}."
     lines = [f"    {line}" for line in log or [] if line not in sentence]
     for name, meaning in (("restored", "loaded again, with empty KV caches"), ("lost", "lost, and could not be")):
@@ -77,8 +78,9 @@ def _explain(error: Exception) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that takes no option for another's beginning, and that says what is wrong in one sentence."""
+    """A parser that does not accept abbreviated options, and says in one sentence what is wrong."""
 
+    # Any: argparse passes its own options, whose types it does not export.
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
 
@@ -88,7 +90,7 @@ class _Parser(argparse.ArgumentParser):
 
 # Longer lines are hard to read.
 _WIDEST: Final = 110
-# What stands beside "method" in a request.
+# Members that stand beside "method" in a request.
 _BESIDE: Final = ("stream", "session", "priority", "timeout_ms", "first_token_timeout_ms", "wait_timeout_ms")
 
 
@@ -126,7 +128,7 @@ def _parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.
     call.add_argument("--stream", choices=("partial", "final"), help="the shape of a run's answer: by token, or whole")
     call.add_argument("--session", help="a name: the run goes on with the conversation of this name")
     call.add_argument("--priority", choices=("high", "normal", "low"), help="whose turn comes first")
-    call.add_argument("--timeout-ms", type=int, help="how long the call may run without getting on")
+    call.add_argument("--timeout-ms", type=int, help="how long the call may run without progress")
     call.add_argument("--first-token-timeout-ms", type=int, help="how long a run may take for its first token")
     call.add_argument("--wait-timeout-ms", type=int, help="how long the call may wait for its turn")
     _add_connection(call)
@@ -139,7 +141,7 @@ def _parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.
     _add_connection(chat)
     chat.set_defaults(run=_chat)
 
-    help_ = commands.add_parser("help", help="say what a method takes, with an example: rkllmd help rkllm.run")
+    help_ = commands.add_parser("help", help="describe a method, with an example: rkllmd help rkllm.run")
     help_.add_argument("method", nargs="?", help="a method, a namespace (rkllm, rknn, server), or a command")
     help_.add_argument("--socket", help="path of the daemon's socket; without a daemon the program itself is asked")
     help_.set_defaults(run=_help)
@@ -155,7 +157,7 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _shown(default: Any) -> str:
+def _shown(default: object) -> str:
     if isinstance(default, dict):
         return ":".join(f"{name}={value}" for name, value in default.items())
     return ":".join(default) if isinstance(default, tuple) else str(default) or "none"
@@ -179,7 +181,7 @@ def _serve(given: argparse.Namespace) -> int:
     flags = {item.name: getattr(given, item.name) for item in settings.settable_outside()}
     names = [demo.NAME, *(model.name for model in sources.load(os.environ, {}, given.config).models)]
     for name in ("model", "rkllm_library", "rknn_library"):
-        # What stands on the command line is meant from where the command is given.
+        # Paths on the command line are relative to the directory in which the command was given.
         if flags[name] and not (name == "model" and flags[name] in names):
             try:
                 flags[name] = os.path.abspath(flags[name])
@@ -223,7 +225,7 @@ def _call(given: argparse.Namespace) -> int:
         try:
             for result in connection.stream(given.method, params, **members):
                 _print_json(result)
-        except orjson.JSONEncodeError as error:  # a method's name that is no Unicode, parameters nested too deeply
+        except orjson.JSONEncodeError as error:  # a method's name that is not Unicode, parameters nested too deeply
             raise _UsageError(f"this can't be sent as JSON: {error}.") from None
         if given.method == "server.watch" and result["watching"]:
             for event in connection.events(*result["watching"]):
@@ -231,8 +233,8 @@ def _call(given: argparse.Namespace) -> int:
     return 0
 
 
-def _print_json(value: Any) -> None:
-    """Print a line of JSON; for a person, as one reads it."""
+def _print_json(value: Json) -> None:
+    """Print a value as a line of JSON; on a terminal, in the form for people."""
     if sys.stdout.isatty():
         terminal.write(value, os.environ)
         return
@@ -263,17 +265,17 @@ def _help_on_method(name: str, socket: str | None) -> None:
     print(method_help.describe(method, defaults, min(shutil.get_terminal_size().columns, _WIDEST)))
 
 
-def _described(socket: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the OpenRPC document and the runtime's defaults: those of the daemon, else of this very program."""
+def _described(socket: str | None) -> tuple[JsonObject, JsonObject]:
+    """Return the OpenRPC document and the runtime's defaults, from the daemon or else from this program itself."""
     try:
         with client.Client(socket) as daemon:
             document = daemon.call("rpc.discover")
             try:
                 return document, daemon.call("rkllm.createDefaultParam")
-            except client.CallError:  # no runtime
+            except client.CallError:  # it has no runtime
                 return document, {}
     except (OSError, ValueError, client.CallError, client.ConnectionLost):
-        from rkllmd.calls import discovery, registry  # the whole daemon
+        from rkllmd.calls import discovery, registry  # these import the whole daemon
 
         return discovery.openrpc(registry.discover()), {}
 
@@ -282,7 +284,7 @@ def _chat(given: argparse.Namespace) -> int:
     from rkllmd.cli.chat import NoModelError, NotTextError, chat
 
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # so that one line is refused and not all that was read with it
+        sys.stdin.reconfigure(errors="surrogateescape")  # so that a wrong byte spoils one line, not the whole input
     with _connect(given) as connection:
         try:
             return chat(connection, thinking=given.thinking, session=given.session, handle=given.handle)

@@ -1,6 +1,6 @@
 """``rkllmd help rkllm.run``: a method's parameters with their types and defaults, and an example, for a person.
 
-All of it comes from what ``rpc.discover`` answers, so that a method says as much as its schema does.
+All of it comes from the answer of ``rpc.discover``, so it says what the method's schema says.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import json
 import shlex
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
-Method = Mapping[str, Any]
-Schema = Mapping[str, Any]
+from rkllmd.json_types import Json, JsonObject
 
-# What the parameters and fields of these names look like in an example, and what the C structs need.
-_VALUES: Final[dict[str, Any]] = {
+Method = Mapping[str, Json]
+Schema = Mapping[str, Json]
+
+# Example values for the parameters and fields of these names, and examples of the C structs.
+_VALUES: Final[JsonObject] = {
     "attr_name": "alpha",
     "core_mask": 1,
     "dims": [1, 224, 224, 3],
@@ -41,7 +43,7 @@ _VALUES: Final[dict[str, Any]] = {
     "size": 4096,
     "tools": [{"type": "function", "function": {"name": "get_weather", "parameters": {"city": "string"}}}],
 }
-_STRUCTS: Final[dict[str, dict[str, Any]]] = {
+_STRUCTS: Final[dict[str, JsonObject]] = {
     "RKLLMInput": {"prompt": "Hello"},
     "RKLLMParam": {"model_path": "/models/model.rkllm"},
     "RKLLMLoraAdapter": {"lora_adapter_path": "/models/adapter.rkllm"},
@@ -50,26 +52,26 @@ _STRUCTS: Final[dict[str, dict[str, Any]]] = {
     "rknn_matmul_tensor_attr": {"attr": {"name": "A"}},
     "rknn_quant_params": {"params": {"name": "B", "scale": [0.5]}},
 }
-# Of the methods that need nothing, what makes the example worth reading.
+# Optional parameters that an example should have all the same.
 _WORTH_GIVING: Final = ("inputs", "id", "model_path", "params", "prompt_prefix", "prompt_postfix")
 _DEFAULTS_OF: Final = "RKLLMParam"
 _NAME_WIDTH: Final = 26
-_RANGES: Final[dict[tuple[Any, Any], str]] = {
+_RANGES: Final[dict[tuple[float | None, float | None], str]] = {
     (-(2**31), 2**31 - 1): "int32",
     (0, 2**32 - 1): "uint32",
     (0, 2**16 - 1): "uint16",
     (-128, 127): "int8",
     (0, 255): "uint8",
 }
-# What JSON carries without loss: no limit of the method's.
+# The largest integer that JSON carries without loss: where it is the maximum, the method itself has no limit.
 _NO_LIMIT: Final = 2**53
 
 
 class NoSuchMethodError(Exception):
-    """There is no method of this name; the message is one sentence that says which there are."""
+    """There is no method of this name; the message says which one may be meant, or how to list them all."""
 
 
-def find(document: Mapping[str, Any], name: str) -> Method:
+def find(document: Mapping[str, Json], name: str) -> Method:
     """Return the method of this name. Raises NoSuchMethodError."""
     methods: dict[str, Method] = {method["name"]: method for method in document["methods"]}
     if name in methods:
@@ -79,16 +81,16 @@ def find(document: Mapping[str, Any], name: str) -> Method:
     raise NoSuchMethodError(f"there is no method {name!r}. {hint}")
 
 
-def overview(document: Mapping[str, Any], namespace: str) -> str:
+def overview(document: Mapping[str, Json], namespace: str) -> str:
     """Return the methods of ``namespace``, one on a line; empty if there are none."""
     found = [method for method in document["methods"] if method["name"].startswith(f"{namespace}.")]
     return "\n".join(f"{method['name']:<42} {method['summary'].rstrip('.')}" for method in found)
 
 
-def describe(method: Method, defaults: Mapping[str, Any], width: int) -> str:
-    """Return all about a method, in lines of at most ``width`` characters.
+def describe(method: Method, defaults: Mapping[str, Json], width: int) -> str:
+    """Return a description of a method, in lines of at most ``width`` characters.
 
-    ``defaults``: what rkllm.createDefaultParam answers, where that is known.
+    ``defaults``: what rkllm.createDefaultParam answers, if that is known.
     """
     lines = textwrap.wrap(f"{method['name']}: {method['summary']}", width)
     if "x-c-signature" in method:
@@ -98,8 +100,8 @@ def describe(method: Method, defaults: Mapping[str, Any], width: int) -> str:
         lines += _parameter(parameter["name"], parameter["schema"], parameter["required"], defaults, width, 1)
     if any(_struct(parameter["schema"]) is not None for parameter in method["params"]):
         note = (
-            "The fields of a struct may stand directly among the parameters. One that is left out has the runtime's "
-            "default (rkllm.createDefaultParam) or is zero."
+            "The fields of a struct may stand directly among the parameters. A field that is left out has the "
+            "runtime's default (rkllm.createDefaultParam) or is zero."
         )
         lines += ["", *textwrap.wrap(note, width)]
     return "\n".join([*lines, "", "Example:", f"  {command(method)}"])
@@ -112,9 +114,9 @@ def command(method: Method) -> str:
     return " ".join(map(shlex.quote, words))
 
 
-def example(method: Method) -> dict[str, Any]:
-    """Return parameters that the method takes: what it needs, and what most people give."""
-    params: dict[str, Any] = {}
+def example(method: Method) -> JsonObject:
+    """Return parameters for the method: those that are required, and those that most people give."""
+    params: JsonObject = {}
     for parameter in method["params"]:
         name, schema = parameter["name"], parameter["schema"]
         struct = _struct(schema)
@@ -125,8 +127,8 @@ def example(method: Method) -> dict[str, Any]:
     return params
 
 
-def _value(schema: Schema) -> Any:
-    """Return a value that the schema takes."""
+def _value(schema: Schema) -> Json:
+    """Return a value that the schema accepts."""
     if "anyOf" in schema:
         return _value(schema["anyOf"][0])
     if "enum" in schema:
@@ -150,7 +152,7 @@ def _value(schema: Schema) -> Any:
 
 
 def _parameter(
-    name: str, schema: Schema, required: bool, defaults: Mapping[str, Any], width: int, depth: int
+    name: str, schema: Schema, required: bool, defaults: Mapping[str, Json], width: int, depth: int
 ) -> Iterator[str]:
     """Yield the lines of a parameter or a field."""
     facts = [_type(schema)]
@@ -176,7 +178,7 @@ def _parameter(
 
 
 def _struct(schema: Schema) -> Schema | None:
-    """Return the schema of the C struct that a parameter is, or is an array of; None for anything else."""
+    """Return the schema of the C struct if a parameter is one, or an array of them; None for anything else."""
     candidates = [schema, *schema.get("anyOf", ())]
     return next((item for item in candidates if "properties" in item and "title" in item), None)
 
@@ -187,7 +189,7 @@ def _types(schema: Schema) -> list[str]:
 
 
 def _type(schema: Schema) -> str:
-    """Return a schema's type as people say it."""
+    """Return a schema's type in words."""
     if "anyOf" in schema:
         first = _type(schema["anyOf"][0])
         is_many = any("array" in _types(item) for item in schema["anyOf"][1:])

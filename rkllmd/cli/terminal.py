@@ -1,6 +1,6 @@
-"""JSON for a person at a terminal: indented, in colours, long arrays of numbers shortened; a pipe gets none of this.
+"""JSON for a person at a terminal: indented, in colours, long arrays of numbers shortened; none of this in a pipe.
 
-Colours as https://no-color.org has it: not with NO_COLOR, nor on a terminal that says that it has none (TERM=dumb).
+Colours follow https://no-color.org: none with NO_COLOR, nor on a terminal that has none by its own account (TERM=dumb).
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
-# Of more numbers in a row the first and the last are shown: a person sees what they are like, and the prompt below.
+from rkllmd.json_types import Json, JsonObject
+
+# Of a longer row of numbers only the first and the last ones are shown, so that what stands above it stays in sight.
 _MOST_NUMBERS: Final = 16
 _FIRST: Final = 6
 _LAST: Final = 2
-# Base64 of a tensor is for nobody to read; words have spaces.
+# A longer string of this form is a tensor in base64, which nobody reads; text has spaces.
 _MOST_BASE64: Final = 100
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]+=*")
-# A partial result has four members: a stream is one line each.
+# Partial results have four members, so each of a stream gets one line.
 _MEMBERS_OF_A_LINE: Final = 4
-# What JSON lets through and a terminal may obey (ECMA-48, C1).
+# Control characters that JSON does not escape and a terminal may obey (ECMA-48, C1).
 _CONTROLS: Final = re.compile("[\x7f-\x9f]")
 
 _COLOURS: Final = {"key": "34;1", "string": "32", "number": "36", "other": "35", "note": "2"}
@@ -35,16 +37,16 @@ class Printer:
     """Writes JSON values as text for a terminal."""
 
     def __init__(self, *, colours: bool, encoding: str = "utf-8") -> None:
-        """Write for a terminal of this ``encoding``: what it may not have is escaped."""
+        """Write for a terminal with this ``encoding``: characters that it may lack are escaped."""
         self._colours = colours
         self._is_unicode = encoding.lower().replace("-", "") in ("utf8", "utf16")
 
-    def text(self, value: Any) -> str:
+    def text(self, value: Json) -> str:
         """Return ``value`` on several lines, or on one if it is small."""
         is_small = isinstance(value, dict) and len(value) <= _MEMBERS_OF_A_LINE and not _is_nested(value)
         return self._value(value, None if is_small else 0)
 
-    def _value(self, value: Any, depth: int | None) -> str:
+    def _value(self, value: Json, depth: int | None) -> str:
         if isinstance(value, dict) and value:
             inner = None if depth is None else depth + 1
             keys = (self._paint("key", self._json(key)) for key in value)
@@ -57,7 +59,7 @@ class Printer:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return self._paint("number" if is_number else "other", self._json(value))
 
-    def _list(self, items: Sequence[Any], depth: int | None) -> str:
+    def _list(self, items: Sequence[Json], depth: int | None) -> str:
         is_row = all(isinstance(item, int | float) for item in items)
         if not _is_numeric(items):
             inner = None if depth is None else depth + 1
@@ -77,7 +79,7 @@ class Printer:
             return f'{shown}{self._mark("…")}" {self._mark(f"({len(value)} characters)")}'
         return self._paint("string", self._json(value))
 
-    def _json(self, value: Any) -> str:
+    def _json(self, value: Json) -> str:
         text = json.dumps(value, ensure_ascii=not self._is_unicode)
         return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -94,11 +96,11 @@ class Printer:
         return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if self._colours else text
 
 
-def _is_nested(value: dict[str, Any]) -> bool:
+def _is_nested(value: JsonObject) -> bool:
     return any(isinstance(item, dict) or (isinstance(item, list) and not _is_numeric(item)) for item in value.values())
 
 
-def _is_numeric(items: Sequence[Any]) -> bool:
+def _is_numeric(items: Sequence[Json]) -> bool:
     """Return whether these are numbers, or rows of numbers at any depth."""
     return all(
         (isinstance(item, int | float) and not isinstance(item, bool)) or (isinstance(item, list) and _is_numeric(item))
@@ -106,7 +108,7 @@ def _is_numeric(items: Sequence[Any]) -> bool:
     )
 
 
-def write(value: Any, environ: Mapping[str, str]) -> None:
+def write(value: Json, environ: Mapping[str, str]) -> None:
     """Write a value to standard output, which is a terminal."""
     printer = Printer(colours=takes_colours(sys.stdout, environ), encoding=sys.stdout.encoding)
     sys.stdout.write(printer.text(value) + "\n")

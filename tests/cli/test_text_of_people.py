@@ -36,7 +36,7 @@ def run(*arguments: str, stdin: bytes = b"", **environ: str) -> subprocess.Compl
 # -- what is no text ---------------------------------------------------------------------------------------------------
 
 NOT_UTF8 = (
-    "there is a byte in this line that is not UTF-8, 0xe9 after 'caf': convert the text first, for example with "
+    "this line has a byte that is not UTF-8, 0xe9 after 'caf': convert the text first, for example with "
     "iconv -f latin1 -t utf-8."
 )
 
