@@ -27,6 +27,14 @@ def run(
     )
 
 
+def run_raw(*arguments: str, stdin: bytes = b"", **environ: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end, in this environment and with ``environ``; its output is bytes."""
+    variables = {**os.environ, **environ}
+    return subprocess.run(
+        [*COMMAND, *arguments], input=stdin, capture_output=True, env=variables, timeout=300, check=False
+    )
+
+
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
     """Return the one line that a failed command says, after the checks that hold for every one."""
     assert done.returncode == 1, done.stdout + done.stderr

@@ -69,3 +69,13 @@ class Terminal:
         self.process.kill()
         self.process.wait()
         os.close(self.master)
+
+
+def on_terminal(*arguments: str, **environ: str) -> str:
+    """Return what a command shows on a terminal, which it is run to the end on."""
+    terminal = Terminal(*arguments, **environ)
+    try:
+        assert terminal.end() == 0, terminal.screen
+        return terminal.screen
+    finally:
+        terminal.close()

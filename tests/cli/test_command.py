@@ -1,13 +1,10 @@
-"""The command line without a command: version and help; and what it is when it has no descriptors."""
+"""The command line without a command: version and help."""
 
 from __future__ import annotations
-
-import os
 
 import pytest
 
 import rkllmd
-from rkllmd import __main__
 from tests.cli.commands import run, sentence
 from tests.daemon import rknn_simulator, simulator
 
@@ -64,15 +61,3 @@ def test_help_of_serve_names_every_setting_with_its_variable_and_default() -> No
         assert f"--{setting.name.replace('_', '-')} VALUE" in text
         # argparse breaks long words at hyphens only; the names of variables have none
         assert settings.environment_name(setting.name) in text
-
-
-def test_closed_descriptors_where_there_is_no_dev_null(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object) -> int:
-        raise FileNotFoundError
-
-    monkeypatch.setattr(os, "open", missing)
-    nothing = __main__._open_nothing()
-    assert os.read(nothing, 1) == b""
-    with pytest.raises(BrokenPipeError):
-        os.write(nothing, b"lost")
-    os.close(nothing)

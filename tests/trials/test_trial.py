@@ -5,24 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rkllmd.store import learned
-from rkllmd.trials.process import Trier
 from rkllmd.trials.trial import Trials
 from tests.daemon import Daemon, Start, kind, until
 from tests.store.stores import opened
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the processes below a process."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *descendants(child)]
-    return found
+from tests.trials.processes import descendants
 
 
 def is_alive(pid: int) -> bool:
@@ -72,17 +62,6 @@ def test_the_vendors_runtime_is_left_alone_by_default(start: Start) -> None:
     daemon.load()
     assert daemon.calls("rkllm_init") == 1
     assert daemon.events("file_tried") == []
-
-
-def test_a_trial_with_each_layout(start: Start) -> None:
-    for version in ("1.2.3", "1.3.0", "1.3.1"):
-        daemon = start("--trial-loads", "always", version=version)
-        with daemon.connect() as wire:
-            assert wire.ask("rkllm.init", {"model_path": str(daemon.model)})["result"]["success"]
-            assert daemon.calls("rkllm_init") == 2
-            assert daemon.calls("rkllm_run") == 1
-            assert wire.ask("rknn.init", {"model_path": str(daemon.model)})["result"]["success"]
-            assert daemon.calls("rknn_init") == 2
 
 
 def hanging(start: Start) -> Daemon:
@@ -138,41 +117,6 @@ def test_the_client_of_an_rknn_load_that_goes_ends_its_trial(start: Start) -> No
         daemon.wait_enter("rknn_init")
     with daemon.connect() as wire:
         until("the NPU is idle", lambda: wire.ask("server.status")["result"]["state"] == "idle")
-
-
-def request(**more: Any) -> dict[str, Any]:
-    return {"kind": "rknn", "library": None, "model_path": "/nowhere", "offset": 0, "part": 0, "most_bytes": -1, **more}
-
-
-def test_one_process_serves_many_trials_and_another_when_it_has_gone() -> None:
-    others = set(descendants(os.getpid()))  # of tests that share this process
-    trier = Trier()
-    try:
-        for _ in range(2):
-            ended = trier.run(request(), [], lambda: True)
-            assert (ended.failed, ended.death) == ("rknn_init", None)
-            assert "/nowhere cannot be opened" in ended.lines[-1]
-        (first,) = set(descendants(os.getpid())) - others
-        os.kill(first, signal.SIGKILL)
-        assert trier.run(request(), [], lambda: True).failed == "rknn_init"
-        assert set(descendants(os.getpid())) - others != {first}
-        assert trier.run(request(), [], lambda: False).is_cancelled
-        assert trier.run(request(kind="unknown"), [], lambda: True).death == "exit status 1"
-    finally:
-        trier.close()
-
-
-def test_memory_is_bounded(tmp_path: Path) -> None:
-    model = tmp_path / "large.onnx"
-    with model.open("wb") as file:  # one field of 512 MiB, which is read as a whole
-        file.write(b"\x0a\x80\x80\x80\x80\x02")
-        file.truncate(2**29)
-    trier = Trier()
-    try:
-        ended = trier.run(request(model_path=str(model), most_bytes=2**28), [], lambda: True)
-        assert ended.failed == "rknn_init" or ended.death is not None
-    finally:
-        trier.close()
 
 
 def test_verdicts_are_kept_and_bounded(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from rkllmd.abi.layouts.rknn import rknn_run_extend
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_type
-from rkllmd.interruption import Interruption, current, is_interrupted, obeying
+from rkllmd.interruption import Interruption, obeying
 from rkllmd.portable.rknn import handles
 from rkllmd.portable.rknn.matmul import context as matmul_context
 from rkllmd.portable.rknn.models import apart, model, run, session
@@ -62,31 +62,6 @@ def set_after(entered: threading.Event, interruption: Interruption) -> None:
         interruption.set()
 
     threading.Thread(target=interrupt).start()
-
-
-def test_who_listens_is_told_once_also_if_it_comes_late() -> None:
-    interruption = Interruption()
-    told: list[str] = []
-    interruption.listen(lambda: told.append("before"))
-    forgotten: list[str] = []
-    interruption.listen(forgotten.clear)
-    interruption.forget(forgotten.clear)
-    forgotten.append("still there")
-    interruption.set()
-    interruption.set()
-    interruption.listen(lambda: told.append("after"))
-    assert (told, forgotten) == (["before", "after"], ["still there"])
-
-
-def test_a_call_within_a_call_obeys_its_own_interruption() -> None:
-    outer, inner = Interruption(), Interruption()
-    with obeying(outer):
-        with obeying(inner):
-            inner.set()
-            assert is_interrupted()
-        assert current() is outer
-        assert not is_interrupted()
-    assert current() is None
 
 
 def test_a_run_for_ever_is_interrupted(line: Line) -> None:

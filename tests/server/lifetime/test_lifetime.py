@@ -1,4 +1,4 @@
-"""What ends the daemon beside SIGTERM: its terminal, the process that started it; and what it inherits does not."""
+"""What ends the daemon beside SIGTERM: its terminal, the process that started it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,6 @@ CONTROLLED = (
     f"os.close(int(sys.argv[1])); fcntl.ioctl(2, termios.TIOCSCTTY, 0); {EXEC}"
 )
 NOHUP = f"import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.dup2(int(sys.argv[1]), 2); {EXEC}"
-# As a supervisor that leaves these two to its children.
-BLOCKED = (
-    "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32)); "
-    "signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
-)
 # As make, or a person's script.
 CHILD = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
 
@@ -122,16 +117,3 @@ def test_without_it_the_daemon_outlives_its_parent(start: Start) -> None:
         pid = wire.ask("server.status")["result"]["pid"]
     os.kill(pid, signal.SIGTERM)
     daemon.wait_event("stopped")
-
-
-def test_what_the_parent_blocked_or_ignored_is_taken_back(start: Start) -> None:
-    daemon = start(launcher=(sys.executable, "-c", BLOCKED))
-    lines = Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines()
-    masks = {
-        name: int(value, 16)
-        for name, _, value in (line.partition(":\t") for line in lines)
-        if name in ("SigBlk", "SigIgn")
-    }
-    assert masks["SigBlk"] == 0
-    assert not masks["SigIgn"] & 1 << signal.SIGCHLD - 1, "the kernel would forget how a child process ended"
-    assert daemon.stop() == 0, "SIGTERM ends it"
