@@ -12,7 +12,7 @@ import pytest
 
 import rkllmd
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
     CHECKOUT / "README.md",
     CHECKOUT / "CONTRIBUTING.md",

@@ -16,7 +16,7 @@ import pytest
 from tests import fake_python
 from tests.daemon import BUILD_DIRECTORY, END_SECONDS, rknn_simulator, simulator, until
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 STAMPS = (".run", ".test", ".lint")
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")

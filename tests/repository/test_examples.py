@@ -15,7 +15,7 @@ from PIL import Image
 from rkllmd.portable.demo.vision.draw import draw_digit
 from tests.daemon import Daemon
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = EXAMPLES.parent / "rkllmd" / "portable" / "demo" / "digits.onnx"
 PYTHON = sorted(path.name for path in EXAMPLES.glob("*.py"))
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-CHECKOUT: Final = Path(__file__).resolve().parent.parent
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
 HOUSES: Final = ("rkllmd", "rknn", "tests")
 LINES, FUNCTION_LINES, FILES = 400, 60, 12
 # File → why it is better long.

@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("importlinter", reason="import-linter comes with make lint")
 
-_PROJECT: Final = Path(__file__).parents[1] / "pyproject.toml"
+_PROJECT: Final = Path(__file__).parents[2] / "pyproject.toml"
 _CONTRACTS: Final = tomllib.loads(_PROJECT.read_text())["tool"]["importlinter"]["contracts"]
 # From the highest floor down; the rooms of one floor are beside each other.
 _FLOORS: Final = [re.split(r" [|:] ", floor) for floor in _CONTRACTS[0]["layers"]]

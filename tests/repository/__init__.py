@@ -1,0 +1,1 @@
+"""The checkout itself: documents, examples, make, the floors and sizes of the house, and that tests mirror it."""
