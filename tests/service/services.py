@@ -12,7 +12,7 @@ import trio
 from rkllmd.calls.declaration import Kind, Method, Parameter, Room
 from rkllmd.calls.detached import DetachedCall
 from rkllmd.config.settings import Config
-from rkllmd.machine.runtime_output import RuntimeOutput
+from rkllmd.npu.queue import Queue
 from rkllmd.service import assembly, dispatch, preparation
 from rkllmd.service.parts import Service
 from rkllmd.wire import jsonrpc
@@ -67,7 +67,11 @@ async def assembled(runtime: str = "simulator", **settings: Any) -> AsyncIterato
     libraries = {"rkllm_library": str(simulator()), "rknn_library": str(rknn_simulator())}
     config = Config(runtime=runtime, **{**libraries, **settings})
     service = assembly.assemble(
-        config, RuntimeOutput(), when_handled=lambda function: function(), on_outage=lambda _: None
+        config,
+        Queue(assembly.queue_limits(config)),
+        printed=-1,
+        when_handled=lambda function: function(),
+        on_outage=lambda _: None,
     )
     try:
         yield service

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import trio
 
+from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
-from rkllmd.machine.runtime_output import RuntimeOutput
-from rkllmd.npu.queue import Limits
+from rkllmd.npu.outage import Outage
+from rkllmd.npu.queue import Limits, Queue
 from rkllmd.service import assembly
 from tests.service.services import assembled
 
@@ -25,7 +26,6 @@ async def test_the_parts_know_each_other() -> None:
         assert service.clients is service.language.clients
         assert service.detached_calls is service.language.detached_calls
         assert service.language.board is service.vision.board
-        assert service.npu.own_deadlines == service.timeouts.own
         assert {"rkllm.run", "rknn.infer", "server.status"} <= service.methods.keys()
 
 
@@ -40,7 +40,8 @@ async def test_a_limit_for_a_method_that_there_is_not_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"there is no method 'rkllm\.rum'"):
         assembly.assemble(
             Config(runtime="simulator", timeouts_ms={"default": 1, "rkllm.rum": 1}),
-            RuntimeOutput(),
+            Queue(Limits(1, 1, 1)),
+            printed=-1,
             when_handled=lambda function: function(),
             on_outage=lambda _: None,
         )
@@ -75,6 +76,22 @@ async def test_a_reload_reaches_the_parts_that_do_not_look_themselves() -> None:
         assert service.npu.queue.limits.total == 9
         assert service.npu.boundaries.seconds == 0.25
         assert service.language.prompt_caches.limit_bytes == 2**20
+
+
+@pytest.mark.parametrize(
+    ("line", "lines_count", "is_suspected"),
+    [
+        ("RKNPU: job timeout, flags: 0x5", True, True),
+        ("RKNPU: job timeout, flags: 0x5", False, False),
+        ("fine", True, False),
+    ],
+)
+def test_a_line_that_means_a_stuck_npu_is_told_if_lines_count(line: str, lines_count: bool, is_suspected: bool) -> None:
+    config = Config(device_lost_lines=lines_count, device_retry_seconds=7)
+    suspected: list[Outage] = []
+    supervisor: Any = SimpleNamespace(suspect=suspected.append)
+    assembly._look_at_line(CurrentConfig(config), supervisor, lambda function: function(), line)
+    assert [found.pause for found in suspected] == [7] * is_suspected
 
 
 def test_a_last_callback_while_the_daemon_leaves_is_dropped() -> None:
