@@ -1,17 +1,21 @@
 """What a client's ``prompt_cache_path`` means: an absolute path, or the name of a prompt cache.
 
 Anything without a slash is a name. The cache belongs to the client's uid and lies in the daemon's cache directory
-(``language/prompt_caches/store.py``).
+(``language/prompt_caches/store.py``). C itself writes in a
+directory of the daemon's own in both cases (``language/prompt_caches/by_path.py``).
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
+from rkllmd.language.prompt_caches import by_path
+from rkllmd.language.prompt_caches.by_path import SavingToPath
 from rkllmd.language.prompt_caches.store import PromptCache, Saving
 from rkllmd.language.runs.made_with import of_model as made_with_now
 from rkllmd.machine import paths
@@ -42,48 +46,63 @@ def check_saving(run: Run) -> None:
     """Refuse a run at once if it can't save its cache as it asks. Raises InvalidParams, PermissionDenied."""
     given, where = _asked_for(run)
     if given is not None and not is_name(given):
-        _give_path(run, given, where)
+        by_path.check(_target(run, given, where), run.language.config.writable_directories, _user(run), where)
     elif given is not None:
         # Whether the cache is loaded is not checked yet: the call that releases it may be waiting.
         run.language.prompt_caches.check_name(str(given), where)
 
 
-def begin_saving(run: Run) -> Saving | None:
-    """Tell C where to write, on the worker thread just before the run; return what the daemon will keep by name.
+def begin_saving(run: Run) -> Saving | SavingToPath | None:
+    """Tell C where to write, on the worker thread just before the run; return what is written, if anything is.
 
     Raises what ``check_saving`` raises: a link may have changed or a cache been loaded while the call waited.
     """
     check_saving(run)
     given, where = _asked_for(run)
-    if given is None or not is_name(given):
+    if given is None:
         return None
     language = run.language
-    owner = owner_of(run.invocation.client)
-    saving = language.prompt_caches.begin(owner, str(given), loaded_caches(language), where)
+    saving: Saving | SavingToPath
+    if is_name(given):
+        owner = owner_of(run.invocation.client)
+        saving = language.prompt_caches.begin(owner, str(given), loaded_caches(language), where)
+    else:
+        config = language.config
+        candidates = (config.cache_directory, config.state_directory)
+        target = _target(run, given, where)
+        saving = by_path.begin(str(given), target, config.writable_directories, _user(run), candidates, where)
     run.parameters.prompt_cache_params.contents.prompt_cache_path = bytes(saving.path)
     return saving
 
 
-def keep(run: Run, saving: Saving | None, *, prefilled: bool) -> JsonObject:
+def keep(run: Run, saving: Saving | SavingToPath | None, *, prefilled: bool) -> JsonObject:
     """Keep what a run has saved, if it was asked to; return what its final result says about that.
 
     ``prefilled``: whether the whole prompt was read. Otherwise the file may hold only its beginning.
     """
     if saving is None:
         return {}
-    language, caches = run.language, run.language.prompt_caches
-    lora = (run.infer_params.json.get("lora_params") or {}).get("lora_adapter_name")
     reason: str | None = "The run ended before the prompt was read."
-    if prefilled:
-        made_with = made_with_now(language.runtime, run.model, lora)
-        reason = caches.commit(saving, made_with, loaded_caches(language))
-    said = {} if reason is None else {"reason": reason}
-    return {"prompt_cache": {"name": saving.name, "saved": reason is None, **said}}
+    if isinstance(saving, SavingToPath):
+        said = {"path": saving.given}
+        if prefilled:
+            reason = by_path.commit(saving)
+    else:
+        said = {"name": saving.name}
+        if prefilled:
+            language = run.language
+            lora = (run.infer_params.json.get("lora_params") or {}).get("lora_adapter_name")
+            made_with = made_with_now(language.runtime, run.model, lora)
+            reason = language.prompt_caches.commit(saving, made_with, loaded_caches(language))
+    why_not = {} if reason is None else {"reason": reason}
+    return {"prompt_cache": {**said, "saved": reason is None, **why_not}}
 
 
-def discard(run: Run, saving: Saving | None) -> None:
+def discard(run: Run, saving: Saving | SavingToPath | None) -> None:
     """Remove what a run has written, unless it was kept."""
-    if saving is not None:
+    if isinstance(saving, SavingToPath):
+        by_path.discard(saving)
+    elif saving is not None:
         run.language.prompt_caches.discard(saving)
 
 
@@ -94,11 +113,15 @@ def _asked_for(run: Run) -> tuple[Json, str]:
     return (cache["prompt_cache_path"] if cache.get("save_prompt_cache") else None), where
 
 
-def _give_path(run: Run, given: Json, where: str) -> None:
-    """Check the path that C has to write to, and give C the resolved path."""
+def _target(run: Run, given: Json, where: str) -> Path:
+    """Return the resolved path of the file that the client wants. Raises InvalidParams, PermissionDenied."""
     resolved = paths.writable_file(given, run.language.config.writable_directories, where)
     run.language.prompt_caches.check_path(resolved, where)
-    run.parameters.prompt_cache_params.contents.prompt_cache_path = bytes(resolved)
+    return resolved
+
+
+def _user(run: Run) -> int | None:
+    return run.invocation.client.user
 
 
 # -- loading ----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rkllmd.errors import InvalidParams, PermissionDenied
-from rkllmd.language.prompt_caches.store import PromptCaches
+from rkllmd.language.prompt_caches.store import PromptCaches, Saving
 from rkllmd.language.runs import prompt_cache_names
 from rkllmd.language.runs.run import Run
 
@@ -18,7 +18,12 @@ WHERE = "$.rkllm_infer_params.prompt_cache_params.prompt_cache_path"
 
 def run_of(tmp_path: Path, given: str | None, *, saves: bool = True, user: int | None = 1000) -> Run:
     """Return a run that saves under ``given``; its struct for C has a place for a path."""
-    config = SimpleNamespace(writable_directories=[str(tmp_path)], allowed_directories=["/"])
+    config = SimpleNamespace(
+        writable_directories=[str(tmp_path)],
+        allowed_directories=["/"],
+        cache_directory=str(tmp_path / "caches"),
+        state_directory="",
+    )
     cache = SimpleNamespace(prompt_cache_path=b"")
     parameters: Any = SimpleNamespace(
         c=SimpleNamespace(prompt_cache_params=SimpleNamespace(contents=cache)),
@@ -47,7 +52,7 @@ def test_whatever_has_no_slash_is_a_name(given: str, is_name: bool) -> None:
 def test_a_name_becomes_a_file_of_the_daemons_own(tmp_path: Path) -> None:
     run = run_of(tmp_path, "kitchen")
     saving = prompt_cache_names.begin_saving(run)
-    assert saving is not None
+    assert isinstance(saving, Saving)
     assert (saving.owner, saving.name) == ("1000", "kitchen")
     assert path_for_c(run) == str(saving.path)
     assert saving.path.is_relative_to(tmp_path / "caches")
@@ -57,12 +62,29 @@ def test_a_name_becomes_a_file_of_the_daemons_own(tmp_path: Path) -> None:
     assert not saving.path.exists()
 
 
-def test_a_path_is_resolved_and_the_clients_own_affair(tmp_path: Path) -> None:
+def test_c_writes_a_path_of_the_daemons_own_for_a_clients(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     run = run_of(tmp_path, str(tmp_path / "link"))
-    assert prompt_cache_names.begin_saving(run) is None
-    assert path_for_c(run) == str(tmp_path / "real")
-    assert prompt_cache_names.keep(run, None, prefilled=True) == {}
+    saving = prompt_cache_names.begin_saving(run)
+    assert saving is not None
+    written = Path(path_for_c(run))
+    assert (written.name, written.parent.parent) == ("real", tmp_path / "caches")
+    assert written.parent.stat().st_mode & 0o777 == 0o700
+    written.write_bytes(b"cache")
+    said = prompt_cache_names.keep(run, saving, prefilled=True)
+    assert said == {"prompt_cache": {"path": str(tmp_path / "link"), "saved": True}}
+    prompt_cache_names.discard(run, saving)
+    assert (tmp_path / "real").read_bytes() == b"cache"
+    assert list((tmp_path / "caches").iterdir()) == []
+
+
+def test_a_run_that_read_only_a_part_of_its_prompt_leaves_nothing_at_the_path(tmp_path: Path) -> None:
+    run = run_of(tmp_path, str(tmp_path / "a"))
+    saving = prompt_cache_names.begin_saving(run)
+    Path(path_for_c(run)).write_bytes(b"half")
+    assert prompt_cache_names.keep(run, saving, prefilled=False)["prompt_cache"]["saved"] is False
+    prompt_cache_names.discard(run, saving)
+    assert {path.name for path in tmp_path.rglob("*")} == {"caches"}
 
 
 @pytest.mark.parametrize("given", [None, "kitchen", "/nowhere/at/all"])

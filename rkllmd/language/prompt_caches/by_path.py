@@ -1,0 +1,71 @@
+"""A prompt cache that a client names by a path: C writes it in a directory of the daemon's own, then it is moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from rkllmd import open_files
+from rkllmd.errors import PermissionDenied, lead
+from rkllmd.machine.disk import placing
+
+log = structlog.get_logger()
+
+
+@dataclass(eq=False)
+class SavingToPath:
+    """A cache that C writes to ``path``; ``target`` is where the client wants it, resolved, ``given`` as it said so."""
+
+    given: str
+    target: Path
+    roots: Sequence[str]
+    user: int | None
+    path: Path
+
+
+def check(target: Path, roots: Sequence[str], user: int | None, where: str) -> None:
+    """Refuse a path where no file of this client's uid may be put. Raises PermissionDenied."""
+    try:
+        placing.check(target, roots, user)
+    except OSError as error:
+        raise _refusal(target, error, where) from None
+
+
+def begin(
+    given: str, target: Path, roots: Sequence[str], user: int | None, candidates: Sequence[str], where: str
+) -> SavingToPath:
+    """Return where C has to write, in one of the directories ``candidates`` if that can be. Raises PermissionDenied."""
+    check(target, roots, user, where)
+    try:
+        folder = placing.private_folder(candidates, target.parent)
+    except OSError as error:
+        raise _refusal(target, error, where) from None
+    return SavingToPath(given, target, roots, user, folder / target.name)
+
+
+def commit(saving: SavingToPath) -> str | None:
+    """Put what C has written in its place; return a sentence on why that failed, or None."""
+    try:
+        size = placing.place(saving.path, saving.target, saving.roots, saving.user)
+    except FileNotFoundError:
+        reason = "The runtime has written nothing, or the directory is gone."
+    except OSError as error:
+        reason = f"{saving.target} can't be written: {error.strerror}."
+    else:
+        log.info("prompt_cache_saved", path=str(saving.target), user=saving.user, bytes=size)
+        return None
+    log.warning("prompt_cache_not_saved", path=str(saving.target), user=saving.user, reason=reason)
+    return reason
+
+
+def discard(saving: SavingToPath) -> None:
+    """Remove what C has written, if it is not in its place."""
+    placing.remove_folder(saving.path.parent)
+
+
+def _refusal(target: Path, error: OSError, where: str) -> PermissionDenied:
+    open_files.raise_shortage(error)
+    return PermissionDenied(f"{lead(where)}{target} can't be written: {error.strerror}.", path=where)
