@@ -36,7 +36,7 @@ _VALUES: Final[JsonObject] = {
     "op": "/opt/operators/libmine.so",
     "op_type": "Swish",
     "params": {"prompt": "Hello"},
-    "prompt_cache_path": "/tmp/prompt.cache",
+    "prompt_cache_path": "assistant",
     "prompt_postfix": "\n<|assistant|>\n",
     "prompt_prefix": "<|user|>\n",
     "shape": {"M": 1, "K": 32, "N": 32},

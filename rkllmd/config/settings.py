@@ -271,9 +271,10 @@ class Config:
     allowed_directories: tuple[str, ...] = _setting(
         ("/",), directories, "where models, adapters and prompt caches may be read"
     )
-    # A client's path is written to by the daemon's user, so writing has its own and narrower list.
+    # A client's path is written to by the daemon's user, so writing has its own and narrower list. Not /tmp: there any
+    # user may make and remove what others use, and it is memory on many boards.
     writable_directories: tuple[str, ...] = _setting(
-        ("/tmp", "/var/lib/rkllmd", "/var/cache/rkllmd"), directories, "where prompt caches may be written"
+        ("/var/lib/rkllmd", "/var/cache/rkllmd"), directories, "where prompt caches may be written"
     )
 
     # The code of a custom operator's library runs inside the daemon, so none can be loaded until a directory is named

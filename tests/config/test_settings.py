@@ -33,3 +33,8 @@ def test_what_a_reload_takes_over() -> None:
     reloaded = running.reloaded(fresh)
     assert (reloaded.max_queue, reloaded.log_level) == (2, 3)
     assert (reloaded.socket, reloaded.model) == ("/a", "")
+
+
+def test_clients_write_into_no_directory_that_all_users_share() -> None:
+    """In such a one anybody makes links and files for the daemon's user to write through."""
+    assert Config().writable_directories == ("/var/lib/rkllmd", "/var/cache/rkllmd")

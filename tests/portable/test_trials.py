@@ -116,7 +116,7 @@ def test_it_can_be_turned_off(start: Start, tmp_path: Path) -> None:
 def test_adapters_and_prompt_caches_are_tried_too(start: Start, tmp_path: Path) -> None:
     adapter, cache = copied(tmp_path / "pirate.gguf", LORA), tmp_path / "cache"
     saving = {"save_prompt_cache": 1, "prompt_cache_path": str(cache)}
-    daemon = start("--model", "demo", runtime="portable")
+    daemon = start("--model", "demo", "--writable-directories", str(tmp_path), runtime="portable")
     with daemon.connect() as wire:
         for name in ("pirate", "other"):
             given = {"lora_adapter_path": str(adapter), "lora_adapter_name": name}

@@ -27,7 +27,12 @@ def version(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def board(version: str, boards: dict[str, Board], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     """Return a daemon without a model; what the test leaves loaded is unloaded behind it."""
-    found = boards.pop(version, None) or Board(tmp_path_factory.mktemp("board") / version, version)
+    found = boards.pop(version, None) or Board(
+        tmp_path_factory.mktemp("board") / version,
+        version,
+        "--writable-directories",
+        str(tmp_path_factory.getbasetemp()),
+    )
     found.begin()
     try:
         yield found
