@@ -10,11 +10,9 @@ import contextlib
 import errno
 import fcntl
 import os
-import pwd
 import select
 import shlex
 import socket as stdlib_socket
-import stat
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +21,7 @@ import structlog
 import trio
 
 from rkllmd import open_files
-from rkllmd.net import serving
+from rkllmd.net import serving, takeover
 
 log = structlog.get_logger()
 
@@ -124,7 +122,7 @@ def bind(path: str) -> Listener:
     """Lock, unlink, bind and listen. Raises ListenError if another daemon has the lock or the path can't be bound."""
     lock = _lock(path)
     try:
-        _remove_old_socket(path)
+        takeover.remove_socket(path)
         socket, inode = _bind(path)
     except OSError as error:
         _unlock(path, lock)
@@ -162,7 +160,8 @@ def _lock(path: str) -> int:
                 f"Another rkllmd{f' (pid {holder})' if holder else ''} serves {path}: stop it with "
                 f"'rkllmd stop --socket {shlex.quote(path)}', or choose another --socket."
             ) from None
-        if _is_at(f"{path}.lock", _inode(os.fstat(lock))):
+        inode = _inode(os.fstat(lock))
+        if _is_at(f"{path}.lock", inode) or not _is_on_disk(lock):
             break
         os.close(lock)  # an ending daemon removed the file while we were locking it: lock a new one
     with contextlib.suppress(OSError):  # a full disk: the lock holds without the pid, which is only for people
@@ -173,19 +172,11 @@ def _lock(path: str) -> int:
 
 def _open_lock(path: str) -> int:
     try:
-        return os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return takeover.open_lock(path)
     except FileNotFoundError:
         raise ListenError(f"There is no directory {os.path.dirname(path)} for the socket: make it first.") from None
     except OSError as error:
-        reason = f"The lock {path}.lock can't be opened: {error.strerror}."
-        with contextlib.suppress(OSError, KeyError):
-            owner = os.lstat(f"{path}.lock").st_uid
-            if isinstance(error, PermissionError) and owner != os.geteuid():
-                reason = (
-                    f"The lock {path}.lock belongs to {pwd.getpwuid(owner).pw_name}, whose rkllmd serves {path} or was "
-                    "killed: choose another --socket, or have the file removed if no rkllmd runs."
-                )
-        raise ListenError(reason) from None
+        raise ListenError(f"The lock {path}.lock can't be opened: {error.strerror}.") from None
 
 
 def _unlock(path: str, lock: int) -> None:
@@ -200,22 +191,16 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def _is_on_disk(lock: int) -> bool:
+    """Return whether the lock is a file with a name and not one in memory, in place of another user's."""
+    return not os.readlink(f"/proc/self/fd/{lock}").startswith("/memfd:")
+
+
 def _is_at(path: str, inode: tuple[int, int]) -> bool:
     try:
         return _inode(os.stat(path)) == inode
     except OSError:
         return False
-
-
-def _remove_old_socket(path: str) -> None:
-    """Remove the socket that an earlier daemon left behind. Raises OSError for any other file, which is not ours."""
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise OSError(errno.EEXIST, "there is a file at this path that is not a socket")
-    os.unlink(path)
 
 
 async def accept(listener: Listener, serve: Callable[[stdlib_socket.socket], None]) -> None:
