@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from rkllmd.portable.demo.vision.draw import draw_digit
-from tests.portable.rknn.models import (
+from tests.portable.rknn.graphs import (
     FEATURE_SCALE,
     FEATURE_ZERO,
     INPUT_SCALE,

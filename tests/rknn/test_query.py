@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.portable.rknn.models import dynamic, floats, quantised
+from tests.portable.rknn.graphs import dynamic, floats, quantised
 from tests.rknn.board import ECHO, TWO_SHAPES, Client, Simulator, b64, tensor
 
 # rknn_api.h, 2.3.2: what has no other name, in the order of its numbers.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.daemon import Daemon, until
-from tests.portable.rknn.models import floats, forever, forever_on_zeros
+from tests.portable.rknn.graphs import floats, forever, forever_on_zeros
 from tests.rknn.board import Client, b64, client, held, tensor, until_nothing_is_held
 
 GO, STAY = ({"data": b64(np.array(on)), "dtype": "bool"} for on in (True, False))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from onnx import TensorProto
 
-from tests.portable.rknn.models import identity
+from tests.portable.rknn.graphs import identity
 from tests.rknn.board import BYTES, Client, b64
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from tests.portable.rknn.models import dynamic, floats, identity
+from tests.portable.rknn.graphs import dynamic, floats, identity
 from tests.rknn.board import BYTES, DIGITS, ECHO, Client, Simulator, b64, client, operator_library, shared, tensor
 from tests.rknn.errors.placeholders import INFO, held_by
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.portable.rknn.models import gather
+from tests.portable.rknn.graphs import gather
 from tests.rknn.board import BYTES, ECHO, Client, Simulator, b64, tensor
 from tests.rknn.errors.placeholders import BIND, CTX, INFO, MEM, filled, held_by
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.portable.rknn.models import floats, reference
+from tests.portable.rknn.graphs import floats, reference
 
 CASES: dict[str, Callable[..., None]] = {}
 OK = {"success": True, "status": 0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.portable.rknn.models import dynamic, floats, reference
+from tests.portable.rknn.graphs import dynamic, floats, reference
 from tests.rknn.board import BYTES, ECHO, Client, Simulator, b64, numbers, tensor
 from tests.rknn.functions.cases import IMAGE, OK, case, expected_of_floats
 

@@ -6,7 +6,7 @@ import os
 
 from onnx import TensorProto
 
-from tests.portable.rknn.models import floats, identity
+from tests.portable.rknn.graphs import floats, identity
 from tests.rknn.board import BYTES, ECHO, Client, Simulator, b64, memfd, shared
 from tests.rknn.functions.cases import OK, case
 

@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from rkllmd.client import Client as PythonClient
 from tests.daemon import Daemon
-from tests.portable.rknn.models import constant, dynamic, floats, identity, sums, with_weights_beside
+from tests.portable.rknn.graphs import constant, dynamic, floats, identity, sums, with_weights_beside
 from tests.rknn.board import Client, b64, shared, tensor
 
 A, B = np.arange(6, dtype=np.float32).reshape(2, 3), np.array([7, 8, 9], np.int64)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from tests.portable.rknn.models import identity, model
+from tests.portable.rknn.graphs import identity, model
 from tests.rknn.board import Client, b64, numbers, tensor
 
 # dtype → ONNX's type, and numbers that float32 does not hold, or that are at the type's ends.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from tests.portable.rknn.models import dynamic, floats, identity, reference
+from tests.portable.rknn.graphs import dynamic, floats, identity, reference
 from tests.rknn.board import BYTES, DIGITS, ECHO, Client, Simulator, b64, memfd, numbers, shared, tensor
 
 BIG = np.random.default_rng(1).integers(0, 256, 1_000_000, dtype=np.uint8)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from rkllmd.client import Client as PythonClient
 from rkllmd.client import Tensor
 from tests.daemon import Daemon
-from tests.portable.rknn.models import model, reference
+from tests.portable.rknn.graphs import model, reference
 from tests.rknn.board import Array, Client, b64, numbers, shared, tensor
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL

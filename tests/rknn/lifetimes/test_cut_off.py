@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto
 
 from tests.daemon import until
-from tests.portable.rknn.models import identity
+from tests.portable.rknn.graphs import identity
 from tests.rknn.board import BYTES, ECHO, NOTHING, Client, Simulator, b64, held, shared
 from tests.rknn.lifetimes.waiting import INFO, SHAPE, until_held
 

@@ -17,7 +17,7 @@ from rkllmd.portable.rknn.calls import runs as run_calls
 from rkllmd.portable.rknn.calls import table as calls
 from tests.portable.rknn.client import CTX, FAIL, OK, PARAM, C, load
 from tests.portable.rknn.conftest import Line
-from tests.portable.rknn.models import floats
+from tests.portable.rknn.graphs import floats
 
 SIGNATURES = rknn.SIGNATURES | rknn_matmul.SIGNATURES | rknn_custom_op.SIGNATURES
 OF_A_CONTEXT = [

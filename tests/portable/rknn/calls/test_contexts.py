@@ -1,9 +1,8 @@
-"""Contexts: from paths, memory and parts of files; copies; ends."""
+"""Contexts: their flags, copies and ends."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from rkllmd.abi.layouts.rknn import rknn_init_extend
 from rkllmd.abi.layouts.rknn_constants import rknn_flag
 from tests.portable.rknn.client import CTX, FAIL, MODEL, OK, PARAM, C, descriptors, get, init, load, run, set_input
 from tests.portable.rknn.conftest import Line
-from tests.portable.rknn.models import floats, identity, model, reference
+from tests.portable.rknn.graphs import floats, model, reference
 
 X = np.random.default_rng(3).standard_normal((1, 3, 4, 4)).astype(np.float32)
 
@@ -24,84 +23,6 @@ def check(context: int) -> None:
     assert run(context) == OK
     assert (get(context, np.float32) == reference(floats(), {"x": X})[0].ravel()).all()
     assert C["rknn_destroy"](context) == OK
-
-
-def test_from_memory() -> None:
-    check(load(floats()))
-
-
-def test_from_a_path(tmp_path: Path) -> None:
-    path = tmp_path / "mödel.onnx"
-    path.write_bytes(floats())
-    check(load(str(path)))
-
-
-@pytest.mark.parametrize("in_memory", [True, False])
-@pytest.mark.parametrize("tail", [b"", b"something else"])
-def test_from_a_part(tmp_path: Path, in_memory: bool, tail: bytes) -> None:
-    content = b"header" + floats() + tail
-    path = tmp_path / "container"
-    path.write_bytes(content)
-    extend = rknn_init_extend(real_model_offset=6, real_model_size=len(floats()) if tail else 0)
-    code, context = init(content if in_memory else str(path), 0, extend)
-    assert code == OK
-    check(context)
-
-
-@pytest.mark.parametrize("in_memory", [True, False])
-@pytest.mark.parametrize(("offset", "size"), [(-1, 5), (0, 10**6), (10**6, 0), (5, 2**32 - 1)])
-def test_a_part_that_is_not_there(tmp_path: Path, in_memory: bool, offset: int, size: int, line: Line) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(floats())
-    extend = rknn_init_extend(real_model_offset=offset, real_model_size=size)
-    assert init(floats() if in_memory else str(path), 0, extend) == (MODEL, 0)
-    assert "is not within" in line()
-
-
-def test_what_is_no_model(tmp_path: Path, line: Line) -> None:
-    assert init(b"not a model") == (MODEL, 0)
-    line()
-    assert init(b"RKNN\0\0\0\0") == (MODEL, 0)
-    assert "give the .onnx model" in line()
-    (tmp_path / "m.rknn").write_bytes(b"RKNN\0")
-    assert init(str(tmp_path / "m.rknn")) == (MODEL, 0)
-    assert "give the .onnx model" in line()
-    assert init(b"GGUF\3\0\0\0") == (MODEL, 0)
-    assert "rkllm.init" in line()
-    (tmp_path / "empty").touch()
-    os.mkfifo(tmp_path / "pipe")
-    for name in ("absent", "empty", "pipe", "."):
-        assert init(str(tmp_path / name)) == (MODEL, 0)
-        line()
-    assert init("") == (MODEL, 0)
-    line()
-
-
-def test_types_that_rknn_does_not_have(line: Line) -> None:
-    assert init(identity(TensorProto.DOUBLE, [1]))[0] == MODEL
-    assert "tensor(double)" in line()
-    assert init(identity(TensorProto.FLOAT, [1] * 17))[0] == MODEL
-    assert "17 dimensions" in line()
-
-
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        {"rknn_quant": "no JSON"},
-        {"rknn_quant": "[]"},
-        {"rknn_quant": '{"x": 1}'},
-        {"rknn_quant": '{"x": [0, 1]}'},
-        {"rknn_quant": '{"x": [0.5, 200]}'},
-        {"rknn_quant": '{"z": [0.5, 0]}'},
-        {"rknn_dynamic_shapes": "1"},
-        {"rknn_dynamic_shapes": "[]"},
-        {"rknn_dynamic_shapes": "[[[2, 4]]]"},
-        {"rknn_dynamic_shapes": "[[[1, 3], [1, 3]]]"},
-    ],
-)
-def test_wrong_metadata(metadata: dict[str, str], line: Line) -> None:
-    assert init(identity(TensorProto.INT8, ["n", 3], metadata))[0] == MODEL
-    assert "rknn_" in line()
 
 
 def test_flags(line: Line) -> None:

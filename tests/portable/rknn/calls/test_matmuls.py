@@ -38,7 +38,7 @@ from tests.portable.rknn.calls.products import (
 )
 from tests.portable.rknn.client import CTX, INPUT, OK, OUTPUT, PARAM, C, address, content, load, memory
 from tests.portable.rknn.conftest import Line
-from tests.portable.rknn.models import floats
+from tests.portable.rknn.graphs import floats
 
 
 @pytest.mark.parametrize("ac_layout", [NORM, NATIVE])
@@ -314,20 +314,3 @@ def test_b_into_the_native_layout(kind: int, b_layout: int, line: Line) -> None:
     assert "N has to be a multiple of" in line()
     assert convert(address(source), address(target), 0, N, ctypes.byref(info)) == PARAM
     line()
-
-
-def test_a_long_b_is_laid_out_in_segments() -> None:
-    k, n = 8192 + 64, 32
-    b = values("INT8", (k, n))
-    target = np.zeros(k * n, np.int8)
-    info = info_of(rknn_matmul_type.RKNN_INT8_MM_INT8_TO_INT32, 2, k, n, B_layout=NATIVE)
-    convert = C["rknn_B_normal_layout_to_native_layout"]
-    assert convert(address(b), address(target), k, n, ctypes.byref(info)) == OK
-    parts = [laid_b("INT8", b[:8192]).ravel(), laid_b("INT8", b[8192:]).ravel()]
-    np.testing.assert_array_equal(target, np.concatenate(parts))
-    a = values("INT8", (2, k))
-    product = Product(info)
-    product.put("A", a)
-    product.put("B", target)
-    np.testing.assert_array_equal(product.c(), a.astype(np.int64) @ b.astype(np.int64))
-    product.end()

@@ -35,7 +35,7 @@ from tests.portable.rknn.client import (
     set_input,
 )
 from tests.portable.rknn.conftest import Line
-from tests.portable.rknn.models import Array, dynamic, floats, quantised, reference
+from tests.portable.rknn.graphs import Array, dynamic, floats, quantised, reference
 
 RNG = np.random.default_rng(5)
 X = RNG.standard_normal((1, 3, 4, 4)).astype(np.float32)

@@ -41,7 +41,7 @@ from tests.portable.rknn.client import (
     set_input,
 )
 from tests.portable.rknn.conftest import Line
-from tests.portable.rknn.models import (
+from tests.portable.rknn.graphs import (
     FEATURE_SCALE,
     FEATURE_ZERO,
     INPUT_SCALE,

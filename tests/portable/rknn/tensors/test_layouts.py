@@ -1,15 +1,11 @@
-"""Layouts and element types by themselves."""
+"""The orders in which the elements of a tensor may lie in memory."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from rkllmd.abi.layouts.rknn_constants import rknn_tensor_type
-from rkllmd.portable.rknn.c_memory import raw, view
 from rkllmd.portable.rknn.tensors import elements, layouts
-from rkllmd.portable.rknn.tensors.elements import Quantisation
-from tests.portable.rknn.models import Array
 
 RNG = np.random.default_rng(7)
 
@@ -30,27 +26,3 @@ def test_the_order_of_nc1hwc2() -> None:
     for n, c, h, w in np.ndindex(2, 20, 3, 4):
         assert stored[n, c // 16, h, w, c % 16] == values[n, c, h, w]
     assert not stored[:, 1, :, :, 4:].any()
-
-
-def test_bfloat16_is_rounded_half_to_even() -> None:
-    given = np.array([0x3F808000, 0x3F818000, 0x3F808001, 0x7F7FFFFF, 0xFF800000, 0x7F800001], np.uint32)
-    bits: Array = elements.cast(given.view(np.float32), rknn_tensor_type.RKNN_TENSOR_BFLOAT16)
-    assert [hex(int(number)) for number in bits] == ["0x3f80", "0x3f82", "0x3f81", "0x7f80", "0xff80", "0x7fc0"]
-
-
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16])
-def test_quantising_what_was_dequantised_gives_it_back(dtype: type[np.integer]) -> None:
-    limits = np.iinfo(dtype)
-    values = np.arange(limits.min, limits.max + 1).astype(dtype)
-    quantisation = Quantisation(0.037, 5)
-    real = elements.dequantise(values, quantisation)
-    np.testing.assert_array_equal(elements.quantise(real, quantisation, np.dtype(dtype)), values)
-
-
-def test_memory_is_seen_and_not_copied() -> None:
-    owner = np.zeros(8, np.uint8)
-    view(owner.ctypes.data, 8)[:] = 7
-    assert owner.tolist() == [7] * 8
-    assert view(0, 0).size == 0
-    assert raw(owner).ctypes.data == owner.ctypes.data
-    assert raw(np.array(1.0, np.float32)).size == 4

@@ -1,0 +1,75 @@
+"""The functions that the portable library has beside RKLLM's, against a tiny library that answers in words."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rkllmd.portable.extension import ALL, Description, Extension
+
+SOURCE = r"""
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+uint32_t seen_seed; size_t seen[8]; size_t seen_count; int has_seed;
+int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *spans, size_t count) {
+    has_seed = seed != NULL;
+    seen_seed = seed ? *seed : 0;
+    seen_count = count;
+    memcpy(seen, spans, 2 * count * sizeof *spans);
+    return handle ? 5 : -1;
+}
+int rkllm_portable_describe(void *handle, char *text, size_t size) {
+    if (!handle) return 0;
+    if (handle == (void *)2) return (int)size;
+    return snprintf(text, size, "{\"context_len\": 512, \"trained_context_len\": 2048, \"context_bytes\": 10, "
+                                "\"threads\": 2, \"chat_template\": \"model\"}");
+}
+const char *rkllm_portable_engine(void) { return "x86-64 \xff"; }
+"""
+HANDLE = ctypes.c_void_p(1)
+
+
+def built(folder: Path, source: str) -> Path:
+    (folder / "tiny.c").write_text(source)
+    library = folder / "libtiny.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, folder / "tiny.c"], check=True)
+    return library
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("extension"), SOURCE)
+
+
+def test_a_library_without_them_has_none(tmp_path: Path, library: Path) -> None:
+    assert Extension.of(built(tmp_path, "int rkllm_init(void) { return 0; }")) is None
+    assert Extension.of(library) is not None
+
+
+@pytest.mark.parametrize(
+    ("seed", "meant", "seen"), [(7, [(1, 2), (3, 9)], [1, 2, 3, 9]), (None, [], []), (2**32 - 1, ALL, [0, 2**31])]
+)
+def test_the_next_run_gets_its_seed_and_its_spans(
+    library: Path, seed: int | None, meant: list[tuple[int, int]], seen: list[int]
+) -> None:
+    extension, dll = Extension(library), ctypes.CDLL(str(library))
+    assert extension.next_run(HANDLE, seed, meant) == 5
+    assert ctypes.c_int.in_dll(dll, "has_seed").value == (seed is not None)
+    assert ctypes.c_uint32.in_dll(dll, "seen_seed").value == (seed or 0)
+    assert ctypes.c_size_t.in_dll(dll, "seen_count").value == len(meant)
+    assert list((ctypes.c_size_t * 8).in_dll(dll, "seen"))[: len(seen)] == seen
+
+
+def test_a_model_is_described_unless_the_library_does_not_say_or_says_too_much(library: Path) -> None:
+    extension = Extension(library)
+    assert extension.describe(HANDLE) == Description(512, 2048, 10, 2, "model")
+    assert extension.describe(ctypes.c_void_p(0)) is None
+    assert extension.describe(ctypes.c_void_p(2)) is None, "it did not fit"
+
+
+def test_what_the_engine_was_compiled_for_may_be_any_bytes(library: Path) -> None:
+    assert Extension(library).engine() == "x86-64 \ufffd"
