@@ -8,6 +8,8 @@ SOCKET ?= $(or $(RKLLM_UDS_PATH),/tmp/rkllm.sock)
 # Where `make install` puts the daemon's own virtual environment; DESTDIR is for packagers.
 PREFIX ?= /opt/rkllmd
 DESTDIR ?=
+# The Python that the package of `make deb` is for: the system's own, whose package it depends on.
+DEB_PYTHON ?= /usr/bin/python3
 # For `make uninstall`: not empty, if the configuration and the state are to go as well.
 PURGE ?=
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
@@ -18,7 +20,7 @@ MARCH := $$($(BIN)/python -I rkllmd/portable/march.py)
 ENGINE_OPTIONS := RKLLMD_MARCH="$(MARCH)" CMAKE_ARGS="'-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/rkllmd/portable/engine.cmake'"
 PIP := $(ENGINE_OPTIONS) $(BIN)/pip --disable-pip-version-check install --quiet
 
-.PHONY: help run test lint coverage bench fuzz onnx-models demo-model install uninstall clean
+.PHONY: help run test lint coverage bench fuzz onnx-models demo-model install uninstall deb clean
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +34,7 @@ help:
 	@echo "make demo-model  train the demo models anew"
 	@echo "make install     install the daemon and its systemd units (as root)"
 	@echo "make uninstall   remove what install has put there (as root); PURGE=1: the configuration and the state too"
+	@echo "make deb         make a Debian package of it, in build (DEB_PYTHON=/usr/bin/python3)"
 	@echo "make clean       remove everything that was built"
 
 run: $(VENV)/.run compiler
@@ -85,6 +88,9 @@ install:
 uninstall:
 	@sh systemd/uninstall.sh "$(DESTDIR)" "$(PREFIX)" "$(PURGE)"
 
+deb: $(VENV)/.deb
+	@$(BIN)/python deb/make_deb.py --python "$(DEB_PYTHON)" --output "$(or $(OUTPUT),build)"
+
 clean:
 	@rm -rf $(VENV) build rkllmd/portable/build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -101,7 +107,7 @@ $(BIN)/python:
 
 # One that was moved, or whose Python has become another version, is made anew with all that is in it.
 ifneq ($(shell sh .make/venv_is_stale.sh "$(CURDIR)/$(VENV)"),)
-$(BIN)/python $(VENV)/.run $(VENV)/.test $(VENV)/.lint: made-anew
+$(BIN)/python $(VENV)/.run $(VENV)/.test $(VENV)/.lint $(VENV)/.deb: made-anew
 .PHONY: made-anew
 made-anew:
 endif
@@ -129,4 +135,8 @@ $(VENV)/.test: $(VENV)/.run
 
 $(VENV)/.lint: pyproject.toml | $(BIN)/python
 	@$(PIP) --editable '.[test,lint]'
+	@touch $@
+
+$(VENV)/.deb: pyproject.toml | $(BIN)/python
+	@$(PIP) --editable '.[deb]'
 	@touch $@

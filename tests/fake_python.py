@@ -33,12 +33,12 @@ def _answer(code: str, version: str, *, has_venv: bool) -> None:
     exec(code, {})
 
 
-def _make_venv(program: Path, folder: Path, *, clear: bool) -> None:
+def _make_venv(program: Path, folder: Path, version: str, *, clear: bool) -> None:
     binaries = folder / "bin"
     if clear:
         shutil.rmtree(folder, ignore_errors=True)
     binaries.mkdir(parents=True)
-    (folder / "lib").mkdir()
+    (folder / "lib" / f"python{version}" / "site-packages").mkdir(parents=True)
     (folder / "lib" / "module.py").write_text("def where(): return where.__code__.co_filename\n")
     (folder / "pyvenv.cfg").write_text(f"command = {program} -m venv {folder}\n")
     (binaries / "python").write_text(program.read_text())
@@ -65,7 +65,7 @@ def main() -> int:
             _answer(code, version, has_venv=has_venv == "1")
             return 0
         case ["-m", "venv", *options, folder]:
-            _make_venv(Path(program), Path(folder), clear="--clear" in options)
+            _make_venv(Path(program), Path(folder), version, clear="--clear" in options)
             return 0
         case ["-m", "pip", *rest]:
             return _install(Path(program), rest)

@@ -95,13 +95,14 @@ _BESIDE: Final = ("stream", "session", "priority", "timeout_ms", "first_token_ti
 
 
 def _parser() -> argparse.ArgumentParser:
-    return _parser_and_commands()[0]
+    return parser_and_commands()[0]
 
 
-def _parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the parser of the command line, and that of each command by its name."""
     parser = _Parser(prog="rkllmd", description="Serves a Rockchip NPU as JSON-RPC 2.0 over a Unix socket.")
     parser.add_argument("--version", action="store_true", help="print the version and the runtime that was found")
-    commands = parser.add_subparsers(dest="command", metavar="{serve,stop,call,chat,help}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="{serve,stop,call,chat,help}")
 
     serve = commands.add_parser("serve", help="run the daemon")
     serve.add_argument("--config", type=Path, help=f"configuration file (default: {sources.DEFAULT_FILE} if it exists)")
@@ -243,7 +244,7 @@ def _print_json(value: Json) -> None:
 
 
 def _help(given: argparse.Namespace) -> int:
-    parser, commands = _parser_and_commands()
+    parser, commands = parser_and_commands()
     if given.method is None:
         parser.print_help()
     elif given.method in commands:
