@@ -20,7 +20,7 @@ from typing import Final, NoReturn
 import structlog
 import trio
 
-from rkllmd import __version__, log
+from rkllmd import __version__
 from rkllmd.calls import registry, timeouts
 from rkllmd.config import sources
 from rkllmd.config.settings import Config
@@ -30,10 +30,11 @@ from rkllmd.language import conversations
 from rkllmd.language.models.idle import unload_idle_models
 from rkllmd.language.models.loading import unload
 from rkllmd.language.runs import turns
+from rkllmd.log import configuration
 from rkllmd.machine import lifetime, runtime_output
 from rkllmd.machine.notify import Notifier
-from rkllmd.net import listener
-from rkllmd.net.connection import Connection
+from rkllmd.net import admission, listener
+from rkllmd.net.connection import Connection, peer_credentials
 from rkllmd.net.hangup import Attendance, HangupWatcher
 from rkllmd.net.receiver import Receiver
 from rkllmd.npu.outage import Outage
@@ -83,12 +84,13 @@ class Daemon:
         try:
             self._ends_with = lifetime.decide(self._settings.ends_with)
             reader, self._stdout, stderr = runtime_output.capture()
-            log.configure(self._settings.log_level, stderr)
+            configuration.configure(self._settings.log_level, stderr)
             # If a runtime kills us (SIGSEGV, SIGILL …), the last lines are the signal and the call that it came in.
             faulthandler.enable(stderr)
             try:
                 return await self._serve(listening, reader)
             finally:  # nobody reads the captured output any more, and what is printed now may say why we die
+                configuration.flush()
                 os.dup2(self._stdout, 1)
                 os.dup2(stderr, 2)
         finally:
@@ -191,20 +193,13 @@ class Daemon:
     async def _serve_client(
         self, socket: stdlib_socket.socket, service: Service, connect: Callable[[stdlib_socket.socket], Connection]
     ) -> None:
-        limit = service.config.max_connections
-        connected = len(self._connections)
-        if connected >= limit:
-            connected -= self._attendance.gone()
-        if connected >= limit:
-            error = QueueFull(
-                f"{limit} clients are connected, which is the limit (max_connections): try again later.",
-                queued=connected,
-                limit=limit,
-                retry_after_ms=1000,
-            )
+        peer = peer_credentials(socket)
+        try:
+            self._make_room(service, peer["uid"])
+        except QueueFull as error:
             with socket, contextlib.suppress(OSError):
                 socket.send(jsonrpc.error_line(error))
-            logger.warning("too_many_connections", limit=limit)
+            logger.warning("too_many_connections", **peer, **error.data)
             return
         self._attendance.add(socket)
         connection = connect(socket)
@@ -219,6 +214,15 @@ class Daemon:
             service.events.forget(connection.number)
             release_client(service.vision, connection.number)
             conversations.forget_client(service.language, connection.number)
+
+    def _make_room(self, service: Service, user: int) -> None:
+        """Let an idle client go if another one would be too many. Raises QueueFull."""
+        gone = self._attendance.gone()
+        guests = [guest for guest in self._connections if not guest.is_leaving and guest.descriptor not in gone]
+        leaving = admission.make_room(user, guests, admission.rules(service.config), time.monotonic())
+        if leaving is not None:
+            logger.info("idle_client_dropped", client=leaving.number, uid=leaving.user)
+            leaving.read_no_more()
 
     # -- signals and shutdown ----------------------------------------------------------------------------------------
 
@@ -252,7 +256,7 @@ class Daemon:
         except ConfigError as error:
             logger.error("reload_failed", reason=str(error))
         else:
-            log.set_level(service.config.log_level)
+            configuration.set_level(service.config.log_level)
             assembly.apply(service)
             logger.info("reloaded")
             changed = [item.name for item in fields(fresh) if getattr(settings, item.name) != getattr(fresh, item.name)]
@@ -299,6 +303,7 @@ class Daemon:
 def _exit(status: int, listening: listener.Listener) -> NoReturn:
     """End the process at once, without answering anybody; only the socket is removed."""
     listening.close()
+    configuration.flush()
     os._exit(status)
 
 

@@ -5,6 +5,7 @@ How they are put together from the file, the environment and the command line is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -150,6 +151,18 @@ class Config:
     max_connections: int = _setting(
         100, integer(1, 10_000), "connections at once", env="RKLLM_MAX_CONNECTIONS", reload=True
     )
+    # Three quarters, as of the calls that may wait: one user's script that forgets to close leaves room for the others.
+    max_connections_per_user: int = _setting(
+        75, integer(1, 10_000), "connections of one user at once; operators have no such limit", reload=True
+    )
+    # Enough to ask what is going on, and to stop it: a shell or two with a few commands at once.
+    reserved_connections: int = _setting(
+        5, integer(0, 1000), "of the connections, how many are left for operators alone", reload=True
+    )
+    # Who looks after the machine: root and the daemon's own user can stop the daemon anyway.
+    operator_users: tuple[int, ...] = _setting(
+        (), users, "users who look after the daemon, beside root and its own (uids or names)", reload=True
+    )
     # 16 MiB is what sd-varlink and containerd take.
     max_line_bytes: int = _setting(16 * 2**20, integer(1024, 2**30), "longest line from a client", reload=True)
     # MPD drops a client at 8 MiB of unread output, geth after 10 s without progress.
@@ -293,6 +306,10 @@ class Config:
     max_handles_per_connection: int = _setting(
         256, integer(1, 100_000), "RKNN contexts and memories of one connection", reload=True
     )
+
+    def is_operator(self, user: int | None) -> bool:
+        """Return whether a user looks after this daemon; None is nobody that the kernel knows."""
+        return user is not None and (user in (0, os.geteuid()) or user in self.operator_users)
 
     def reloaded(self, fresh: Config) -> Config:
         """Return this configuration with the settings of ``fresh`` that may change while running."""

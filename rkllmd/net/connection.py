@@ -75,8 +75,9 @@ class Connection:
         self._answered = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
-        self._peer = _peer_credentials(socket)
+        self._peer = peer_credentials(socket)
         self.user: int | None = self._peer["uid"]
+        self.heard_at = time.monotonic()
 
     @property
     def _log(self) -> structlog.typing.FilteringBoundLogger:
@@ -88,6 +89,26 @@ class Connection:
     def is_gone(self) -> bool:
         """Return whether nothing can reach the client any more."""
         return self._sender.is_gone
+
+    @property
+    def descriptor(self) -> int:
+        """Return the number of its socket."""
+        return self._socket.fileno()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Return whether nothing more is read from it."""
+        return self._is_ending
+
+    def is_waiting(self) -> bool:
+        """Return whether anything of it is open: a call, an answer, a subscription, an object that goes with it."""
+        return bool(
+            self.exchange.open_calls
+            or self._inbox.lines
+            or self._sender.unsent_bytes
+            or self._service.events.is_watching(self)
+            or self._service.belongs_anything_to(self.number)
+        )
 
     def describe(self) -> str:
         """Return a description of the client, for the log and server.queue."""
@@ -219,7 +240,8 @@ class Connection:
         """Handle the lines that have come, for at most one slice, and only up to the first that takes long."""
         inbox, sender = self._inbox, self._sender
         lines, most = inbox.lines, sender.most_unsent
-        end = time.monotonic() + SLICE_SECONDS
+        self.heard_at = time.monotonic()
+        end = self.heard_at + SLICE_SECONDS
         if len(lines) > 1:
             sender.cork()  # the answers are sent in one piece
         while lines and not takes_long(lines[0]):
@@ -336,7 +358,7 @@ class Connection:
             self._nursery.start_soon(self._sender.write)
 
 
-def _peer_credentials(socket: stdlib_socket.socket) -> dict[str, int]:
+def peer_credentials(socket: stdlib_socket.socket) -> dict[str, int]:
     """Return pid, uid and gid of the process that connected (SO_PEERCRED, unix(7))."""
     raw = socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, uid, gid = struct.unpack("3i", raw)

@@ -21,7 +21,7 @@ _MOST_EVENTS: Final = 16_384
 
 
 class Attendance:
-    """Counts the clients that have hung up but are still connected on the daemon's side.
+    """Knows the clients that have hung up but are still connected on the daemon's side.
 
     They must not keep others out: a client that sends something and leaves may be gone before the daemon has read it.
     As above, the epoll set asks for no events, so the kernel reports only hang-ups; a closed socket leaves the set by
@@ -36,9 +36,9 @@ class Attendance:
         with contextlib.suppress(OSError):  # the user's limit of watches is reached: the client counts as present
             self._epoll.register(socket.fileno(), 0)
 
-    def gone(self) -> int:
-        """Return how many clients have hung up."""
-        return len(self._epoll.poll(0, _MOST_EVENTS))
+    def gone(self) -> set[int]:
+        """Return the descriptors of those that have gone."""
+        return {number for number, _ in self._epoll.poll(0, _MOST_EVENTS)}
 
 
 class HangupWatcher:

@@ -64,6 +64,12 @@ class Service:
             "memory": self.vision.memories,
         }
 
+    def belongs_anything_to(self, client: int) -> bool:
+        """Return whether something would go with this client: an object of RKNN, or a conversation."""
+        return any(handles.owned_by(client) for handles in self.handles.values()) or any(
+            model.kv_cache.owner == client and model.kv_cache.holds_words for model in self.language.models
+        )
+
     def own(self, method: Method) -> Language | Vision | Service:
         """Return what the functions of a method's room work with: their first argument."""
         if method.room is Room.LANGUAGE:

@@ -13,6 +13,7 @@ from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.json_types import JsonObject
 from rkllmd.language.model import Model
+from rkllmd.log import configuration
 from rkllmd.machine.platform import machine
 from rkllmd.npu import views
 from rkllmd.npu.views import describe_client, elapsed_ms
@@ -47,6 +48,7 @@ def status(service: Service, invocation: Invocation) -> JsonObject:
         "uptime_s": round(now - service.started_at, 1),
         "store": service.store.describe(),
         "last_crash": None,
+        "log": configuration.describe(),
         **_machine(service, now),
     }
 

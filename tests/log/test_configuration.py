@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 import structlog
 
-from rkllmd import log
+from rkllmd.log import configuration as log
+from rkllmd.log.repetition import MOST_IN_WINDOW
 
 
 @pytest.fixture(autouse=True)
@@ -131,4 +133,55 @@ def test_on_a_terminal_an_event_is_a_line_for_people() -> None:
 
 
 def test_the_writer_says_that_it_can_write() -> None:
-    assert log._Raw(2).writable()
+    assert log._Raw(log.Log(2)).writable()
+
+
+def test_what_repeats_is_counted_by_client(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    log.configure(2, written.descriptor)
+    logger = structlog.get_logger()
+    for _ in range(MOST_IN_WINDOW + 5):
+        logger.warning("refused", uid=1000)
+    logger.warning("refused", uid=1001)
+    assert log.describe() == {"dropped": 0, "left_out": 5}
+    assert [line["uid"] for line in written()] == [1000] * MOST_IN_WINDOW + [1001]
+    now = 60.0
+    logger.info("later")
+    left_out, later = written()[-2:]
+    assert (left_out["event"], left_out["left_out"], left_out["count"], left_out["client"]) == (
+        "left_out",
+        "refused",
+        5,
+        "uid 1000",
+    )
+    assert later["event"] == "later"
+
+
+def test_lines_that_nobody_read_are_told_when_they_flow_again() -> None:
+    reader, writer = os.pipe()
+    try:
+        log.configure(2, writer)
+        logger = structlog.get_logger()
+        for number in range(1000):
+            logger.info(f"event {number}", text="x" * 5000)
+        dropped = log.describe()["dropped"]
+        assert dropped > 0
+        lines = b""
+        os.set_blocking(reader, False)
+        while not log.flush(0.001):
+            with contextlib.suppress(BlockingIOError):
+                lines += os.read(reader, 65_536)
+        with contextlib.suppress(BlockingIOError):
+            lines += os.read(reader, 2**20)
+        assert json.loads(lines.splitlines()[-1]).items() >= {"event": "log_lines_dropped", "count": dropped}.items()
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_no_debug_event_is_left_out(written: Any) -> None:
+    log.configure(3, written.descriptor)
+    for _ in range(MOST_IN_WINDOW + 5):
+        structlog.get_logger().debug("client_gone")
+    assert len(written()) == MOST_IN_WINDOW + 5

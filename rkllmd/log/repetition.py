@@ -1,0 +1,61 @@
+"""Which events are too many of a kind: a client that can make the daemon log must not be able to fill the disk.
+
+Plain decisions; all times are the monotonic clock's, in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Final
+
+# In each window so many events of a kind are logged for one client, the others counted. A runtime prints about a
+# hundred lines at the load of a model, all of one kind.
+WINDOW_SECONDS: Final = 10.0
+MOST_IN_WINDOW: Final = 200
+# Kinds with a window of their own. More than that share one, so that a client can't make the table grow.
+_MOST_KINDS: Final = 1024
+_OTHERS: Final = "others"
+
+
+@dataclass(slots=True)
+class _Window:
+    ends_at: float
+    seen: int = 0
+
+
+class Repetition:
+    """Counts events by their kind."""
+
+    def __init__(self, *, seconds: float = WINDOW_SECONDS, most: int = MOST_IN_WINDOW) -> None:
+        self._seconds = seconds
+        self.most = most
+        self._windows: dict[Hashable, _Window] = {}
+        self._next_end = 0.0
+        # How many were not logged since the start.
+        self.left_out = 0
+
+    def admit(self, kind: Hashable, now: float) -> bool:
+        """Count an event; return whether it is to be logged."""
+        window = self._windows.get(kind)
+        if window is None:
+            if len(self._windows) >= _MOST_KINDS:
+                kind = _OTHERS
+                window = self._windows.get(kind)
+            if window is None:
+                window = self._windows[kind] = _Window(now + self._seconds)
+                self._next_end = min(self._next_end, window.ends_at) if len(self._windows) > 1 else window.ends_at
+        window.seen += 1
+        if window.seen <= self.most:
+            return True
+        self.left_out += 1
+        return False
+
+    def ended(self, now: float) -> list[tuple[Hashable, int]]:
+        """End the windows whose time is over; return the kinds of which some were not logged, and how many."""
+        if not self._windows or now < self._next_end:
+            return []
+        over = [kind for kind, window in self._windows.items() if window.ends_at <= now]
+        counts = [(kind, self._windows.pop(kind).seen - self.most) for kind in over]
+        self._next_end = min((window.ends_at for window in self._windows.values()), default=0.0)
+        return [(kind, count) for kind, count in counts if count > 0]
