@@ -1,6 +1,6 @@
-# rkllmd: `make run` and `make test` do all the set-up on a fresh machine; `make help` lists the rest.
+# rkllmd: `make run` and `make test` set up everything on a fresh machine; `make help` lists the rest.
 
-# If it is not given: python3, or a later one if that is older than 3.11.
+# If it is not given: python3, or a later version if that is older than 3.11.
 PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,12 +10,12 @@ PREFIX ?= /opt/rkllmd
 DESTDIR ?=
 # The Python that the package of `make deb` is for: the system's own, whose package it depends on.
 DEB_PYTHON ?= /usr/bin/python3
-# For `make uninstall`: not empty, if the configuration and the state are to go as well.
+# For `make uninstall`: not empty if the configuration and the state are to be removed too.
 PURGE ?=
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
 # Builds only what the portable runtime needs of llama.cpp: two minutes on two cores instead of five, once per machine.
-# RKLLMD_MARCH=armv8-a builds it for another processor than this one.
+# RKLLMD_MARCH=armv8-a builds it for a processor other than this machine's.
 MARCH := $$($(BIN)/python -I rkllmd/portable/march.py)
 ENGINE_OPTIONS := RKLLMD_MARCH="$(MARCH)" CMAKE_ARGS="'-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/rkllmd/portable/engine.cmake'"
 PIP := $(ENGINE_OPTIONS) $(BIN)/pip --disable-pip-version-check install --quiet
@@ -41,7 +41,7 @@ run: $(VENV)/.run compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null
 	@$(BIN)/python -m rkllmd.net.serving "$(SOCKET)" --choose "choose another socket with make run SOCKET=/tmp/other.sock"
 	@mkdir -p build/cache 2> /dev/null || echo "Prompt caches have no place: build is not yours, sudo rm -r build helps."
-# The daemon takes the shell's place, which makes it a child of make: it ends when make does, in whatever way.
+# The daemon replaces the shell, which makes it a child of make: it ends when make does, however that ends.
 	@($(BIN)/python examples/first_conversation.py --socket "$(SOCKET)" --wait 60 --pid $$$$ &) ; \
 	exec env RKLLM_CACHE_DIRECTORY="$${RKLLM_CACHE_DIRECTORY:-$(CURDIR)/build/cache}" \
 	$(BIN)/rkllmd serve --socket "$(SOCKET)" --model demo --log-level 1 --ends-with parent
@@ -65,7 +65,7 @@ bench: $(VENV)/.test compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null
 	@$(BIN)/python -m tests.bench
 
-# Each variable overrides its number: make fuzz RKLLMD_FUZZ_EXAMPLES=1000. Tests without a number run as always.
+# Each variable can be overridden: make fuzz RKLLMD_FUZZ_EXAMPLES=1000. Tests without a number run as usual.
 LONG_RUNS := RKLLMD_FUZZ_EXAMPLES=50000 RKLLMD_FD_ROUNDS=10000 RKLLMD_KILL_ROUNDS=1000 RKLLMD_RACES=20000 \
 	RKLLMD_MIX=5000 RKLLMD_PIPELINED=200000 RKLLMD_ORDERS=2000 RKLLMD_OPERATIONS=100000
 LONG_TESTS := $(addprefix tests/server/,at_random descriptors/test_hostile.py lifetime/test_disconnect.py queue/test_cancel.py \
@@ -105,14 +105,14 @@ $(BIN)/python:
 	@python="$$(sh .make/find_python.sh $(PYTHON))" || exit 1; rm -rf $(VENV); "$$python" -m venv $(VENV) || \
 		{ rm -rf $(VENV); echo "$$python could not make a virtual environment in $(CURDIR)/$(VENV)."; exit 1; }
 
-# One that was moved, or whose Python has become another version, is made anew with all that is in it.
+# A virtual environment that was moved, or whose Python now has another version, is made anew with all its packages.
 ifneq ($(shell sh .make/venv_is_stale.sh "$(CURDIR)/$(VENV)"),)
 $(BIN)/python $(VENV)/.run $(VENV)/.test $(VENV)/.lint $(VENV)/.deb: made-anew
 .PHONY: made-anew
 made-anew:
 endif
 
-# Whether the engine, which pip may have kept from an earlier build, was compiled for what is wanted now.
+# Whether the engine, which pip may have kept from an earlier build, was compiled for the processor that is wanted now.
 ENGINE_FITS := RKLLMD_MARCH="$(RKLLMD_MARCH)" $(BIN)/python -I rkllmd/portable/march.py \
 	$(VENV)/lib/python3.*/site-packages/llama_cpp/lib
 ifneq ($(shell [ ! -e $(VENV)/.run ] || $(ENGINE_FITS) || echo another),)

@@ -2,8 +2,8 @@
 
 python examples/classify.py [PICTURE] [--model FILE] [--labels FILE] [--output FILE]
 
-Without a picture it draws a digit, and without a model it takes the demo that comes with the portable runtime (on a
-board: give your .rknn). Needs Pillow and numpy; preparing the picture is the client's work, as with the C API.
+Without a picture it draws a digit, and without a model it uses the demo model of the portable runtime (on a board, give
+your .rknn file). It needs Pillow and numpy; preparing the picture is the client's work, as with the C API.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SCALE = 6
 
 
 def letterbox(picture: Image.Image, width: int, height: int) -> Image.Image:
-    """Return the picture at this size, its proportions kept, with grey bars where it does not fill it."""
+    """Return the picture in this size, with its proportions kept, and with grey bars where it does not fill it."""
     scale = min(width / picture.width, height / picture.height)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     boxed = Image.new("RGB", (width, height), _PADDING)

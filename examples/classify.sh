@@ -1,6 +1,6 @@
 #!/bin/sh
-# Classify a picture by socat: its pixels as base64. RKLLM_UDS_PATH names another socket, the first argument a picture
-# (PPM, 48 x 48), the second a model. The two lines go in one piece: the second waits for the first.
+# Classify a picture with socat, its pixels as base64. RKLLM_UDS_PATH names another socket, the first argument a picture
+# (PPM, 48 x 48), the second a model. Both requests are sent at once: the second waits for the first.
 here=$(cd "$(dirname "$0")" && pwd)
 socket=${RKLLM_UDS_PATH:-/tmp/rkllm.sock}
 picture=${1:-$here/seven.ppm}

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A streamed answer by socat, and one by nc. RKLLM_UDS_PATH names another socket.
+# A streamed answer with socat, and a whole one with nc. RKLLM_UDS_PATH names another socket.
 socket=${RKLLM_UDS_PATH:-/tmp/rkllm.sock}
 
 echo '{"jsonrpc":"2.0","id":1,"method":"rkllm.run_async","params":{"prompt":"What is an NPU?"}}' |

@@ -17,7 +17,7 @@ from rkllmd.client import CallError, Client, ConnectionLost, default_socket, why
 QUESTIONS = ["What is an NPU?", "What is the capital of Norway?"]
 
 
-def runs(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Return whether there is a process with this number."""
     try:
         os.kill(pid, 0)
@@ -35,7 +35,7 @@ def connect(path: str, seconds: float, pid: int | None = None) -> Client:
         try:
             return Client(path)
         except OSError:
-            if time.monotonic() > deadline or (pid is not None and not runs(pid)):
+            if time.monotonic() > deadline or (pid is not None and not is_alive(pid)):
                 raise
             time.sleep(0.05)  # nothing announces that a socket has been bound
 
@@ -71,7 +71,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--socket", default=default_socket(), help="path of the daemon's socket")
     parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="wait for the daemon to start")
-    parser.add_argument("--pid", type=int, help="of the daemon: if it ends, end without a word, for it has said why")
+    parser.add_argument("--pid", type=int, help="the daemon's: if it ends, end silently, since it has said why")
     parser.add_argument("questions", nargs="*", default=QUESTIONS)
     given = parser.parse_args()
     try:
@@ -79,7 +79,7 @@ def main() -> int:
             for question in given.questions:
                 ask(rkllm, question)
     except (OSError, CallError, ConnectionLost) as error:
-        if given.pid is None or runs(given.pid):
+        if given.pid is None or is_alive(given.pid):
             print(why_no_connection(error, "with --socket") if isinstance(error, OSError) else error, file=sys.stderr)
         return 1
     if given.wait:

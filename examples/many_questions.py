@@ -1,4 +1,4 @@
-"""Several tasks of one trio program share the model; one of them loses patience.
+"""Several tasks of one trio program share the model; one of them loses its patience.
 
 python examples/many_questions.py
 """
@@ -33,7 +33,7 @@ async def ask_impatiently(rkllm: TrioClient, question: str, words: int) -> None:
 
 
 async def main() -> int:
-    """Ask everything at once; the daemon's queue puts it in order."""
+    """Ask all questions at once; the daemon's queue puts them in order."""
     try:
         async with open_client() as rkllm, trio.open_nursery() as nursery:
             nursery.start_soon(ask_impatiently, rkllm, "Tell me a story.", 8)
@@ -42,7 +42,7 @@ async def main() -> int:
     except OSError as error:
         print(why_no_connection(error), file=sys.stderr)
         return 1
-    except ExceptionGroup as group:  # what the tasks ran into, such as a CallError when no model is loaded
+    except ExceptionGroup as group:  # the errors of the tasks, such as a CallError when no model is loaded
         print(*group.exceptions, sep="\n", file=sys.stderr)
         return 1
     return 0

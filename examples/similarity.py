@@ -1,4 +1,4 @@
-"""Compare sentences by the model's hidden states: the mean of the last layer's rows is a sentence's vector.
+"""Compare sentences by the model's hidden states: a sentence's vector is the mean of the last layer's rows.
 
 python examples/similarity.py [SENTENCE ...]
 """

@@ -27,7 +27,7 @@ def get_weather(city: str) -> dict[str, Any]:
 
 
 def answer(rkllm: Client, question: str) -> str:
-    """Ask; if the model calls the tool, give it the result and return what it says then."""
+    """Return the model's answer; if it calls the tool first, give it the result."""
     rkllm.call("rkllm.clear_kv_cache", {"keep_system_prompt": 0})
     rkllm.call("rkllm.set_function_tools", {"tools": TOOLS, "tool_response_str": "tool_response"})
     run = {"keep_history": 1, "sampling_params": {"top_k": 1}}

@@ -1,9 +1,9 @@
 #!/bin/sh
-# activate.sh PREFIX SOCKET_CHANGED [ROOT]: tell the running system what was installed, and say what to do next.
-# SOCKET_CHANGED is not empty if the unit of the socket differs from the one before. ROOT goes before /run, for tests.
+# activate.sh PREFIX SOCKET_CHANGED [ROOT]: make the running system use what was installed, and say what to do next.
+# SOCKET_CHANGED is not empty if the socket's unit has changed. ROOT is put before /run, for tests.
 set -u
 
-attempt() { # a failure here leaves the installation as it is
+attempt() { # a failure does not undo the installation
     command -v "$1" > /dev/null || return 0
     "$@" || echo "This failed, please see to it: $*" >&2
 }

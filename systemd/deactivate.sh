@@ -1,9 +1,9 @@
 #!/bin/sh
-# deactivate.sh before|after [ROOT]: tell the running system that the daemon is removed: what has to be said before its
-# files go, and what after that. ROOT goes before /run, for tests.
+# deactivate.sh before|after [ROOT]: make the running system forget the daemon, before and after its files are removed.
+# ROOT is put before /run, for tests.
 set -u
 
-attempt() { # a failure here keeps nothing from being removed
+attempt() { # a failure does not stop the removal
     "$@" || echo "This failed, please see to it: $*" >&2
 }
 

@@ -1,13 +1,13 @@
 #!/bin/sh
-# install.sh DESTDIR PREFIX: put the daemon into a virtual environment of its own and its units beside the system's.
+# install.sh DESTDIR PREFIX: install the daemon into its own virtual environment, and its units for systemd.
 set -eu
 destdir=${1%/}
 prefix=${2%/}
 units=$(cd "$(dirname "$0")" && pwd)
 checkout=$(dirname "$units")
-# Files of root's in the checkout could not be changed by the user who owns it.
+# Bytecode that root writes into the checkout could not be changed by the user who owns that.
 export PYTHONDONTWRITEBYTECODE=1
-# The service's user has to read what root installs.
+# The service's user must be able to read what root installs.
 umask 022
 
 fail() {
@@ -28,25 +28,25 @@ if [ -n "$destdir" ]; then
     destdir=$(cd "$destdir" && pwd -P)
 fi
 venv=$destdir$prefix
-# Anything else that is there must be neither mixed with the daemon's files nor removed.
+# Other files there must neither be mixed with the daemon's nor removed.
 if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv")" ]; then
     fail "$venv holds something else: the daemon needs a folder of its own, make install PREFIX=/opt/rkllmd"
 fi
 
-# A virtual environment of its own: Rockchip's model converter (rknn-toolkit2) installs a package named rknn too.
-# One that works is kept, with what was added to it.
+# The daemon has its own virtual environment, since Rockchip's model converter (rknn-toolkit2) installs a package named
+# rknn too. An environment that works is kept, with everything that was added to it.
 if [ ! -e "$venv/pyvenv.cfg" ] || ! "$venv/bin/python" -c 'import pip' 2> /dev/null; then
     trap 'rm -rf "$venv"' EXIT
     trap 'exit 1' HUP INT TERM
     "$python" -m venv --clear "$venv" || fail "$python could not make a virtual environment in $venv."
 fi
-# Not by the program pip: its first line names the folder where the environment is going to be.
+# Not with the program pip, whose first line names the folder where the environment will finally be.
 "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-compile --upgrade "$checkout" ||
     fail "The daemon could not be installed: pip says why above."
 "$venv/bin/python" "$checkout/.make/relocate.py" "$venv" "$prefix"
 trap - EXIT HUP INT TERM
 
-put() { # put FILE DESTINATION: as it is, readable for all
+put() { # put FILE DESTINATION: copy it unchanged, readable for all
     mkdir -p "$(dirname "$destdir$2")"
     cp "$1" "$destdir$2"
     chmod 644 "$destdir$2"

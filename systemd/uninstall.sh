@@ -1,6 +1,6 @@
 #!/bin/sh
-# uninstall.sh DESTDIR PREFIX PURGE: take away what install.sh has put there, and nothing else. The configuration, what
-# the daemon has learned and the user rkllm stay; PURGE not empty: the first two go as well. Once more is no error.
+# uninstall.sh DESTDIR PREFIX PURGE: remove what install.sh has installed, and nothing else. The configuration, what the
+# daemon has learned and the user rkllm stay; if PURGE is not empty, the first two are removed too. It may be repeated.
 set -eu
 destdir=${1%/}
 prefix=${2%/}
@@ -20,7 +20,7 @@ if [ -z "$destdir" ] && [ "$(id -u)" != 0 ]; then
     fail "Removing $prefix needs root: sudo make uninstall"
 fi
 venv=$destdir$prefix
-# Whatever else is there was not put there by us.
+# Anything else there was not installed by us.
 if [ -e "$venv" ] && { [ ! -e "$venv/pyvenv.cfg" ] || [ ! -e "$venv/bin/rkllmd" ]; }; then
     fail "$venv is not the daemon's: name its folder with make uninstall PREFIX=/opt/rkllmd"
 fi
