@@ -7,13 +7,17 @@ import signal
 import socket
 import sys
 
-from rkllmd.cli.command import run
+from rkllmd.keeper import entry
 
 
 def main() -> None:
     """Run the command line and leave with its status."""
     _let_signals_through()
     _open_standard_descriptors()
+    if entry.is_wanted(sys.argv[1:]):
+        entry.divide()
+    from rkllmd.cli.command import run  # what it takes is no keeper's to load
+
     sys.exit(run(sys.argv[1:]))
 
 

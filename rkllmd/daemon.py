@@ -26,12 +26,15 @@ from rkllmd.config import sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
 from rkllmd.errors import QueueFull, RpcError
+from rkllmd.keeper.ties import ENDS_WITH, HANGUP, HURRY, SETTLED, STOP
 from rkllmd.language import conversations
 from rkllmd.language.models.idle import unload_idle_models
 from rkllmd.language.models.loading import unload
 from rkllmd.language.runs import turns
 from rkllmd.log import configuration
 from rkllmd.machine import lifetime, runtime_output
+from rkllmd.machine.crash_journal import CrashJournal
+from rkllmd.machine.keeper_link import KeeperLink
 from rkllmd.machine.notify import Notifier
 from rkllmd.net import admission, listener
 from rkllmd.net.connection import Connection, peer_credentials
@@ -58,18 +61,22 @@ _ALL_SECONDS: Final = 9.5
 # For what is still to be written to the disk: two synchronisations and a few pages, which a slow SD card needs.
 _CLOSE_SECONDS: Final = 2.0
 _LEAST_SECONDS: Final = 0.4
+# How often the event loop shows that it turns (rkllmd/keeper/course.py).
+_BEAT_SECONDS: Final = 1.0
 
 
 class Daemon:
     """The running daemon."""
 
-    def __init__(self, settings: Config, reload: Callable[[], Config]) -> None:
+    def __init__(self, settings: Config, reload: Callable[[], Config], keeper: KeeperLink | None = None) -> None:
         """Prepare the daemon; ``reload`` reads the configuration again, for SIGHUP."""
         self._settings = settings
         self._reload = reload
         self._stdout = 1
         self._ends_with = lifetime.NOTHING
-        self._notifier = Notifier(os.environ)
+        self._keeper = keeper
+        self._journal = CrashJournal(-1 if keeper is None else keeper.ties.journal)
+        self._notifier = Notifier(os.environ, keeper)
         self._stopping = trio.Event()
         self._connections: set[Connection] = set()
         self._client_left = trio.lowlevel.ParkingLot()
@@ -79,14 +86,16 @@ class Daemon:
         """Serve until a signal ends it; return the exit status. Raises ListenError."""
         sys.setswitchinterval(_SWITCH_INTERVAL)
         _raise_file_limit()
-        inherited = listener.inherited(os.environ)
-        listening = inherited or listener.bind(self._settings.socket)
+        listening = listener.open_listener(self._settings.socket, os.environ, self._keeper)
         try:
             self._ends_with = lifetime.decide(self._settings.ends_with)
-            reader, self._stdout, stderr = runtime_output.capture()
+            ties = None if self._keeper is None else self._keeper.ties
+            reader, self._stdout, stderr = runtime_output.capture(None if ties is None else (ties.reader, ties.writer))
             configuration.configure(self._settings.log_level, stderr)
-            # If a runtime kills us (SIGSEGV, SIGILL …), the last lines are the signal and the call that it came in.
-            faulthandler.enable(stderr)
+            # If a runtime kills us (SIGSEGV, SIGILL …), the last lines are the signal and the call that it came in; a
+            # keeper logs them after the process has ended.
+            faulthandler.enable(stderr if ties is None else ties.stacks)
+            self._tell_keeper(ENDS_WITH, self._ends_with)
             try:
                 return await self._serve(listening, reader)
             finally:  # nobody reads the captured output any more, and what is printed now may say why we die
@@ -106,12 +115,14 @@ class Daemon:
             printed=printed,
             when_handled=receiver.when_handled,
             on_outage=self._tell_outage,
+            pid=os.getpid() if self._keeper is None else self._keeper.pid,
         )
         # Prompt caches of conversations, which were lost with an earlier daemon.
         service.language.prompt_caches.forget(turns.CACHE_OWNERS)
         hangups = HangupWatcher()
         connect = partial(Connection, service=service, hangups=hangups, receiver=receiver)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._beat)
             nursery.start_soon(service.language.runtime.output.watch)
             nursery.start_soon(hangups.run)
             nursery.start_soon(receiver.run)
@@ -119,10 +130,12 @@ class Daemon:
             nursery.start_soon(service.detached_calls.run)
             nursery.start_soon(service.events.run)
             await nursery.start(self._obey_signals, service, listening)  # before anybody is told that we are ready
+            if self._keeper is not None:
+                nursery.start_soon(self._obey_keeper, self._keeper, service, listening)
             accepting = trio.CancelScope()
             nursery.start_soon(self._accept, listening, service, connect, nursery, accepting)
             self._tell_ready(service, listening)
-            nursery.start_soon(load_models_at_start, service, self._announce)
+            nursery.start_soon(self._load_models, service)
             nursery.start_soon(unload_idle_models, service.language)
             await self._stopping.wait()
             accepting.cancel()
@@ -132,6 +145,21 @@ class Daemon:
             # The worker is inside a C call and may stay there: exit handlers of C++ libraries must not run beside it.
             _exit(0, listening)
         return 0
+
+    async def _load_models(self, service: Service) -> None:
+        await load_models_at_start(service, self._announce)
+        self._tell_keeper(SETTLED)
+
+    async def _beat(self) -> None:
+        """Show that the event loop turns, for as long as it does."""
+        while True:
+            self._journal.beat()
+            self._notifier.feed(time.monotonic())
+            await trio.sleep(_BEAT_SECONDS)
+
+    def _tell_keeper(self, name: str, value: str = "1") -> None:
+        if self._keeper is not None:
+            self._keeper.tell(name, value)
 
     def _tell_outage(self, outage: Outage | None) -> None:
         self._notifier.send(STATUS="serving" if outage is None else f"the NPU is stuck: {outage.reason}")
@@ -152,7 +180,8 @@ class Daemon:
             "ready",
             version=__version__,
             socket=listening.path,
-            pid=os.getpid(),
+            pid=service.pid,
+            daemon_pid=os.getpid(),
             runtime=runtime,
             rknn_runtime=service.vision.runtime.describe(),
             soc=service.language.board.describe(),
@@ -233,18 +262,40 @@ class Daemon:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            if self._ends_with == lifetime.PARENT:
+            if self._ends_with == lifetime.PARENT and self._keeper is None:  # which sees to that itself
                 lifetime.end_with_parent()
             task_status.started()
             async for number in signals:
-                if number == signal.SIGHUP and self._ends_with == lifetime.NOTHING:
-                    self._reload_config(service)
-                elif self._stopping.is_set():
-                    logger.warning("second_signal", signal=signal.Signals(number).name)
+                name = signal.Signals(number).name
+                if number == signal.SIGHUP:
+                    self._hang_up(service)
+                elif self._stopping.is_set() and self._keeper is None:
+                    logger.warning("second_signal", signal=name)
                     _exit(1, listening)
                 else:
-                    logger.info("stopping", signal=signal.Signals(number).name)
-                    self._stopping.set()
+                    self._stop(name)
+
+    async def _obey_keeper(self, keeper: KeeperLink, service: Service, listening: listener.Listener) -> None:
+        """Do what the keeper says, which gets the signals; one that also comes here is no second one."""
+        async for word in keeper.words():
+            if word == HANGUP:
+                self._hang_up(service)
+            elif word == STOP:
+                self._stop("SIGTERM")
+            elif word == HURRY:
+                logger.warning("second_signal")
+                _exit(1, listening)
+
+    def _hang_up(self, service: Service) -> None:
+        if self._ends_with == lifetime.NOTHING:
+            self._reload_config(service)
+        else:
+            self._stop("SIGHUP")
+
+    def _stop(self, name: str) -> None:
+        if not self._stopping.is_set():
+            logger.info("stopping", signal=name)
+            self._stopping.set()
 
     def _reload_config(self, service: Service) -> None:
         self._notifier.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
@@ -314,11 +365,11 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def serve(settings: Config, flags: Mapping[str, object], file: Path | None) -> int:
+def serve(settings: Config, flags: Mapping[str, object], file: Path | None, keeper: KeeperLink | None = None) -> int:
     """Run the daemon until it is told to stop; return the exit status. Raises ListenError."""
     environ = dict(os.environ)
 
     def reload() -> Config:
         return sources.load(environ, flags, file)
 
-    return trio.run(Daemon(settings, reload).run)
+    return trio.run(Daemon(settings, reload, keeper).run)

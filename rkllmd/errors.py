@@ -209,6 +209,23 @@ class RuntimeUnavailable(RpcError):
         return self.message if fix in self.message else f"{self.message} {fix}"
 
 
+class Crashed(RpcError):
+    """The daemon has crashed while the call ran or waited: ``crash``, as ``last_crash`` in ``server.status``."""
+
+    code = -32013
+    kind = "Crashed"
+
+
+class Restarting(RpcError):
+    """There is no daemon just now, and its keeper answers: ``retry_after_ms``, ``crashes``, ``end``.
+
+    The keeper has the code as well (``rkllmd/keeper/words.py``): it must not import this.
+    """
+
+    code = -32014
+    kind = "Restarting"
+
+
 class DeviceLost(RpcError):
     """The NPU is stuck: ``since``, ``for_ms``, ``reason``, ``advice``, ``retry_after_ms``."""
 

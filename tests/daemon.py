@@ -82,11 +82,13 @@ class Daemon:
         changing: bool = False,
         launcher: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
+        keeper: bool = False,
     ) -> None:
         """Start; ``scenario`` and ``rknn_scenario`` are the simulators' scripts (tests/simulator/README.md).
 
         ``changing``: the scenario may be changed later by ``play``. ``launcher`` stands before the daemon's own
-        command. ``expected_complaints``, to be set by a test, says that the simulator will complain.
+        command. ``keeper``: it has one, which is ``process`` then. ``expected_complaints``, to be set by a test, says
+        that the simulator will complain.
         """
         self.expected_complaints = False
         self.directory = directory
@@ -111,6 +113,7 @@ class Daemon:
             **(environ or {}),
         }
         command = [*launcher, sys.executable, "-m", "rkllmd", "serve", "--socket", self.path, "--runtime", runtime]
+        command += [] if keeper else ["--no-keeper"]
         # A test that is not scheduled for a while is no client that stopped reading.
         command += ["--outbox-seconds", "600"]
         if runtime in ("simulator", "vendor"):

@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import orjson
 
@@ -20,8 +20,12 @@ from rkllmd.config import settings, sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.keeper.ties import CANNOT_START
 from rkllmd.net import serving
 from rkllmd.portable import demo
+
+if TYPE_CHECKING:
+    from rkllmd.machine.keeper_link import KeeperLink
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -115,6 +119,9 @@ def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.A
             help=f"{item.metadata['help']} (environment: {settings.environment_name(item.name)}; "
             f"default: {_shown(getattr(defaults, item.name))})".replace("%", "%%"),
         )
+    serve.add_argument(
+        "--no-keeper", action="store_true", help="run it alone: nobody starts it again when a runtime crashes it"
+    )
     serve.set_defaults(run=_serve)
 
     stop = commands.add_parser("stop", help="stop the daemon, and wait until it has ended")
@@ -176,8 +183,19 @@ def _version() -> int:
 
 
 def _serve(given: argparse.Namespace) -> int:
+    from rkllmd.machine import keeper_link  # trio and the rest are needed by no other command
+
+    keeper = keeper_link.find(os.environ)
+    try:
+        return _serve_with(given, keeper)
+    except (_UsageError, ConfigError) as error:
+        sys.stderr.write(f"rkllmd: {error}\n")
+        return CANNOT_START
+
+
+def _serve_with(given: argparse.Namespace, keeper: KeeperLink | None) -> int:
     from rkllmd import daemon
-    from rkllmd.net import listener  # trio and the rest are needed by no other command
+    from rkllmd.net import listener
 
     flags = {item.name: getattr(given, item.name) for item in settings.settable_outside()}
     names = [demo.NAME, *(model.name for model in sources.load(os.environ, {}, given.config).models)]
@@ -192,7 +210,7 @@ def _serve(given: argparse.Namespace) -> int:
                 ) from None
     in_force = sources.load(os.environ, flags, given.config)
     try:
-        return daemon.serve(in_force, flags, given.config)
+        return daemon.serve(in_force, flags, given.config, keeper)
     except listener.ListenError as error:
         raise _UsageError(str(error)) from None
 

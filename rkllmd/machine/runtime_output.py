@@ -39,10 +39,13 @@ class Capture(NamedTuple):
     stderr: int
 
 
-def capture() -> Capture:
-    """Point descriptors 1 and 2 at a pipe."""
+def capture(pipe: tuple[int, int] | None = None) -> Capture:
+    """Point descriptors 1 and 2 at a pipe.
+
+    ``pipe`` is the keeper's, reader and writer: what nobody has read when this process dies is read by it.
+    """
     stdout, stderr = os.dup(1), os.dup(2)
-    reader, writer = os.pipe()
+    reader, writer = pipe or os.pipe()
     os.set_blocking(reader, False)
     os.dup2(writer, 1)
     os.dup2(writer, 2)

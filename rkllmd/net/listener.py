@@ -21,6 +21,8 @@ import structlog
 import trio
 
 from rkllmd import open_files
+from rkllmd.keeper import socket_file
+from rkllmd.machine.keeper_link import KeeperLink
 from rkllmd.net import serving, takeover
 
 log = structlog.get_logger()
@@ -30,8 +32,6 @@ _FIRST_INHERITED: Final = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
 # the socket is never accessible to others; what the umask has removed is added afterwards. Changing the umask instead
 # would affect all threads.
 _MODE: Final = 0o660
-# Clients that connect in one burst wait here; the kernel caps it at net.core.somaxconn.
-_BACKLOG: Final = 4096
 # One client is accepted in each round of the event loop, so that clients are served in the order in which they came.
 # With many busy clients a round takes half a millisecond for each of them: so after this many new clients in a row,
 # several are accepted at once, which takes well under a millisecond.
@@ -57,11 +57,13 @@ class Listener:
     # Only for a socket that was bound here: the lock's descriptor, and the inode to remove at the end.
     lock: int | None = None
     inode: tuple[int, int] | None = None
+    # The process that holds the socket too, and removes its file at the end.
+    keeper: KeeperLink | None = None
 
     @property
     def is_in_place(self) -> bool:
         """Return whether clients find the socket at its path; true for an inherited one, which others look after."""
-        return self.inode is None or _is_at(self.path, self.inode)
+        return self.inode is None or socket_file.is_at(self.path, self.inode)
 
     def bind_again(self) -> stdlib_socket.socket:
         """Bind a new socket at the path, from which the old one's file has gone; return the old socket, still open.
@@ -69,8 +71,9 @@ class Listener:
         Raises ListenError if another file is there, another daemon serves the path, or binding fails.
         """
         assert self.lock is not None
-        if not _is_at(f"{self.path}.lock", _inode(os.fstat(self.lock))):
-            lock = _lock(self.path)  # the lock's file has gone too, so another daemon may have locked the path
+        if not socket_file.is_at(f"{self.path}.lock", socket_file.inode_of(os.fstat(self.lock))):
+            # The lock's file has gone too, so another daemon may have locked the path.
+            lock = _lock(self.path, 0 if self.keeper is None else self.keeper.pid)
             os.close(self.lock)
             self.lock = lock
         try:
@@ -82,16 +85,41 @@ class Listener:
                 "this is fixed, or the daemon is restarted."
             ) from None
         old, self.socket, self.inode = self.socket, socket, inode
+        self.hand_over()
         return old
 
+    def hand_over(self) -> None:
+        """Give the keeper, if there is one, what was bound here."""
+        if self.keeper is not None and self.lock is not None and self.inode is not None:
+            self.keeper.hand_over(self.socket, self.lock, self.path, self.inode)
+
     def close(self) -> None:
-        """Close the socket; remove its file if we bound it and it is still ours."""
+        """Close the socket; remove its file if we bound it and it is still ours, unless the keeper will do that."""
         self.socket.close()
-        if self.inode is not None and _is_at(self.path, self.inode):
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
+        if self.keeper is not None and self.keeper.is_alive:
+            return
+        if self.inode is not None:
+            socket_file.remove(self.path, self.inode)
         if self.lock is not None:
-            _unlock(self.path, self.lock)
+            socket_file.unlock(self.path, self.lock)
+
+
+def open_listener(path: str, environ: MutableMapping[str, str], keeper: KeeperLink | None) -> Listener:
+    """Return the socket that the service manager or the keeper has passed, or one that is bound at ``path``.
+
+    Raises ListenError.
+    """
+    if (passed := inherited(environ)) is not None:
+        return passed
+    if keeper is None:
+        return bind(path)
+    if (kept := keeper.listening()) is not None:  # an earlier daemon with the same settings has bound it
+        return Listener(*kept, keeper)
+    listener = bind(path, keeper.pid)
+    listener.keeper = keeper
+    listener.hand_over()
+    keeper.wait_until_it_listens()
+    return listener
 
 
 def inherited(environ: MutableMapping[str, str]) -> Listener | None:
@@ -118,14 +146,17 @@ def inherited(environ: MutableMapping[str, str]) -> Listener | None:
     return Listener(socket, os.fsdecode(socket.getsockname()).replace("\0", "@", 1))
 
 
-def bind(path: str) -> Listener:
-    """Lock, unlink, bind and listen. Raises ListenError if another daemon has the lock or the path can't be bound."""
-    lock = _lock(path)
+def bind(path: str, pid: int = 0) -> Listener:
+    """Lock, unlink, bind and listen. Raises ListenError if another daemon has the lock or the path can't be bound.
+
+    ``pid`` is the process that others are told to stop; 0: this one.
+    """
+    lock = _lock(path, pid)
     try:
         takeover.remove_socket(path)
         socket, inode = _bind(path)
     except OSError as error:
-        _unlock(path, lock)
+        socket_file.unlock(path, lock)
         # A link, such as /tmp/rkllm.sock where the service is installed, may lead to a socket that is served.
         if os.path.islink(path) and (sentence := serving.why_taken(path, "choose another --socket")):
             raise ListenError(sentence) from None
@@ -140,14 +171,14 @@ def _bind(path: str) -> tuple[stdlib_socket.socket, tuple[int, int]]:
         os.fchmod(socket.fileno(), _MODE)
         socket.bind(path)
         os.chmod(path, _MODE)
-        socket.listen(_BACKLOG)
-        return socket, _inode(os.stat(path))
+        socket.listen(socket_file.BACKLOG)
+        return socket, socket_file.inode_of(os.stat(path))
     except OSError:
         socket.close()
         raise
 
 
-def _lock(path: str) -> int:
+def _lock(path: str, pid: int) -> int:
     """Return the descriptor of the lock, held. Raises ListenError."""
     while True:
         lock = _open_lock(path)
@@ -160,13 +191,13 @@ def _lock(path: str) -> int:
                 f"Another rkllmd{f' (pid {holder})' if holder else ''} serves {path}: stop it with "
                 f"'rkllmd stop --socket {shlex.quote(path)}', or choose another --socket."
             ) from None
-        inode = _inode(os.fstat(lock))
-        if _is_at(f"{path}.lock", inode) or not _is_on_disk(lock):
+        inode = socket_file.inode_of(os.fstat(lock))
+        if socket_file.is_at(f"{path}.lock", inode) or not _is_on_disk(lock):
             break
         os.close(lock)  # an ending daemon removed the file while we were locking it: lock a new one
     with contextlib.suppress(OSError):  # a full disk: the lock holds without the pid, which is only for people
         os.ftruncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
+        os.write(lock, f"{pid or os.getpid()}\n".encode())
     return lock
 
 
@@ -179,28 +210,9 @@ def _open_lock(path: str) -> int:
         raise ListenError(f"The lock {path}.lock can't be opened: {error.strerror}.") from None
 
 
-def _unlock(path: str, lock: int) -> None:
-    """Remove the lock's file while it is locked, so that another user's daemon can use the path; then unlock it."""
-    if _is_at(f"{path}.lock", _inode(os.fstat(lock))):
-        with contextlib.suppress(OSError):
-            os.unlink(f"{path}.lock")
-    os.close(lock)
-
-
-def _inode(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
-
-
 def _is_on_disk(lock: int) -> bool:
     """Return whether the lock is a file with a name and not one in memory, in place of another user's."""
     return not os.readlink(f"/proc/self/fd/{lock}").startswith("/memfd:")
-
-
-def _is_at(path: str, inode: tuple[int, int]) -> bool:
-    try:
-        return _inode(os.stat(path)) == inode
-    except OSError:
-        return False
 
 
 async def accept(listener: Listener, serve: Callable[[stdlib_socket.socket], None]) -> None:

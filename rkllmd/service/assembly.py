@@ -29,6 +29,7 @@ from rkllmd.npu.worker import Npu
 from rkllmd.service.parts import Service
 from rkllmd.store import learned, old_files
 from rkllmd.store.opening import open_store
+from rkllmd.store.store import Store
 from rkllmd.trials.trial import Trials
 from rkllmd.vision import parts as vision_parts
 from rkllmd.vision.parts import Vision
@@ -42,17 +43,16 @@ def assemble(
     printed: int,
     when_handled: Callable[[Callable[[], None]], None],
     on_outage: Callable[[Outage | None], None],
+    pid: int,
 ) -> Service:
     """Make the parts; called on the event loop.
 
-    ``queue``, ``when_handled`` and ``on_outage`` are the NPU's; ``printed`` is where what the runtimes print is read.
+    ``queue``, ``when_handled`` and ``on_outage`` are the NPU's; ``printed`` is where what the runtimes print is read,
+    ``pid`` the process that is to be stopped.
 
     Raises ConfigError.
     """
-    platform, current, store = Platform(), CurrentConfig(config), open_store(config.state_directory)
-    old_files.take_over(store, config.state_directory)
-    if store.path is not None:
-        paths.keep_private(store.path)
+    platform, current, store = Platform(), CurrentConfig(config), _store(config)
     methods = registry.discover()
     timeouts.check(config, methods)
     limits, run_soon = Timeouts(current), _run_soon(trio.lowlevel.current_trio_token())
@@ -76,10 +76,9 @@ def assemble(
     caches = PromptCaches(config.cache_directory, config.cache_bytes)
     language = Language(current, rkllm, npu, its_board, guard, run_soon, trials, caches, models=models)
     vision = Vision(current, rknn, npu, its_board, guard, run_soon, trials, contexts)
-    if rkllm.is_usable:
-        registry.declare_functions(methods, "rkllm", rkllm.library)
-    if rknn.is_usable:
-        registry.declare_functions(methods, "rknn", rknn.library)
+    for name, runtime in (("rkllm", rkllm), ("rknn", rknn)):
+        if runtime.is_usable:
+            registry.declare_functions(methods, name, runtime.library)
     service = Service(
         current,
         language,
@@ -92,9 +91,18 @@ def assemble(
         run_soon,
         language.clients,
         language.detached_calls,
+        pid=pid,
     )
     apply(service)
     return service
+
+
+def _store(config: Config) -> Store:
+    store = open_store(config.state_directory)
+    old_files.take_over(store, config.state_directory)
+    if store.path is not None:
+        paths.keep_private(store.path)
+    return store
 
 
 def apply(service: Service) -> None:

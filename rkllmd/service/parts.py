@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ class Service:
     detached_calls: DetachedCalls = field(default_factory=DetachedCalls)
     events: Events = field(init=False)
     started_at: float = field(default_factory=time.monotonic)
+    # The process that is to be stopped: the keeper's, where there is one.
+    pid: int = field(default_factory=os.getpid)
     # What server.status has read from the machine's files, and when (monotonic).
     machine: dict[str, Any] = field(default_factory=dict)
     machine_read_at: float = -math.inf

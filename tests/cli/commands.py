@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+from rkllmd.keeper.ties import CANNOT_START
+
 COMMAND = [sys.executable, "-m", "rkllmd"]
 
 
@@ -37,7 +39,7 @@ def run_raw(*arguments: str, stdin: bytes = b"", **environ: str) -> subprocess.C
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
     """Return the one line that a failed command says, after the checks that hold for every one."""
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == (CANNOT_START if "serve" in done.args else 1), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("rkllmd: "), line

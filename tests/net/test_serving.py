@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from rkllmd.keeper.ties import CANNOT_START
 from rkllmd.net import serving
 from rkllmd.net.serving import Server, StopError
 from tests.daemon import Daemon, Start, kind
@@ -176,7 +177,7 @@ def test_who_wants_a_served_socket_is_told_its_pid_and_how_to_stop_it(start: Sta
         assert done.stderr.startswith(f"rkllmd (pid {daemon.process.pid}, ")
         assert done.stderr.endswith(f" stop --socket {path}', or take another.\n")
     second = Daemon(tmp_path, "--socket", str(link))
-    assert second.wait_end() == 1
+    assert second.wait_end() == CANNOT_START
     second.stop()
     assert f"(pid {daemon.process.pid}, " in second.log()
     assert len(second.log().splitlines()) == 1

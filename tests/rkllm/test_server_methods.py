@@ -33,7 +33,9 @@ def test_the_status_of_an_idle_daemon(board: Board) -> None:
         "soc",
         "memory",
         "pid",
+        "daemon_pid",
         "uptime_s",
+        "store",
         "versions",
         "last_crash",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -72,6 +73,7 @@ async def assembled(runtime: str = "simulator", **settings: Any) -> AsyncIterato
         printed=-1,
         when_handled=lambda function: function(),
         on_outage=lambda _: None,
+        pid=os.getpid(),
     )
     try:
         yield service

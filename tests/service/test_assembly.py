@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -44,6 +45,7 @@ async def test_a_limit_for_a_method_that_there_is_not_is_an_error() -> None:
             printed=-1,
             when_handled=lambda function: function(),
             on_outage=lambda _: None,
+            pid=os.getpid(),
         )
 
 

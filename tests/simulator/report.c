@@ -87,6 +87,7 @@ void trace_open(void)
     const char *path = getenv("RKLLM_SIMULATOR_TRACE");
     if (path && !*path)
         path = NULL;
+    bool begins = false;
     pthread_mutex_lock(&trace_lock);
     if (path && (!trace_path || strcmp(path, trace_path) != 0)) {
         int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -94,6 +95,7 @@ void trace_open(void)
             complain("can't open the trace %s: %s", path, strerror(errno));
         } else if (trace_fd < 0) {
             trace_fd = fd;
+            begins = true;
         } else {
             dup3(fd, trace_fd, O_CLOEXEC); /* a thread that is tracing right now never sees a closed number */
             close(fd);
@@ -102,6 +104,8 @@ void trace_open(void)
         trace_path = copy_string(path);
     }
     pthread_mutex_unlock(&trace_lock);
+    if (begins)
+        trace("begins", "process", getpid());
 }
 
 void trace(const char *event, const char *name, long long value)

@@ -45,10 +45,13 @@ class _Judge:
         self._inside: list[str] = []
         self._submitted = False  # an rknn_run, perhaps one that has returned
         self._in_callback = False
+        self._process = ""
 
     def read(self, event: str, name: str, value: str) -> None:
         """Take the next line."""
-        if event == "callback":
+        if event == "begins" and value != self._process:  # of a process that has died nothing is inside any more
+            self._inside, self._submitted, self._in_callback, self._process = [], False, False, value
+        elif event == "callback":
             self._in_callback = self._knows_callbacks
         elif event == "resumed":
             self._in_callback = False

@@ -44,7 +44,8 @@ def status(service: Service, invocation: Invocation) -> JsonObject:
             for item in service.vision.memories
         ],
         "clients": len(service.clients),
-        "pid": os.getpid(),
+        "pid": service.pid,
+        "daemon_pid": os.getpid(),
         "uptime_s": round(now - service.started_at, 1),
         "store": service.store.describe(),
         "last_crash": None,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rkllmd.daemon import _ABORT_SECONDS, _ALL_SECONDS, _FLUSH_SECONDS
+from rkllmd.keeper.ties import CANNOT_START
 from tests.daemon import ENDLESS, Daemon, Start, Wire, kind
 
 
@@ -213,7 +214,7 @@ def test_a_second_daemon_fails_and_does_not_disturb_the_first(start: Start, tmp_
     with first.connect() as wire:
         (tmp_path / "second").mkdir()
         second = Daemon(tmp_path / "second", "--socket", first.path)
-        assert second.wait_end() == 1
+        assert second.wait_end() == CANNOT_START
         second.stop()
         assert second.log().splitlines() == [
             f"rkllmd: Another rkllmd (pid {first.process.pid}) serves {first.path}: "

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rkllmd.keeper.ties import CANNOT_START
 from tests.daemon import SEEN_SECONDS, Daemon, Start, Wire, kind
 from tests.inherited_socket import SHIM
 
@@ -64,7 +65,7 @@ def test_an_inherited_descriptor_that_is_no_listening_socket_is_refused(tmp_path
     with socket.socket(socket.AF_UNIX) as wrong:
         launcher = (sys.executable, "-c", SHIM, str(wrong.fileno()))
         daemon = Daemon(tmp_path, launcher=launcher, pass_fds=(wrong.fileno(),))
-        assert daemon.wait_end() == 1
+        assert daemon.wait_end() == CANNOT_START
         daemon.stop()
     assert daemon.log().startswith("rkllmd: Descriptor 3 ")
     assert len(daemon.log().splitlines()) == 1

@@ -27,6 +27,7 @@ def test_trace(
     assert all(before <= int(line[0]) <= time.monotonic_ns() for line in lines)
     here = [line[2:4] for line in lines if int(line[1]) == threading.get_native_id()]
     assert here == [
+        ["begins", "process"],
         ["enter", "rkllm_createDefaultParam"],
         ["leave", "rkllm_createDefaultParam"],
         ["enter", "rkllm_init"],

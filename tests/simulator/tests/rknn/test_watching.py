@@ -123,6 +123,7 @@ def test_trace(simulator: RknnSimulator, traced: Callable[[], list[list[str]]]) 
     assert all(len(line) == 5 and int(line[1]) == threading.get_native_id() for line in lines)
     handle = str(context.handle.value)
     assert [line[2:] for line in lines] == [
+        ["begins", "process", str(os.getpid())],
         ["enter", "rknn_init", "0"],
         *lives(1, 0),
         ["leave", "rknn_init", "0"],
@@ -139,7 +140,7 @@ def test_trace(simulator: RknnSimulator, traced: Callable[[], list[list[str]]]) 
         ["leave", "rknn_destroy", "0"],
     ]
     assert live(lines) == {"contexts": 0, "memories": 0, "matmuls": 0}
-    assert live(lines[:9])["memories"] == 1
+    assert live(lines[:10])["memories"] == 1
     assert overlaps(lines) == []
 
 
