@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -34,7 +33,9 @@ def letterbox(picture: Image.Image, width: int, height: int) -> Image.Image:
     return boxed
 
 
-def classify(rkllm: Client, model: Path, picture: Image.Image, count: int) -> tuple[Image.Image, list[dict[str, Any]]]:
+def classify(
+    rkllm: Client, model: Path, picture: Image.Image, count: int
+) -> tuple[Image.Image, list[dict[str, float]]]:
     """Return the picture as the model sees it, and its best classes: index and score."""
     context = rkllm.call("rknn.init", {"model_path": str(model)})["context"]
     shape = rkllm.call("rknn.query", {"context": context, "cmd": "RKNN_QUERY_INPUT_ATTR"})["dims"]
@@ -77,7 +78,7 @@ def main() -> int:
     except CallError as error:
         print(error, file=sys.stderr)
         return 1
-    lines = [f"{found['score']:4.0%}  {labels[found['index']]}" for found in classes]
+    lines = [f"{found['score']:4.0%}  {labels[int(found['index'])]}" for found in classes]
     print("\n".join(lines))
     if arguments.output:
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import Any
 
 from rkllmd.client import CallError, Client, why_no_connection
 
@@ -21,7 +20,7 @@ TOOLS = [
 ]
 
 
-def get_weather(city: str) -> dict[str, Any]:
+def get_weather(city: str) -> dict[str, str | int]:
     """Stand in for a real weather service."""
     return {"city": city, "temperature": 21, "sky": "sunny"}
 

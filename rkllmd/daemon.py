@@ -224,7 +224,7 @@ class Daemon:
     ) -> None:
         peer = peer_credentials(socket)
         try:
-            self._make_room(service, peer["uid"])
+            self._admit(service, peer["uid"])
         except QueueFull as error:
             with socket, contextlib.suppress(OSError):
                 socket.send(jsonrpc.error_line(error))
@@ -244,11 +244,11 @@ class Daemon:
             release_client(service.vision, connection.number)
             conversations.forget_client(service.language, connection.number)
 
-    def _make_room(self, service: Service, user: int) -> None:
-        """Let an idle client go if another one would be too many. Raises QueueFull."""
+    def _admit(self, service: Service, user: int) -> None:
+        """Drop an idle client if another one would be too many. Raises QueueFull."""
         gone = self._attendance.gone()
         guests = [guest for guest in self._connections if not guest.is_leaving and guest.descriptor not in gone]
-        leaving = admission.make_room(user, guests, admission.rules(service.config), time.monotonic())
+        leaving = admission.admit(user, guests, admission.rules(service.config), time.monotonic())
         if leaving is not None:
             logger.info("idle_client_dropped", client=leaving.number, uid=leaving.user)
             leaving.read_no_more()

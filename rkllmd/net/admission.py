@@ -1,7 +1,7 @@
-"""Who may connect, and who has to go for that. Plain decisions; all times are the monotonic clock's, in seconds.
+"""Which client may connect, and which one is dropped for it. It decides, without I/O; times are monotonic seconds.
 
-No user may keep the others out: each may have a part of the connections, some are left for those who look after the
-daemon, and who has had nothing to ask for a while makes room when there is no other.
+No user may keep the others out: each may only have a part of the connections, some are reserved for operators, and when
+no connection is left, a client that has been idle for a while is dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Final, NoReturn, Protocol, TypeVar
 from rkllmd.config.settings import Config
 from rkllmd.errors import QueueFull
 
-# Who connects to ask has asked by then, and who thinks between two questions connects again without noticing.
+# A client that connects to send a request has sent it by then, and one that pauses between two requests connects again
+# without its user's noticing.
 IDLE_SECONDS: Final = 10.0
 _RETRY_MS: Final = 1000
 
@@ -28,10 +29,10 @@ class Guest(Protocol):
 
     @property
     def heard_at(self) -> float:
-        """Return when it said something last, or connected."""
+        """Return when it last sent something, or connected."""
 
     def is_waiting(self) -> bool:
-        """Return whether anything is open: a call, a subscription, an object that would go with it."""
+        """Return whether it has anything open: a call, a subscription, an object that would be released with it."""
 
 
 G = TypeVar("G", bound=Guest)
@@ -39,9 +40,9 @@ G = TypeVar("G", bound=Guest)
 
 @dataclass(frozen=True)
 class Rules:
-    """How many may be connected."""
+    """How many clients may be connected."""
 
-    # In all, of one user, and of all but the operators.
+    # In all, of one user, and of all users except operators.
     most: int
     most_per_user: int
     most_of_others: int
@@ -54,8 +55,8 @@ def rules(config: Config) -> Rules:
     return Rules(most, config.max_connections_per_user, max(1, most - config.reserved_connections), config.is_operator)
 
 
-def make_room(user: int | None, guests: Collection[G], rules: Rules, now: float) -> G | None:
-    """Return who has to go so that another client of ``user`` may connect; None if nobody. Raises QueueFull."""
+def admit(user: int | None, guests: Collection[G], rules: Rules, now: float) -> G | None:
+    """Return the client to drop so that another one of ``user`` may connect; None if none. Raises QueueFull."""
     if rules.is_operator(user):
         if len(guests) < rules.most:
             return None
@@ -70,7 +71,7 @@ def make_room(user: int | None, guests: Collection[G], rules: Rules, now: float)
 
 
 def _longest_idle(guests: Iterable[G], now: float) -> G | None:
-    """Return whom it costs least to lose: of the user with the most such clients the one silent for longest."""
+    """Return the client whose loss costs least: the longest silent one of the user with the most idle clients."""
     idle = [guest for guest in guests if now - guest.heard_at >= IDLE_SECONDS and not guest.is_waiting()]
     count = Counter(guest.user for guest in idle)
     return max(idle, key=lambda guest: (count[guest.user], -guest.heard_at), default=None)

@@ -92,16 +92,16 @@ class Connection:
 
     @property
     def descriptor(self) -> int:
-        """Return the number of its socket."""
+        """Return the number of the socket."""
         return self._socket.fileno()
 
     @property
     def is_leaving(self) -> bool:
-        """Return whether nothing more is read from it."""
+        """Return whether nothing more is read from the client."""
         return self._is_ending
 
     def is_waiting(self) -> bool:
-        """Return whether anything of it is open: a call, an answer, a subscription, an object that goes with it."""
+        """Return whether the client has anything open: a call, an answer, a subscription, or an object that it owns."""
         return bool(
             self.exchange.open_calls
             or self._inbox.lines

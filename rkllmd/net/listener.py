@@ -211,7 +211,7 @@ def _open_lock(path: str) -> int:
 
 
 def _is_on_disk(lock: int) -> bool:
-    """Return whether the lock is a file with a name and not one in memory, in place of another user's."""
+    """Return whether the lock is a file with a name, and not one in memory because of another user's file."""
     return not os.readlink(f"/proc/self/fd/{lock}").startswith("/memfd:")
 
 

@@ -1,8 +1,8 @@
-"""What a daemon may take over at its socket's path: no socket where somebody listens, no lock that another user made.
+"""What a daemon may take over at its socket's path: no socket that is served, and no lock that another user made.
 
-In a directory that others may write to, as /tmp, anybody can make the lock's file before the daemon does, or put
-another in its place. So the lock only keeps daemons of one user apart, and whoever wants to remove a socket's file asks
-first whether somebody listens: the kernel names the process (SO_PEERCRED, unix(7)).
+In a directory that others may write to, such as /tmp, anybody can make the lock's file before the daemon does, or
+replace it. So the lock only keeps daemons of one user apart, and before a socket's file is removed, the daemon checks
+whether a process listens: the kernel names it (SO_PEERCRED, unix(7)).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import structlog
 log = structlog.get_logger()
 
 _CREDENTIALS: Final = "3i"  # struct ucred
-# Not blocking: opening a FIFO would wait for its other end.
+# Not blocking, since opening a FIFO would wait for its other end.
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def who_listens(path: str) -> str | None:
-    """Return who listens at ``path``, for a sentence; None if nobody does. It is asked by connecting."""
+    """Return a description of the process that listens at ``path``; None if none does. It connects to find out."""
     with stdlib_socket.socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM | stdlib_socket.SOCK_NONBLOCK) as socket:
         try:
             socket.connect(path)
@@ -34,7 +34,7 @@ def who_listens(path: str) -> str | None:
             credentials = socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_PEERCRED, size)
         except (FileNotFoundError, ConnectionRefusedError):
             return None
-        except OSError as error:  # EAGAIN: too many wait to be accepted; EPROTOTYPE: of another type; EACCES
+        except OSError as error:  # EAGAIN: too many clients wait to be accepted; EPROTOTYPE: another type; EACCES
             reason = "it does not accept" if error.errno == errno.EAGAIN else error.strerror
             return f"a process ({reason}) on a socket of {owner_of(path)}"
     pid, uid, _ = struct.unpack(_CREDENTIALS, credentials)
@@ -61,8 +61,8 @@ def remove_socket(path: str) -> None:
 def open_lock(socket_path: str) -> int:
     """Return a descriptor of the lock's file beside a socket, to be locked. Raises OSError.
 
-    A file that another user made says nothing about daemons of this one. It is removed where that is allowed; else the
-    daemon goes on with a file in memory in its place, and what keeps others away is that it listens.
+    A file that another user made says nothing about daemons of this user. It is removed if that is allowed; otherwise
+    the daemon uses a file in memory in its place, and other daemons only notice that the socket is served.
     """
     path = f"{socket_path}.lock"
     for _ in range(2):
@@ -79,17 +79,17 @@ def open_lock(socket_path: str) -> int:
 
 
 def _open_own(path: str) -> int | None:
-    """Return the descriptor of the lock's file; None if it is somebody else's. Raises OSError."""
+    """Return a descriptor of the lock's file; None if it belongs to somebody else. Raises OSError."""
     try:
         lock = os.open(path, _FLAGS, 0o600)
     except OSError:
-        # Also for root: fs.protected_regular (proc(5)).
+        # Root too can be refused: fs.protected_regular (proc(5)).
         with contextlib.suppress(FileNotFoundError):
             if os.lstat(path).st_uid != os.geteuid():
                 return None
         raise
     found = os.fstat(lock)
-    # One with a second name is another file of ours, to which somebody has made a link.
+    # A file with a second name may be another file of ours, to which somebody has made a hard link.
     if found.st_uid == os.geteuid() and stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:
         return lock
     os.close(lock)
@@ -97,7 +97,7 @@ def _open_own(path: str) -> int | None:
 
 
 def owner_of(path: str) -> str:
-    """Return the name of the user to whom the file at ``path`` belongs."""
+    """Return the name of the user who owns the file at ``path``."""
     try:
         return user_name(os.lstat(path).st_uid)
     except OSError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from rkllmd.errors import QueueFull
-from rkllmd.net.admission import IDLE_SECONDS, Rules, make_room
+from rkllmd.net.admission import IDLE_SECONDS, Rules, admit
 
 ROOT, ANNA, BERTA = 0, 1000, 1001
 NOW = 1000.0
@@ -36,43 +36,43 @@ def busy(user: int, count: int) -> list[Client]:
 
 
 def test_nobody_has_to_go_while_there_is_room() -> None:
-    assert make_room(ANNA, [*silent(ANNA, 5), *silent(BERTA, 2)], RULES, NOW) is None
+    assert admit(ANNA, [*silent(ANNA, 5), *silent(BERTA, 2)], RULES, NOW) is None
 
 
 def test_a_user_beyond_its_part_loses_the_client_that_was_silent_for_longest() -> None:
     guests = [*silent(ANNA, 6), *silent(BERTA, 1, seconds=9999)]
-    assert make_room(ANNA, guests, RULES, NOW) is guests[5]
-    assert make_room(BERTA, guests, RULES, NOW) is None
+    assert admit(ANNA, guests, RULES, NOW) is guests[5]
+    assert admit(BERTA, guests, RULES, NOW) is None
 
 
 @pytest.mark.parametrize("guests", [busy(ANNA, 6), silent(ANNA, 6, seconds=-5)], ids=["open calls", "just heard"])
 def test_who_has_something_open_or_was_just_heard_stays(guests: list[Client]) -> None:
     with pytest.raises(QueueFull, match="max_connections_per_user") as refused:
-        make_room(ANNA, guests, RULES, NOW)
+        admit(ANNA, guests, RULES, NOW)
     assert refused.value.data == {"queued": 6, "limit": 6, "retry_after_ms": 1000}
 
 
 def test_a_newcomer_takes_the_place_of_who_has_most_idle_clients() -> None:
     guests = [*silent(ANNA, 6), *silent(BERTA, 2, seconds=9999)]
-    assert make_room(1002, guests, RULES, NOW) is guests[5]
+    assert admit(1002, guests, RULES, NOW) is guests[5]
 
 
 def test_the_reserve_is_for_operators() -> None:
     guests = [*busy(ANNA, 5), *busy(BERTA, 3)]
     with pytest.raises(QueueFull, match="8 clients are connected, and 8 may be"):
-        make_room(1002, guests, RULES, NOW)
-    assert make_room(ROOT, guests, RULES, NOW) is None
+        admit(1002, guests, RULES, NOW)
+    assert admit(ROOT, guests, RULES, NOW) is None
 
 
 def test_operators_keep_their_places_before_others() -> None:
     guests = [*busy(ANNA, 5), *silent(ROOT, 3, seconds=9999)]
     with pytest.raises(QueueFull):
-        make_room(BERTA, guests, RULES, NOW)
+        admit(BERTA, guests, RULES, NOW)
 
 
 def test_operators_are_bounded_by_all_there_are_and_by_nothing_else() -> None:
-    assert make_room(ROOT, silent(ROOT, 9), RULES, NOW) is None
+    assert admit(ROOT, silent(ROOT, 9), RULES, NOW) is None
     guests = [*busy(ROOT, 9), *silent(ANNA)]
-    assert make_room(ROOT, guests, RULES, NOW) is guests[9]
+    assert admit(ROOT, guests, RULES, NOW) is guests[9]
     with pytest.raises(QueueFull, match="max_connections"):
-        make_room(ROOT, busy(ROOT, 10), RULES, NOW)
+        admit(ROOT, busy(ROOT, 10), RULES, NOW)

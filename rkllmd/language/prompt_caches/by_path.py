@@ -1,4 +1,4 @@
-"""A prompt cache that a client names by a path: C writes it in a directory of the daemon's own, then it is moved."""
+"""A prompt cache that a client names by path: C writes it into a directory of the daemon, then it is moved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 @dataclass(eq=False)
 class SavingToPath:
-    """A cache that C writes to ``path``; ``target`` is where the client wants it, resolved, ``given`` as it said so."""
+    """A cache that C writes to ``path``; the client wants it at ``target`` (resolved), which it wrote as ``given``."""
 
     given: str
     target: Path
@@ -27,7 +27,7 @@ class SavingToPath:
 
 
 def check(target: Path, roots: Sequence[str], user: int | None, where: str) -> None:
-    """Refuse a path where no file of this client's uid may be put. Raises PermissionDenied."""
+    """Refuse a path at which the client's uid may not make a file. Raises PermissionDenied."""
     try:
         placing.check(target, roots, user)
     except OSError as error:
@@ -37,7 +37,7 @@ def check(target: Path, roots: Sequence[str], user: int | None, where: str) -> N
 def begin(
     given: str, target: Path, roots: Sequence[str], user: int | None, candidates: Sequence[str], where: str
 ) -> SavingToPath:
-    """Return where C has to write, in one of the directories ``candidates`` if that can be. Raises PermissionDenied."""
+    """Return where C has to write, if possible in one of the directories ``candidates``. Raises PermissionDenied."""
     check(target, roots, user, where)
     try:
         folder = placing.private_folder(candidates, target.parent)
@@ -47,7 +47,7 @@ def begin(
 
 
 def commit(saving: SavingToPath) -> str | None:
-    """Put what C has written in its place; return a sentence on why that failed, or None."""
+    """Move the written file to where the client wants it; return a sentence on why that failed, or None."""
     try:
         size = placing.place(saving.path, saving.target, saving.roots, saving.user)
     except FileNotFoundError:
@@ -62,7 +62,7 @@ def commit(saving: SavingToPath) -> str | None:
 
 
 def discard(saving: SavingToPath) -> None:
-    """Remove what C has written, if it is not in its place."""
+    """Remove what C has written, unless it was moved."""
     placing.remove_folder(saving.path.parent)
 
 

@@ -1,8 +1,8 @@
 """What a client's ``prompt_cache_path`` means: an absolute path, or the name of a prompt cache.
 
 Anything without a slash is a name. The cache belongs to the client's uid and lies in the daemon's cache directory
-(``language/prompt_caches/store.py``). C itself writes in a
-directory of the daemon's own in both cases (``language/prompt_caches/by_path.py``).
+(``language/prompt_caches/store.py``). In both cases C itself writes into one of the daemon's own directories
+(``language/prompt_caches/by_path.py``).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def check_saving(run: Run) -> None:
 
 
 def begin_saving(run: Run) -> Saving | SavingToPath | None:
-    """Tell C where to write, on the worker thread just before the run; return what is written, if anything is.
+    """Tell C where to write, on the worker thread just before the run; return what C will write, if anything.
 
     Raises what ``check_saving`` raises: a link may have changed or a cache been loaded while the call waited.
     """
