@@ -1,0 +1,107 @@
+"""How tensor memories are counted, given to their client, and shared by descriptor."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rkllmd.abi.layouts.rknn import rknn_tensor_mem
+from rkllmd.calls.invocation import Invocation
+from rkllmd.errors import Cancelled, NotSupported, OutOfMemory
+from rkllmd.machine import shared_memory
+from rkllmd.vision.objects import TensorMemory
+from rknn import _memories
+from tests.vision.rooms import Room, invocation
+
+
+@pytest.fixture
+def room() -> Room:
+    room = Room()
+    room.current.config = SimpleNamespace(max_handles_per_connection=9, max_memory_bytes=200)  # type: ignore[assignment]
+    room.runtime.library = SimpleNamespace(runtime="rknn 2.3.2")
+    return room
+
+
+@pytest.fixture
+def sealed() -> Iterator[int]:
+    """Return the descriptor of a memory that can be shared without danger."""
+    descriptor = shared_memory.make(b"x" * 64)
+    yield descriptor
+    os.close(descriptor)
+
+
+def memory(fd: int = -1, address: int = 4096, size: int = 64) -> TensorMemory:
+    struct = rknn_tensor_mem(virt_addr=address, fd=fd, offset=16, size=size)
+    return _memories.wrap(None, ctypes.pointer(struct), 64)
+
+
+def call(*, reply_fds: bool = False) -> Invocation:
+    made = invocation()
+    members: Any = SimpleNamespace(members=SimpleNamespace(reply_fds=reply_fds))
+    made.call = members
+    return made
+
+
+def test_memory_is_counted_over_all_clients(room: Room) -> None:
+    room.memory(owner=2)
+    room.memory(owner=None)
+    _memories.check_limits(room, call(), 72)
+    with pytest.raises(OutOfMemory, match="max_memory_bytes") as caught:
+        _memories.check_limits(room, call(), 73)
+    data = caught.value.data
+    assert (data["needed_bytes"], data["available_bytes"]) == (73, 72)
+    assert [item["size_bytes"] for item in data["loaded"]] == [64, 64]
+
+
+@pytest.mark.parametrize(("in_c", "size"), [(64, 64), (48, 48), (128, 64)])
+def test_a_memory_is_as_large_as_both_sides_say(in_c: int, size: int) -> None:
+    assert memory(size=in_c).size == size
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_memory_belongs_to_its_client_unless_it_is_kept(room: Room, keep: bool) -> None:
+    made = memory()
+    result = _memories.add(room, call(), made, keep=keep)
+    assert result == {"success": True, "status": 0, "mem": made.number, "size": 64}
+    assert room.memories.owner_of(made.number) == (None if keep else 1)
+
+
+def test_it_is_shared_by_a_descriptor_of_the_clients_own(room: Room, sealed: int) -> None:
+    asking = call(reply_fds=True)
+    result = _memories.add(room, asking, memory(sealed), keep=False)
+    assert (result["fd"], result["offset"]) == (0, 16)
+    (given,) = asking.fds
+    assert given != sealed
+    assert os.fstat(given).st_ino == os.fstat(sealed).st_ino
+    asking.fds.close()
+
+
+@pytest.mark.parametrize("fd", ["none", "unsealed"])
+def test_what_could_be_cut_short_is_not_shared(room: Room, fd: str) -> None:
+    """Whoever has the descriptor could end the daemon by it."""
+    descriptor = -1 if fd == "none" else os.memfd_create("unsealed")
+    made = memory(descriptor)
+    with pytest.raises(NotSupported, match="reply_fds"):
+        _memories.add(room, call(reply_fds=True), made, keep=False)
+    assert room.runtime.called == ["rknn_destroy_mem"]
+    assert not made.is_alive
+    assert [*room.memories] == []
+    if descriptor >= 0:
+        os.close(descriptor)
+
+
+def test_what_has_no_address_here_or_nobody_who_waits_is_destroyed(room: Room) -> None:
+    with pytest.raises(NotSupported, match="without an address"):
+        _memories.add(room, call(), memory(address=0), keep=False)
+    cancelled = call()
+    assert cancelled.job is not None
+    cancelled.job.cancelled = True
+    with pytest.raises(Cancelled):
+        _memories.add(room, cancelled, memory(), keep=True)
+    assert room.runtime.called == ["rknn_destroy_mem"] * 2
+    assert [*room.memories] == []
