@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rkllmd.abi.c import addressof, byref, c_char_p, c_void_p, cast, shared_bytes
+from rkllmd.abi.c import Structure, addressof, byref, c_char_p, c_void_p, cast, shared_bytes
 from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.json.tensors import Buffer, read_buffer
 from rkllmd.abi.layouts.rknn import rknn_init_extend
@@ -22,9 +22,10 @@ from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
 from rkllmd.calls.handles import resolve
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
-from rkllmd.errors import InvalidParams
+from rkllmd.errors import InvalidParams, PermissionDenied
 from rkllmd.json_types import JsonObject
 from rkllmd.machine import paths
+from rkllmd.machine.disk.unchanged import unchanged
 from rkllmd.trials import trial
 from rkllmd.vision import trial as rknn_trial
 from rkllmd.vision.objects import Context, TensorMemory
@@ -159,7 +160,7 @@ def init(
     vision.memory_guard.check(ctx.path or "a model in memory", part or ctx.size_bytes)
     _try(vision, ctx, buffer, extend)
     available = vision.memory_guard.available_bytes
-    rknn.call("rknn_init", byref(ctx.pointer), argument, size, ctx.flag, None if c_extend is None else byref(c_extend))
+    _call(vision, ctx, argument, size, c_extend)
     if not ctx.flag & rknn_flag.RKNN_FLAG_MODEL_BUFFER_ZERO_COPY:
         ctx.keep_alive.clear()
     try:
@@ -176,6 +177,18 @@ def init(
         vision.memory_guard.footprints.learn(ctx.path, ctx.size_bytes, available - vision.memory_guard.available_bytes)
     log.info("context_made", context=ctx.number, model_path=ctx.path, bytes=ctx.size_bytes)
     return success(context=ctx.number, n_input=len(ctx.inputs), n_output=len(ctx.outputs))
+
+
+def _call(vision: Vision, ctx: Context, argument: c_void_p, size: int, extend: Structure | None) -> None:
+    """Call rknn_init. Raises RuntimeFailure, and PermissionDenied if the file was swapped meanwhile."""
+    extended = None if extend is None else byref(extend)
+    try:
+        with unchanged([ctx.path] if ctx.path else [], vision.config.allowed_directories):
+            vision.runtime.call("rknn_init", byref(ctx.pointer), argument, size, ctx.flag, extended)
+    except PermissionDenied:
+        if ctx.pointer:
+            destroy(vision, ctx)
+        raise
 
 
 def _contents(model: Converted) -> Buffer:

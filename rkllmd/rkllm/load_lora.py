@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.errors import PermissionDenied
 from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
 from rkllmd.language.models import model_trial
-from rkllmd.language.models.loading import give_adapter, try_files
+from rkllmd.language.models.loading import give_adapter, put_to_sleep, try_files
 from rkllmd.language.models.recipe import make_adapter
 from rkllmd.language.parts import Language
 from rkllmd.machine import paths
@@ -43,7 +44,11 @@ def load_lora(language: Language, invocation: Invocation, model: Model, lora_ada
     adapter = make_adapter(lora_adapter.c, lora_adapter.json, lora_adapter.keep)
     item = model_trial.of_adapter(language, model, adapter)
     try_files(language, [] if item is None else [item])
-    give_adapter(language.runtime, model, adapter)
+    try:
+        give_adapter(language, model, adapter)
+    except PermissionDenied:  # no function of C takes an adapter away: the next call loads the model without it
+        put_to_sleep(language, model)
+        raise
     model.adapters.append(adapter)
     conversations.log_change(language, invocation, model, None, lora_adapter_name=adapter.name)
     return success(lora_adapter_name=adapter.name)

@@ -7,11 +7,13 @@ C: int rkllm_load_prompt_cache(LLMHandle handle, const char *prompt_cache_path)
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.errors import PermissionDenied, RuntimeFailure
 from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
@@ -20,6 +22,7 @@ from rkllmd.language.models.loading import give_strings, try_files
 from rkllmd.language.parts import Language
 from rkllmd.language.runs import prompt_cache_names
 from rkllmd.machine import paths
+from rkllmd.machine.disk.unchanged import unchanged
 from rkllmd.rkllm._common import LLM
 
 _WHERE = "$.prompt_cache_path"
@@ -46,7 +49,13 @@ def load_prompt_cache(language: Language, invocation: Invocation, model: Model, 
         resolved = _resolve(language, invocation, prompt_cache_path)  # again: it may have gone while the call waited
         item = model_trial.of_prompt_cache(language, model, str(resolved))
         try_files(language, [] if item is None else [item])
-        _load(language, invocation, model, resolved)
+        try:
+            with unchanged([str(resolved)], language.config.allowed_directories):
+                _load(language, invocation, model, resolved)
+        except PermissionDenied:
+            with contextlib.suppress(RuntimeFailure):  # if it has not come so far, there is none
+                language.runtime.call("rkllm_release_prompt_cache", model.pointer)
+            raise
         model.prompt_cache = None
         return success(prompt_cache_path=prompt_cache_path)
     cache = prompt_cache_names.to_load(language, invocation, model, prompt_cache_path, _WHERE)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from rkllmd.abi.c import byref, c_void_p
-from rkllmd.errors import InvalidParams, ModelNotInitialized, RpcError
+from rkllmd.errors import InvalidParams, ModelNotInitialized, PermissionDenied, RpcError
 from rkllmd.language import conversations
 from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.model import Adapter, Model
@@ -29,6 +29,7 @@ from rkllmd.language.models import model_trial
 from rkllmd.language.models.callbacks import give_callbacks
 from rkllmd.machine import paths
 from rkllmd.machine.c_runtime import no_handle
+from rkllmd.machine.disk.unchanged import unchanged
 from rkllmd.machine.files import WatchedFile, identify
 from rkllmd.portable import gguf
 from rkllmd.trials import trial
@@ -81,7 +82,7 @@ def load(language: Language, model: Model, recipe: Recipe) -> None:
     try:
         check_cores(model, recipe)
         for adapter in recipe.adapters:
-            give_adapter(language.runtime, model, adapter)
+            give_adapter(language, model, adapter)
             model.adapters.append(adapter)
         if recipe.chat_template is not None:
             give_strings(language.runtime, model, "rkllm_set_chat_template", recipe.chat_template)
@@ -158,7 +159,7 @@ def load_again(language: Language, model: Model) -> None:
         _init(language, model)
         try:
             for adapter in model.adapters:
-                give_adapter(language.runtime, model, adapter)
+                give_adapter(language, model, adapter)
             for function, values in list(model.strings.items()):
                 if function in _SET_AGAIN:
                     give_strings(language.runtime, model, function, values)
@@ -196,11 +197,13 @@ def using(language: Language, target: object, *, wakes: bool) -> Iterator[None]:
         target.used_at = time.monotonic()
 
 
-def give_adapter(runtime: Runtime, model: Model, adapter: Adapter) -> None:
-    """Load a LoRA adapter beside the model. Raises RuntimeFailure."""
+def give_adapter(language: Language, model: Model, adapter: Adapter) -> None:
+    """Load a LoRA adapter beside the model. Raises RuntimeFailure, PermissionDenied."""
+    runtime = language.runtime
     path = os.fsdecode(adapter.struct.lora_adapter_path)
     file, watched = identify(path), _watched(runtime, path)
-    runtime.call("rkllm_load_lora", model.pointer, byref(adapter.struct))
+    with unchanged([path], language.config.allowed_directories):
+        runtime.call("rkllm_load_lora", model.pointer, byref(adapter.struct))
     model.lora_files[adapter.name] = file
     model.watched_files += watched
 
@@ -230,7 +233,15 @@ def _init(language: Language, model: Model) -> list[str]:
     """
     watched = _watched(language.runtime, model.path)
     pointer = c_void_p()  # not model.pointer, which the event loop reads, until the load is complete
-    status, lines = language.runtime.invoke("rkllm_init", byref(pointer), byref(model.param), model.callback)
+    files = [path for path in (model.path, *model.callback_files) if path is not None]
+    try:
+        with unchanged(files, language.config.allowed_directories):
+            status, lines = language.runtime.invoke("rkllm_init", byref(pointer), byref(model.param), model.callback)
+    except PermissionDenied:
+        if pointer:
+            model.pointer = pointer
+            _destroy(language, model)
+        raise
     if status == 0 and not pointer:
         status = -1  # some versions return 0 for a failed load and leave the handle empty
     if status != 0:
