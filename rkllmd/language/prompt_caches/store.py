@@ -1,9 +1,8 @@
 """The prompt caches that the daemon keeps by name, in its own directory; the least recently used are removed first.
 
-In the directory each owner (a client's uid, or a part of the daemon) has a folder that nobody else can name. A cache is
-two files in it: the one that the runtime has written, and a JSON file that says what the cache depends on. The JSON
-file's modification time is when the cache was last used. While the runtime writes, its file has a name that begins with
-a dot.
+Each owner (a client's uid, or a part of the daemon) has a folder in the directory (``directory.py``) that nobody else
+can name. A cache is two files in it: the one that the runtime has written, and a JSON file that says what the cache
+depends on. The JSON file's modification time is when the cache was last used. The runtime writes in a folder apart.
 
 What changes files is called on the worker thread. What is known about them is in memory and may be read on any thread.
 """
@@ -11,22 +10,21 @@ What changes files is called on the worker thread. What is known about them is i
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
-import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import orjson
 import structlog
 
 from rkllmd import open_files
 from rkllmd.errors import InvalidParams, PermissionDenied, lead
 from rkllmd.json_types import Json
+from rkllmd.language.prompt_caches.directory import DATA, FACTS, Directory, Facts
 from rkllmd.language.prompt_caches.fingerprint import Fingerprint, differences, in_words
+from rkllmd.machine.disk import placing
 from rkllmd.machine.files import identify
 from rkllmd.wire.members import NAME
 
@@ -35,8 +33,6 @@ log = structlog.get_logger()
 # For each, two files are read when the daemon starts.
 MOST_CACHES: Final = 1000
 _NAMES_SHOWN: Final = 20
-_FOLDER: Final = "prompts"  # the cache directory may hold other things
-_DATA, _FACTS = ".cache", ".json"
 
 
 @dataclass(eq=False)
@@ -55,7 +51,7 @@ class PromptCache:
     @property
     def facts_path(self) -> Path:
         """Return the JSON file beside it."""
-        return self.path.with_name(self.name + _FACTS)
+        return self.path.with_name(self.name + FACTS)
 
 
 @dataclass(eq=False)
@@ -77,24 +73,31 @@ class PromptCaches:
     def __init__(self, directory: str = "", limit_bytes: int = 0) -> None:
         """Take over what an earlier daemon has kept in ``directory``; if that is empty (""), nothing is kept."""
         self.limit_bytes = limit_bytes
-        self._directory = directory
-        self._root = Path(os.path.realpath(directory), _FOLDER) if directory else None
+        self._directory = Directory(directory)
         self._caches: dict[tuple[str, str], PromptCache] = {}
-        self._numbers = itertools.count(1)
-        if self._root is not None and not self.why_not():
-            for cache in _found_in(self._root):
-                self._caches[cache.owner, cache.name] = cache
+        for folder, name, facts, used_at in self._directory.found():
+            cache = _cache(folder, name, facts, used_at)
+            self._caches[cache.owner, cache.name] = cache
 
     def why_not(self) -> str | None:
         """Return a sentence on why no cache can be kept; None if caches can be kept."""
-        if not self._directory:
-            return "the setting cache_directory is empty."
-        if not os.access(self._directory, os.W_OK | os.X_OK):
-            return (
-                f"{self._directory} is not a directory that the daemon's user may write to: make it, or name another "
-                "by the setting cache_directory."
-            )
-        return None
+        return self._directory.why_not()
+
+    def close(self) -> None:
+        """Let another daemon have the directory."""
+        self._directory.close()
+
+    def folder_to_write_in(self) -> str:
+        """Return the path of a folder that is this daemon's own, for caches that get another place; "": there is none.
+
+        On the worker thread, as it may make the folder.
+        """
+        if self.why_not() is not None:
+            return ""
+        try:
+            return str(self._directory.claim())
+        except OSError:
+            return ""
 
     def of(self, owner: str) -> list[PromptCache]:
         """Return an owner's caches, the last used first."""
@@ -131,7 +134,8 @@ class PromptCaches:
 
     def check_path(self, path: Path, where: str) -> None:
         """Refuse the resolved path of a cache that is kept by name: that has an owner. Raises PermissionDenied."""
-        if self._root is not None and path.is_relative_to(self._root):
+        root = self._directory.root
+        if root is not None and path.is_relative_to(root):
             raise PermissionDenied(
                 f"{lead(where)}the prompt caches here are kept by name: give the name alone.",
                 path=where,
@@ -144,19 +148,16 @@ class PromptCaches:
         """Return where the runtime has to write. Raises InvalidParams, PermissionDenied."""
         self.check_name(name, where)
         self._check_not_loaded(owner, name, loaded, where)
-        assert self._root is not None
-        folder = self._root / owner
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._root.chmod(0o700)  # parents are made with the umask's mode
+            folder = self._directory.make_folder()
         except OSError as error:
             open_files.raise_shortage(error)
             raise PermissionDenied(
-                f"Prompt caches can't be kept by name: {folder}: {error.strerror}.",
+                f"Prompt caches can't be kept by name: {error.filename or self._directory.root}: {error.strerror}.",
                 **_at(where),
                 setting="cache_directory",
             ) from None
-        return Saving(owner, name, folder / f".{name}.{next(self._numbers)}")
+        return Saving(owner, name, folder / name)
 
     def commit(self, saving: Saving, fingerprint: Fingerprint, loaded: Collection[PromptCache | None]) -> str | None:
         """Give the written file its name, in place of an older one; return a sentence on why that failed, or None.
@@ -168,9 +169,9 @@ class PromptCaches:
         except FileNotFoundError:
             reason = "The runtime has written nothing."
         except OSError as error:
-            reason = f"{saving.path.parent}: {error.strerror}."
+            reason = f"{self._directory.root}: {error.strerror}."
+        self.discard(saving)
         if reason is not None:
-            self.discard(saving)
             log.warning("prompt_cache_not_saved", owner=saving.owner, name=saving.name, reason=reason)
         return reason
 
@@ -184,20 +185,25 @@ class PromptCaches:
         if old is not None:
             self._forget(old)
         now = time.time()
-        path = saving.path.with_name(saving.name + _DATA)
+        path = self._directory.owners_folder(saving.owner) / (saving.name + DATA)
         cache = PromptCache(saving.owner, saving.name, path, file.size_bytes, file.sha256, now, now, dict(fingerprint))
-        facts = {"bytes": cache.size_bytes, "sha256": cache.sha256, "saved_at": now, "fingerprint": cache.fingerprint}
+        strange = [str(item) for item in (path, cache.facts_path) if os.path.lexists(item)]
+        if strange:
+            return f"{', '.join(strange)}: there is a file that the daemon has not written. Remove it, or take a name."
+        # The facts first: whatever has no facts beside it was not written by the daemon, and is never removed.
+        facts = Facts(cache.size_bytes, cache.sha256, now, cache.fingerprint)
+        written = saving.path.with_name(saving.name + FACTS)
+        written.write_bytes(facts.to_json())
+        os.utime(written, (now, now))
+        written.replace(cache.facts_path)
         saving.path.replace(path)
-        saving.path.write_bytes(orjson.dumps(facts))  # its name is free again; a crash leaves no half-written facts
-        os.utime(saving.path, (now, now))
-        saving.path.replace(cache.facts_path)
         self._caches[cache.owner, cache.name] = cache
         log.info("prompt_cache_saved", owner=cache.owner, name=cache.name, bytes=cache.size_bytes)
         return None
 
     def discard(self, saving: Saving) -> None:
-        """Remove what was written, if anything was."""
-        _unlink(saving.path)
+        """Remove what was written and has not got its name."""
+        placing.remove_folder(saving.path.parent)
 
     def open(self, owner: str, name: str, fingerprint: Fingerprint, where: str | None = None) -> PromptCache:
         """Return the cache to load. Raises InvalidParams for an unknown, damaged or unsuitable one."""
@@ -285,7 +291,7 @@ class PromptCaches:
 
     def _forget(self, cache: PromptCache) -> None:
         self._caches.pop((cache.owner, cache.name), None)
-        for path in (cache.facts_path, cache.path):  # the next start removes a cache without its facts
+        for path in (cache.path, cache.facts_path):  # the next start removes facts without their cache
             _unlink(path)
 
 
@@ -313,40 +319,7 @@ def _is_whole(cache: PromptCache) -> bool:
     return (file.size_bytes, file.sha256) == (cache.size_bytes, cache.sha256)
 
 
-def _found_in(root: Path) -> Iterator[PromptCache]:
-    """Read the facts of all caches; remove files that belong to none, which a daemon was writing when it ended."""
-    for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        if folder.is_symlink() or not folder.is_dir():
-            continue
-        caches = [cache for path in folder.glob("*" + _FACTS) if (cache := _read(folder, path)) is not None]
-        wanted = {path for cache in caches for path in (cache.path, cache.facts_path)}
-        for path in set(folder.iterdir()) - wanted:
-            _remove(path)
-        yield from caches
-
-
-def _read(folder: Path, facts_path: Path) -> PromptCache | None:
-    """Return the cache that a JSON file describes; None if the file is not one of ours."""
-    name = facts_path.name.removesuffix(_FACTS)
-    path = folder / (name + _DATA)
-    try:
-        facts = orjson.loads(facts_path.read_bytes())
-        used_at, size = facts_path.stat().st_mtime, path.stat().st_size
-        fingerprint = {str(key): value for key, value in facts["fingerprint"].items()}
-        cache = PromptCache(
-            folder.name, name, path, int(facts["bytes"]), facts["sha256"], facts["saved_at"], used_at, fingerprint
-        )
-    except (OSError, ValueError, TypeError, AttributeError, KeyError):
-        return None
-    return cache if NAME.fullmatch(name) and cache.size_bytes == size else None
-
-
-def _remove(path: Path) -> None:
-    log.info("prompt_cache_leftover_removed", path=str(path))
-    try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    except OSError as error:
-        log.warning("prompt_cache_not_removed", path=str(path), reason=error.strerror)
+def _cache(folder: Path, name: str, facts: Facts, used_at: float) -> PromptCache:
+    path = folder / (name + DATA)
+    fingerprint = facts.fingerprint
+    return PromptCache(folder.name, name, path, facts.size_bytes, facts.sha256, facts.saved_at, used_at, fingerprint)

@@ -68,7 +68,7 @@ def begin_saving(run: Run) -> Saving | SavingToPath | None:
         saving = language.prompt_caches.begin(owner, str(given), loaded_caches(language), where)
     else:
         config = language.config
-        candidates = (config.cache_directory, config.state_directory)
+        candidates = (language.prompt_caches.folder_to_write_in(), config.state_directory)
         target = _target(run, given, where)
         saving = by_path.begin(str(given), target, config.writable_directories, _user(run), candidates, where)
     run.parameters.prompt_cache_params.contents.prompt_cache_path = bytes(saving.path)

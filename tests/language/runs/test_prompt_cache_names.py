@@ -68,14 +68,14 @@ def test_c_writes_a_path_of_the_daemons_own_for_a_clients(tmp_path: Path) -> Non
     saving = prompt_cache_names.begin_saving(run)
     assert saving is not None
     written = Path(path_for_c(run))
-    assert (written.name, written.parent.parent) == ("real", tmp_path / "caches")
+    assert (written.name, written.parent.parent) == ("real", tmp_path / "caches" / "prompts")
     assert written.parent.stat().st_mode & 0o777 == 0o700
     written.write_bytes(b"cache")
     said = prompt_cache_names.keep(run, saving, prefilled=True)
     assert said == {"prompt_cache": {"path": str(tmp_path / "link"), "saved": True}}
     prompt_cache_names.discard(run, saving)
     assert (tmp_path / "real").read_bytes() == b"cache"
-    assert list((tmp_path / "caches").iterdir()) == []
+    assert list((tmp_path / "caches" / "prompts").iterdir()) == []
 
 
 def test_a_run_that_read_only_a_part_of_its_prompt_leaves_nothing_at_the_path(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_run_that_read_only_a_part_of_its_prompt_leaves_nothing_at_the_path(tm
     Path(path_for_c(run)).write_bytes(b"half")
     assert prompt_cache_names.keep(run, saving, prefilled=False)["prompt_cache"]["saved"] is False
     prompt_cache_names.discard(run, saving)
-    assert {path.name for path in tmp_path.rglob("*")} == {"caches"}
+    assert {path.name for path in tmp_path.rglob("*")} == {"caches", "prompts"}
 
 
 @pytest.mark.parametrize("given", [None, "kitchen", "/nowhere/at/all"])

@@ -171,13 +171,15 @@ def test_a_cache_of_another_runtime_is_refused(
 
 def test_a_cache_survives_the_daemon(board: Board, start: Callable[..., Daemon], caches: Path) -> None:
     board.result("rkllm.run", saving("a"))
-    (folder_of(caches) / ".b.1").write_text("half")
+    half = caches / "prompts" / "rkllmd-writing-1"
+    half.mkdir(mode=0o700)
+    (half / "b").write_text("half")
     board.stop()
     daemon = start("--cache-directory", str(caches))
     with daemon.connect() as wire:
         wire.ask("rkllm.init", {"model_path": str(board.model), "max_new_tokens": 0})
         assert wire.ask("rkllm.load_prompt_cache", {"prompt_cache_path": "a"})["result"]["success"] is True
-    assert {path.name for path in folder_of(caches).iterdir()} == {"a.cache", "a.json"}
+    assert {path.name for path in caches.rglob("*") if path.is_file()} == {"a.cache", "a.json"}
 
 
 def test_a_cache_made_with_an_adapter_needs_that_adapter(board: Board) -> None:
@@ -245,7 +247,7 @@ def test_a_run_that_is_cancelled_before_its_first_token_keeps_nothing(board: Boa
         "saved": False,
         "reason": "The run ended before the prompt was read.",
     }
-    assert list(folder_of(caches).iterdir()) == []
+    assert list((caches / "prompts").rglob("*")) == []
 
 
 def test_what_is_larger_than_the_limit_is_said_in_the_result(
