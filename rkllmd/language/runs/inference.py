@@ -115,9 +115,23 @@ def _of_a_live_model(run: Run, turn: SessionTurn | None) -> _Ended:
         load_again(run.language, model)  # the memory that it had is free
         again = _attempt(run, turn)
         ended = replace(again, history_reset=ended.history_reset or again.history_reset)
+    if _may_do_without_caches(run, turn, ended):
+        again = _attempt(run, turn)
+        ended = replace(again, history_reset=ended.history_reset or again.history_reset)
     if ended.failure is None and not ended.generation.abort_requested:
         model.is_in_doubt = False
     return ended
+
+
+def _may_do_without_caches(run: Run, turn: SessionTurn | None, ended: _Ended) -> bool:
+    """Return whether a turn that has failed before its first token may go anew: with the caches it had, it may not."""
+    failure, generation = ended.failure, ended.generation
+    if turn is None or failure is None or generation.has_begun or generation.abort_requested:
+        return False
+    if not turns.give_up_caches(run, turn):
+        return False
+    log.warning("session_turn_without_cache", session=turn.session.number, error=failure.to_json())
+    return True
 
 
 def _attempt(run: Run, turn: SessionTurn | None) -> _Ended:

@@ -66,6 +66,8 @@ class SessionTurn:
     markers: tuple[Span, ...] = ()
     loaded: PromptCache | None = None
     saving: Saving | None = None
+    # Whether a cache may be used at all: not after a run has failed with one.
+    may_use_caches: bool = True
     # What C may read during the run.
     keep: list[object] = field(default_factory=list)
 
@@ -114,7 +116,12 @@ def write_anew(run: Run, turn: SessionTurn) -> None:
         turn.keep.append(prompt)
     parameters = run.parameters
     # What the model computes with an adapter can't be used without that adapter.
-    if _uses_caches(run.language) and not parameters.prompt_cache_params and not parameters.lora_params:
+    if (
+        turn.may_use_caches
+        and _uses_caches(run.language)
+        and not parameters.prompt_cache_params
+        and not parameters.lora_params
+    ):
         _load(run, turn)
         _begin_saving(run, turn)
 
@@ -130,6 +137,25 @@ def _places_of_markers(parts: list[tuple[str, bool]]) -> tuple[Span, ...]:
     return tuple(places)
 
 
+def give_up_caches(run: Run, turn: SessionTurn) -> bool:
+    """Take away the caches that the daemon itself has added; return whether there were any, so that a run may go anew.
+
+    A full disk, or a file that C does not like, is no reason for a turn to fail. The next attempt begins with an empty
+    KV cache: what the failed one has left in it is unknown.
+    """
+    if turn.saving is None and turn.loaded is None:
+        return False
+    turn.may_use_caches = False
+    if turn.saving is not None:
+        run.language.prompt_caches.discard(turn.saving)
+        run.parameters.prompt_cache_params = None
+        turn.saving = None
+    _release(run, turn)
+    turn.loaded = None
+    run.model.kv_cache.keep_nothing()
+    return True
+
+
 def end(run: Run, turn: SessionTurn, *, succeeded: bool) -> None:
     """Keep or remove what was saved, and release what was loaded; on the worker thread, after the run."""
     language, model = run.language, run.model
@@ -138,13 +164,17 @@ def end(run: Run, turn: SessionTurn, *, succeeded: bool) -> None:
         language.prompt_caches.commit(turn.saving, made_with, [turn.loaded])
     elif turn.saving is not None:
         language.prompt_caches.discard(turn.saving)
-    if turn.loaded is not None and model.pointer:
-        try:
-            language.runtime.call("rkllm_release_prompt_cache", model.pointer)
-        except RpcError as error:
-            log.warning("session_cache_not_released", error=error.to_json())
+    _release(run, turn)
     if not succeeded:  # what the KV cache holds is not what was said
         model.kv_cache.keep_nothing()
+
+
+def _release(run: Run, turn: SessionTurn) -> None:
+    if turn.loaded is not None and run.model.pointer:
+        try:
+            run.language.runtime.call("rkllm_release_prompt_cache", run.model.pointer)
+        except RpcError as error:
+            log.warning("session_cache_not_released", error=error.to_json())
 
 
 def note(language: Language, turn: SessionTurn, generation: Generation) -> JsonObject:
