@@ -22,6 +22,7 @@ import trio
 
 from rkllmd import __version__
 from rkllmd.calls import registry, timeouts
+from rkllmd.client.peer import credentials_of
 from rkllmd.config import sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
@@ -37,7 +38,7 @@ from rkllmd.machine.crash_journal import CrashJournal
 from rkllmd.machine.keeper_link import KeeperLink
 from rkllmd.machine.notify import Notifier
 from rkllmd.net import admission, listener
-from rkllmd.net.connection import Connection, peer_credentials
+from rkllmd.net.connection import Connection
 from rkllmd.net.hangup import Attendance, HangupWatcher
 from rkllmd.net.receiver import Receiver
 from rkllmd.npu.outage import Outage
@@ -222,13 +223,13 @@ class Daemon:
     async def _serve_client(
         self, socket: stdlib_socket.socket, service: Service, connect: Callable[[stdlib_socket.socket], Connection]
     ) -> None:
-        peer = peer_credentials(socket)
+        peer = credentials_of(socket)
         try:
-            self._admit(service, peer["uid"])
+            self._admit(service, peer.uid)
         except QueueFull as error:
             with socket, contextlib.suppress(OSError):
                 socket.send(jsonrpc.error_line(error))
-            logger.warning("too_many_connections", **peer, **error.data)
+            logger.warning("too_many_connections", **peer._asdict(), **error.data)
             return
         self._attendance.add(socket)
         connection = connect(socket)

@@ -11,16 +11,25 @@ import os
 import pwd
 import socket
 import struct
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from rkllmd.client.errors import ConnectError, PeerNotTrusted
 
 # Whom the service runs as (systemd/rkllmd.sysusers). Its socket is root's, who has made it; a daemon that has made its
 # own socket is this user, or whoever has started it.
 SERVICE_USER: Final = "rkllm"
-_CREDENTIALS: Final = "3i"
+_CREDENTIALS: Final = "3i"  # struct ucred
 # What the kernel says of a socket that is not connected.
 _NOBODY: Final = -1
+
+
+class Credentials(NamedTuple):
+    """The process at the other end of a socket, as the kernel knows it."""
+
+    # 0: in a container whose processes are not seen here.
+    pid: int
+    uid: int
+    gid: int
 
 
 class Connected(Protocol):
@@ -29,6 +38,12 @@ class Connected(Protocol):
     def getsockopt(self, level: int, option: int, buflen: int, /) -> bytes:
         """Return the option's value."""
         ...
+
+
+def credentials_of(connected: Connected) -> Credentials:
+    """Return who has made the other end, or listens there (SO_PEERCRED, unix(7)). Raises OSError."""
+    raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS))
+    return Credentials._make(struct.unpack(_CREDENTIALS, raw))
 
 
 def default_requirepeer() -> str | None:
@@ -42,8 +57,7 @@ def check(connected: Connected, path: str, requirepeer: str | int | None) -> Non
     None: root's, the service's or one's own, or that of the user whom RKLLM_REQUIREPEER names; an empty name:
     anybody's. Raises ConnectError where the socket is not connected: too many others wait to be accepted.
     """
-    size = struct.calcsize(_CREDENTIALS)
-    pid, uid, _ = struct.unpack(_CREDENTIALS, connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    pid, uid, _ = credentials_of(connected)
     if uid == _NOBODY:
         raise ConnectError(errno.EAGAIN, "too many wait to be accepted", path)
     wanted = default_requirepeer() if requirepeer is None else requirepeer
@@ -74,6 +88,6 @@ def _reason(pid: int, uid: int, wanted: str | int | None) -> str:
         user = pwd.getpwuid(uid).pw_name
     except KeyError:
         user = str(uid)
-    process = f", process {pid}" if pid else ""  # 0: in a container whose processes are not seen here
+    process = f", process {pid}" if pid else ""
     expected = f"that is neither root, {SERVICE_USER} nor you" if wanted is None else f"it should be {wanted}"
     return f"{user} (uid {uid}{process}) serves it, and {expected}; if it is right, say so with requirepeer {user}"

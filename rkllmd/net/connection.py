@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket as stdlib_socket
-import struct
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import trio
 
+from rkllmd.client.peer import credentials_of
 from rkllmd.errors import RpcError, ShuttingDown
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.net.inbox import FD_SIZE, Inbox, is_large, takes_long
@@ -75,14 +75,14 @@ class Connection:
         self._answered = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
-        self._peer = peer_credentials(socket)
-        self.user: int | None = self._peer["uid"]
+        self._peer = credentials_of(socket)
+        self.user: int | None = self._peer.uid
         self.heard_at = time.monotonic()
 
     @property
     def _log(self) -> structlog.typing.FilteringBoundLogger:
         # Bound anew each time: a logger that was bound before a reload of log_level would keep the old level.
-        bound: structlog.typing.FilteringBoundLogger = log.bind(client=self.number, **self._peer)
+        bound: structlog.typing.FilteringBoundLogger = log.bind(client=self.number, **self._peer._asdict())
         return bound
 
     @property
@@ -112,7 +112,7 @@ class Connection:
 
     def describe(self) -> str:
         """Return a description of the client, for the log and server.queue."""
-        return f"client {self.number} (pid {self._peer['pid']}, uid {self._peer['uid']})"
+        return f"client {self.number} (pid {self._peer.pid}, uid {self._peer.uid})"
 
     # -- the connection's life ---------------------------------------------------------------------------------------
 
@@ -356,10 +356,3 @@ class Connection:
     def _start_writer(self) -> None:
         if self._nursery is not None and not self.is_gone:
             self._nursery.start_soon(self._sender.write)
-
-
-def peer_credentials(socket: stdlib_socket.socket) -> dict[str, int]:
-    """Return pid, uid and gid of the process that connected (SO_PEERCRED, unix(7))."""
-    raw = socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid, uid, gid = struct.unpack("3i", raw)
-    return {"pid": pid, "uid": uid, "gid": gid}

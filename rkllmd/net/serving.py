@@ -10,13 +10,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import pwd
 import select
 import shlex
 import shutil
 import signal
 import socket as stdlib_socket
-import struct
 import sys
 import time
 from dataclasses import dataclass
@@ -26,7 +24,9 @@ from typing import Final
 import orjson
 
 from rkllmd.client import why_no_connection
+from rkllmd.client.peer import credentials_of
 from rkllmd.json_types import JsonObject
+from rkllmd.net.takeover import user_name
 
 _STATUS: Final = b'{"jsonrpc":"2.0","id":1,"method":"server.status"}\n'
 # Instant methods answer in less than a millisecond, but not on a machine that swaps.
@@ -56,7 +56,7 @@ class Server:
     @property
     def who(self) -> str:
         """Return how to name it in a sentence."""
-        return f"rkllmd (pid {self.own_pid or self.pid}, {_user(self.uid)}'s)"
+        return f"rkllmd (pid {self.own_pid or self.pid}, {user_name(self.uid)}'s)"
 
     def how_to_stop(self) -> str:
         """Return what a person can do to stop it, as the end of a sentence."""
@@ -93,8 +93,7 @@ def find(path: str) -> Server | None:
             socket.connect(path)
         except (FileNotFoundError, ConnectionRefusedError):
             return None
-        credentials = socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_PEERCRED, struct.calcsize("3i"))
-        pid, uid, _ = struct.unpack("3i", credentials)
+        pid, uid, _ = credentials_of(socket)
         answer = _ask(socket)
     error = answer.get("error")
     if isinstance(error, dict):  # too many clients, or shutting down: the error is rkllmd's if it has a kind
@@ -226,13 +225,6 @@ def _systemctl(manager: int) -> str:
 def _command() -> str:
     """Return how to call this program, which may be in a virtual environment that is not on the path."""
     return "rkllmd" if shutil.which("rkllmd") else shlex.quote(str(Path(sys.executable).with_name("rkllmd")))
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
 
 
 def main() -> int:

@@ -13,14 +13,15 @@ import os
 import pwd
 import socket as stdlib_socket
 import stat
-import struct
 from typing import Final
 
 import structlog
 
+from rkllmd.client.peer import credentials_of
+
 log = structlog.get_logger()
 
-_CREDENTIALS: Final = "3i"  # struct ucred
+
 # Not blocking, since opening a FIFO would wait for its other end.
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -30,14 +31,12 @@ def who_listens(path: str) -> str | None:
     with stdlib_socket.socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM | stdlib_socket.SOCK_NONBLOCK) as socket:
         try:
             socket.connect(path)
-            size = struct.calcsize(_CREDENTIALS)
-            credentials = socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_PEERCRED, size)
+            pid, uid, _ = credentials_of(socket)
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         except OSError as error:  # EAGAIN: too many clients wait to be accepted; EPROTOTYPE: another type; EACCES
             reason = "it does not accept" if error.errno == errno.EAGAIN else error.strerror
             return f"a process ({reason}) on a socket of {owner_of(path)}"
-    pid, uid, _ = struct.unpack(_CREDENTIALS, credentials)
     return f"process {pid} of {user_name(uid)}"
 
 
