@@ -16,7 +16,7 @@ from rknn._common import ANY_CTX, KEEP, MEM
 from rknn._memories import SIZE, add, check_limits, wrap
 
 
-@method(Kind.ORDERED, [ANY_CTX, SIZE, KEEP], changes=MEM.kinds)
+@method(Kind.ORDERED, [ANY_CTX, SIZE, KEEP], changes=MEM.types)
 def create_mem(
     vision: Vision, invocation: Invocation, ctx: Context | Matmul, size: int, keep: bool = False
 ) -> JsonObject:

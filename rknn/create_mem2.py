@@ -22,7 +22,7 @@ _FLAGS: dict[str, int] = {**rknn_mem_alloc_flags.__members__, **rknn_mem_flag.__
 @method(
     Kind.ORDERED,
     [ANY_CTX, SIZE, Value("alloc_flags", flags_schema(_FLAGS, "A mask or an array of names."), required=False), KEEP],
-    changes=MEM.kinds,
+    changes=MEM.types,
 )
 def create_mem2(
     vision: Vision,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @method(
     Kind.ORDERED,
     [ANY_CTX, Value("fd", FD, is_tensor=True), COnly("virt_addr"), SIZE, OFFSET, KEEP],
-    changes=MEM.kinds,
+    changes=MEM.types,
 )
 def create_mem_from_fd(
     vision: Vision,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
 
 
-@method(Kind.ORDERED, [ANY_CTX, Value("mb_blk", FD, is_tensor=True), OFFSET, KEEP], changes=MEM.kinds)
+@method(Kind.ORDERED, [ANY_CTX, Value("mb_blk", FD, is_tensor=True), OFFSET, KEEP], changes=MEM.types)
 def create_mem_from_mb_blk(
     vision: Vision,
     invocation: Invocation,

@@ -29,7 +29,7 @@ def _check(vision: Vision, invocation: Invocation, **_: object) -> None:
         )
 
 
-@method(Kind.ORDERED, [ANY_CTX, _PHYS_ADDR, COnly("virt_addr"), SIZE, KEEP], check=_check, changes=MEM.kinds)
+@method(Kind.ORDERED, [ANY_CTX, _PHYS_ADDR, COnly("virt_addr"), SIZE, KEEP], check=_check, changes=MEM.types)
 def create_mem_from_phys(
     vision: Vision, invocation: Invocation, ctx: Context | Matmul, phys_addr: int, size: int, keep: bool = False
 ) -> JsonObject:

@@ -15,7 +15,7 @@ from rkllmd.vision.parts import Vision
 from rknn._common import CONTEXT, MEM
 
 
-@method(Kind.NPU, [CONTEXT], changes=(*CONTEXT.kinds, *MEM.kinds), fits_between_tokens=False, ends_runs=True)
+@method(Kind.NPU, [CONTEXT], changes=(*CONTEXT.types, *MEM.types), fits_between_tokens=False, ends_runs=True)
 def destroy(vision: Vision, invocation: Invocation, ctx: Context) -> JsonObject:
     """Unload the context; calls that still wait for it are answered InvalidHandle."""
     release.destroy(vision, ctx)

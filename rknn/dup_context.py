@@ -19,7 +19,7 @@ from rknn._common import KEEP, check_handles, check_wanted
 _CONTEXT_IN = Handle("context_in", ("context",), "ctx", aliases=("context", "ctx"))
 
 
-@method(Kind.NPU, [_CONTEXT_IN, COnly("context_out"), KEEP], changes=_CONTEXT_IN.kinds, fits_between_tokens=False)
+@method(Kind.NPU, [_CONTEXT_IN, COnly("context_out"), KEEP], changes=_CONTEXT_IN.types, fits_between_tokens=False)
 def dup_context(vision: Vision, invocation: Invocation, ctx: Context, keep: bool = False) -> JsonObject:
     """Return a new context; it belongs to the connection that asked, unless keep is set."""
     check_handles(vision, invocation)

@@ -118,7 +118,7 @@ def _model_of(vision: Vision, model: Converted | None = None, model_path: str | 
         KEEP,
     ],
     check=_check,
-    changes=CONTEXT.kinds,
+    changes=CONTEXT.types,
     fits_between_tokens=False,
     loads=True,
     model_of=_model_of,

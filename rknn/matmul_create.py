@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         COnly("io_attr"),
         KEEP,
     ],
-    changes=MATMUL.kinds,
+    changes=MATMUL.types,
     fits_between_tokens=False,
 )
 def matmul_create(vision: Vision, invocation: Invocation, info: Converted, keep: bool = False) -> JsonObject:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         COnly("io_attrs"),
         KEEP,
     ],
-    changes=MATMUL.kinds,
+    changes=MATMUL.types,
     fits_between_tokens=False,
 )
 def matmul_create_dynamic_shape(

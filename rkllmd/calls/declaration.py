@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from rkllmd.abi.json import schemas
+from rkllmd.json_types import Json, JsonObject
 
 # RKLLMExtendParam.n_batch is a uint8.
 MAX_INPUTS: Final = 255
 
+F = TypeVar("F", bound=Callable[..., Json])
 
-class Room(StrEnum):
-    """What a method works with, which its functions are given first."""
+
+class Part(StrEnum):
+    """The part of the daemon that a method works with: the first argument of its functions."""
 
     LANGUAGE = "language"  # language.parts.Language
     VISION = "vision"  # vision.parts.Vision
@@ -37,33 +40,33 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Handle:
-    """A handle, a small positive integer, of one of these ``kinds`` (the names of ``Service.handles``).
+    """A handle, a small positive integer, of one of these ``types`` (the names of ``Service.handles``).
 
-    The leading one may be null, 0 or left out, which means the only live one. The function gets what it stands for as
-    ``argument``. ``aliases`` are other names that C gives the same parameter in other functions.
+    The leading one may be null, 0 or left out, which means the only live one. The function gets the object of the
+    handle as ``argument``. ``aliases`` are other names that C gives the same parameter in other functions.
     """
 
     name: str
-    kinds: tuple[str, ...]
+    types: tuple[str, ...]
     argument: str
     aliases: tuple[str, ...] = ()
     required: bool = False
 
     @cached_property
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> JsonObject:
         """Return the JSON Schema of the handle."""
         if self.required:
-            return {"type": "integer", "minimum": 1, "description": f"the handle of a {self.kinds[0]}"}
+            return {"type": "integer", "minimum": 1, "description": f"the handle of a {self.types[0]}"}
         return {"type": ["integer", "null"], "minimum": 0, "description": "null or 0: the only live one"}
 
 
 @dataclass(frozen=True)
 class Struct:
-    """A pointer to a C struct: an object with its field names, converted to C before the call.
+    """A pointer to a C struct: in JSON an object with its field names, which is converted to C before the call.
 
-    ``many``: where n_batch is above 1, C takes an array of them, and so does JSON. ``example`` is the field that most
+    ``many``: if n_batch is above 1, C takes an array of them, and so does JSON. ``example`` is the field that most
     people give first. ``raw``: the function converts it, since what it means depends on the handle's object.
-    ``or_tensors``: JSON may have tensors in the place of such structs, in whatever form; the function checks them.
+    ``or_tensors``: in JSON, tensors of any form may stand in the place of such structs; the function checks them.
     """
 
     name: str
@@ -76,19 +79,19 @@ class Struct:
     or_tensors: bool = False
 
     @cached_property
-    def item_schema(self) -> dict[str, Any]:
-        """Return the JSON Schema of one struct: the one that validates."""
+    def item_schema(self) -> JsonObject:
+        """Return the JSON Schema of one struct, by which a request is checked."""
         schema = schemas.struct_schema(self.c_type)
         required = list(dict.fromkeys([*schema.get("required", ()), *self.required_fields]))
         return {**schema, "required": required} if required else schema
 
     @cached_property
-    def fields_schema(self) -> dict[str, Any]:
-        """Return the JSON Schema of some of the fields."""
+    def fields_schema(self) -> JsonObject:
+        """Return the JSON Schema of an object that has only some of the fields."""
         return {keyword: value for keyword, value in self.item_schema.items() if keyword != "required"}
 
     @cached_property
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> JsonObject:
         """Return the JSON Schema of the parameter, for discovery."""
         if not self.many:
             return self.item_schema
@@ -103,7 +106,7 @@ class Struct:
 
     @cached_property
     def own_names(self) -> frozenset[str]:
-        """Return the names of fields that no tensor has: what has one of them is the struct."""
+        """Return the names of the fields that no tensor has: an object with one of them is the struct."""
         return self.field_names - schemas.TENSOR_MEMBERS
 
 
@@ -111,12 +114,12 @@ class Struct:
 class Value:
     """A plain value: an integer, a string, an array of positions.
 
-    ``in_c``: false for what C does not have, which therefore has a name but no position. ``is_tensor``: the function
-    gets a ``Converted``, to read what the JSON refers to. ``aliases`` are other names that clients know it by.
+    ``in_c``: false if C does not have it; then it has a name but no position. ``is_tensor``: the function gets a
+    ``Converted``, to read what the JSON refers to. ``aliases`` are other names under which clients know it.
     """
 
     name: str
-    schema: dict[str, Any] = field(hash=False)
+    schema: JsonObject = field(hash=False)
     required: bool = True
     in_c: bool = True
     is_tensor: bool = False
@@ -125,12 +128,12 @@ class Value:
 
 @dataclass(frozen=True)
 class Count(Value):
-    """How many elements the array parameter ``of`` has, which C must be given: left out, null, or that very number.
+    """How many elements the array parameter ``of`` has, for C. In JSON it is left out, null, or exactly that number.
 
-    ``alone``: it means something where the array was left out; the function gets it then, and only then.
+    ``alone``: it means something if the array was left out; then, and only then, the function gets it.
     """
 
-    schema: dict[str, Any] = field(
+    schema: JsonObject = field(
         hash=False,
         default_factory=lambda: {"type": ["integer", "null"], "minimum": 0, "maximum": 2**32 - 1},
     )
@@ -156,17 +159,17 @@ class Declaration:
 
     kind: Kind
     parameters: tuple[Parameter, ...] = ()
-    check: Callable[..., Any] | None = None
+    check: Callable[..., None] | None = None
     abort: Callable[..., None] | None = None
     group: str | None = None
     changes: frozenset[str] = frozenset()
     known: Callable[..., bool] | None = None
-    prepare: Callable[..., Any] | None = None
+    prepare: Callable[..., object] | None = None
     loads: bool = False
-    fits_between_tokens: bool | Callable[[Mapping[str, Any]], bool] | None = None
+    fits_between_tokens: bool | Callable[..., bool] | None = None
     ends_runs: bool = False
     proves_npu: bool = False
-    model_of: Callable[..., Any] | None = None
+    model_of: Callable[..., str | None] | None = None
     repeatable: bool | frozenset[str] = False
 
 
@@ -174,30 +177,30 @@ class Declaration:
 class Method:
     """A callable method: what its module declares, with its name.
 
-    ``name`` is the wire's; ``summary`` and ``c_signature`` are for people and discovery.
+    ``name`` is the one on the wire; ``summary`` and ``c_signature`` are for people and discovery.
     """
 
     name: str
     kind: Kind
     parameters: tuple[Parameter, ...]
-    call: Callable[..., Any]
+    call: Callable[..., Json]
     summary: str
     c_signature: str | None
-    check: Callable[..., Any] | None
+    check: Callable[..., None] | None
     abort: Callable[..., None] | None
     group: str | None
     changes: frozenset[str]
     known: Callable[..., bool] | None
-    prepare: Callable[..., Any] | None = None
-    room: Room = Room.SERVICE
+    prepare: Callable[..., object] | None = None
+    part: Part = Part.SERVICE
     loads: bool = False
-    fits_between_tokens: bool | Callable[[Mapping[str, Any]], bool] | None = None
+    fits_between_tokens: bool | Callable[..., bool] | None = None
     ends_runs: bool = False
     proves_npu: bool = False
-    model_of: Callable[..., Any] | None = None
+    model_of: Callable[..., str | None] | None = None
     repeatable: bool | frozenset[str] = False
 
-    def may_run_between_tokens(self, given: Mapping[str, Any]) -> bool:
+    def may_run_between_tokens(self, given: Mapping[str, object]) -> bool:
         """Return whether a call with these parameters may run while a generation waits at a token."""
         return self.fits_between_tokens(given) if callable(self.fits_between_tokens) else bool(self.fits_between_tokens)
 
@@ -229,12 +232,12 @@ class Method:
 
     @cached_property
     def needs_params(self) -> bool:
-        """Return whether something must be given: without that, a call without params needs no binding."""
+        """Return whether a parameter must be given; if not, a call without params needs no binding."""
         return any(parameter.required for parameter in self.parameters)
 
     @cached_property
     def is_always_inline(self) -> bool:
-        """Return whether each call is executed at once, whatever goes on."""
+        """Return whether each call is executed at once, whatever else is going on."""
         return self.kind is Kind.INSTANT and self.known is None
 
     @property
@@ -247,43 +250,44 @@ def method(
     kind: Kind,
     parameters: Sequence[Parameter] = (),
     *,
-    check: Callable[..., Any] | None = None,
+    check: Callable[..., None] | None = None,
     abort: Callable[..., None] | None = None,
     group: str | None = None,
     changes: Iterable[str] = (),
     known: Callable[..., bool] | None = None,
-    prepare: Callable[..., Any] | None = None,
+    prepare: Callable[..., object] | None = None,
     loads: bool = False,
-    fits_between_tokens: bool | Callable[[Mapping[str, Any]], bool] | None = None,
+    fits_between_tokens: bool | Callable[..., bool] | None = None,
     ends_runs: bool = False,
     proves_npu: bool = False,
-    model_of: Callable[..., Any] | None = None,
+    model_of: Callable[..., str | None] | None = None,
     repeatable: bool | frozenset[str] = False,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[F], F]:
     """Declare the function that serves this module's method.
 
-    The function is called with what its room works with (``Language``, ``Vision`` or ``Service``), an ``Invocation``,
-    and then the parameters by name: the object of a handle, a ``Converted`` for a struct, the JSON value otherwise.
+    The function is called with the part of the daemon that it works with (``Language``, ``Vision`` or ``Service``), an
+    ``Invocation``, and then the parameters by name: the object of a handle, a ``Converted`` for a struct, the JSON
+    value otherwise. It returns the result as JSON, or, if it streams, a function that makes the result.
 
-    ``check`` is called the same way on the event loop before the call is queued: what can be refused at once must not
-    wait for a minute first. ``abort`` is called with the room and the model, on the event loop, to make a running call
-    end early; a method without it can't be interrupted. ``group``: the name under which older clients put several plain
-    parameters into one object. ``changes``: the kinds of handles that a call makes or releases. ``known``: for an
-    instant method, whether the daemon knows the answer by itself; where it does not, the call goes to the worker
-    thread. ``prepare``, for an instant method: called with the room, the client, the call and the parameters while the
+    ``check`` is called the same way on the event loop before the call is queued: a call that can be refused at once
+    must not wait for a minute first. ``abort`` is called with the part and the model, on the event loop, to make a
+    running call end early; a method without it can't be interrupted. ``group``: the name under which older clients put
+    several plain parameters into one object. ``changes``: the types of handles that a call makes or releases.
+    ``known``: for an instant method, whether the daemon knows the answer by itself; if not, the call goes to the worker
+    thread. ``prepare``, for an instant method: called with the part, the client, the call and the parameters while the
     call is prepared, on a helper thread if it is long; what it returns is the function's only argument, ``prepared``.
 
     ``loads``: it reads a model's file into memory, which shows as progress. ``fits_between_tokens``: whether it may run
-    while a generation waits at a token, also as a function of the given parameters; None: as its namespace says (RKNN's
-    may). ``ends_runs``: it waits itself for a run that does not block; all else waits for the end of such a run first.
-    ``proves_npu``: it can't succeed without the NPU. ``model_of``, called with the room and the parameters by name, may
-    return the file that the call works on, where no handle tells it.
+    while a generation waits at a token, or a function of the given parameters that says so; None: as its namespace says
+    (RKNN's may). ``ends_runs``: it waits itself for a run that does not block; before all other methods, the worker
+    waits for the end of such a run. ``proves_npu``: it can't succeed without the NPU. ``model_of``, called with the
+    part and the parameters by name, may return the file that the call works on, if no handle says so.
 
     ``repeatable``: a client whose connection has ended may send it again over another one, since it changes nothing and
     its answer needs nothing of the connection; names: unless one of these parameters is given and true.
     """
 
-    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+    def declare(function: F) -> F:
         function.__rkllmd__ = Declaration(  # type: ignore[attr-defined]  # our mark
             kind,
             tuple(parameters),

@@ -1,7 +1,7 @@
 """Calls that are detached from their connection (server.submit): who they are, how they ended, how long that is kept.
 
-A detached call goes through the same door as every other, ``dispatch``, with a client of its own: what would be sent
-is kept instead. Without I/O but for the clock, which is trio's.
+A detached call goes through ``dispatch`` as every call does, but its client is an object that keeps what would be sent.
+Without I/O except for the clock, which is trio's.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
 
 from rkllmd.errors import InternalError, OutOfMemory, QueueFull, RpcError, ShuttingDown
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.wire import jsonrpc, long_strings
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 from rkllmd.wire.long_strings import LongJson
@@ -25,18 +26,18 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# The protocol's promise (section 7).
+# As the protocol promises (section 7).
 KEPT_SECONDS: Final = 600.0
 # 128 bits: nobody guesses one.
 _ID_BYTES: Final = 16
-# Something ends within this time, or nobody knows.
+# When calls will have ended is not known: a guess.
 _RETRY_AFTER_MS: Final = 1000
 
 
 class DetachedCall:
     """The client of one call that no connection waits for: it sends nothing and keeps how the call ended.
 
-    ``number`` is that of the connection which the call counts for: handles and conversation history are its.
+    ``number`` is that of the connection for which the call counts: it owns handles and conversations.
     """
 
     def __init__(
@@ -54,9 +55,9 @@ class DetachedCall:
         self.number = number
         self.user = user
         self.ended = trio.Event()
-        self.result: Any = None
-        # The Error object of JSON-RPC, where it failed.
-        self.error: dict[str, Any] | None = None
+        self.result: Json = None
+        # The Error object of JSON-RPC, if it failed.
+        self.error: JsonObject | None = None
         self.elapsed_ms = 0.0
         self.job: Job | None = None
         self.was_read = False
@@ -64,7 +65,7 @@ class DetachedCall:
         self._on_end = on_end
 
     def __eq__(self, other: object) -> bool:
-        """Be the same to the queue as the user's other detached calls: they take turns as one client."""
+        """Be equal to the user's other detached calls: in the queue, they take turns as one client."""
         return isinstance(other, DetachedCall) and other.user == self.user
 
     def __hash__(self) -> int:
@@ -77,14 +78,14 @@ class DetachedCall:
             return "completed" if self.error is None else "error"
         return "queued" if self.job is None or self.job.state == "queued" else "processing"
 
-    def end(self, result: Any, error: dict[str, Any] | None) -> None:
-        """Note how it ended; what comes later is not kept."""
+    def end(self, result: Json, error: JsonObject | None) -> None:
+        """Note how it ended; only the first end counts."""
         if self.ended.is_set():
             return
         self.result, self.error = result, error
         if self.job is not None and self.job.started_at:
             self.elapsed_ms = round((time.monotonic() - self.job.started_at) * 1000, 1)
-        self.job = None  # it holds all that the client has sent
+        self.job = None  # it keeps all that the client has sent
         self.ended.set()
         if self._on_end is not None:
             self._on_end(self)
@@ -99,14 +100,14 @@ class DetachedCall:
         """Return None: it has no ids."""
         return None
 
-    def send_partials(self, call: jsonrpc.Call, partials: list[dict[str, Any]], *, as_notifications: bool) -> None:
+    def send_partials(self, call: jsonrpc.Call, partials: list[JsonObject], *, as_notifications: bool) -> None:
         """Send nothing."""
 
-    def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[dict[str, Any]], bool]:
-        """Return what sends nothing, which needs no waiting."""
+    def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[JsonObject], bool]:
+        """Return a function that sends nothing, for which it never has to wait."""
         return lambda _: True
 
-    def answer(self, call: jsonrpc.Call, result: Any, fds: Descriptors = NO_DESCRIPTORS) -> None:
+    def answer(self, call: jsonrpc.Call, result: Json, fds: Descriptors = NO_DESCRIPTORS) -> None:
         """Keep the result; there are no descriptors, since nobody could ask for any."""
         self.end(result, None)
 
@@ -115,20 +116,20 @@ class DetachedCall:
         self.end(None, error.to_json())
 
     def notify(self, line: bytes) -> None:
-        """Send nothing: such a call watches nothing."""
+        """Send nothing: such a call does not watch anything."""
 
 
 class DetachedCalls:
-    """The detached calls that are under way, and those that have ended for as long as that is kept.
+    """The detached calls that have not ended, and those that have, as long as they are kept.
 
-    There is room for so many in all and of one user, and for so many bytes of results. Where it is not enough, the
-    oldest one that has ended goes, of whoever has most.
+    How many there may be is bounded, in all and for each user, and so are the bytes of results. When a bound is
+    exceeded, the oldest call that has ended is forgotten, of the user who has most.
     """
 
     def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
         self._clock = clock
         self._calls: dict[str, DetachedCall] = {}
-        # Those that have ended, the oldest first: when each is given up, and the bytes of its result.
+        # Those that have ended, the oldest first: when each is forgotten, and how many bytes its result has.
         self._kept: dict[str, tuple[float, int]] = {}
         self._kept_changed = trio.Event()
 
@@ -142,11 +143,11 @@ class DetachedCalls:
 
     @property
     def result_bytes(self) -> int:
-        """Return how large the results are together."""
+        """Return how large all results are together."""
         return sum(size for _, size in self._kept.values())
 
     def add(self, call: DetachedCall, most: int, most_of_user: int) -> None:
-        """Take a call that is about to begin. Raises QueueFull if there are too many that have not ended."""
+        """Add a call that is about to begin. Raises QueueFull if there are too many that have not ended."""
         self._expire()
         own = [other for other in self if other.user == call.user]
         if len(own) >= most_of_user and not self._drop_oldest(own):
@@ -156,18 +157,18 @@ class DetachedCalls:
         self._calls[call.id] = call
 
     def find(self, job_id: str, user: int | None) -> DetachedCall | None:
-        """Return the user's own call with this id, if there is one (still)."""
+        """Return the user's own call with this id, if there is one (any more)."""
         self._expire()
         call = self._calls.get(job_id)
         return call if call is not None and call.user == user else None
 
     def forget(self, call: DetachedCall) -> None:
-        """Keep it no longer."""
+        """Do not keep the call any longer."""
         self._calls.pop(call.id, None)
         self._kept.pop(call.id, None)
 
     def keep(self, call: DetachedCall, most_bytes: int) -> None:
-        """Keep how a call has ended, its result as the JSON that it will be read as."""
+        """Keep how a call has ended: its result as JSON, encoded as it will be sent."""
         if call.id not in self._calls:
             return
         size = 0
@@ -179,7 +180,7 @@ class DetachedCalls:
         self._kept_changed.set()
 
     async def run(self) -> None:
-        """Give up what has been kept for long enough, until cancelled."""
+        """Forget the calls that were kept for long enough, until cancelled."""
         while True:
             for until, _ in self._kept.values():
                 await trio.sleep_until(until)
@@ -190,7 +191,7 @@ class DetachedCalls:
             self._expire()
 
     def close(self) -> None:
-        """End what has not ended, because the daemon leaves; the log has what nobody has read."""
+        """End the calls that have not ended, because the daemon leaves; log those whose results nobody has read."""
         for call in self:
             if not call.ended.is_set():
                 error = ShuttingDown("The daemon is shutting down; the call had not ended.")
@@ -209,7 +210,7 @@ class DetachedCalls:
             self.forget(self._calls[job_id])
 
     def _of_greediest(self, weight: Callable[[str], int]) -> list[DetachedCall]:
-        """Return the calls that have ended of the user whose such calls weigh most."""
+        """Return the calls of the user whose ended calls weigh most."""
         weights: Counter[int | None] = Counter()
         for job_id in self._kept:
             weights[self._calls[job_id].user] += weight(job_id)
@@ -219,7 +220,7 @@ class DetachedCalls:
         return [call for call in self if call.user == greediest]
 
     def _drop_oldest(self, calls: list[DetachedCall]) -> bool:
-        """Forget the one of ``calls`` that ended first; false if none has ended."""
+        """Forget the one of ``calls`` that ended first; return false if none has ended."""
         ids = {call.id for call in calls}
         for job_id in self._kept:
             if job_id in ids:
@@ -237,7 +238,7 @@ def _full(what: str, queued: int, limit: int) -> QueueFull:
     )
 
 
-def _encoded(result: Any, most_bytes: int) -> tuple[LongJson | None, dict[str, Any] | None, int]:
+def _encoded(result: Json, most_bytes: int) -> tuple[LongJson | None, JsonObject | None, int]:
     """Return a result as it is kept, or the error in its place, and its size."""
     try:
         encoded = LongJson(long_strings.dumps(result))

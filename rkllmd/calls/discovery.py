@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from rkllmd import __version__
 from rkllmd.calls.declaration import COnly, Method
+from rkllmd.json_types import JsonObject
 
 _OPENRPC: Final = "1.3.2"
 _RESULT: Final = {"name": "result", "schema": {"type": "object"}}
 
 
-def describe_functions(methods: dict[str, Method], namespace: str) -> dict[str, Any]:
+def describe_functions(methods: dict[str, Method], namespace: str) -> JsonObject:
     """Return the C functions of ``namespace``: method, signature, kind, summary, and the JSON parameters in order."""
     return {
         method.c_function: {
@@ -26,7 +27,7 @@ def describe_functions(methods: dict[str, Method], namespace: str) -> dict[str, 
     }
 
 
-def openrpc(methods: dict[str, Method]) -> dict[str, Any]:
+def openrpc(methods: dict[str, Method]) -> JsonObject:
     """Return the OpenRPC document of all methods (https://spec.open-rpc.org)."""
     return {
         "openrpc": _OPENRPC,
@@ -40,8 +41,8 @@ def openrpc(methods: dict[str, Method]) -> dict[str, Any]:
     }
 
 
-def _method(method: Method) -> dict[str, Any]:
-    document: dict[str, Any] = {
+def _method(method: Method) -> JsonObject:
+    document: JsonObject = {
         "name": method.name,
         "summary": method.summary,
         "paramStructure": "either",

@@ -11,7 +11,7 @@ log = structlog.get_logger()
 
 
 def as_error(error: BaseException, method: str) -> RpcError:
-    """Return what a client gets: the error itself, or an InternalError with the traceback in the log."""
+    """Return the error for the client: ``error`` itself, or an InternalError with the traceback in the log."""
     if isinstance(error, RpcError):
         return error
     if isinstance(error, OSError) and open_files.is_shortage(error):

@@ -1,30 +1,62 @@
-"""Handles: who owns what, and how long it lives.
+"""Handles: which objects are alive, and who owns them.
 
-On the wire a handle is a small positive integer, never an address, and never used twice while the daemon lives.
+On the wire, a handle is a small positive integer: never an address, and never used twice while the daemon lives.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, Generic, Protocol, TypeVar
 
 from rkllmd.errors import AmbiguousHandle, InvalidHandle, ModelNotInitialized, NotYours
 
 _numbers = itertools.count(1)
-# Of the handles that an error's sentence names; all are in its data.
+# How many handles an error's sentence names; its data has all.
 _SHOWN: Final = 10
 
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Live(Protocol):
+    """An object behind a handle."""
+
+    number: int
+
+    @property
+    def is_alive(self) -> bool:
+        """Return whether it may be used."""
+
+
+class Registry(Protocol[T_co]):
+    """``Handles`` to look objects up in, whatever their type."""
+
+    @property
+    def noun(self) -> str:
+        """Return what the objects are."""
+
+    @property
+    def maker(self) -> str:
+        """Return the method that makes one."""
+
+    @property
+    def _live(self) -> Mapping[int, tuple[T_co, int | None]]: ...
+
+    def usable_by(self, client: int | None) -> Mapping[int, T_co]:
+        """Return the objects that this client may use, by handle."""
+
+    def owned_by(self, client: int | None) -> Sequence[T_co]:
+        """Return the objects that go with this client; for None, those that stay whoever goes."""
 
 
 class Handles(Generic[T]):
-    """The live objects of one kind by their handles, each with its owner: a client's number, or None for everybody."""
+    """The live objects of one type by their handles, each with its owner: a client's number, or None for everybody."""
 
-    def __init__(self, kind: str, maker: str = "rkllm.init") -> None:
-        """Start without any; ``kind`` and ``maker``, the method that makes one, are for error messages."""
-        self.kind = kind
+    def __init__(self, noun: str, maker: str = "rkllm.init") -> None:
+        """Start without any. ``noun`` says what they are, and ``maker`` which method makes one, for error messages."""
+        self.noun = noun
         self.maker = maker
         self._live: dict[int, tuple[T, int | None]] = {}
 
@@ -46,8 +78,8 @@ class Handles(Generic[T]):
         """Forget a handle; its number is not used again."""
         self._live.pop(number, None)
 
-    def exchange(self, numbers: Iterable[int], item: T) -> int:
-        """Forget handles and give ``item`` one, in one step: nobody finds both, or neither."""
+    def replace(self, numbers: Iterable[int], item: T) -> int:
+        """Forget these handles and give ``item`` a new one, in one step: nobody ever finds both, or neither."""
         number = next(_numbers)
         gone = set(numbers)
         live = {key: value for key, value in self._live.items() if key not in gone}
@@ -55,30 +87,29 @@ class Handles(Generic[T]):
         return number
 
     def owner_of(self, number: int) -> int | None:
-        """Return the client that a live object belongs to, or None for everybody's."""
+        """Return the client to which a live object belongs, or None if it belongs to everybody."""
         return self._live[number][1]
 
     def owned_by(self, client: int | None) -> list[T]:
-        """Return what goes when this client goes; for None, what stays whoever goes."""
+        """Return the objects that go with this client; for None, those that stay whoever goes."""
         return [item for item, owner in list(self._live.values()) if owner == client]
 
     def usable_by(self, client: int | None) -> dict[int, T]:
-        """Return what this client may use, by handle."""
-        # One look: the worker may unload something meanwhile.
+        """Return the objects that this client may use, by handle."""
+        # From one snapshot, since the worker may unload something meanwhile.
         return {number: item for number, (item, owner) in list(self._live.items()) if owner in (None, client)}
 
     def get(self, number: int | None, client: int | None = None) -> T:
-        """Return the object of a handle, or the only live one for None. Raises as ``resolve``."""
-        if number is None and len(self._live) == 1:  # as nearly always; the worker may take it away meanwhile
+        """Return the object of a handle, or the only live one for None. Raises what ``resolve`` raises."""
+        if number is None and len(self._live) == 1:  # nearly always; the worker may remove it meanwhile
             for item, owner in list(self._live.values()):
                 if owner in (None, client):
                     return item
-        found: T = resolve([self], number, client)
-        return found
+        return resolve([self], number, client)
 
 
-def resolve(registries: Sequence[Handles[Any]], number: int | None, client: int | None) -> Any:
-    """Return the object of a handle that may be of several kinds, or the only live one that ``client`` may use.
+def resolve(registries: Sequence[Registry[T]], number: int | None, client: int | None) -> T:
+    """Return the object of a handle that may be of several types, or the only live one that ``client`` may use.
 
     Raises ModelNotInitialized, AmbiguousHandle, InvalidHandle or NotYours.
     """
@@ -88,19 +119,19 @@ def resolve(registries: Sequence[Handles[Any]], number: int | None, client: int 
             if item is not None and owner in (None, client):
                 return item
     usable = {key: item for handles in registries for key, item in handles.usable_by(client).items()}
-    kind = registries[0].kind
+    noun = registries[0].noun
     if number is None:
         if len(usable) == 1:
             return next(iter(usable.values()))
         if not usable:
-            raise ModelNotInitialized(f"No {kind} is loaded: call {registries[0].maker} first.")
+            raise ModelNotInitialized(f"No {noun} is loaded: call {registries[0].maker} first.")
         raise AmbiguousHandle(
-            f"Several {kind}s are loaded ({_listed(usable)}): name one by its handle.", handles=list(usable)
+            f"Several {noun}s are loaded ({_listed(usable)}): name one by its handle.", handles=list(usable)
         )
     if any(number in handles._live for handles in registries):
-        raise NotYours(f"This {kind} belongs to another connection.", handle=number)
+        raise NotYours(f"This {noun} belongs to another connection.", handle=number)
     known = f"there is {_listed(usable)}" if usable else "none is loaded"
-    raise InvalidHandle(f"There is no {kind} with handle {number}; {known}.", handle=number, handles=list(usable))
+    raise InvalidHandle(f"There is no {noun} with handle {number}; {known}.", handle=number, handles=list(usable))
 
 
 def _listed(numbers: Iterable[int]) -> str:

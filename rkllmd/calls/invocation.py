@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rkllmd.abi.json.tensors import tensor_to_json
 from rkllmd.interruption import Interruption
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.machine import shared_memory
 from rkllmd.npu.job import Job
 from rkllmd.wire import jsonrpc
@@ -22,7 +23,7 @@ _MOST_FDS: Final = 253
 
 
 class Client(Protocol):
-    """The connection behind a call, as far as a method may know it."""
+    """Whoever makes a call: a connection, or a detached call, as far as a method may know it."""
 
     number: int
     # The uid of its process; None for the daemon itself.
@@ -34,13 +35,13 @@ class Client(Protocol):
     def find_job(self, call_id: jsonrpc.Id) -> Job | None:
         """Return the queued or running job of the request with this id."""
 
-    def send_partials(self, call: jsonrpc.Call, partials: list[dict[str, Any]], *, as_notifications: bool) -> None:
+    def send_partials(self, call: jsonrpc.Call, partials: list[JsonObject], *, as_notifications: bool) -> None:
         """Send partial results of ``call``."""
 
-    def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[dict[str, Any]], bool]:
-        """Return what sends one partial result from any thread, if that needs no waiting; it is false if not."""
+    def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[JsonObject], bool]:
+        """Return a function that sends one partial result, on any thread; it returns false if it would have to wait."""
 
-    def answer(self, call: jsonrpc.Call, result: Any, fds: Descriptors = NO_DESCRIPTORS) -> None:
+    def answer(self, call: jsonrpc.Call, result: Json, fds: Descriptors = NO_DESCRIPTORS) -> None:
         """Send the call's result with file descriptors, which are closed when they are sent."""
 
     def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
@@ -58,19 +59,19 @@ class Invocation:
     call: jsonrpc.Call
     method: Method
     job: Job | None = None
-    # What goes with the result; closed by whoever sends it.
+    # The descriptors that go with the result; closed by whoever sends it.
     fds: Descriptors = NO_DESCRIPTORS
-    # What makes its work end early, where the RKNN runtime can be interrupted.
+    # Makes its work end early, if the RKNN runtime can be interrupted.
     interruption: Interruption | None = None
 
-    def tensor(self, data: bytes | memoryview, shape: Sequence[int], dtype: str) -> dict[str, Any]:
+    def tensor(self, data: bytes | memoryview, shape: Sequence[int], dtype: str) -> JsonObject:
         """Return a tensor as the client wants it: by file descriptor if it said reply_fds, as base64 otherwise."""
         if not self.call.members.reply_fds or len(self.fds) == _MOST_FDS:
             return tensor_to_json(data, shape, dtype)
         return self.attach(shared_memory.make(data), size=len(data), dtype=dtype, shape=list(shape))
 
-    def attach(self, fd: int, **members: Any) -> dict[str, Any]:
-        """Send a descriptor along, which is the invocation's from now on; return how the result refers to it."""
+    def attach(self, fd: int, **members: Json) -> JsonObject:
+        """Own a descriptor from now on, and send it with the result; return how the result refers to it."""
         if self.fds is NO_DESCRIPTORS:
             self.fds = Descriptors()
         self.fds.add(fd)

@@ -16,10 +16,10 @@ from typing import Final
 
 from rkllmd.abi.json import schemas
 from rkllmd.abi.library import Functions
-from rkllmd.calls.declaration import Declaration, Method, Room, Struct
+from rkllmd.calls.declaration import Declaration, Method, Part, Struct
 from rkllmd.config.values import ConfigError
 
-# Package → what its methods' names begin with on the wire.
+# Package → how its methods' names begin on the wire.
 NAMESPACES: Final = {
     "rkllmd.rkllm": "rkllm.",
     "rknn": "rknn.",
@@ -27,8 +27,8 @@ NAMESPACES: Final = {
     "rkllmd.methods.rpc": "rpc.",
     "rkllmd.methods.lsp": "$/",
 }
-# What their functions work with.
-_ROOMS: Final = {"rkllm": Room.LANGUAGE, "rknn": Room.VISION}
+# The parts that their functions work with; all others work with the whole service.
+_PARTS: Final = {"rkllm": Part.LANGUAGE, "rknn": Part.VISION}
 
 _C_SIGNATURE = re.compile(r"^C: (.*?\))$", re.MULTILINE | re.DOTALL)
 
@@ -48,7 +48,7 @@ def discover() -> dict[str, Method]:
 
 
 def declare_functions(methods: dict[str, Method], namespace: str, library: Functions) -> None:
-    """Add the C functions of the namespace's methods to the library that no table of ours has.
+    """Add those C functions of the namespace's methods to the library that are in no table of ours.
 
     Raises TypeError for a C signature that cannot be read.
     """
@@ -62,12 +62,12 @@ def declare_functions(methods: dict[str, Method], namespace: str, library: Funct
 
 @cache
 def known() -> dict[str, Method]:
-    """Return what ``discover`` finds, found once: for methods that describe the others."""
+    """Return what ``discover`` finds; it is called once. For methods that describe the others."""
     return discover()
 
 
 def warm_up(methods: dict[str, Method]) -> None:
-    """Build all validators, which takes some milliseconds for the first call of a method otherwise."""
+    """Build all validators; otherwise the first call of each method would take some milliseconds longer."""
     for method in methods.values():
         for parameter in method.json_parameters:
             schemas.validator(parameter.item_schema if isinstance(parameter, Struct) else parameter.schema)
@@ -76,7 +76,7 @@ def warm_up(methods: dict[str, Method]) -> None:
 
 
 def _check_rknn() -> None:
-    """Raise ConfigError where Rockchip's model converter has taken the name rknn."""
+    """Raise ConfigError if Rockchip's model converter is imported under the name rknn."""
     if importlib.util.find_spec("rknn.get_functions") is None:
         raise ConfigError(
             "The package rknn is Rockchip's model converter (rknn-toolkit2), not rkllmd's: install rkllmd in a virtual "
@@ -90,15 +90,15 @@ def _method(module: ModuleType, name: str) -> Method:
         raise TypeError(f"{module.__name__} must declare exactly one method, it declares {len(functions)}")
     declaration: Declaration = functions[0].__rkllmd__
     declared = {field.name: getattr(declaration, field.name) for field in fields(Declaration)}
-    room = _ROOMS.get(name.partition(".")[0], Room.SERVICE)
+    part = _PARTS.get(name.partition(".")[0], Part.SERVICE)
     if declaration.fits_between_tokens is None:
-        declared["fits_between_tokens"] = room is Room.VISION
+        declared["fits_between_tokens"] = part is Part.VISION
     text = module.__doc__ or ""
     signature = _C_SIGNATURE.search(text)
     return Method(
         **declared,
         name=name,
-        room=room,
+        part=part,
         call=functions[0],
         summary=text.partition("\n")[0].partition(": ")[2],
         c_signature=" ".join(signature.group(1).split()) if signature else None,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from rkllmd.json_types import Json, JsonObject
 
 
-def success(**members: Any) -> dict[str, Any]:
+def success(**members: Json) -> JsonObject:
     """Return the result of a function that only reports a status, and what it set."""
     return {"success": True, "status": 0, **members}

@@ -1,6 +1,6 @@
-"""The limits of time that the configuration sets for each method, and what a call may ask for itself.
+"""The time limits that the configuration sets for each method, and those that a call may ask for.
 
-What follows when one has passed is decided in ``npu/deadlines.py``.
+What follows when one of them has passed is decided in ``npu/deadlines.py``.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class Timeouts:
-    """The limits that the configuration sets, and what a call may ask for itself."""
+    """The limits that the configuration sets, and those that a call may ask for."""
 
     def __init__(self, current: CurrentConfig) -> None:
         self._current = current
 
     def of(self, method: Method, members: Members) -> Deadlines:
-        """Return the limits of a call with these members beside "method"; they may be shorter than the configuration's.
+        """Return the limits of a call with these members beside "method", which can only make them shorter.
 
         Raises InvalidParams.
         """
@@ -47,7 +47,7 @@ class Timeouts:
         )
 
     def own(self) -> Deadlines:
-        """Return the limits of what the daemon does itself: it waits for its turn however long that takes."""
+        """Return the limits of the daemon's own jobs, which wait for their turn however long that takes."""
         config = self._current.config
         limit = config.timeouts_ms["default"] / 1000 or math.inf
         return Deadlines(math.inf, limit, limit, limit, limit, _load_seconds(config), config.grace_ms / 1000)

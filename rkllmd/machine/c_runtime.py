@@ -26,7 +26,7 @@ log = structlog.get_logger()
 # The end of a message about a failure that nothing else explains either.
 NO_WORDS: Final = "; the runtime said nothing about why."
 
-L = TypeVar("L", bound=Functions)
+L = TypeVar("L", bound=Functions, covariant=True)
 
 
 class CRuntime(Generic[L]):

@@ -46,7 +46,7 @@ _REPLACE: Final = {
 
 def _check(language: Language, invocation: Invocation, param: Converted, replace: bool | int = False) -> None:
     recipe = model_recipe.make(language, param.json, param.path)
-    if language.npu.queue.changes(LLM.kinds):  # the rest depends on loads and unloads that come first
+    if language.npu.queue.changes(LLM.types):  # the rest depends on loads and unloads that come first
         return
     if places.loaded_already(language, recipe, replace) is None:
         places.find(language, recipe, replace)
@@ -67,7 +67,7 @@ def _model_of(language: Language, param: Converted | None = None, **_: object) -
         Value("replace", _REPLACE, required=False, in_c=False),
     ],
     check=_check,
-    changes=LLM.kinds,
+    changes=LLM.types,
     loads=True,
     model_of=_model_of,
 )
@@ -89,7 +89,7 @@ def init(language: Language, invocation: Invocation, param: Converted, replace: 
     model.sameness = sameness
     replaced = [old.number for old in place.replaced]
     forgotten = [old.number for old in place.forgotten]
-    model.number = language.models.exchange([*replaced, *forgotten], model)
+    model.number = language.models.replace([*replaced, *forgotten], model)
     forget(language, [*place.replaced, *place.forgotten], invocation.client.number)
     log.info(
         "model_loaded",

@@ -1,4 +1,4 @@
-"""The parts of the daemon put together, and the way of a call through them.
+"""The parts of the daemon, put together, and the way of a call through them.
 
 It may import ``language``, ``vision`` and what is below.
 """

@@ -1,4 +1,4 @@
-"""Makes the parts of the daemon, each with all that it works with; and gives them what a reload has changed."""
+"""Makes the parts of the daemon, each with all that it works with, and gives them what a reload has changed."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _store(config: Config) -> Store:
 
 
 def apply(service: Service) -> None:
-    """Give the parts what has changed in the configuration in force, where they do not look there themselves."""
+    """Give the parts the settings in force that they do not look up themselves."""
     config, language = service.config, service.language
     service.npu.queue.limits = queue_limits(config)
     service.npu.boundaries.seconds = _boundary_seconds(config, language.runtime, service.vision.runtime)
@@ -128,7 +128,7 @@ def _boundary_seconds(config: Config, rkllm: Runtime, rknn: RknnRuntime) -> floa
 def _look_at_line(
     current: CurrentConfig, supervisor: Supervisor, run_soon: Callable[[Callable[[], None]], None], line: str
 ) -> None:
-    """Look for what means a stuck NPU in what a runtime has printed; on any thread."""
+    """Look whether a line that a runtime has printed means a stuck NPU; on any thread."""
     config = current.config
     found = outage.from_line(line, config.device_retry_seconds) if config.device_lost_lines else None
     if found is not None:
@@ -137,7 +137,7 @@ def _look_at_line(
 
 def _run_soon(token: trio.lowlevel.TrioToken) -> Callable[[Callable[[], None]], None]:
     def run_soon(function: Callable[[], None]) -> None:
-        with contextlib.suppress(trio.RunFinishedError):  # a last callback while the daemon leaves
+        with contextlib.suppress(trio.RunFinishedError):  # it may be a last callback while the daemon leaves
             token.run_sync_soon(function)
 
     return run_soon

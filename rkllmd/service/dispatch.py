@@ -1,6 +1,6 @@
-"""A prepared call begins: it is executed at once, or queued for the NPU; on the event loop.
+"""How a prepared call begins: it is executed at once, or queued for the NPU; on the event loop.
 
-What becomes of a queued one is in ``execution.py``.
+What happens to a queued one is in ``execution.py``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import time
 from functools import partial
 
 from rkllmd.calls.binding.written_paths import translate
-from rkllmd.calls.declaration import Kind, Room
+from rkllmd.calls.declaration import Kind, Part
 from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.errors import PermissionDenied, RpcError
@@ -37,11 +37,11 @@ def start(service: Service, client: Client, call: Call, prepared: Prepared) -> J
             except RpcError as error:
                 translate(error, prepared.given)
                 raise
-            if method.kind is Kind.ORDERED:
+            if method.kind is Kind.ORDERED and isinstance(prepared.target, Model):
                 prepared.target.used_at = time.monotonic()
             client.answer(call, result, invocation.fds)
             return None
-    if service.vision.runtime.can_be_interrupted and (method.abort is not None or method.room is Room.VISION):
+    if service.vision.runtime.can_be_interrupted and (method.abort is not None or method.part is Part.VISION):
         invocation.interruption = Interruption()
     job = invocation.job = _job(service, invocation, prepared)
     service.npu.submit(job)
@@ -50,7 +50,7 @@ def start(service: Service, client: Client, call: Call, prepared: Prepared) -> J
 
 
 def _job(service: Service, invocation: Invocation, prepared: Prepared) -> Job:
-    """Return what waits in the queue for the call. Raises InvalidParams, PermissionDenied."""
+    """Return the job that waits in the queue for the call. Raises InvalidParams, PermissionDenied."""
     client, call, method = invocation.client, invocation.call, invocation.method
     execution = Execution(service, invocation, prepared)
     is_generation = method.abort is not None
@@ -100,10 +100,10 @@ def _runs_inline(service: Service, invocation: Invocation, prepared: Prepared) -
     method = prepared.method
     if method.kind is Kind.INSTANT:
         return method.known is None or method.known(service.own(method), invocation, **prepared.arguments)
-    # What is RKNN's belongs to the worker thread, always.
+    # Calls of RKNN always belong to the worker thread.
     model = prepared.target
     if method.kind is not Kind.ORDERED or not isinstance(model, Model) or model.is_asleep:
         return False
     npu = service.npu
-    # While the NPU is lost it goes to the worker thread: refused, or the one that tries whether the NPU is back.
+    # While the NPU is lost, the call goes to the queue: there it is refused, or may try whether the NPU is back.
     return npu.supervisor.outage is None and not npu.queue.uses(model)

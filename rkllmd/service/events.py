@@ -1,17 +1,18 @@
-"""Who watches what (server.watch), and what watchers are sent: moves of the queue, loads of models, ends of jobs.
+"""Who watches what (server.watch), and what is sent to them: changes of the queue, loads of models, ends of jobs.
 
-While nobody watches nothing is done: the NPU has no observer, and no timer runs.
+While nobody watches, nothing is done: the NPU has no observer, and no timer runs.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
 
 from rkllmd.errors import InternalError, RpcError
+from rkllmd.json_types import JsonObject
 from rkllmd.npu import views
 from rkllmd.wire import jsonrpc
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 EVENTS: Final = ("queue", "load", "job")
-# A queue may move a thousand times in a second, which nobody reads: its state is sent at most this often.
+# A queue may change a thousand times in a second, and nobody would read that: its state is sent at most this often.
 _QUEUE_SECONDS: Final = 0.1
-# What moves smoothly for a person.
+# Often enough for a person to see it move smoothly.
 _LOAD_SECONDS: Final = 0.25
 
 
@@ -42,7 +43,7 @@ class Events:
         self._load_runs = trio.Event()
 
     def watch(self, client: Client, events: list[str]) -> None:
-        """Tell ``client`` about these events from now on, and about no others; the present state comes at once."""
+        """Send these events to ``client`` from now on, and no others; the present state is sent at once."""
         self.forget(client.number)
         for event in events:
             self._watchers[event][client.number] = client
@@ -51,13 +52,13 @@ class Events:
         self._load_runs.set()
 
     def forget(self, number: int) -> None:
-        """Tell this client nothing any more."""
+        """Send nothing to this client any more."""
         for watchers in self._watchers.values():
             watchers.pop(number, None)
         self._observe()
 
     def is_watching(self, client: Client) -> bool:
-        """Return whether the client is to be told anything."""
+        """Return whether the client watches anything."""
         return any(client.number in watchers for watchers in self._watchers.values())
 
     def _observe(self) -> None:
@@ -66,13 +67,13 @@ class Events:
     # -- what happens ------------------------------------------------------------------------------------------------
 
     def moved(self, job: Job) -> None:
-        """Note that a job waits, runs or was dropped."""
+        """Note that a job has begun to wait or to run, or was dropped."""
         self._queue_moved.set()
         if job.load is not None and job.state == "running":
             self._send("load", {"state": "begin", **_about(job)})
             self._load_runs.set()
 
-    def ended(self, job: Job, result: outcome.Outcome[Any]) -> None:
+    def ended(self, job: Job, result: outcome.Outcome[object]) -> None:
         """Note that a job has run."""
         self._queue_moved.set()
         if job.load is not None:
@@ -81,7 +82,7 @@ class Events:
             self._send("load", {"state": "end", **_about(job), **told})
 
     def job_ended(self, call: DetachedCall) -> None:
-        """Tell the user's own watchers that its detached call has ended."""
+        """Send to the watchers of the same user that a detached call has ended."""
         told = {} if call.error is None else {"error": call.error}
         members = {"job": call.id, "method": call.method, "status": call.status, "elapsed_ms": call.elapsed_ms, **told}
         self._send("job", members, [item for item in self._watchers["job"].values() if item.user == call.user])
@@ -89,7 +90,7 @@ class Events:
     # -- what is sent now and then -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Tell the state of the queue after it has moved, and how a load goes on, until cancelled."""
+        """Send the state of the queue after it has changed, and the progress of a load, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_queue)
             nursery.start_soon(self._tell_load)
@@ -111,12 +112,12 @@ class Events:
                 self._send("load", {"state": "progress", **_about(job), "progress": done})
                 await trio.sleep(_LOAD_SECONDS)
 
-    def _queue(self) -> dict[str, Any]:
+    def _queue(self) -> JsonObject:
         running, waiting = self._npu.queue.running, views.waiting(self._npu, time.monotonic())
         current = None if running is None else _about(running)
         return {"state": self._npu.state, "current": current, "queue": waiting, "length": len(waiting)}
 
-    def _send(self, event: str, members: dict[str, Any], watchers: list[Client] | None = None) -> None:
+    def _send(self, event: str, members: JsonObject, watchers: list[Client] | None = None) -> None:
         watchers = list(self._watchers[event].values()) if watchers is None else watchers
         if not watchers:
             return
@@ -129,7 +130,7 @@ class Events:
             client.notify(line)
 
 
-def _about(job: Job) -> dict[str, Any]:
+def _about(job: Job) -> JsonObject:
     return {
         "method": job.method,
         "client": views.describe_client(job.client),
@@ -138,7 +139,7 @@ def _about(job: Job) -> dict[str, Any]:
     }
 
 
-def _error(error: BaseException) -> dict[str, Any]:
+def _error(error: BaseException) -> JsonObject:
     """Return what a watcher is sent; the log and the caller have the details of a fault of ours."""
     told = error if isinstance(error, RpcError) else InternalError("The daemon failed: its log has the details.")
     return told.to_json()

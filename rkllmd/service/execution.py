@@ -1,8 +1,6 @@
-"""A queued call when its turn has come: its work on the worker thread, its abort and its answer on the event loop."""
+"""A queued call whose turn has come: its work on the worker thread, its abort and its answer on the event loop."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import outcome
 
@@ -12,6 +10,7 @@ from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import Cancelled, RuntimeFailure
 from rkllmd.interruption import is_interrupted, obeying
+from rkllmd.json_types import Json
 from rkllmd.language.model import Model
 from rkllmd.language.models.loading import using
 from rkllmd.service.parts import Service
@@ -20,7 +19,7 @@ from rkllmd.vision import runs
 
 
 class Execution:
-    """What the job of a call does; the job alone refers to it."""
+    """What the job of a call does; only the job refers to it."""
 
     __slots__ = ("_invocation", "_prepared", "_service")
 
@@ -29,8 +28,8 @@ class Execution:
         self._invocation = invocation
         self._prepared = prepared
 
-    def work(self) -> Any:
-        """Call the method's function, on the worker thread. Raises RpcError, and whatever else fails in it."""
+    def work(self) -> Json:
+        """Call the method's function, on the worker thread. Raises RpcError, and whatever else the function raises."""
         with obeying(self._invocation.interruption):
             try:
                 return self._call()
@@ -39,7 +38,7 @@ class Execution:
                     raise Cancelled("The call was cancelled, and what the runtime did for it was stopped.") from None
                 raise
 
-    def _call(self) -> Any:
+    def _call(self) -> Json:
         service, invocation, prepared = self._service, self._invocation, self._prepared
         method, job = prepared.method, invocation.job
         if prepared.objects is not None:
@@ -65,7 +64,7 @@ class Execution:
         if job is not None and isinstance(job.target, Model) and method.abort is not None:
             method.abort(self._service.own(method), job.target)
 
-    def done(self, result: outcome.Outcome[Any]) -> None:
+    def done(self, result: outcome.Outcome[object]) -> None:
         """Answer the call, on the event loop. A method that streams returns a function that makes its result."""
         invocation = self._invocation
         client, call, job = invocation.client, invocation.call, invocation.job
@@ -78,8 +77,8 @@ class Execution:
                 if timeout is not None:
                     raise timeout
             elif invocation.is_cancelled and not invocation.method.changes:
-                # (A load undoes itself when it is cancelled in time; after that its client must learn the handle, or
-                # nobody has it.)
+                # (A load that is cancelled in time undoes itself. If it was too late for that, the client has to get
+                # the handle: nobody else would have it.)
                 raise Cancelled("The call was cancelled; it could not be interrupted and had ended by then.")
         except BaseException as error:  # also a SystemExit from the work: the call is answered, whatever happened
             invocation.fds.close()
@@ -88,8 +87,8 @@ class Execution:
                 timeout.data.update(told.data)  # what became of the models that a load was to replace
                 told = timeout
             client.refuse(call, told)
-            # Its traceback refers to the frames that called us, and they to the outcome, and that to the error: what is
-            # in those frames, a client's descriptors too, would wait for the garbage collector.
+            # Its traceback refers to the frames that have called this one, they refer to the outcome, and that to the
+            # error: what is in those frames, such as a client's descriptors, would wait for the garbage collector.
             error.__traceback__ = None
         else:
             client.answer(call, value, invocation.fds)

@@ -1,4 +1,4 @@
-"""The parts of the daemon: what its own methods (``server.*``, ``rpc.*``) and the dispatch of all calls work with."""
+"""The parts of the daemon, all in one object: the daemon's own methods and the dispatch of all calls work with it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
-from rkllmd.calls.declaration import Method, Room
+from rkllmd.calls.declaration import Method, Part
 from rkllmd.calls.detached import DetachedCalls
-from rkllmd.calls.handles import Handles
+from rkllmd.calls.handles import Live, Registry
 from rkllmd.calls.invocation import Client
 from rkllmd.calls.timeouts import Timeouts
 from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
+from rkllmd.json_types import JsonObject
 from rkllmd.language.parts import Language
 from rkllmd.machine.platform import Platform
 from rkllmd.npu.worker import Npu
@@ -46,7 +46,7 @@ class Service:
     # The process that is to be stopped: the keeper's, where there is one.
     pid: int = field(default_factory=os.getpid)
     # What server.status has read from the machine's files, and when (monotonic).
-    machine: dict[str, Any] = field(default_factory=dict)
+    machine: JsonObject = field(default_factory=dict)
     machine_read_at: float = -math.inf
 
     def __post_init__(self) -> None:
@@ -58,8 +58,8 @@ class Service:
         return self.current.config
 
     @cached_property
-    def handles(self) -> dict[str, Handles[Any]]:
-        """Return the live objects by the kind of their handles."""
+    def handles(self) -> dict[str, Registry[Live]]:
+        """Return the live objects by the type of their handles."""
         return {
             "llm": self.language.models,
             "context": self.vision.contexts,
@@ -74,7 +74,7 @@ class Service:
         )
 
     def own(self, method: Method) -> Language | Vision | Service:
-        """Return what the functions of a method's room work with: their first argument."""
-        if method.room is Room.LANGUAGE:
+        """Return the part that a method works with: the first argument of its functions."""
+        if method.part is Part.LANGUAGE:
             return self.language
-        return self.vision if method.room is Room.VISION else self
+        return self.vision if method.part is Part.VISION else self

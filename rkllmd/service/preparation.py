@@ -1,7 +1,7 @@
 """From a request to the arguments of its function: which method, for which objects, with what in C.
 
-``prepare`` is pure and may run on a helper thread for big requests. What can't be known or read before the call has its
-turn is left to ``complete``, on the worker thread.
+``prepare`` changes nothing, and may run on a helper thread for big requests. What can't be known or read before the
+call has its turn is left to ``complete``, on the worker thread.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import difflib
 import re
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Final, cast
 
 from rkllmd.abi.json.convert import to_c, to_c_array
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode
@@ -19,34 +19,35 @@ from rkllmd.calls.binding import members_in_params, params
 from rkllmd.calls.binding.attachments import Attachments, are_named_in
 from rkllmd.calls.binding.written_paths import as_written
 from rkllmd.calls.declaration import Handle, Kind, Method, Struct
-from rkllmd.calls.handles import resolve
+from rkllmd.calls.handles import Live, resolve
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.errors import InvalidHandle, MethodNotFound, ModelNotInitialized
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.language.model import Model
 from rkllmd.machine.paths import absolute
 from rkllmd.npu.job import UNRESOLVED
 from rkllmd.service.parts import Service
-from rkllmd.vision.objects import Context, Matmul
+from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.wire.jsonrpc import Call
 from rkllmd.wire.long_strings import LongString
 from rkllmd.wire.members import NO_MEMBERS, refused_reply_fds
 
 _LLM: Final = ("llm",)
-# For methods whose parameters refer to nothing beside their JSON.
+# For methods whose parameters do not refer to anything beside their JSON.
 _NOTHING: Final = Attachments()
 
 
 @dataclass(slots=True)
 class Prepared:
-    """A call on its way: what the client gave, and what is known by now of the arguments for the function."""
+    """A call on its way: what the client gave, and the arguments of the function as far as they are known by now."""
 
     method: Method
     given: dict[str, params.Given]
     attachments: Attachments
     # Both are empty until the handles are resolved and everything is converted.
-    arguments: dict[str, Any] = field(default_factory=dict)
-    # What the handles stand for, that of the leading one first.
-    objects: list[Any] | None = None
+    arguments: dict[str, object] = field(default_factory=dict)
+    # The objects of the handles, that of the leading one first.
+    objects: list[Live | None] | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -54,19 +55,19 @@ class Prepared:
         return self.objects is not None
 
     @property
-    def target(self) -> Any:
+    def target(self) -> object:
         """Return the model or context that the call is for: None if there is none, UNRESOLVED while it may be any."""
         if self.objects is None:
             return UNRESOLVED
         return self.objects[0] if self.objects else None
 
     def forget(self) -> None:
-        """Forget what is resolved and converted: when the call has its turn, a handle may stand for something else."""
+        """Forget what was resolved and converted: when the call has its turn, a handle may mean another object."""
         self.objects = None
         self.arguments = {}
 
     def check_alive(self, when: str) -> None:
-        """Raise the error for an object that is gone by now; ``when`` that may have happened."""
+        """Raise the error for an object that is gone by now; ``when`` says what the call was doing meanwhile."""
         for item in self.objects or ():
             if item is None or item.is_alive:
                 continue
@@ -76,11 +77,11 @@ class Prepared:
 
 
 def prepare(service: Service, client: Client, call: Call) -> Prepared:
-    """Find the method, bind, validate and convert the parameters. Raises RpcError; nothing has been executed then.
+    """Find the method; bind, validate and convert the parameters. Raises RpcError; then nothing was executed.
 
-    A call without a handle that waits behind a load means what will be there when its turn comes: it is completed then,
-    so that a script may send rkllm.init and rkllm.run in one go. So is a question that could be answered at once if
-    there were a model already.
+    A call without a handle that waits behind a load means the object that is there when its turn comes: so it is
+    completed then, and a script may send rkllm.init and rkllm.run in one go. The same goes for a question that could
+    have been answered at once if there had been a model already.
     """
     method = service.methods.get(call.method)
     if method is None:
@@ -95,7 +96,7 @@ def prepare(service: Service, client: Client, call: Call) -> Prepared:
         attachments = Attachments(call.fds, partial(service.vision.memories.get, client=client.number))
     prepared = Prepared(method, given, attachments)
     handle = method.handle
-    is_open = handle is not None and handle.name not in given and service.npu.queue.changes(handle.kinds)
+    is_open = handle is not None and handle.name not in given and service.npu.queue.changes(handle.types)
     if is_open and method.kind is not Kind.INSTANT:
         return prepared
     try:
@@ -113,7 +114,7 @@ def prepare(service: Service, client: Client, call: Call) -> Prepared:
 
 
 def complete(service: Service, client: Client, prepared: Prepared) -> None:
-    """Do what ``prepare`` has left, on the worker thread, which alone may read what a tensor refers to.
+    """Do what ``prepare`` has left to do; on the worker thread, since only that may read what a tensor refers to.
 
     Raises RpcError.
     """
@@ -122,7 +123,7 @@ def complete(service: Service, client: Client, prepared: Prepared) -> None:
 
 
 def check(service: Service, invocation: Invocation, prepared: Prepared) -> None:
-    """Let the method refuse the complete call before its C function is called. Raises RpcError."""
+    """Let the method check the complete call before its C function is called. Raises RpcError."""
     method = prepared.method
     if method.check is not None:
         with as_written(prepared.given):
@@ -130,7 +131,7 @@ def check(service: Service, invocation: Invocation, prepared: Prepared) -> None:
 
 
 def model_name(service: Service, prepared: Prepared) -> str:
-    """Return the file that the call works on, or loads; "" where that is not known yet."""
+    """Return the file that the call works on, or loads; "" if that is not known yet."""
     path = getattr(prepared.target, "path", None)
     if path is None and prepared.method.model_of is not None:
         path = prepared.method.model_of(service.own(prepared.method), **prepared.arguments)
@@ -140,16 +141,15 @@ def model_name(service: Service, prepared: Prepared) -> str:
 def most_tokens(prepared: Prepared) -> int | None:
     """Return after how many tokens a generation ends at the latest, 0 for no limit; None for any other call."""
     infer_params = prepared.arguments.get("rkllm_infer_params")
-    if infer_params is None or infer_params.c.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
+    if not isinstance(infer_params, Converted) or infer_params.c.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
         return None
-    most: int = prepared.target.most_tokens(infer_params.c)
-    return max(0, most)
+    return max(0, cast(Model, prepared.target).most_tokens(infer_params.c))
 
 
 def _resolve(service: Service, client: Client, prepared: Prepared) -> None:
-    """Find what the handles stand for."""
-    objects: list[Any] = []
-    # The leading handle last: a tensor memory tells which context is meant.
+    """Find the objects of the handles."""
+    objects: list[Live | None] = []
+    # The leading handle is the last: a tensor memory says which context is meant.
     for handle in reversed(prepared.method.handles):
         found = _object_of(service, client, handle, prepared.given.get(handle.name), objects)
         objects.insert(0, found)
@@ -157,24 +157,28 @@ def _resolve(service: Service, client: Client, prepared: Prepared) -> None:
     prepared.objects = objects
 
 
-def _object_of(service: Service, client: Client, handle: Handle, item: params.Given | None, behind: list[Any]) -> Any:
-    """Return what a handle stands for; ``behind``: what those behind it stand for."""
+def _object_of(
+    service: Service, client: Client, handle: Handle, item: params.Given | None, behind: list[Live | None]
+) -> Live | None:
+    """Return the object of a handle; ``behind``: the objects of the handles behind it."""
     number = None if item is None else item.value
-    if handle.kinds == _LLM:
+    if handle.types == _LLM:
         return service.language.models.get(number, client.number)
     if item is None and behind:
-        parent = behind[0].parent
-        if {"context", "matmul"} <= set(handle.kinds):
-            return parent  # C wants the one that made the memory, whosever it is
-        if isinstance(parent, Matmul if "matmul" in handle.kinds else Context):
-            number = parent.number  # and looked up as any handle: it may be another client's
-    return resolve([service.handles[kind] for kind in handle.kinds], number, client.number)
+        memory = behind[0]
+        assert isinstance(memory, TensorMemory)  # nothing else stands behind another handle
+        parent = memory.parent
+        if {"context", "matmul"} <= set(handle.types):
+            return parent  # C wants the context that made the memory, whoever owns it
+        if isinstance(parent, Matmul if "matmul" in handle.types else Context):
+            number = parent.number  # it is looked up like any handle, since it may belong to another client
+    return resolve([service.handles[handle_type] for handle_type in handle.types], number, client.number)
 
 
 def _convert(service: Service, prepared: Prepared, *, reads: bool) -> bool:
-    """Convert the parameters, but for structs that refer to attachments unless ``reads``; return whether that is all.
+    """Convert the parameters; those that refer to attachments only if ``reads``. Return whether all are converted.
 
-    Such are for the worker thread: reading megabytes takes long, and a memory must not be destroyed meanwhile.
+    Attachments are for the worker thread: to read megabytes takes long, and a memory must not be destroyed meanwhile.
     """
     given, arguments = prepared.given, prepared.arguments
     is_all = True
@@ -193,8 +197,8 @@ def _convert(service: Service, prepared: Prepared, *, reads: bool) -> bool:
     return is_all
 
 
-def _plain(value: Any, schema: dict[str, Any]) -> Any:
-    """Return a value as Python has it: 8.0 is an integer to JSON Schema, a long string may have been taken out."""
+def _plain(value: Json, schema: JsonObject) -> Json:
+    """Return a value as Python has it: for JSON Schema 8.0 is an integer, and a long string may be a LongString."""
     if isinstance(value, LongString):
         return str(value)
     is_whole = isinstance(value, float) and value.is_integer()
@@ -211,8 +215,8 @@ def _struct(service: Service, parameter: Struct, item: params.Given, prepared: P
         {"RKLLMParam": service.language.runtime.defaults} if service.language.runtime.defaults is not None else {}
     )
     model = prepared.target
-    if model is not None and "RKLLMSamplingParam" in library.layout.structs:
-        # A run that gives some sampling parameters keeps the others as the model was loaded with.
+    if isinstance(model, Model) and "RKLLMSamplingParam" in library.layout.structs:
+        # If a run gives only some sampling parameters, the others are those with which the model was loaded.
         defaults["RKLLMSamplingParam"] = model.sampling
     convert = to_c_array if isinstance(item.value, list) else to_c
     converted.c = convert(
@@ -223,7 +227,7 @@ def _struct(service: Service, parameter: Struct, item: params.Given, prepared: P
         defaults=defaults,
         runtime=library.runtime,
         sources=prepared.attachments,
-        embedding_width=None if model is None else model.embedding_width,
+        embedding_width=model.embedding_width if isinstance(model, Model) else None,
     )
     return converted
 
@@ -236,7 +240,7 @@ def _check_reply_fds(call: Call) -> None:
 
 def _not_found(service: Service, name: str) -> MethodNotFound:
     shown = name if len(name) <= 64 else name[:61] + "..."
-    # rkllm.chat is close to rkllm.abort only by what all names begin with.
+    # What all names begin with makes rkllm.chat close to rkllm.abort: their last parts have to be close as well.
     close = [
         known
         for known in difflib.get_close_matches(shown, service.methods)
@@ -247,4 +251,4 @@ def _not_found(service: Service, name: str) -> MethodNotFound:
 
 
 def _last_part(method: str) -> str:
-    return re.split("[._]", method, maxsplit=1)[-1]  # rkllm_run is what C calls it
+    return re.split("[._]", method, maxsplit=1)[-1]  # also of the C name: rkllm_run

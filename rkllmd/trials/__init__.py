@@ -1,4 +1,4 @@
-"""Files that were never loaded before are loaded by a process of their own first, which may die of it.
+"""Files that were never loaded before are first loaded by another process, which may die of them.
 
 It may import ``npu``, ``machine`` and what is below.
 """

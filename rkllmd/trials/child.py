@@ -1,8 +1,8 @@
-"""Loads files in a process of its own, which may die of them: C code aborts over a file that it was not made for.
+"""Loads files in a separate process, which may die of them: C code aborts over a file that it was not made for.
 
-``trials/process.py`` starts it, sends requests and reads what it reports: a message before each step, so that the last
-one names the function that it died in, one for a function that has failed in the ordinary way, and one at the end. What
-it loads it also runs once, since some files are bad only then. Nothing here is about a client.
+``trials/process.py`` starts the process, sends it requests and reads its reports: one before each step, so that the
+last one names the function in which it died, one for a function that has failed in the ordinary way, and one at the
+end. A model that was loaded is also run once, since some files do harm only then. Nothing here is about a client.
 """
 
 from __future__ import annotations
@@ -16,16 +16,32 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Any, Final, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn
 
 from rkllmd.abi import callbacks, library, rknn_library
-from rkllmd.abi.c import byref, c_char_p, c_uint64, c_void_p, cast, create_string_buffer, pointer, sizeof, this_process
+from rkllmd.abi.c import (
+    Array,
+    CFunction,
+    FunctionPointer,
+    Reference,
+    Struct,
+    byref,
+    c_char_p,
+    c_uint64,
+    c_void_p,
+    cast,
+    create_string_buffer,
+    pointer,
+    sizeof,
+    this_process,
+)
 from rkllmd.abi.layouts.rkllm import LLMResultCallback
 from rkllmd.abi.layouts.rkllm_common import RKLLMInferMode, RKLLMInputType, RKLLMLoraAdapter, RKLLMLoraParam
 from rkllmd.abi.layouts.rknn import rknn_init_extend, rknn_input, rknn_input_output_num, rknn_tensor_attr
 from rkllmd.abi.layouts.rknn_constants import rknn_query_cmd, rknn_tensor_type
 from rkllmd.errors import RpcError
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.portable import rknn as portable_rknn
 from rkllmd.portable.rknn.models.session import engine
 
@@ -33,16 +49,16 @@ Report = Callable[..., None]
 
 _PR_SET_PDEATHSIG: Final = 1
 _LINE_BUFFERED: Final = 1
-# A script that loads one model after the other is served by one process; then its memory is given back.
+# Long enough for a script that loads one model after the other; then the process ends, and its memory is free.
 _IDLE_SECONDS: Final = 10.0
 _MOST_MESSAGE_BYTES: Final = 65_536
 _PROMPT: Final = b"a"
-# What kills a process at its first token or frame does so soon; what takes longer is a matter of the run's own limits.
+# A file that kills the process at its first token or frame does so soon; a run that takes longer has its own limits.
 _TOKEN_SECONDS: Final = 10.0
 _FRAME_SECONDS: Final = 2.0
-# Inputs beyond this are not made for a trial.
+# No larger inputs are made for a trial.
 _MOST_INPUT_BYTES: Final = 2**28
-# One in each type, the least harmless number being 0: whole numbers are divided by it.
+# The number one in each type. Not 0, by which graphs of whole numbers may divide.
 _ONES: Final = {
     "FLOAT32": b"\0\0\x80\x3f",
     "FLOAT16": b"\0\x3c",
@@ -59,13 +75,13 @@ _ONES: Final = {
 
 
 class _FailedError(Exception):
-    """A function has failed in the ordinary way; it is reported already."""
+    """A function has failed in the ordinary way, which was reported already."""
 
 
 def main(parent: int) -> None:
-    """Serve trials, one JSON message on stdin for each, until the daemon (``parent``) is gone, or nobody asks."""
+    """Serve trials, one JSON message on stdin for each, until the daemon (``parent``) is gone or no more come."""
     _die_with(parent)
-    # What C holds back in its buffer would be lost when it dies.
+    # When the process dies, lines in C's buffer would be lost.
     libc = this_process()
     libc.setvbuf(c_void_p.in_dll(libc, "stdout"), None, _LINE_BUFFERED, 0)
     connection = socket.socket(fileno=0)
@@ -74,7 +90,7 @@ def main(parent: int) -> None:
         if not message:
             break
         request = json.loads(message)
-        if request["kind"] == "rknn" and request["library"] is None:
+        if request["runtime"] == "rknn" and request["library"] is None:
             portable_rknn.functions()
             engine()
         child = os.fork()
@@ -87,10 +103,10 @@ def main(parent: int) -> None:
     os._exit(0)
 
 
-def _try(request: dict[str, Any], fds: list[int], connection: socket.socket) -> NoReturn:
-    """Do what the request asks for; leave without the exit handlers of C++ libraries."""
+def _try(request: JsonObject, fds: list[int], connection: socket.socket) -> NoReturn:
+    """Do what the request asks for, and exit without the exit handlers of C++ libraries."""
 
-    def report(**what: Any) -> None:
+    def report(**what: Json) -> None:
         connection.send(json.dumps(what).encode())
 
     try:
@@ -98,9 +114,9 @@ def _try(request: dict[str, Any], fds: list[int], connection: socket.socket) -> 
         _restrain(request)
         if fds:
             request["model_path"] = f"/proc/self/fd/{fds[0]}"
-        # What the daemon itself will meet too, with words of its own, is not the runtime's death.
+        # An error that the daemon will meet itself, and report in its own words, is not the runtime's death.
         with contextlib.suppress(_FailedError, RpcError):
-            {"rkllm": _try_rkllm, "rknn": _try_rknn}[request["kind"]](request, report)
+            {"rkllm": _try_rkllm, "rknn": _try_rknn}[request["runtime"]](request, report)
         report(done=True)
         os._exit(0)
     except BaseException:
@@ -111,12 +127,12 @@ def _try(request: dict[str, Any], fds: list[int], connection: socket.socket) -> 
 
 def _die_with(parent: int) -> None:
     this_process().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it has died already
+    if os.getppid() != parent:  # the parent has died already
         os._exit(0)
 
 
-def _restrain(request: dict[str, Any]) -> None:
-    """Die before everybody else where memory is short, and without a core file."""
+def _restrain(request: JsonObject) -> None:
+    """Let this process be the first to die when memory is short, and without a core file."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
     for what, most in ((resource.RLIMIT_DATA, request["most_bytes"]), (resource.RLIMIT_CORE, 0)):
@@ -127,7 +143,7 @@ def _restrain(request: dict[str, Any]) -> None:
 # -- language models -------------------------------------------------------------------------------------------------
 
 
-def _try_rkllm(request: dict[str, Any], report: Report) -> None:
+def _try_rkllm(request: JsonObject, report: Report) -> None:
     runtime = library.load(request["library"], request["layout"], built_here=request["built_here"])
     structs = runtime.layout.structs
     param = structs["RKLLMParam"].from_buffer_copy(bytes.fromhex(request["param"]))
@@ -152,13 +168,15 @@ def _try_rkllm(request: dict[str, Any], report: Report) -> None:
         _check(report, "rkllm_load_prompt_cache", status)
     report(step="rkllm_run", seconds=_TOKEN_SECONDS)
     generated = _run(runtime, handle, param, RKLLMInferMode.RKLLM_INFER_GENERATE, name)
-    if generated != 0:  # an embedding model has nothing else
+    if generated != 0:  # an embedding model can do only this
         _run(runtime, handle, param, RKLLMInferMode.RKLLM_INFER_GET_LAST_HIDDEN_LAYER, name)
     del kept
 
 
-def _callback(layout: str, structs: dict[str, Any], request: dict[str, Any], report: Report) -> tuple[Any, list[Any]]:
-    """Return the last argument of rkllm_init, and what has to live as long as the model."""
+def _callback(
+    layout: str, structs: Mapping[str, type[Struct]], request: JsonObject, report: Report
+) -> tuple[FunctionPointer | Reference, list[object]]:
+    """Return the last argument of rkllm_init, and the objects that have to live as long as the model."""
     on_result = LLMResultCallback(lambda _results, _userdata, _state: 0)
     if layout == "1.2":
         return on_result, [on_result]
@@ -177,7 +195,7 @@ def _log(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def _run(runtime: Any, handle: c_void_p, param: Any, mode: int, lora: bytes | None) -> int:
+def _run(runtime: library.Library, handle: c_void_p, param: Struct, mode: int, lora: bytes | None) -> int:
     structs = runtime.layout.structs
     count = max(1, param.extend_param.n_batch)
     inputs = (structs["RKLLMInput"] * count)()
@@ -192,9 +210,9 @@ def _run(runtime: Any, handle: c_void_p, param: Any, mode: int, lora: bytes | No
 # -- RKNN ------------------------------------------------------------------------------------------------------------
 
 
-def _try_rknn(request: dict[str, Any], report: Report) -> None:
+def _try_rknn(request: JsonObject, report: Report) -> None:
     path = request["library"]
-    functions: Any = portable_rknn.functions() if path is None else rknn_library.load(path, request["layout"]).functions
+    functions = portable_rknn.functions() if path is None else rknn_library.load(path, request["layout"]).functions
     extend = rknn_init_extend(real_model_offset=request["offset"], real_model_size=request["part"])
     context = c_uint64()
     given = c_char_p(os.fsencode(request["model_path"]))
@@ -211,14 +229,14 @@ def _try_rknn(request: dict[str, Any], report: Report) -> None:
         functions["rknn_run"](context, None)
 
 
-def _inputs(functions: Any, context: c_uint64) -> Any:
-    """Return an array of rknn_input, all ones; None for a model that no such trial can be made of."""
+def _inputs(functions: Mapping[str, CFunction], context: c_uint64) -> Array[rknn_input] | None:
+    """Return the inputs, all of them ones; None for a model for which no such inputs can be made."""
     count = rknn_input_output_num()
     query = functions["rknn_query"]
     number = rknn_query_cmd.RKNN_QUERY_IN_OUT_NUM
     if query(context, number, byref(count), sizeof(count)) != 0 or not count.n_input:
         return None
-    inputs = (rknn_input * count.n_input)()
+    inputs: Array[rknn_input] = (rknn_input * count.n_input)()
     total = 0
     for index in range(count.n_input):
         attr = rknn_tensor_attr(index=index)

@@ -1,8 +1,8 @@
-"""Has files tried in other processes (``trials/child.py``), and says how each trial has ended. On the worker thread.
+"""Lets other processes try files (``trials/child.py``), and says how each trial has ended. On the worker thread.
 
-One process is started for it, which makes a child of itself for each trial and leaves when it was idle for a while, so
-that what takes long to import is imported once. A trial is bounded in time and memory, ends when its call is
-cancelled, and dies with the daemon.
+One process is started for it, which forks a child for each trial, so that what takes long to import is imported once;
+it ends when it was idle for a while. A trial is bounded in time and memory, ends when its call is cancelled, and dies
+with the daemon.
 """
 
 from __future__ import annotations
@@ -19,23 +19,25 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
+
+from rkllmd.json_types import Json
 
 # The longest that any load may take by default (timeouts_ms of rkllm.init); the call's own limit ends it earlier.
 _LOAD_SECONDS: Final = 900.0
-# How often the call is asked whether it is still wanted.
+# How often to look whether the trial is still wanted.
 _LOOK_SECONDS: Final = 0.05
 _LINES_KEPT: Final = 50
 _LINE_LENGTH: Final = 1000
 _READ_BYTES: Final = 65_536
-# The daemon's own: the other process is no service, and must not say that it is one.
+# Variables of the daemon alone: the other process is no service, and must not say that it is one.
 _NOT_INHERITED: Final = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 _ENVIRONMENT: Final = {
     # GGML would call a debugger to print its stack.
     "GGML_NO_BACKTRACE": "1",
-    # A mapped file costs no memory of its own, and here nobody minds if it kills.
+    # A mapped file needs no memory of its own, and here it does no harm if it ends the process.
     "RKLLM_PORTABLE_MAP": "1",
-    # Threads that numpy starts would not be there in a child that is forked.
+    # A forked child would not have the threads that numpy starts.
     "OPENBLAS_NUM_THREADS": "1",
 }
 _CODE: Final = "import sys; sys.path[:] = {path!r}; from rkllmd.trials.child import main; main({parent})"
@@ -45,9 +47,9 @@ _CODE: Final = "import sys; sys.path[:] = {path!r}; from rkllmd.trials.child imp
 class Ended:
     """How a trial has ended.
 
-    ``step`` is the C function that it was in last, ``failed`` the one that failed in the ordinary way with ``status``,
-    ``death`` what killed it ("SIGABRT", "exit status 3"), None where it lived to its end or was stopped.
-    ``is_cancelled``: it was not wanted any more. ``is_late``: it took longer than any load may.
+    ``step`` is the C function that was called last; ``failed`` is the one that failed in the ordinary way, with
+    ``status``. ``death`` says what killed the process ("SIGABRT", "exit status 3"); None if it came to its end or was
+    stopped. ``is_cancelled``: it was not wanted any more. ``is_late``: it took longer than any load may.
     """
 
     step: str = ""
@@ -60,21 +62,21 @@ class Ended:
 
 
 class Trier:
-    """The process that tries files, started when there is something to try."""
+    """The process that tries files; it is started when there is a file to try."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
 
-    def run(self, request: Mapping[str, Any], fds: Sequence[int], is_wanted: Callable[[], bool]) -> Ended:
-        """Try what ``request`` describes, with these descriptors; stop when it is not wanted.
+    def run(self, request: Mapping[str, Json], fds: Sequence[int], is_wanted: Callable[[], bool]) -> Ended:
+        """Try what ``request`` describes, with these descriptors; stop when it is not wanted any more.
 
-        Raises OSError where no process can be had.
+        Raises OSError if no process can be started.
         """
         message = json.dumps(request).encode()
         try:
             return self._run(message, fds, is_wanted)
-        except (BrokenPipeError, ConnectionResetError):  # it has left in the moment between
+        except (BrokenPipeError, ConnectionResetError):  # the process has just ended by itself
             self.close()
             return self._run(message, fds, is_wanted)
 
@@ -90,7 +92,7 @@ class Trier:
         return watch.ended()
 
     def close(self) -> None:
-        """End the process, with a trial that may be on."""
+        """End the process, and with it a trial that may be running."""
         process, connection, self._process, self._connection = self._process, self._connection, None, None
         if connection is not None:
             connection.close()
@@ -146,12 +148,12 @@ class _Watch:
         self._printed: deque[str] = deque(maxlen=_LINES_KEPT)
         self._rest = b""
         self._is_done = False
-        # How long the step may take until the file counts as good.
+        # When the step has taken this long, the file counts as good.
         self._enough = math.inf
         self._step_at = time.monotonic()
 
     def until_end(self) -> None:
-        """Return when the trial has ended, or is to be ended (``has_ended`` is false then)."""
+        """Return when the trial has ended, or has to be stopped (then ``has_ended`` is false)."""
         arrivals = select.poll()
         arrivals.register(self._output, select.POLLIN)
         arrivals.register(self._connection, select.POLLIN)
@@ -162,13 +164,13 @@ class _Watch:
             if self._connection.fileno() in found and not self._read_report():
                 self._process.wait()
                 if not self._ended.step:
-                    raise ConnectionResetError("it has left before the trial began")
-                # Somebody has killed the process itself, which has probably meant the trial.
+                    raise ConnectionResetError("the process has ended before the trial began")
+                # Somebody has killed the process itself, and has probably meant the trial.
                 self._ended.death = _name(self._process.returncode)
                 return
 
     def ended(self) -> Ended:
-        """Return how it has ended, which it has by then."""
+        """Return how it has ended; to be called after ``until_end``."""
         if self.has_ended:
             while self._read_output():
                 pass
@@ -183,11 +185,11 @@ class _Watch:
         elif waited > _LOAD_SECONDS:
             self._ended.is_late = True
         else:
-            return waited > self._enough  # it has loaded, which is what was asked
+            return waited > self._enough  # it has been loaded, and that was the question
         return True
 
     def _read_output(self) -> bool:
-        """Take what has been printed; false if nothing has."""
+        """Take what was printed; return false if nothing was."""
         try:
             data = os.read(self._output, _READ_BYTES)
         except BlockingIOError:
@@ -203,7 +205,7 @@ class _Watch:
                 self._printed.append(text)
 
     def _read_report(self) -> bool:
-        """Take a report; false at the end of file."""
+        """Take a report; return false at the end of the connection."""
         try:
             message = self._connection.recv(_READ_BYTES)
         except ConnectionResetError:
@@ -226,7 +228,7 @@ class _Watch:
 
 
 def _name(status: int) -> str:
-    """Return what people call a process's end."""
+    """Return how people name the end of a process with this status."""
     if status >= 0:
         return f"exit status {status}"
     try:

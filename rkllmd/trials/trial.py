@@ -1,10 +1,11 @@
-"""Has this file ever been loaded? One that was not is first loaded by a child process, which may die of it.
+"""A file that was never loaded before is first loaded by a child process, which may die of it.
 
-C code that meets a file that it was not made for aborts, and the daemon with all its clients would be gone. What the
-child has shown is remembered by the identity of the files, of the runtime, and of the parameters that decide what is
-built from them (``max_context_len``, ``n_batch``): each is tried once. What kills it is an error, then and later.
+C code aborts over a file that it was not made for, and would take the daemon with it. What the child has shown is
+remembered by the identity of the files and of the runtime, and by the parameters that decide what is built from the
+files (``max_context_len``, ``n_batch``): so each is tried once. If it kills the child, the load is an error, now and
+later.
 
-Files of this package are not tried: whoever can change them can change the daemon. With the vendor's runtimes nothing
+Files of this package are not tried: whoever can change them can change the daemon. With the vendor's runtimes, nothing
 is tried unless the configuration says so: whether a second process may use the NPU beside the daemon is not known.
 """
 
@@ -19,17 +20,19 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from resource import RLIM_INFINITY
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
 import structlog
 
 from rkllmd.errors import Cancelled, RpcError, RuntimeFailure
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.machine.c_runtime import last_words, no_handle
 from rkllmd.machine.files import identify
 from rkllmd.trials.process import Trier
 
 if TYPE_CHECKING:
+    from rkllmd.abi.library import Functions
     from rkllmd.config.settings import Config
     from rkllmd.machine.c_runtime import CRuntime
     from rkllmd.machine.memory_guard import MemoryGuard
@@ -42,18 +45,18 @@ log = structlog.get_logger()
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _MOST_ENTRIES: Final = 2000
-# What the child has beside the file: its interpreter, buffers and stacks of threads.
+# Memory that the child needs beside the file: for its interpreter, buffers and stacks of threads.
 _MEMORY_BESIDE: Final = 2**29
-# Somebody else has ended the child, for lack of memory as a rule: that says nothing about the file.
+# With these signals, the child was killed from outside, usually for lack of memory: that says nothing about the file.
 _FROM_OUTSIDE: Final = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
-# An instruction that the processor lacks: that is the library's fault, and the next one's may do.
+# An instruction that the processor does not have: that is the fault of the library, and another one may work.
 _OF_THE_LIBRARY: Final = "SIGILL"
-# A death for lack of memory may look like any other, so with so much more of it the file is tried again.
+# A death for lack of memory may look like any other, so when there is so many times as much, the file is tried again.
 _MORE_MEMORY: Final = 1.5
 _SPLIT: Final = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 _MOST_PARTS: Final = 1000
 
-Verdict = dict[str, Any]
+Verdict = JsonObject
 
 
 class Trials:
@@ -66,11 +69,11 @@ class Trials:
         self._verdicts: dict[str, Verdict] = {} if kept is None else kept.read()
 
     def find(self, key: str) -> Verdict | None:
-        """Return what is known."""
+        """Return the verdict on a file, None if there is none yet."""
         return self._verdicts.get(key)
 
     def learn(self, key: str, verdict: Verdict) -> None:
-        """Remember; the oldest go first."""
+        """Remember a verdict; if there are too many, the oldest is forgotten."""
         self._verdicts.pop(key, None)
         self._verdicts[key] = verdict
         changed: dict[str, Verdict | None] = {key: verdict}
@@ -82,8 +85,8 @@ class Trials:
             self._kept.put(changed)
 
 
-class Room(Protocol):
-    """Who has a file tried: the language or the vision side, as far as a trial concerns it."""
+class Part(Protocol):
+    """The part that loads the file, ``Language`` or ``Vision``, as far as a trial is concerned."""
 
     npu: Npu
     memory_guard: MemoryGuard
@@ -94,80 +97,80 @@ class Room(Protocol):
         """Return the configuration in force."""
 
     @property
-    def runtime(self) -> CRuntime[Any]:
-        """Return the runtime that the file is for."""
+    def runtime(self) -> CRuntime[Functions]:
+        """Return the runtime that loads the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A trial that may be due: what the child is to do, and by what the verdict is remembered.
+    """A trial that may be due: what the child has to do, and the key by which the verdict is remembered.
 
-    ``path`` is the file that is on trial, as errors name it; ``content``, where it is given, is in no file, and the
-    child gets it as one. ``ends_with_client``: nobody wants it when its client goes.
+    ``path`` is the file that is on trial, as errors name it. ``content`` is given if the model is in no file; the child
+    gets it as one. ``ends_with_client``: nobody wants it any more when its client goes.
     """
 
     path: str
-    request: dict[str, Any]
+    request: JsonObject
     key: str
     content: memoryview | None = None
     ends_with_client: bool = False
 
 
 class Files:
-    """The files on which a verdict depends; of a GGUF in several parts all of them."""
+    """The files on which a verdict depends; if a GGUF was split, all of its files."""
 
     def __init__(self, paths: Iterable[str | None]) -> None:
-        """``paths``: those that are None are left out."""
+        """Take the ``paths`` that are not None."""
         self.paths = [part for path in paths if path is not None for part in (path, *_other_parts(path))]
 
     @property
     def are_ours(self) -> bool:
-        """Return whether all are of this package."""
+        """Return whether all of them belong to this package."""
         return all(Path(path).resolve().is_relative_to(_PACKAGE) for path in self.paths)
 
-    def identities(self) -> list[Any]:
-        """Return what tells whether they are the same as before: any write changes it. Raises OSError."""
-        found = []
+    def identities(self) -> list[list[int | str]]:
+        """Return what shows whether they are the same as before: any write changes it. Raises OSError."""
+        found: list[list[int | str]] = []
         for path in self.paths:
             status = os.stat(path)
             found.append([status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, identify(path).sha256])
         return found
 
 
-def is_on(room: Room) -> bool:
-    """Return whether files are tried before the room's runtime gets them."""
-    setting = room.config.trial_loads
-    return room.runtime.name == "portable" if setting == "auto" else setting == "always"
+def is_on(part: Part) -> bool:
+    """Return whether files are tried before the runtime of this part gets them."""
+    setting = part.config.trial_loads
+    return part.runtime.name == "portable" if setting == "auto" else setting == "always"
 
 
-def key_of(*facts: Any) -> str:
+def key_of(*facts: Json) -> str:
     """Return the key of a verdict that depends on these facts."""
     return hashlib.sha256(orjson.dumps(facts)).hexdigest()
 
 
-def run(room: Room, trial: Trial) -> None:
-    """Try the file if nobody has; on the worker thread.
+def run(part: Part, trial: Trial) -> None:
+    """Try the file if it was not tried yet; on the worker thread.
 
-    Raises RuntimeFailure for a file that kills the runtime, or that it refuses; Cancelled.
+    Raises RuntimeFailure for a file that kills the runtime, or that the runtime refuses; Cancelled.
     """
-    verdict = room.trials.find(trial.key)
-    if verdict is None or _is_out_of_date(room, verdict):
-        verdict = _try(room, trial)
+    verdict = part.trials.find(trial.key)
+    if verdict is None or _is_out_of_date(part, verdict):
+        verdict = _try(part, trial)
     elif "death" in verdict:
         log.warning("file_kills_the_runtime", path=trial.path, death=verdict["death"], remembered=True)
     if "death" in verdict:
-        raise _deadly(room, trial, verdict)
+        raise _deadly(part, trial, verdict)
 
 
-def _try(room: Room, trial: Trial) -> Verdict:
-    """Return the verdict of a trial that is made now; it is good where no child could be started."""
+def _try(part: Part, trial: Trial) -> Verdict:
+    """Try the file now, and return the verdict; without objection if no child could be started."""
     started_at = time.monotonic()
-    request = {**trial.request, "most_bytes": _most_bytes(room)}
-    job = room.npu.queue.running
+    request = {**trial.request, "most_bytes": _most_bytes(part)}
+    job = part.npu.queue.running
     try:
         with _ending_with_client(job, trial), _file_of(trial.content) as fds:
-            ended = room.trials.trier.run(
-                request, fds, lambda: not (room.npu.closing or (job is not None and job.cancelled))
+            ended = part.trials.trier.run(
+                request, fds, lambda: not (part.npu.closing or (job is not None and job.cancelled))
             )
     except OSError as error:  # no memory for a process, or it may not start any
         log.warning("file_not_tried", path=trial.path, reason=str(error))
@@ -188,16 +191,16 @@ def _try(room: Room, trial: Trial) -> Verdict:
         )
         verdict = {"death": ended.death, "step": ended.step, "lines": ended.lines, "most_bytes": request["most_bytes"]}
         if ended.death not in (*_FROM_OUTSIDE, _OF_THE_LIBRARY):
-            room.trials.learn(trial.key, verdict)
+            part.trials.learn(trial.key, verdict)
         return verdict
     if ended.failed is not None:
-        raise _refused(room, ended)
+        raise _refused(part, ended)
     log.info("file_tried", path=trial.path, seconds=seconds)
-    room.trials.learn(trial.key, {})
+    part.trials.learn(trial.key, {})
     return {}
 
 
-def _deadly(room: Room, trial: Trial, verdict: Verdict) -> RuntimeFailure:
+def _deadly(part: Part, trial: Trial, verdict: Verdict) -> RuntimeFailure:
     death, step, lines = str(verdict["death"]), str(verdict["step"]), list(verdict["lines"])
     said = last_words(lines)
     if death in _FROM_OUTSIDE:
@@ -207,29 +210,29 @@ def _deadly(room: Room, trial: Trial, verdict: Verdict) -> RuntimeFailure:
         message = f"{trial.path} is not loaded: the runtime has an instruction that this processor lacks ({death}"
         message += f"{f' in {step}' if step else ''}){said}"
         if step.startswith("rkllm"):
-            message = " ".join([message, *room.runtime.problems])
+            message = " ".join([message, *part.runtime.problems])
     else:
         where = f" in {step}" if step else ""
         message = f"{trial.path} is not loaded, since it kills the runtime ({death}{where}){said}"
     return RuntimeFailure(message, function=step, status=None, signal=death, log=lines)
 
 
-def _refused(room: Room, ended: Ended) -> RpcError:
-    """Return the error that the call itself would have got."""
+def _refused(part: Part, ended: Ended) -> RpcError:
+    """Return the error with which the load itself would have failed."""
     function, lines = str(ended.failed), ended.lines
     if function != "rkllm_init":
-        return room.runtime.failure(function, ended.status, lines)
+        return part.runtime.failure(function, ended.status, lines)
     return no_handle(function, ended.status, lines)
 
 
 def _ending_with_client(job: Job | None, trial: Trial) -> AbstractContextManager[None]:
-    """Let the job be cancelled when its client goes, if the trial ends with it: the child's watcher looks for that."""
+    """Let the job be cancelled when its client goes, if the trial ends with the client: ``Trier`` looks for that."""
     return job.stoppable() if job is not None and trial.ends_with_client else nullcontext()
 
 
 @contextmanager
 def _file_of(content: memoryview | None) -> Iterator[list[int]]:
-    """Put bytes into a file of memory, and give its descriptor."""
+    """Put bytes into a memfd, and yield its descriptor."""
     if content is None:
         yield []
         return
@@ -240,19 +243,19 @@ def _file_of(content: memoryview | None) -> Iterator[list[int]]:
         yield [file.fileno()]
 
 
-def _most_bytes(room: Room) -> int:
-    available = int(room.memory_guard.available_bytes)
+def _most_bytes(part: Part) -> int:
+    available = int(part.memory_guard.available_bytes)
     return available + _MEMORY_BESIDE if available else RLIM_INFINITY
 
 
-def _is_out_of_date(room: Room, verdict: Verdict) -> bool:
-    """Return whether a death may have been for lack of memory that is there now."""
+def _is_out_of_date(part: Part, verdict: Verdict) -> bool:
+    """Return whether a death may have been for lack of memory, of which there is enough now."""
     most = verdict.get("most_bytes", RLIM_INFINITY)
-    return "death" in verdict and most != RLIM_INFINITY and _most_bytes(room) > most * _MORE_MEMORY
+    return "death" in verdict and most != RLIM_INFINITY and _most_bytes(part) > most * _MORE_MEMORY
 
 
 def _other_parts(path: str) -> list[str]:
-    """Return the other files of a model that was split, those that exist."""
+    """Return the other files of a model that was split, if they exist."""
     match = _SPLIT.search(path)
     if match is None or int(match[1]) > _MOST_PARTS:
         return []

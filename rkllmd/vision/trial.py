@@ -38,7 +38,7 @@ def of_bytes(vision: Vision, content: memoryview) -> Trial | None:
 def _request(vision: Vision, path: str | None, offset: int, part: int) -> JsonObject:
     rknn = vision.runtime
     return {
-        "kind": "rknn",
+        "runtime": "rknn",
         "library": None if rknn.name == "portable" else str(rknn.library.path),
         "layout": None if vision.config.rknn_layout == "auto" else vision.config.rknn_layout,
         "model_path": path,

@@ -148,7 +148,7 @@ def test_structs_are_those_of_the_c_arguments(facts: dict[str, Any]) -> None:
                 assert types[item.name] in (f"{item.c_type} *", f"{item.c_type}[]")
                 assert types[item.name].endswith("[]") <= item.many, "one or an array"
             if isinstance(item, Handle):
-                assert types[item.name] in C_HANDLES[item.kinds]
+                assert types[item.name] in C_HANDLES[item.types]
 
 
 C_HANDLES = {

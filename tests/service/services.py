@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from rkllmd.calls.declaration import Kind, Method, Parameter, Room
+from rkllmd.calls.declaration import Kind, Method, Parameter, Part
 from rkllmd.calls.detached import DetachedCall
 from rkllmd.config.settings import Config
 from rkllmd.npu.queue import Queue
@@ -59,7 +59,7 @@ def method(
 ) -> Method:
     """Return a method of the test's own."""
     options = {"check": None, "abort": None, "group": None, "changes": frozenset(), "known": None, **more}
-    return Method(name, kind, parameters, call, "", None, **{"room": Room.SERVICE, **options})
+    return Method(name, kind, parameters, call, "", None, **{"part": Part.SERVICE, **options})
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from rkllmd.calls.declaration import Handle, Kind, Room, Value
+from rkllmd.calls.declaration import Handle, Kind, Part, Value
 from rkllmd.errors import InvalidParams, PermissionDenied, QueueFull
 from rkllmd.npu.job import Job
 from rkllmd.npu.outage import Outage
@@ -135,18 +135,18 @@ async def test_the_job_says_what_the_method_declares(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("runtime", "room", "is_interrupted", "is_kept"),
+    ("runtime", "part", "is_interrupted", "is_kept"),
     [
-        ("portable", Room.VISION, True, True),
-        ("portable", Room.SERVICE, False, False),
-        ("simulator", Room.VISION, False, False),
+        ("portable", Part.VISION, True, True),
+        ("portable", Part.SERVICE, False, False),
+        ("simulator", Part.VISION, False, False),
     ],
 )
 async def test_only_the_portable_runtimes_rknn_calls_can_be_interrupted(
-    runtime: str, room: Room, is_interrupted: bool, is_kept: bool
+    runtime: str, part: Part, is_interrupted: bool, is_kept: bool
 ) -> None:
     async with assembled(runtime) as service:
-        service.methods["rknn.test"] = method(Value("keep", {}, required=False), room=room)
+        service.methods["rknn.test"] = method(Value("keep", {}, required=False), part=part)
         client, job = started(service, "rknn.test", {"keep": True})
         assert (job.abort is not None, job.is_kept) == (is_interrupted, is_kept)
         await ended(client)
@@ -169,7 +169,7 @@ async def test_the_descriptors_of_a_queued_call_stay_open_until_it_has_ended() -
             os.fstat(reader)
 
 
-async def test_a_call_that_finds_no_room_lends_nothing() -> None:
+async def test_a_call_that_does_not_fit_lends_nothing() -> None:
     async with assembled(max_queue=1) as service:
         service.methods["rknn.test"] = method()
         service.npu.queue.running = Job("rknn.run", lambda: None, lambda _: None)

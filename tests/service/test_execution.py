@@ -57,7 +57,7 @@ def raises(error: BaseException) -> Callable[..., Any]:
 # -- work --------------------------------------------------------------------------------------------------------------
 
 
-async def test_the_function_gets_its_room_the_invocation_and_the_arguments() -> None:
+async def test_the_function_gets_its_part_the_invocation_and_the_arguments() -> None:
     async with assembled() as service:
         got: list[Any] = []
         call = Call(service, method(Value("x", {}), call=lambda *given, **named: got.append((given, named))), {"x": 5})
@@ -140,7 +140,7 @@ async def test_an_error_at_its_turn_names_what_the_client_wrote() -> None:
 async def test_an_abort_reaches_the_model_that_the_job_is_for() -> None:
     async with assembled() as service:
         aborted: list[Any] = []
-        call = Call(service, method(abort=lambda room, model: aborted.append((room, model))))
+        call = Call(service, method(abort=lambda part, model: aborted.append((part, model))))
         call.execution.abort()
         assert aborted == [], "it has no model"
         call.job.target = model = Model.__new__(Model)

@@ -1,4 +1,4 @@
-"""What the functions of each room work with, and what the handles of each kind stand for."""
+"""What the functions of each part work with, and what the handles of each type stand for."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from rkllmd.calls.declaration import Room
+from rkllmd.calls.declaration import Part
 from rkllmd.config.settings import Config
 from tests.service.services import assembled, method
 
 
-@pytest.mark.parametrize("room", Room)
-async def test_a_function_works_with_its_room(room: Room) -> None:
+@pytest.mark.parametrize("part", Part)
+async def test_a_function_works_with_its_part(part: Part) -> None:
     async with assembled() as service:
-        own: dict[Room, Any] = {Room.LANGUAGE: service.language, Room.VISION: service.vision, Room.SERVICE: service}
-        assert service.own(method(room=room)) is own[room]
+        own: dict[Part, Any] = {Part.LANGUAGE: service.language, Part.VISION: service.vision, Part.SERVICE: service}
+        assert service.own(method(part=part)) is own[part]
 
 
-async def test_the_kinds_of_handles_are_kept_where_they_belong() -> None:
+async def test_the_types_of_handles_are_kept_where_they_belong() -> None:
     async with assembled() as service:
         assert service.handles == {
             "llm": service.language.models,

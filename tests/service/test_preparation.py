@@ -15,11 +15,12 @@ from rkllmd.calls.declaration import Handle, Kind, Struct, Value
 from rkllmd.errors import InvalidHandle, InvalidParams, MethodNotFound, ModelNotInitialized, NotYours
 from rkllmd.language.model import Model
 from rkllmd.npu.job import UNRESOLVED, Job
+from rkllmd.service import preparation
 from rkllmd.service.parts import Service
-from rkllmd.service.preparation import Prepared, check, complete, model_name, most_tokens, prepare
+from rkllmd.service.preparation import Prepared, check, complete, model_name, most_tokens
 from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.wire.descriptors import Descriptors
-from rkllmd.wire.jsonrpc import ABSENT
+from rkllmd.wire.jsonrpc import ABSENT, Call
 from rkllmd.wire.long_strings import LongString
 from tests.service.services import Client, assembled, call_of, loaded, method
 
@@ -27,6 +28,11 @@ LLM = Handle("handle", ("llm",), "model")
 MEM = Handle("mem", ("memory",), "mem", required=True)
 NOTHING: Any = None
 BATCH: Any = object()
+
+
+def prepare(service: Service, client: Client, call: Call) -> Any:
+    """Prepare a call; what its arguments are, the tests know."""
+    return preparation.prepare(service, client, call)
 
 
 def load_waits(service: Service) -> None:
@@ -237,8 +243,8 @@ async def test_what_a_method_prepares_is_its_only_argument() -> None:
     async with assembled() as service:
         got: list[Any] = []
 
-        def prepares(room: Any, client: Any, call: Any, **arguments: Any) -> str:
-            got.extend([room, client, call, arguments])
+        def prepares(part: Any, client: Any, call: Any, **arguments: Any) -> str:
+            got.extend([part, client, call, arguments])
             return "ready"
 
         service.methods["server.test"] = method(Value("x", {}), kind=Kind.INSTANT, prepare=prepares)
@@ -280,7 +286,7 @@ async def test_which_file_a_call_works_on() -> None:
     async with assembled(model_directory="/models") as service:
         assert model_name(service, prepared_for(SimpleNamespace(path="/a.rkllm"))) == "/a.rkllm"
         assert model_name(service, prepared_for(None)) == ""
-        loads = method(model_of=lambda room, **arguments: arguments["path"])
+        loads = method(model_of=lambda part, **arguments: arguments["path"])
         assert model_name(service, Prepared(loads, {}, Attachments(), {"path": "b.rkllm"}, [])) == "/models/b.rkllm"
 
 

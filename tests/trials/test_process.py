@@ -18,7 +18,15 @@ from tests.trials.processes import descendants
 
 
 def request(**more: Any) -> dict[str, Any]:
-    return {"kind": "rknn", "library": None, "model_path": "/nowhere", "offset": 0, "part": 0, "most_bytes": -1, **more}
+    return {
+        "runtime": "rknn",
+        "library": None,
+        "model_path": "/nowhere",
+        "offset": 0,
+        "part": 0,
+        "most_bytes": -1,
+        **more,
+    }
 
 
 def test_one_process_serves_many_trials_and_another_when_it_has_gone() -> None:
@@ -34,7 +42,7 @@ def test_one_process_serves_many_trials_and_another_when_it_has_gone() -> None:
         assert trier.run(request(), [], lambda: True).failed == "rknn_init"
         assert set(descendants(os.getpid())) - others != {first}
         assert trier.run(request(), [], lambda: False).is_cancelled
-        assert trier.run(request(kind="unknown"), [], lambda: True).death == "exit status 1"
+        assert trier.run(request(runtime="unknown"), [], lambda: True).death == "exit status 1"
     finally:
         trier.close()
 

@@ -6,10 +6,11 @@ Everything that a client says about them is checked here: which descriptor, whic
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from rkllmd.abi.json.schemas import TENSOR_MEMBERS
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.machine import shared_memory
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 
@@ -18,7 +19,7 @@ _FORMS: Final = frozenset({"data", "fd", "mem"})
 
 
 class TensorMemory(Protocol):
-    """A tensor memory, as far as what a call refers to is concerned."""
+    """A tensor memory, as far as a call can refer to it."""
 
     number: int
     size: int
@@ -33,12 +34,12 @@ class Attachments:
     def __init__(
         self, fds: Descriptors = NO_DESCRIPTORS, find_memory: Callable[[int], TensorMemory] | None = None
     ) -> None:
-        """``find_memory`` raises the error for a handle that does not exist, or is another client's."""
+        """``find_memory`` raises the error for a handle that does not exist, or belongs to another client."""
         self._fds = fds
         self._find_memory = find_memory
 
-    def descriptor(self, value: dict[str, Any], path: str) -> int:
-        """Return the descriptor that ``{"fd": n}`` names; it stays the connection's. Raises InvalidParams."""
+    def descriptor(self, value: JsonObject, path: str) -> int:
+        """Return the descriptor that ``{"fd": n}`` names; the call still owns it. Raises InvalidParams."""
         index = value["fd"]
         if type(index) is not int or not 0 <= index < len(self._fds):
             raise InvalidParams(
@@ -49,8 +50,8 @@ class Attachments:
             )
         return self._fds[index]
 
-    def bytes_of(self, value: dict[str, Any], path: str) -> memoryview:
-        """Return the bytes that ``{"fd": …}`` or ``{"mem": …}`` means, writable, in place; on the worker thread.
+    def bytes_of(self, value: JsonObject, path: str) -> memoryview:
+        """Return the bytes that ``{"fd": …}`` or ``{"mem": …}`` means, writable and not copied; on the worker thread.
 
         Raises RpcError.
         """
@@ -62,22 +63,22 @@ class Attachments:
         offset, size = span_of(value, shared_memory.size_of(fd, path), path)
         return shared_memory.map_private(fd, offset, size, path)
 
-    def memory(self, number: Any, path: str) -> TensorMemory:
+    def memory(self, number: Json, path: str) -> TensorMemory:
         """Return a tensor memory. Raises InvalidParams, InvalidHandle, NotYours."""
         if type(number) is not int or number < 1 or self._find_memory is None:
             raise InvalidParams(f"{path}.mem must be a handle.", path=f"{path}.mem", keyword="minimum", limit=1)
         return self._find_memory(number)
 
 
-def are_named_in(struct: Any) -> bool:
-    """Return whether a struct's JSON (or an array of such) has a tensor that is given by descriptor or by memory."""
+def are_named_in(struct: Json) -> bool:
+    """Return whether a struct's JSON, or an array of them, has a tensor that is given by descriptor or by memory."""
     if isinstance(struct, list):
-        # Of numbers there may be a million.
+        # Only the first element decides whether to look further: there may be a million numbers.
         return bool(struct) and isinstance(struct[0], dict) and any(map(are_named_in, struct))
     return isinstance(struct, dict) and any(_is_reference(item) or are_named_in(item) for item in struct.values())
 
 
-def _is_reference(value: Any) -> bool:
+def _is_reference(value: Json) -> bool:
     return (
         isinstance(value, dict)
         and value.keys() <= TENSOR_MEMBERS
@@ -86,8 +87,8 @@ def _is_reference(value: Any) -> bool:
     )
 
 
-def span_of(value: dict[str, Any], available: int, path: str, least: int = 0) -> tuple[int, int]:
-    """Return offset and size of a part of ``available`` bytes, all of the rest by default; ``least``: of the size.
+def span_of(value: JsonObject, available: int, path: str, least: int = 0) -> tuple[int, int]:
+    """Return offset and size of a part of ``available`` bytes; by default all the rest. ``least``: the smallest size.
 
     Raises InvalidParams.
     """
@@ -103,7 +104,7 @@ def span_of(value: dict[str, Any], available: int, path: str, least: int = 0) ->
     return offset, size
 
 
-def _count(value: dict[str, Any], name: str, default: int, path: str) -> int:
+def _count(value: JsonObject, name: str, default: int, path: str) -> int:
     number = value.get(name)
     if number is None:
         return default

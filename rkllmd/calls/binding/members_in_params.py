@@ -1,6 +1,6 @@
-"""Members of a request that stand inside ``params``: for JSON-RPC libraries that can put nothing beside "method".
+"""Members of a request that stand inside ``params``: for JSON-RPC libraries that can't put anything beside "method".
 
-What would have to be sent and received by the connection itself (``fds``, ``reply_fds``) can't stand there.
+Those that concern the connection itself (``fds``, ``reply_fds``) can't stand there.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from rkllmd.calls.declaration import Method
     from rkllmd.wire.jsonrpc import Call
 
-# Of a call that generates text, and of every call that waits for the NPU.
+# The members of a call that generates text, and those of every call that waits for the NPU.
 _OF_RUNS: Final = frozenset({"first_token_timeout_ms", "session", "stream"})
 _OF_CALLS: Final = frozenset({"priority", "timeout_ms", "wait_timeout_ms"})
 
 
 def lift(method: Method, call: Call) -> None:
-    """Move the members that stand among the call's named parameters to where they belong.
+    """Take the members that stand among the call's named parameters out, and make them members of the call.
 
-    Only those that mean something for the method: any other is an unknown parameter. A null is as left out. Raises
-    InvalidParams for one that stands in both places.
+    Only those that mean something for the method: any other is an unknown parameter. One that is null counts as left
+    out. Raises InvalidParams for one that stands in both places.
     """
     given = call.params
     if not isinstance(given, dict) or given.keys().isdisjoint(MEMBERS):

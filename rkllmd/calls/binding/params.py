@@ -1,7 +1,7 @@
 """The three forms of parameters (protocol, section 3): positional, named, flat → one value per C parameter.
 
-Without I/O and without C: which value belongs to which parameter, and where in the client's JSON it stood, so that an
-error's ``path`` names the place in what the client sent and not in what became of it.
+Without I/O and without C: which value belongs to which parameter, and its path in the client's JSON, so that the
+``path`` of an error is the one in what the client has sent.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from rkllmd.abi.json import schemas
 from rkllmd.calls.declaration import MAX_INPUTS, COnly, Count, Handle, Method, Parameter, Struct, Value
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.wire.members import MEMBERS
 
 
@@ -22,14 +23,14 @@ from rkllmd.wire.members import MEMBERS
 class Given:
     """One parameter's JSON value and its JSON path below ``params``."""
 
-    value: Any
+    value: Json
     path: str
 
 
-def bind(method: Method, params: list[Any] | dict[str, Any]) -> dict[str, Given]:
+def bind(method: Method, params: list[Json] | JsonObject) -> dict[str, Given]:
     """Assign ``params`` to the method's parameters and check each against its schema.
 
-    A parameter that was left out, or given as null where C takes NULL, is missing from the answer. Raises
+    A parameter that was left out, or given as null where C takes NULL, is not in what is returned. Raises
     InvalidParams.
     """
     if not params:
@@ -52,7 +53,7 @@ def bind(method: Method, params: list[Any] | dict[str, Any]) -> dict[str, Given]
         else:
             _check(parameter, item)
             if isinstance(parameter, Handle) and not parameter.required and item.value == 0:
-                del given[parameter.name]  # what C has for none
+                del given[parameter.name]  # C writes 0 for none
     for parameter in method.json_parameters:
         if isinstance(parameter, Count) and parameter.name in given:
             _check_count(method, parameter, given)
@@ -60,7 +61,7 @@ def bind(method: Method, params: list[Any] | dict[str, Any]) -> dict[str, Given]
 
 
 def _check_count(method: Method, count: Count, given: dict[str, Given]) -> None:
-    """Compare a count with what it counts; it is of no other use. Raises InvalidParams."""
+    """Compare a count with what it counts, and take it out: it has no other use. Raises InvalidParams."""
     counted = given.get(count.of)
     if counted is None and count.alone:
         return
@@ -68,7 +69,7 @@ def _check_count(method: Method, count: Count, given: dict[str, Given]) -> None:
     array = counted.value if counted is not None and isinstance(counted.value, list) else None
     limit = 0 if counted is None else 1 if array is None else len(array)
     parameter = _by_name(method)[count.of]
-    # An array of numbers may be one tensor as well as several.
+    # An array of numbers may be one tensor, or several.
     may_be_one = isinstance(parameter, Struct) and parameter.or_tensors and array and not isinstance(array[0], dict)
     if item.value != limit and not (may_be_one and item.value == 1):
         raise InvalidParams(
@@ -100,12 +101,12 @@ def _check(parameter: Handle | Struct | Value, item: Given) -> None:
         schemas.check(schemas.validator(schemas.TENSOR), item.value, item.path)
 
 
-def _is_own(parameter: Struct, value: Any) -> bool:
-    """Return whether a value is the struct itself rather than a tensor in its place."""
+def _is_own(parameter: Struct, value: Json) -> bool:
+    """Return whether a value is the struct itself, and not a tensor in its place."""
     return isinstance(value, dict) and not value.keys().isdisjoint(parameter.own_names)
 
 
-def _positional(method: Method, values: list[Any]) -> dict[str, Given]:
+def _positional(method: Method, values: list[Json]) -> dict[str, Given]:
     """Assign an array in the C order; the leading handle and the positions that only C has may be left out."""
     given: dict[str, Given] = {}
     parameters = [item for item in method.parameters if not isinstance(item, Value) or item.in_c]
@@ -141,19 +142,19 @@ def _positional(method: Method, values: list[Any]) -> dict[str, Given]:
     return given
 
 
-def _stands_for_c_only(values: Sequence[Any], following: Sequence[Parameter]) -> bool:
-    """Return whether ``values`` begins with the null of a C-only position: it does if there are values to spare."""
+def _stands_for_c_only(values: Sequence[Json], following: Sequence[Parameter]) -> bool:
+    """Return whether ``values`` begins with the null of a C-only position: if there are more values than needed."""
     wanted = sum(1 for parameter in following if not isinstance(parameter, COnly) and parameter.required)
     return values[0] is None and len(values) > wanted
 
 
-def _stands_for_count(values: Sequence[Any], following: Sequence[Parameter]) -> bool:
-    """Return whether ``values`` begins with a count: a number, or the null of one that is left to JSON."""
+def _stands_for_count(values: Sequence[Json], following: Sequence[Parameter]) -> bool:
+    """Return whether ``values`` begins with a count: a number, or null if the count is inferred."""
     return type(values[0]) is int or _stands_for_c_only(values, following)
 
 
-def _object(method: Method, members: dict[str, Any]) -> dict[str, Given]:
-    """Assign an object; the one inside it that holds several plain parameters, as older clients send it, is spread."""
+def _object(method: Method, members: JsonObject) -> dict[str, Given]:
+    """Assign an object; if older clients have put several plain parameters into an object inside it, assign those."""
     group = members.get(method.group) if method.group else None
     if not isinstance(group, dict):
         return _named_and_flat(method, members)
@@ -168,16 +169,16 @@ def _joined(given: dict[str, Given], more: dict[str, Given]) -> dict[str, Given]
     return {**given, **more}
 
 
-def _named_and_flat(method: Method, members: dict[str, Any], place: str = "$") -> dict[str, Given]:
+def _named_and_flat(method: Method, members: JsonObject, place: str = "$") -> dict[str, Given]:
     """Assign an object whose members are C parameter names, fields of the struct parameters, or both.
 
-    Where a struct is given by name and some of its fields beside it (``{"model_path": …, "param": {…}}``), the fields
-    are merged into it; a field given twice is an error.
+    If a struct is given by name and some of its fields beside it (``{"model_path": …, "param": {…}}``), the fields are
+    merged into it; a field that is given twice is an error.
     """
     parameters = _by_name(method)
     structs = [parameter for parameter in method.parameters if isinstance(parameter, Struct)]
     given: dict[str, Given] = {}
-    fields: dict[str, dict[str, Any]] = {}
+    fields: dict[str, JsonObject] = {}
     for name, value in members.items():
         if name in parameters:
             if not isinstance(parameters[name], COnly):
@@ -198,7 +199,7 @@ def _named_and_flat(method: Method, members: dict[str, Any], place: str = "$") -
         if flat and (named is None or named.value is None):
             given[struct.name] = Given(flat, place)
         elif flat and named is not None:
-            # Checked here as well, since their path is another one than that of what they are merged into.
+            # Checked here as well, since their path differs from that of the struct into which they are merged.
             schemas.check(schemas.validator(struct.fields_schema), flat, place)
             named.value = _merged(named, flat)
     return given
@@ -216,7 +217,7 @@ def _by_name(method: Method) -> dict[str, Parameter]:
     return aliases | {parameter.name: parameter for parameter in method.parameters}
 
 
-def _merged(named: Given, flat: dict[str, Any]) -> dict[str, Any]:
+def _merged(named: Given, flat: JsonObject) -> JsonObject:
     first = next(iter(flat))
     if not isinstance(named.value, dict):
         raise InvalidParams(
@@ -230,12 +231,12 @@ def _merged(named: Given, flat: dict[str, Any]) -> dict[str, Any]:
     return {**named.value, **flat}
 
 
-# So many names still make a sentence.
+# Up to so many names fit into a sentence.
 _FEW: Final = 8
 
 
 def _struct_with(method: Method, name: str) -> str | None:
-    """Return the field of a struct parameter that is a struct with such a field itself."""
+    """Return the field of a struct parameter that is itself a struct with a field of this name."""
     for parameter in method.json_parameters:
         fields = parameter.item_schema["properties"] if isinstance(parameter, Struct) else {}
         for field, schema in fields.items():

@@ -1,7 +1,7 @@
 """The path of an error names what the client wrote, whichever form its parameters had.
 
-A function knows its parameters by their C names and says ``$.mem``. The client may have given that one by position
-(``$[1]``), under another name (``$.ctx``), or a struct's fields directly (``$.fmt`` for ``$.attr.fmt``).
+A function knows its parameters by their C names and says ``$.mem``. The client may have given that parameter by
+position (``$[1]``), under another name (``$.ctx``), or a struct's fields directly (``$.fmt`` for ``$.attr.fmt``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rkllmd.errors import RpcError
 class as_written:  # noqa: N801 - used as a function, as contextlib's are
     """Translate the path of an error that is raised inside, in its data and in its sentence.
 
-    A class, since every call passes here: a generator takes four times as long.
+    This is a class, since every call passes here: a generator takes four times as long.
     """
 
     __slots__ = ("_given",)
@@ -31,13 +31,13 @@ class as_written:  # noqa: N801 - used as a function, as contextlib's are
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Translate the error, if there is one that has a path."""
+        """Translate the path of the error, if there is an error with a path."""
         if isinstance(error, RpcError):
             translate(error, self._given)
 
 
 def translate(error: RpcError, given: Mapping[str, Given]) -> None:
-    """Let the error name what the client wrote: what ``as_written`` does, where even a class costs too much."""
+    """Translate the path of one error, as ``as_written`` does, for code where even a class costs too much."""
     path = error.data.get("path")
     if not isinstance(path, str):
         return
@@ -46,7 +46,7 @@ def translate(error: RpcError, given: Mapping[str, Given]) -> None:
         if item.path == own or not re.match(rf"{re.escape(own)}(?![\w])", path):
             continue
         if item.path != "$" and path.startswith(item.path):
-            continue  # by a function that knows where it stands
+            continue  # the function has used the client's path itself
         error.data["path"] = item.path + path[len(own) :]
         pattern, to = rf"{re.escape(own)}(?![\w])", item.path.replace("\\", r"\\")
         error.message = re.sub(pattern, to, error.message)

@@ -82,7 +82,7 @@ def _trial(
     if on.are_ours:
         return None
     request = {
-        "kind": "rkllm",
+        "runtime": "rkllm",
         "library": str(library.path),
         "layout": library.layout.name,
         "built_here": language.runtime.name == "portable",

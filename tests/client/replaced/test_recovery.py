@@ -96,7 +96,7 @@ def test_an_unknown_method_is_never_sent_again() -> None:
 def test_all_that_works_with_handles_of_a_connection_relies_on_it() -> None:
     owned = {"context", "matmul", "memory"}
     for name, method in METHODS.items():
-        handles = {kind for handle in method.handles for kind in handle.kinds} | method.changes
+        handles = {name for handle in method.handles for name in handle.types} | method.changes
         if handles & owned:
             assert left_by(name, None, {}) == "RKNN contexts and memories", name
 
