@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from rkllmd.abi.c import Struct, byref, c_void_p, cast, sizeof
@@ -25,6 +26,7 @@ from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context, TensorMemory
 from rkllmd.vision.runtime import RknnRuntime
 from rknn._common import dtype_of
+from rknn._memories import check_size
 
 Q = rknn_query_cmd
 INPUT_COMMANDS: Final = frozenset(
@@ -163,16 +165,20 @@ def attr_of(
     known = _known(ctx, json, path, output)
     changes = {name: value for name, value in json.items() if name in settable}
     attr = to_c(changes, rknn_tensor_attr, path, [], defaults={"rknn_tensor_attr": known})
-    same = describe(known)
-    for name, value in json.items():
-        if name in settable or name in ("name", "index"):
-            continue
-        number = getattr(known, name) if name in known._enums_ else same.get(name)
-        if value not in (same.get(name), number):
-            raise InvalidParams(
-                f"{path}.{name} can't be changed.", path=f"{path}.{name}", keyword="const", limit=same.get(name)
-            )
+    check_unchanged(known, json, path, settable | {"name", "index"})
     return attr
+
+
+def check_unchanged(struct: Struct, json: JsonObject, path: str, settable: Collection[str]) -> None:
+    """Refuse fields of ``json`` that differ from the struct's, unless they are ``settable``. Raises InvalidParams."""
+    described = describe(struct)
+    for name, value in json.items():
+        if name in settable:
+            continue
+        same = described.get(name)
+        number = getattr(struct, name) if name in struct._enums_ else same
+        if value not in (same, number):
+            raise InvalidParams(f"{path}.{name} can't be changed.", path=f"{path}.{name}", keyword="const", limit=same)
 
 
 def as_now(ctx: Context, attr: rknn_tensor_attr, *, output: bool) -> rknn_tensor_attr:
@@ -261,11 +267,7 @@ def _height(attr: rknn_tensor_attr) -> int:
 
 def use_outside(rknn: RknnRuntime, ctx: Context, memory: TensorMemory, function: str, field: str) -> None:
     """Give the runtime a memory in place of one that it would allocate itself. Raises InvalidParams, RuntimeFailure."""
-    needed = getattr(ask(rknn, ctx, Q.RKNN_QUERY_MEM_SIZE), field)
-    if memory.size < needed:
-        raise InvalidParams(
-            f"$.mem has {memory.size} bytes, {needed} are needed.", path="$.mem", keyword="minimum", limit=needed
-        )
+    check_size(memory, getattr(ask(rknn, ctx, Q.RKNN_QUERY_MEM_SIZE), field), "the model")
     rknn.call(function, ctx.pointer, memory.pointer)
     ctx.outside.append(memory)
 

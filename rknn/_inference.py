@@ -41,6 +41,13 @@ INPUTS: Final = Value(
 EXTEND: Final = Struct("extend", "rknn_run_extend", required=False, raw=True)
 
 
+def either(inputs: Converted | None, input_data: Converted | None) -> Converted | None:
+    """Return the inputs that come with a call, under either of their names. Raises InvalidParams for both."""
+    if inputs is not None and input_data is not None:
+        raise InvalidParams("input_data and inputs are the same.", path="$.input_data", keyword="oneOf")
+    return input_data or inputs
+
+
 def check_bindings(ctx: Context) -> None:
     """Refuse a run with a memory that is destroyed, or has become too small for new shapes. Raises InvalidParams."""
     if any(not memory.is_alive for memory in ctx.outside):

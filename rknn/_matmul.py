@@ -18,6 +18,7 @@ from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import destroy
+from rknn._attributes import check_unchanged
 from rknn._common import check_wanted
 
 MATRICES: Final = ("A", "B", "C")
@@ -72,13 +73,7 @@ def matrix(matmul: Matmul, json: JsonObject, path: str) -> tuple[str, rknn_matmu
     io_attr = matmul.io_attrs[matmul.shape_index]
     for letter in MATRICES:
         attr: rknn_matmul_tensor_attr = getattr(io_attr, letter)
-        known = describe(attr)
-        if json.get("name") not in (letter, known["name"]):
-            continue
-        for name, value in json.items():
-            if name != "name" and value not in (known[name], getattr(attr, name)):
-                raise InvalidParams(
-                    f"{path}.{name} can't be changed.", path=f"{path}.{name}", keyword="const", limit=known[name]
-                )
-        return letter, attr
+        if json.get("name") in (letter, attr.name.decode("utf-8", "replace")):
+            check_unchanged(attr, json, path, ("name",))
+            return letter, attr
     raise InvalidParams(f"{path}.name must be A, B or C.", path=f"{path}.name", keyword="enum", limit=list(MATRICES))

@@ -10,7 +10,7 @@ from rkllmd.abi.layouts.rknn import rknn_tensor_mem
 from rkllmd.calls.declaration import Value
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
-from rkllmd.errors import NotSupported, OutOfMemory
+from rkllmd.errors import InvalidParams, NotSupported, OutOfMemory
 from rkllmd.json_types import JsonObject
 from rkllmd.machine import shared_memory
 from rkllmd.vision.objects import Context, Matmul, TensorMemory
@@ -42,6 +42,14 @@ def check_limits(vision: Vision, invocation: Invocation, size: int) -> None:
             available_bytes=max(0, limit - taken),
             reserve_bytes=0,
             loaded=[{"mem": memory.number, "size_bytes": memory.size} for memory in vision.memories][:64],
+        )
+
+
+def check_size(memory: TensorMemory, needed: int, what: str) -> None:
+    """Refuse a memory that is too small for ``what`` is to be in it. Raises InvalidParams."""
+    if memory.size < needed:
+        raise InvalidParams(
+            f"$.mem has {memory.size} bytes, but {what} takes {needed}.", path="$.mem", keyword="minimum", limit=needed
         )
 
 

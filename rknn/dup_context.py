@@ -8,13 +8,11 @@ from __future__ import annotations
 from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import COnly, Handle, Kind, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
-from rkllmd.vision.release import destroy
-from rknn._attributes import learn
-from rknn._common import KEEP, check_handles, check_wanted
+from rknn._common import KEEP, check_handles
+from rknn._contexts import add
 
 _CONTEXT_IN = Handle("context_in", ("context",), "ctx", aliases=("context", "ctx"))
 
@@ -27,11 +25,4 @@ def dup_context(vision: Vision, invocation: Invocation, ctx: Context, keep: bool
         path=ctx.path, size_bytes=ctx.size_bytes, flag=ctx.flag, keep_alive=[*ctx.keep_alive], outside=[*ctx.outside]
     )
     vision.runtime.call("rknn_dup_context", byref(ctx.pointer), byref(new.pointer))
-    try:
-        learn(vision.runtime, new)
-        check_wanted(vision, invocation)
-    except BaseException:
-        destroy(vision, new)
-        raise
-    new.number = vision.contexts.add(new, None if keep else invocation.client.number)
-    return success(context=new.number, n_input=len(new.inputs), n_output=len(new.outputs))
+    return add(vision, invocation, new, keep=keep)

@@ -11,14 +11,13 @@ from rkllmd.calls.binding.attachments import Attachments
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
-from rkllmd.errors import InvalidParams
 from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import release_outputs
 from rknn._common import CONTEXT
 from rknn._given_inputs import needs_inputs, set_given_inputs
-from rknn._inference import INPUT_DATA, INPUTS, run_extend, run_once
+from rknn._inference import INPUT_DATA, INPUTS, either, run_extend, run_once
 from rknn._outputs import ENCODING, TOP_K, WANT_FLOAT, all_outputs, get_outputs
 
 if TYPE_CHECKING:
@@ -37,10 +36,8 @@ def infer(
     top_k: int | None = None,
 ) -> JsonObject:
     """Return the outputs for these inputs."""
-    given = inputs or input_data
+    given = either(inputs, input_data)
     needs_inputs(ctx, given, "rknn.infer")
-    if inputs is not None and input_data is not None:
-        raise InvalidParams("input_data and inputs are the same.", path="$.input_data", keyword="oneOf")
     if given is not None:
         set_given_inputs(vision, invocation, ctx, given)
     run_once(vision, invocation, ctx, run_extend(None))

@@ -21,7 +21,6 @@ from rkllmd.abi.layouts.rknn_constants import rknn_core_mask, rknn_flag
 from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
 from rkllmd.calls.handles import resolve
 from rkllmd.calls.invocation import Invocation
-from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams, PermissionDenied
 from rkllmd.json_types import JsonObject
 from rkllmd.machine import paths
@@ -31,17 +30,16 @@ from rkllmd.vision import trial as rknn_trial
 from rkllmd.vision.objects import Context, TensorMemory
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import destroy
-from rknn._attributes import learn
 from rknn._common import (
     CONTEXT,
     KEEP,
     check_handles,
-    check_wanted,
     enum_schema,
     flags_schema,
     mask_of,
     member_of,
 )
+from rknn._contexts import add
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
@@ -135,7 +133,7 @@ def init(
 ) -> JsonObject:
     """Load the model; return its context and how many inputs and outputs it has."""
     check_handles(vision, invocation)  # again: others may have been made while this call waited
-    rknn = vision.runtime
+    cores = _cores(vision, core_mask)
     ctx = Context(path="", size_bytes=0, flag=mask_of(rknn_flag.__members__, flag))
     c_extend = None if extend is None else _extend(vision, invocation, ctx, extend)
     buffer = None
@@ -163,20 +161,11 @@ def init(
     _call(vision, ctx, argument, size, c_extend)
     if not ctx.flag & rknn_flag.RKNN_FLAG_MODEL_BUFFER_ZERO_COPY:
         ctx.keep_alive.clear()
-    try:
-        learn(rknn, ctx)
-        cores = _cores(vision, core_mask)
-        if cores is not None:
-            rknn.call("rknn_set_core_mask", ctx.pointer, cores)
-        check_wanted(vision, invocation)
-    except BaseException:
-        destroy(vision, ctx)
-        raise
-    ctx.number = vision.contexts.add(ctx, None if keep else invocation.client.number)
+    result = add(vision, invocation, ctx, keep=keep, cores=cores)
     if ctx.path and not part:  # footprints are remembered by path
         vision.memory_guard.footprints.learn(ctx.path, ctx.size_bytes, available - vision.memory_guard.available_bytes)
     log.info("context_made", context=ctx.number, model_path=ctx.path, bytes=ctx.size_bytes)
-    return success(context=ctx.number, n_input=len(ctx.inputs), n_output=len(ctx.outputs))
+    return result
 
 
 def _call(vision: Vision, ctx: Context, argument: c_void_p, size: int, extend: Structure | None) -> None:

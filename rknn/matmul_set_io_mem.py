@@ -11,12 +11,12 @@ from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
-from rkllmd.errors import InvalidParams
 from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Matmul, TensorMemory
 from rkllmd.vision.parts import Vision
 from rknn._common import MATMUL, MEM
 from rknn._matmul import matrix
+from rknn._memories import check_size
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
@@ -28,13 +28,7 @@ def matmul_set_io_mem(
 ) -> JsonObject:
     """Bind the memory; the name of the attributes says which matrix (A, B or C)."""
     letter, c_attr = matrix(matmul, attr.json, attr.path)
-    if mem.size < c_attr.size:
-        raise InvalidParams(
-            f"$.mem has {mem.size} bytes, but {letter} takes {c_attr.size}.",
-            path="$.mem",
-            keyword="minimum",
-            limit=c_attr.size,
-        )
+    check_size(mem, c_attr.size, letter)
     vision.runtime.call("rknn_matmul_set_io_mem", matmul.pointer, mem.pointer, byref(c_attr))
     matmul.bindings[letter] = mem
     return success(size=c_attr.size)

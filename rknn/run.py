@@ -18,7 +18,7 @@ from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import release_outputs
 from rknn._common import CONTEXT
 from rknn._given_inputs import set_given_inputs
-from rknn._inference import EXTEND, INPUT_DATA, INPUTS, ends_when_it_returns, run_extend, run_once
+from rknn._inference import EXTEND, INPUT_DATA, INPUTS, either, ends_when_it_returns, run_extend, run_once
 from rknn._outputs import ENCODING, TOP_K, WANT_FLOAT, all_outputs, get_outputs
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def run(
     top_k: int | None = None,
 ) -> JsonObject:
     """Run the model; with extend.non_block only begin to, and rknn.wait waits for the end."""
-    if input_data is not None and inputs is not None:
-        raise InvalidParams("input_data and inputs are the same.", path="$.input_data", keyword="oneOf")
+    given = either(inputs, input_data)
     c_extend = run_extend(extend)
     if c_extend.non_block and outputs:
         raise InvalidParams(
@@ -58,7 +57,6 @@ def run(
             keyword="const",
             limit=False,
         )
-    given = input_data or inputs
     if given is not None:
         set_given_inputs(vision, invocation, ctx, given)
     run_once(vision, invocation, ctx, c_extend)

@@ -11,12 +11,12 @@ from rkllmd.abi.c import byref
 from rkllmd.calls.declaration import Kind, Struct, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
-from rkllmd.errors import InvalidParams
 from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context, TensorMemory
 from rkllmd.vision.parts import Vision
 from rknn._attributes import MEMORY_FIELDS, as_now, attr_of, bytes_needed, is_output
 from rknn._common import CTX, MEM
+from rknn._memories import check_size
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
@@ -37,10 +37,7 @@ def set_io_mem(
     c_attr = attr_of(ctx, attr.json, attr.path, MEMORY_FIELDS, output=output)
     is_an_output = is_output(ctx, c_attr) or bool(output)
     needed = bytes_needed(c_attr, as_now(ctx, c_attr, output=is_an_output))
-    if mem.size < needed:
-        raise InvalidParams(
-            f"$.mem has {mem.size} bytes, but the tensor takes {needed}.", path="$.mem", keyword="minimum", limit=needed
-        )
+    check_size(mem, needed, "the tensor")
     vision.runtime.call("rknn_set_io_mem", ctx.pointer, mem.pointer, byref(c_attr))
     ctx.bindings[is_an_output, c_attr.index] = (mem, c_attr)
     return success(size=needed)

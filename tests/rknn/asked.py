@@ -42,7 +42,7 @@ class Asked:
 
     def __init__(self, answers: dict[tuple[rknn_query_cmd, int], ctypes.Structure], name: str = "vendor") -> None:
         self.name = name
-        self.shapes_follow_values = name == "portable"
+        self.shapes_follow_values = self.can_be_interrupted = name == "portable"
         self.answers = answers
         self.asked: list[tuple[rknn_query_cmd, int]] = []
         self.called: list[str] = []

@@ -12,7 +12,7 @@ import pytest
 
 from rkllmd.abi.layouts.rknn import rknn_tensor_mem
 from rkllmd.calls.invocation import Invocation
-from rkllmd.errors import Cancelled, NotSupported, OutOfMemory
+from rkllmd.errors import Cancelled, InvalidParams, NotSupported, OutOfMemory
 from rkllmd.machine import shared_memory
 from rkllmd.vision.objects import TensorMemory
 from rknn import _memories
@@ -105,3 +105,10 @@ def test_what_has_no_address_here_or_nobody_who_waits_is_destroyed(room: Room) -
         _memories.add(room, cancelled, memory(), keep=True)
     assert room.runtime.called == ["rknn_destroy_mem"] * 2
     assert [*room.memories] == []
+
+
+def test_a_memory_that_is_too_small_for_what_goes_into_it_is_refused() -> None:
+    _memories.check_size(memory(size=64), 64, "A")
+    with pytest.raises(InvalidParams, match="has 64 bytes, but A takes 65") as caught:
+        _memories.check_size(memory(size=64), 65, "A")
+    assert (caught.value.data["path"], caught.value.data["limit"]) == ("$.mem", 65)
