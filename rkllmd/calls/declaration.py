@@ -282,7 +282,6 @@ def method(
     (RKNN's may). ``ends_runs``: it waits itself for a run that does not block; before all other methods, the worker
     waits for the end of such a run. ``proves_npu``: it can't succeed without the NPU. ``model_of``, called with the
     part and the parameters by name, may return the file that the call works on, if no handle says so.
-
     ``repeatable``: a client whose connection has ended may send it again over another one, since it changes nothing and
     its answer needs nothing of the connection; names: unless one of these parameters is given and true.
     """
