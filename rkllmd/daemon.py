@@ -43,7 +43,7 @@ from rkllmd.net.hangup import Attendance, HangupWatcher
 from rkllmd.net.receiver import Receiver
 from rkllmd.npu.outage import Outage
 from rkllmd.npu.queue import Queue
-from rkllmd.service import assembly
+from rkllmd.service import assembly, jobs
 from rkllmd.service.parts import Service
 from rkllmd.service.startup import load_models_at_start
 from rkllmd.vision.release import release_all, release_client
@@ -133,6 +133,7 @@ class Daemon:
             await nursery.start(self._obey_signals, service, listening)  # before anybody is told that we are ready
             if self._keeper is not None:
                 nursery.start_soon(self._obey_keeper, self._keeper, service, listening)
+            jobs.resume(service)
             accepting = trio.CancelScope()
             nursery.start_soon(self._accept, listening, service, connect, nursery, accepting)
             self._tell_ready(service, listening)
@@ -319,6 +320,8 @@ class Daemon:
     async def _shut_down(self, service: Service) -> None:
         """Answer everything in flight, send the answers, free the models; within ten seconds, whatever happens."""
         self._notifier.send(STOPPING=1, STATUS="shutting down")
+        service.detached_calls.leave()
+        service.language.remembered.is_leaving = True
         service.npu.close()
         latest = trio.current_time() + _ALL_SECONDS
         with trio.move_on_after(_ABORT_SECONDS) as patience:

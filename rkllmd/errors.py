@@ -210,7 +210,7 @@ class RuntimeUnavailable(RpcError):
 
 
 class Crashed(RpcError):
-    """The daemon has crashed while the call ran or waited: ``crash``, as ``last_crash`` in ``server.status``."""
+    """The daemon has ended while the call ran or waited: ``crash``, as ``last_crash`` in ``server.status``, or null."""
 
     code = -32013
     kind = "Crashed"
@@ -231,3 +231,10 @@ class DeviceLost(RpcError):
 
     code = -32012
     kind = "DeviceLost"
+
+
+class NotKept(RpcError):
+    """A job could not be written down, so that nothing can be promised: ``reason``."""
+
+    code = -32016
+    kind = "NotKept"

@@ -10,12 +10,14 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import orjson
 import structlog
 import trio
 
-from rkllmd.errors import InternalError, OutOfMemory, QueueFull, RpcError, ShuttingDown
+from rkllmd.errors import InternalError, NotKept, OutOfMemory, QueueFull, RpcError, ShuttingDown
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.wire import jsonrpc, long_strings
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
@@ -23,14 +25,19 @@ from rkllmd.wire.long_strings import LongJson
 
 if TYPE_CHECKING:
     from rkllmd.npu.job import Job
+    from rkllmd.store.jobs import Bounds, KeptJob, KeptJobs
 
 log = structlog.get_logger()
 
-# As the protocol promises (section 7).
+# The protocol's promise (section 7). Other queues keep a result between 500 seconds (RQ) and a day (Celery); what is
+# kept here lies on the SD card of a board, and whoever waits for it asks every few seconds. After a restart it begins
+# anew: boards without a clock don't know how long they were off, and who reads has to come back as well.
 KEPT_SECONDS: Final = 600.0
 # 128 bits: nobody guesses one.
 _ID_BYTES: Final = 16
-# When calls will have ended is not known: a guess.
+# A call that was submitted with "retry" begins at most so often.
+MOST_BEGINS: Final = 2
+# Something ends within this time, or nobody knows.
 _RETRY_AFTER_MS: Final = 1000
 
 
@@ -48,9 +55,13 @@ class DetachedCall:
         user: int | None,
         name: str,
         on_end: Callable[[DetachedCall], None] | None = None,
+        kept: KeptJob | None = None,
     ) -> None:
-        """``name`` is for the log and server.queue; ``on_end`` is called once, on the event loop."""
-        self.id = secrets.token_urlsafe(_ID_BYTES)
+        """``name`` is for the log and server.queue; ``on_end`` is called once, on the event loop.
+
+        ``kept``: what the store has of it, if it was submitted to an earlier daemon.
+        """
+        self.id = secrets.token_urlsafe(_ID_BYTES) if kept is None else kept.id
         self.method = method
         self.number = number
         self.user = user
@@ -61,8 +72,23 @@ class DetachedCall:
         self.elapsed_ms = 0.0
         self.job: Job | None = None
         self.was_read = False
+        # What was given to it, as the store has it; None where nothing outlives the daemon.
+        self.kept: KeptJob | None = None
+        # How many bytes that is.
+        self.given_bytes = 0
+        # Somebody has cancelled it: then no later daemon begins it again.
+        self.is_given_up = False
+        # It goes on in the next daemon, since this one leaves.
+        self.is_left = False
+        # Why it could not be promised, set on the store's thread.
+        self.unkept_reason: str | None = None
         self._name = name
         self._on_end = on_end
+        self._calls: DetachedCalls | None = None
+        self._is_promised = True
+        self._news: Callable[[], None] | None = None
+        if kept is not None:
+            self.take_record(kept)
 
     def __eq__(self, other: object) -> bool:
         """Be equal to the user's other detached calls: in the queue, they take turns as one client."""
@@ -78,8 +104,57 @@ class DetachedCall:
             return "completed" if self.error is None else "error"
         return "queued" if self.job is None or self.job.state == "queued" else "processing"
 
+    def take_record(self, kept: KeptJob) -> None:
+        """Take what the store is to have of it, or has."""
+        self.kept, self.given_bytes = kept, len(kept.request or b"")
+
+    def expect_promise(self) -> None:
+        """Let news of it wait until its client knows it."""
+        self._is_promised = False
+
+    def when_promised(self, tell: Callable[[], None]) -> None:
+        """Call ``tell`` when its client knows it; at once if that is so."""
+        if self._is_promised:
+            tell()
+        else:
+            self._news = tell
+
+    def keep_promise(self) -> None:
+        """Note that its client knows it."""
+        self._is_promised = True
+        if self._news is not None:
+            self._news()
+
+    def take_ending(self, result: Json, error: JsonObject | None, elapsed_ms: float) -> None:
+        """Be one that has ended in an earlier daemon."""
+        self.result, self.error, self.elapsed_ms = result, error, elapsed_ms
+        self.ended.set()
+
+    def belong_to(self, calls: DetachedCalls) -> None:
+        """Be one of ``calls``, which the store has too."""
+        self._calls = calls
+
+    def begin(self) -> None:
+        """Note that its work begins: no later daemon does it again. On the worker thread, before the work.
+
+        Raises NotKept where it was refused meanwhile, since it could not be promised.
+        """
+        if self._calls is not None and self.kept is not None:
+            self._calls.note_begin(self.kept.id)
+            self.kept = replace(self.kept, begun=self.kept.begun + 1, is_waiting=False)
+        if self.unkept_reason is not None:
+            raise NotKept("The job could not be promised.", reason=self.unkept_reason)
+
+    def leave(self) -> None:
+        """Go on in the next daemon, if it has not begun, or may begin once more; before this one stops anything."""
+        kept = self.kept
+        if kept is None or kept.is_bound or self.is_given_up or self.ended.is_set():
+            return
+        is_waiting = self.job is not None and self.job.state == "queued"
+        self.is_left = is_waiting or (kept.retry and kept.begun < MOST_BEGINS)
+
     def end(self, result: Json, error: JsonObject | None) -> None:
-        """Note how it ended; only the first end counts."""
+        """Note how it ended; what comes later is not kept."""
         if self.ended.is_set():
             return
         self.result, self.error = result, error
@@ -109,14 +184,20 @@ class DetachedCall:
 
     def answer(self, call: jsonrpc.Call, result: Json, fds: Descriptors = NO_DESCRIPTORS) -> None:
         """Keep the result; there are no descriptors, since nobody could ask for any."""
-        self.end(result, None)
+        if not self._is_cut():
+            self.end(result, None)
 
     def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
         """Keep the error."""
-        self.end(None, error.to_json())
+        if not (self.is_left and isinstance(error, ShuttingDown)) and not self._is_cut():
+            self.end(None, error.to_json())
 
     def notify(self, line: bytes) -> None:
         """Send nothing: such a call does not watch anything."""
+
+    def _is_cut(self) -> bool:
+        """Return whether it ended early because the daemon leaves, and goes on in the next one."""
+        return self.is_left and self.job is not None and self.job.cancelled
 
 
 class DetachedCalls:
@@ -126,7 +207,9 @@ class DetachedCalls:
     exceeded, the oldest call that has ended is forgotten, of the user who has most.
     """
 
-    def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
+    def __init__(self, kept: KeptJobs | None = None, clock: Callable[[], float] = trio.current_time) -> None:
+        """``kept``: the store's table of them, which has what it takes to go on in another daemon."""
+        self._table = kept if kept is not None and kept.is_lasting else None
         self._clock = clock
         self._calls: dict[str, DetachedCall] = {}
         # Those that have ended, the oldest first: when each is forgotten, and how many bytes its result has.
@@ -146,15 +229,60 @@ class DetachedCalls:
         """Return how large all results are together."""
         return sum(size for _, size in self._kept.values())
 
-    def add(self, call: DetachedCall, most: int, most_of_user: int) -> None:
-        """Add a call that is about to begin. Raises QueueFull if there are too many that have not ended."""
+    @property
+    def are_lasting(self) -> bool:
+        """Return whether they outlive the daemon."""
+        return self._table is not None
+
+    def add(self, call: DetachedCall, bounds: Bounds) -> None:
+        """Take a call that is about to begin. Raises QueueFull if there are too many that have not ended."""
         self._expire()
         own = [other for other in self if other.user == call.user]
-        if len(own) >= most_of_user and not self._drop_oldest(own):
-            raise _full("This user has as many jobs as it may", len(own), most_of_user)
-        if len(self) >= most and not self._drop_oldest(self._of_greediest(lambda _: 1)):
-            raise _full("There are as many jobs as there may be", len(self), most)
+        if len(own) >= bounds.of_user and not self._drop_oldest(own):
+            raise _full("This user has as many jobs as it may", len(own), bounds.of_user)
+        if len(self) >= bounds.total and not self._drop_oldest(self._of_greediest(lambda _: 1)):
+            raise _full("There are as many jobs as there may be", len(self), bounds.total)
+        if call.kept is not None:
+            given = call.given_bytes + sum(other.given_bytes for other in self if not other.ended.is_set())
+            if given > bounds.most_bytes:
+                raise _full("What the waiting jobs were given has as many bytes as it may", given, bounds.most_bytes)
         self._calls[call.id] = call
+
+    def promise(self, call: DetachedCall, done: Callable[[str | None], None]) -> None:
+        """Write down what the call is, so that it outlives the daemon, behind what was written before.
+
+        ``done`` is told, on any thread, that not even a power cut can undo that, or why it could not be done.
+        """
+        if self._table is None or call.kept is None:
+            done(None)
+            return
+        call.belong_to(self)
+        self._table.add(call.kept, done)
+        # The call has it in another form; here only its size is looked at any more.
+        call.kept = replace(call.kept, request=b"")
+
+    def note_begin(self, job_id: str) -> None:
+        """Write down that a call begins, and return when no crash can undo that; on the worker thread."""
+        if self._table is not None:
+            self._table.begin(job_id)
+
+    def read(self) -> list[KeptJob]:
+        """Return those of earlier daemons, in their order."""
+        return [] if self._table is None else self._table.read()
+
+    def restore(self, call: DetachedCall) -> None:
+        """Take one of an earlier daemon, whatever the limits are now."""
+        self._calls[call.id] = call
+        call.belong_to(self)
+        kept = call.kept
+        if kept is not None and kept.has_ended:
+            size = 0 if kept.result is None else len(kept.result)
+            self._kept[call.id] = (self._clock() + KEPT_SECONDS, size)
+
+    def begin_anew(self, call: DetachedCall) -> None:
+        """Let one of an earlier daemon wait for its turn again, though it had begun."""
+        if self._table is not None:
+            self._table.wait_again(call.id)
 
     def find(self, job_id: str, user: int | None) -> DetachedCall | None:
         """Return the user's own call with this id, if there is one (any more)."""
@@ -166,6 +294,8 @@ class DetachedCalls:
         """Do not keep the call any longer."""
         self._calls.pop(call.id, None)
         self._kept.pop(call.id, None)
+        if self._table is not None and call.kept is not None:
+            self._table.forget(call.id)
 
     def keep(self, call: DetachedCall, most_bytes: int) -> None:
         """Keep how a call has ended: its result as JSON, encoded as it will be sent."""
@@ -175,9 +305,16 @@ class DetachedCalls:
         if call.error is None:
             call.result, call.error, size = _encoded(call.result, most_bytes)
         self._kept[call.id] = (self._clock() + KEPT_SECONDS, size)
+        if self._table is not None and call.kept is not None:
+            result = call.result.pieces if call.error is None else None
+            self._table.end(call.id, call.elapsed_ms, result, None if call.error is None else orjson.dumps(call.error))
+        self.fit(most_bytes)
+        self._kept_changed.set()
+
+    def fit(self, most_bytes: int) -> None:
+        """Give up results until the others have no more than so many bytes."""
         while self.result_bytes > most_bytes:
             self._drop_oldest(self._of_greediest(lambda key: self._kept[key][1]))
-        self._kept_changed.set()
 
     async def run(self) -> None:
         """Forget the calls that were kept for long enough, until cancelled."""
@@ -190,14 +327,21 @@ class DetachedCalls:
                 await self._kept_changed.wait()
             self._expire()
 
-    def close(self) -> None:
-        """End the calls that have not ended, because the daemon leaves; log those whose results nobody has read."""
+    def leave(self) -> None:
+        """Let those go on in the next daemon that can; before anything is stopped."""
         for call in self:
-            if not call.ended.is_set():
+            call.leave()
+
+    def close(self) -> None:
+        """End what has not ended and does not go on; the log has what nobody has read and nobody will."""
+        for call in self:
+            if call.is_left and not call.ended.is_set():
+                self.begin_anew(call)
+            elif not call.ended.is_set():
                 error = ShuttingDown("The daemon is shutting down; the call had not ended.")
                 call.end(None, error.to_json())
         for call in self:
-            if not call.was_read:
+            if not call.was_read and self._table is None:
                 kind = None if call.error is None else call.error["data"]["kind"]
                 log.warning("job_not_read", job=call.id, method=call.method, client=call.describe(), error=kind)
 

@@ -51,6 +51,12 @@ class Registry(Protocol[T_co]):
         """Return the objects that go with this client; for None, those that stay whoever goes."""
 
 
+def begin_behind(number: int) -> None:
+    """Give no handle up to this one any more; while the daemon starts, before it gives any."""
+    global _numbers
+    _numbers = itertools.count(max(next(_numbers), number + 1))
+
+
 class Handles(Generic[T]):
     """The live objects of one type by their handles, each with its owner: a client's number, or None for everybody."""
 
@@ -73,6 +79,10 @@ class Handles(Generic[T]):
         number = next(_numbers)
         self._live[number] = (item, owner)
         return number
+
+    def restore(self, number: int, item: T) -> None:
+        """Give ``item`` the handle that it had in an earlier daemon (``begin_behind``); it belongs to everybody."""
+        self._live[number] = (item, None)
 
     def remove(self, number: int) -> None:
         """Forget a handle; its number is not used again."""

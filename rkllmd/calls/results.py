@@ -1,8 +1,13 @@
-"""The result of a C function that only reports a status."""
+"""Results that many methods have."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from rkllmd.json_types import Json, JsonObject
+
+LATER: Final = object()
+"""What an instant method returns that answers its call by itself, on the event loop, later."""
 
 
 def success(**members: Json) -> JsonObject:

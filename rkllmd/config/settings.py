@@ -204,7 +204,10 @@ class Config:
     )
     # Texts have some kilobytes each; so much is for tensors, and a board with 4 GiB can spare it.
     max_job_bytes: int = _setting(
-        64 * 2**20, integer(65_536, 2**40), "results of detached calls that are kept", reload=True
+        64 * 2**20,
+        integer(65_536, 2**40),
+        "results of detached calls that are kept, and what those that have not ended were given",
+        reload=True,
     )
     # Whoever is always served first can keep all others waiting for ever.
     priority_users: tuple[int, ...] = _setting(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import Struct, c_void_p
 from rkllmd.abi.json.from_c import sampling_from
+from rkllmd.json_types import JsonObject
 from rkllmd.language.kv_cache import KvCache
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Model:
     is_async: bool
     # The RKLLMParam that it was loaded with.
     param: Struct
+    # What rkllm.init was given.
+    given: JsonObject = field(default_factory=dict)
     # By what two loads are compared (Recipe.sameness); None until it is loaded.
     sameness: tuple[object, ...] | None = None
     # For how many NPU cores its file was converted, if the runtime says so.

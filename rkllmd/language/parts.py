@@ -13,6 +13,7 @@ from rkllmd.config.settings import Config
 from rkllmd.json_types import JsonObject
 from rkllmd.language.model import Model
 from rkllmd.language.prompt_caches.store import PromptCaches
+from rkllmd.language.remembered import RememberedModels
 from rkllmd.language.runtime import Runtime
 from rkllmd.language.sessions.sessions import Sessions
 from rkllmd.machine.board import Board
@@ -41,6 +42,7 @@ class Language:
     unaware: set[int] = field(default_factory=set)
     models: Handles[Model] = field(default_factory=lambda: language_models())
     sessions: Sessions = field(default_factory=Sessions)
+    remembered: RememberedModels = field(default_factory=RememberedModels)
 
     @property
     def config(self) -> Config:

@@ -91,6 +91,7 @@ def init(language: Language, invocation: Invocation, param: Converted, replace: 
     forgotten = [old.number for old in place.forgotten]
     model.number = language.models.replace([*replaced, *forgotten], model)
     forget(language, [*place.replaced, *place.forgotten], invocation.client.number)
+    language.remembered.put(model)
     log.info(
         "model_loaded",
         client=invocation.client.describe(),

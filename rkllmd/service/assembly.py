@@ -9,12 +9,16 @@ from functools import partial
 import trio
 
 from rkllmd.calls import registry, timeouts
+from rkllmd.calls.detached import DetachedCalls
+from rkllmd.calls.handles import Handles
 from rkllmd.calls.timeouts import Timeouts
 from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
 from rkllmd.language import parts as language_parts
+from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.language.prompt_caches.store import PromptCaches
+from rkllmd.language.remembered import RememberedModels
 from rkllmd.language.runtime import Runtime
 from rkllmd.machine import board, paths
 from rkllmd.machine.memory_guard import Footprints, MemoryGuard
@@ -28,10 +32,13 @@ from rkllmd.npu.supervisor import Supervisor
 from rkllmd.npu.worker import Npu
 from rkllmd.service.parts import Service
 from rkllmd.store import learned, old_files
+from rkllmd.store.jobs import KeptJobs
+from rkllmd.store.models import KeptModels
 from rkllmd.store.opening import open_store
 from rkllmd.store.store import Store
 from rkllmd.trials.trial import Trials
 from rkllmd.vision import parts as vision_parts
+from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.runtime import RknnRuntime
 
@@ -67,34 +74,37 @@ def assemble(
     rkllm, rknn = Runtime(config, platform, output), RknnRuntime(config, platform, output)
     models, contexts = language_parts.language_models(), vision_parts.rknn_contexts()
     its_board, trials = board.decide(config, platform), Trials(learned.verdicts(store))
-    guard = MemoryGuard(
-        current,
-        platform,
-        Footprints(learned.footprints(store)),
-        [partial(language_parts.loaded, models), partial(vision_parts.loaded, contexts)],
-    )
+    guard = _guard(current, platform, store, models, contexts)
     caches = PromptCaches(config.cache_directory, config.cache_bytes)
-    language = Language(current, rkllm, npu, its_board, guard, run_soon, trials, caches, models=models)
+    remembered = RememberedModels(KeptModels(store))
+    language = Language(
+        current,
+        rkllm,
+        npu,
+        its_board,
+        guard,
+        run_soon,
+        trials,
+        caches,
+        detached_calls=DetachedCalls(KeptJobs(store)),
+        models=models,
+        remembered=remembered,
+    )
     vision = Vision(current, rknn, npu, its_board, guard, run_soon, trials, contexts)
     for name, runtime in (("rkllm", rkllm), ("rknn", rknn)):
         if runtime.is_usable:
             registry.declare_functions(methods, name, runtime.library)
-    service = Service(
-        current,
-        language,
-        vision,
-        platform,
-        npu,
-        store,
-        methods,
-        limits,
-        run_soon,
-        language.clients,
-        language.detached_calls,
-        pid=pid,
-    )
+    calls = language.clients, language.detached_calls
+    service = Service(current, language, vision, platform, npu, store, methods, limits, run_soon, *calls, pid=pid)
     apply(service)
     return service
+
+
+def _guard(
+    current: CurrentConfig, platform: Platform, store: Store, models: Handles[Model], contexts: Handles[Context]
+) -> MemoryGuard:
+    loaded = [partial(language_parts.loaded, models), partial(vision_parts.loaded, contexts)]
+    return MemoryGuard(current, platform, Footprints(learned.footprints(store)), loaded)
 
 
 def _store(config: Config) -> Store:

@@ -10,8 +10,10 @@ from functools import partial
 
 from rkllmd.calls.binding.written_paths import translate
 from rkllmd.calls.declaration import Kind, Part
+from rkllmd.calls.detached import DetachedCall
 from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Client, Invocation
+from rkllmd.calls.results import LATER
 from rkllmd.errors import PermissionDenied, RpcError
 from rkllmd.interruption import Interruption
 from rkllmd.language.model import Model
@@ -39,7 +41,8 @@ def start(service: Service, client: Client, call: Call, prepared: Prepared) -> J
                 raise
             if method.kind is Kind.ORDERED and isinstance(prepared.target, Model):
                 prepared.target.used_at = time.monotonic()
-            client.answer(call, result, invocation.fds)
+            if result is not LATER:
+                client.answer(call, result, invocation.fds)
             return None
     if service.vision.runtime.can_be_interrupted and (method.abort is not None or method.part is Part.VISION):
         invocation.interruption = Interruption()
@@ -100,6 +103,9 @@ def _runs_inline(service: Service, invocation: Invocation, prepared: Prepared) -
     method = prepared.method
     if method.kind is Kind.INSTANT:
         return method.known is None or method.known(service.own(method), invocation, **prepared.arguments)
+    client = invocation.client
+    if isinstance(client, DetachedCall) and client.kept is not None:  # written down before it begins, off the loop
+        return False
     # Calls of RKNN always belong to the worker thread.
     model = prepared.target
     if method.kind is not Kind.ORDERED or not isinstance(model, Model) or model.is_asleep:

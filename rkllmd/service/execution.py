@@ -6,6 +6,7 @@ import outcome
 
 from rkllmd.calls.binding.written_paths import as_written
 from rkllmd.calls.declaration import Kind
+from rkllmd.calls.detached import DetachedCall
 from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import Cancelled, RuntimeFailure
@@ -41,6 +42,8 @@ class Execution:
     def _call(self) -> Json:
         service, invocation, prepared = self._service, self._invocation, self._prepared
         method, job = prepared.method, invocation.job
+        if isinstance(invocation.client, DetachedCall):
+            invocation.client.begin()
         if prepared.objects is not None:
             prepared.check_alive("waited")
         if not prepared.is_complete:

@@ -76,12 +76,12 @@ class Prepared:
             raise InvalidHandle(f"Its handle was released while the call {when}.", handle=item.number)
 
 
-def prepare(service: Service, client: Client, call: Call) -> Prepared:
+def prepare(service: Service, client: Client, call: Call, model: int | None = None) -> Prepared:
     """Find the method; bind, validate and convert the parameters. Raises RpcError; then nothing was executed.
 
     A call without a handle that waits behind a load means the object that is there when its turn comes: so it is
     completed then, and a script may send rkllm.init and rkllm.run in one go. The same goes for a question that could
-    have been answered at once if there had been a model already.
+    have been answered at once if there had been a model already. ``model``: the handle that a missing one means.
     """
     method = service.methods.get(call.method)
     if method is None:
@@ -92,10 +92,12 @@ def prepare(service: Service, client: Client, call: Call) -> Prepared:
         members_in_params.lift(method, call)
     given = params.bind(method, call.params) if call.params or method.needs_params else {}
     attachments = _NOTHING
+    handle = method.handle
+    if model is not None and handle is not None and _is_left_out(given.get(handle.name)):
+        given[handle.name] = params.Given(model, "$")
     if method.takes_tensors:
         attachments = Attachments(call.fds, partial(service.vision.memories.get, client=client.number))
     prepared = Prepared(method, given, attachments)
-    handle = method.handle
     is_open = handle is not None and handle.name not in given and service.npu.queue.changes(handle.types)
     if is_open and method.kind is not Kind.INSTANT:
         return prepared
@@ -144,6 +146,10 @@ def most_tokens(prepared: Prepared) -> int | None:
     if not isinstance(infer_params, Converted) or infer_params.c.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
         return None
     return max(0, cast(Model, prepared.target).most_tokens(infer_params.c))
+
+
+def _is_left_out(item: params.Given | None) -> bool:
+    return item is None or not item.value  # 0 is C's null
 
 
 def _resolve(service: Service, client: Client, prepared: Prepared) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
 from rkllmd.calls.detached import DetachedCall
 from rkllmd.calls.failure import as_error
 from rkllmd.config.settings import Config
+from rkllmd.errors import ModelAlreadyLoaded
 from rkllmd.json_types import JsonObject
+from rkllmd.language.model import Model
+from rkllmd.language.models import recipe as model_recipe
+from rkllmd.language.models.loading import wake
+from rkllmd.language.parts import Language
 from rkllmd.service import dispatch, preparation
 from rkllmd.service.parts import Service
 from rkllmd.wire import jsonrpc
@@ -22,8 +28,9 @@ async def load_models_at_start(service: Service, announce: Callable[[str], None]
 
     A failure is logged and announced; the daemon goes on serving without the model.
     """
+    came_back = list(service.language.models)
     for path in _wanted(service.config):
-        error = await _load(service, path)
+        error = await _load(service, path, came_back)
         if error is None:
             announce(f"Model {path} is loaded.")
         else:
@@ -37,13 +44,43 @@ def _wanted(config: Config) -> list[str]:
     return list(dict.fromkeys([config.model, *loads] if config.model else loads))
 
 
-async def _load(service: Service, path: str) -> JsonObject | None:
-    """Load a model; return the Error object of JSON-RPC if that failed."""
-    request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", {"model_path": path}, {})
-    starter, call = DetachedCall(request.method, number=0, user=None, name="start"), jsonrpc.Call(request, None)
+async def _load(service: Service, path: str, came_back: list[Model]) -> JsonObject | None:
+    """Load a model; return the Error object of JSON-RPC if that failed.
+
+    ``came_back``: those of an earlier daemon, for which calls wait: no other takes their place.
+    """
+    language, given = service.language, {"model_path": path}
     try:
+        same = _same(language, given, came_back)
+        if same is not None:
+            await service.npu.run("rkllm.init", partial(_wake, language, same))
+            return None
+        if came_back and len(language.models) >= language.config.max_models:
+            raise ModelAlreadyLoaded("calls wait for another one that was loaded before.")
+        request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", given, {})
+        starter, call = DetachedCall(request.method, number=0, user=None, name="start"), jsonrpc.Call(request, None)
         dispatch.start(service, starter, call, preparation.prepare(service, starter, call))
         await starter.ended.wait()
     except Exception as error:
-        return as_error(error, request.method).to_json()
+        return as_error(error, "rkllm.init").to_json()
     return starter.error
+
+
+def _same(language: Language, given: JsonObject, came_back: list[Model]) -> Model | None:
+    """Return the one of these models that this load would load, if it is still there. Raises RpcError."""
+    if not came_back:
+        return None
+    recipe = model_recipe.make(language, given, "$")
+    return next(
+        (
+            model
+            for model in came_back
+            if model.is_alive and model.path == recipe.path and model.sameness == recipe.sameness
+        ),
+        None,
+    )
+
+
+def _wake(language: Language, model: Model) -> None:
+    if model.is_asleep:
+        wake(language, model)

@@ -1,4 +1,4 @@
-"""Opens the store: the file of the daemon before, a new one where that is of no use, memory where there is no place.
+"""Opens the store: the file of the daemon before, a new one where that is of no use, none where there is no place.
 
 A start never fails here. What was found is said in the log, and by ``server.status``.
 """
@@ -14,8 +14,9 @@ from typing import Final
 import structlog
 
 from rkllmd.store.directory import Directory, UnusableDirectory
+from rkllmd.store.file_store import FileStore, is_damage
 from rkllmd.store.schema import DamagedStore, UnknownStore, bring_up_to_date, check
-from rkllmd.store.store import Store, is_damage
+from rkllmd.store.store import Store
 
 log = structlog.get_logger()
 
@@ -42,18 +43,18 @@ _SETTINGS: Final = (
 
 
 def open_store(state_directory: str) -> Store:
-    """Return the store in this directory, or one in memory where that can't be. Raises nothing."""
+    """Return the store in this directory, or one that keeps nothing where that can't be. Raises nothing."""
     try:
         directory = Directory(state_directory)
     except UnusableDirectory as error:
-        return _in_memory(str(error))
+        return Store(str(error))
     try:
         return _open(directory)
     except (OSError, sqlite3.Error, UnusableDirectory) as error:
         directory.close()
         reason = str(error) if isinstance(error, UnusableDirectory) else f"{directory.file} can't be opened: {error}."
         log.error("store_not_opened", path=directory.file, reason=reason)
-        return _in_memory(reason)
+        return Store(reason)
 
 
 def _open(directory: Directory) -> Store:
@@ -65,7 +66,7 @@ def _open(directory: Directory) -> Store:
         aside.append(_set_aside(directory, reason))
         return _connect(directory)
 
-    return Store(connection, directory=directory, replace=replace, set_aside=aside)
+    return FileStore(connection, directory, replace, aside)
 
 
 def _connect_or_replace(directory: Directory, note: Callable[[str], None]) -> sqlite3.Connection:
@@ -93,7 +94,8 @@ def _connect(directory: Directory) -> sqlite3.Connection:
     was_left_open = directory.was_left_open
     connection = sqlite3.connect(directory.file, isolation_level=None, check_same_thread=False, timeout=0)
     try:
-        _set(connection)
+        for setting in _SETTINGS:
+            connection.execute(f"PRAGMA {setting}").close()
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise sqlite3.OperationalError(f"its journal mode is {mode}, which can't be changed")
@@ -105,15 +107,3 @@ def _connect(directory: Directory) -> sqlite3.Connection:
             connection.close()
         raise
     return connection
-
-
-def _in_memory(reason: str) -> Store:
-    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    _set(connection)
-    bring_up_to_date(connection)
-    return Store(connection, why_not=reason)
-
-
-def _set(connection: sqlite3.Connection) -> None:
-    for setting in _SETTINGS:
-        connection.execute(f"PRAGMA {setting}").close()

@@ -15,6 +15,31 @@ _STEPS: Final = (
     CREATE TABLE footprints (model TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
     CREATE TABLE verdicts (files TEXT PRIMARY KEY, verdict TEXT NOT NULL);
     """,
+    # What rkllm.init was given, and what was done to the model since, as JSON.
+    """
+    CREATE TABLE models (handle INTEGER PRIMARY KEY, made_from BLOB NOT NULL);
+    """,
+    # store/jobs.py says what is what. number: the order of submission, ended: that of the ends.
+    """
+    CREATE TABLE jobs (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        user INTEGER,
+        connection INTEGER NOT NULL,
+        client TEXT NOT NULL,
+        method TEXT NOT NULL,
+        request BLOB,
+        model INTEGER,
+        is_bound INTEGER NOT NULL,
+        retry INTEGER NOT NULL,
+        begun INTEGER NOT NULL DEFAULT 0,
+        is_waiting INTEGER NOT NULL DEFAULT 1,
+        elapsed_ms REAL NOT NULL DEFAULT 0,
+        result BLOB,
+        error BLOB,
+        ended INTEGER
+    );
+    """,
 )
 VERSION: Final = len(_STEPS)
 

@@ -1,335 +1,73 @@
-"""The open store: what is written to it, by one thread of its own, in the order in which it was given.
-
-Nobody waits for the disk but who asks for that. What could not be written for lack of room is tried again, in its
-order, before what came after it; the calls that it is about do not fail by that.
-"""
+"""A store as those see it who keep something in it; this one keeps nothing, for where there is no place."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import queue
-import sqlite3
-import threading
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
-
-import structlog
+from typing import TypeAlias
 
 from rkllmd.json_types import Json, JsonObject
 
-if TYPE_CHECKING:
-    from rkllmd.store.directory import Directory
-
-log = structlog.get_logger()
-
-# SQLite's result codes (sqlite.org/rescode.html), the first eight bits.
-_DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_NOT_NOW: Final = {
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_PERM,
-}
-# While there is no room for them: how often changes are tried again, and how many of them are kept for that.
-_RETRY_SECONDS: Final = 10.0
-_MOST_UNSAVED: Final = 10_000
-# What was deleted is out of all files after this time. Sooner would write each page twice that changes every few
-# seconds, which an SD card counts.
-_TIDY_SECONDS: Final = 60.0
-
-Value: TypeAlias = str | bytes | int | float | None
+Value: TypeAlias = str | bytes | list[bytes] | int | float | None
+"""A value for a place of a statement; bytes may be in pieces, and are joined where nobody waits for it."""
 Statement: TypeAlias = tuple[str, tuple[Value, ...]]
 """A statement of SQL, and the values for its places."""
 Row: TypeAlias = tuple[Json, ...]
 """What a SELECT finds; the tables' own declarations say of which types."""
 Done: TypeAlias = Callable[[str | None], None]
-"""Is told, on the store's thread, that a change was written (None), or why it was not."""
+"""Is told that a change was written (None), or why it was not."""
 
 
-class _NoRoomError(Exception):
-    """A change can't be written now, and perhaps later; the message says why."""
-
-
-class _Change(NamedTuple):
-    statements: tuple[Statement, ...]
-    done: Done | None
-    # Whether ``done`` waits until a power cut can't undo it.
-    is_durable: bool
-    # Whether it is tried again if there is no room for it.
-    is_kept: bool
+def nobody_waits(reason: str | None) -> None:
+    """Let a change be made durable soon, without anybody who waits for it."""
 
 
 class Store:
-    """The one connection to the file, or to memory."""
+    """What is given to it is gone: everybody has what it needs in memory as well. ``FileStore`` keeps it."""
 
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        directory: Directory | None = None,
-        replace: Callable[[str], sqlite3.Connection] | None = None,
-        set_aside: list[str] | None = None,
-        why_not: str | None = None,
-    ) -> None:
-        """Take over a connection whose tables are there.
-
-        ``replace`` sets the file aside and connects to a new one, for a reason; ``set_aside`` are the paths of those
-        that it, and the start, has set aside. ``why_not`` says why it is in memory.
-        """
+    def __init__(self, why_not: str | None = None) -> None:
+        """``why_not`` says why nothing is kept."""
         self.why_not = why_not
-        self._connection = connection
-        self._directory = directory
-        self._replace = replace
-        self._set_aside = [] if set_aside is None else set_aside
-        self._log: int | None = None
-        self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
-        # Held by who uses the connection: reading is allowed on any thread.
-        self._lock = threading.Lock()
-        self._unsaved: list[_Change] = []
-        self._failure: str | None = None
-        self._tidy_at: float | None = None
-        # A daemon thread: a disk that does not answer must not keep the process from leaving.
-        self._thread = threading.Thread(target=self._serve, name="store", daemon=True)
-        self._thread.start()
 
     @property
     def path(self) -> str | None:
-        """Return the directory that it is in; None where it is in memory."""
-        return None if self._directory is None else self._directory.path
+        """Return the directory that it is in; None where there is none."""
+        return None
 
     @property
     def is_lasting(self) -> bool:
         """Return whether what is written outlives the daemon."""
-        return self._directory is not None
+        return self.path is not None
 
     def describe(self) -> JsonObject:
         """Return what ``server.status`` says about it."""
-        return {
-            "kept_in": self.path,
-            "unavailable": self.why_not,
-            # What waits for room on the disk, and why.
-            "unsaved": len(self._unsaved),
-            "failure": self._failure,
-            "set_aside": list(self._set_aside),
-        }
+        return {"kept_in": None, "unavailable": self.why_not, "unsaved": 0, "failure": None, "set_aside": []}
 
     def read(self, statement: str, *values: Value) -> list[Row]:
         """Return the rows that a SELECT finds, of what was written by now; it may wait for the disk.
 
         A store that can't be read has none, which the log says.
         """
-        try:
-            with self._lock:
-                return self._connection.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            log.error("store_not_read", reason=str(error))
-            return []
+        return []
 
-    def write(self, *statements: Statement, done: Done | None = None, durable: bool = False, keep: bool = True) -> None:
+    def write(
+        self, *statements: Statement, written: Done | None = None, durable: Done | None = None, keep: bool = True
+    ) -> None:
         """Write, in one transaction, behind all that was given before; from any thread, without waiting.
 
-        ``done`` is told when that is done: with ``durable`` when a power cut can't undo it any more. Without ``keep``
-        it is given up if it can't be written at once, which ``done`` is told in either case.
+        ``written`` is told, on any thread, when no crash of the process can undo it, ``durable`` when no power cut can;
+        the disk is only waited for where that is given. Without ``keep`` it is given up if it can't be written at once,
+        which both are told in either case.
         """
-        self._changes.put(_Change(statements, done, durable, keep))
+        for done in (written, durable):
+            if done is not None:
+                done(None)
 
     def wait(self, *statements: Statement, seconds: float, durable: bool = False) -> str | None:
-        """Write, and wait until ``done`` would be told, or for so long; return why it was not written."""
-        reasons: list[str | None] = []
-        written = threading.Event()
+        """Write, and wait until that has happened, or for so long; return why it has not.
 
-        def done(reason: str | None) -> None:
-            reasons.append(reason)
-            written.set()
-
-        self.write(*statements, done=done, durable=durable)
-        return reasons[0] if written.wait(seconds) else f"it takes longer than {seconds:g} s"
+        ``durable``: wait for the disk as well.
+        """
+        return None
 
     def close(self, seconds: float = 2.0) -> None:
         """Write what is left, and close the file; a disk that does not answer is waited for only so long."""
-        self._changes.put(None)
-        self._thread.join(seconds)
-        if self._thread.is_alive():
-            log.error("store_not_closed", reason="the disk does not answer")
-            return
-        if self._unsaved:
-            log.error("store_changes_lost", count=len(self._unsaved), reason=self._failure)
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.close()
-        if self._log is not None:
-            os.close(self._log)
-        if self._directory is not None:
-            self._directory.close()
-
-    # -- the thread --------------------------------------------------------------------------------------------------
-
-    def _serve(self) -> None:
-        is_open = True
-        while is_open:
-            changes, is_open = self._next()
-            self._commit(changes)
-            if self._tidy_at is not None and (not is_open or time.monotonic() >= self._tidy_at):
-                self._tidy()
-
-    def _next(self) -> tuple[list[_Change], bool]:
-        """Return all changes that have come, at least one unless something else is due; false if it was the last."""
-        changes: list[_Change] = []
-        try:
-            change = self._changes.get(timeout=self._patience())
-            while change is not None:
-                changes.append(change)
-                change = self._changes.get_nowait()
-        except queue.Empty:
-            return changes, True
-        return changes, False
-
-    def _patience(self) -> float | None:
-        """Return after how many seconds something is due without a new change; None if nothing is."""
-        waits = [_RETRY_SECONDS] if self._unsaved else []
-        if self._tidy_at is not None:
-            waits.append(max(0.0, self._tidy_at - time.monotonic()))
-        return min(waits, default=None)
-
-    def _commit(self, new: list[_Change]) -> None:
-        """Write the changes, in one transaction if that goes well."""
-        changes, self._unsaved = [*self._unsaved, *new], []
-        if not changes:
-            return
-        if self._tidy_at is None and self.is_lasting:
-            self._tidy_at = time.monotonic() + _TIDY_SECONDS
-        try:
-            self._transact(changes)
-        except Exception:
-            written = self._one_by_one(changes)
-        else:
-            written = changes
-            self._note_failure(None)
-        for change in written:
-            if not change.is_durable:
-                _tell(change, None)
-        durable = [change for change in written if change.is_durable]
-        if durable:
-            reason = self._synchronise()
-            for change in durable:
-                _tell(change, reason)
-
-    def _one_by_one(self, changes: list[_Change]) -> list[_Change]:
-        """Write the changes, each by itself; return those that were written.
-
-        Behind one that waits for room all others wait, for their order is that of what has happened.
-        """
-        written: list[_Change] = []
-        blocked: str | None = None
-        for change in changes:
-            reason = blocked
-            try:
-                if reason is None:
-                    self._write_one(change)
-                    written.append(change)
-                    continue
-            except _NoRoomError as error:
-                reason = str(error)
-            except Exception as error:  # also of the conversion: text that is no UTF-8, an integer of more than 64 bits
-                log.error("store_change_refused", statements=[sql for sql, _ in change.statements], exc_info=error)
-                _tell(change, str(error))
-                continue
-            _tell(change, reason)
-            if change.is_kept and change.statements:
-                blocked = reason
-                self._unsaved.append(change._replace(done=None))
-        self._note_failure(blocked)
-        excess = max(0, len(self._unsaved) - _MOST_UNSAVED)
-        if excess:
-            log.error("store_changes_lost", count=excess, reason=blocked)
-            del self._unsaved[:excess]
-        return written
-
-    def _write_one(self, change: _Change) -> None:
-        """Write one change. Raises _NoRoomError, and what is wrong with the change."""
-        try:
-            self._transact([change])
-        except sqlite3.Error as error:
-            if _code(error) in _NOT_NOW:
-                raise _NoRoomError(str(error)) from None
-            if not is_damage(error) or self._replace is None:
-                raise
-            self._begin_anew(str(error))
-            self._transact([change])
-
-    def _begin_anew(self, reason: str) -> None:
-        """Go on with a new file, since this one is damaged. Raises _NoRoomError."""
-        assert self._replace is not None
-        with self._lock:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            if self._log is not None:
-                os.close(self._log)
-                self._log = None
-            try:
-                self._connection = self._replace(reason)
-            except Exception as error:
-                raise _NoRoomError(str(error)) from None
-
-    def _transact(self, changes: list[_Change]) -> None:
-        """Write all of the changes or none. Raises sqlite3.Error, and what values that can't be stored raise."""
-        with self._lock:
-            connection = self._connection
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                for change in changes:
-                    for sql, values in change.statements:
-                        connection.execute(sql, values)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-
-    def _synchronise(self) -> str | None:
-        """Wait until what is written is on the disk; return why it may not be."""
-        if self._directory is None:
-            return None
-        try:
-            if self._log is None:
-                self._log = self._directory.open_log()
-            os.fdatasync(self._log)
-        except OSError as error:
-            return error.strerror or str(error)
-        return None
-
-    def _tidy(self) -> None:
-        """Take what was deleted out of the files."""
-        self._tidy_at = None
-        try:
-            with self._lock:
-                # A script: Connection.execute would take one step only, which frees one page.
-                self._connection.executescript("PRAGMA incremental_vacuum;")
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.Error as error:  # at the next change again
-            log.warning("store_not_tidied", reason=str(error))
-
-    def _note_failure(self, reason: str | None) -> None:
-        """Say in the log when the store can't be written any more, and when it can again; once each."""
-        if reason is not None and self._failure is None:
-            log.error("store_not_written", reason=reason)
-        elif reason is None and self._failure is not None:
-            log.info("store_written_again")
-        self._failure = reason
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Return whether the error means that the file is not what was written."""
-    return _code(error) in _DAMAGE
-
-
-def _tell(change: _Change, reason: str | None) -> None:
-    if change.done is not None:
-        change.done(reason)
-
-
-def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF

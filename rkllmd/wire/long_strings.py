@@ -117,21 +117,26 @@ def plain(value: Json) -> Json:
     return _replace(value, lambda item: str(item) if isinstance(item, LongString) else item)
 
 
-def dumps(value: Json) -> bytes | list[bytes]:
-    """Return the line of ``value``; in pieces if it holds LongText. Raises TypeError."""
+def dumps(value: Json, *, as_sent: bool = False) -> bytes | list[bytes]:
+    """Return the line of ``value``; in pieces if it holds LongText or LongJson. Raises TypeError.
+
+    ``as_sent``: it is what a client has sent, and LongStrings become what they were.
+    """
     try:
         return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # rarely: a LongText or LongJson is in it, or something that is no JSON at all
-        return _dumps_in_pieces(value)
+    except TypeError:  # rarely: one of these is in it, or something that is no JSON at all
+        return _dumps_in_pieces(value, as_sent=as_sent)
 
 
-def _dumps_in_pieces(value: Json) -> bytes | list[bytes]:
+def _dumps_in_pieces(value: Json, *, as_sent: bool) -> bytes | list[bytes]:
     texts: list[LongText | LongJson] = []
 
     def stand_in(item: object) -> orjson.Fragment | str:
         if isinstance(item, LongJson):
             texts.append(item)
             return orjson.Fragment(_MARK)
+        if as_sent and isinstance(item, LongString):
+            item = LongText(list(encode(item.data)))
         if not isinstance(item, LongText):
             raise TypeError(f"{type(item).__name__} is not JSON")
         texts.append(item)

@@ -14,6 +14,7 @@ from rkllmd.calls.detached import KEPT_SECONDS, DetachedCall, DetachedCalls
 from rkllmd.errors import InvalidParams, QueueFull
 from rkllmd.npu.job import Job
 from rkllmd.npu.queue import Limits, Queue
+from rkllmd.store.jobs import Bounds
 from rkllmd.wire import jsonrpc
 from rkllmd.wire.long_strings import LongJson, LongText, dumps
 
@@ -26,7 +27,7 @@ def call_of(user: int = 1, on_end: Callable[[DetachedCall], None] | None = None)
 
 def added(kept: DetachedCalls, user: int = 1, most: int = MANY, most_of_user: int = MANY) -> DetachedCall:
     call = call_of(user)
-    kept.add(call, most, most_of_user)
+    kept.add(call, Bounds(most, most_of_user, MANY))
     return call
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rkllmd.calls.handles import Handles, resolve
+from rkllmd.calls.handles import Handles, begin_behind, resolve
 from rkllmd.errors import AmbiguousHandle, InvalidHandle, ModelNotInitialized, NotYours, RpcError
 from rkllmd.language.model import Model
 
@@ -206,3 +206,15 @@ def test_a_new_model_belongs_to_nobody() -> None:
     assert model.kv_cache.owner is None
     assert not model.kv_cache.holds_words
     assert model.keep_alive is not Model(None, "/m", 5, 1, -1, 4096, False, None).keep_alive  # type: ignore[arg-type]
+
+
+def test_a_handle_of_an_earlier_daemon_is_given_back_and_to_nobody_else() -> None:
+    handles: Handles[str] = Handles("language model")
+    last = handles.add("new")
+    begin_behind(last + 5)
+    handles.restore(last + 5, "old")
+    assert handles.get(last + 5) == "old"
+    assert handles.owner_of(last + 5) is None, "it is everybody's"
+    assert handles.add("newer") == last + 6
+    begin_behind(1)
+    assert handles.add("newest") == last + 7, "what is behind us changes nothing"

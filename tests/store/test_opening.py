@@ -52,17 +52,16 @@ def test_all_files_are_the_daemons_users_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("state", ["", "/nonexistent"])
-def test_without_a_directory_all_is_in_memory(state: str) -> None:
+def test_without_a_directory_nothing_is_kept(state: str) -> None:
     with opened(state) as store:
         learned.footprints(store).put({"m": 1})
-        written(store)
-        assert sizes(store) == {"m": 1}
+        assert sizes(store) == {}
         assert not store.is_lasting
         assert store.describe()["kept_in"] is None
         assert "state_directory" in store.describe()["unavailable"]
 
 
-def test_a_second_daemon_keeps_its_own_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_daemon_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directory_module, "_LOCK_SECONDS", 0.0)
     fill(tmp_path)
     with opened(tmp_path) as first, opened(tmp_path) as second:

@@ -204,6 +204,16 @@ def test_what_is_no_json_can_not_be_written(value: Any) -> None:
 # -- in the real sizes
 
 
+def test_what_a_client_has_sent_can_be_written_as_it_was() -> None:
+    line = b'{"a":["' + base64.b64encode(bytes(range(256)) * 400) + b'",1,"x"]}'
+    value = loads(line)
+    assert isinstance(value["a"][0], LongString)
+    pieces = dumps(value, as_sent=True)
+    assert not isinstance(pieces, bytes)
+    assert b"".join(pieces) == line + b"\n"
+    assert isinstance(value["a"][0], LongString), "and it stays what it is"
+
+
 def test_megabytes() -> None:
     data = os.urandom(3 << 20)
     text = base64.b64encode(data).decode()

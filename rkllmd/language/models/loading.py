@@ -62,6 +62,7 @@ def make(language: Language, recipe: Recipe) -> Model:
         max_context_len=param.max_context_len,
         is_async=bool(param.is_async),
         param=param,
+        given=recipe.given,
         name=recipe.name,
         idle_minutes=recipe.idle_minutes,
         keep_alive=[recipe.keep],
@@ -124,6 +125,7 @@ def forget(language: Language, models: Sequence[Model], by: int | None = None) -
         language.models.remove(model.number)
         model.is_asleep = False
         conversations.carry_over(language, model, by)
+    language.remembered.drop(models)
 
 
 def put_to_sleep(language: Language, model: Model) -> None:

@@ -18,7 +18,7 @@ from rkllmd.abi.json.from_c import from_c
 from rkllmd.abi.library import SUPPORTED, layout_of
 from rkllmd.config.declared import TEMPLATE_STRINGS, DeclaredModel, is_name
 from rkllmd.errors import InvalidParams, NotSupported
-from rkllmd.json_types import Json
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.language import placeholders, runtime_reports
 from rkllmd.language.model import Adapter
 from rkllmd.language.models import model_format
@@ -36,6 +36,8 @@ _SHORT_NAME: Final = 64
 class Recipe:
     """Everything that is needed to load a model. Every path is resolved, readable and allowed."""
 
+    # What the client has given.
+    given: JsonObject
     param: Struct
     keep: list[object]
     path: str
@@ -102,6 +104,7 @@ def make(language: Language, given: Mapping[str, Json], where: str) -> Recipe:
         )
     extend = fields.get("extend_param") or {}
     return Recipe(
+        given=dict(given),
         param=param,
         keep=keep,
         path=files["model_path"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rkllmd.calls.declaration import Kind, method
+from rkllmd.calls.detached import DetachedCall
 from rkllmd.calls.invocation import Invocation
 from rkllmd.json_types import JsonObject
 from rkllmd.methods.server._named_calls import CALL_OR_JOB, find
@@ -17,4 +18,6 @@ def cancel(service: Service, invocation: Invocation, id: Id = None, job: str | N
     The result is false if the call is not in flight: its answer may have crossed this request.
     """
     found = find(service, invocation, id, job)
+    if found is not None and isinstance(found.client, DetachedCall):
+        found.client.is_given_up = True
     return {"cancelled": found is not None and service.npu.cancel(found)}

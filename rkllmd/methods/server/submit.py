@@ -5,7 +5,6 @@ Members beside "method", such as priority, apply to that call. Nothing is stream
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,22 +14,29 @@ from typing import Final
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.detached import DetachedCall
 from rkllmd.calls.invocation import Client, Invocation
+from rkllmd.calls.results import LATER
 from rkllmd.errors import InvalidParams, RpcError
 from rkllmd.json_types import Json, JsonObject
-from rkllmd.language import conversations
-from rkllmd.npu import views
-from rkllmd.service import dispatch, preparation
+from rkllmd.service import jobs, preparation
 from rkllmd.service.parts import Service
-from rkllmd.vision.release import release_client
-from rkllmd.wire import jsonrpc
+from rkllmd.wire import jsonrpc, long_strings
 
 _METHOD: Final = Value("method", {"type": "string", "description": "the method to call, of any kind except instant"})
 _PARAMS: Final = Value("params", {"type": ["array", "object"], "description": "its parameters"}, required=False)
 
+_RETRY: Final = Value(
+    "retry",
+    {"type": "boolean", "description": "Begin it once more if the daemon ends while it runs."},
+    required=False,
+    in_c=False,
+)
+
 PreparedJob = tuple[DetachedCall, jsonrpc.Call, preparation.Prepared]
 
 
-def _prepare(service: Service, client: Client, outer: jsonrpc.Call, method: str, params: Json = None) -> PreparedJob:
+def _prepare(
+    service: Service, client: Client, outer: jsonrpc.Call, method: str, params: Json = None, retry: bool = False
+) -> PreparedJob:
     """Prepare the inner call, so that its mistakes are reported at once. Raises what ``preparation.prepare`` raises."""
     for member, is_asked in (("fds", bool(outer.members.fds)), ("reply_fds", outer.members.reply_fds)):
         if is_asked:
@@ -49,50 +55,42 @@ def _prepare(service: Service, client: Client, outer: jsonrpc.Call, method: str,
             limit=[kind.value for kind in Kind if kind is not Kind.INSTANT],
         )
     members = {name: value for name, value in outer.members.given.items() if name not in ("fds", "reply_fds")}
-    call = jsonrpc.Call(jsonrpc.Request(jsonrpc.ABSENT, method, [] if params is None else params, members), None)
+    given = [] if params is None else params
+    # Before it is bound, which may take members out of it.
+    request = _encoded(given, members) if service.detached_calls.are_lasting else None
+    call = jsonrpc.Call(jsonrpc.Request(jsonrpc.ABSENT, method, given, members), None)
     detached = DetachedCall(
         method,
         number=client.number,
         user=client.user,
         name=f"job of {client.describe()}",
-        on_end=partial(_ended, service),
+        on_end=partial(jobs.ended, service),
     )
     with _below_params():
         prepared = preparation.prepare(service, detached, call)
     call.members = replace(call.members, stream="final")  # an unknown shape is refused nevertheless
+    if request is not None:
+        detached.take_record(jobs.record(detached, request, prepared, retry=retry))
     return detached, call, prepared
 
 
-@method(Kind.INSTANT, [_METHOD, _PARAMS], prepare=_prepare)
-def submit(service: Service, invocation: Invocation, prepared: PreparedJob) -> JsonObject:
-    """Queue the call, or execute it now if it is an ordered one whose model is idle; return its job.
+@method(Kind.INSTANT, [_METHOD, _PARAMS, _RETRY], prepare=_prepare)
+def submit(service: Service, invocation: Invocation, prepared: PreparedJob) -> JsonObject | object:
+    """Queue the call; its job is answered when not even a power cut can undo that.
 
-    Raises the error that the call itself would get, and QueueFull.
+    Raises the error that the call itself would get, and QueueFull; the answer may also be NotKept.
     """
     detached, call, inner = prepared
-    service.detached_calls.add(detached, service.config.max_jobs, service.config.max_jobs_per_user)
-    try:
-        with _below_params():
-            detached.job = job = dispatch.start(service, detached, call, inner)
-    except BaseException:
-        service.detached_calls.forget(detached)
-        raise
-    place = {"position": 0, "estimated_wait_ms": 0.0}
-    if job is not None:
-        place = views.place(service.npu, job, time.monotonic())
-    return {"status": "queued", "job": detached.id, **place}
 
+    def then(told: JsonObject | RpcError) -> None:
+        if isinstance(told, RpcError):
+            invocation.client.refuse(invocation.call, told)
+        else:
+            invocation.client.answer(invocation.call, told)
 
-def _ended(service: Service, detached: DetachedCall) -> None:
-    service.detached_calls.keep(detached, service.config.max_job_bytes)
-    if service.npu.closing:
-        service.events.job_ended(detached)
-    else:  # later, so that it follows the answer to server.submit if the call was executed at once
-        service.run_soon(partial(service.events.job_ended, detached))
-    if detached.number not in service.clients:
-        # What it has made belongs to a connection that has gone meanwhile.
-        release_client(service.vision, detached.number)
-        conversations.forget_client(service.language, detached.number)
+    with _below_params():
+        jobs.submit(service, detached, call, inner, then)
+    return LATER
 
 
 @contextmanager
@@ -105,3 +103,14 @@ def _below_params() -> Iterator[None]:
         if isinstance(path, str) and path.startswith("$"):
             error.data["path"] = f"$.params{path[1:]}"
         raise
+
+
+def _encoded(params: Json, members: JsonObject) -> bytes:
+    """Return the call as the store has it. Raises InvalidParams."""
+    try:
+        encoded = long_strings.dumps({"params": params, "members": members}, as_sent=True)
+    except TypeError:
+        raise InvalidParams(
+            "params is nested too deeply to be kept.", path="$.params", keyword="maxDepth", limit=253
+        ) from None
+    return encoded if isinstance(encoded, bytes) else b"".join(encoded)

@@ -1,0 +1,70 @@
+"""Makes the models of an earlier daemon again, from what is remembered of them (``language/remembered.py``).
+
+They come back asleep: no C function is called, and the first call that needs one loads it, with its adapters, its chat
+template and its function tools, as after every sleep. What was in its KV cache is gone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from rkllmd.abi.json.convert import to_c
+from rkllmd.calls import handles
+from rkllmd.errors import RpcError
+from rkllmd.json_types import JsonObject
+from rkllmd.language.model import Adapter, Model
+from rkllmd.language.models import recipe as model_recipe
+from rkllmd.language.models.loading import make
+
+if TYPE_CHECKING:
+    from rkllmd.language.parts import Language
+
+log = structlog.get_logger()
+
+# For errors: no client has written it.
+_WHERE: Final = "$"
+
+
+def bring_back(language: Language) -> list[Model]:
+    """Make the remembered models again, asleep, under their handles; return them. Before anything else is loaded.
+
+    One that can't be made (its file has gone, the configuration allows it no more) stays remembered, and the log says
+    why: its handle is not given to another.
+    """
+    found: list[Model] = []
+    for number, made_from in language.remembered.read():
+        handles.begin_behind(number)
+        try:
+            model = _make(language, made_from)
+        except (RpcError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+            reason = error.to_json() if isinstance(error, RpcError) else str(error)
+            log.warning("model_not_brought_back", handle=number, reason=reason)
+            continue
+        model.number = number
+        language.models.restore(number, model)
+        log.info("model_brought_back", handle=number, name=model.name, model_path=model.path)
+        found.append(model)
+    return found
+
+
+def _make(language: Language, made_from: JsonObject) -> Model:
+    """Return the model, asleep. Raises RpcError, OSError, and what a row without sense raises."""
+    recipe = model_recipe.make(language, made_from["given"], _WHERE)
+    sameness = recipe.sameness
+    recipe.param.extend_param.base_domain_id = int(made_from["domain"])
+    model = make(language, recipe)
+    model.sameness = sameness
+    model.is_asleep = True
+    model.adapters = [_adapter(language, given) for given in made_from["adapters"]]
+    for name, values in made_from["strings"].items():
+        model.strings[name] = [value.encode() for value in values]
+    return model
+
+
+def _adapter(language: Language, given: JsonObject) -> Adapter:
+    library = language.runtime.library
+    keep: list[object] = []
+    struct = to_c(given, library.layout.structs["RKLLMLoraAdapter"], _WHERE, keep, runtime=library.runtime)
+    return model_recipe.make_adapter(struct, given, keep)

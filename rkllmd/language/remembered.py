@@ -1,0 +1,51 @@
+"""Which language models are loaded, and from what: kept in the store, so that they can come back with their handles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rkllmd.abi.json.from_c import from_c
+from rkllmd.json_types import JsonObject
+
+if TYPE_CHECKING:
+    from rkllmd.language.model import Model
+    from rkllmd.store.models import KeptModels
+
+
+class RememberedModels:
+    """What ``store/models.py`` keeps. It follows what is loaded; nothing that serves depends on it."""
+
+    def __init__(self, kept: KeptModels | None = None) -> None:
+        self._kept = kept
+        # What is unloaded from then on is unloaded because the daemon leaves.
+        self.is_leaving = False
+
+    def put(self, model: Model) -> None:
+        """Remember a model that has its handle, as it is now; from any thread."""
+        if self._kept is not None:
+            self._kept.put(model.number, _made_from(model))
+
+    def drop(self, models: Iterable[Model]) -> None:
+        """Remember models no longer; from any thread."""
+        if self._kept is not None and not self.is_leaving:
+            self._kept.drop(model.number for model in models)
+
+    def read(self) -> list[tuple[int, JsonObject]]:
+        """Return what is remembered: handles, and what each model was made from."""
+        return [] if self._kept is None else self._kept.read()
+
+    def clear(self) -> None:
+        """Forget what an earlier daemon has remembered."""
+        if self._kept is not None:
+            self._kept.drop(number for number, _ in self._kept.read())
+
+
+def _made_from(model: Model) -> JsonObject:
+    return {
+        "given": model.given,
+        "domain": model.domain,
+        "adapters": [from_c(adapter.struct) for adapter in model.adapters],
+        # Strings of the protocol, so UTF-8.
+        "strings": {name: [value.decode() for value in values] for name, values in model.strings.items()},
+    }
