@@ -89,7 +89,7 @@ uninstall:
 	@sh systemd/uninstall.sh "$(DESTDIR)" "$(PREFIX)" "$(PURGE)"
 
 deb: $(VENV)/.deb
-	@$(BIN)/python deb/make_deb.py --python "$(DEB_PYTHON)" --output "$(or $(OUTPUT),build)"
+	@$(BIN)/python systemd/deb/make_deb.py --python "$(DEB_PYTHON)" --output "$(or $(OUTPUT),build)"
 
 clean:
 	@rm -rf $(VENV) build rkllmd/portable/build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* *.egg-info

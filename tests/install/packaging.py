@@ -29,7 +29,7 @@ def run(
 
 def make(output: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Make the package as ``make deb`` does, but pack it faster."""
-    program = CHECKOUT / "deb/make_deb.py"
+    program = CHECKOUT / "systemd/deb/make_deb.py"
     command = [sys.executable, program, "--output", output, "--compression", "gzip", *arguments]
     # What the coverage of the tests needs, and what make finds.
     return subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=600, check=False)

@@ -122,6 +122,6 @@ def test_without_a_running_systemd_nothing_is_told(machine: Machine, stage: str)
 
 def test_the_makefile_gives_what_the_script_takes(machine: Machine, tmp_path: Path) -> None:
     """Such as make uninstall DESTDIR=… PURGE=1."""
-    command = ["make", "-n", "uninstall", f"DESTDIR={tmp_path}", "PURGE=1"]
+    command = ["make", "--no-print-directory", "-n", "uninstall", f"DESTDIR={tmp_path}", "PURGE=1"]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout == f'sh systemd/uninstall.sh "{tmp_path}" "/opt/rkllmd" "1"\n'

@@ -38,6 +38,7 @@ def test_the_status_of_an_idle_daemon(board: Board) -> None:
         "store",
         "versions",
         "last_crash",
+        "log",
     }
     assert (found["state"], found["current"], found["queue_length"]) == ("idle", None, 0)
     assert (found["models"], found["contexts"], found["matmuls"], found["clients"]) == ([], [], [], 1)

@@ -42,7 +42,7 @@ def test_the_trial_loads_what_the_call_would(model: str) -> None:
     assert found is not None
     assert (found.path, found.content, found.ends_with_client) == (model, None, True)
     assert found.request == {
-        "kind": "rknn",
+        "runtime": "rknn",
         "library": "/lib/librknnrt.so",
         "layout": "2.3.2",
         "model_path": model,

@@ -27,7 +27,7 @@ from typing import Any, Final
 import manpage
 from packaging.requirements import Requirement
 
-CHECKOUT: Final = Path(__file__).resolve().parents[1]
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
 PREFIX: Final = "/opt/rkllmd"
 NAME: Final = "rkllmd"
 # Where what is in the checkout goes: file → place.
@@ -191,7 +191,7 @@ def _put_control(root: Path, fields: Mapping[str, str]) -> None:
     _write(folder / "control", "".join(f"{name}: {value}\n" for name, value in fields.items()).encode())
     _write(folder / "conffiles", b"/etc/rkllmd.toml\n")
     for name in _SCRIPTS:
-        _write(folder / name, (CHECKOUT / "deb" / name).read_bytes(), mode=0o755)
+        _write(folder / name, (CHECKOUT / "systemd" / "deb" / name).read_bytes(), mode=0o755)
     files = [path for path in sorted(root.rglob("*")) if path.is_file() and not path.is_symlink()]
     sums = [
         f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}  {path.relative_to(root)}\n"
