@@ -93,7 +93,8 @@ def _make_environment(python: Path, root: Path, wheels: Path) -> None:
     subprocess.run([python, "-m", "venv", "--without-pip", "--symlinks", venv], check=True)
     (modules,) = venv.glob("lib/python3.*/site-packages")
     if _output(str(python), "-c", _ABI) == _output(sys.executable, "-c", _ABI):
-        for distribution in _needed(NAME):
+        # pip too: the daemon's own sentences say what else can be installed with it, such as tokenizers.
+        for distribution in (*_needed(NAME), metadata.distribution("pip")):
             _copy(distribution, modules)
         _unpack(_wheel(wheels), modules)
     else:
@@ -151,7 +152,7 @@ def _fill_by_pip(python: Path, modules: Path, folder: Path) -> None:
     pip = [str(folder / "bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     subprocess.run([*pip, "--no-compile", str(CHECKOUT)], check=True)
     (filled,) = folder.glob("lib/python3.*/site-packages")
-    tools = shutil.ignore_patterns("pip", "pip-*", "setuptools*", "pkg_resources", "_distutils_hack", "*.pth")
+    tools = shutil.ignore_patterns("setuptools*", "pkg_resources", "_distutils_hack", "*.pth")
     shutil.copytree(filled, modules, dirs_exist_ok=True, ignore=tools)
 
 

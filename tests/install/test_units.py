@@ -104,3 +104,10 @@ def test_the_state_is_where_the_daemon_looks_for_it() -> None:
     unit = (UNITS / "rkllmd.service").read_text()
     assert f"StateDirectory={Config().state_directory.removeprefix('/var/lib/')}\n" in unit
     assert f"CacheDirectory={Config().cache_directory.removeprefix('/var/cache/')}\n" in unit
+
+
+def test_every_group_that_the_service_wants_to_be_in_is_made() -> None:
+    """Systemd starts no service with a group that there is not, and a small system has no "render"."""
+    (groups,) = re.findall(r"^SupplementaryGroups=(.*)$", (UNITS / "rkllmd.service").read_text(), re.MULTILINE)
+    made = set(re.findall(r"^[gu] (\w+) ", (UNITS / "rkllmd.sysusers").read_text(), re.MULTILINE))
+    assert {*groups.split(), "rkllm"} == made
