@@ -248,9 +248,12 @@ class Daemon:
 
     def _admit(self, service: Service, user: int) -> None:
         """Drop an idle client if another one would be too many. Raises QueueFull."""
+        rules = admission.rules(service.config)
+        if admission.has_room(len(self._connections), rules):
+            return
         gone = self._attendance.gone()
         guests = [guest for guest in self._connections if not guest.is_leaving and guest.descriptor not in gone]
-        leaving = admission.admit(user, guests, admission.rules(service.config), time.monotonic())
+        leaving = admission.admit(user, guests, rules, time.monotonic())
         if leaving is not None:
             logger.info("idle_client_dropped", client=leaving.number, uid=leaving.user)
             leaving.read_no_more()

@@ -13,7 +13,8 @@ import struct
 BEATS = 0
 SIZE = 4096
 
-_NUMBER = struct.Struct("<Q")
+# Of all numbers in it.
+NUMBER = struct.Struct("<Q")
 
 
 def make() -> int:
@@ -25,4 +26,4 @@ def make() -> int:
 
 def beats(journal: int) -> int:
     """Return how often the event loop has turned."""
-    return int(_NUMBER.unpack(os.pread(journal, 8, BEATS))[0])
+    return int(NUMBER.unpack(os.pread(journal, 8, BEATS))[0])

@@ -24,7 +24,7 @@ _PIPE_BYTES = 2**20
 # Clients answered in one turn.
 _AT_ONCE = 64
 _ENDS_ON_HANGUP = ("terminal", "parent")
-_IN_A_LOOP = "The daemon has crashed several times and is being started again: try again later."
+_CRASHED_OFTEN = "The daemon has crashed several times and is being started again: try again later."
 
 
 class Keeper:
@@ -68,7 +68,7 @@ class Keeper:
             if self._child is None and self._status is None and now >= self._course.start_at:
                 self._start(now)
             if self._course.answers(now):
-                self._answer(self._course.retry_after_ms(now), _IN_A_LOOP)
+                self._answer(self._course.retry_after_ms(now), _CRASHED_OFTEN)
             self._manager.send_waiting()
             if self._child is None or self._pulse.is_fresh:
                 self._manager.feed(now)

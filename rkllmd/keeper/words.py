@@ -44,17 +44,24 @@ def log(level: str, event: str, sentence: str, **members: object) -> None:
     write(2, f"{line}\n".encode())
 
 
-def write(descriptor: int, data: bytes) -> None:
-    """Write as much as is taken without waiting: a log that nobody reads must not stop the keeper."""
-    ready = select.poll()
-    ready.register(descriptor, select.POLLOUT)
-    for at in range(0, len(data), _PIECE_BYTES):
+def write(descriptor: int, data: bytes) -> bytes:
+    """Write as much as is taken without waiting; return the rest, nothing where nobody will ever read it.
+
+    A log that nobody reads must stop neither the keeper nor the daemon (``rkllmd/log/writer.py``).
+    """
+    arrival = select.poll()
+    arrival.register(descriptor, select.POLLOUT)
+    while data:
+        ready = arrival.poll(0)
+        if not ready:
+            return data
         try:
-            if not any(events & select.POLLOUT for _, events in ready.poll(0)):
-                return
-            os.write(descriptor, data[at : at + _PIECE_BYTES])
+            if not ready[0][1] & select.POLLOUT:
+                return b""
+            data = data[os.write(descriptor, data[:_PIECE_BYTES]) :]
         except OSError:
-            return
+            return b""
+    return b""
 
 
 def end_of(code: int) -> str:

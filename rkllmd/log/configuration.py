@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 # RKLLM_LOG_LEVEL 0-3 → the levels of the standard library.
 LEVELS: Final = (40, 30, 20, 10)
-
-
 # For lines that nobody has read yet when the daemon leaves: a service manager that reads again does so at once.
 _FLUSH_SECONDS: Final = 1.0
 
@@ -34,19 +32,18 @@ class Log:
     """Where the events of this process go."""
 
     def __init__(self, descriptor: int) -> None:
-        self._writer = LogWriter(descriptor)
-        self._writer.on_dropped = _say_dropped
+        self.writer = LogWriter(descriptor, _say_dropped)
         self._repetition = Repetition()
         self._lock = threading.Lock()
 
     def describe(self) -> dict[str, int]:
         """Return how many lines were lost because nobody read them, and how many left out as repetitions."""
-        return {"dropped": self._writer.dropped, "left_out": self._repetition.left_out}
+        return {"dropped": self.writer.dropped, "left_out": self._repetition.left_out}
 
     def flush(self, seconds: float) -> bool:
         """Wait until everything is written, ``seconds`` at most; return whether it is."""
         self.say_left_out()
-        return self._writer.flush(seconds)
+        return self.writer.flush(seconds)
 
     def say_left_out(self) -> None:
         """Log how many events were left out in the windows that have ended."""
@@ -56,10 +53,6 @@ class Log:
             event, client = kind if isinstance(kind, tuple) else (kind, None)
             who = {} if client is None else {"client": client}
             structlog.get_logger().warning("left_out", left_out=event, count=count, **who)
-
-    def write(self, line: bytes) -> None:
-        """Write a line."""
-        self._writer.write(line)
 
     # structlog's Processor: https://www.structlog.org/en/stable/processors.html
     def leave_out_repetitions(
@@ -89,9 +82,9 @@ def _say_dropped(count: int) -> None:
 class _Raw(io.RawIOBase):
     """The writer, as structlog's loggers want it: a file. Pieces of a line are put together."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, writer: LogWriter) -> None:
         super().__init__()
-        self._log = log
+        self._writer = writer
         self._pieces = threading.local()
 
     def writable(self) -> bool:
@@ -101,7 +94,7 @@ class _Raw(io.RawIOBase):
         piece = bytes(data)
         line = getattr(self._pieces, "line", b"") + piece
         if line.endswith(b"\n"):
-            self._log.write(line)
+            self._writer.write(line)
             line = b""
         self._pieces.line = line
         return len(piece)
@@ -117,7 +110,7 @@ def configure(level: int, descriptor: int = 2) -> None:
     _log = log = Log(descriptor)
     on_terminal = os.isatty(descriptor)
     # It has what a BinaryIO has, of which the type checker only knows its subclasses.
-    raw = cast(BinaryIO, _Raw(log))
+    raw = cast(BinaryIO, _Raw(log.writer))
     factory: structlog.PrintLoggerFactory | structlog.BytesLoggerFactory
     if on_terminal:
         text = io.TextIOWrapper(raw, encoding="utf-8", errors="replace", write_through=True)

@@ -5,6 +5,7 @@ Plain decisions; all times are the monotonic clock's, in seconds.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
@@ -29,33 +30,25 @@ class Repetition:
 
     def __init__(self, *, seconds: float = WINDOW_SECONDS, most: int = MOST_IN_WINDOW) -> None:
         self._seconds = seconds
-        self.most = most
+        self._most = most
+        # In the order in which they end: they are equally long.
         self._windows: dict[Hashable, _Window] = {}
-        self._next_end = 0.0
         # How many were not logged since the start.
         self.left_out = 0
 
     def admit(self, kind: Hashable, now: float) -> bool:
         """Count an event; return whether it is to be logged."""
-        window = self._windows.get(kind)
-        if window is None:
-            if len(self._windows) >= _MOST_KINDS:
-                kind = _OTHERS
-                window = self._windows.get(kind)
-            if window is None:
-                window = self._windows[kind] = _Window(now + self._seconds)
-                self._next_end = min(self._next_end, window.ends_at) if len(self._windows) > 1 else window.ends_at
+        if kind not in self._windows and len(self._windows) >= _MOST_KINDS:
+            kind = _OTHERS
+        window = self._windows.setdefault(kind, _Window(now + self._seconds))
         window.seen += 1
-        if window.seen <= self.most:
+        if window.seen <= self._most:
             return True
         self.left_out += 1
         return False
 
     def ended(self, now: float) -> list[tuple[Hashable, int]]:
         """End the windows whose time is over; return the kinds of which some were not logged, and how many."""
-        if not self._windows or now < self._next_end:
-            return []
-        over = [kind for kind, window in self._windows.items() if window.ends_at <= now]
-        counts = [(kind, self._windows.pop(kind).seen - self.most) for kind in over]
-        self._next_end = min((window.ends_at for window in self._windows.values()), default=0.0)
+        over = list(itertools.takewhile(lambda kind: self._windows[kind].ends_at <= now, self._windows))
+        counts = [(kind, self._windows.pop(kind).seen - self._most) for kind in over]
         return [(kind, count) for kind, count in counts if count > 0]

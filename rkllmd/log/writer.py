@@ -8,15 +8,14 @@ behind a bounded number of bytes; what exceeds them is counted and dropped.
 from __future__ import annotations
 
 import os
-import select
 import stat
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-# What a pipe or a socket takes without blocking once it says that it is writable (pipe(7): PIPE_BUF).
-_PIECE_BYTES: Final = 4096
+from rkllmd.keeper import words
+
 # Some thousands of lines: what a daemon says in an hour, and no more than a board can spare.
 _WAITING_BYTES: Final = 2**20
 
@@ -24,7 +23,10 @@ _WAITING_BYTES: Final = 2**20
 class LogWriter:
     """Writes whole lines; from any thread."""
 
-    def __init__(self, descriptor: int, *, waiting_bytes: int = _WAITING_BYTES) -> None:
+    def __init__(
+        self, descriptor: int, on_dropped: Callable[[int], None], *, waiting_bytes: int = _WAITING_BYTES
+    ) -> None:
+        """``on_dropped`` is told how many lines were dropped, when lines flow again; on the writing thread."""
         self._descriptor = descriptor
         self._waiting_bytes = waiting_bytes
         self._lines: deque[bytes] = deque()
@@ -34,17 +36,10 @@ class LogWriter:
         # A terminal says that it is writable and then waits for the room for a whole line.
         self._is_terminal = os.isatty(descriptor)
         self._is_file = _is_file(descriptor)
-        self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLOUT)
-        self._dropped = 0
-        self._dropped_now = 0
-        # Told how many lines were dropped, when lines flow again; on the writing thread.
-        self.on_dropped: Callable[[int], None] = lambda count: None
-
-    @property
-    def dropped(self) -> int:
-        """Return how many lines were dropped since the start."""
-        return self._dropped
+        # How many lines were dropped since the start, and how many of them were told.
+        self.dropped = 0
+        self._told = 0
+        self._on_dropped = on_dropped
 
     def write(self, line: bytes) -> None:
         """Write a line, or have it written, or drop it."""
@@ -57,8 +52,7 @@ class LogWriter:
                 self._keep(rest)
                 threading.Thread(target=self._write_waiting, name="log", daemon=True).start()
             elif self._bytes + len(line) > self._waiting_bytes:
-                self._dropped += 1
-                self._dropped_now += 1
+                self.dropped += 1
             else:
                 self._keep(line)
 
@@ -79,33 +73,22 @@ class LogWriter:
         if self._is_file:
             _write(self._descriptor, line)
             return b""
-        while line:
-            try:
-                ready = self._poll.poll(0)
-                if not ready:
-                    return line
-                if not ready[0][1] & select.POLLOUT:  # nobody will ever read it
-                    return b""
-                line = line[os.write(self._descriptor, line[:_PIECE_BYTES]) :]
-            except OSError:  # a closed journal must not take the daemon down
-                return b""
-        return b""
+        return words.write(self._descriptor, line)
 
     def _write_waiting(self) -> None:
         """Write what waits, until nothing does; on a thread of its own, which may be kept."""
         while True:
             with self._changed:
-                if not self._lines:
-                    dropped, self._dropped_now = self._dropped_now, 0
-                    if not dropped:
+                line = self._lines.popleft() if self._lines else None
+                untold = self.dropped - self._told
+                if line is None:
+                    self._told = self.dropped
+                    if not untold:
                         self._is_writing = False
                         self._changed.notify_all()
                         return
-                    line = b""
-                else:
-                    dropped, line = 0, self._lines.popleft()
-            if dropped:
-                self.on_dropped(dropped)
+            if line is None:
+                self._on_dropped(untold)
                 continue
             _write(self._descriptor, line)
             with self._changed:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import mmap
-import struct
-from typing import Final
 
 from rkllmd.keeper import journal
-
-_NUMBER: Final = struct.Struct("<Q")
 
 
 class CrashJournal:
@@ -22,4 +18,4 @@ class CrashJournal:
     def beat(self) -> None:
         """Note that the event loop turns; called once a second."""
         self._beats += 1
-        _NUMBER.pack_into(self._memory, journal.BEATS, self._beats)
+        journal.NUMBER.pack_into(self._memory, journal.BEATS, self._beats)

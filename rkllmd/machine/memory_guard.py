@@ -30,7 +30,7 @@ _LARGEST_RESERVE = 4  # unless it is configured, the reserve is at most this par
 class Footprints:
     """The fewest bytes of memory that a load of each model has taken; kept across restarts."""
 
-    def __init__(self, kept: Learned[int] | None = None) -> None:
+    def __init__(self, kept: Learned[str, int] | None = None) -> None:
         """Read what an earlier daemon has learned, if it is ``kept``."""
         self._kept = kept
         self._bytes: dict[str, int] = {} if kept is None else kept.read()

@@ -55,6 +55,11 @@ def rules(config: Config) -> Rules:
     return Rules(most, config.max_connections_per_user, max(1, most - config.reserved_connections), config.is_operator)
 
 
+def has_room(connected: int, rules: Rules) -> bool:
+    """Return whether any user may connect, whoever is connected: as nearly always, and then nobody is looked at."""
+    return connected < min(rules.most, rules.most_per_user, rules.most_of_others)
+
+
 def admit(user: int | None, guests: Collection[G], rules: Rules, now: float) -> G | None:
     """Return the client to drop so that another one of ``user`` may connect; None if none. Raises QueueFull."""
     if rules.is_operator(user):

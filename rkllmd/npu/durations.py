@@ -22,7 +22,7 @@ _SAVE_SECONDS: Final = 60.0
 class Durations:
     """Mean durations in milliseconds by method and model, and how many calls each rests on."""
 
-    def __init__(self, kept: Learned[Mean] | None = None) -> None:
+    def __init__(self, kept: Learned[str, Mean] | None = None) -> None:
         """Read what an earlier daemon has learned, if it is ``kept``."""
         self._kept = kept
         self._means: dict[str, Mean] = {} if kept is None else kept.read()

@@ -94,8 +94,7 @@ def assemble(
     for name, runtime in (("rkllm", rkllm), ("rknn", rknn)):
         if runtime.is_usable:
             registry.declare_functions(methods, name, runtime.library)
-    calls = language.clients, language.detached_calls
-    service = Service(current, language, vision, platform, npu, store, methods, limits, run_soon, *calls, pid=pid)
+    service = Service(current, language, vision, platform, npu, store, methods, limits, run_soon, pid=pid)
     apply(service)
     return service
 

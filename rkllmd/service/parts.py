@@ -39,8 +39,6 @@ class Service:
     timeouts: Timeouts
     # Schedules a function on the event loop, from any thread.
     run_soon: Callable[[Callable[[], None]], None]
-    clients: dict[int, Client] = field(default_factory=dict)
-    detached_calls: DetachedCalls = field(default_factory=DetachedCalls)
     events: Events = field(init=False)
     started_at: float = field(default_factory=time.monotonic)
     # The process that is to be stopped: the keeper's, where there is one.
@@ -56,6 +54,16 @@ class Service:
     def config(self) -> Config:
         """Return the configuration in force."""
         return self.current.config
+
+    @property
+    def clients(self) -> dict[int, Client]:
+        """Return the connected clients by their numbers."""
+        return self.language.clients
+
+    @property
+    def detached_calls(self) -> DetachedCalls:
+        """Return the calls that no connection waits for."""
+        return self.language.detached_calls
 
     @cached_property
     def handles(self) -> dict[str, Registry[Live]]:

@@ -6,20 +6,19 @@ It is opened once, and what is done to files in it is done by its descriptor and
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import os
 import stat
 import time
 from typing import Final
+
+from rkllmd.store.lock import LOCK_SECONDS, lock
 
 NAME: Final = "store"
 """Its name in the state directory."""
 FILE: Final = "rkllmd.sqlite"
 # SQLite's, beside the file (sqlite.org/wal.html).
 _WAL: Final = "-wal"
-# A daemon that was killed may take this long to be gone: the driver gives the NPU's memory back before.
-_LOCK_SECONDS: Final = 2.0
-_LOOK_SECONDS: Final = 0.02
 # Each may be as large as the store; one tells what happened, and a card that fails makes many.
 _MOST_SET_ASIDE: Final = 3
 _SET_ASIDE: Final = "set-aside-"
@@ -113,21 +112,15 @@ class Directory:
             raise UnusableDirectory(f"{self.path}: {error.strerror}.") from None
 
     def _lock(self, state_directory: str) -> None:
-        """Keep other daemons out; the kernel lets go of it when the process ends, however that is."""
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise UnusableDirectory(
-                        f"Another rkllmd keeps its state in {state_directory}: give this one a state_directory of its "
-                        "own."
-                    ) from None
-            except OSError as error:
-                raise UnusableDirectory(f"{self.path} can't be locked: {error.strerror}.") from None
-            time.sleep(_LOOK_SECONDS)
+        """Keep other daemons out. Raises UnusableDirectory."""
+        try:
+            is_ours = lock(self._descriptor, LOCK_SECONDS)
+        except OSError as error:
+            raise UnusableDirectory(f"{self.path} can't be locked: {error.strerror}.") from None
+        if not is_ours:
+            raise UnusableDirectory(
+                f"Another rkllmd keeps its state in {state_directory}: give this one a state_directory of its own."
+            )
 
 
 def _open(state_directory: str) -> int:
@@ -142,5 +135,5 @@ def _open(state_directory: str) -> int:
         os.close(parent)
     if not os.access(f"/proc/self/fd/{descriptor}", os.W_OK | os.X_OK):
         os.close(descriptor)
-        raise PermissionError(13, os.strerror(13))
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     return descriptor

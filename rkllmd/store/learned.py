@@ -13,11 +13,12 @@ from rkllmd.store.store import Statement, Store, Value
 
 log = structlog.get_logger()
 
+K = TypeVar("K", bound=str | int)
 T = TypeVar("T")
 
 
-class Learned(Generic[T]):
-    """A table of values by a text; its rows have the order in which they were last written."""
+class Learned(Generic[K, T]):
+    """A table of values by a text, in the order in which they were last written, or by a number, in that order."""
 
     def __init__(
         self,
@@ -34,9 +35,9 @@ class Learned(Generic[T]):
         self._to_row = to_row
         self._of_row = of_row
 
-    def read(self) -> dict[str, T]:
+    def read(self) -> dict[K, T]:
         """Return all of it, without what makes no sense."""
-        found: dict[str, T] = {}
+        found: dict[K, T] = {}
         for key, *row in self._store.read(f"SELECT {', '.join(self._columns)} FROM {self._table} ORDER BY rowid"):
             try:
                 found[key] = self._of_row(*row)
@@ -44,12 +45,12 @@ class Learned(Generic[T]):
                 log.warning("store_row_not_read", table=self._table, key=key, reason=str(error))
         return found
 
-    def put(self, values: Mapping[str, T | None]) -> None:
+    def put(self, values: Mapping[K, T | None]) -> None:
         """Write these, the last one as the newest; None deletes."""
         if values:
             self._store.write(*(self._statement(key, value) for key, value in values.items()))
 
-    def _statement(self, key: str, value: T | None) -> Statement:
+    def _statement(self, key: K, value: T | None) -> Statement:
         if value is None:
             return f"DELETE FROM {self._table} WHERE {self._columns[0]} = ?", (key,)
         places = ", ".join("?" * len(self._columns))
@@ -64,7 +65,7 @@ Mean = tuple[float, int]
 """A mean duration in milliseconds, and how many calls it rests on."""
 
 
-def durations(store: Store) -> Learned[Mean]:
+def durations(store: Store) -> Learned[str, Mean]:
     """Return how long calls have taken, by method and model."""
 
     def to_row(mean: Mean) -> tuple[Value, ...]:
@@ -73,12 +74,12 @@ def durations(store: Store) -> Learned[Mean]:
     return Learned(store, "durations", ("call", "mean_ms", "calls"), to_row, mean_of)
 
 
-def footprints(store: Store) -> Learned[int]:
+def footprints(store: Store) -> Learned[str, int]:
     """Return how many bytes loads have taken, by model."""
     return Learned(store, "footprints", ("model", "bytes"), lambda size: (size,), size_of)
 
 
-def verdicts(store: Store) -> Learned[JsonObject]:
+def verdicts(store: Store) -> Learned[str, JsonObject]:
     """Return what trials have shown, by the identity of their files."""
 
     def to_row(verdict: JsonObject) -> tuple[Value, ...]:

@@ -5,37 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import orjson
-import structlog
 
 from rkllmd.json_types import JsonObject
+from rkllmd.store.learned import Learned
 from rkllmd.store.store import Store
-
-log = structlog.get_logger()
 
 
 class KeptModels:
     """The table ``models``; what is in a row is up to ``language/models/remembered.py``."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._table = Learned[int, JsonObject](
+            store,
+            "models",
+            ("handle", "made_from"),
+            lambda made_from: (orjson.dumps(made_from),),
+            lambda content: dict(orjson.loads(content)),
+        )
 
     def read(self) -> list[tuple[int, JsonObject]]:
         """Return the handles and what the models were made from, in the order in which they were loaded."""
-        found: list[tuple[int, JsonObject]] = []
-        for handle, content in self._store.read("SELECT handle, made_from FROM models ORDER BY handle"):
-            try:
-                found.append((handle, dict(orjson.loads(content))))
-            except (ValueError, TypeError) as error:
-                log.warning("store_row_not_read", table="models", key=handle, reason=str(error))
-        return found
+        return list(self._table.read().items())
 
     def put(self, handle: int, made_from: JsonObject) -> None:
         """Write what a model is made from; before, it may have been something else."""
-        row = handle, orjson.dumps(made_from)
-        self._store.write(("INSERT OR REPLACE INTO models (handle, made_from) VALUES (?, ?)", row))
+        self._table.put({handle: made_from})
 
     def drop(self, handles: Iterable[int]) -> None:
         """Forget models."""
-        statements = [("DELETE FROM models WHERE handle = ?", (handle,)) for handle in handles]
-        if statements:
-            self._store.write(*statements)
+        self._table.put(dict.fromkeys(handles))

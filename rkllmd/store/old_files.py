@@ -37,7 +37,7 @@ def take_over(store: Store, state_directory: str) -> None:
         _remove(found)
 
 
-def _take_over(path: Path, table: Learned[T], convert: Callable[[Json], T]) -> None:
+def _take_over(path: Path, table: Learned[str, T], convert: Callable[[Json], T]) -> None:
     try:
         content = orjson.loads(path.read_bytes())
         table.put({str(key): convert(item) for key, item in content.items()})

@@ -62,7 +62,7 @@ Verdict = JsonObject
 class Trials:
     """What trials have shown, kept across restarts. Used on the worker thread only."""
 
-    def __init__(self, kept: Learned[Verdict] | None = None) -> None:
+    def __init__(self, kept: Learned[str, Verdict] | None = None) -> None:
         """Read what an earlier daemon has learned, if it is ``kept``."""
         self.trier = Trier()
         self._kept = kept

@@ -133,7 +133,7 @@ def test_on_a_terminal_an_event_is_a_line_for_people() -> None:
 
 
 def test_the_writer_says_that_it_can_write() -> None:
-    assert log._Raw(log.Log(2)).writable()
+    assert log._Raw(log.Log(2).writer).writable()
 
 
 def test_what_repeats_is_counted_by_client(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:

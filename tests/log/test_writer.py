@@ -19,6 +19,10 @@ PATIENCE = 30.0
 F_SETPIPE_SZ = 1031
 
 
+def nobody(count: int) -> None:
+    """Hear of what was dropped."""
+
+
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
     reader, writer = os.pipe()
@@ -47,14 +51,14 @@ def read_all(reader: int, log: LogWriter, writer: int) -> list[bytes]:
 
 def test_a_line_is_there_when_it_was_written(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    LogWriter(writer).write(b"one\n")
+    LogWriter(writer, nobody).write(b"one\n")
     os.set_blocking(reader, False)
     assert os.read(reader, 100) == b"one\n"
 
 
 def test_nobody_waits_for_a_reader_that_has_stopped_and_the_order_is_kept(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    log = LogWriter(writer)
+    log = LogWriter(writer, nobody)
     lines = [b"%06d %s" % (number, b"x" * (number % 90)) for number in range(2000)]
     for line in lines:  # forty times what the pipe takes: whoever waits here waits for ever
         log.write(line + b"\n")
@@ -65,7 +69,7 @@ def test_nobody_waits_for_a_reader_that_has_stopped_and_the_order_is_kept(pipe: 
 
 def test_a_line_longer_than_the_pipe_comes_whole(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    log = LogWriter(writer)
+    log = LogWriter(writer, nobody)
     log.write(b"a" * 100_000 + b"\n")
     log.write(b"b\n")
     assert read_all(reader, log, writer) == [b"a" * 100_000, b"b"]
@@ -73,8 +77,7 @@ def test_a_line_longer_than_the_pipe_comes_whole(pipe: tuple[int, int]) -> None:
 
 def test_what_exceeds_the_bound_is_counted_and_told_when_lines_flow_again(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    log = LogWriter(writer, waiting_bytes=10_000)
-    log.on_dropped = lambda count: log.write(b"dropped %d\n" % count)
+    log = LogWriter(writer, lambda count: log.write(b"dropped %d\n" % count), waiting_bytes=10_000)
     for number in range(1000):
         log.write(b"%099d\n" % number)
     dropped = log.dropped
@@ -88,7 +91,7 @@ def test_what_exceeds_the_bound_is_counted_and_told_when_lines_flow_again(pipe: 
 
 def test_after_a_pause_lines_go_out_at_once_again(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    log = LogWriter(writer)
+    log = LogWriter(writer, nobody)
     for _ in range(100):
         log.write(b"x" * 99 + b"\n")
     os.set_blocking(reader, False)
@@ -105,7 +108,7 @@ def test_after_a_pause_lines_go_out_at_once_again(pipe: tuple[int, int]) -> None
 def test_a_stream_socket_that_is_full_keeps_nobody() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        log = LogWriter(theirs.fileno(), waiting_bytes=2**16)
+        log = LogWriter(theirs.fileno(), nobody, waiting_bytes=2**16)
         for _ in range(20_000):
             log.write(b"x" * 99 + b"\n")
         assert log.dropped
@@ -117,7 +120,7 @@ def test_a_terminal_that_was_stopped_keeps_nobody() -> None:
     ours, theirs = os.openpty()
     try:
         termios.tcflow(theirs, termios.TCOOFF)
-        log = LogWriter(theirs)
+        log = LogWriter(theirs, nobody)
         log.write(b"x\n")
         assert not log.flush(0.01)
         termios.tcflow(theirs, termios.TCOON)
@@ -131,14 +134,14 @@ def test_a_terminal_that_was_stopped_keeps_nobody() -> None:
 def test_a_reader_that_has_gone_is_no_error(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     os.close(reader)
-    log = LogWriter(writer)
+    log = LogWriter(writer, nobody)
     log.write(b"x\n")
     assert log.flush(PATIENCE)
 
 
 def test_many_threads_write_whole_lines(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    log = LogWriter(writer)
+    log = LogWriter(writer, nobody)
 
     def write(letter: bytes) -> None:
         for _ in range(200):

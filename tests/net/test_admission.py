@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from rkllmd.errors import QueueFull
-from rkllmd.net.admission import IDLE_SECONDS, Rules, admit
+from rkllmd.net.admission import IDLE_SECONDS, Rules, admit, has_room
 
 ROOT, ANNA, BERTA = 0, 1000, 1001
 NOW = 1000.0
@@ -76,3 +76,11 @@ def test_operators_are_bounded_by_all_there_are_and_by_nothing_else() -> None:
     assert admit(ROOT, guests, RULES, NOW) is guests[9]
     with pytest.raises(QueueFull, match="max_connections"):
         admit(ROOT, busy(ROOT, 10), RULES, NOW)
+
+
+@pytest.mark.parametrize("user", [ANNA, ROOT])
+@pytest.mark.parametrize("whose", [ANNA, BERTA, ROOT])
+def test_where_there_is_room_for_anybody_nobody_is_dropped_or_refused(user: int, whose: int) -> None:
+    fitting = [count for count in range(12) if has_room(count, RULES)]
+    assert fitting == list(range(6))
+    assert all(admit(user, silent(whose, count), RULES, NOW) is None for count in fitting)

@@ -65,7 +65,7 @@ def test_what_is_no_file_of_ours_is_not_opened(tmp_path: Path, kind: str) -> Non
 
 
 def test_a_second_daemon_is_kept_out_until_the_first_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory_module, "_LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(directory_module, "LOCK_SECONDS", 0.0)
     first = Directory(str(tmp_path))
     with pytest.raises(UnusableDirectory, match="Another rkllmd"):
         Directory(str(tmp_path))

@@ -62,7 +62,7 @@ def test_without_a_directory_nothing_is_kept(state: str) -> None:
 
 
 def test_a_second_daemon_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory_module, "_LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(directory_module, "LOCK_SECONDS", 0.0)
     fill(tmp_path)
     with opened(tmp_path) as first, opened(tmp_path) as second:
         assert (first.is_lasting, second.is_lasting) == (True, False)

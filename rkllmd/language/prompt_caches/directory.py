@@ -8,12 +8,10 @@ lies in folders whose names begin with ``rkllmd-writing-``.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ import structlog
 
 from rkllmd.language.prompt_caches.fingerprint import Fingerprint
 from rkllmd.machine.disk import placing
+from rkllmd.store.lock import LOCK_SECONDS, lock
 from rkllmd.wire.members import NAME
 
 log = structlog.get_logger()
@@ -33,9 +32,6 @@ FACTS: Final = ".json"
 """How the names of a cache's two files end."""
 _FOLDER: Final = "prompts"  # the cache directory may hold other things
 _OWNER: Final = re.compile(r"(session-)?(\d+|daemon)")
-# A daemon that was killed may take this long to be gone.
-_LOCK_SECONDS: Final = 2.0
-_LOOK_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +76,7 @@ class Directory:
         self._taken = ""
         if self.root is not None and self.root.is_dir() and self.why_not() is None:
             try:
-                self._take(_LOCK_SECONDS)
+                self._take(LOCK_SECONDS)
             except OSError as error:
                 self._taken = f"{self.root}: {error.strerror}."
                 log.warning("prompt_caches_not_kept", reason=self._taken)
@@ -157,25 +153,13 @@ class Directory:
             if os.fstat(descriptor).st_uid != os.geteuid():
                 raise PermissionError(errno.EACCES, "it belongs to another user")
             os.fchmod(descriptor, 0o700)
-            deadline = time.monotonic() + seconds
-            while not _is_locked(descriptor):
-                if time.monotonic() >= deadline:
-                    reason = "another rkllmd keeps its caches there; give this one a cache_directory of its own"
-                    raise BlockingIOError(errno.EAGAIN, reason)
-                time.sleep(_LOOK_SECONDS)
+            if not lock(descriptor, seconds):
+                reason = "another rkllmd keeps its caches there; give this one a cache_directory of its own"
+                raise BlockingIOError(errno.EAGAIN, reason)
         except BaseException:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
-
-
-def _is_locked(descriptor: int) -> bool:
-    """Lock it if nobody else has; return whether that was so. The kernel unlocks it when the process ends."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _remove_folders(directory: Path) -> None:

@@ -69,7 +69,7 @@ def test_what_it_has_not_written_stays(tmp_path: Path) -> None:
 
 def test_it_belongs_to_one_daemon(caches: PromptCaches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert save(caches, "a") is None
-    monkeypatch.setattr(directory, "_LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(directory, "LOCK_SECONDS", 0.0)
     second = PromptCaches(str(tmp_path), LIMIT)
     assert names(second) == []
     assert "another rkllmd keeps its caches there; give this one" in str(second.why_not())
