@@ -12,6 +12,8 @@ DESTDIR ?=
 DEB_PYTHON ?= /usr/bin/python3
 # For `make uninstall`: not empty if the configuration and the state are to be removed too.
 PURGE ?=
+# For `make soak`: how long; fractions are allowed.
+HOURS ?= 1
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
 # Builds only what the portable runtime needs of llama.cpp: two minutes on two cores instead of five, once per machine.
@@ -20,7 +22,7 @@ MARCH := $$($(BIN)/python -I rkllmd/portable/march.py)
 ENGINE_OPTIONS := RKLLMD_MARCH="$(MARCH)" CMAKE_ARGS="'-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/rkllmd/portable/engine.cmake'"
 PIP := $(ENGINE_OPTIONS) $(BIN)/pip --disable-pip-version-check install --quiet
 
-.PHONY: help run test lint coverage bench fuzz onnx-models demo-model install uninstall deb clean
+.PHONY: help run test lint coverage bench fuzz soak onnx-models demo-model install uninstall deb clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +32,7 @@ help:
 	@echo "make coverage    run all tests, and fail if they reach less than 95 % of the branches"
 	@echo "make bench       measure speed and latency"
 	@echo "make fuzz        the long runs: a million hostile lines, 10,000 rounds of descriptors … (RKLLMD_FUZZ_EXAMPLES=50000 …)"
+	@echo "make soak        everything that clients do, with faults, for HOURS=1; fails where anything grows (build/soak/soak.png)"
 	@echo "make onnx-models the ONNX package's backend tests through the daemon, in four variants (ONLY=top_k)"
 	@echo "make demo-model  train the demo models anew"
 	@echo "make install     install the daemon and its systemd units (as root)"
@@ -74,6 +77,9 @@ LONG_TESTS := $(addprefix tests/server/,at_random descriptors/test_hostile.py li
 fuzz: $(VENV)/.test compiler
 	@env $(LONG_RUNS) $(MAKEOVERRIDES) $(BIN)/python -m pytest -n $(WORKERS) $(LONG_TESTS)
 
+soak: $(VENV)/.soak compiler
+	@$(BIN)/python -m tests.soak --hours $(HOURS) --output $(or $(OUTPUT),build/soak)
+
 onnx-models: $(VENV)/.test
 	@$(BIN)/python -m tests.rknn.onnx_models $(ONLY)
 
@@ -107,7 +113,7 @@ $(BIN)/python:
 
 # A virtual environment that was moved, or whose Python now has another version, is made anew with all its packages.
 ifneq ($(shell sh .make/venv_is_stale.sh "$(CURDIR)/$(VENV)"),)
-$(BIN)/python $(VENV)/.run $(VENV)/.test $(VENV)/.lint $(VENV)/.deb: made-anew
+$(BIN)/python $(VENV)/.run $(VENV)/.test $(VENV)/.lint $(VENV)/.deb $(VENV)/.soak: made-anew
 .PHONY: made-anew
 made-anew:
 endif
@@ -135,6 +141,10 @@ $(VENV)/.test: $(VENV)/.run
 
 $(VENV)/.lint: pyproject.toml | $(BIN)/python
 	@$(PIP) --editable '.[test,lint]'
+	@touch $@
+
+$(VENV)/.soak: $(VENV)/.test
+	@$(PIP) --editable '.[portable,test,soak]'
 	@touch $@
 
 $(VENV)/.deb: pyproject.toml | $(BIN)/python

@@ -1,0 +1,86 @@
+"""Visits about models: loads and unloads, adapters, prompt caches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.daemon import kind
+from tests.soak.guest import Guest, opened
+from tests.soak.place import Visit
+
+
+def model(visit: Visit, guest: Guest) -> int:
+    """Return the handle of the model that is always loaded; after a crash somebody loads it again."""
+    return _loaded(visit, guest, visit.company.place.model)
+
+
+def _find(guest: Guest, path: Path) -> int | None:
+    models = guest.ask("server.status")["result"]["models"]
+    return next((item["handle"] for item in models if item["model_path"] == str(path)), None)
+
+
+def _loaded(visit: Visit, guest: Guest, path: Path) -> int:
+    found = next((item["handle"] for item in guest.status["models"] if item["model_path"] == str(path)), None)
+    if found is not None:
+        return int(found)
+    with visit.company.loading:
+        while (found := _find(guest, path)) is None:
+            answer = _init(guest, path)
+            if kind(answer) is None:
+                return int(answer["result"]["handle"])
+    return found
+
+
+def _init(guest: Guest, path: Path) -> dict[str, Any]:
+    """Load a model; one that was set aside since it crashed the daemon, against its advice."""
+    params = {"model_path": str(path), "max_new_tokens": 2000}
+    answer = guest.ask("rkllm.init", params)
+    return guest.ask("rkllm.init", {**params, "force": True}) if kind(answer) == "Quarantined" else answer
+
+
+def load_and_destroy(visit: Visit) -> None:
+    """Load a second model with an adapter, use it, and unload it."""
+    with opened(visit.company) as guest:
+        model(visit, guest)
+        if not visit.company.loading.acquire(blocking=False):
+            return
+        try:
+            loaded = _init(guest, visit.company.place.second_model)
+            if kind(loaded) is not None:
+                return
+            handle = loaded["result"]["handle"]
+            guest.ask("rkllm.load_lora", [handle, {"lora_adapter_path": str(visit.company.place.adapter), "scale": 1}])
+            mark = guest.mark()
+            lora = {"lora_params": {"lora_adapter_name": "adapter"}}
+            guest.ask("rkllm.run", {"handle": handle, "prompt": mark, **lora}, mark)
+            guest.ask("rkllm.destroy", [handle])
+        finally:
+            visit.company.loading.release()
+
+
+def adapters(visit: Visit) -> None:
+    """Load the same adapter again into the model that stays."""
+    with opened(visit.company) as guest:
+        handle = model(visit, guest)
+        params = {"lora_adapter_path": str(visit.company.place.adapter), "lora_adapter_name": "again", "scale": 1}
+        guest.ask("rkllm.load_lora", [handle, params])
+        mark = guest.mark()
+        guest.ask("rkllm.run_async", {"handle": handle, "prompt": mark}, mark)
+
+
+def prompt_caches(visit: Visit) -> None:
+    """Save a prompt cache by a path and one by a name, load and release it, and drop it now and then."""
+    number = visit.choice.randrange(8)
+    by_path = visit.company.place.writable / f"cache{number}"
+    with opened(visit.company) as guest:
+        handle = model(visit, guest)
+        for place in (str(by_path), f"name{number}"):
+            mark = guest.mark()
+            params = {"save_prompt_cache": 1, "prompt_cache_path": place}
+            guest.ask("rkllm.run", {"handle": handle, "prompt": mark, "prompt_cache_params": params}, mark)
+        # Somebody else may have dropped it, or it was never written.
+        unknown = frozenset({"InvalidParams"})
+        guest.answer(guest.begin("rkllm.load_prompt_cache", [handle, str(by_path)], may=unknown))
+        guest.ask("rkllm.release_prompt_cache", [handle])
+        guest.answer(guest.begin("server.drop_prompt_cache", {"name": f"name{number}"}, may=unknown))
