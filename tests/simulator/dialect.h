@@ -52,7 +52,7 @@ typedef struct {
     int64_t echo_params, echo_hash;
     int64_t kv_ranges_need_pause, context_limit, context_step, prompt_limit, template_tokens, uncounted_tokens;
     int64_t tool_json, placeholder_overrun, init_strings_stay;
-    int64_t trace_callbacks, print_at;
+    int64_t trace_callbacks, trace_inputs, print_at;
     int64_t run_nth, error_status;
     Fault run;
 } Scenario;

@@ -42,6 +42,7 @@ const Key keys[] = {
     SWITCH(tool_json, 0),
     SWITCH(placeholder_overrun, 1),
     NUMBER(trace_callbacks, 0, 0, 2),
+    SWITCH(trace_inputs, 0),
     {"print_at", KIND_PRINT_AT, offsetof(Scenario, print_at), 0, 0, 0, 0},
     NUMBER(run_nth, 0, 0, INT64_MAX),
     NUMBER(error_status, -1, INT_MIN, INT_MAX),

@@ -60,12 +60,20 @@ static void count_kv(Run *run, int entry)
     *kv += run->input_tokens[entry];
 }
 
+/* The first number in the prompt: by it a test knows its runs. */
+static void trace_input(const char *prompt)
+{
+    trace("input", "prompt", strtoll(prompt + strcspn(prompt, "0123456789"), NULL, 10));
+}
+
 static bool prepare_entry(Run *run, int entry)
 {
     const Scenario *scenario = run->scenario;
     Output *output = &run->outputs[entry];
     Text echo = {0};
     int32_t n = input_read(run, &run->input[entry], &echo);
+    if (scenario->trace_inputs && input_prompt(&run->input[entry]))
+        trace_input(input_prompt(&run->input[entry]));
     if (scenario->prompt_limit && n > run->model->param.max_context_len)
         n = -1; /* without a word: so it was seen on a board */
     run->input_tokens[entry] = n;

@@ -66,3 +66,15 @@ def test_trace_of_returning_callbacks(
         ["callback", "finish", "1"],
         ["resumed", "finish", "0"],
     ]
+
+
+def test_the_number_in_a_prompt_is_traced_once_for_each_run(
+    load: Callable[..., Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "trace"
+    monkeypatch.setenv("RKLLM_SIMULATOR_TRACE", str(path))
+    model = load("trace_inputs=1")
+    for prompt in (b"job 17 of 20", b"job 18", b"none", b"job 17 of 20"):
+        model.play(prompt)
+    inputs = [line.split()[2:] for line in path.read_text().splitlines() if line.split()[2] == "input"]
+    assert inputs == [["input", "prompt", number] for number in ("17", "18", "0", "17")]
