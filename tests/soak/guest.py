@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from tests.daemon import kind
@@ -30,6 +31,16 @@ class Gone(Exception):
         self.daemon = daemon
 
 
+@dataclass
+class _Request:
+    """What is known of a request under way; its text so far in pieces."""
+
+    mark: str
+    may: frozenset[str] = frozenset()
+    resumes: bool = False
+    texts: list[str] = field(default_factory=list)
+
+
 class Guest:
     """A connection with requests under way."""
 
@@ -37,11 +48,9 @@ class Guest:
         """Connect. Raises Gone."""
         self.number = company.number()
         self.wire = FdWire(company.place.socket)
-        # Text of each request under way so far, by its id, and the ids of all that were answered.
-        self._texts: dict[str, list[str]] = {}
+        # The requests under way by their ids, and the answers that nobody has asked for yet.
+        self._open: dict[str, _Request] = {}
         self._answers: dict[str, dict[str, Any]] = {}
-        self._marks: dict[str, str] = {}
-        self._may: dict[str, frozenset[str]] = {}
         self._company = company
         self._sent = 0
         self.daemon = 0
@@ -70,16 +79,17 @@ class Guest:
         mark: str = "",
         fds: tuple[int, ...] = (),
         may: frozenset[str] = frozenset(),
+        resumes: bool = False,
         **members: Any,
     ) -> str:
         """Send a request; return its id. Raises Gone.
 
-        ``mark`` is what its text has to have, and no other one; ``may`` are kinds of errors that are no fault here.
+        ``mark`` is what its text has to have, and no other one; ``resumes``: it may go on with a run of the same
+        session that was paused. ``may`` are kinds of errors that are no fault here.
         """
         self._sent += 1
         call_id = f"{self.number}-{self._sent}"
-        self._texts[call_id] = []
-        self._marks[call_id], self._may[call_id] = mark, may
+        self._open[call_id] = _Request(mark, may, resumes)
         self._company.count("requests")
         try:
             self.wire.send_fds(line(method, params, fds=len(fds), call_id=call_id, **members), fds)
@@ -93,7 +103,7 @@ class Guest:
         for method, params, mark in calls:
             self._sent += 1
             ids.append(f"{self.number}-{self._sent}")
-            self._texts[ids[-1]], self._marks[ids[-1]] = [], mark
+            self._open[ids[-1]] = _Request(mark)
             lines.append(line(method, params, call_id=ids[-1]).strip())
         self._company.count("requests", len(ids))
         self.send(b"[" + b",".join(lines) + b"]\n")
@@ -140,21 +150,23 @@ class Guest:
             self._final(message)
 
     def _partial(self, call_id: str, result: dict[str, Any]) -> None:
-        assert call_id in self._texts, f"a partial result without an open request: {result}"
-        assert result["seq"] == len(self._texts[call_id]), f"not the next token: {result}"
-        self._texts[call_id].append(result["text"])
+        assert call_id in self._open, f"a partial result without an open request: {result}"
+        texts = self._open[call_id].texts
+        assert result["seq"] == len(texts), f"not the next token: {result}"
+        texts.append(result["text"])
         self._company.count("tokens")
 
     def _final(self, message: dict[str, Any]) -> None:
         call_id = message["id"]
-        assert call_id in self._texts, f"answered twice, or never asked: {message}"
-        assert kind(message) in EXPECTED | self._may.pop(call_id, frozenset()), message
+        assert call_id in self._open, f"answered twice, or never asked: {message}"
+        request = self._open.pop(call_id)
+        assert kind(message) in EXPECTED | request.may, message
         self._company.count(f"answers: {kind(message) or 'result'}")
-        text, mark = "".join(self._texts.pop(call_id)), self._marks.pop(call_id)
         result = message.get("result")
         if isinstance(result, dict) and isinstance(result.get("text"), str):
-            text += result["text"]
-            must_own_the_words(text, mark, is_whole=result.get("finish_reason") == "stop")
+            text = "".join(request.texts) + result["text"]
+            is_whole = result.get("finish_reason") == "stop" and not request.resumes
+            must_own_the_words(text, request.mark, is_whole=is_whole)
         self._answers[call_id] = message
 
 

@@ -11,8 +11,8 @@ from tests.soak.visits.upkeep import model
 _SHAPES = ("partial", "notify", "final")
 
 
-def _prompt(guest: Guest, handle: int, words: int = 1) -> tuple[dict[str, Any], str]:
-    mark = guest.mark()
+def _prompt(guest: Guest, handle: int, words: int = 1, session: str = "") -> tuple[dict[str, Any], str]:
+    mark = guest.mark(session)
     return {"handle": handle, "prompt": mark * words}, mark
 
 
@@ -30,11 +30,12 @@ def streams(visit: Visit) -> None:
         handle = model(visit, guest)
         calls = []
         for _ in range(visit.choice.randrange(1, 6)):
-            prompt = _prompt(guest, handle, visit.choice.randrange(1, 8))
+            # One that was paused goes on in the next one of its connection.
+            prompt = _prompt(guest, handle, visit.choice.randrange(1, 8), f"{guest.number}~")
             members: dict[str, Any] = {"stream": visit.choice.choice(_SHAPES)}
             if visit.choice.random() < 0.1:
                 members["timeout_ms"] = 1
-            calls.append(guest.begin("rkllm.run_async", *prompt, **members))
+            calls.append(guest.begin("rkllm.run_async", *prompt, resumes=True, **members))
             if visit.choice.random() < 0.3:
                 taken = visit.choice.choice(["server.cancel", "server.pause"])
                 calls.append(guest.begin(taken, {"id": visit.choice.choice(calls)}))

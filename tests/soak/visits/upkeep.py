@@ -60,13 +60,16 @@ def load_and_destroy(visit: Visit) -> None:
 
 
 def adapters(visit: Visit) -> None:
-    """Load the same adapter again into the model that stays."""
+    """Use an adapter of the model that stays, which the first one loads."""
     with opened(visit.company) as guest:
         handle = model(visit, guest)
-        params = {"lora_adapter_path": str(visit.company.place.adapter), "lora_adapter_name": "again", "scale": 1}
-        guest.ask("rkllm.load_lora", [handle, params])
+        models = guest.ask("server.status")["result"]["models"]
+        if any(item["handle"] == handle and not item["lora_adapters"] for item in models):
+            params = {"lora_adapter_path": str(visit.company.place.adapter), "lora_adapter_name": "voice", "scale": 1}
+            guest.ask("rkllm.load_lora", [handle, params])
         mark = guest.mark()
-        guest.ask("rkllm.run_async", {"handle": handle, "prompt": mark}, mark)
+        lora = {"lora_params": {"lora_adapter_name": "voice"}}
+        guest.ask("rkllm.run_async", {"handle": handle, "prompt": mark, **lora}, mark)
 
 
 def prompt_caches(visit: Visit) -> None:
