@@ -63,7 +63,7 @@ class InvalidRequest(_SpecificationError):
 
 
 class FrameTooLarge(RpcError):
-    """A line is longer than the limit; the connection is closed after this error."""
+    """A line is longer than the limit, and the connection is closed; or it would be too much once it is parsed."""
 
     code = -32600
     kind = "FrameTooLarge"

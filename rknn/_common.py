@@ -55,7 +55,7 @@ def member_of(enum: type[IntEnum], value: str | int) -> int:
 
 def flags_schema(flags: Mapping[str, int], description: str) -> JsonObject:
     """Return the JSON Schema of a bit mask: a number, a C name, or an array of names."""
-    names = {"type": "array", "items": {"enum": list(flags)}}
+    names = {"type": "array", "items": {"enum": list(flags)}, "maxItems": len(flags)}
     number = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
     return {"anyOf": [number, {"enum": list(flags)}, names], "description": description}
 

@@ -26,6 +26,7 @@ from rkllmd.wire.long_strings import LongJson
 if TYPE_CHECKING:
     from rkllmd.npu.job import Job
     from rkllmd.store.jobs import Bounds, KeptJob, KeptJobs
+    from rkllmd.wire.budget import Holding
 
 log = structlog.get_logger()
 
@@ -74,8 +75,8 @@ class DetachedCall:
         self.was_read = False
         # What was given to it, as the store has it; None where nothing outlives the daemon.
         self.kept: KeptJob | None = None
-        # How many bytes that is.
-        self.given_bytes = 0
+        self.given_bytes = 0  # how many bytes that is
+        self.holding: Holding | None = None  # what it takes of its user's memory, until it has ended
         # Somebody has cancelled it: then no later daemon begins it again.
         self.is_given_up = False
         # It goes on in the next daemon, since this one leaves.

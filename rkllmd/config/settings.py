@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from rkllmd.config.socs import SOCS
 from rkllmd.config.values import (
+    DEFAULT_REQUEST_MEMORY,
     DEFAULT_RESERVE,
     DEFAULT_TIMEOUTS_MS,
     boolean,
@@ -165,6 +166,21 @@ class Config:
     )
     # 16 MiB is what sd-varlink and containerd take.
     max_line_bytes: int = _setting(16 * 2**20, integer(1024, 2**30), "longest line from a client", reload=True)
+    # An image of 640 x 640 pixels in nested arrays has 1.6 million. QEMU takes 2 Mi tokens. To parse so many holds up
+    # everybody for a tenth of a second.
+    max_values_per_request: int = _setting(
+        2 * 2**20,
+        integer(1024, 2**30),
+        "JSON values of one line; of these, a quarter may be arrays and objects, and 1/32 members of objects",
+        reload=True,
+    )
+    # One user gets half of it: 256 MiB leave a board of 2 GiB room for a model, and the longest line takes up to 200.
+    request_memory_bytes: int = _setting(
+        DEFAULT_REQUEST_MEMORY,
+        integer(2**20, 2**40),
+        "memory that requests and unread answers may take, half of it those of one user",
+        reload=True,
+    )
     # MPD drops a client at 8 MiB of unread output, geth after 10 s without progress.
     outbox_bytes: int = _setting(8 * 2**20, integer(65_536, 2**30), "unread output that drops a client", reload=True)
     outbox_seconds: int = _setting(10, integer(1, 3600), "seconds without progress that drop a client", reload=True)

@@ -15,6 +15,7 @@ from rkllmd.abi.layouts.rknn_constants import rknn_core_mask
 from rkllmd.wire.members import MOST_MS
 
 DEFAULT_RESERVE: Final = 2**30
+DEFAULT_REQUEST_MEMORY: Final = 2**29
 # A load reads gigabytes, from an SD card at 20 MB/s; the slowest vision encoder in Rockchip's tables takes 3.3 s.
 DEFAULT_TIMEOUTS_MS: Final = {
     "default": 60_000,

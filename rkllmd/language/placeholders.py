@@ -8,6 +8,7 @@ laptop must not read the daemon's memory on a board.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
 
 _KINDS: Final = ("image", "video", "audio")
+# Up to so many needless placeholders are counted for the sentence.
+_COUNTED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,9 @@ def _check(text: bytes, media: list[_Medium], path: str) -> None:
         return
     # The longest first: a tag may begin with another one.
     pattern = b"|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-    counts = Counter(re.findall(pattern, text))
+    # A word has one of three roles at least, so more than these are too many in any case: a text may have millions.
+    most = 3 * sum(medium.items for medium in media) + _COUNTED
+    counts = Counter(match[0] for match in itertools.islice(re.finditer(pattern, text), most))
     for medium in media:
         for role in ("place", "start", "end"):
             found = {word: counts[word] for word, roles in medium.words.items() if role in roles and counts[word]}

@@ -32,6 +32,7 @@ from rkllmd.net.receiver import SLICE_SECONDS
 from rkllmd.net.sender import Sender
 from rkllmd.service import dispatch, preparation
 from rkllmd.wire import jsonrpc
+from rkllmd.wire.budget import Holding
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 from rkllmd.wire.members import MAX_FDS, NO_MEMBERS
 
@@ -66,8 +67,18 @@ class Connection:
         self._service = service
         self._hangups = hangups
         self._receiver = receiver
-        self._sender = Sender(socket, service.current, self._call_writer, self.drop, self._hung_up)
-        self._inbox = Inbox(service.config.max_line_bytes, self.exchange, self._sender.send, lambda: self._log)
+        self._peer = credentials_of(socket)
+        self.user: int | None = self._peer.uid
+        unread = Holding(service.budget, self.user)
+        self._sender = Sender(socket, service.current, self._call_writer, self.drop, self._hung_up, unread)
+        self._inbox = Inbox(
+            service.config.max_line_bytes,
+            self.exchange,
+            self._sender.send,
+            lambda: self._log,
+            service.budget,
+            self.user,
+        )
         self._failure: Exception | None = None
         self._jobs: dict[jsonrpc.Call, Job] = {}
         self._reading_ended = False
@@ -75,8 +86,6 @@ class Connection:
         self._answered = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
-        self._peer = credentials_of(socket)
-        self.user: int | None = self._peer.uid
         self.heard_at = time.monotonic()
 
     @property
@@ -285,17 +294,21 @@ class Connection:
                 end = time.monotonic() + SLICE_SECONDS
 
     async def _handle_large(self) -> None:
-        """Handle one long line, the expensive parts on a helper thread; the client's next line waits for it."""
-        message = await trio.to_thread.run_sync(self._inbox.parse_next)
-        for call in self._inbox.calls_of(message, None):
-            try:
-                self._inbox.give_descriptors(call)
-                # Shielded: a call's descriptors are closed by its answer, also if the client has left meanwhile.
-                with trio.CancelScope(shield=True):
-                    prepared = await trio.to_thread.run_sync(preparation.prepare, self._service, self, call)
-                self._start(call, prepared)
-            except Exception as error:  # as above
-                dispatch.refuse(self, call, error)
+        """Handle one long line, the expensive parts on a helper thread; the client's next line waits for it.
+
+        Only one line of all clients is handled so at a time.
+        """
+        async with self._service.turns.take(self.user):
+            message = await trio.to_thread.run_sync(self._inbox.parse_next)
+            for call in self._inbox.calls_of(message, None):
+                try:
+                    self._inbox.give_descriptors(call)
+                    # Shielded: a call's descriptors are closed by its answer, also if the client has left meanwhile.
+                    with trio.CancelScope(shield=True):
+                        prepared = await trio.to_thread.run_sync(preparation.prepare, self._service, self, call)
+                    self._start(call, prepared)
+                except Exception as error:  # as above
+                    dispatch.refuse(self, call, error)
 
     def _start(self, call: jsonrpc.Call, prepared: preparation.Prepared) -> None:
         if self._service.npu.closing:
@@ -346,6 +359,8 @@ class Connection:
     def _answer(self, call: jsonrpc.Call, line: jsonrpc.Line, fds: Descriptors = NO_DESCRIPTORS) -> None:
         self._jobs.pop(call, None)
         call.fds.close()
+        if call.holding is not None:
+            self._inbox.let_go(call)
         self._sender.send(line, fds)
         if self._reading_ended:
             self._answered.unpark_all()

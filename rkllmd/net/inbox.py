@@ -16,8 +16,9 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from rkllmd import open_files
-from rkllmd.errors import FrameTooLarge, InvalidParams, InvalidRequest
-from rkllmd.wire import foreign, jsonrpc
+from rkllmd.errors import FrameTooLarge, InvalidParams, InvalidRequest, ParseError, RpcError
+from rkllmd.wire import foreign, jsonrpc, weight
+from rkllmd.wire.budget import Budget, Holding
 from rkllmd.wire.descriptors import Descriptors
 from rkllmd.wire.lines import LineBuffer
 from rkllmd.wire.long_bytes import LongBytes
@@ -41,8 +42,13 @@ class Inbox:
         exchange: jsonrpc.Exchange,
         reply: Callable[[jsonrpc.Line], None],
         get_log: Callable[[], FilteringBoundLogger],
+        budget: Budget,
+        user: int | None,
     ) -> None:
-        """``limit``: the most bytes of a line; ``exchange``: the client's requests in flight."""
+        """``limit``: the most bytes of a line; ``exchange``: the client's requests in flight.
+
+        ``budget``: what the lines of this user take of memory.
+        """
         self.lines: deque[LongBytes] = deque()
         # Nothing more is read: after end of file, or after something that can't be understood.
         self.is_over = False
@@ -57,6 +63,13 @@ class Inbox:
         # belong.
         self._descriptors = Descriptors()
         self._descriptors_are_lost = False
+        self._budget = budget
+        self._user = user
+        # Long lines that have come so far, and the one that was parsed.
+        self._coming = Holding(budget, user)
+        self._parsed: Holding | None = None
+        # What the calls of long lines take until they are answered.
+        self._holdings: dict[jsonrpc.Call, Holding] = {}
 
     # -- what arrives ------------------------------------------------------------------------------------------------
 
@@ -69,6 +82,8 @@ class Inbox:
                 self._say_farewell(farewell)
                 return
         self.lines.extend(self._buffer.feed(data))
+        if len(self._buffer) > _LARGE_LINE or self._coming.size:
+            self._count_coming()
         if self._buffer.overflowed:
             self.is_over = True
 
@@ -98,14 +113,17 @@ class Inbox:
     def next_calls(self) -> list[jsonrpc.Call]:
         """Return the calls of the first line; what is not a call is answered."""
         line = self.lines.popleft()
-        return self.calls_of(jsonrpc.parse(line), line)
+        return self.calls_of(self._parse(line), line)
 
     def parse_next(self) -> jsonrpc.Message | list[jsonrpc.Message]:
         """Parse the first line, for ``calls_of``; called on a helper thread.
 
         The line's memory is freed there too, which takes over a millisecond for megabytes.
         """
-        return jsonrpc.parse(self.lines.popleft())
+        try:
+            return self._parse(self.lines.popleft())
+        finally:
+            self._count_coming()
 
     def calls_of(self, message: jsonrpc.Message | list[jsonrpc.Message], line: LongBytes | None) -> list[jsonrpc.Call]:
         """Return the calls of a message; what is not a call is answered. ``line``: its text, None if it was long."""
@@ -116,6 +134,11 @@ class Inbox:
                 return []
             message = seen
         calls, reply = self._exchange.receive(message)
+        if self._parsed is not None:
+            for call in calls:
+                self._holdings[call] = call.holding = self._parsed.share()
+            self._parsed.release()
+            self._parsed = None
         if reply:
             self._reply(reply)
         elif not calls and isinstance(message, jsonrpc.Unsolicited):
@@ -152,9 +175,52 @@ class Inbox:
             self._get_log().warning("frame_too_large", limit=limit)
             self._reply(jsonrpc.error_line(FrameTooLarge(f"A line may have at most {limit} bytes.", limit=limit)))
 
+    def let_go(self, call: jsonrpc.Call) -> None:
+        """Hold what a call takes no more, since it is answered."""
+        holding = self._holdings.pop(call, None)
+        if holding is not None:
+            holding.release()
+
     def close(self) -> None:
-        """Close the descriptors that belong to no call."""
+        """Close the descriptors that belong to no call, and let go of what has come."""
         self._descriptors.close()
+        self.lines.clear()
+        self._buffer.skip()
+        self._coming.release()
+        if self._parsed is not None:
+            self._parsed.release()
+        for call in list(self._holdings):
+            self.let_go(call)
+
+    # -- how much it is ----------------------------------------------------------------------------------------------
+
+    def _parse(self, line: LongBytes) -> jsonrpc.Message | list[jsonrpc.Message]:
+        """Parse a line, if it is not too much. What a long one takes is held from now on."""
+        if len(line) < weight.UNWEIGHED:
+            if weight.is_too_deep(line):
+                return jsonrpc.Rejected(weight.id_of(line), weight.too_deep())
+            return jsonrpc.parse(line)
+        holding = Holding(self._budget, self._user)
+        try:
+            taken = weight.weigh(line, self._budget.bounds.most_values)
+            holding.change(taken.parsing)
+        except RpcError as error:
+            return jsonrpc.Rejected(None if isinstance(error, ParseError) else weight.id_of(line), error)
+        message = jsonrpc.parse(line)
+        holding.change(taken.kept)
+        self._parsed = holding
+        return message
+
+    def _count_coming(self) -> None:
+        """Hold what has come of long lines; refuse the one that is coming if there is no room for it."""
+        complete = sum(len(line) for line in self.lines if is_large(line))
+        coming = len(self._buffer) if len(self._buffer) > _LARGE_LINE else 0
+        try:
+            self._coming.change(complete + coming, always=not coming)
+        except RpcError as error:
+            self._get_log().warning("line_refused", kind=error.kind, **error.data)
+            self._reply(jsonrpc.error_line(error, weight.id_of(self._buffer.skip())))
+            self._coming.change(complete, always=True)
 
     def _say_farewell(self, farewell: foreign.Farewell) -> None:
         """Tell a client that speaks another protocol what is spoken here; nothing that it sends is a request."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from rkllmd.errors import RpcError
 from rkllmd.json_types import JsonObject
 from rkllmd.net.outbox import Outbox
 from rkllmd.wire import jsonrpc
@@ -26,9 +27,12 @@ from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 
 if TYPE_CHECKING:
     from rkllmd.config.current import CurrentConfig
+    from rkllmd.wire.budget import Holding
 
 # With this many unsent bytes, nothing more is read from the client: one that pipelines is slowed down, not dropped.
 _OUTBOX_HIGH: Final = 256 * 1024
+# So many bytes of each connection do not count: nearly always there are none.
+_UNCOUNTED: Final = 65_536
 _INT_SIZE: Final = struct.calcsize("i")
 
 
@@ -42,10 +46,12 @@ class Sender:
         start_writer: Callable[[], None],
         give_up: Callable[[str], None],
         lost: Callable[[], None],
+        holding: Holding,
     ) -> None:
         """``start_writer`` starts ``write`` as a task, from any thread.
 
-        ``give_up`` is called with a reason if the client reads too slowly, ``lost`` if it is gone.
+        ``give_up`` is called with a reason if the client reads too slowly, ``lost`` if it is gone. ``holding``: what
+        waits for it takes of the user's memory.
         """
         self.is_gone = False
         self._socket = socket
@@ -53,6 +59,7 @@ class Sender:
         self._start_writer = start_writer
         self._give_up = give_up
         self._lost = lost
+        self._holding = holding
         self._outbox = Outbox()
         self._is_corked = False
         self._is_writing = False
@@ -90,6 +97,7 @@ class Sender:
         if self._is_corked:
             self._is_corked = False
             self._flush()
+            self._count()
 
     def send(self, line: jsonrpc.Line, fds: Descriptors = NO_DESCRIPTORS) -> None:
         """Send a line with descriptors, which the sender owns from now on; drop the client if it does not read."""
@@ -104,11 +112,15 @@ class Sender:
             return
         if not self._is_corked and fds is NO_DESCRIPTORS and isinstance(line, bytes):
             with self._lock:
-                if self._send_whole(line):
-                    return
+                is_sent = self._send_whole(line)
+            if is_sent:
+                if len(line) > _UNCOUNTED:  # the rest of it may wait
+                    self._count()
+                return
         outbox.add(line, fds)
         if not self._is_corked:
             self._flush()
+        self._count()
 
     def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[JsonObject], bool]:
         """Return a function that sends one partial result from any thread and returns whether it was sent.
@@ -145,6 +157,7 @@ class Sender:
                 return
             with contextlib.suppress(BlockingIOError):
                 self._outbox.send(self._socket)
+            self._count()
             self._writable.unpark_all()
         self._is_writing = False
 
@@ -159,6 +172,17 @@ class Sender:
             self._socket.close()
         # It may be megabytes, and this object itself may wait long for the garbage collector.
         self._outbox.clear()
+        self._holding.release()
+
+    def _count(self) -> None:
+        """Hold what waits; drop the client if its user has no room for it, as one that reads too slowly."""
+        size = self._outbox.unsent_bytes + self._outbox.waiting_shared_bytes
+        size = size if size > _UNCOUNTED else 0
+        try:
+            # One answer is sent, however long it is.
+            self._holding.change(size, always=self._holding.is_alone)
+        except RpcError:
+            self._give_up("outboxes_full")
 
     def _send_whole(self, line: bytes) -> bool:
         """Send a line, with the lock held; return false if others wait before it or the kernel takes none of it."""

@@ -24,7 +24,14 @@ from rkllmd.language.models.loading import give_strings
 from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM, check_strings, text
 
-_TOOLS = {"type": ["string", "array", "object", "null"], "description": "the tools as JSON, or as a string of JSON"}
+# More than any context holds. A string is parsed on the event loop, which takes 8 ms for so many brackets.
+_MOST_CHARACTERS: Final = 2**18
+_MOST_FUNCTIONS: Final = 1024
+_TOOLS = {
+    "type": ["string", "array", "object", "null"],
+    "maxLength": _MOST_CHARACTERS,
+    "description": "the tools as JSON, or as a string of JSON",
+}
 
 _FUNCTIONS: Final = Value(
     "functions",
@@ -35,6 +42,7 @@ _FUNCTIONS: Final = Value(
             "properties": {"name": {"type": "string", "minLength": 1}},
             "required": ["name"],
         },
+        "maxItems": _MOST_FUNCTIONS,
         "description": "Instead of tools: bare functions, each of which becomes a tool.",
     },
     required=False,

@@ -34,6 +34,7 @@ from rkllmd.wire.long_strings import LongJson
 if TYPE_CHECKING:
     from rkllmd.json_types import JsonObject
     from rkllmd.service.parts import Service
+    from rkllmd.wire.budget import Holding
     from rkllmd.wire.jsonrpc import Call
 
 log = structlog.get_logger()
@@ -45,6 +46,8 @@ _UNLIMITED: Final = npu_queue.Limits(sys.maxsize, sys.maxsize, sys.maxsize)
 
 def ended(service: Service, detached: DetachedCall) -> None:
     """Keep how a detached call has ended, and let go of what belongs to nobody any more."""
+    if detached.holding is not None:
+        detached.holding.release()
     service.detached_calls.keep(detached, service.config.max_job_bytes)
     if service.npu.closing:
         service.events.job_ended(detached)
@@ -62,6 +65,7 @@ def submit(
     call: Call,
     prepared: preparation.Prepared,
     then: Callable[[JsonObject | RpcError], None],
+    holding: Holding | None = None,
 ) -> None:
     """Queue the call, and tell ``then`` what server.submit answers, when the job can be promised; on the event loop.
 
@@ -84,6 +88,8 @@ def submit(
     except BaseException:
         calls.forget(detached)
         raise
+    if holding is not None and not detached.ended.is_set():
+        detached.holding = holding.share()
     if job is not None:
         place |= views.place(service.npu, job, time.monotonic())
     if not calls.are_lasting:

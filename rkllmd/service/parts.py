@@ -16,13 +16,19 @@ from rkllmd.calls.invocation import Client
 from rkllmd.calls.timeouts import Timeouts
 from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
+from rkllmd.config.values import DEFAULT_REQUEST_MEMORY
 from rkllmd.json_types import JsonObject
 from rkllmd.language.parts import Language
 from rkllmd.machine.platform import Platform
 from rkllmd.npu.worker import Npu
 from rkllmd.service.events import Events
+from rkllmd.service.turns import Turns
 from rkllmd.store.store import Store
 from rkllmd.vision.parts import Vision
+from rkllmd.wire.budget import Bounds, Budget
+
+# Unless it is configured, requests take at most this part of all memory.
+_PART_FOR_REQUESTS = 4
 
 
 @dataclass(eq=False)
@@ -40,6 +46,8 @@ class Service:
     # Schedules a function on the event loop, from any thread.
     run_soon: Callable[[Callable[[], None]], None]
     events: Events = field(init=False)
+    turns: Turns = field(default_factory=Turns)
+    budget: Budget = field(init=False)
     started_at: float = field(default_factory=time.monotonic)
     # The process that is to be stopped: the keeper's, where there is one.
     pid: int = field(default_factory=os.getpid)
@@ -49,6 +57,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.events = Events(self.npu)
+        self.budget = Budget(self._bounds, lambda user: self.config.is_operator(user))
 
     @property
     def config(self) -> Config:
@@ -74,6 +83,16 @@ class Service:
             "matmul": self.vision.matmuls,
             "memory": self.vision.memories,
         }
+
+    @cached_property
+    def _memory_bytes(self) -> int:
+        return self.platform.memory()["total_bytes"]
+
+    def _bounds(self) -> Bounds:
+        most = self.config.request_memory_bytes
+        if most == DEFAULT_REQUEST_MEMORY and self._memory_bytes:  # 0: this machine does not say
+            most = min(most, self._memory_bytes // _PART_FOR_REQUESTS)
+        return Bounds(most, self.config.max_values_per_request)
 
     def belongs_anything_to(self, client: int) -> bool:
         """Return whether something would go with this client: an object of RKNN, or a conversation."""

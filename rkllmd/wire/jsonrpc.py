@@ -19,6 +19,7 @@ import orjson
 from rkllmd.errors import DuplicateId, InternalError, InvalidRequest, ParseError, RpcError
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.wire import long_strings, members
+from rkllmd.wire.budget import Holding
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 from rkllmd.wire.long_bytes import LongBytes, is_blank
 
@@ -164,7 +165,7 @@ class Batch:
 class Call:
     """One request of a connection, from its arrival to its answer."""
 
-    __slots__ = ("batch", "fds", "finished", "id", "is_notification", "members", "method", "params")
+    __slots__ = ("batch", "fds", "finished", "holding", "id", "is_notification", "members", "method", "params")
 
     def __init__(self, request: Request, batch: Batch | None) -> None:
         self.is_notification = isinstance(request.id, _Absent)
@@ -177,6 +178,8 @@ class Call:
         # The file descriptors that came with it. They are closed when the call is answered, or later: its work may
         # still go on then, and have them lent.
         self.fds: Descriptors = NO_DESCRIPTORS
+        # What its line takes of the user's memory, until it is answered; None for a short one.
+        self.holding: Holding | None = None
 
 
 class Exchange:
@@ -264,9 +267,9 @@ def notification(method: str, params: JsonObject) -> bytes:
     return orjson.dumps({"jsonrpc": "2.0", "method": method, "params": params}, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def error_line(error: RpcError) -> bytes:
-    """Return the line of an error that belongs to no request (``"id": null``)."""
-    return orjson.dumps(_error_answer(None, error), option=orjson.OPT_APPEND_NEWLINE)
+def error_line(error: RpcError, call_id: Id = None) -> bytes:
+    """Return the line of an error that belongs to no request (``"id": null``), or to one that was not read."""
+    return orjson.dumps(_error_answer(call_id, error), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _error_answer(call_id: Id, error: RpcError) -> JsonObject:

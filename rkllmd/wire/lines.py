@@ -17,6 +17,8 @@ class LineBuffer:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.overflowed = False
+        self._skips = False
+        self._skipped = 0
         # Never holds a newline, so no byte is searched twice.
         self._pending = GrowingBytes(min(limit + _RECEIVED_AT_ONCE, _MOST_EXPECTED))
 
@@ -32,6 +34,8 @@ class LineBuffer:
         """
         if self.overflowed:
             return []
+        if self._skips:
+            data = self._behind_skipped(data)
         if not self._pending and data.find(b"\n") == len(data) - 1 <= self.limit:  # one whole line, as most often
             return [data[:-1]] if data and not data.isspace() else []
         first, newline, rest = data.partition(b"\n")
@@ -51,6 +55,19 @@ class LineBuffer:
             self._pending.take()
         # Whether a long line is blank is left to ``parse``, since a client may send 16 MiB of blanks.
         return [line for line in lines if line and not (isinstance(line, bytes) and line.isspace())]
+
+    def skip(self) -> LongBytes:
+        """Return what has come of the line that is not complete; of the rest of it, nothing is kept."""
+        self._skips, self._skipped = True, len(self._pending)
+        return self._pending.take()
+
+    def _behind_skipped(self, data: bytes) -> bytes:
+        """Return what follows the line that is skipped."""
+        rest, newline, following = data.partition(b"\n")
+        self._skips = not newline
+        self._skipped += len(rest)
+        self.overflowed = self._skipped > self.limit
+        return b"" if self.overflowed else following
 
     def end(self) -> list[LongBytes]:
         """Return the unterminated last line at the end of the stream, if there is one (``printf '{…}' | nc -U``)."""

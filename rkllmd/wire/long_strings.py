@@ -8,6 +8,7 @@ places afterwards; and a long string in an answer is sent as the pieces that it 
 from __future__ import annotations
 
 import binascii
+import gc
 import re
 import secrets
 import time
@@ -32,7 +33,8 @@ _CHARACTERS_AT_ONCE: Final = 4 << 13
 
 # Stands for a long string while its line is parsed or written. Nobody outside can know it, so nobody can send it.
 _MARK: Final = secrets.token_hex(16)
-_END_OF_KEY: Final = re.compile(rb'"\s*:')
+# A key, or a string before more white space than anybody writes, which is not worth looking behind.
+_END_OF_KEY: Final = re.compile(rb'"(?:\s{0,64}:|\s{65})')
 
 
 class LongString:
@@ -105,10 +107,13 @@ def loads(line: LongBytes) -> Json:
     if isinstance(line, bytes) and len(line) < LONG:
         return orjson.loads(line)
     rest, strings = _take_out(line)
+    gc.disable()  # it would look at all arrays so far for each few hundred more: that takes longer than the parsing
     try:
         value = orjson.loads(rest)
     except orjson.JSONDecodeError as error:
         raise orjson.JSONDecodeError(error.msg, "", _position(error.pos, rest, strings)) from None
+    finally:
+        gc.enable()
     return _put_back(value, strings) if strings else value
 
 

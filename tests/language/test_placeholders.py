@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from rkllmd.abi.layouts.rkllm import LAYOUTS
@@ -32,3 +34,14 @@ def test_plain_words_stand_for_nothing(name: str) -> None:
     assert plain.count("< image>") == 2
     assert ("< audio>" in plain) is ("audio" in KINDS[name])
     assert placeholders.as_plain_words("no words < image>", LAYOUTS[name]) == "no words < image>"
+
+
+def test_a_text_of_nothing_but_placeholders_is_refused_at_a_few() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidParams, match="1000 times"):
+            placeholders.check_text(b"<image>" * 1_000_000, LAYOUTS["1.3"], "$")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000, "seven of them are the text"

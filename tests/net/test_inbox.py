@@ -14,16 +14,20 @@ import structlog
 from rkllmd.errors import InvalidParams
 from rkllmd.net.inbox import Inbox, is_large, takes_long
 from rkllmd.wire import jsonrpc
+from rkllmd.wire.budget import Bounds, Budget, Holding
 from tests.net.files import is_open
+
+USER = 1000
 
 
 class Given:
     """An inbox, and what it answers by itself."""
 
-    def __init__(self, limit: int = 1000) -> None:
+    def __init__(self, limit: int = 1000, most_bytes: int = 1 << 30) -> None:
         self.sent = b""
         self.exchange = jsonrpc.Exchange()
-        self.inbox = Inbox(limit, self.exchange, self.reply, structlog.get_logger)
+        self.budget = Budget(lambda: Bounds(most_bytes, 10_000), lambda user: False)
+        self.inbox = Inbox(limit, self.exchange, self.reply, structlog.get_logger, self.budget, USER)
 
     def reply(self, line: jsonrpc.Line) -> None:
         """Take what the inbox answers."""
@@ -170,3 +174,82 @@ def test_descriptors_that_were_cut_off(count: int, words: str) -> None:
 def test_which_lines_take_long() -> None:
     assert (takes_long(b"{}"), takes_long(b" {}"), takes_long(b"[]"), takes_long(b"x" * 65_537)) == (0, 1, 1, 1)
     assert (is_large(b"[]"), is_large(b"x" * 65_537)) == (False, True)
+
+
+def long_request(call_id: int, size: int) -> bytes:
+    return request(call_id, params={"text": "x" * size})
+
+
+def test_a_line_for_which_there_is_no_room_is_skipped_and_the_connection_goes_on() -> None:
+    given = Given(limit=1 << 20, most_bytes=1 << 19)
+    line = long_request(7, 600_000)
+    for start in range(0, len(line), 65_536):
+        given.inbox.feed(line[start : start + 65_536])
+    assert given.error["data"] == {"kind": "FrameTooLarge", "limit": 1 << 18}
+    assert json.loads(given.sent)["id"] == 7
+    given.inbox.feed(request(8))
+    assert [call.id for call in given.calls()] == [8]
+    assert (given.inbox.is_over, given.budget.held_bytes, given.sent.count(b"\n")) == (False, 0, 1)
+
+
+def test_what_others_of_the_user_hold_leaves_less_room() -> None:
+    given = Given(limit=1 << 20, most_bytes=1 << 20)
+    other = Holding(given.budget, USER)
+    other.change(450_000)
+    line = long_request(7, 100_000)
+    given.inbox.feed(line[:65_000])
+    assert given.sent == b"", "it is not long yet"
+    given.inbox.feed(line[65_000:80_000])
+    assert given.error["data"]["kind"] == "QueueFull"
+    given.inbox.feed(line[80_000:])
+    other.release()
+    given.inbox.feed(line)
+    assert [call.id for call in given.calls()] == [7]
+
+
+def test_a_long_line_is_held_until_its_call_is_answered() -> None:
+    given = Given(limit=1 << 20)
+    line = long_request(7, 200_000)
+    given.inbox.feed(line[:150_000])
+    assert given.budget.held_bytes == 150_000
+    given.inbox.feed(line[150_000:])
+    message = given.inbox.parse_next()
+    (call,) = given.inbox.calls_of(message, None)
+    assert 2 * len(line) <= given.budget.held_bytes < 3 * len(line), "the text, and a copy for C"
+    assert call.holding is not None
+    kept = call.holding.share()
+    given.inbox.let_go(call)
+    given.inbox.close()
+    assert given.budget.held_bytes, "a job goes on with it"
+    kept.release()
+    assert given.budget.held_bytes == 0
+
+
+def test_what_is_not_answered_is_let_go_when_the_client_has_gone() -> None:
+    given = Given(limit=1 << 20)
+    given.inbox.feed(b"[" + b",".join(long_request(number, 3000)[:-1] for number in range(3)) + b"]\n")
+    assert len(given.calls()) == 3
+    given.inbox.feed(long_request(7, 200_000)[:150_000])
+    assert given.budget.held_bytes > 150_000
+    given.inbox.close()
+    assert given.budget.held_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("params", "kind", "call_id"),
+    [
+        (b"[" + b"[]," * 3000 + b"[]]", "FrameTooLarge", 7),
+        (b"[" * 129 + b"]" * 129, "ParseError", 7),
+        (b"[" * 3000 + b"]" * 3000, "ParseError", None),
+    ],
+)
+def test_what_is_too_much_is_not_parsed(
+    monkeypatch: pytest.MonkeyPatch, params: bytes, kind: str, call_id: int | None
+) -> None:
+    monkeypatch.setattr(jsonrpc, "parse", None)
+    given = Given(limit=1 << 20)
+    given.inbox.feed(b'{"jsonrpc":"2.0","id":7,"method":"m","params":%b}\n' % params)
+    assert given.calls() == []
+    assert given.error["data"]["kind"] == kind
+    assert json.loads(given.sent)["id"] == call_id
+    assert given.budget.held_bytes == 0

@@ -14,19 +14,25 @@ from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
 from rkllmd.net.sender import Sender
 from rkllmd.wire import jsonrpc
+from rkllmd.wire.budget import Bounds, Budget, Holding
 from rkllmd.wire.descriptors import Descriptors
+
+USER = 1000
 
 
 class Given:
     """A sender, its client, and what it asks for."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, most_bytes: int = 1 << 30) -> None:
         ours, self.client = socket.socketpair()
         ours.setblocking(False)
         self.client.settimeout(120)
         self.writers = 0
         self.reasons: list[str] = []
-        self.sender = Sender(ours, CurrentConfig(config), self.start_writer, self.reasons.append, self.lost)
+        self.budget = Budget(lambda: Bounds(most_bytes, 1000), lambda user: False)
+        self.unread = Holding(self.budget, USER)
+        give_up = self.reasons.append
+        self.sender = Sender(ours, CurrentConfig(config), self.start_writer, give_up, self.lost, self.unread)
 
     def start_writer(self) -> None:
         """Count how often a writer is asked for."""
@@ -121,3 +127,31 @@ def test_a_token_of_a_call_that_is_finished_is_not_sent(given: Given) -> None:
     assert given.sender.partial_sender(finished, as_notifications=False)({"text": "late"}), "nothing to retry"
     given.sender.send(b"next\n")
     assert given.client.recv(100) == b"next\n"
+
+
+async def test_what_nobody_reads_takes_of_the_users_memory() -> None:
+    """The only connection with unread answers may have one of any length; the next one's finds no room."""
+    first = Given(Config(outbox_bytes=8 << 20), most_bytes=4 << 20)
+    first.sender.send(b"x" * (6 << 20))
+    held = first.budget.held_bytes
+    assert 5 << 20 < held == first.sender.unsent_bytes
+    second = Given(Config(), most_bytes=4 << 20)
+    second.unread = second.sender._holding = Holding(first.budget, USER)
+    second.sender.send(b"y" * 60_000)
+    assert second.reasons == []
+    second.sender.send(b"y" * (1 << 20))
+    assert (first.reasons, second.reasons) == ([], ["outboxes_full"])
+
+    def read() -> None:
+        left = 6 << 20
+        while left:
+            left -= len(first.client.recv(1 << 20))
+
+    with trio.fail_after(120):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first.sender.write)
+            await trio.to_thread.run_sync(read)
+    assert first.budget.held_bytes == 0
+    for given in (first, second):
+        given.sender.close()
+        given.client.close()

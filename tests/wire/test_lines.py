@@ -44,3 +44,25 @@ def test_splitting_never_changes_the_lines(stream: bytes, limit: int, data: st.D
     assert cut([stream[:at], stream[at:]]) == whole
     assert cut([stream[index : index + 1] for index in range(len(stream))]) == whole
     assert all(len(line) <= limit for line in whole[0])
+
+
+@pytest.mark.parametrize("piece", [1, 3, 100])
+def test_the_rest_of_a_line_that_is_skipped_is_not_kept(piece: int) -> None:
+    lines = LineBuffer(64)
+    assert lines.feed(b"first\nabc") == [b"first"]
+    assert lines.skip() == b"abc"
+    stream = b"x" * 40 + b"\nsecond\n"
+    found = []
+    for start in range(0, len(stream), piece):
+        found += lines.feed(stream[start : start + piece])
+        assert len(lines) < 7
+    assert found == [b"second"]
+    assert not lines.overflowed
+
+
+def test_a_line_that_is_skipped_may_not_be_endless_either() -> None:
+    lines = LineBuffer(64)
+    lines.feed(b"x" * 60)
+    lines.skip()
+    assert lines.feed(b"y" * 5 + b"\nbehind\n") == []
+    assert lines.overflowed

@@ -209,8 +209,9 @@ def _properties(_validator: Validator, properties: Schema, instance: Json, _sche
                 yield from _descend(subschema, instance[name], name)
 
 
-def _items(_validator: Validator, subschema: Schema, instance: Json, _schema: Schema) -> _Errors:
-    if isinstance(instance, list):
+def _items(_validator: Validator, subschema: Schema, instance: Json, schema: Schema) -> _Errors:
+    # Not if there are too many, which is an error of its own: each takes microseconds.
+    if isinstance(instance, list) and len(instance) <= schema.get("maxItems", len(instance)):
         for index, item in enumerate(instance):
             yield from _descend(subschema, item, index)
 

@@ -89,7 +89,7 @@ def submit(service: Service, invocation: Invocation, prepared: PreparedJob) -> J
             invocation.client.answer(invocation.call, told)
 
     with _below_params():
-        jobs.submit(service, detached, call, inner, then)
+        jobs.submit(service, detached, call, inner, then, invocation.call.holding)
     return LATER
 
 

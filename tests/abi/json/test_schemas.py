@@ -369,3 +369,17 @@ def test_a_long_base64_string_is_a_string(schema: dict[str, Any], keyword: str |
             with pytest.raises(InvalidParams) as caught:
                 check(validator(schema), value)
             assert caught.value.data["keyword"] == keyword
+
+
+def test_items_are_not_looked_at_if_there_are_too_many() -> None:
+    """All may be good, as zeros in reserved bytes: two million took nine seconds."""
+    checker = validator({"type": "array", "items": {"enum": [0]}, "maxItems": 3})
+    items = [0] * 1_000_000
+
+    def refuse() -> None:
+        with pytest.raises(InvalidParams) as caught:
+            check(checker, items)
+        assert caught.value.data["keyword"] == "maxItems"
+
+    calls, _ = work(refuse)
+    assert calls < MOST_CALLS
