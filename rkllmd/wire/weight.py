@@ -47,9 +47,9 @@ _NO_BRACKETS: Final = bytes(code for code in range(256) if code not in b"[]{}")
 _HEAD: Final = 1024
 _ID: Final = rb'"id"\s*:\s*("[^"\\\x00-\x1f]{0,128}"|-?[0-9]{1,20})'
 _PLAIN_MEMBER: Final = rb'"[^"\\]{0,64}"\s*:\s*(?:"[^"\\]{0,256}"|-?[0-9]{1,20}|true|false|null)'
-# Only members with plain values stand between the id and that end of the line, so it is the request's own.
-_ID_FIRST: Final = re.compile(rb"\s*\{(?:\s*" + _PLAIN_MEMBER + rb"\s*,)*\s*" + _ID + rb"\s*[,}]")
-_ID_LAST: Final = re.compile(rb"[,{]\s*" + _ID + rb"(?:\s*,\s*" + _PLAIN_MEMBER + rb")*\s*\}\s*$")
+# Only a few members with plain values stand between the id and that end of the line, so it is the request's own.
+_ID_FIRST: Final = re.compile(rb"\s*\{(?:\s*" + _PLAIN_MEMBER + rb"\s*,){0,8}\s*" + _ID + rb"\s*[,}]")
+_ID_LAST: Final = re.compile(rb"[,{]\s*" + _ID + rb"(?:\s*,\s*" + _PLAIN_MEMBER + rb"){0,8}\s*\}\s*$")
 
 
 @dataclass(frozen=True, slots=True)

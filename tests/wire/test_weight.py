@@ -153,6 +153,7 @@ def test_a_short_line_is_only_looked_at_for_its_depth() -> None:
         (b'{"id":1.5}', None),
         (b'{"id":"\xff"}', None),
         (b'{"method":"\\"","id":1,', None),
+        (b"{" + b'"a":1,' * 9 + b'"id":1,', None),
         (b"", None),
     ],
 )
