@@ -361,6 +361,8 @@ class Connection:
         call.fds.close()
         if call.holding is not None:
             self._inbox.let_go(call)
+        if call.batch is not None:
+            self._sender.count_beside(self.exchange.waiting_bytes)
         self._sender.send(line, fds)
         if self._reading_ended:
             self._answered.unpark_all()

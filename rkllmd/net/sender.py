@@ -60,6 +60,7 @@ class Sender:
         self._give_up = give_up
         self._lost = lost
         self._holding = holding
+        self._beside_bytes = 0
         self._outbox = Outbox()
         self._is_corked = False
         self._is_writing = False
@@ -174,9 +175,16 @@ class Sender:
         self._outbox.clear()
         self._holding.release()
 
+    def count_beside(self, size: int) -> None:
+        """Take note of so many bytes of answers that are made but not complete, since others of their batches run."""
+        self._beside_bytes = size
+        self._count()
+
     def _count(self) -> None:
         """Hold what waits; drop the client if its user has no room for it, as one that reads too slowly."""
-        size = self._outbox.unsent_bytes + self._outbox.waiting_shared_bytes
+        if self.is_gone:  # nothing is kept for it
+            return
+        size = self._outbox.unsent_bytes + self._outbox.waiting_shared_bytes + self._beside_bytes
         size = size if size > _UNCOUNTED else 0
         try:
             # One answer is sent, however long it is.

@@ -142,24 +142,41 @@ Line = bytes | list[bytes]
 
 
 class Batch:
-    """The answers of one batch, until the last of its requests is done."""
+    """The answers of one batch, encoded, until the last of its requests is done."""
 
-    __slots__ = ("_answers", "_waiting")
+    __slots__ = ("_pieces", "_waiting", "size")
 
-    def __init__(self, answers: list[JsonObject], waiting: int) -> None:
-        self._answers = answers
-        self._waiting = waiting
+    def __init__(self) -> None:
+        self.size = 0
+        self._pieces: list[bytes] = []
+        self._waiting = 0
+
+    def expect(self) -> None:
+        """Note one more request that is not done."""
+        self._waiting += 1
+
+    def add(self, answer: JsonObject) -> None:
+        """Take an answer."""
+        line = _encode(answer)
+        *pieces, last = [line] if isinstance(line, bytes) else line
+        pieces = [b"," if self._pieces else b"[", *pieces, last.removesuffix(b"\n")]
+        self._pieces += pieces
+        self.size += sum(map(len, pieces))
 
     def done(self, answer: JsonObject | None) -> Line:
         """Note that a request is done; return the array of answers if it was the last one, nothing before that."""
         self._waiting -= 1
         if answer is not None:
-            self._answers.append(answer)
-        return b"" if self._waiting else self.encode()
+            self.add(answer)
+        return b"" if self._waiting else self.close()
 
-    def encode(self) -> Line:
+    def close(self) -> Line:
         """Return the array of answers; nothing, and not ``[]``, for a batch of notifications only."""
-        return _encode(self._answers) if self._answers else b""
+        pieces, self._pieces, size, self.size = self._pieces, [], self.size, 0
+        if not pieces:
+            return b""
+        pieces.append(b"]\n")
+        return b"".join(pieces) if size < long_strings.LONG else pieces
 
 
 class Call:
@@ -188,6 +205,8 @@ class Exchange:
     def __init__(self) -> None:
         self._in_flight: dict[str | int, Call] = {}
         self.open_calls = 0
+        # Of answers in batches that are not complete.
+        self.waiting_bytes = 0
 
     def find(self, call_id: Id) -> Call | None:
         """Return the call in flight with this id."""
@@ -217,17 +236,16 @@ class Exchange:
         return self._answer(call, _error_answer(call.id, error))
 
     def _receive_batch(self, messages: list[Message]) -> tuple[list[Call], Line]:
-        answers: list[JsonObject] = []
-        batch = Batch(answers, 0)
+        batch = Batch()
         calls = []
         for message in messages:
             taken = self._take(message, batch) if isinstance(message, Request) else message
             if isinstance(taken, Call):
                 calls.append(taken)
+                batch.expect()
             elif isinstance(taken, Rejected):
-                answers.append(_error_answer(taken.id, taken.error))
-        batch._waiting = len(calls)
-        return calls, (b"" if calls else batch.encode())
+                batch.add(_error_answer(taken.id, taken.error))
+        return calls, (b"" if calls else batch.close())
 
     def _take(self, request: Request, batch: Batch | None) -> Call | Rejected:
         call = Call(request, batch)
@@ -247,7 +265,10 @@ class Exchange:
         if call.id is not None:
             del self._in_flight[call.id]
         if call.batch is not None:
-            return call.batch.done(None if call.is_notification else answer)
+            self.waiting_bytes -= call.batch.size
+            line = call.batch.done(None if call.is_notification else answer)
+            self.waiting_bytes += call.batch.size
+            return line
         return b"" if call.is_notification else _encode(answer)
 
 
@@ -276,16 +297,10 @@ def _error_answer(call_id: Id, error: RpcError) -> JsonObject:
     return {"jsonrpc": "2.0", "id": call_id, "error": error.to_json()}
 
 
-def _encode(answer: JsonObject | list[JsonObject]) -> Line:
+def _encode(answer: JsonObject) -> Line:
     """Serialize an answer; one that can't be written becomes an InternalError rather than silence."""
     try:
         return long_strings.dumps(answer)
     except TypeError as error:
-        if isinstance(answer, list):  # the other answers of the batch are good
-            return b"[" + b",".join(_joined(_encode(item)).rstrip(b"\n") for item in answer) + b"]\n"
         fault = InternalError(f"The answer can't be written as JSON: {error}.")
         return orjson.dumps(_error_answer(answer["id"], fault), option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _joined(line: Line) -> bytes:
-    return line if isinstance(line, bytes) else b"".join(line)

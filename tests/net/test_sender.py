@@ -155,3 +155,20 @@ async def test_what_nobody_reads_takes_of_the_users_memory() -> None:
     for given in (first, second):
         given.sender.close()
         given.client.close()
+
+
+def test_answers_that_wait_for_others_of_their_batch_count_too() -> None:
+    given = Given(Config(), most_bytes=4 << 20)
+    other = Holding(given.budget, USER)
+    other.change(1 << 20)
+    given.sender.count_beside(1 << 19)
+    assert given.budget.held_bytes == (1 << 20) + (1 << 19)
+    given.sender.count_beside(2 << 20)
+    assert given.reasons == ["outboxes_full"]
+    given.sender.count_beside(0)
+    assert given.budget.held_bytes == 1 << 20
+    given.sender.stop()
+    given.sender.close()
+    given.sender.count_beside(1 << 19)
+    assert given.budget.held_bytes == 1 << 20, "what ends later is not kept"
+    given.client.close()

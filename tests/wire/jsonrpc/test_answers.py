@@ -147,3 +147,19 @@ def test_absent_is_not_null() -> None:
     assert parse(b'{"jsonrpc":"2.0","method":"x"}') == Request(ABSENT, "x", [], {})
     assert parse(b'{"jsonrpc":"2.0","method":"x","id":null}') == Request(None, "x", [], {})
     assert repr(ABSENT) == "ABSENT"
+
+
+def test_answers_of_a_batch_are_counted_until_it_is_complete() -> None:
+    exchange = Exchange()
+    batch = [Request(number, "m", [], {}) for number in (1, 2)]
+    (first, second), _ = exchange.receive([*batch])
+    other, _ = exchange.receive([Request(3, "m", [], {}), Request(ABSENT, "m", [], {})])
+    assert exchange.finish(first, "x" * 1000) == b""
+    assert 1000 < exchange.waiting_bytes < 1100
+    exchange.finish(other[0], LongText([b"y" * 500] * 10))
+    assert 6000 < exchange.waiting_bytes < 6200
+    line = exchange.finish(second, 2)
+    assert [answer["id"] for answer in json.loads(whole(line))] == [1, 2]
+    assert 5000 < exchange.waiting_bytes < 5100
+    assert len(json.loads(whole(exchange.finish(other[1], 4)))) == 1
+    assert exchange.waiting_bytes == 0
