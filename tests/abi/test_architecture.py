@@ -79,8 +79,7 @@ def test_a_wrong_number_does_not_compile(compiler: tuple[str, str]) -> None:
 def test_the_simulators_compile_without_a_warning(layout: str, compiler: tuple[str, str]) -> None:
     if layout == "rknn":
         macros = ["-DSIMULATES_RKNN", '-DRKNN_VERSION="2.3.2"', f"-I{simulators.SOURCES}"]
-        sources = [path for path in (simulators.SOURCES / "rknn").glob("*.c") if path != simulators.OPERATOR]
-        sources += [simulators.SOURCES / name for name in simulators.SHARED]
+        sources = simulators.rknn_sources()
     else:
         macros = [facts.layout_macro(layout), '-DRKLLM_VERSION="x"']
         sources = [*simulators.SOURCES.glob("*.c")]

@@ -58,9 +58,13 @@ def build_rknn(version: str, directory: Path, flags: Sequence[str] = ()) -> Path
         # By this name the loader finds the library that is loaded already when a plug-in needs it.
         "-Wl,-soname,librknnrt.so",
     )
-    sources = [path for path in sorted((SOURCES / "rknn").glob("*.c")) if path != OPERATOR]
-    sources += [SOURCES / name for name in SHARED]
-    return _build(directory, f"rknn-simulator-{version}", "librknnrt.so", [*flags, *options], sources)
+    return _build(directory, f"rknn-simulator-{version}", "librknnrt.so", [*flags, *options], rknn_sources())
+
+
+def rknn_sources() -> list[Path]:
+    """Return the files that the simulator of RKNN is compiled from."""
+    own = [path for path in sorted((SOURCES / "rknn").rglob("*.c")) if path != OPERATOR]
+    return own + [SOURCES / name for name in SHARED]
 
 
 def build_operator(directory: Path) -> Path:

@@ -6,11 +6,11 @@
  *   io.c         exported functions: inputs_set, outputs_get, outputs_release, set_io_mem and the other set_*
  *   run.c        exported functions: run, wait; what a run computes
  *   query.c      exported function: query
- *   matmul.c     exported functions: matmul_*, B_normal_layout_to_native_layout
+ *   matmul/      exported functions: matmul_*, B_normal_layout_to_native_layout
  *   custom_op.c  exported functions: register_custom_ops, custom_op_get_op_attr; the callbacks of operators
  *   call.c       what every call has in common: trace, one at a time, context and thread, faults
  *   keys.c       what a scenario may say
- *   model.c      a model's description -> Model
+ *   model/       a model's description -> Model
  *   tensor.c     element types, quantisation, the order of elements
  */
 #ifndef RKNN_SIMULATOR_H
