@@ -153,7 +153,7 @@ class COnly:
 Parameter = Handle | Struct | Value | COnly
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Declaration:
     """What ``method`` leaves on the function for the registry to find; its arguments are described there."""
 
@@ -173,32 +173,18 @@ class Declaration:
     repeatable: bool | frozenset[str] = False
 
 
-@dataclass(frozen=True, eq=False)
-class Method:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Method(Declaration):
     """A callable method: what its module declares, with its name.
 
     ``name`` is the one on the wire; ``summary`` and ``c_signature`` are for people and discovery.
     """
 
     name: str
-    kind: Kind
-    parameters: tuple[Parameter, ...]
     call: Callable[..., Json]
-    summary: str
-    c_signature: str | None
-    check: Callable[..., None] | None
-    abort: Callable[..., None] | None
-    group: str | None
-    changes: frozenset[str]
-    known: Callable[..., bool] | None
-    prepare: Callable[..., object] | None = None
+    summary: str = ""
+    c_signature: str | None = None
     part: Part = Part.SERVICE
-    loads: bool = False
-    fits_between_tokens: bool | Callable[..., bool] | None = None
-    ends_runs: bool = False
-    proves_npu: bool = False
-    model_of: Callable[..., str | None] | None = None
-    repeatable: bool | frozenset[str] = False
 
     def may_run_between_tokens(self, given: Mapping[str, object]) -> bool:
         """Return whether a call with these parameters may run while a generation waits at a token."""

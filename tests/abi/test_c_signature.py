@@ -1,4 +1,4 @@
-"""C declarations in words: what ctypes needs of them, and what is none."""
+"""C declarations in words: what ctypes needs of them, and what is no declaration."""
 
 from __future__ import annotations
 

@@ -41,26 +41,13 @@ def test_required_fields_are_those_of_c_and_the_methods_own() -> None:
 
 def test_methods_can_be_made_without_any_module() -> None:
     """The tests of other parts do; nothing of it may depend on discovery."""
-    made = Method("x.y", Kind.NPU, (), lambda: 5, "", None, None, None, None, frozenset(), None)
+    made = Method(Kind.NPU, name="x.y", call=lambda: 5)
     assert made.call() == 5
     assert made.json_parameters == ()
 
 
 def made(*parameters: Parameter, signature: str | None = None, fits: Any = None) -> Method:
-    return Method(
-        "x.y",
-        Kind.NPU,
-        parameters,
-        lambda: None,
-        "",
-        signature,
-        None,
-        None,
-        None,
-        frozenset(),
-        None,
-        fits_between_tokens=fits,
-    )
+    return Method(Kind.NPU, parameters, name="x.y", call=lambda: None, c_signature=signature, fits_between_tokens=fits)
 
 
 LEADING = Handle("handle", ("llm",), "model")

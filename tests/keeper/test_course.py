@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from rkllmd.keeper.course import ABORT, KILL, Course, Pulse, status_after
-from rkllmd.keeper.ties import CANNOT_START, REPLACE_ME, USAGE
+from rkllmd.keeper.ties import CANNOT_START, USAGE
 
 
 def pauses(course: Course, count: int) -> list[float]:
@@ -132,7 +132,7 @@ def test_a_keeper_that_was_held_up_itself_does_not_blame_the_daemon() -> None:
 SERVED = {"is_stopping": False, "has_served": True, "has_socket": True}
 
 
-@pytest.mark.parametrize("code", [-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGKILL, 0, 1, 3, USAGE, REPLACE_ME])
+@pytest.mark.parametrize("code", [-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGKILL, 0, 1, 3, USAGE])
 def test_a_daemon_that_has_served_is_started_again_however_it_ended(code: int) -> None:
     """A library may call exit(0)."""
     assert status_after(code, **SERVED) is None

@@ -52,7 +52,7 @@ class Turns:
 
 
 def make_context(turns: Turns) -> Service:
-    method = Method("slow", Kind.INSTANT, (), turns.slow, "", None, None, None, None, frozenset(), None)
+    method = Method(Kind.INSTANT, name="slow", call=turns.slow)
     token = trio.lowlevel.current_trio_token()
     unused: Any = None
     methods = {"slow": method}

@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from rkllmd.calls.declaration import Kind, Method, Parameter, Part
+from rkllmd.calls.declaration import Kind, Method, Parameter
 from rkllmd.calls.detached import DetachedCall
 from rkllmd.config.settings import Config
 from rkllmd.npu.queue import Queue
@@ -58,8 +58,7 @@ def method(
     **more: Any,
 ) -> Method:
     """Return a method of the test's own."""
-    options = {"check": None, "abort": None, "group": None, "changes": frozenset(), "known": None, **more}
-    return Method(name, kind, parameters, call, "", None, **{"part": Part.SERVICE, **options})
+    return Method(kind, parameters, name=name, call=call, **more)
 
 
 @asynccontextmanager

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import ctypes
 import gc
-import struct
 from typing import Any
 
 import pytest
@@ -18,27 +16,7 @@ from rkllmd.abi.json.from_c import sampling_from
 from rkllmd.abi.json.structs import fields_of
 from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout, Struct
 from rkllmd.errors import InvalidParams, RpcError
-
-LAYOUT_1_2, LAYOUT_1_3, LAYOUT_1_3_1 = LAYOUTS.values()
-EMBED = base64.b64encode(struct.pack("<4f", 1, 2, 3, 4)).decode()
-JPEG = {"prompt": "<image> what?", "image_embed": [[1, 2], [3, 4]]}
-
-
-@pytest.fixture(params=["1.2", "1.3", "1.3.1"])
-def layout(request: pytest.FixtureRequest) -> Layout:
-    return LAYOUTS[request.param]
-
-
-def convert(value: Any, layout: Layout, name: str, **options: Any) -> Any:
-    return to_c(value, layout[name], "$", [], **options)
-
-
-def refused(value: Any, layout: Layout, name: str, path: str, keyword: str) -> InvalidParams:
-    with pytest.raises(InvalidParams) as caught:
-        convert(value, layout, name)
-    assert (caught.value.data["path"], caught.value.data["keyword"]) == (path, keyword), caught.value.message
-    return caught.value
-
+from tests.abi.json.structs import EMBED, JPEG, LAYOUT_1_2, LAYOUT_1_3, convert, refused
 
 # inputs
 

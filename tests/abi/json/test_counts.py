@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import struct
 from typing import Any
 
 import pytest
 
-from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout
 from rkllmd.errors import InvalidParams, NotSupported
-
-LAYOUT_1_2, LAYOUT_1_3, LAYOUT_1_3_1 = LAYOUTS.values()
-EMBED = base64.b64encode(struct.pack("<4f", 1, 2, 3, 4)).decode()
-JPEG = {"prompt": "<image> what?", "image_embed": [[1, 2], [3, 4]]}
-
-
-@pytest.fixture(params=["1.2", "1.3", "1.3.1"])
-def layout(request: pytest.FixtureRequest) -> Layout:
-    return LAYOUTS[request.param]
-
-
-def convert(value: Any, layout: Layout, name: str, **options: Any) -> Any:
-    return to_c(value, layout[name], "$", [], **options)
-
-
-def refused(value: Any, layout: Layout, name: str, path: str, keyword: str) -> InvalidParams:
-    with pytest.raises(InvalidParams) as caught:
-        convert(value, layout, name)
-    assert (caught.value.data["path"], caught.value.data["keyword"]) == (path, keyword), caught.value.message
-    return caught.value
+from tests.abi.json.structs import EMBED, JPEG, LAYOUT_1_2, LAYOUT_1_3, LAYOUT_1_3_1, convert, refused
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -6,24 +6,12 @@ from typing import Any
 
 import pytest
 
-from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.json.forms import ALIASES, ELSEWHERE, EXTRAS, IMAGE_FIELDS, UNION_MEMBERS, describe_unknown
 from rkllmd.abi.json.structs import fields_of, struct_types
 from rkllmd.abi.layouts import rkllm
 from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout
-from rkllmd.errors import InvalidParams, NotSupported
-
-LAYOUT_1_2, LAYOUT_1_3, LAYOUT_1_3_1 = LAYOUTS.values()
-JPEG = {"prompt": "<image> what?", "image_embed": [[1, 2], [3, 4]]}
-
-
-@pytest.fixture(params=["1.2", "1.3", "1.3.1"])
-def layout(request: pytest.FixtureRequest) -> Layout:
-    return LAYOUTS[request.param]
-
-
-def convert(value: Any, layout: Layout, name: str, **options: Any) -> Any:
-    return to_c(value, layout[name], "$", [], **options)
+from rkllmd.errors import NotSupported
+from tests.abi.json.structs import JPEG, LAYOUT_1_2, LAYOUT_1_3, convert, refused
 
 
 def test_image_tags_belong_to_the_input_since_1_3() -> None:
@@ -46,13 +34,6 @@ def test_audio_needs_1_3_1(layout: Layout) -> None:
         convert(value, layout, "RKLLMMultiModalInput")
     assert (caught.value.data["needs"], caught.value.data["path"]) == ("1.3.1", "$.audio")
     convert({**value, "audio": None}, layout, "RKLLMMultiModalInput")
-
-
-def refused(value: Any, layout: Layout, name: str, path: str, keyword: str) -> InvalidParams:
-    with pytest.raises(InvalidParams) as caught:
-        convert(value, layout, name)
-    assert (caught.value.data["path"], caught.value.data["keyword"]) == (path, keyword), caught.value.message
-    return caught.value
 
 
 def test_did_you_mean(layout: Layout) -> None:

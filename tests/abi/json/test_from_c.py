@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,11 +12,6 @@ from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.json.from_c import from_c
 from rkllmd.abi.json.structs import fields_of
 from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout, RKLLMPerfStat
-
-
-@pytest.fixture(params=["1.2", "1.3", "1.3.1"])
-def layout(request: pytest.FixtureRequest) -> Layout:
-    return LAYOUTS[request.param]
 
 
 def test_from_c(layout: Layout) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import ctypes
 from typing import Any
 
 import orjson
@@ -13,31 +11,9 @@ from hypothesis import strategies as st
 
 from rkllmd.abi.json import tensors
 from rkllmd.abi.json.numbers import MAX_RANK
-from rkllmd.abi.json.tensors import Tensor, read_buffer, read_tensor, to_numbers
+from rkllmd.abi.json.tensors import read_buffer, read_tensor, to_numbers
 from rkllmd.errors import InvalidParams
-
-float32s = st.floats(width=32, allow_nan=False, allow_infinity=False)
-
-
-def floats(tensor: Tensor) -> list[float]:
-    return list(tensor.as_c(ctypes.c_float))
-
-
-def ints(tensor: Tensor) -> list[int]:
-    return list(tensor.as_c(ctypes.c_int32))
-
-
-def b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def refused(value: Any, keyword: str, dtype: str = "float32") -> InvalidParams:
-    with pytest.raises(InvalidParams) as caught:
-        read_tensor(value, dtype, "$.embed")
-    assert caught.value.data["keyword"] == keyword, caught.value.message
-    assert caught.value.data["path"].startswith("$.embed")
-    orjson.dumps(caught.value.to_json())  # an error that can't be written is none
-    return caught.value
+from tests.abi.json.tensor_values import float32s, floats, ints, refused
 
 
 @given(st.lists(float32s, max_size=50))

@@ -8,44 +8,22 @@ import math
 import struct
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rkllmd.abi.json import tensors
-from rkllmd.abi.json.tensors import Buffer, Tensor, copy_tensor, read_buffer, read_tensor, tensor_to_json
+from rkllmd.abi.json.tensors import Buffer, copy_tensor, read_buffer, read_tensor, tensor_to_json
 from rkllmd.errors import InvalidHandle, InvalidParams, RpcError
 from rkllmd.wire import long_strings
 from rkllmd.wire.long_strings import LongString, LongText
+from tests.abi.json.tensor_values import b64, float32s, floats, ints, refused
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**64), 2**64) | st.floats() | st.text(max_size=9),
     lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=5), children, max_size=4),
     max_leaves=12,
 )
-float32s = st.floats(width=32, allow_nan=False, allow_infinity=False)
-
-
-def floats(tensor: Tensor) -> list[float]:
-    return list(tensor.as_c(ctypes.c_float))
-
-
-def ints(tensor: Tensor) -> list[int]:
-    return list(tensor.as_c(ctypes.c_int32))
-
-
-def b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def refused(value: Any, keyword: str, dtype: str = "float32") -> InvalidParams:
-    with pytest.raises(InvalidParams) as caught:
-        read_tensor(value, dtype, "$.embed")
-    assert caught.value.data["keyword"] == keyword, caught.value.message
-    assert caught.value.data["path"].startswith("$.embed")
-    orjson.dumps(caught.value.to_json())  # an error that can't be written is none
-    return caught.value
 
 
 @pytest.mark.parametrize(

@@ -95,19 +95,8 @@ def test_positional_errors_name_the_position(name: str, params: list[Any], path:
 
 
 def test_a_null_stands_for_a_position_of_c_only_where_values_are_to_spare() -> None:
-    out = Method(
-        "x.y",
-        Kind.INSTANT,
-        (COnly("out"), Value("given", {"type": ["integer", "null"]}), COnly("size"), Value("last", {}, required=False)),
-        lambda: None,
-        "",
-        None,
-        None,
-        None,
-        None,
-        frozenset(),
-        None,
-    )
+    given, last = Value("given", {"type": ["integer", "null"]}), Value("last", {}, required=False)
+    out = Method(Kind.INSTANT, (COnly("out"), given, COnly("size"), last), name="x.y", call=lambda: None)
     values = {key: item.value for key, item in bind(out, [None, 1, None, 2]).items()}
     assert values == {"given": 1, "last": 2}
     assert {key: item.value for key, item in bind(out, [1, None, 2]).items()} == {"given": 1, "last": 2}
