@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 if TYPE_CHECKING:  # ctypes does not export these names
     from _ctypes import CFuncPtr, _CArgObject, _CDataType
 
-__all__ = ["CFunction", "CObject", "CResult", "CType", "FunctionPointer", "Reference", "Signature", "Struct"]
+__all__ = ["CFunction", "CObject", "CResult", "CType", "CValue", "FunctionPointer", "Reference", "Signature", "Struct"]
 
 CType: TypeAlias = "type[_CDataType]"
 """A C type, as ctypes has it: c_int, a struct, POINTER(c_float)."""
@@ -33,9 +33,12 @@ FunctionPointer: TypeAlias = "CFuncPtr"
 Reference: TypeAlias = "_CArgObject"
 """What ``byref`` returns: a pointer for the length of a call."""
 
-# Any: it follows from the function's declaration, which is data. Most return a status, some a struct or a pointer.
-CResult: TypeAlias = Any
-"""What a C function returns."""
+# Any: its type follows from a declaration, which is data.
+CValue: TypeAlias = Any
+"""A C value whose type is not known before the program runs: a struct of one of several layouts, an array of them."""
+
+CResult: TypeAlias = CValue
+"""What a C function returns: most a status, some a struct or a pointer."""
 
 CFunction: TypeAlias = Callable[..., CResult]
 """A C function that is called from Python."""

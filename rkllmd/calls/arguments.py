@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
+from rkllmd.abi.c_types import CValue
 from rkllmd.calls.binding.attachments import Attachments
 from rkllmd.json_types import Json
 
@@ -17,8 +17,8 @@ class Converted:
     what its tensors refer to. A raw one has no ``c``: the function converts it.
     """
 
-    # Any: the struct that the parameter's declaration names, or an array of them.
-    c: Any
+    # The struct that the parameter's declaration names, or an array of them.
+    c: CValue
     json: Json
     path: str
     sources: Attachments

@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 from typing import Self
 
-from rkllmd.client import CallError, Client, ConnectionLost
+from rkllmd.client import CallError, Client, ConnectionLost, RequestMembers
 from rkllmd.json_types import JsonObject
 
 _HELP = "Ctrl-C stops an answer, /new forgets the conversation, Ctrl-D leaves."
@@ -44,7 +44,7 @@ def chat(connection: Client, *, thinking: bool, session: str | None = None, hand
 
         print(f"Talking with {name}. {_HELP}")
     has_history = False
-    members = {} if session is None else {"session": session}
+    members: RequestMembers = {} if session is None else {"session": session}
     while (line := _read("> " if on_terminal else "")) is not None:
         try:
             _check_text(line)
@@ -163,7 +163,7 @@ def _forget(connection: Client, handle: dict[str, int], session: str | None) -> 
         connection.call("server.drop_session", {"name": session})
 
 
-def _answer(connection: Client, params: JsonObject, members: JsonObject, *, has_history: bool) -> None:
+def _answer(connection: Client, params: JsonObject, members: RequestMembers, *, has_history: bool) -> None:
     """Show the answer as it comes. Raises CallError."""
     ended = False
     with _Interruption(connection) as interruption:

@@ -9,8 +9,9 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import orjson
 
@@ -82,11 +83,7 @@ def _explain(error: Exception) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that does not accept abbreviated options, and says in one sentence what is wrong."""
-
-    # Any: argparse passes its own options, whose types it does not export.
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options, allow_abbrev=False)
+    """A parser that says in one sentence what is wrong."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"rkllmd: {message}; see {self.prog} --help.\n")
@@ -104,11 +101,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """Return the parser of the command line, and that of each command by its name."""
-    parser = _Parser(prog="rkllmd", description="Serves a Rockchip NPU as JSON-RPC 2.0 over a Unix socket.")
+    description = "Serves a Rockchip NPU as JSON-RPC 2.0 over a Unix socket."
+    parser = _Parser(prog="rkllmd", description=description, allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="print the version and the runtime that was found")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="{serve,stop,call,chat,help}")
+    # An abbreviation that works today is ambiguous once there is another option that begins so.
+    add = partial(commands.add_parser, allow_abbrev=False)
 
-    serve = commands.add_parser("serve", help="run the daemon")
+    serve = add("serve", help="run the daemon")
     serve.add_argument("--config", type=Path, help=f"configuration file (default: {sources.DEFAULT_FILE} if it exists)")
     defaults = Config()
     for item in settings.settable_outside():
@@ -124,11 +124,11 @@ def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.A
     )
     serve.set_defaults(run=_serve)
 
-    stop = commands.add_parser("stop", help="stop the daemon, and wait until it has ended")
+    stop = add("stop", help="stop the daemon, and wait until it has ended")
     stop.add_argument("--socket", help="path of the daemon's socket")
     stop.set_defaults(run=_stop)
 
-    call = commands.add_parser("call", help="call one method and print what it answers")
+    call = add("call", help="call one method and print what it answers")
     call.add_argument("method", help="for example rkllm.run, server.status, rpc.discover")
     call.add_argument(
         "params", nargs="?", help="the parameters as JSON: an array or an object; - reads them from stdin"
@@ -142,14 +142,14 @@ def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.A
     _add_connection(call)
     call.set_defaults(run=_call)
 
-    chat = commands.add_parser("chat", help="talk with the loaded model")
+    chat = add("chat", help="talk with the loaded model")
     chat.add_argument("--thinking", action="store_true", help="let the model think before it answers, if it can")
     chat.add_argument("--session", help="a name: go on with this conversation, whoever uses the model meanwhile")
     chat.add_argument("--handle", type=int, help="of the model, where several are loaded (default: the first)")
     _add_connection(chat)
     chat.set_defaults(run=_chat)
 
-    help_ = commands.add_parser("help", help="describe a method, with an example: rkllmd help rkllm.run")
+    help_ = add("help", help="describe a method, with an example: rkllmd help rkllm.run", allow_abbrev=False)
     help_.add_argument("method", nargs="?", help="a method, a namespace (rkllm, rknn, server), or a command")
     help_.add_argument("--socket", help="path of the daemon's socket; without a daemon the program itself is asked")
     help_.set_defaults(run=_help)

@@ -30,10 +30,16 @@ Tensors go by file descriptor, so that their bytes are never written as text: gi
 anywhere in the parameters, and with ``reply_fds=True`` take ``memoryview`` as the "data" of those in the result.
 
         result = rkllm.call("rknn.infer", {"inputs": image}, reply_fds=True)
+
+To type checkers a result is ``Json``, whose members can be taken without a check at each step, since the protocol says
+what is there; ``Params`` are the parameters, and ``RequestMembers`` what may be a keyword argument.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from rkllmd.client.arguments import Params, RequestMembers, Tensor
 from rkllmd.client.errors import (
     DEFAULT_SOCKET,
     CallError,
@@ -50,9 +56,12 @@ from rkllmd.client.errors import (
     default_socket,
     why_no_connection,
 )
-from rkllmd.client.messages import Tensor, is_partial
+from rkllmd.client.messages import is_partial
 from rkllmd.client.plain import Client
-from rkllmd.client.trio_client import TrioClient, open_client
+from rkllmd.json_types import Json, JsonObject
+
+if TYPE_CHECKING:
+    from rkllmd.client.trio_client import TrioClient, open_client
 
 __all__ = [
     "DEFAULT_SOCKET",
@@ -65,7 +74,11 @@ __all__ = [
     "ConnectionLost",
     "Crashed",
     "DaemonNotListening",
+    "Json",
+    "JsonObject",
+    "Params",
     "PeerNotTrusted",
+    "RequestMembers",
     "SocketNotFound",
     "Tensor",
     "TrioClient",
@@ -75,3 +88,13 @@ __all__ = [
     "open_client",
     "why_no_connection",
 ]
+
+if not TYPE_CHECKING:  # checkers would take every name for one that is there
+
+    def __getattr__(name: str) -> object:
+        """Return the trio client, imported late: the plain one does without, and trio takes a tenth of a second."""
+        if name not in ("TrioClient", "open_client"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from rkllmd.client import trio_client
+
+        return getattr(trio_client, name)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any, Final
+from typing import Final
+
+from rkllmd.json_types import JsonObject
 
 DEFAULT_SOCKET: Final = "/tmp/rkllm.sock"
 
@@ -24,15 +26,15 @@ class ClientError(Exception):
 class CallError(ClientError):
     """The daemon answered with an Error. Programs match ``kind``, people read the message."""
 
-    def __init__(self, error: dict[str, Any]) -> None:
+    def __init__(self, error: JsonObject) -> None:
         self.code: int = error["code"]
-        self.data: dict[str, Any] = error.get("data") or {}
+        self.data: JsonObject = error.get("data") or {}
         self.kind: str = self.data.get("kind", "")
         self._error = error
         detail = self.data.get("detail")
         super().__init__(f"{error['message']}: {detail}" if detail else error["message"])
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self._error,), self.__dict__
 
 
@@ -55,7 +57,7 @@ class Crashed(ConnectionLost):
             "crashed or was killed. 'rkllmd call server.status' says what has happened to it."
         )
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.method,), self.__dict__
 
 
@@ -67,7 +69,7 @@ class CallTimeout(ClientError, TimeoutError):
         self.timeout = timeout
         super().__init__(f"{method} was not answered within {timeout:g} s, and was cancelled.")
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.method, self.timeout), self.__dict__
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import base64
-import difflib
 import math
 import mmap
 import os
@@ -12,16 +11,23 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import orjson
 
+from rkllmd.client.arguments import Array, Params, Tensor
 from rkllmd.client.errors import CallError
 from rkllmd.client.recovery import Lost
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.machine import shared_memory
 from rkllmd.wire.lines import LineBuffer
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+Rights: TypeAlias = "list[tuple[int, int, array.array[int]]]"
+"""Ancillary data, as sendmsg takes it: the descriptors that go with a line."""
 
 RECEIVE_BYTES: Final = 65_536
 _MOST_FDS: Final = 253  # in one message (SCM_MAX_FD)
@@ -34,75 +40,32 @@ _PARSE_ERROR: Final = -32700
 # The notifications that server.watch asks for.
 _EVENT: Final = "server.event"
 
-# What a request may have beside "method" and "params" (protocol, section 4), and is given as a keyword argument.
-MEMBERS: Final = (
-    "first_token_timeout_ms",
-    "priority",
-    "reply_fds",
-    "session",
-    "stream",
-    "timeout_ms",
-    "wait_timeout_ms",
-)
-# The client's own.
-_OWN: Final = ("fds", "timeout", "reconnect")
 
-
-def check_keywords(members: Mapping[str, Any], timeout: float | None = None) -> None:
-    """Refuse what would be sent in vain, since the daemon ignores members that it does not know.
-
-    Raises TypeError for a keyword argument that is no member of a request, ValueError for a wrong ``timeout``.
-    """
-    for name in members:
-        if name not in MEMBERS:
-            close = difflib.get_close_matches(name, (*MEMBERS, *_OWN), n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join((*MEMBERS, 'fds', 'timeout'))}."
-            raise TypeError(f"there is no keyword argument {name!r} (what the method takes goes into params); {hint}")
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout is a number of seconds above 0, or None for no limit, and not {timeout!r}")
-
-
-def whole(method: str, params: Any, members: dict[str, Any]) -> dict[str, Any]:
-    """Return the members for a call that wants one answer: rkllm.run streams on a model loaded with is_async."""
-    if method != "rkllm.run" or (isinstance(params, dict) and "stream" in params):
-        return members
-    return {"stream": "final", **members}
-
-
-def is_partial(message: dict[str, Any]) -> bool:
+def is_partial(message: JsonObject) -> bool:
     """Return whether a message is a partial result, after which more follow for the same id."""
     result = message.get("result")
     return isinstance(result, dict) and result.get("_callback_state") in _UNFINISHED
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tensor:
-    """Bytes for the daemon, which travel by file descriptor; ``dtype`` and ``shape`` as in the protocol, section 5."""
-
-    data: Any
-    dtype: str
-    shape: Sequence[int]
 
 
 class Request:
     """A request's line, and the descriptors that go with it."""
 
     def __init__(
-        self, call_id: int | None, method: str, params: Any, members: Mapping[str, Any], fds: Sequence[int] = ()
+        self, call_id: int | None, method: str, params: Params, members: Mapping[str, object], fds: Sequence[int] = ()
     ) -> None:
         self.fds = [*fds]
         self._own: list[int] = []
         # The arrays that share the last descriptor, as one message brings only so many: each with its offset there.
         self._packed: list[tuple[int, memoryview]] = []
         self._packed_bytes = 0
-        request: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
+        request: JsonObject = {"jsonrpc": "2.0", "method": method}
         request |= {name: value for name, value in members.items() if value is not None}
         if call_id is not None:
             request["id"] = call_id
         if params is not None:
             request["params"] = params
         try:
-            line = orjson.dumps(request, default=self._write, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+            line = _encoded(request, self._write)
             self._attach_packed()
             if len(self.fds) > _MOST_FDS_SENT:
                 raise ValueError(f"{len(self.fds)} descriptors are more than a message brings, {_MOST_FDS_SENT}")
@@ -112,17 +75,20 @@ class Request:
         # Only now it is known how many tensors there are.
         self.line = line[:-1] + (b',"fds":%d}\n' % len(self.fds) if self.fds else b"}\n")
 
-    def _write(self, value: Any) -> Any:
+    def _write(self, value: object) -> Json:
         """Return what JSON has instead of ``value``."""
         if isinstance(value, (bytes, bytearray, memoryview)):
             return self._attach(memoryview(value))
         if isinstance(value, os.PathLike):
             return os.fsdecode(value)
-        # An array of numpy, or of anything that is like one; numpy itself is not needed here.
-        if not hasattr(value, "dtype") or not hasattr(value, "shape"):
+        if isinstance(value, Mapping):
+            return dict(value)
+        if isinstance(value, Tensor):
+            view = _view(value.data)
+        elif not isinstance(value, Array):
             what = type(value).__name__
             raise TypeError(f"{what} is no JSON, no path and no tensor: give bytes, a Tensor or a numpy array")
-        if not isinstance(value, Tensor) and value.shape == ():
+        elif value.shape == ():
             number = value.item()
             if not isinstance(number, float) or math.isfinite(number):
                 return number
@@ -133,7 +99,7 @@ class Request:
             view = memoryview(view.tobytes())
         return {**self._attach(view), "dtype": str(value.dtype), "shape": list(value.shape)}
 
-    def _attach(self, data: memoryview) -> dict[str, Any]:
+    def _attach(self, data: memoryview) -> JsonObject:
         content = data.cast("B") if data.nbytes else memoryview(b"")  # what has a dimension of 0 can't be cast
         if len(self.fds) < _MOST_FDS_SENT - 1:
             self._attach_file(shared_memory.make(content))
@@ -153,7 +119,7 @@ class Request:
         self.fds.append(fd)
 
     @property
-    def rights(self) -> list[tuple[int, int, Any]]:
+    def rights(self) -> Rights:
         """Return what sendmsg takes."""
         return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", self.fds))] if self.fds else []
 
@@ -170,10 +136,10 @@ class Reader:
     def __init__(self) -> None:
         self._lines = LineBuffer(sys.maxsize)
         self._fds: deque[int] = deque()
-        self._farewell: dict[str, Any] | None = None
+        self._farewell: JsonObject | None = None
         self._was_heard = False
 
-    def feed(self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]] = ()) -> list[dict[str, Any]]:
+    def feed(self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]] = ()) -> list[JsonObject]:
         """Return the messages that ``data`` completes: answers to requests, and events (but no rkllm.token)."""
         for _, _, rights in ancillary:
             self._fds.extend(fd for (fd,) in struct.iter_unpack("i", rights))
@@ -206,7 +172,15 @@ class Reader:
             os.close(self._fds.popleft())
 
 
-def _with_tensors(value: Any, fds: Sequence[int]) -> Any:
+def _encoded(request: JsonObject, write: Callable[[object], Json]) -> bytes:
+    """Return a request as JSON, in which ``write`` replaces what JSON does not have. Raises as that, or TypeError."""
+    try:
+        return orjson.dumps(request, default=write, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    except TypeError as error:  # says no more than a type's name, where write says what to give
+        raise error.__cause__ or error from None
+
+
+def _with_tensors(value: Json, fds: Sequence[int]) -> Json:
     """Return a result with the bytes of its tensors mapped as "data" instead of their descriptors' numbers."""
     if isinstance(value, list):
         return [_with_tensors(item, fds) for item in value]
@@ -221,12 +195,14 @@ def _with_tensors(value: Any, fds: Sequence[int]) -> Any:
     return {name: _with_tensors(item, fds) for name, item in value.items()}
 
 
-def _view(value: Any) -> memoryview:
+def _view(data: ReadableBuffer | Array) -> memoryview:
     """Return the bytes of a tensor or an array, in place where that is possible."""
     try:
-        return memoryview(value.data if isinstance(value, Tensor) else value)
+        return memoryview(cast("ReadableBuffer", data))
     except ValueError:  # numpy shows no elements that C does not have, such as bfloat16
-        return memoryview(value.tobytes())
+        if not isinstance(data, Array):
+            raise
+        return memoryview(data.tobytes())
 
 
 def _map(fd: int, offset: int, size: int) -> memoryview:
@@ -240,7 +216,7 @@ def _map(fd: int, offset: int, size: int) -> memoryview:
     return memoryview(mapped)[offset:]
 
 
-def result_of(message: dict[str, Any]) -> Any:
+def result_of(message: JsonObject) -> Json:
     """Return the result that a message brings. Raises CallError if it is an Error."""
     if "error" in message:
         raise CallError(message["error"])

@@ -10,13 +10,15 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from os import PathLike
-from typing import Any, Final, Self
+from typing import Final, Self, Unpack
 
 from rkllmd.client import peer
+from rkllmd.client.arguments import Params, RequestMembers, check_keywords, whole
 from rkllmd.client.errors import CallTimeout, ConnectError, Crashed, closed, connect_error, is_absence, usable_path
-from rkllmd.client.messages import Request, check_keywords, is_partial, result_of, whole
+from rkllmd.client.messages import Request, is_partial, result_of
 from rkllmd.client.plain_connection import LateError, PlainConnection
 from rkllmd.client.recovery import RECONNECTED, Attempts, Lost
+from rkllmd.json_types import Json, JsonObject
 
 # Of connections that have ended with answers unread, so many are kept for whoever asks for them yet.
 _MOST_EARLIER: Final = 8
@@ -78,13 +80,13 @@ class Client:
     def call(
         self,
         method: str,
-        params: Any = None,
+        params: Params = None,
         *,
         fds: Sequence[int] = (),
         timeout: float | None = None,
         reconnect: bool | None = None,
-        **members: Any,
-    ) -> Any:
+        **members: Unpack[RequestMembers],
+    ) -> Json:
         """Call a method and return its final result. Raises CallError, ConnectionLost, Crashed, CallTimeout.
 
         ``timeout``: seconds that the whole call may take, its wait for a turn included. ``reconnect``: as the client's.
@@ -99,13 +101,13 @@ class Client:
     def stream(
         self,
         method: str,
-        params: Any = None,
+        params: Params = None,
         *,
         fds: Sequence[int] = (),
         timeout: float | None = None,
         reconnect: bool | None = None,
-        **members: Any,
-    ) -> Generator[Any, None, None]:
+        **members: Unpack[RequestMembers],
+    ) -> Generator[Json, None, None]:
         """Call a method and yield its partial results and then its final one. Raises as ``call``.
 
         Leaving early, by ``break``, an exception or ``close()`` of the generator, cancels the call in the daemon.
@@ -116,14 +118,24 @@ class Client:
         return self._run(attempts, params, fds, timeout, members)
 
     def _attempts(
-        self, method: str, params: Any, members: Mapping[str, Any], reconnect: bool | None, deadline: float = math.inf
+        self,
+        method: str,
+        params: Params,
+        members: Mapping[str, object],
+        reconnect: bool | None,
+        deadline: float = math.inf,
     ) -> Attempts:
         wanted = self._reconnect if reconnect is None else reconnect
         return Attempts(method, params, members, reconnect=wanted, deadline=deadline)
 
     def _run(
-        self, attempts: Attempts, params: Any, fds: Sequence[int], timeout: float | None, members: Mapping[str, Any]
-    ) -> Generator[Any, None, None]:
+        self,
+        attempts: Attempts,
+        params: Params,
+        fds: Sequence[int],
+        timeout: float | None,
+        members: Mapping[str, object],
+    ) -> Generator[Json, None, None]:
         method, deadline = attempts.method, attempts.deadline
         while True:
             connection = self._connected(attempts)
@@ -150,11 +162,11 @@ class Client:
     def send(
         self,
         method: str,
-        params: Any = None,
+        params: Params = None,
         *,
         fds: Sequence[int] = (),
         reconnect: bool | None = None,
-        **members: Any,
+        **members: Unpack[RequestMembers],
     ) -> int:
         """Send a request and return its id; ``members`` stand beside "method", such as ``stream="final"``.
 
@@ -173,7 +185,7 @@ class Client:
             else:
                 return call_id
 
-    def receive(self, call_id: int) -> dict[str, Any]:
+    def receive(self, call_id: int) -> JsonObject:
         """Return the next message for this id, partial or final; messages for others are kept for them.
 
         Raises as ``call``; a request that was sent is never sent again.
@@ -186,7 +198,7 @@ class Client:
         except Lost as lost:
             raise lost.error(f"request {call_id}") from None
 
-    def results(self, call_id: int) -> Iterator[dict[str, Any]]:
+    def results(self, call_id: int) -> Iterator[Json]:
         """Yield the partial results and then the final one of a request sent before.
 
         Leaving early cancels nothing: what comes later is there for the next ``results`` or ``receive``.
@@ -199,7 +211,7 @@ class Client:
 
     # -- events ------------------------------------------------------------------------------------------------------
 
-    def watch(self, *events: str, reconnect: bool | None = None) -> Iterator[dict[str, Any]]:
+    def watch(self, *events: str, reconnect: bool | None = None) -> Iterator[JsonObject]:
         """Yield what happens from now on: "queue", "load" and "job" events (protocol, section 7).
 
         Until the iterator is closed; other calls may be made meanwhile. Where the daemon was replaced, it goes on with
@@ -208,7 +220,7 @@ class Client:
         """
         return self._events(self._subscribe(events, reconnect), events, reconnect)
 
-    def events(self, *events: str) -> Iterator[dict[str, Any]]:
+    def events(self, *events: str) -> Iterator[JsonObject]:
         """Yield the events that server.watch was called for; where ``events`` says which, it goes on as ``watch`` does.
 
         Otherwise until the connection ends.
@@ -237,7 +249,7 @@ class Client:
 
     def _events(
         self, connection: PlainConnection, events: Sequence[str] | None, reconnect: bool | None
-    ) -> Generator[dict[str, Any], None, None]:
+    ) -> Generator[JsonObject, None, None]:
         """Yield events; where it is known which, also over the next connection."""
         may_go_on = (self._reconnect if reconnect is None else reconnect) is not False
         try:

@@ -14,12 +14,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from rkllmd.client import messages
 from rkllmd.client.errors import ClientError, closed
-from rkllmd.client.messages import Reader, Request, is_partial
+from rkllmd.client.messages import Reader, Request, Rights, is_partial
 from rkllmd.client.recovery import Lost
+from rkllmd.json_types import JsonObject
 
 # Of a program that has asked for events and reads none, the newest are kept.
 _MOST_EVENTS: Final = 10_000
@@ -42,14 +43,14 @@ class PlainConnection:
         """Take the socket over; ``first_id``: of the calls that are sent over it, the lowest id."""
         self.first_id = first_id
         self.is_lost = False
-        self.events: deque[dict[str, Any]] = deque(maxlen=_MOST_EVENTS)
+        self.events: deque[JsonObject] = deque(maxlen=_MOST_EVENTS)
         self._socket = connected
         self._reader = Reader()
         self._left: str | None = None
         # Guards what follows it. Never held while anything is waited for, so that a generator's end may take it, which
         # comes whenever the garbage collector does.
         self._state = threading.Condition()
-        self._received: dict[int, deque[dict[str, Any]]] = {}
+        self._received: dict[int, deque[JsonObject]] = {}
         # Calls that nobody waits for any more, and which the daemon has not answered yet.
         self._abandoned: set[int] = set()
         self._reading_thread: int | None = None
@@ -92,11 +93,11 @@ class PlainConnection:
 
     # -- in ----------------------------------------------------------------------------------------------------------
 
-    def receive(self, call_id: int, deadline: float) -> dict[str, Any]:
+    def receive(self, call_id: int, deadline: float) -> JsonObject:
         """Return the next message for this id, partial or final. Raises Lost, LateError, ConnectionLost."""
         return self._wait(lambda: self._next(call_id), deadline)
 
-    def next_event(self) -> dict[str, Any]:
+    def next_event(self) -> JsonObject:
         """Return the next event. Raises Lost, ConnectionLost."""
         return self._wait(lambda: self.events.popleft() if self.events else None, math.inf)
 
@@ -114,7 +115,7 @@ class PlainConnection:
                 self._begin_reading()
             self._read(deadline)
 
-    def _next(self, call_id: int) -> dict[str, Any] | None:
+    def _next(self, call_id: int) -> JsonObject | None:
         """Take the next message for this id, if there is one."""
         waiting = self._received.get(call_id)
         if waiting is None:
@@ -159,7 +160,7 @@ class PlainConnection:
                 self._reading_thread = None
                 self._state.notify_all()
 
-    def _take(self, arrived: Sequence[dict[str, Any]]) -> None:
+    def _take(self, arrived: Sequence[JsonObject]) -> None:
         for message in arrived:
             if "method" in message:
                 self.events.append(message["params"])
@@ -203,7 +204,7 @@ class PlainConnection:
         with suppress(OSError, ClientError, LateError, Lost):
             self.transmit(Request(None, "server.watch", {"events": []}, {}), time.monotonic() + _CANCEL_SECONDS)
 
-    def _write(self, line: bytes, rights: list[tuple[int, int, Any]], deadline: float) -> None:
+    def _write(self, line: bytes, rights: Rights, deadline: float) -> None:
         """Write a line, with ``_sending`` held; whoever waits for the daemon to read it reads what the daemon sends."""
         self._check_open()
         # A call that was left while it was sent may have left half a line, which must not swallow this one.

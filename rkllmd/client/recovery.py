@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
+from rkllmd.client.arguments import Params
 from rkllmd.client.errors import CallError, ClientError, ConnectionLost, Crashed
+from rkllmd.json_types import Json, JsonObject
 
 # What may be sent twice: it changes nothing, and needs nothing of its connection. Unless one of these parameters is
 # given and true. As the daemon says it in rpc.discover, x-repeatable.
@@ -47,19 +49,20 @@ _RESTARTING: Final = "Restarting"
 _SHUTTING_DOWN: Final = "ShuttingDown"
 
 
-def is_repeatable(method: str, params: Any) -> bool:
+def is_repeatable(method: str, params: Params) -> bool:
     """Return whether a call may be sent again although the daemon may have had it."""
     unless = REPEATABLE.get(method)
     if unless is None:
         return False
     # Among positional parameters it is not known which is which.
-    return not unless or (isinstance(params, dict) and not any(params.get(name) for name in unless))
+    return not unless or (isinstance(params, Mapping) and not any(params.get(name) for name in unless))
 
 
-def left_by(method: str, params: Any, members: Mapping[str, Any]) -> str | None:
+def left_by(method: str, params: Params, members: Mapping[str, object]) -> str | None:
     """Return what a call leaves with its connection, or relies on there, as a person would say it; None for nothing."""
-    if method == _SUBMIT and isinstance(params, dict):  # what a job makes is its connection's
-        return left_by(params.get("method", ""), params.get("params"), members)
+    if method == _SUBMIT and isinstance(params, Mapping):  # what a job makes is its connection's
+        submitted: Mapping[str, Json] = params
+        return left_by(submitted.get("method", ""), submitted.get("params"), members)
     if method.startswith("rknn.") and method not in REPEATABLE:
         return "RKNN contexts and memories"
     if method in _RUNS and not members.get("session") and _given(params, "keep_history"):
@@ -67,15 +70,15 @@ def left_by(method: str, params: Any, members: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _given(params: Any, name: str) -> Any:
+def _given(params: Params, name: str) -> object:
     """Return a field's value, wherever it stands in the three forms of parameters; None if nowhere."""
-    found = params.get(name) if isinstance(params, dict) else None
-    inner = params.values() if isinstance(params, dict) else params if isinstance(params, list | tuple) else ()
+    found = params.get(name) if isinstance(params, Mapping) else None
+    inner = params.values() if isinstance(params, Mapping) else params if isinstance(params, list | tuple) else ()
     return found or next((item[name] for item in inner if isinstance(item, dict) and item.get(name)), None)
 
 
 # What a watcher gets where it goes on over another connection: it may have missed something.
-RECONNECTED: Final[dict[str, Any]] = {"event": "reconnected"}
+RECONNECTED: Final[JsonObject] = {"event": "reconnected"}
 
 
 class Lost(Exception):
@@ -84,7 +87,7 @@ class Lost(Exception):
     ``farewell``: the Error that the daemon closed it with. ``was_heard``: the daemon had said something before that.
     """
 
-    def __init__(self, *, was_sent: bool, farewell: dict[str, Any] | None = None, was_heard: bool = False) -> None:
+    def __init__(self, *, was_sent: bool, farewell: JsonObject | None = None, was_heard: bool = False) -> None:
         super().__init__()
         self.was_sent = was_sent
         self.farewell = farewell
@@ -121,7 +124,7 @@ class Attempts:
     """
 
     def __init__(
-        self, method: str, params: Any, members: Mapping[str, Any], *, reconnect: bool | None, deadline: float
+        self, method: str, params: Params, members: Mapping[str, object], *, reconnect: bool | None, deadline: float
     ) -> None:
         self.method = method
         self.deadline = deadline
@@ -153,7 +156,7 @@ class Attempts:
             return None
         return lost.error(self.method)
 
-    def is_refused_for_now(self, message: dict[str, Any]) -> bool:
+    def is_refused_for_now(self, message: JsonObject) -> bool:
         """Return whether an answer says no more than that this daemon leaves, and another one can be asked instead."""
         if "error" not in message or not self._is_repeatable or not self.may_reconnect:
             return False

@@ -7,16 +7,17 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Unpack
+
+import trio
 
 from rkllmd.client import peer
+from rkllmd.client.arguments import Params, RequestMembers, check_keywords, whole
 from rkllmd.client.errors import CallTimeout, ConnectError, closed, connect_error, is_absence, usable_path
-from rkllmd.client.messages import Request, check_keywords, is_partial, result_of, whole
+from rkllmd.client.messages import Request, is_partial, result_of
 from rkllmd.client.recovery import RECONNECTED, Attempts, Lost
-from rkllmd.client.trio_connection import TrioConnection, import_trio
-
-if TYPE_CHECKING:
-    import trio
+from rkllmd.client.trio_connection import TrioConnection
+from rkllmd.json_types import Json, JsonObject
 
 
 class TrioClient:
@@ -36,7 +37,7 @@ class TrioClient:
         self._ids = itertools.count(1)
         # What went with earlier connections, as a person would say it, and what the program has not shown to know.
         self._gone: str | None = None
-        self._replacing = import_trio().Lock()
+        self._replacing = trio.Lock()
 
     def close(self) -> None:
         """Disconnect; ``open_client`` does."""
@@ -55,13 +56,13 @@ class TrioClient:
     async def call(
         self,
         method: str,
-        params: Any = None,
+        params: Params = None,
         *,
         fds: Sequence[int] = (),
         timeout: float | None = None,  # noqa: ASYNC109  # the plain client's; the call is cancelled in the daemon
         reconnect: bool | None = None,
-        **members: Any,
-    ) -> Any:
+        **members: Unpack[RequestMembers],
+    ) -> Json:
         """Call a method and return its final result. Raises CallError, ConnectionLost, Crashed, CallTimeout.
 
         ``timeout``: seconds that the whole call may take, its wait for a turn included. ``reconnect``: as the client's.
@@ -77,13 +78,13 @@ class TrioClient:
     def stream(
         self,
         method: str,
-        params: Any = None,
+        params: Params = None,
         *,
         fds: Sequence[int] = (),
         timeout: float | None = None,
         reconnect: bool | None = None,
-        **members: Any,
-    ) -> AsyncGenerator[Any, None]:
+        **members: Unpack[RequestMembers],
+    ) -> AsyncGenerator[Json, None]:
         """Call a method and yield its partial results and then its final one. Raises as ``call``.
 
         Leaving early, also by cancellation, cancels the call in the daemon; ``async with aclosing(client.stream(…))``
@@ -93,22 +94,26 @@ class TrioClient:
         return self._run(method, params, fds, timeout, reconnect, members)
 
     def _attempts(
-        self, method: str, params: Any, members: Mapping[str, Any], reconnect: bool | None, seconds: float | None = None
+        self,
+        method: str,
+        params: Params,
+        members: Mapping[str, object],
+        reconnect: bool | None,
+        seconds: float | None = None,
     ) -> Attempts:
         wanted = self._reconnect if reconnect is None or self._connect is None else reconnect
-        deadline = math.inf if seconds is None else import_trio().current_time() + seconds
+        deadline = math.inf if seconds is None else trio.current_time() + seconds
         return Attempts(method, params, members, reconnect=wanted, deadline=deadline)
 
     async def _run(
         self,
         method: str,
-        params: Any,
+        params: Params,
         fds: Sequence[int],
         seconds: float | None,
         reconnect: bool | None,
-        members: Mapping[str, Any],
-    ) -> AsyncGenerator[Any, None]:
-        trio = import_trio()
+        members: Mapping[str, object],
+    ) -> AsyncGenerator[Json, None]:
         attempts = self._attempts(method, params, members, reconnect, seconds)
         while True:
             connection = await self._connected(attempts)
@@ -140,7 +145,7 @@ class TrioClient:
                 if not ended:
                     await connection.cancel(call_id)
 
-    async def notify(self, method: str, params: Any = None) -> None:
+    async def notify(self, method: str, params: Params = None) -> None:
         """Send a notification: it is never answered. Raises ConnectionLost, CallError."""
         try:
             await self._connection.send(Request(None, method, params, {}))
@@ -149,7 +154,7 @@ class TrioClient:
 
     # -- events ------------------------------------------------------------------------------------------------------
 
-    async def watch(self, *events: str, reconnect: bool | None = None) -> AsyncGenerator[dict[str, Any], None]:
+    async def watch(self, *events: str, reconnect: bool | None = None) -> AsyncGenerator[JsonObject, None]:
         """Yield what happens from now on: "queue", "load" and "job" events (protocol, section 7), until closed.
 
         One at a time. Where the daemon was replaced, it goes on with the new one unless ``reconnect`` is false;
@@ -172,9 +177,8 @@ class TrioClient:
 
     async def _subscribe(
         self, events: Sequence[str], reconnect: bool | None
-    ) -> tuple[TrioConnection, trio.MemoryReceiveChannel[dict[str, Any]]]:
+    ) -> tuple[TrioConnection, trio.MemoryReceiveChannel[JsonObject]]:
         """Ask for events; return the connection over which they come, and where."""
-        trio = import_trio()
         params = {"events": list(events)}
         attempts = self._attempts("server.watch", params, {}, reconnect)
         while True:
@@ -202,7 +206,6 @@ class TrioClient:
 
     async def _connected(self, attempts: Attempts) -> TrioConnection:
         """Return the connection for a call, a new one where the last one has ended. Raises ClientError."""
-        trio = import_trio()
         while True:
             refusal = attempts.refusal(self._gone)
             if refusal is not None:
@@ -230,7 +233,6 @@ class TrioClient:
 
     async def _recover(self, attempts: Attempts, lost: Lost) -> None:
         """Wait until a call may be sent again. Raises what its caller is told where it may not."""
-        trio = import_trio()
         error = attempts.failure(lost)
         if error is not None:
             raise error from None
@@ -251,7 +253,6 @@ async def open_client(
 
     ``reconnect`` and ``requirepeer`` are those of ``Client``.
     """
-    trio = import_trio()
     path = usable_path(path)
     client: TrioClient | None = None
     failure: Exception | None = None
@@ -280,7 +281,7 @@ async def open_client(
 async def _stream(path: str, requirepeer: str | int | None) -> trio.SocketStream:
     """Return a stream to whom it should be. Raises ConnectError."""
     try:
-        stream: trio.SocketStream = await import_trio().open_unix_socket(path)
+        stream = await trio.open_unix_socket(path)
     except OSError as error:
         raise connect_error(error, path) from None
     try:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
+
+import trio
 
 from rkllmd.client import messages
+from rkllmd.client.arguments import Params
 from rkllmd.client.messages import Reader, Request
 from rkllmd.client.recovery import Lost
-
-if TYPE_CHECKING:
-    import trio
+from rkllmd.json_types import JsonObject
 
 # A daemon that does not read must not hold who leaves.
 _CANCEL_SECONDS: Final = 1.0
@@ -23,12 +24,12 @@ class TrioConnection:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         """Take the stream over; ``run`` reads it."""
-        self._ended = import_trio().Event()
+        self._ended = trio.Event()
         self._stream = stream
-        self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
-        self._events: trio.MemorySendChannel[dict[str, Any]] | None = None
-        self._watched: trio.MemoryReceiveChannel[dict[str, Any]] | None = None
-        self._sending = import_trio().Lock()
+        self._waiting: dict[int, trio.MemorySendChannel[JsonObject]] = {}
+        self._events: trio.MemorySendChannel[JsonObject] | None = None
+        self._watched: trio.MemoryReceiveChannel[JsonObject] | None = None
+        self._sending = trio.Lock()
         self._reader = Reader()
         self._left: str | None = None
         self._is_torn = False
@@ -54,7 +55,7 @@ class TrioConnection:
         for channel in [*self._waiting.values(), *([self._events] if self._events is not None else [])]:
             channel.close()
 
-    def _give(self, message: dict[str, Any]) -> None:
+    def _give(self, message: JsonObject) -> None:
         if "method" not in message:
             channel = self._waiting.get(message["id"])
             if channel is not None:
@@ -65,7 +66,7 @@ class TrioConnection:
     @property
     def is_lost(self) -> bool:
         """Return whether it has ended."""
-        return bool(self._ended.is_set())
+        return self._ended.is_set()
 
     @property
     def left(self) -> str | None:
@@ -76,7 +77,7 @@ class TrioConnection:
         """Return what is known of a call that is not answered any more."""
         return self._reader.lost(was_sent=was_sent)
 
-    def expect(self, call_id: int) -> trio.MemoryReceiveChannel[dict[str, Any]]:
+    def expect(self, call_id: int) -> trio.MemoryReceiveChannel[JsonObject]:
         """Return where the messages for this id are going to come; it ends with the connection."""
         send, receive = _channel()
         self._waiting[call_id] = send
@@ -92,7 +93,7 @@ class TrioConnection:
         """Cancel a call that nobody waits for any more."""
         await self._tell("$/cancelRequest", {"id": call_id})
 
-    def expect_events(self) -> trio.MemoryReceiveChannel[dict[str, Any]]:
+    def expect_events(self) -> trio.MemoryReceiveChannel[JsonObject]:
         """Return where events are going to come, to whoever has asked for this last."""
         send, receive = _channel()
         self._events, self._watched = send, receive
@@ -100,21 +101,20 @@ class TrioConnection:
             send.close()
         return receive
 
-    async def end_events(self, receive: trio.MemoryReceiveChannel[dict[str, Any]]) -> None:
+    async def end_events(self, receive: trio.MemoryReceiveChannel[JsonObject]) -> None:
         """Ask for no more events, unless another watch has taken this one's place."""
         if self._watched is receive:
             self._events = self._watched = None
             await self._tell("server.watch", {"events": []})
 
-    async def _tell(self, method: str, params: Any) -> None:
+    async def _tell(self, method: str, params: Params) -> None:
         """Send a notification that is not worth waiting for long, also while the task is being cancelled."""
-        with suppress(Lost), import_trio().move_on_after(_CANCEL_SECONDS, shield=True):
+        with suppress(Lost), trio.move_on_after(_CANCEL_SECONDS, shield=True):
             if not self.is_lost:
                 await self.send(Request(None, method, params, {}))
 
     async def send(self, request: Request, leaves: str | None = None) -> None:
         """Send a request, which ``leaves`` something with the connection. Raises Lost."""
-        trio = import_trio()
         try:
             async with self._sending:
                 if self.is_lost:
@@ -134,14 +134,7 @@ class TrioConnection:
             request.close()
 
 
-def _channel() -> tuple[trio.MemorySendChannel[dict[str, Any]], trio.MemoryReceiveChannel[dict[str, Any]]]:
+def _channel() -> tuple[trio.MemorySendChannel[JsonObject], trio.MemoryReceiveChannel[JsonObject]]:
     """Return the ends of a channel that holds whatever comes: who reads slowly must not keep others from theirs."""
-    send, receive = import_trio().open_memory_channel(math.inf)
+    send, receive = trio.open_memory_channel(math.inf)
     return send, receive
-
-
-def import_trio() -> Any:
-    """Return trio, imported late: the plain client does not need it, and it takes a tenth of a second."""
-    import trio
-
-    return trio

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rkllmd.config.settings import Config, environment_name, settable_outside
 from rkllmd.config.values import ConfigError, WrongMember
@@ -25,8 +25,7 @@ def load(environ: Mapping[str, str], flags: Mapping[str, object], file: Path | N
 
     Without ``file``, ``/etc/rkllmd.toml`` is read if it exists. Raises ConfigError.
     """
-    # Any: what the parser of each setting returns.
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     path = file or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
     if path is not None:
         _take(values, _read(path), lambda key: str(path))
@@ -36,7 +35,9 @@ def load(environ: Mapping[str, str], flags: Mapping[str, object], file: Path | N
     _take(values, from_environment, lambda key: f"environment variable {environment_name(key)}")
     given = {key: value for key, value in flags.items() if value is not None}
     _take(values, given, lambda key: f"option --{key.replace('_', '-')}")
-    return Config(**values)
+    # Each value is what the parser of its setting returns, which no type says.
+    make: Callable[..., Config] = Config
+    return make(**values)
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -10,8 +10,7 @@ import io
 import os
 import threading
 import time
-from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 import orjson
 import structlog
@@ -21,6 +20,7 @@ from rkllmd.log.writer import LogWriter
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+    from structlog.typing import EventDict
 
 # RKLLM_LOG_LEVEL 0-3 → the levels of the standard library.
 LEVELS: Final = (40, 30, 20, 10)
@@ -55,9 +55,7 @@ class Log:
             structlog.get_logger().warning("left_out", left_out=event, count=count, **who)
 
     # structlog's Processor: https://www.structlog.org/en/stable/processors.html
-    def leave_out_repetitions(
-        self, _logger: object, name: str, event: MutableMapping[str, Any]
-    ) -> MutableMapping[str, Any]:
+    def leave_out_repetitions(self, _logger: object, name: str, event: EventDict) -> EventDict:
         """Drop an event of which there were too many lately (for structlog)."""
         # Who asks for debug events wants all of them.
         if name != "debug" and event["event"] != "left_out":
@@ -69,7 +67,7 @@ class Log:
         return event
 
 
-def _client(event: MutableMapping[str, Any]) -> str | None:
+def _client(event: EventDict) -> str | None:
     """Return whose event it is: by the user, since one who connects again is another client each time."""
     uid = event.get("uid")
     return None if uid is None else f"uid {uid}"

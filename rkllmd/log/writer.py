@@ -36,7 +36,7 @@ class LogWriter:
         # A terminal says that it is writable and then waits for the room for a whole line.
         self._is_terminal = os.isatty(descriptor)
         self._is_file = _is_file(descriptor)
-        # How many lines were dropped since the start, and how many of them were told.
+        # How many lines were dropped since the start, and how many of them were reported.
         self.dropped = 0
         self._told = 0
         self._on_dropped = on_dropped

@@ -28,7 +28,7 @@ class Learned(Generic[K, T]):
         to_row: Callable[[T], tuple[Value, ...]],
         of_row: Callable[..., T],
     ) -> None:
-        """``columns``: the key's and those that ``to_row`` fills; ``of_row`` raises ValueError for what is none."""
+        """``columns``: the key's and those that ``to_row`` fills; ``of_row`` raises ValueError for a wrong row."""
         self._store = store
         self._table = table
         self._columns = columns

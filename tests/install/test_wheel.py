@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,11 +57,69 @@ def test_type_checkers_find_the_client_from_anywhere(tmp_path: Path) -> None:
     assert Path(done.stdout.strip()).with_name("py.typed").exists()
 
 
+# Each mistake is on a line with what mypy says of it; on all the others it has nothing to say.
+SCRIPT = """\
+from array import array
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from rkllmd.client import Client, Json, JsonObject, Params, RequestMembers, Tensor, TrioClient, open_client
+
+class Prompt(TypedDict):
+    prompt: str
+
+def words(result: Json) -> list[str]:
+    first: JsonObject = result["outputs"][0]
+    return [str(best["class"]) for best in first["top"]]
+
+def given(client: Client, image: npt.NDArray[np.uint8], params: Mapping[str, object], prompt: Prompt) -> None:
+    names: dict[str, str] = {"a": "b"}
+    mixed = {"prompt": "Hello", "role": Path("user"), "rkllm_infer_params": {"keep_history": 1}}
+    both: Params
+    for both in (params, prompt, names, mixed, [1, "x"], (image, 2), None):
+        client.call("x", both)
+    result = client.call("rknn.infer", {"inputs": [image, image[0, 0], b"bytes", Path("a")]}, reply_fds=True)
+    seen: memoryview = result["outputs"][0]["data"]
+    for data in (image, b"bytes", bytearray(), seen):
+        client.call("rknn.infer", {"inputs": Tensor(data, "uint8", image.shape)})
+    Tensor(array("f", [1.0]), "float32", (1,))
+    Tensor("text", "uint8", [1])  # arg-type
+
+def members(client: Client) -> None:
+    kitchen: RequestMembers = {"session": "kitchen", "priority": "low"}
+    client.send("x", **kitchen)
+    client.send("x", timeout_ms=None)
+    for partial in client.stream("x", timeout=1.5, **kitchen):
+        print(partial["text"])
+    client.call("x", tiemout_ms=5)  # call-arg
+    client.call("x", priority="urgent")  # arg-type
+    client.call("x", "text")  # arg-type
+    client.call("x", {1: 2})  # dict-item
+
+async def waited(client: TrioClient) -> None:
+    print((await client.call("x", {"a": 1}, session="kitchen"))["text"].upper())
+    async for partial in client.stream("x", reply_fds=True):
+        print(partial["text"])
+    await client.call("x", reply_fd=True)  # call-arg
+
+async def connected() -> None:
+    async with open_client() as client:
+        await waited(client)
+"""
+
+
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy comes with make lint, not with make test")
 def test_mypy_strict_checks_a_script_outside_the_checkout(tmp_path: Path) -> None:
+    """Results are used without a cast, tensors without a wrapper; mistakes in the arguments are found."""
     script = tmp_path / "script.py"
-    script.write_text("from rkllmd.client import Client\nreveal_type(Client().send('x'))\n")
+    script.write_text(SCRIPT)
+    mistakes = [(number, line.partition("  # ")[2]) for number, line in enumerate(SCRIPT.splitlines(), 1)]
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(script)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-    assert 'Revealed type is "int"' in done.stdout.replace("builtins.", ""), done.stdout
-    assert done.returncode == 0
+    found = re.findall(r"script\.py:(\d+): error: .*\[([a-z-]+)\]", done.stdout)
+    expected = [(str(number), mistake) for number, mistake in mistakes if mistake]
+    assert found == expected, done.stdout + done.stderr

@@ -25,7 +25,7 @@ def line(capfd: pytest.CaptureFixture[str]) -> Line:
 
 @pytest.fixture
 def quiet(capfd: pytest.CaptureFixture[str]) -> Callable[[], bool]:
-    """Return a function that tells whether nothing was written."""
+    """Return a function that returns whether nothing was written."""
 
     def read() -> bool:
         written = capfd.readouterr()

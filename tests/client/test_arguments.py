@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from rkllmd.client import Client, open_client
-from rkllmd.client.messages import MEMBERS
+from rkllmd.client.arguments import MEMBERS
 from rkllmd.wire import members
 from tests.client.played import Played
 from tests.daemon import Daemon
@@ -43,9 +44,9 @@ def test_an_unknown_keyword_is_refused_and_nothing_sent(played: tuple[Client, Pl
 async def test_trio_an_unknown_keyword_is_refused(daemon: Daemon) -> None:
     async with open_client(daemon.path) as client:
         with pytest.raises(TypeError, match="did you mean 'timeout_ms'"):
-            await client.call("server.status", tiemout_ms=5)
+            await client.call("server.status", tiemout_ms=5)  # type: ignore[call-arg]  # what is tested
         with pytest.raises(TypeError, match="did you mean 'session'"):
-            client.stream("rkllm.run_async", {"prompt": "a"}, sesion="kitchen")  # before the first is asked for
+            client.stream("x", sesion="kitchen")  # type: ignore[call-arg]  # before the first is asked for
         assert (await client.call("server.status"))["state"] == "idle"
 
 
@@ -59,6 +60,21 @@ def test_paths_in_params(played: tuple[Client, Played]) -> None:
     client, daemon = played
     client.send("rkllm.init", {"model_path": Path("/models/ä.gguf"), "more": [Path("a")]})
     assert daemon.request()["params"] == {"model_path": "/models/ä.gguf", "more": ["a"]}
+
+
+def test_mappings_in_params(played: tuple[Client, Played]) -> None:
+    client, daemon = played
+    client.send("x", MappingProxyType({"a": MappingProxyType({"b": 1})}))
+    assert daemon.request()["params"] == {"a": {"b": 1}}
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, iter([1])])
+def test_what_can_not_be_sent_is_refused(played: tuple[Client, Played], value: object) -> None:
+    client, daemon = played
+    with pytest.raises(TypeError, match="is no JSON, no path and no tensor"):
+        client.send("x", {"a": [value]})
+    call_id = client.send("x")
+    assert daemon.request()["id"] == call_id, "the first that comes"
 
 
 def test_a_model_is_loaded_by_its_path(start: Callable[..., Daemon]) -> None:
