@@ -9,10 +9,18 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.daemon import Daemon, starter
+from tests.nursery import forking
 
 # No test asserts the clock, and on a busy machine an example may take as long as it likes.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nursery() -> Iterator[None]:
+    """Let daemons be forked from a process that has imported their modules once."""
+    with forking.allowed():
+        yield
 
 
 @pytest.fixture

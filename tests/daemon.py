@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from rkllmd.abi.library import layout_of
 from tests.inotify import Watch
+from tests.nursery import forking
 from tests.simulator.build import build, build_rknn
 from tests.simulator.trace import overlaps
 
@@ -83,12 +84,14 @@ class Daemon:
         launcher: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
         keeper: bool = False,
+        cold: bool = False,
     ) -> None:
         """Start; ``scenario`` and ``rknn_scenario`` are the simulators' scripts (tests/simulator/README.md).
 
         ``changing``: the scenario may be changed later by ``play``. ``launcher`` stands before the daemon's own
-        command. ``keeper``: it has one, which is ``process`` then. ``expected_complaints``, to be set by a test, says
-        that the simulator will complain.
+        command. ``keeper``: it has one, which is ``process`` then. ``cold``: the process is executed, not forked from
+        one that has the modules (tests/nursery says when it always is). ``expected_complaints``, to be set by a test,
+        says that the simulator will complain.
         """
         self.expected_complaints = False
         self.directory = directory
@@ -112,21 +115,32 @@ class Daemon:
             "RKNN_SIMULATOR": _script(rknn_scenario),
             **(environ or {}),
         }
-        command = [*launcher, sys.executable, "-m", "rkllmd", "serve", "--socket", self.path, "--runtime", runtime]
+        command = ["serve", "--socket", self.path, "--runtime", runtime]
         command += [] if keeper else ["--no-keeper"]
         # A test that is not scheduled for a while is no client that stopped reading.
         command += ["--outbox-seconds", "600"]
         if runtime in ("simulator", "vendor"):
             command += ["--rkllm-library", str(library or simulator(version))]
             command += ["--rknn-library", str(rknn_library or rknn_simulator())]
+        command += arguments
+        is_cold = cold or keeper or bool(launcher or pass_fds)
+        self.process = self._start(command, variables, launcher, pass_fds, is_cold)
+
+    def _start(
+        self,
+        command: Sequence[str],
+        variables: Mapping[str, str],
+        launcher: Sequence[str],
+        pass_fds: Sequence[int],
+        is_cold: bool,
+    ) -> subprocess.Popen[bytes] | forking.Forked:
+        nursery = None if is_cold else forking.find(variables)
         with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, *arguments],
-                env=variables,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                pass_fds=pass_fds,
+            if nursery is not None:
+                return nursery.fork(command, variables, log)
+            command = [*launcher, sys.executable, "-m", "rkllmd", *command]
+            return subprocess.Popen(
+                command, env=variables, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, pass_fds=pass_fds
             )
 
     def __enter__(self) -> Self:

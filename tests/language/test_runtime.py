@@ -144,7 +144,9 @@ def test_the_first_line_and_the_status_say_which_runtime_serves_and_why(start: C
 def test_the_library_from_the_environment(start: Callable[..., Daemon], as_directory: bool) -> None:
     library = simulator("1.2.2")
     # The runtime "auto" gets no flag from the fixture, so that nothing but the variable names the library.
-    daemon = start(runtime="auto", environ={"RKLLM_LIB_PATH": str(library.parent if as_directory else library)})
+    daemon = start(
+        runtime="auto", environ={"RKLLM_LIB_PATH": str(library.parent if as_directory else library)}, cold=True
+    )
     daemon.model.write_bytes(b"SIMMODEL")  # an empty one is refused before the vendor's library sees it
     daemon.load()
     with daemon.connect() as wire:

@@ -108,7 +108,7 @@ def test_the_language_model_calculates_with_pictures(start: Callable[..., Daemon
         rows = [vision.embedding(draw_digit(digit, seed=digit)) for digit in digits]
         return base64.b64encode(np.concatenate(rows).tobytes()).decode()
 
-    daemon = start("--model", "demo", runtime="portable")
+    daemon = start("--model", "demo", runtime="portable", cold=True)
     asked: list[tuple[str, tuple[int, ...], str]] = [
         ("What is <image> plus 4?", (3,), "3 + 4 = 7."),
         ("What is 12 minus <image>?", (9,), "12 - 9 = 3."),

@@ -58,7 +58,7 @@ def test_a_seed_is_a_number_of_32_bits(demo: Daemon, seed: Any) -> None:
 
 
 def test_the_environment_chooses_the_default_seed(start: Start) -> None:
-    daemon = start("--model", "demo", runtime="portable", environ={"RKLLM_PORTABLE_SEED": "77"})
+    daemon = start("--model", "demo", runtime="portable", environ={"RKLLM_PORTABLE_SEED": "77"}, cold=True)
     with daemon.connect() as wire:
         told = run(wire, "Tell me a story.", **WARM)["text"]
         assert run(wire, "Tell me a story.", seed=77, **WARM)["text"] == told

@@ -85,14 +85,14 @@ def test_a_daemon_under_nohup_stays(start: Start, terminal: Terminal) -> None:
 
 @pytest.mark.parametrize("ends_with", ["terminal", "parent"])
 def test_a_hangup_ends_a_daemon_that_is_told_so(start: Start, ends_with: str) -> None:
-    daemon = start("--ends-with", ends_with)
+    daemon = start("--ends-with", ends_with, cold=True)
     daemon.process.send_signal(signal.SIGHUP)
     assert daemon.wait_end() == 0
 
 
 @pytest.mark.parametrize("arguments", [(), ("--ends-with", "nothing")])
 def test_a_hangup_is_a_reload_elsewhere(start: Start, arguments: tuple[str, ...]) -> None:
-    daemon = start(*arguments)
+    daemon = start(*arguments, cold=True)
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_event("reloaded")
 

@@ -44,7 +44,7 @@ def models_are_destroyed(daemon: Daemon) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_idle(start: Start, number: int) -> None:
-    daemon = start()
+    daemon = start(cold=True)
     daemon.load()
     with daemon.connect() as wire:
         assert kind(wire.ask("server.queue")) is None
@@ -60,7 +60,7 @@ def test_what_it_waits_for_is_less_than_the_ten_seconds_it_promises() -> None:
 
 def test_at_once_after_the_start(start: Start) -> None:
     """Whoever reads that the daemon serves may tell it to leave: its handlers are in place by then."""
-    terminate(start())
+    terminate(start(cold=True))
 
 
 def test_during_a_load(start: Start) -> None:
@@ -177,7 +177,7 @@ def test_a_line_that_has_come_in_part_is_not_answered(start: Start) -> None:
 
 @pytest.mark.parametrize("function", ["rkllm_run", "rkllm_run_async"])
 def test_with_a_call_that_never_returns(start: Start, function: str) -> None:
-    daemon = start(scenario="run=hang@3")
+    daemon = start(scenario="run=hang@3", cold=True)
     daemon.load()
     with daemon.connect() as wire, daemon.connect() as waiting:
         wire.request(function.replace("_", ".", 1), {"prompt_input": "Hello"}, 1)
@@ -194,7 +194,7 @@ def test_with_a_call_that_never_returns(start: Start, function: str) -> None:
 
 
 def test_a_second_signal_leaves_at_once(start: Start) -> None:
-    daemon = start(scenario="run=hang")
+    daemon = start(scenario="run=hang", cold=True)
     daemon.load()
     with daemon.connect() as wire:
         wire.request("rkllm.run", {"prompt_input": "Hello"}, 1)
@@ -213,7 +213,7 @@ def test_a_second_daemon_fails_and_does_not_disturb_the_first(start: Start, tmp_
     first.load()
     with first.connect() as wire:
         (tmp_path / "second").mkdir()
-        second = Daemon(tmp_path / "second", "--socket", first.path)
+        second = Daemon(tmp_path / "second", "--socket", first.path, cold=True)
         assert second.wait_end() == CANNOT_START
         second.stop()
         assert second.log().splitlines() == [
@@ -233,7 +233,7 @@ def test_a_daemon_starts_on_the_socket_that_a_killed_one_has_left(start: Start) 
         assert wire.receive()["result"]["seq"] == 0
         assert first.stop(signal.SIGKILL) == -signal.SIGKILL
     assert Path(first.path).is_socket(), "nobody was there to remove it"
-    second = start("--socket", first.path)
+    second = start("--socket", first.path, cold=True)
     with Wire(first.path) as wire:
         assert wire.ask("rkllm.init", {"model_path": str(second.model)})["result"]["success"] is True
     assert second.stop() == 0

@@ -20,7 +20,7 @@ BESIDE = 32 * MIB
 
 @pytest.fixture(scope="module")
 def serving(start_for_module: Start) -> Daemon:
-    daemon = start_for_module("--request-memory-bytes", str(BUDGET), scenario=ENDLESS)
+    daemon = start_for_module("--request-memory-bytes", str(BUDGET), scenario=ENDLESS, cold=True)
     daemon.load(max_new_tokens=0)
     return daemon
 

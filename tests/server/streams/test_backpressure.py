@@ -54,7 +54,7 @@ def test_a_client_that_stops_reading_is_dropped_after_its_time(start: Start) -> 
 def test_a_stopped_reader_costs_no_more_memory_than_its_outbox(start: Start) -> None:
     """The messages are small, so Python's share of each makes about three times the outbox."""
     outbox = 2 * MIB
-    daemon = start("--outbox-bytes", str(outbox), scenario=FULL_SPEED)
+    daemon = start("--outbox-bytes", str(outbox), scenario=FULL_SPEED, cold=True)
     daemon.load(max_new_tokens=0)
     before = daemon.memory_peak()
     for number in range(1, 5):
@@ -66,7 +66,7 @@ def test_a_stopped_reader_costs_no_more_memory_than_its_outbox(start: Start) -> 
 
 
 def test_a_pipelining_client_that_does_not_read_is_slowed_down_not_dropped(start: Start) -> None:
-    daemon = start()
+    daemon = start(cold=True)
     line = b'{"jsonrpc":"2.0","id":%d,"method":"server.queue"}\n'
     requests = b"".join(line % number for number in range(PIPELINED))
     before = daemon.memory_peak()
@@ -157,7 +157,7 @@ def _send_some(wire: Wire, data: bytes) -> int:
 )
 def test_what_a_client_has_sent_does_not_stay_when_it_is_answered(start: Start, method: str, name: str) -> None:
     """Nor until the garbage collector comes, which has no reason to for a few requests of megabytes."""
-    daemon = start(scenario="text=ab")
+    daemon = start(scenario="text=ab", cold=True)
     daemon.load()
     text = "abcd" * (3 * MIB)
     with daemon.connect() as wire:
