@@ -205,6 +205,8 @@ class Inbox:
             taken = weight.weigh(line, self._budget.bounds.most_values)
             holding.change(taken.parsing)
         except RpcError as error:
+            # Its traceback holds the line, and the helper thread's frames the error: a collector would have to come.
+            error.__traceback__ = None
             return jsonrpc.Rejected(None if isinstance(error, ParseError) else weight.id_of(line), error)
         message = jsonrpc.parse(line)
         holding.change(taken.kept)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
 import struct
+import weakref
 from typing import Any
 
 import pytest
 import structlog
+import trio
 
 from rkllmd.errors import InvalidParams
 from rkllmd.net.inbox import Inbox, is_large, takes_long
@@ -253,3 +256,21 @@ def test_what_is_too_much_is_not_parsed(
     assert given.error["data"]["kind"] == kind
     assert json.loads(given.sent)["id"] == call_id
     assert given.budget.held_bytes == 0
+
+
+async def test_a_line_that_was_refused_on_a_helper_thread_is_gone_at_once() -> None:
+    """And not only when the garbage collector comes: fifteen lines of 16 MiB had waited for it."""
+    given = Given(limit=1 << 20)
+    line = request(7, params=[[]] * 40_000)
+    for piece in (line[:70_000], line[70_000:]):
+        given.inbox.feed(piece)
+    held: weakref.ref[Any] = weakref.ref(given.inbox.lines[0])
+    gc.disable()
+    try:
+        message = await trio.to_thread.run_sync(given.inbox.parse_next)
+        assert given.inbox.calls_of(message, None) == []
+        del message
+        assert held() is None
+    finally:
+        gc.enable()
+    assert given.error["data"]["kind"] == "FrameTooLarge"
