@@ -14,6 +14,8 @@ DEB_PYTHON ?= /usr/bin/python3
 PURGE ?=
 # For `make soak`: how long; fractions are allowed.
 HOURS ?= 1
+# For `make kills`: how often each kind.
+ROUNDS ?= 1000
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
 # Builds only what the portable runtime needs of llama.cpp: two minutes on two cores instead of five, once per machine.
@@ -22,7 +24,7 @@ MARCH := $$($(BIN)/python -I rkllmd/portable/march.py)
 ENGINE_OPTIONS := RKLLMD_MARCH="$(MARCH)" CMAKE_ARGS="'-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/rkllmd/portable/engine.cmake'"
 PIP := $(ENGINE_OPTIONS) $(BIN)/pip --disable-pip-version-check install --quiet
 
-.PHONY: help run test lint coverage bench fuzz soak onnx-models demo-model install uninstall deb clean
+.PHONY: help run test lint coverage bench fuzz soak kills torture onnx-models demo-model install uninstall deb clean
 .DEFAULT_GOAL := help
 
 help:
@@ -33,6 +35,8 @@ help:
 	@echo "make bench       measure speed and latency"
 	@echo "make fuzz        the long runs: a million hostile lines, 10,000 rounds of descriptors … (RKLLMD_FUZZ_EXAMPLES=50000 …)"
 	@echo "make soak        everything that clients do, with faults, for HOURS=1; fails where anything grows (build/soak/soak.png)"
+	@echo "make kills       kill daemon, keeper and both, cut the power, ROUNDS=1000 times each; ONLY=power for one kind"
+	@echo "make torture     every k-th allocation, send, open … of the daemon fails (ONLY=send)"
 	@echo "make onnx-models the ONNX package's backend tests through the daemon, in four variants (ONLY=top_k)"
 	@echo "make demo-model  train the demo models anew"
 	@echo "make install     install the daemon and its systemd units (as root)"
@@ -79,6 +83,12 @@ fuzz: $(VENV)/.test compiler
 
 soak: $(VENV)/.soak compiler
 	@$(BIN)/python -m tests.soak --hours $(HOURS) --output $(or $(OUTPUT),build/soak)
+
+kills: $(VENV)/.test compiler
+	@$(BIN)/python -m tests.kills --rounds $(ROUNDS) $(addprefix --only ,$(ONLY))
+
+torture: $(VENV)/.test compiler
+	@$(BIN)/python -m tests.torture $(addprefix --only ,$(ONLY))
 
 onnx-models: $(VENV)/.test
 	@$(BIN)/python -m tests.rknn.onnx_models $(ONLY)

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from rkllmd.calls.failure import as_error
-from rkllmd.errors import InternalError, InvalidParams, QueueFull
+from rkllmd.errors import InternalError, InvalidParams, OutOfMemory, QueueFull, RuntimeFailure
 
 
 def test_an_error_of_ours_is_what_the_client_gets() -> None:
@@ -41,3 +41,34 @@ def test_a_lack_of_descriptors_is_no_fault_of_ours(error: OSError) -> None:
     assert isinstance(told, QueueFull)
     assert told.data["retry_after_ms"] > 0
     assert [entry["event"] for entry in logs] == ["no_file_descriptor"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "x"),
+        OSError(errno.ENOSPC, "a memfd"),
+        RuntimeError("can't allocate read lock"),
+        RuntimeError("can't start new thread"),
+    ],
+    ids=repr,
+)
+def test_a_lack_of_memory_is_no_fault_of_ours(error: Exception) -> None:
+    with capture_logs() as logs:
+        told = as_error(error, "x.y")
+    assert isinstance(told, OutOfMemory)
+    assert [entry["event"] for entry in logs] == ["no_memory"]
+
+
+def test_a_disk_that_fails_is_no_fault_of_ours() -> None:
+    with capture_logs() as logs:
+        told = as_error(OSError(errno.EIO, os.strerror(errno.EIO), "/models/a.rkllm"), "x.y")
+    assert isinstance(told, RuntimeFailure)
+    assert "Input/output error" in told.message
+    assert [(entry["event"], entry["path"]) for entry in logs] == [("file_not_readable", "/models/a.rkllm")]
+
+
+def test_other_runtime_errors_are_faults() -> None:
+    with capture_logs():
+        assert isinstance(as_error(RuntimeError("dictionary changed size during iteration"), "x.y"), InternalError)
