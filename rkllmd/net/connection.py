@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import trio
 
+from rkllmd.calls.failure import as_error
 from rkllmd.client.peer import credentials_of
 from rkllmd.errors import RpcError, ShuttingDown
 from rkllmd.json_types import Json, JsonObject
@@ -139,8 +140,8 @@ class Connection:
                     finally:
                         self._sender.stop()  # no writer is started in a nursery that closes
                     self._nursery.cancel_scope.cancel()
-        except* OSError as errors:
-            self._log.debug("client_lost", reason=str(errors.exceptions[0]))
+        except* (OSError, MemoryError) as errors:
+            self._log.debug("client_lost", reason=repr(errors.exceptions[0]))
         except* Exception as errors:
             self._log.error("connection_failed", exc_info=errors.exceptions[0])
         finally:
@@ -329,15 +330,24 @@ class Connection:
         if call.finished:
             fds.close()
             call.fds.close()
+            return
+        try:
+            line = self.exchange.finish(call, result, len(fds))
+        except Exception as error:  # there is no memory for it
+            fds.close()
+            self.refuse(call, as_error(error, call.method))
         else:
-            self._answer(call, self.exchange.finish(call, result, len(fds)), fds)
+            self._answer(call, line, fds)
 
     def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
         """Send the call's error, unless the call was answered while its work went on."""
         if call.finished:
             call.fds.close()
-        else:
+            return
+        try:
             self._answer(call, self.exchange.fail(call, error))
+        except Exception:  # nor for the error: better no connection than a client that waits for ever
+            self.drop("answer_lost")
 
     def send_partials(self, call: jsonrpc.Call, partials: list[JsonObject], *, as_notifications: bool) -> None:
         """Send partial results of ``call``, unless it was answered while its work went on, or is a notification."""
@@ -363,7 +373,10 @@ class Connection:
             self._inbox.let_go(call)
         if call.batch is not None:
             self._sender.count_beside(self.exchange.waiting_bytes)
-        self._sender.send(line, fds)
+        try:
+            self._sender.send(line, fds)
+        except Exception:  # there is no memory for it
+            self.drop("answer_lost")
         if self._reading_ended:
             self._answered.unpark_all()
 

@@ -10,6 +10,7 @@ Two parts, in the order in which a line (``lines.LineBuffer``) meets them:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -165,9 +166,9 @@ class Batch:
 
     def done(self, answer: JsonObject | None) -> Line:
         """Note that a request is done; return the array of answers if it was the last one, nothing before that."""
-        self._waiting -= 1
         if answer is not None:
             self.add(answer)
+        self._waiting -= 1
         return b"" if self._waiting else self.close()
 
     def close(self) -> Line:
@@ -176,7 +177,10 @@ class Batch:
         if not pieces:
             return b""
         pieces.append(b"]\n")
-        return b"".join(pieces) if size < long_strings.LONG else pieces
+        if size < long_strings.LONG:
+            with contextlib.suppress(MemoryError):
+                return b"".join(pieces)
+        return pieces
 
 
 class Call:
@@ -260,16 +264,18 @@ class Exchange:
     def _answer(self, call: Call, answer: JsonObject) -> Line:
         if call.finished:
             raise AssertionError(f"{call.method} was answered twice")
+        # First, so that a call whose answer can't be made (there is no memory for it) can still be refused.
+        if call.batch is not None:
+            size = call.batch.size
+            line = call.batch.done(None if call.is_notification else answer)
+            self.waiting_bytes += call.batch.size - size
+        else:
+            line = b"" if call.is_notification else _encode(answer)
         call.finished = True
         self.open_calls -= 1
         if call.id is not None:
             del self._in_flight[call.id]
-        if call.batch is not None:
-            self.waiting_bytes -= call.batch.size
-            line = call.batch.done(None if call.is_notification else answer)
-            self.waiting_bytes += call.batch.size
-            return line
-        return b"" if call.is_notification else _encode(answer)
+        return line
 
 
 def partial_encoder(call_id: Id, *, as_notifications: bool) -> Callable[[JsonObject], bytes]:

@@ -81,7 +81,7 @@ class Board:
 
     def _settle(self) -> None:
         """Wait until each job has ended, and look how; then forget it."""
-        with Wire(self._daemon.path) as wire:
+        with self._served() as wire:
             ended = {job: self._ended(wire, job) for job in self._ledger.promised}
             store = wire.ask("server.status")["result"]["store"]
             assert (store["set_aside"], store["failure"]) == ([], None), store
@@ -91,6 +91,16 @@ class Board:
                 self.counts[f"jobs {promise.must_fit(found, self._runs[promise.number])}"] += 1
                 assert asked(wire, "server.job", {"job": job, "forget": True}) is not None
         self.counts["jobs"] += len(ended)
+
+    def _served(self) -> Wire:
+        """Return a connection to a daemon; where many were killed in a row, the keeper asks to come back later."""
+        while True:
+            wire = Wire(self._daemon.path)
+            if asked(wire, "server.status") is not None:
+                return wire
+            wire.socket.close()
+            self.counts["answers of the keeper"] += 1
+            time.sleep(_POLL_SECONDS)
 
     def _ended(self, wire: Wire, job: str) -> dict[str, Any]:
         while (found := wire.ask("server.job", {"job": job})["result"])["status"] in ("queued", "processing"):

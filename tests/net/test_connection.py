@@ -219,3 +219,29 @@ async def test_a_client_that_reads_slowly_is_not_dropped_and_one_that_stops_is(m
             await wait_all_tasks_blocked()
             assert connection.is_gone
     assert context.npu.stop()
+
+
+@pytest.mark.parametrize("fails", ["results", "everything"])
+@pytest.mark.parametrize("is_batch", [False, True])
+async def test_no_client_waits_for_an_answer_for_which_there_is_no_memory(
+    monkeypatch: pytest.MonkeyPatch, fails: str, is_batch: bool
+) -> None:
+    encode = jsonrpc._encode
+
+    def without_memory(answer: Any) -> jsonrpc.Line:
+        if fails == "everything" or "result" in answer:
+            raise MemoryError
+        return encode(answer)
+
+    monkeypatch.setattr(jsonrpc, "_encode", without_memory)
+    request = b'{"jsonrpc":"2.0","id":1,"method":"slow"}'
+    answers = await serve(
+        Turns(0), (b"[%b,%b]" % (request, request.replace(b"1,", b"2,")) if is_batch else request) + b"\n"
+    )
+    if fails == "everything":
+        assert answers == b"", "the connection ends"
+        return
+    told = json.loads(answers)
+    assert [answer["error"]["data"]["kind"] for answer in (told if is_batch else [told])] == ["OutOfMemory"] * (
+        1 + is_batch
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rkllmd.errors import Cancelled, FrameTooLarge, InvalidParams
+from rkllmd.errors import Cancelled, FrameTooLarge, InternalError, InvalidParams
 from rkllmd.wire import jsonrpc
 from rkllmd.wire.jsonrpc import ABSENT, Exchange, Request, parse
 from rkllmd.wire.long_strings import LongText
@@ -163,3 +163,18 @@ def test_answers_of_a_batch_are_counted_until_it_is_complete() -> None:
     assert 5000 < exchange.waiting_bytes < 5100
     assert len(json.loads(whole(exchange.finish(other[1], 4)))) == 1
     assert exchange.waiting_bytes == 0
+
+
+def test_a_call_whose_answer_can_not_be_made_can_still_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    exchange = Exchange()
+    (call,), _ = exchange.receive(parse(b'{"jsonrpc":"2.0","id":1,"method":"x"}'))
+
+    def fail(_: Any) -> jsonrpc.Line:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(jsonrpc, "_encode", fail)
+        with pytest.raises(MemoryError):
+            exchange.finish(call, {})
+    assert (call.finished, exchange.open_calls) == (False, 1)
+    assert b'"error"' in whole(exchange.fail(call, InternalError("no")))
