@@ -38,7 +38,8 @@ class Job:
             is_whole = result["finish_reason"] == "stop"
             text = f"[user] {self.prompt}"
             assert result["text"] == text if is_whole else text.startswith(result["text"]), about
-            assert 1 <= runs <= 1 + self.retry, about
+            # One that the daemon has cut when it left may not have come to C yet.
+            assert int(is_whole) <= runs <= 1 + self.retry, about
             return "completed" if is_whole else "cut by the end of the daemon"
         assert kind(found) == "Crashed", about
         begun = found["error"]["data"]["begun"]
