@@ -96,7 +96,8 @@ class Strangers:
 
     def _introduced(self, message: jsonrpc.Rejected) -> jsonrpc.Rejected:
         """Say once on a connection what this socket speaks."""
-        detail = message.error.data["detail"]
+        data = dict(message.error.data)
+        detail = data.pop("detail")
         if self._depth:
             detail += (
                 " A JSON value is one line here: send it without line breaks. If it goes on in the lines that follow, "
@@ -105,7 +106,7 @@ class Strangers:
         if not self._is_introduced:
             self._is_introduced = True
             detail += f" {SPEAKS}, such as {_EXAMPLE}."
-        return jsonrpc.Rejected(message.id, ParseError(detail))
+        return jsonrpc.Rejected(message.id, ParseError(detail, **data))
 
 
 def greeting_of(first: bytes) -> Farewell | None:
