@@ -183,7 +183,7 @@ class NotSupported(RpcError):
 
 
 class PermissionDenied(RpcError):
-    """A path outside the allowed directories, a physical address, or more handles than a client may have."""
+    """What this client may not do, or not here: see the protocol's table; ``setting`` names what would allow it."""
 
     code = -32009
     kind = "PermissionDenied"

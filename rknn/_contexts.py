@@ -25,5 +25,6 @@ def add(vision: Vision, invocation: Invocation, ctx: Context, *, keep: bool, cor
     except BaseException:
         destroy(vision, ctx)
         raise
+    ctx.user = invocation.client.user
     ctx.number = vision.contexts.add(ctx, None if keep else invocation.client.number)
     return success(context=ctx.number, n_input=len(ctx.inputs), n_output=len(ctx.outputs))

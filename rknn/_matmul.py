@@ -57,6 +57,7 @@ def add(vision: Vision, invocation: Invocation, matmul: Matmul, *, keep: bool) -
     except BaseException:
         destroy(vision, matmul)
         raise
+    matmul.user = invocation.client.user
     matmul.number = vision.matmuls.add(matmul, None if keep else invocation.client.number)
 
 

@@ -70,6 +70,7 @@ def add(vision: Vision, invocation: Invocation, memory: TensorMemory, *, keep: b
             runtime=vision.runtime.library.runtime,
             needs="-",
         )
+    memory.user = invocation.client.user
     memory.number = vision.memories.add(memory, None if keep else invocation.client.number)
     result = success(mem=memory.number, size=memory.size)
     if invocation.call.members.reply_fds:

@@ -15,7 +15,9 @@ from rkllmd.vision.parts import Vision
 from rknn._common import CONTEXT, MEM
 
 
-@method(Kind.NPU, [CONTEXT], changes=(*CONTEXT.types, *MEM.types), fits_between_tokens=False, ends_runs=True)
+@method(
+    Kind.NPU, [CONTEXT], changes=(*CONTEXT.types, *MEM.types), fits_between_tokens=False, ends_runs=True, alters="ctx"
+)
 def destroy(vision: Vision, invocation: Invocation, ctx: Context) -> JsonObject:
     """Unload the context; calls that still wait for it are answered InvalidHandle."""
     release.destroy(vision, ctx)

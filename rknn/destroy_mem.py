@@ -16,7 +16,7 @@ from rkllmd.vision.release import destroy_memory
 from rknn._common import ANY_CTX, MEM, check_belongs
 
 
-@method(Kind.ORDERED, [ANY_CTX, MEM], changes=MEM.types, fits_between_tokens=False)
+@method(Kind.ORDERED, [ANY_CTX, MEM], changes=MEM.types, fits_between_tokens=False, alters="mem")
 def destroy_mem(vision: Vision, invocation: Invocation, ctx: Context | Matmul | None, mem: TensorMemory) -> JsonObject:
     """Free it; the context may be left out, since the memory belongs to it."""
     check_belongs(mem, ctx)

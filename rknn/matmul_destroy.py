@@ -15,7 +15,7 @@ from rkllmd.vision.parts import Vision
 from rknn._common import MATMUL, MEM
 
 
-@method(Kind.NPU, [MATMUL], changes=(*MATMUL.types, *MEM.types), fits_between_tokens=False)
+@method(Kind.NPU, [MATMUL], changes=(*MATMUL.types, *MEM.types), fits_between_tokens=False, alters="matmul")
 def matmul_destroy(vision: Vision, invocation: Invocation, matmul: Matmul) -> JsonObject:
     """Free it; calls that still wait for it are answered InvalidHandle."""
     release.destroy(vision, matmul)

@@ -15,7 +15,7 @@ from rkllmd.vision.parts import Vision
 from rknn._common import CORE_MASK, MATMUL_CONTEXT, member_of
 
 
-@method(Kind.ORDERED, [MATMUL_CONTEXT, CORE_MASK])
+@method(Kind.ORDERED, [MATMUL_CONTEXT, CORE_MASK], alters="matmul")
 def matmul_set_core_mask(vision: Vision, invocation: Invocation, matmul: Matmul, core_mask: str | int) -> JsonObject:
     """Set the mask for the runs that follow."""
     cores = vision.board.check_cores(member_of(rknn_core_mask, core_mask), "$.core_mask")

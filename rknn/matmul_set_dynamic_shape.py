@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
 
 
-@method(Kind.ORDERED, [MATMUL, Struct("shape", "rknn_matmul_shape", raw=True, required_fields=["M", "K", "N"])])
+@method(
+    Kind.ORDERED,
+    [MATMUL, Struct("shape", "rknn_matmul_shape", raw=True, required_fields=["M", "K", "N"])],
+    alters="matmul",
+)
 def matmul_set_dynamic_shape(vision: Vision, invocation: Invocation, matmul: Matmul, shape: Converted) -> JsonObject:
     """Set the shape; return the new layout of A, B and C. Bind A and C again, and B too if its K or N has changed."""
     c_shape = to_c(shape.json, rknn_matmul_shape, shape.path, [])

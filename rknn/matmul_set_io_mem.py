@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
 
 
-@method(Kind.ORDERED, [MATMUL, MEM, Struct("attr", "rknn_matmul_tensor_attr", raw=True, required_fields=["name"])])
+@method(
+    Kind.ORDERED,
+    [MATMUL, MEM, Struct("attr", "rknn_matmul_tensor_attr", raw=True, required_fields=["name"])],
+    alters="matmul",
+)
 def matmul_set_io_mem(
     vision: Vision, invocation: Invocation, matmul: Matmul, mem: TensorMemory, attr: Converted
 ) -> JsonObject:

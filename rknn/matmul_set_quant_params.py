@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @method(
     Kind.ORDERED,
     [MATMUL_CONTEXT, Struct("params", "rknn_quant_params", raw=True, required_fields=["name", "scale"])],
+    alters="matmul",
 )
 def matmul_set_quant_params(vision: Vision, invocation: Invocation, matmul: Matmul, params: Converted) -> JsonObject:
     """Set them; scale is float32 and zp int32, one for the whole layer, or one for each channel or group."""

@@ -68,6 +68,7 @@ def _check(
         Value("attr_names", _NAMES, required=False, in_c=False),
     ],
     check=_check,
+    alters="ctx",
 )
 def register_custom_ops(
     vision: Vision, invocation: Invocation, ctx: Context, op: str | list[str], attr_names: list[str] | None = None

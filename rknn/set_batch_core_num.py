@@ -14,7 +14,7 @@ from rkllmd.vision.parts import Vision
 from rknn._common import CONTEXT
 
 
-@method(Kind.ORDERED, [CONTEXT, Value("core_num", {"type": "integer", "minimum": 1, "maximum": 16})])
+@method(Kind.ORDERED, [CONTEXT, Value("core_num", {"type": "integer", "minimum": 1, "maximum": 16})], alters="ctx")
 def set_batch_core_num(vision: Vision, invocation: Invocation, ctx: Context, core_num: int) -> JsonObject:
     """Set the number for the runs that follow."""
     vision.runtime.call("rknn_set_batch_core_num", ctx.pointer, core_num)

@@ -15,7 +15,7 @@ from rkllmd.vision.parts import Vision
 from rknn._common import CONTEXT, CORE_MASK, member_of
 
 
-@method(Kind.ORDERED, [CONTEXT, CORE_MASK])
+@method(Kind.ORDERED, [CONTEXT, CORE_MASK], alters="ctx")
 def set_core_mask(vision: Vision, invocation: Invocation, ctx: Context, core_mask: str | int) -> JsonObject:
     """Set the mask for the runs that follow."""
     cores = vision.board.check_cores(member_of(rknn_core_mask, core_mask), "$.core_mask")

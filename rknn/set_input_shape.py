@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
 
 
-@method(Kind.ORDERED, [CTX, Struct("attr", "rknn_tensor_attr", raw=True, required_fields=["dims"])])
+@method(Kind.ORDERED, [CTX, Struct("attr", "rknn_tensor_attr", raw=True, required_fields=["dims"])], alters="ctx")
 def set_input_shape(vision: Vision, invocation: Invocation, ctx: Context, attr: Converted) -> JsonObject:
     """Set the shape; attributes that are left out stay as they were."""
     c_attr = attr_of(ctx, attr.json, attr.path, SHAPE_FIELDS, output=False)

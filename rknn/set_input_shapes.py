@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Count("n_inputs", of="attr"),
         Struct("attr", "rknn_tensor_attr", many=True, raw=True, required_fields=["dims"]),
     ],
+    alters="ctx",
 )
 def set_input_shapes(vision: Vision, invocation: Invocation, ctx: Context, attr: Converted) -> JsonObject:
     """Set the shapes, one for each input; if an index is left out, it is the position in the array."""

@@ -29,7 +29,7 @@ _OUTPUT = Value(
 )
 
 
-@method(Kind.ORDERED, [CTX, MEM, Struct("attr", "rknn_tensor_attr", raw=True, example="index"), _OUTPUT])
+@method(Kind.ORDERED, [CTX, MEM, Struct("attr", "rknn_tensor_attr", raw=True, example="index"), _OUTPUT], alters="ctx")
 def set_io_mem(
     vision: Vision, invocation: Invocation, ctx: Context, mem: TensorMemory, attr: Converted, output: bool | None = None
 ) -> JsonObject:

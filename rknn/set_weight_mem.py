@@ -15,7 +15,7 @@ from rknn._attributes import use_outside
 from rknn._common import CTX, MEM
 
 
-@method(Kind.ORDERED, [CTX, MEM])
+@method(Kind.ORDERED, [CTX, MEM], alters="ctx")
 def set_weight_mem(vision: Vision, invocation: Invocation, ctx: Context, mem: TensorMemory) -> JsonObject:
     """Use the memory until the context is destroyed; rknn.query RKNN_QUERY_MEM_SIZE says how large it must be."""
     use_outside(vision.runtime, ctx, mem, "rknn_set_weight_mem", "total_weight_size")

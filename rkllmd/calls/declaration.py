@@ -171,6 +171,7 @@ class Declaration:
     proves_npu: bool = False
     model_of: Callable[..., str | None] | None = None
     repeatable: bool | frozenset[str] = False
+    alters: str | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -248,6 +249,7 @@ def method(
     proves_npu: bool = False,
     model_of: Callable[..., str | None] | None = None,
     repeatable: bool | frozenset[str] = False,
+    alters: str | None = None,
 ) -> Callable[[F], F]:
     """Declare the function that serves this module's method.
 
@@ -269,7 +271,9 @@ def method(
     waits for the end of such a run. ``proves_npu``: it can't succeed without the NPU. ``model_of``, called with the
     part and the parameters by name, may return the file that the call works on, if no handle says so.
     ``repeatable``: a client whose connection has ended may send it again over another one, since it changes nothing and
-    its answer needs nothing of the connection; names: unless one of these parameters is given and true.
+    its answer needs nothing of the connection; names: unless one of these parameters is given and true. ``alters``: the
+    ``argument`` of the handle whose object it changes or unloads: of a shared one, not everybody may do that
+    (``calls/authority.py``).
     """
 
     def declare(function: F) -> F:
@@ -288,6 +292,7 @@ def method(
             proves_npu,
             model_of,
             repeatable,
+            alters,
         )
         return function
 

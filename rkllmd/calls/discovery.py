@@ -60,6 +60,8 @@ def _method(method: Method) -> JsonObject:
     if method.c_signature:
         document["x-c-signature"] = method.c_signature
         document["x-c-only"] = [item.name for item in method.parameters if isinstance(item, COnly)]
+    if method.alters is not None:
+        document["x-alters"] = next(item.name for item in method.handles if item.argument == method.alters)
     if method.repeatable:
         document["x-repeatable"] = True if method.repeatable is True else {"unless": sorted(method.repeatable)}
     return document

@@ -24,6 +24,8 @@ class Live(Protocol):
     """An object behind a handle."""
 
     number: int
+    # The uid that it belongs to where it is shared; None: the daemon's own.
+    user: int | None
 
     @property
     def is_alive(self) -> bool:
@@ -49,6 +51,9 @@ class Registry(Protocol[T_co]):
 
     def owned_by(self, client: int | None) -> Sequence[T_co]:
         """Return the objects that go with this client; for None, those that stay whoever goes."""
+
+    def is_shared(self, number: int) -> bool:
+        """Return whether this is the handle of a live object that belongs to no connection."""
 
 
 def begin_behind(number: int) -> None:
@@ -99,6 +104,10 @@ class Handles(Generic[T]):
     def owner_of(self, number: int) -> int | None:
         """Return the client to which a live object belongs, or None if it belongs to everybody."""
         return self._live[number][1]
+
+    def is_shared(self, number: int) -> bool:
+        """Return whether this is the handle of a live object that belongs to no connection."""
+        return self._live.get(number, (None, 0))[1] is None
 
     def owned_by(self, client: int | None) -> list[T]:
         """Return the objects that go with this client; for None, those that stay whoever goes."""

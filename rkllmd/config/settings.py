@@ -164,6 +164,15 @@ class Config:
     operator_users: tuple[int, ...] = _setting(
         (), users, "users who look after the daemon, beside root and its own (uids or names)", reload=True
     )
+    # A board with several services: one loads what others only use. On a board with one person, nobody has to be kept
+    # from anything.
+    authority: str = _setting(
+        "owner",
+        choice("owner", "operator", "everybody"),
+        "who may change, unload or stop what others use too: the user that made it and operators, operators alone, or "
+        "everybody",
+        reload=True,
+    )
     # 16 MiB is what sd-varlink and containerd take.
     max_line_bytes: int = _setting(16 * 2**20, integer(1024, 2**30), "longest line from a client", reload=True)
     # An image of 640 x 640 pixels in nested arrays has 1.6 million. QEMU takes 2 Mi tokens. To parse so many holds up

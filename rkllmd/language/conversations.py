@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from rkllmd.calls import authority
 from rkllmd.json_types import Json
 
 if TYPE_CHECKING:
@@ -58,6 +59,20 @@ def clear(language: Language, model: Model, by: int | None = None) -> int | Sess
     """
     language.runtime.call("rkllm_clear_kv_cache", model.pointer, 1, None, None)
     return model.kv_cache.clear(by)
+
+
+def check_end(language: Language, invocation: Invocation, model: Model) -> None:
+    """Refuse to end another user's conversation in the KV cache to those who may not change the model either.
+
+    One that nobody can go on with may be ended by everybody. Raises PermissionDenied.
+    """
+    owner, user, config = model.kv_cache.owner, invocation.client.user, language.config
+    if owner is None or not model.kv_cache.holds_words or authority.may(config, user, model.user):
+        return
+    clients = [*language.clients.values(), *language.detached_calls]
+    users = [client.user for client in clients if client.number == owner] if isinstance(owner, int) else [owner.user]
+    if users:
+        authority.check_end(config, user, users[0], "The conversation in the KV cache")
 
 
 @contextmanager

@@ -66,6 +66,8 @@ class Model:
     keep_alive: list[object] = field(default_factory=list)
     pointer: c_void_p = field(default_factory=c_void_p)
     number: int = 0
+    # The uid that has loaded it, and so may change it; None: the daemon itself.
+    user: int | None = None
     loaded_at: float = field(default_factory=time.monotonic)
     used_at: float = field(default_factory=time.monotonic)
     is_asleep: bool = False

@@ -44,6 +44,7 @@ class RememberedModels:
 def _made_from(model: Model) -> JsonObject:
     return {
         "given": model.given,
+        "user": model.user,
         "domain": model.domain,
         "adapters": [from_c(adapter.struct) for adapter in model.adapters],
         # Strings of the protocol, so UTF-8.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import structlog
 
+from rkllmd.calls import authority
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
@@ -21,14 +22,16 @@ log = structlog.get_logger()
 
 @method(Kind.INSTANT, [LLM])
 def abort(language: Language, invocation: Invocation, model: Model) -> JsonObject:
-    """Stop the run, whichever client started it; ``aborted`` says whether there was one.
+    """Stop the run, whichever client of the user started it; ``aborted`` says whether there was one.
 
-    Without a run the C function is not called, since it is not known what an abort then does to the next run.
+    Another user's run goes on, and the error says so (``calls/authority.py``). Without a run the C function is not
+    called, since it is not known what an abort then does to the next run.
     """
     npu = language.npu
     running = npu.queue.running
     if running is None or running.target is not model or running.abort is None:
         return success(aborted=False)
+    authority.check_end(language.config, invocation.client.user, running.user, "The run that goes on")
     npu.cancel(running)
     if running.client is not invocation.client:
         log.info(

@@ -39,6 +39,7 @@ def _check(
     end_pos: list[int] | None = None,
     **_: object,
 ) -> None:
+    conversations.check_end(language, invocation, model)
     if start_pos is None and end_pos is None:
         return
     if start_pos is None or end_pos is None:
@@ -87,6 +88,7 @@ def clear_kv_cache(
     end_pos: list[int] | None = None,
 ) -> JsonObject:
     """Clear the cache, or the given ranges of it."""
+    conversations.check_end(language, invocation, model)  # again: it may be another one by now
     # JSON's integers include 1.0.
     start, end = (None if given is None else (c_int * len(given))(*map(int, given)) for given in (start_pos, end_pos))
     language.runtime.call("rkllm_clear_kv_cache", model.pointer, int(keep_system_prompt), start, end)

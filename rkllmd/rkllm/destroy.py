@@ -16,7 +16,7 @@ from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM
 
 
-@method(Kind.NPU, [LLM], changes=LLM.types)
+@method(Kind.NPU, [LLM], changes=LLM.types, alters="model")
 def destroy(language: Language, invocation: Invocation, model: Model) -> JsonObject:
     """Unload the model; calls that still wait for it fail with ModelNotInitialized."""
     by = invocation.client.number

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from rkllmd.calls import authority
 from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
@@ -49,7 +50,18 @@ def _check(language: Language, invocation: Invocation, param: Converted, replace
     if language.npu.queue.changes(LLM.types):  # the rest depends on loads and unloads that come first
         return
     if places.loaded_already(language, recipe, replace) is None:
-        places.find(language, recipe, replace)
+        _find_place(language, invocation, recipe, replace)
+
+
+def _find_place(language: Language, invocation: Invocation, recipe: Recipe, replace: bool | int) -> Place:
+    """Return the place for the load. Raises what ``places.find`` raises, and PermissionDenied.
+
+    What second_init = "replace" replaces, the operator has given to everybody.
+    """
+    place = places.find(language, recipe, replace)
+    for model in place.replaced if replace else ():
+        authority.check(language.config, invocation.client.user, model.user, "Language model", model.number)
+    return place
 
 
 def _model_of(language: Language, param: Converted | None = None, **_: object) -> Json:
@@ -82,11 +94,11 @@ def init(language: Language, invocation: Invocation, param: Converted, replace: 
     if same is not None:
         message = "This very model is loaded already, with the same parameters."
         return success(handle=same.number, message=message, already_loaded=True)
-    place = places.find(language, recipe, replace)
+    place = _find_place(language, invocation, recipe, replace)
     sameness = recipe.sameness  # before C may write to it
     recipe.param.extend_param.base_domain_id = place.domain
     model = _load_in_place(language, invocation, recipe, place)
-    model.sameness = sameness
+    model.sameness, model.user = sameness, invocation.client.user
     replaced = [old.number for old in place.replaced]
     forgotten = [old.number for old in place.forgotten]
     model.number = language.models.replace([*replaced, *forgotten], model)

@@ -37,6 +37,7 @@ def _check(language: Language, invocation: Invocation, model: Model, lora_adapte
     Kind.NPU,
     [LLM, Struct("lora_adapter", "RKLLMLoraAdapter", required_fields=["lora_adapter_path"])],
     check=_check,
+    alters="model",
 )
 def load_lora(language: Language, invocation: Invocation, model: Model, lora_adapter: Converted) -> JsonObject:
     """Load the adapter; defaults: ``lora_adapter_name`` is the file's name without its ending, ``scale`` is 1.0."""

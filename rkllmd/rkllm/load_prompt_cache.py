@@ -42,7 +42,7 @@ def _resolve(language: Language, invocation: Invocation, prompt_cache_path: str)
     return path
 
 
-@method(Kind.NPU, [LLM, Value("prompt_cache_path", {"type": "string", "minLength": 1})], check=_check)
+@method(Kind.NPU, [LLM, Value("prompt_cache_path", {"type": "string", "minLength": 1})], check=_check, alters="model")
 def load_prompt_cache(language: Language, invocation: Invocation, model: Model, prompt_cache_path: str) -> JsonObject:
     """Load a cache that a run with save_prompt_cache has written; release a loaded one before loading another."""
     if not prompt_cache_names.is_name(prompt_cache_path):

@@ -15,7 +15,7 @@ from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM
 
 
-@method(Kind.ORDERED, [LLM])
+@method(Kind.ORDERED, [LLM], alters="model")
 def release_prompt_cache(language: Language, invocation: Invocation, model: Model) -> JsonObject:
     """Release the cache; the runs that follow read their whole prompt again."""
     language.runtime.call("rkllm_release_prompt_cache", model.pointer)

@@ -79,6 +79,7 @@ def _check(
     [LLM, *(text(name, _ALIASES[name]) for name in _NAMES), _WHOLE, _GENERATION],
     check=_check,
     group="template_config",
+    alters="model",
 )
 def set_chat_template(
     language: Language,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
 
 
-@method(Kind.ORDERED, [LLM, Struct("cross_attn_params", "RKLLMCrossAttnParam")])
+@method(Kind.ORDERED, [LLM, Struct("cross_attn_params", "RKLLMCrossAttnParam")], alters="model")
 def set_cross_attn_params(
     language: Language, invocation: Invocation, model: Model, cross_attn_params: Converted
 ) -> JsonObject:

@@ -97,6 +97,7 @@ def _check(
     ],
     check=_check,
     group="tools_config",
+    alters="model",
 )
 def set_function_tools(
     language: Language,

@@ -14,6 +14,7 @@ from typing import Final, cast
 
 from rkllmd.abi.json.convert import to_c, to_c_array
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode
+from rkllmd.calls import authority
 from rkllmd.calls.arguments import Converted
 from rkllmd.calls.binding import members_in_params, params
 from rkllmd.calls.binding.attachments import Attachments, are_named_in
@@ -153,14 +154,23 @@ def _is_left_out(item: params.Given | None) -> bool:
 
 
 def _resolve(service: Service, client: Client, prepared: Prepared) -> None:
-    """Find the objects of the handles."""
+    """Find the objects of the handles, and refuse a change of a shared one to those who may not do it."""
     objects: list[Live | None] = []
     # The leading handle is the last: a tensor memory says which context is meant.
     for handle in reversed(prepared.method.handles):
         found = _object_of(service, client, handle, prepared.given.get(handle.name), objects)
         objects.insert(0, found)
         prepared.arguments[handle.argument] = found
+    if prepared.method.alters is not None:
+        _check_authority(service, client, prepared.arguments[prepared.method.alters])
     prepared.objects = objects
+
+
+def _check_authority(service: Service, client: Client, item: object) -> None:
+    for handles in service.handles.values():
+        if isinstance(item, Model | Context | Matmul | TensorMemory) and handles.is_shared(item.number):
+            noun = handles.noun[:1].upper() + handles.noun[1:]
+            authority.check(service.config, client.user, item.user, noun, item.number)
 
 
 def _object_of(

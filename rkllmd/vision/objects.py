@@ -30,6 +30,8 @@ class Context:
     flag: int
     pointer: NativeHandle = field(default_factory=lambda: rknn_context())
     number: int = 0
+    # The uid that has made it.
+    user: int | None = None
     # Everything that C may still read: the model's bytes, a library of operators.
     keep_alive: list[object] = field(default_factory=list)
     inputs: list[rknn_tensor_attr] = field(default_factory=list)
@@ -73,6 +75,8 @@ class Matmul:
     shape_index: int = 0
     pointer: NativeHandle = field(default_factory=lambda: rknn_context())
     number: int = 0
+    # The uid that has made it.
+    user: int | None = None
     keep_alive: list[object] = field(default_factory=list)
     # A, B and C → what rknn.matmul_set_quant_params gave last, which C may still read.
     quant_params: dict[str, object] = field(default_factory=dict)
@@ -93,6 +97,8 @@ class TensorMemory:
     pointer: Pointer[rknn_tensor_mem] | None
     size: int
     number: int = 0
+    # The uid that has made it.
+    user: int | None = None
     # For a client's dma-buf or memfd: our own descriptor of it, and our mapping of the part that is this memory.
     descriptors: Descriptors = NO_DESCRIPTORS
     mapping: memoryview | None = None

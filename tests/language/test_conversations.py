@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from rkllmd.errors import RuntimeFailure
+from rkllmd.config.settings import Config
+from rkllmd.errors import PermissionDenied, RuntimeFailure
 from rkllmd.language import conversations
 from rkllmd.language.kv_cache import KvCache
 
@@ -42,6 +43,38 @@ def call_of(client: int) -> Any:
 
 def detached_call(client: int, *, has_ended: bool) -> Any:
     return SimpleNamespace(number=client, ended=SimpleNamespace(is_set=lambda: has_ended))
+
+
+ANNA, BERTA, CARLA = 50_001, 50_002, 50_003
+
+
+@pytest.mark.parametrize(
+    ("user", "setting", "allowed"),
+    [
+        (ANNA, "operator", True),
+        (BERTA, "owner", True),
+        (CARLA, "owner", False),
+        (BERTA, "operator", False),
+        (CARLA, "everybody", True),
+        (None, "operator", True),
+    ],
+    ids=["whose it is", "who loaded the model", "neither", "operators alone", "everybody", "the daemon"],
+)
+def test_who_may_end_a_conversation(user: int | None, setting: str, allowed: bool) -> None:
+    held = model()
+    held.user = BERTA
+    language = room(held)
+    language.config = Config(authority=setting)
+    language.clients[OWNER].number, language.clients[OWNER].user = OWNER, ANNA
+    language.clients[OTHER].number = OTHER
+    call: Any = SimpleNamespace(client=SimpleNamespace(user=user))
+    if allowed:
+        conversations.check_end(language, call, held)
+    else:
+        with pytest.raises(PermissionDenied, match="The conversation"):
+            conversations.check_end(language, call, held)
+    del language.clients[OWNER]
+    conversations.check_end(language, call, held)  # nobody can go on with it
 
 
 def test_another_clients_change_clears_the_conversation_first() -> None:

@@ -12,7 +12,14 @@ import pytest
 from rkllmd.calls.arguments import Converted
 from rkllmd.calls.binding.attachments import Attachments
 from rkllmd.calls.declaration import Handle, Kind, Struct, Value
-from rkllmd.errors import InvalidHandle, InvalidParams, MethodNotFound, ModelNotInitialized, NotYours
+from rkllmd.errors import (
+    InvalidHandle,
+    InvalidParams,
+    MethodNotFound,
+    ModelNotInitialized,
+    NotYours,
+    PermissionDenied,
+)
 from rkllmd.language.model import Model
 from rkllmd.npu.job import UNRESOLVED, Job
 from rkllmd.service import preparation
@@ -136,7 +143,7 @@ def memory_of(service: Service, parent: Context | Matmul | None, owner: int = 1)
     return memory.number
 
 
-def context_of(service: Service, owner: int = 1) -> Context:
+def context_of(service: Service, owner: int | None = 1) -> Context:
     context = Context("/m.rknn", 10, 0)
     context.pointer.value = 1
     context.number = service.vision.contexts.add(context, owner)
@@ -183,6 +190,33 @@ async def test_c_wants_the_context_that_made_a_memory_whosever_it_is() -> None:
         prepared = prepare(service, Client(1), call_of("rknn.test", {"mem": memory_of(service, theirs)}))
         assert prepared.target is theirs
         assert prepare(service, Client(1), call_of("rknn.test", {"mem": memory_of(service, None)})).target is None
+
+
+async def test_what_is_shared_is_altered_by_its_owner_whatever_the_connection() -> None:
+    async with assembled() as service:
+        anna, elsewhere, berta = Client(1, user=50_001), Client(2, user=50_001), Client(3, user=50_002)
+        ctx = context_of(service, None)
+        ctx.user = anna.user
+        service.methods["rknn.test"] = method(Handle("ctx", ("context",), "ctx"), alters="ctx")
+        service.methods["rknn.use"] = method(Handle("ctx", ("context",), "ctx"))
+        for client in (anna, elsewhere):
+            assert prepare(service, client, call_of("rknn.test", [ctx.number])).target is ctx
+        assert prepare(service, berta, call_of("rknn.use", [ctx.number])).target is ctx
+        for params in ([ctx.number], []):
+            with pytest.raises(PermissionDenied, match=f"RKNN context {ctx.number} is shared"):
+                prepare(service, berta, call_of("rknn.test", params))
+        load_waits(service)
+        later = prepare(service, berta, call_of("rknn.test", []))
+        with pytest.raises(PermissionDenied):
+            complete(service, berta, later)
+
+
+async def test_what_is_a_connections_own_is_altered_by_it_whatever_the_setting() -> None:
+    async with assembled(authority="operator") as service:
+        ctx = context_of(service, 1)
+        ctx.user = 50_001
+        service.methods["rknn.test"] = method(Handle("ctx", ("context",), "ctx"), alters="ctx")
+        assert prepare(service, Client(1, user=50_001), call_of("rknn.test", [ctx.number])).target is ctx
 
 
 # -- conversion --------------------------------------------------------------------------------------------------------

@@ -57,6 +57,8 @@ def _make(language: Language, made_from: JsonObject) -> Model:
     model = make(language, recipe)
     model.sameness = sameness
     model.is_asleep = True
+    user = made_from.get("user")  # daemons before this one did not note it: then it is the operators'
+    model.user = None if user is None else int(user)
     model.adapters = [_adapter(language, given) for given in made_from["adapters"]]
     for name, values in made_from["strings"].items():
         model.strings[name] = [value.encode() for value in values]

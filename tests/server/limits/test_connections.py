@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import pytest
-
-from tests.daemon import ENDLESS, Daemon, Start, Wire, kind
+from tests.daemon import ENDLESS, Start, Wire, kind
 from tests.server.limits import impatient
+from tests.server.limits.users import ANNA, BERTA, Connect, only_root
 
-ANNA, BERTA = 65534, 65533
 LIMITS = ("--max-connections", "12", "--max-connections-per-user", "8", "--reserved-connections", "2")
 IMPATIENT = (sys.executable, impatient.__file__)
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-Connect = Callable[[Daemon, int], Wire]
-
-
-@pytest.fixture
-def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
-    """Connect as another user; all are closed at the end."""
-    with contextlib.ExitStack() as stack:
-
-        def as_user(daemon: Daemon, user: int) -> Wire:
-            monkeypatch.chdir(daemon.directory)  # the way there may be closed to others
-            os.chmod(daemon.directory, 0o711)
-            os.chmod(daemon.path, 0o666)
-            os.seteuid(user)
-            try:
-                return stack.enter_context(Wire(Path(daemon.path).name))
-            finally:
-                os.seteuid(0)
-
-        yield as_user
+pytestmark = only_root
 
 
 def is_served(wire: Wire) -> bool:
