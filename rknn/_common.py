@@ -9,6 +9,8 @@ from rkllmd.abi.json.structs import members_of
 from rkllmd.abi.layouts.rknn_constants import rknn_core_mask, rknn_tensor_type
 from rkllmd.calls.declaration import Handle, Value
 from rkllmd.calls.invocation import Invocation
+from rkllmd.config import quotas
+from rkllmd.config.quotas import Exceeded
 from rkllmd.errors import Cancelled, InvalidParams, PermissionDenied
 from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context, Matmul, TensorMemory
@@ -85,24 +87,40 @@ def type_of(dtype: str) -> int:
     return int(rknn_tensor_type[f"RKNN_TENSOR_{dtype.upper()}"])
 
 
-def check_handles(vision: Vision, invocation: Invocation) -> None:
-    """Refuse another object to a client that has as many as it may have. Raises PermissionDenied."""
+def check_own_handles(vision: Vision, invocation: Invocation) -> None:
+    """Refuse another object to a connection that has as many as it may have. Raises PermissionDenied."""
     client = invocation.client.number
-    # Objects that are kept have no owner, so they count for everybody.
-    owners = (client, None)
-    kinds = (vision.contexts, vision.matmuls, vision.memories)
-    owned = sum(len(handles.owned_by(owner)) for handles in kinds for owner in owners)
+    owned = sum(len(handles.owned_by(client)) for handles in (vision.contexts, vision.matmuls, vision.memories))
     limit = vision.config.max_handles_per_connection
     if owned >= limit:
-        raise PermissionDenied(
-            f"This connection has {owned} contexts and memories, kept ones included, which is the limit "
-            "(max_handles_per_connection): destroy some.",
-            limit=limit,
-        )
+        exceeded = Exceeded("max_handles_per_connection", limit, owned, "connection")
+        raise _too_many_handles("This connection has", exceeded)
+
+
+def check_handles(vision: Vision, invocation: Invocation) -> None:
+    """Refuse another object where the connection, its user, or all have as many as they may.
+
+    On the worker thread: what a connection has left behind was released by then. Raises PermissionDenied.
+    """
+    check_own_handles(vision, invocation)
+    user, config = invocation.client.user, vision.config
+    users = [item.user for handles in (vision.contexts, vision.matmuls, vision.memories) for item in handles]
+    is_operator = user is None or config.is_operator(user)
+    exceeded = quotas.handles(config).exceeded(users.count(user), len(users), is_operator=is_operator)
+    if exceeded is not None:
+        raise _too_many_handles(exceeded.have, exceeded)
+
+
+def _too_many_handles(have: str, exceeded: Exceeded) -> PermissionDenied:
+    used, limit = exceeded.used, exceeded.limit
+    return PermissionDenied(
+        f"{have} {used} contexts and memories, and {limit} may be ({exceeded.setting}): destroy some.",
+        **exceeded.data,
+    )
 
 
 def check_belongs(mem: TensorMemory, ctx: Context | Matmul | None) -> None:
-    """Refuse a memory that was made with another context. Raises InvalidParams."""
-    if mem.parent is not ctx:
+    """Refuse a memory that was made with another context; one without a context takes any. Raises InvalidParams."""
+    if mem.parent is not None and mem.parent is not ctx:
         number = None if ctx is None else ctx.number
         raise InvalidParams("$.mem was made with another context.", path="$.mem", keyword="const", limit=number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
+from rkllmd.machine.c_runtime import no_handle
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import destroy
@@ -17,6 +18,8 @@ def add(vision: Vision, invocation: Invocation, ctx: Context, *, keep: bool, cor
 
     If that fails, the context is destroyed. Raises RuntimeFailure, and Cancelled if nobody waits for the context.
     """
+    if not ctx.pointer:
+        raise no_handle(invocation.method.c_function or invocation.method.name, 0, [])
     try:
         learn(vision.runtime, ctx)
         if cores is not None:

@@ -15,6 +15,7 @@ from rkllmd.abi.layouts.rknn_matmul import (
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import JsonObject
+from rkllmd.machine.c_runtime import no_handle
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.release import destroy
@@ -51,7 +52,9 @@ def matrix_types(info: rknn_matmul_info) -> tuple[str, str, str]:
 
 
 def add(vision: Vision, invocation: Invocation, matmul: Matmul, *, keep: bool) -> None:
-    """Give a matmul context its handle. Raises Cancelled if nobody waits for it any more."""
+    """Give a matmul context its handle. Raises RuntimeFailure, and Cancelled if nobody waits for it any more."""
+    if not matmul.pointer:
+        raise no_handle(invocation.method.c_function or invocation.method.name, 0, [])
     try:
         check_wanted(vision, invocation)
     except BaseException:

@@ -10,6 +10,7 @@ from rkllmd.abi.layouts.rknn import rknn_tensor_mem
 from rkllmd.calls.declaration import Value
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
+from rkllmd.config import quotas
 from rkllmd.errors import InvalidParams, NotSupported, OutOfMemory
 from rkllmd.json_types import JsonObject
 from rkllmd.machine import shared_memory
@@ -31,17 +32,24 @@ FD: Final = {
 
 
 def check_limits(vision: Vision, invocation: Invocation, size: int) -> None:
-    """Refuse more tensor memory than all clients may have together. Raises OutOfMemory, PermissionDenied."""
+    """Refuse more tensor memory than the user, or all clients together, may have.
+
+    Raises OutOfMemory, PermissionDenied.
+    """
     check_handles(vision, invocation)
-    taken = sum(memory.size for memory in vision.memories)
-    limit = vision.config.max_memory_bytes
-    if taken + size > limit:
+    user, config, memories = invocation.client.user, vision.config, list(vision.memories)
+    is_operator = user is None or config.is_operator(user)
+    mine, taken = sum(item.size for item in memories if item.user == user), sum(item.size for item in memories)
+    exceeded = quotas.memory(config).exceeded(mine, taken, is_operator=is_operator, more=size)
+    if exceeded is not None:
         raise OutOfMemory(
-            f"{size} bytes more would exceed max_memory_bytes ({limit}): destroy memories that you no longer need.",
+            f"{exceeded.have} {exceeded.used} bytes of tensor memory; {size} more would exceed {exceeded.setting} "
+            f"({exceeded.limit}): destroy memories that you no longer need.",
             needed_bytes=size,
-            available_bytes=max(0, limit - taken),
+            available_bytes=max(0, exceeded.limit - exceeded.used),
             reserve_bytes=0,
-            loaded=[{"mem": memory.number, "size_bytes": memory.size} for memory in vision.memories][:64],
+            loaded=[{"mem": item.number, "size_bytes": item.size} for item in memories][:64],
+            **exceeded.data,
         )
 
 

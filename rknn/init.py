@@ -18,6 +18,7 @@ from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.json.tensors import Buffer, read_buffer
 from rkllmd.abi.layouts.rknn import rknn_init_extend
 from rkllmd.abi.layouts.rknn_constants import rknn_core_mask, rknn_flag
+from rkllmd.calls import authority
 from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
 from rkllmd.calls.handles import resolve
 from rkllmd.calls.invocation import Invocation
@@ -34,6 +35,7 @@ from rknn._common import (
     CONTEXT,
     KEEP,
     check_handles,
+    check_own_handles,
     enum_schema,
     flags_schema,
     mask_of,
@@ -75,14 +77,14 @@ def _check(
     **_: object,
 ) -> None:
     vision.runtime.library  # noqa: B018 - raises if there is none
-    check_handles(vision, invocation)
+    check_own_handles(vision, invocation)
     if (model is None) == (model_path is None):
         raise InvalidParams(
             "rknn.init needs either model_path or model.", path="$.model_path", keyword="oneOf", limit=["model_path"]
         )
     _cores(vision, core_mask)
     if model is None or not isinstance(model.json, dict):
-        _path(vision, model, model_path)
+        _path(vision, invocation, model, model_path)
 
 
 def _cores(vision: Vision, core_mask: str | int | None) -> int | None:
@@ -92,11 +94,20 @@ def _cores(vision: Vision, core_mask: str | int | None) -> int | None:
     return vision.board.check_cores(member_of(rknn_core_mask, core_mask), "$.core_mask")
 
 
-def _path(vision: Vision, model: Converted | None, model_path: str | None) -> str:
+def _path(vision: Vision, invocation: Invocation, model: Converted | None, model_path: str | None) -> str:
     """Return the file to load. Raises InvalidParams, PermissionDenied."""
     given, where = (str(model_path), "$.model_path") if model is None else (str(model.json), model.path)
-    config = vision.config
-    return str(paths.readable_file(given, config.allowed_directories, where, base=config.model_directory))
+    config, viewer = vision.config, authority.viewer(invocation.client, vision.config)
+    return str(
+        paths.readable_file(given, config.allowed_directories, where, base=config.model_directory, viewer=viewer)
+    )
+
+
+def _check_beside(vision: Vision, invocation: Invocation, path: str) -> None:
+    """Refuse a model that names a file which its client may not read; it may be long. Raises PermissionDenied."""
+    viewer = authority.viewer(invocation.client, vision.config)
+    for named in [] if viewer is None else rknn_trial.named_in(vision, path):
+        paths.follow(named, "$.model_path", viewer)
 
 
 def _model_of(vision: Vision, model: Converted | None = None, model_path: str | None = None, **_: object) -> str | None:
@@ -132,13 +143,14 @@ def init(
     keep: bool = False,
 ) -> JsonObject:
     """Load the model; return its context and how many inputs and outputs it has."""
-    check_handles(vision, invocation)  # again: others may have been made while this call waited
+    check_handles(vision, invocation)
     cores = _cores(vision, core_mask)
     ctx = Context(path="", size_bytes=0, flag=mask_of(rknn_flag.__members__, flag))
     c_extend = None if extend is None else _extend(vision, invocation, ctx, extend)
     buffer = None
     if model is None or not isinstance(model.json, dict):
-        ctx.path = _path(vision, model, model_path)
+        ctx.path = _path(vision, invocation, model, model_path)
+        _check_beside(vision, invocation, ctx.path)
         ctx.size_bytes = os.stat(ctx.path).st_size
         argument, size = cast(c_char_p(os.fsencode(ctx.path)), c_void_p), 0
     else:

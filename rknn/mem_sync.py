@@ -4,7 +4,8 @@ C: int rknn_mem_sync(rknn_context context, rknn_tensor_mem *mem, rknn_mem_sync_m
 
 A program in C writes through virt_addr before it syncs to the device, and reads after it has synced from the device.
 Over a socket both go with the call: ``data`` is written at ``offset`` before the sync, and ``read`` returns ``size``
-bytes from ``offset`` after it.
+bytes from ``offset`` after it. For a memory that belongs to no context, C is given the one that the client names, or
+the only one that there is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from rkllmd.abi.json.tensors import DTYPES, byte_size, read_buffer, to_numbers
 from rkllmd.abi.layouts.rknn_constants import rknn_mem_sync_mode
 from rkllmd.calls.binding.attachments import span_of
 from rkllmd.calls.declaration import Kind, Value, method
+from rkllmd.calls.handles import Registry, resolve
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
@@ -71,6 +73,9 @@ def mem_sync(
 ) -> JsonObject:
     """Write if there is data, sync, and read if that was asked for."""
     check_belongs(mem, ctx)
+    if ctx is None:
+        either: list[Registry[Context | Matmul]] = [vision.contexts, vision.matmuls]
+        ctx = resolve(either, None, invocation.client.number)
     offset, size = span_of(span, mem.size, "$", 1)
     if data is not None:
         buffer = read_buffer(data.json, dtype, data.path, data.sources)
@@ -85,8 +90,7 @@ def mem_sync(
             place, source = mem.view(offset, buffer.size), memoryview(buffer.data).cast("B")
             # Not by assignment, which would hold Python's lock, and so stop the event loop, while it copies.
             memmove(shared_memory.address_of(place), shared_memory.address_of(source), buffer.size)
-    handle = mem.parent.pointer if mem.parent is not None else 0
-    vision.runtime.call("rknn_mem_sync", handle, mem.pointer, member_of(rknn_mem_sync_mode, mode))
+    vision.runtime.call("rknn_mem_sync", ctx.pointer, mem.pointer, member_of(rknn_mem_sync_mode, mode))
     result = success()
     if read:
         path = "$.size" if "size" in span else "$.dtype"

@@ -24,6 +24,7 @@ from rkllmd.abi.layouts.rknn_custom_op import (
     rknn_custom_op_attr,
     rknn_custom_op_context,
 )
+from rkllmd.calls import authority
 from rkllmd.calls.declaration import Count, Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
@@ -47,7 +48,7 @@ def _check(
     if vision.runtime.name == "portable":
         raise vision.runtime.not_supported("A custom operator", needs="the vendor's runtime (librknnrt.so)")
     for path, where in _given(op):
-        _file(vision, path, where)
+        _file(vision, invocation, path, where)
 
 
 @method(
@@ -74,7 +75,7 @@ def register_custom_ops(
     vision: Vision, invocation: Invocation, ctx: Context, op: str | list[str], attr_names: list[str] | None = None
 ) -> JsonObject:
     """Register the operators; rknn.custom_op_get_op_attr can then return the attributes named in attr_names."""
-    loaded = [_load(_file(vision, path, where), where) for path, where in _given(op)]
+    loaded = [_load(_file(vision, invocation, path, where), where) for path, where in _given(op)]
     ops = (rknn_custom_op * len(loaded))()
     keep: list[object] = [ops]
     for target, (library, source) in zip(ops, loaded, strict=True):
@@ -90,14 +91,14 @@ def _given(op: str | list[str]) -> list[tuple[str, str]]:
     return [(op, "$.op")] if isinstance(op, str) else [(path, f"$.op[{index}]") for index, path in enumerate(op)]
 
 
-def _file(vision: Vision, path: str, where: str) -> str:
-    directories = vision.config.operator_directories
+def _file(vision: Vision, invocation: Invocation, path: str, where: str) -> str:
+    directories, viewer = vision.config.operator_directories, authority.viewer(invocation.client, vision.config)
     if not directories:
         raise PermissionDenied(
             "No libraries of operators may be loaded here: the setting operator_directories is empty.",
             setting="operator_directories",
         )
-    return str(paths.readable_file(path, directories, where, setting="operator_directories"))
+    return str(paths.readable_file(path, directories, where, setting="operator_directories", viewer=viewer))
 
 
 def _load(path: str, where: str) -> tuple[CDLL, Pointer[rknn_custom_op]]:

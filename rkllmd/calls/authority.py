@@ -6,11 +6,14 @@ that (``alters``, ``calls/declaration.py``), and asks nobody itself.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from rkllmd.errors import PermissionDenied
+from rkllmd.machine.disk.seeing import Viewer
 
 if TYPE_CHECKING:
+    from rkllmd.calls.invocation import Client
     from rkllmd.config.settings import Config
 
 # A user is a uid; None is the daemon itself, which does what its operators have configured.
@@ -52,3 +55,14 @@ def check_end(config: Config, user: int | None, owner: int | None, what: str) ->
         setting="authority",
         owner=owner,
     )
+
+
+def viewer(client: Client, config: Config) -> Viewer | None:
+    """Return whose permissions count for the paths that a client names; None: those of the daemon are no wider.
+
+    What lies in directories that the operator has set up for clients is shown to all of them.
+    """
+    if client.user in (None, 0, os.geteuid()):
+        return None
+    shown = (config.model_directory, *config.writable_directories, *config.operator_directories)
+    return Viewer(client.user, client.groups, tuple(directory for directory in shown if directory))

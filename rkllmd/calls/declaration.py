@@ -2,6 +2,10 @@
 
 A function module holds one C function: its signature in the docstring, and one function decorated with ``method``. The
 module's name is the method's name: ``rkllmd/rkllm/load_lora.py`` is ``rkllm.load_lora``.
+
+The function is called with the part of the daemon that it works with (``Language``, ``Vision`` or ``Service``), an
+``Invocation``, and then the parameters by name: the object of a handle, a ``Converted`` for a struct, the JSON value
+otherwise. It returns the result as JSON, or, if it streams, a function that makes the result.
 """
 
 from __future__ import annotations
@@ -253,11 +257,7 @@ def method(
 ) -> Callable[[F], F]:
     """Declare the function that serves this module's method.
 
-    The function is called with the part of the daemon that it works with (``Language``, ``Vision`` or ``Service``), an
-    ``Invocation``, and then the parameters by name: the object of a handle, a ``Converted`` for a struct, the JSON
-    value otherwise. It returns the result as JSON, or, if it streams, a function that makes the result.
-
-    ``check`` is called the same way on the event loop before the call is queued: a call that can be refused at once
+    ``check`` is called likewise on the event loop before the call is queued: a call that can be refused at once
     must not wait for a minute first. ``abort`` is called with the part and the model, on the event loop, to make a
     running call end early; a method without it can't be interrupted. ``group``: the name under which older clients put
     several plain parameters into one object. ``changes``: the types of handles that a call makes or releases.

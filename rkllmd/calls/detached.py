@@ -55,6 +55,7 @@ class DetachedCall:
         number: int,
         user: int | None,
         name: str,
+        groups: frozenset[int] = frozenset(),
         on_end: Callable[[DetachedCall], None] | None = None,
         kept: KeptJob | None = None,
     ) -> None:
@@ -65,7 +66,7 @@ class DetachedCall:
         self.id = secrets.token_urlsafe(_ID_BYTES) if kept is None else kept.id
         self.method = method
         self.number = number
-        self.user = user
+        self.user, self.groups = user, groups
         self.ended = trio.Event()
         self.result: Json = None
         # The Error object of JSON-RPC, if it failed.
@@ -83,8 +84,7 @@ class DetachedCall:
         self.is_left = False
         # Why it could not be promised, set on the store's thread.
         self.unkept_reason: str | None = None
-        self._name = name
-        self._on_end = on_end
+        self._name, self._on_end = name, on_end
         self._calls: DetachedCalls | None = None
         self._is_promised = True
         self._news: Callable[[], None] | None = None

@@ -28,6 +28,8 @@ class Client(Protocol):
     number: int
     # The uid of its process; None for the daemon itself.
     user: int | None
+    # The gids of its process.
+    groups: frozenset[int]
 
     def describe(self) -> str:
         """Return who it is, for the log and server.queue."""

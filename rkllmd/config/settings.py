@@ -129,6 +129,9 @@ class Config:
     )
     # A second load that does not fit has taken the first model down with it, so the operator has to ask for several.
     max_models: int = _setting(1, integer(1, 8), "how many language models may be loaded at once")
+    max_models_per_user: int = _setting(
+        0, integer(0, 8), "how many of them one user may have loaded; 0: as many as there may be", reload=True
+    )
     # To load it again takes up to a minute and loses the conversation: the operator knows whether memory is worth that.
     model_idle_minutes: float = _setting(
         0.0, minutes, "unload a language model that nobody used for so many minutes; 0: never", reload=True
@@ -331,8 +334,21 @@ class Config:
     max_memory_bytes: int = _setting(
         2**30, integer(2**20, 2**40), "tensor memory (rknn.create_mem) of all clients together", reload=True
     )
+    max_memory_bytes_per_user: int = _setting(
+        0, integer(0, 2**40), "tensor memory of one user; 0: three quarters of max_memory_bytes", reload=True
+    )
     max_handles_per_connection: int = _setting(
-        256, integer(1, 100_000), "RKNN contexts and memories of one connection", reload=True
+        256,
+        integer(1, 100_000),
+        "RKNN contexts and memories of one connection, without those that are kept",
+        reload=True,
+    )
+    # Each has a descriptor and some kilobytes; a program that forgets to destroy its own is stopped here.
+    max_handles: int = _setting(
+        4096, integer(1, 100_000), "RKNN contexts and memories of all clients together", reload=True
+    )
+    max_handles_per_user: int = _setting(
+        0, integer(0, 100_000), "RKNN contexts and memories of one user; 0: three quarters of max_handles", reload=True
     )
 
     def is_operator(self, user: int | None) -> bool:

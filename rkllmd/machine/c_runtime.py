@@ -15,7 +15,7 @@ import structlog
 
 from rkllmd.abi.c import CResult
 from rkllmd.abi.library import Functions, LibraryFile, find, identify
-from rkllmd.errors import NotSupported, RuntimeFailure, RuntimeUnavailable
+from rkllmd.errors import InvalidHandle, NotSupported, RuntimeFailure, RuntimeUnavailable
 from rkllmd.json_types import JsonObject
 from rkllmd.machine.platform import Platform
 from rkllmd.machine.runtime_output import RuntimeOutput
@@ -34,6 +34,8 @@ class CRuntime(Generic[L]):
 
     # What is known to go wrong with this version on this machine, a sentence each.
     problems: Sequence[str] = ()
+    # The functions that take 0 for a handle; every other one would use memory that is not there.
+    take_no_handle: frozenset[str] = frozenset()
 
     def __init__(self, name: str, reason: str, output: RuntimeOutput, load: Callable[[], L]) -> None:
         """``name`` is vendor, portable or simulator; ``reason`` says why it was chosen."""
@@ -77,7 +79,12 @@ class CRuntime(Generic[L]):
         }
 
     def invoke(self, function: str, *arguments: object) -> tuple[CResult, list[str]]:
-        """Call a C function; return what it returns and the lines that the runtime printed meanwhile."""
+        """Call a C function; return what it returns and the lines that the runtime printed meanwhile.
+
+        Raises InvalidHandle for a first argument that is null: C's first parameter is a handle, or points to something.
+        """
+        if arguments and not arguments[0] and function not in self.take_no_handle:
+            raise InvalidHandle(f"{function} was not called: what it was for is not there (any more).", handle=None)
         mark = self.output.mark()
         returned = getattr(self.library, function)(*arguments)
         return returned, self.output.since(mark)

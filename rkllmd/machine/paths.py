@@ -1,5 +1,7 @@
 """Paths from a client: checked before C sees them.
 
+What a client learns of a path is what its own permissions show (``disk/seeing.py``).
+
 The vendor's library has ended the process because a file was missing, and writes to any path that it is given. So a
 path must be absolute (the client's working directory is not the daemon's), it must lie in a directory that the
 configuration allows after links are resolved, and a path to read must be a regular file.
@@ -13,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rkllmd.errors import InvalidParams, PermissionDenied, lead
+from rkllmd.machine.disk import seeing
+from rkllmd.machine.disk.seeing import Viewer
 
 # What a client's path never leads to, whatever the configuration allows.
 _private: list[str] = []
@@ -24,14 +28,22 @@ def keep_private(directory: str) -> None:
 
 
 def readable_file(
-    given: str, allowed: Sequence[str], where: str | None, setting: str = "allowed_directories", *, base: str = ""
+    given: str,
+    allowed: Sequence[str],
+    where: str | None,
+    setting: str = "allowed_directories",
+    *,
+    base: str = "",
+    viewer: Viewer | None = None,
 ) -> Path:
     """Return the file that ``given`` names. ``where`` is its JSON path in the client's parameters, None if it has none.
 
     ``setting`` is the setting that ``allowed`` comes from. ``base``: where relative paths begin; without it they are
-    refused. Raises InvalidParams if there is no such file, PermissionDenied if it may not be read.
+    refused. ``viewer``: the user that has to be allowed to read it, beside the daemon; None: the daemon alone.
+
+    Raises InvalidParams if there is no such file, PermissionDenied if it may not be read.
     """
-    path = _resolve(given, allowed, where, setting, base)
+    path = _resolve(given, allowed, where, setting, base, viewer)
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -44,9 +56,12 @@ def readable_file(
     return path
 
 
-def writable_file(given: str, allowed: Sequence[str], where: str) -> Path:
-    """Return the path of the file to be written; its directory exists. Raises what ``readable_file`` raises."""
-    path = _resolve(given, allowed, where, "writable_directories")
+def writable_file(given: str, allowed: Sequence[str], where: str, *, viewer: Viewer | None = None) -> Path:
+    """Return the path of the file to be written; its directory exists. Raises what ``readable_file`` raises.
+
+    ``viewer``: the user that has to be allowed to go to its directory.
+    """
+    path = _resolve(given, allowed, where, "writable_directories", viewer=viewer, reads=False)
     mode = None
     try:
         mode = path.stat().st_mode
@@ -70,7 +85,33 @@ def absolute(given: str, base: str) -> str:
     return os.path.join(base, given) if base and given else given
 
 
-def _resolve(given: str, allowed: Sequence[str], where: str | None, setting: str, base: str = "") -> Path:
+def follow(given: str, where: str | None, viewer: Viewer | None, *, reads: bool = True) -> Path:
+    """Return where an absolute path leads, whether something is there or not.
+
+    Raises PermissionDenied where the viewer may not go there, or with ``reads`` may not read it.
+    """
+    if viewer is None:
+        return Path(os.path.realpath(given))
+    try:
+        return Path(seeing.resolve(given, viewer, reads=reads))
+    except PermissionError:
+        raise PermissionDenied(
+            f"{lead(where)}your user (uid {viewer.user}) may not read {given}, or not enter a directory on the way.",
+            path=where,
+            user=viewer.user,
+        ) from None
+
+
+def _resolve(
+    given: str,
+    allowed: Sequence[str],
+    where: str | None,
+    setting: str,
+    base: str = "",
+    viewer: Viewer | None = None,
+    *,
+    reads: bool = True,
+) -> Path:
     given = str(given)  # it may be a LongString, which is too long below
     # The length first: every other message repeats the path.
     if len(os.fsencode(given)) >= 4096:  # PATH_MAX, limits.h
@@ -88,7 +129,7 @@ def _resolve(given: str, allowed: Sequence[str], where: str | None, setting: str
             path=where,
             keyword="absolute",
         )
-    path = Path(os.path.realpath(given))
+    path = follow(given, where, viewer, reads=reads)
     try:
         str(path).encode()
     except UnicodeEncodeError:  # it could not be shown to anybody, nor be a key in a file of ours

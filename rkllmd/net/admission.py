@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol, TypeVar
 
+from rkllmd.config import quotas
+from rkllmd.config.quotas import Exceeded, Quota
 from rkllmd.config.settings import Config
 from rkllmd.errors import QueueFull
 
@@ -42,37 +44,32 @@ G = TypeVar("G", bound=Guest)
 class Rules:
     """How many clients may be connected."""
 
-    # In all, of one user, and of all users except operators.
-    most: int
-    most_per_user: int
-    most_of_others: int
+    quota: Quota
     is_operator: Callable[[int | None], bool]
 
 
 def rules(config: Config) -> Rules:
     """Return the rules of the configuration."""
-    most = config.max_connections
-    return Rules(most, config.max_connections_per_user, max(1, most - config.reserved_connections), config.is_operator)
+    return Rules(quotas.connections(config), config.is_operator)
 
 
 def has_room(connected: int, rules: Rules) -> bool:
     """Return whether any user may connect, whoever is connected: as nearly always, and then nobody is looked at."""
-    return connected < min(rules.most, rules.most_per_user, rules.most_of_others)
+    return connected < rules.quota.least
 
 
 def admit(user: int | None, guests: Collection[G], rules: Rules, now: float) -> G | None:
     """Return the client to drop so that another one of ``user`` may connect; None if none. Raises QueueFull."""
-    if rules.is_operator(user):
-        if len(guests) < rules.most:
-            return None
-        return _longest_idle(guests, now) or _refuse(rules.most, "max_connections", len(guests))
+    is_operator = rules.is_operator(user)
     of_user = [guest for guest in guests if guest.user == user]
-    if len(of_user) >= rules.most_per_user:
-        return _longest_idle(of_user, now) or _refuse(rules.most_per_user, "max_connections_per_user", len(of_user))
-    if len(guests) < rules.most_of_others:
+    exceeded = rules.quota.exceeded(len(of_user), len(guests), is_operator=is_operator)
+    if exceeded is None:
         return None
-    others = [guest for guest in guests if not rules.is_operator(guest.user)]
-    return _longest_idle(others, now) or _refuse(rules.most_of_others, "max_connections", len(guests))
+    if exceeded.whose == "user":
+        leaving = _longest_idle(of_user, now)
+    else:  # an operator keeps its place before others
+        leaving = _longest_idle((guest for guest in guests if is_operator or not rules.is_operator(guest.user)), now)
+    return leaving or _refuse(exceeded)
 
 
 def _longest_idle(guests: Iterable[G], now: float) -> G | None:
@@ -82,11 +79,13 @@ def _longest_idle(guests: Iterable[G], now: float) -> G | None:
     return max(idle, key=lambda guest: (count[guest.user], -guest.heard_at), default=None)
 
 
-def _refuse(limit: int, setting: str, connected: int) -> NoReturn:
-    whose = " of this user" if setting.endswith("per_user") else ""
+def _refuse(exceeded: Exceeded) -> NoReturn:
+    connected, limit = exceeded.used, exceeded.limit
+    whose = " of this user" if exceeded.whose == "user" else ""
     raise QueueFull(
-        f"{connected} clients{whose} are connected, and {limit} may be ({setting}): close some, or try again later.",
+        f"{connected} clients{whose} are connected, and {limit} may be ({exceeded.setting}): close some, or try again "
+        "later.",
         queued=connected,
-        limit=limit,
         retry_after_ms=_RETRY_MS,
+        **exceeded.data,
     )

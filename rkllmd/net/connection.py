@@ -25,7 +25,7 @@ import structlog
 import trio
 
 from rkllmd.calls.failure import as_error
-from rkllmd.client.peer import credentials_of
+from rkllmd.client.peer import credentials_of, groups_of
 from rkllmd.errors import RpcError, ShuttingDown
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.net.inbox import FD_SIZE, Inbox, is_large, takes_long
@@ -70,6 +70,7 @@ class Connection:
         self._receiver = receiver
         self._peer = credentials_of(socket)
         self.user: int | None = self._peer.uid
+        self.groups = groups_of(socket, self._peer)
         unread = Holding(service.budget, self.user)
         self._sender = Sender(socket, service.current, self._call_writer, self.drop, self._hung_up, unread)
         self._inbox = Inbox(

@@ -9,24 +9,41 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from rkllmd.config import quotas
+from rkllmd.config.quotas import Exceeded, Quota
 from rkllmd.errors import QueueFull
 from rkllmd.npu.job import UNRESOLVED, Job
 from rkllmd.wire.members import PRIORITIES
 
 # If no such call was seen yet, nothing better is known.
 _RETRY_AFTER_MS: Final = 1000
+_WHAT: Final = {
+    "all": "The queue for the NPU is full",
+    # Detached calls (server.submit) wait as one client of each user.
+    "connection": "This connection (or this user with its jobs) has as many calls waiting for the NPU as it may",
+    "user": "This user has as many calls waiting for the NPU as it may",
+}
 
 
 @dataclass(slots=True)
 class Limits:
-    """How many calls may wait: in all, of one connection, of one user."""
+    """How many calls may wait: in all, of one connection, of one user; and how many of all are for operators alone."""
 
     total: int
     per_client: int
     per_user: int
+    reserve: int = 0
+    is_operator: Callable[[int | None], bool] = field(default=lambda user: False, compare=False)
+
+    @property
+    def quota(self) -> Quota:
+        """Return what each user may have of the total."""
+        return quotas.quota(
+            "max_queue", self.total, self.per_user, name_of_share="max_calls_per_user", reserve=self.reserve
+        )
 
 
 class Queue:
@@ -140,20 +157,14 @@ class Queue:
     def _check(self, job: Job, retry_after_ms: Callable[[], int | None]) -> None:
         own = sum(len(clients.get(job.client, ())) for clients in self._levels.values())
         of_user = sum(1 for other in self.waiting() if other.user is not None and other.user == job.user)
-        for what, queued, limit in (
-            ("The queue for the NPU is full", self._length, self.limits.total),
-            # Detached calls (server.submit) wait as one client of each user.
-            (
-                "This connection (or this user with its jobs) has as many calls waiting for the NPU as it may",
-                own,
-                self.limits.per_client,
-            ),
-            ("This user has as many calls waiting for the NPU as it may", of_user, self.limits.per_user),
-        ):
-            if queued >= limit:
-                raise QueueFull(
-                    f"{what} ({limit}): try again later.",
-                    queued=queued,
-                    limit=limit,
-                    retry_after_ms=retry_after_ms() or _RETRY_AFTER_MS,
-                )
+        limits = self.limits
+        exceeded = limits.quota.exceeded(of_user, self._length, is_operator=limits.is_operator(job.user))
+        if own >= limits.per_client and (exceeded is None or exceeded.whose == "user"):
+            exceeded = Exceeded("max_calls_per_connection", limits.per_client, own, "connection")
+        if exceeded is not None:
+            raise QueueFull(
+                f"{_WHAT[exceeded.whose]} ({exceeded.limit}): try again later.",
+                queued=exceeded.used,
+                retry_after_ms=retry_after_ms() or _RETRY_AFTER_MS,
+                **exceeded.data,
+            )

@@ -46,22 +46,16 @@ _REPLACE: Final = {
 
 
 def _check(language: Language, invocation: Invocation, param: Converted, replace: bool | int = False) -> None:
-    recipe = model_recipe.make(language, param.json, param.path)
+    recipe = _recipe(language, invocation, param)
     if language.npu.queue.changes(LLM.types):  # the rest depends on loads and unloads that come first
         return
     if places.loaded_already(language, recipe, replace) is None:
-        _find_place(language, invocation, recipe, replace)
+        places.find(language, recipe, replace, invocation.client.user)
 
 
-def _find_place(language: Language, invocation: Invocation, recipe: Recipe, replace: bool | int) -> Place:
-    """Return the place for the load. Raises what ``places.find`` raises, and PermissionDenied.
-
-    What second_init = "replace" replaces, the operator has given to everybody.
-    """
-    place = places.find(language, recipe, replace)
-    for model in place.replaced if replace else ():
-        authority.check(language.config, invocation.client.user, model.user, "Language model", model.number)
-    return place
+def _recipe(language: Language, invocation: Invocation, param: Converted) -> Recipe:
+    viewer = authority.viewer(invocation.client, language.config)
+    return model_recipe.make(language, param.json, param.path, viewer)
 
 
 def _model_of(language: Language, param: Converted | None = None, **_: object) -> Json:
@@ -89,12 +83,12 @@ def init(language: Language, invocation: Invocation, param: Converted, replace: 
     If no more models may be loaded and this very one is loaded already, return its handle with ``already_loaded``.
     """
     # The whole check again: while this call waited, a link may have changed and another load may have ended.
-    recipe = model_recipe.make(language, param.json, param.path)
+    recipe = _recipe(language, invocation, param)
     same = places.loaded_already(language, recipe, replace)
     if same is not None:
         message = "This very model is loaded already, with the same parameters."
         return success(handle=same.number, message=message, already_loaded=True)
-    place = _find_place(language, invocation, recipe, replace)
+    place = places.find(language, recipe, replace, invocation.client.user)
     sameness = recipe.sameness  # before C may write to it
     recipe.param.extend_param.base_domain_id = place.domain
     model = _load_in_place(language, invocation, recipe, place)

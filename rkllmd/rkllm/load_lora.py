@@ -1,35 +1,50 @@
 """rkllm_load_lora: load a LoRA adapter beside the model; a run chooses it by lora_params.
 
 C: int rkllm_load_lora(LLMHandle handle, RKLLMLoraAdapter *lora_adapter)
+
+A name means one adapter: the same file with the same scale is loaded once, another one needs another name.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Final
 
+from rkllmd.calls import authority
 from rkllmd.calls.declaration import Kind, Struct, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
-from rkllmd.errors import PermissionDenied
+from rkllmd.errors import InvalidParams, PermissionDenied
 from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
-from rkllmd.language.model import Model
+from rkllmd.language.model import Adapter, Model
 from rkllmd.language.models import model_trial
 from rkllmd.language.models.loading import give_adapter, put_to_sleep, try_files
 from rkllmd.language.models.recipe import make_adapter
 from rkllmd.language.parts import Language
 from rkllmd.machine import paths
+from rkllmd.machine.files import identify
 from rkllmd.rkllm._common import LLM
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
 
 
+# No function of C takes an adapter away, each takes memory, and all are loaded again after a sleep of the model.
+MOST_ADAPTERS: Final = 32
+
+
 def _check(language: Language, invocation: Invocation, model: Model, lora_adapter: Converted) -> None:
     config = language.config
     given = lora_adapter.json["lora_adapter_path"]
     where = f"{lora_adapter.path}.lora_adapter_path"
-    resolved = paths.readable_file(given, config.allowed_directories, where, base=config.model_directory)
+    resolved = paths.readable_file(
+        given,
+        config.allowed_directories,
+        where,
+        base=config.model_directory,
+        viewer=authority.viewer(invocation.client, config),
+    )
     lora_adapter.c.lora_adapter_path = bytes(resolved)
 
 
@@ -43,6 +58,8 @@ def load_lora(language: Language, invocation: Invocation, model: Model, lora_ada
     """Load the adapter; defaults: ``lora_adapter_name`` is the file's name without its ending, ``scale`` is 1.0."""
     _check(language, invocation, model, lora_adapter)  # again: the file may have gone while the call waited
     adapter = make_adapter(lora_adapter.c, lora_adapter.json, lora_adapter.keep)
+    if _is_loaded(model, adapter, lora_adapter.path):
+        return success(lora_adapter_name=adapter.name, already_loaded=True)
     item = model_trial.of_adapter(language, model, adapter)
     try_files(language, [] if item is None else [item])
     try:
@@ -54,3 +71,28 @@ def load_lora(language: Language, invocation: Invocation, model: Model, lora_ada
     language.remembered.put(model)
     conversations.log_change(language, invocation, model, None, lora_adapter_name=adapter.name)
     return success(lora_adapter_name=adapter.name)
+
+
+def _is_loaded(model: Model, adapter: Adapter, where: str) -> bool:
+    """Return whether this very adapter is loaded. Raises InvalidParams where its name means another one.
+
+    Raises PermissionDenied where no more may be loaded.
+    """
+    same_name = next((item for item in model.adapters if item.name == adapter.name), None)
+    if same_name is not None:
+        file = identify(os.fsdecode(adapter.struct.lora_adapter_path))
+        if file == model.lora_files.get(adapter.name) and same_name.struct.scale == adapter.struct.scale:
+            return True
+        raise InvalidParams(
+            f"{where}.lora_adapter_name: another adapter of this model has the name {adapter.name}, with another file "
+            "or scale. Choose another name: C can't take an adapter away.",
+            path=f"{where}.lora_adapter_name",
+            keyword="uniqueItems",
+        )
+    if len(model.adapters) >= MOST_ADAPTERS:
+        raise PermissionDenied(
+            f"The model has {len(model.adapters)} adapters, which is the limit: load the model anew to use others.",
+            limit=MOST_ADAPTERS,
+            used=len(model.adapters),
+        )
+    return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from rkllmd.calls import authority
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
@@ -37,7 +38,9 @@ def _check(language: Language, invocation: Invocation, model: Model, prompt_cach
 
 
 def _resolve(language: Language, invocation: Invocation, prompt_cache_path: str) -> Path:
-    path = paths.readable_file(prompt_cache_path, language.config.allowed_directories, _WHERE)
+    config = language.config
+    viewer = authority.viewer(invocation.client, config)
+    path = paths.readable_file(prompt_cache_path, config.allowed_directories, _WHERE, viewer=viewer)
     language.prompt_caches.check_path(path, _WHERE)
     return path
 

@@ -12,6 +12,7 @@ from rkllmd.calls import registry, timeouts
 from rkllmd.calls.detached import DetachedCalls
 from rkllmd.calls.handles import Handles
 from rkllmd.calls.timeouts import Timeouts
+from rkllmd.config import quotas
 from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
 from rkllmd.language import parts as language_parts
@@ -124,7 +125,13 @@ def apply(service: Service) -> None:
 
 def queue_limits(settings: Config) -> Limits:
     """Return how many calls may wait for the NPU."""
-    return Limits(settings.max_queue, settings.max_calls_per_connection, settings.max_calls_per_user)
+    return Limits(
+        settings.max_queue,
+        settings.max_calls_per_connection,
+        settings.max_calls_per_user,
+        quotas.usual_reserve(settings.max_queue),
+        settings.is_operator,
+    )
 
 
 def _boundary_seconds(config: Config, rkllm: Runtime, rknn: RknnRuntime) -> float:

@@ -19,6 +19,7 @@ import structlog
 from rkllmd.calls.arguments import Converted
 from rkllmd.calls.detached import MOST_BEGINS, DetachedCall
 from rkllmd.calls.failure import as_error
+from rkllmd.client.peer import groups_of_user
 from rkllmd.errors import Crashed, NotKept, RpcError
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
@@ -168,7 +169,13 @@ def resume(service: Service, *, models_come_back: bool = False) -> None:
 
 def _resume(service: Service, job: KeptJob, number: int) -> None:
     detached = DetachedCall(
-        job.method, number=number, user=job.user, name=job.client, on_end=partial(ended, service), kept=job
+        job.method,
+        number=number,
+        user=job.user,
+        groups=groups_of_user(job.user),
+        name=job.client,
+        on_end=partial(ended, service),
+        kept=job,
     )
     service.detached_calls.restore(detached)
     if job.has_ended:

@@ -74,9 +74,11 @@ def destroy_memory(vision: Vision, memory: TensorMemory) -> None:
     """Destroy a tensor memory. Raises RuntimeFailure; its handle is dead then too."""
     vision.memories.remove(memory.number)
     pointer, memory.pointer = memory.pointer, None
-    parent = memory.parent.pointer if memory.parent is not None else rknn_context()
+    # One that belongs to no context takes any; there may be none any more.
+    parent = memory.parent or next(iter([*vision.contexts, *vision.matmuls]), None)
+    handle = rknn_context() if parent is None else parent.pointer
     try:
-        vision.runtime.call("rknn_destroy_mem", parent, pointer)
+        vision.runtime.call("rknn_destroy_mem", handle, pointer)
     finally:
         memory.close()
 

@@ -27,6 +27,11 @@ def of_file(vision: Vision, path: str, offset: int, part: int) -> Trial | None:
     return Trial(path, _request(vision, path, offset, part), key, ends_with_client=True)
 
 
+def named_in(vision: Vision, path: str) -> list[str]:
+    """Return the paths of files with weights that a model names, for a runtime that reads them. Raises OSError."""
+    return list(external_data.named(path).values()) if vision.runtime.name == "portable" else []
+
+
 def of_bytes(vision: Vision, content: memoryview) -> Trial | None:
     """Return the trial of a model that a client has sent."""
     if not is_on(vision):

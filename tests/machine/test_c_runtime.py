@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from rkllmd.machine.c_runtime import choose, last_words, no_handle
+from rkllmd.abi.c import c_void_p
+from rkllmd.abi.layouts.rknn import rknn_context
+from rkllmd.errors import InvalidHandle
+from rkllmd.machine.c_runtime import CRuntime, choose, last_words, no_handle
 from rkllmd.machine.platform import Platform
 
 
@@ -32,3 +37,17 @@ def test_which_runtime(
 ) -> None:
     monkeypatch.setattr(Platform, "npu_devices", lambda self: ["/dev/rknpu"] if device else [])
     assert choose(configured, library, Platform(tmp_path))[0] == chosen
+
+
+@pytest.mark.parametrize("handle", [None, 0, c_void_p(), rknn_context(), rknn_context(0)])
+def test_no_null_handle_reaches_c(handle: object) -> None:
+    called: list[object] = []
+    library: Any = SimpleNamespace(rknn_mem_sync=called.append, rknn_create_mem2=called.append)
+    output: Any = SimpleNamespace(mark=lambda: 0, since=lambda mark: [])
+    runtime: CRuntime[Any] = CRuntime("vendor", "", output, lambda: library)
+    runtime.take_no_handle = frozenset({"rknn_create_mem2"})
+    with pytest.raises(InvalidHandle, match="rknn_mem_sync was not called"):
+        runtime.invoke("rknn_mem_sync", handle)
+    runtime.invoke("rknn_create_mem2", handle)
+    runtime.invoke("rknn_mem_sync", rknn_context(7))
+    assert len(called) == 2

@@ -11,6 +11,7 @@ import pytest
 
 from rkllmd.errors import InvalidParams, PermissionDenied, RpcError
 from rkllmd.machine import paths
+from rkllmd.machine.disk.seeing import Viewer
 from rkllmd.machine.paths import readable_file, writable_file
 from rkllmd.wire.long_strings import LongString
 
@@ -198,3 +199,34 @@ def test_what_is_the_daemons_own_is_nobody_elses(
     for path in (private / "file", inside / "link" / "file", inside / "link" / ".." / "store" / "file"):
         refused(check, PermissionDenied, str(path), inside)
     assert check(str(inside / "model"), [str(inside)], WHERE)
+
+
+def test_a_client_learns_nothing_of_what_is_closed_to_it(tmp_path: Path) -> None:
+    stranger = Viewer(54_321, frozenset(), (str(tmp_path / "shown"),))
+    inside = tmp_path / "shown" / ".." / "closed"
+    for name in ("shown", "closed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model").touch()
+    tmp_path.chmod(0o711)
+    inside.chmod(0o700)
+    said: set[tuple[str, ...]] = set()
+    for name in ("model", "nothing", "model/below", "../outside"):
+        for check in (readable_file, writable_file):
+            with pytest.raises(PermissionDenied) as caught:
+                check(f"{inside}/{name}", [str(tmp_path)], WHERE, viewer=stranger)
+            said.add((caught.value.message.replace(f"{inside}/{name}", "PATH"), *sorted(caught.value.data)))
+    assert len(said) == 1, said
+    shown = tmp_path / "shown"
+    assert readable_file(str(shown / "model"), [str(shown)], WHERE, viewer=stranger) == shown / "model"
+    with pytest.raises(InvalidParams, match="there is no such file"):
+        readable_file(str(shown / "nothing"), [str(shown)], WHERE, viewer=stranger)
+
+
+def test_what_is_outside_gets_one_answer_whether_it_is_there_or_not(inside: Path, outside: Path) -> None:
+    said = set()
+    for viewer in (None, Viewer(os.geteuid(), frozenset())):
+        for name in ("secret", "nothing", "."):
+            with pytest.raises(PermissionDenied, match="outside the directories") as caught:
+                readable_file(f"{outside}/{name}", [str(inside)], WHERE, viewer=viewer)
+            said.add(caught.value.message.replace(f"{outside}/{name}", "PATH"))
+    assert len(said) == 1

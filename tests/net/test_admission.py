@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import pytest
 
+from rkllmd.config.quotas import Quota
 from rkllmd.errors import QueueFull
 from rkllmd.net.admission import IDLE_SECONDS, Rules, admit, has_room
 
 ROOT, ANNA, BERTA = 0, 1000, 1001
 NOW = 1000.0
-RULES = Rules(10, 6, 8, lambda user: user == ROOT)
+RULES = Rules(Quota("max_connections", "max_connections_per_user", 10, 6, 8), lambda user: user == ROOT)
 
 
 @dataclass
@@ -49,7 +50,8 @@ def test_a_user_beyond_its_part_loses_the_client_that_was_silent_for_longest() -
 def test_who_has_something_open_or_was_just_heard_stays(guests: list[Client]) -> None:
     with pytest.raises(QueueFull, match="max_connections_per_user") as refused:
         admit(ANNA, guests, RULES, NOW)
-    assert refused.value.data == {"queued": 6, "limit": 6, "retry_after_ms": 1000}
+    about = {"setting": "max_connections_per_user", "limit": 6, "used": 6, "whose": "user"}
+    assert refused.value.data == {"queued": 6, "retry_after_ms": 1000, **about}
 
 
 def test_a_newcomer_takes_the_place_of_who_has_most_idle_clients() -> None:

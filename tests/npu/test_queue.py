@@ -73,8 +73,21 @@ def test_the_queue_is_bounded_per_user() -> None:
     with pytest.raises(QueueFull) as caught:
         queue.add(job("c", "c", user=1000), lambda: 1234)
     assert "This user" in caught.value.message
-    assert caught.value.data == {"queued": 2, "limit": 2, "retry_after_ms": 1234}
+    about = {"setting": "max_calls_per_user", "limit": 2, "used": 2, "whose": "user"}
+    assert caught.value.data == {"queued": 2, "retry_after_ms": 1234, **about}
     queue.add(job("d", "d", user=1001))
+
+
+def test_some_places_are_for_operators_who_have_no_limit_of_a_user() -> None:
+    queue = Queue(Limits(4, 10, 2, 1, lambda user: user == 0))
+    for user in (1000, 1000, 1001):
+        queue.add(job(client=object(), user=user))
+    with pytest.raises(QueueFull) as caught:
+        queue.add(job(client=object(), user=1002))
+    assert (caught.value.data["whose"], caught.value.data["limit"]) == ("all", 3)
+    queue.add(job(client=object(), user=0))
+    with pytest.raises(QueueFull):
+        queue.add(job(client=object(), user=0))
 
 
 def test_a_dropped_job_leaves_no_turn_behind() -> None:
@@ -119,7 +132,8 @@ def test_the_queue_is_bounded_in_all() -> None:
     late = job(client="c")
     with pytest.raises(QueueFull) as caught:
         queue.add(late)
-    assert caught.value.data == {"queued": 2, "limit": 2, "retry_after_ms": 1000}
+    about = {"setting": "max_queue", "limit": 2, "used": 2, "whose": "all"}
+    assert caught.value.data == {"queued": 2, "retry_after_ms": 1000, **about}
     assert (len(queue), late.state) == (2, "new")
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
 import pytest
 
 from rkllmd.abi.layouts.rknn_constants import rknn_core_mask, rknn_flag, rknn_tensor_type
+from rkllmd.config.settings import Config
 from rkllmd.errors import Cancelled, InvalidParams, PermissionDenied
 from rknn import _common
-from tests.vision.rooms import Room, invocation
+from tests.vision.rooms import USER, Room, invocation
 
 FLAGS: Any = rknn_flag.__members__
 
@@ -65,18 +65,38 @@ def test_what_is_made_for_nobody_gets_no_handle() -> None:
         _common.check_wanted(Room(), call)
 
 
-def test_a_client_has_as_many_objects_as_it_may_and_those_that_are_kept_count_for_all() -> None:
+def test_a_connection_has_as_many_objects_as_it_may_beside_those_that_are_kept() -> None:
     room = Room()
-    room.current.config = SimpleNamespace(max_handles_per_connection=3)  # type: ignore[assignment]
+    room.current.config = Config(max_handles_per_connection=3)
     room.context(owner=2)
     room.context(owner=1)
     room.matmul(owner=None)
+    room.matmul(owner=1)
     _common.check_handles(room, invocation(client=1))
     room.memory(owner=1)
-    with pytest.raises(PermissionDenied, match="max_handles_per_connection") as caught:
+    with pytest.raises(PermissionDenied, match="This connection has 3") as caught:
         _common.check_handles(room, invocation(client=1))
-    assert caught.value.data["limit"] == 3
+    about = {"setting": "max_handles_per_connection", "limit": 3, "used": 3, "whose": "connection"}
+    assert caught.value.data == about
     _common.check_handles(room, invocation(client=2))
+
+
+def test_a_user_has_as_many_objects_as_it_may_and_others_find_room() -> None:
+    room = Room()
+    room.current.config = Config(max_handles=6, max_handles_per_user=4, operator_users=(USER + 2,))
+    for client in (1, 2, None, None):
+        room.memory(owner=client)
+    theirs, operator = invocation(client=8), invocation(client=9)
+    theirs.client.user, operator.client.user = USER + 1, USER + 2
+    with pytest.raises(PermissionDenied, match="This user has 4") as caught:
+        _common.check_handles(room, invocation(client=7))
+    assert (caught.value.data["setting"], caught.value.data["whose"]) == ("max_handles_per_user", "user")
+    _common.check_handles(room, theirs)
+    for _ in range(2):
+        room.memory(owner=8).user = USER + 1
+    for call in (theirs, operator):
+        with pytest.raises(PermissionDenied, match="All users together have 6"):
+            _common.check_handles(room, call)
 
 
 def test_a_memory_belongs_to_the_context_that_it_was_made_with() -> None:
@@ -85,6 +105,7 @@ def test_a_memory_belongs_to_the_context_that_it_was_made_with() -> None:
     memory, free = room.memory(own), room.memory()
     _common.check_belongs(memory, own)
     _common.check_belongs(free, None)
+    _common.check_belongs(free, other)
     for context, number in ((other, other.number), (None, None)):
         with pytest.raises(InvalidParams) as caught:
             _common.check_belongs(memory, context)

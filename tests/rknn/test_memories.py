@@ -12,17 +12,17 @@ import pytest
 
 from rkllmd.abi.layouts.rknn import rknn_tensor_mem
 from rkllmd.calls.invocation import Invocation
+from rkllmd.config.settings import Config
 from rkllmd.errors import Cancelled, InvalidParams, NotSupported, OutOfMemory
 from rkllmd.machine import shared_memory
 from rkllmd.vision.objects import TensorMemory
 from rknn import _memories
-from tests.vision.rooms import Room, invocation
+from tests.vision.rooms import USER, Room, invocation
 
 
 @pytest.fixture
 def room() -> Room:
     room = Room()
-    room.current.config = SimpleNamespace(max_handles_per_connection=9, max_memory_bytes=200)  # type: ignore[assignment]
     room.runtime.library = SimpleNamespace(runtime="rknn 2.3.2")
     return room
 
@@ -47,14 +47,26 @@ def call(*, reply_fds: bool = False) -> Invocation:
     return made
 
 
-def test_memory_is_counted_over_all_clients(room: Room) -> None:
+@pytest.mark.parametrize(
+    ("user", "setting", "available"),
+    [(USER, "max_memory_bytes_per_user", 32), (USER + 1, "max_memory_bytes", 72), (None, "max_memory_bytes", 72)],
+    ids=["whose they are", "another user", "the daemon"],
+)
+def test_memory_is_counted_over_all_clients_and_for_each_user(
+    room: Room, user: int | None, setting: str, available: int
+) -> None:
+    room.current.config = Config(max_memory_bytes=200, max_memory_bytes_per_user=160)
     room.memory(owner=2)
     room.memory(owner=None)
-    _memories.check_limits(room, call(), 72)
-    with pytest.raises(OutOfMemory, match="max_memory_bytes") as caught:
-        _memories.check_limits(room, call(), 73)
+    asking = call()
+    asking.client.user = user
+    available -= 0 if user in (USER, None) else 200 // 16  # what is left for operators
+    _memories.check_limits(room, asking, available)
+    with pytest.raises(OutOfMemory, match=setting) as caught:
+        _memories.check_limits(room, asking, available + 1)
     data = caught.value.data
-    assert (data["needed_bytes"], data["available_bytes"]) == (73, 72)
+    assert (data["needed_bytes"], data["available_bytes"]) == (available + 1, available)
+    assert data["whose"] == ("user" if user == USER else "all")
     assert [item["size_bytes"] for item in data["loaded"]] == [64, 64]
 
 

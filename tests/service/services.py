@@ -86,10 +86,12 @@ async def assembled(runtime: str = "simulator", **settings: Any) -> AsyncIterato
 async def loaded(service: Service, directory: Path, **param: Any) -> int:
     """Load a model; return its handle."""
     (directory / "model.rkllm").touch()
-    client = Client()
+    client = Client(user=os.geteuid())  # who may see the test's files
     call = call_of("rkllm.init", {"model_path": str(directory / "model.rkllm"), **param})
     dispatch.start(service, client, call, preparation.prepare(service, client, call))
     with trio.fail_after(PATIENCE):
         await client.ended.wait()
     assert client.error is None, client.error
-    return int(client.result["handle"])
+    handle = int(client.result["handle"])
+    service.language.models.get(handle).user = Client().user
+    return handle

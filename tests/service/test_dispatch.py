@@ -127,7 +127,8 @@ async def test_the_job_says_what_the_method_declares(tmp_path: Path) -> None:
         assert (job.deadlines.between, job.load, job.fits_between_tokens) == (60.0, None, False)
         assert (job.progressed_at is not None, job.abort is not None, job.ends_soon) == (True, True, False)
         await ended(client)
-        client, job = started(service, "rkllm.init", {"model_path": model.path, "replace": True})
+        operator = Client(user=os.geteuid())  # who may see the test's files
+        client, job = started(service, "rkllm.init", {"model_path": model.path, "replace": True}, client=operator)
         assert (job.model_name, job.changes, job.abort) == (model.path, {"llm"}, None)
         assert job.load is not None
         assert job.deadlines.wait == math.inf

@@ -209,6 +209,7 @@ async def test_what_is_shared_is_altered_by_its_owner_whatever_the_connection() 
         later = prepare(service, berta, call_of("rknn.test", []))
         with pytest.raises(PermissionDenied):
             complete(service, berta, later)
+        load_ends(service)
 
 
 async def test_what_is_a_connections_own_is_altered_by_it_whatever_the_setting() -> None:

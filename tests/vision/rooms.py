@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from rkllmd.calls.invocation import Invocation
+from rkllmd.config.settings import Config
 from rkllmd.errors import RuntimeFailure
 from rkllmd.interruption import Interruption
 from rkllmd.npu.job import Job
@@ -15,6 +16,8 @@ from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.vision.parts import Vision
 
 NOTHING: Any = None
+# Whose all calls and objects are: no operator.
+USER = 50_001
 
 
 class Runtime:
@@ -59,7 +62,7 @@ class Room(Vision):
     npu: Any
 
     def __init__(self, name: str = "vendor") -> None:
-        current: Any = SimpleNamespace(config=None)
+        current: Any = SimpleNamespace(config=Config())
         runtime: Any = Runtime(name)
         npu: Any = Npu()
         self.soon: list[Callable[[], None]] = []
@@ -70,6 +73,7 @@ class Room(Vision):
         made = Context("/m.rknn", 10, 0)
         made.pointer.value = 1
         made.is_running = is_running
+        made.user = USER
         made.number = self.contexts.add(made, owner)
         return made
 
@@ -77,6 +81,7 @@ class Room(Vision):
         """Return a matmul context."""
         made = Matmul([], [], 1)
         made.pointer.value = 1
+        made.user = USER
         made.number = self.matmuls.add(made, owner)
         return made
 
@@ -84,6 +89,7 @@ class Room(Vision):
         """Return a tensor memory."""
         pointer: Any = True
         made = TensorMemory(parent, pointer, 64)
+        made.user = USER
         made.number = self.memories.add(made, owner)
         return made
 
@@ -92,6 +98,6 @@ def invocation(
     *, client: int = 1, target: object = None, interruption: Interruption | None = None, deadlines: Any = None
 ) -> Invocation:
     """Return a call of a client on a context."""
-    whose: Any = SimpleNamespace(number=client)
+    whose: Any = SimpleNamespace(number=client, user=USER)
     job = Job("rknn.wait", lambda: None, lambda _: None, client=whose, target=target, deadlines=deadlines)
     return Invocation(whose, NOTHING, NOTHING, job, interruption=interruption)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rkllmd.calls import authority
+from rkllmd.config import quotas
 from rkllmd.errors import InvalidParams, ModelAlreadyLoaded, NotSupported
 from rkllmd.json_types import JsonObject
 from rkllmd.language.models.loading import check_cores
@@ -57,16 +59,20 @@ def _is_unchanged(model: Model) -> bool:
         return False
 
 
-def find(language: Language, recipe: Recipe, replace: bool | int) -> Place:
-    """Return the place for a load.
+def find(language: Language, recipe: Recipe, replace: bool | int, user: int | None) -> Place:
+    """Return the place for a load by a user (None: by the daemon itself).
 
-    ``replace``: whether all loaded models leave for it, or the handle of the one that does. Raises InvalidHandle,
-    ModelAlreadyLoaded, NotSupported, InvalidParams, OutOfMemory.
+    ``replace``: whether all loaded models leave for it, or the handle of the one that does; what second_init =
+    "replace" replaces, the operator has given to everybody. Raises InvalidHandle, ModelAlreadyLoaded, NotSupported,
+    InvalidParams, OutOfMemory, PermissionDenied.
     """
     replaced = _replaced(language, replace)
+    for model in replaced if replace else ():
+        authority.check(language.config, user, model.user, "Language model", model.number)
     others = [model for model in language.models if model not in replaced]
     awake = [model for model in others if not model.is_asleep]
     _refuse_more_than_allowed(language, awake)
+    _refuse_more_than_share(language, awake, user)
     asleep = sorted((model for model in others if model.is_asleep), key=lambda model: model.used_at)
     most = language.config.max_models if language.runtime.takes_several_models else 1
     forgotten = asleep[: max(0, len(others) + 1 - most)]
@@ -113,6 +119,19 @@ def _refuse_more_than_allowed(language: Language, awake: list[Model]) -> None:
             runtime=runtime,
             needs=_NEEDS,
             loaded=[_entry(model) for model in awake],
+        )
+
+
+def _refuse_more_than_share(language: Language, awake: list[Model], user: int | None) -> None:
+    config, mine = language.config, [model for model in awake if model.user == user]
+    is_operator = user is None or config.is_operator(user)
+    exceeded = quotas.models(config).exceeded(len(mine), len(awake), is_operator=is_operator)
+    if exceeded is not None:
+        raise ModelAlreadyLoaded(
+            f"{exceeded.have} {exceeded.used} models loaded, and {exceeded.limit} may be ({exceeded.setting}): call "
+            "rkllm.destroy first, or replace one of them.",
+            loaded=[_entry(model) for model in mine],
+            **exceeded.data,
         )
 
 

@@ -23,6 +23,7 @@ from rkllmd.language import placeholders, runtime_reports
 from rkllmd.language.model import Adapter
 from rkllmd.language.models import model_format
 from rkllmd.machine import paths
+from rkllmd.machine.disk.seeing import Viewer
 from rkllmd.portable import demo
 
 if TYPE_CHECKING:
@@ -64,11 +65,14 @@ class Recipe:
         return param, self.tokenizer_path, self.embedding_path, adapters, self.chat_template
 
 
-def make(language: Language, given: Mapping[str, Json], where: str) -> Recipe:
-    """Return the recipe for a client's parameters. Raises InvalidParams, PermissionDenied, NotSupported."""
+def make(language: Language, given: Mapping[str, Json], where: str, viewer: Viewer | None = None) -> Recipe:
+    """Return the recipe for a client's parameters; ``viewer`` has to see the files that it names.
+
+    Raises InvalidParams, PermissionDenied, NotSupported.
+    """
     declared = _declared(language, str(given["model_path"]), where)
     fields = dict(given) if declared is None else declared.merged(given)
-    library, config = language.runtime.library, language.config
+    library = language.runtime.library
     keep: list[object] = []
     param = to_c(
         fields,
@@ -78,15 +82,7 @@ def make(language: Language, given: Mapping[str, Json], where: str) -> Recipe:
         defaults={} if language.runtime.defaults is None else {"RKLLMParam": language.runtime.defaults},
         runtime=library.runtime,
     )
-    files = {
-        name: str(
-            paths.readable_file(
-                fields[name], config.allowed_directories, f"{where}.{name}", base=config.model_directory
-            )
-        )
-        for name in ("model_path", *_CALLBACK_PATHS)
-        if fields.get(name) is not None
-    }
+    files = _files(language, given, fields, where, None if declared is None else declared.name, viewer)
     if fields.get("max_context_len") is None and language.config.max_context_len:
         param.max_context_len = language.config.max_context_len
     if param.max_context_len and (fields.get("max_context_len") or language.config.max_context_len):
@@ -119,6 +115,31 @@ def make(language: Language, given: Mapping[str, Json], where: str) -> Recipe:
         idle_minutes=declared.idle_minutes if declared is not None else None,
         npu_cores=None if cores is None else int(cores),
     )
+
+
+def _files(
+    language: Language,
+    given: Mapping[str, Json],
+    fields: Mapping[str, Json],
+    where: str,
+    declared: str | None,
+    viewer: Viewer | None,
+) -> dict[str, str]:
+    """Return the resolved paths of the files. What the configuration declares is shown to everybody."""
+    config = language.config
+    return {
+        name: str(
+            paths.readable_file(
+                fields[name],
+                config.allowed_directories,
+                f"{where}.{name}",
+                base=config.model_directory,
+                viewer=None if declared is not None and fields[name] != given.get(name) else viewer,
+            )
+        )
+        for name in ("model_path", *_CALLBACK_PATHS)
+        if fields.get(name) is not None
+    }
 
 
 def make_adapter(struct: Struct, given: Mapping[str, Json], keep: list[object]) -> Adapter:

@@ -1,4 +1,4 @@
-"""The prompt caches that the daemon keeps by name, in its own directory; the least recently used are removed first.
+"""The prompt caches that the daemon keeps by name, in its own directory; whoever has most loses the oldest first.
 
 Each owner (a client's uid, or a part of the daemon) has a folder in the directory (``directory.py``) that nobody else
 can name. A cache is two files in it: the one that the runtime has written, and a JSON file that says what the cache
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,7 +180,9 @@ class PromptCaches:
         file = identify(str(saving.path))
         old = self._caches.get((saving.owner, saving.name))
         others = [cache for cache in self._caches.values() if cache is not old]
-        reason = self._free(file.size_bytes, others, loaded) if file.size_bytes else "The runtime's file is empty."
+        reason: str | None = "The runtime's file is empty."
+        if file.size_bytes:
+            reason = self._free(saving.owner, file.size_bytes, others, loaded)
         if reason is not None:
             return reason
         if old is not None:
@@ -270,18 +273,26 @@ class PromptCaches:
             known=fitting[:_NAMES_SHOWN],
         )
 
-    def _free(self, needed: int, others: list[PromptCache], loaded: set[PromptCache | None]) -> str | None:
-        """Remove the least recently used until ``needed`` bytes fit; if they can't fit, remove none and return why."""
-        excess = sum(cache.size_bytes for cache in others) + needed - self.limit_bytes
+    def _free(self, owner: str, needed: int, others: list[PromptCache], loaded: set[PromptCache | None]) -> str | None:
+        """Remove caches until ``needed`` bytes of an owner fit; if they can't fit, remove none and return why.
+
+        Each time, the least recently used one of the owner that has most goes: nobody can drive out those of others.
+        """
+        sizes = Counter({owner: needed})
+        for cache in others:
+            sizes[cache.owner] += cache.size_bytes
+        excess = sizes.total() - self.limit_bytes
         surplus = len(others) + 1 - MOST_CACHES
+        staying = sorted((cache for cache in others if cache not in loaded), key=lambda cache: cache.used_at)
         going: list[PromptCache] = []
-        for cache in sorted(others, key=lambda cache: cache.used_at):
-            if excess <= 0 and surplus <= 0:
-                break
-            if cache not in loaded:
-                going.append(cache)
-                excess -= cache.size_bytes
-                surplus -= 1
+        while (excess > 0 or surplus > 0) and staying:
+            greediest = max((cache.owner for cache in staying), key=lambda of: sizes[of])
+            cache = next(cache for cache in staying if cache.owner == greediest)
+            staying.remove(cache)
+            going.append(cache)
+            sizes[greediest] -= cache.size_bytes
+            excess -= cache.size_bytes
+            surplus -= 1
         if excess > 0 or surplus > 0:
             return f"It has {needed} bytes, more than cache_bytes ({self.limit_bytes}) leaves beside the loaded caches."
         for cache in going:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rkllmd.calls import authority
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.language.model import Model
@@ -115,7 +116,9 @@ def _asked_for(run: Run) -> tuple[Json, str]:
 
 def _target(run: Run, given: Json, where: str) -> Path:
     """Return the resolved path of the file that the client wants. Raises InvalidParams, PermissionDenied."""
-    resolved = paths.writable_file(given, run.language.config.writable_directories, where)
+    config = run.language.config
+    viewer = authority.viewer(run.invocation.client, config)
+    resolved = paths.writable_file(given, config.writable_directories, where, viewer=viewer)
     run.language.prompt_caches.check_path(resolved, where)
     return resolved
 

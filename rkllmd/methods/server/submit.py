@@ -63,6 +63,7 @@ def _prepare(
         method,
         number=client.number,
         user=client.user,
+        groups=client.groups,
         name=f"job of {client.describe()}",
         on_end=partial(jobs.ended, service),
     )

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from rkllmd.errors import InvalidParams, ModelAlreadyLoaded, NotSupported
+from rkllmd.config.settings import Config
+from rkllmd.errors import InvalidParams, ModelAlreadyLoaded, NotSupported, PermissionDenied
 from rkllmd.language.models import places
+
+ANNA, BERTA = 50_001, 50_002
 
 
 class Models(list[Any]):
@@ -19,7 +22,7 @@ class Models(list[Any]):
         return next(model for model in self if model.number == number)
 
 
-def model(number: int, *, domain: int = 0, used_at: float = 0.0, is_asleep: bool = False) -> Any:
+def model(number: int, *, domain: int = 0, used_at: float = 0.0, is_asleep: bool = False, user: int = ANNA) -> Any:
     return SimpleNamespace(
         number=number,
         path=f"/m{number}",
@@ -30,10 +33,11 @@ def model(number: int, *, domain: int = 0, used_at: float = 0.0, is_asleep: bool
         is_asleep=is_asleep,
         sameness=(number,),
         file=None,
+        user=user,
     )
 
 
-def room(*models: Any, most: int = 1, second_init: str = "refuse", takes_several: bool = True) -> Any:
+def room(*models: Any, most: int = 1, second_init: str = "refuse", takes_several: bool = True, **settings: Any) -> Any:
     asked: list[tuple[str, int, int]] = []
     guard = SimpleNamespace(
         footprints=SimpleNamespace(needed=lambda path, size: size * 10),
@@ -41,7 +45,7 @@ def room(*models: Any, most: int = 1, second_init: str = "refuse", takes_several
     )
     return SimpleNamespace(
         models=Models(models),
-        config=SimpleNamespace(max_models=most, second_init=second_init),
+        config=Config(max_models=most, second_init=second_init, **settings),
         runtime=SimpleNamespace(takes_several_models=takes_several, library=SimpleNamespace(runtime="RKLLM 1.2.1")),
         memory_guard=guard,
         asked=asked,
@@ -60,47 +64,68 @@ def numbers(models: list[Any]) -> list[int]:
 
 
 def test_the_first_model_has_a_place() -> None:
-    place = places.find(room(), recipe(), False)
+    place = places.find(room(), recipe(), False, None)
     assert (place.replaced, place.forgotten, place.domain) == ([], [], 0)
 
 
 def test_one_more_than_may_be_is_refused_by_name() -> None:
     with pytest.raises(ModelAlreadyLoaded) as refused:
-        places.find(room(model(1)), recipe(), False)
+        places.find(room(model(1)), recipe(), False, None)
     assert refused.value.data["loaded"] == [{"handle": 1, "model_path": "/m1"}]
 
 
 def test_several_need_a_runtime_that_is_made_for_it() -> None:
     with pytest.raises(NotSupported):
-        places.find(room(model(1), most=2, takes_several=False), recipe(), False)
+        places.find(room(model(1), most=2, takes_several=False), recipe(), False, None)
 
 
 def test_who_is_replaced() -> None:
     models = (model(1, used_at=2), model(2, used_at=1, is_asleep=True), model(3, used_at=3))
-    assert numbers(places.find(room(*models, most=3), recipe(), True).replaced) == [1, 2, 3]
-    assert numbers(places.find(room(*models, most=3), recipe(), 3).replaced) == [3]
-    chosen = places.find(room(*models, most=2, second_init="replace"), recipe(), False)
+    assert numbers(places.find(room(*models, most=3), recipe(), True, None).replaced) == [1, 2, 3]
+    assert numbers(places.find(room(*models, most=3), recipe(), 3, None).replaced) == [3]
+    chosen = places.find(room(*models, most=2, second_init="replace"), recipe(), False, None)
     assert numbers(chosen.replaced) == [1], "the one used longest ago, of those that are loaded"
 
 
 def test_a_sleeper_loses_its_place_where_there_are_too_many() -> None:
     asleep = (model(1, used_at=5, is_asleep=True), model(2, used_at=1, is_asleep=True))
-    assert numbers(places.find(room(*asleep, most=2), recipe(), False).forgotten) == [2]
-    assert numbers(places.find(room(*asleep, most=3), recipe(), False).forgotten) == []
+    assert numbers(places.find(room(*asleep, most=2), recipe(), False, None).forgotten) == [2]
+    assert numbers(places.find(room(*asleep, most=3), recipe(), False, None).forgotten) == []
 
 
 def test_memory_that_the_replaced_give_back_counts() -> None:
     language = room(model(1), model(2, is_asleep=True), most=2)
-    places.find(language, recipe(), True)
+    places.find(language, recipe(), True, None)
     assert language.asked == [("/new", 5, 10)], "a sleeper has nothing to give back"
 
 
 def test_each_model_has_a_memory_domain_of_its_own() -> None:
     language = room(model(1, domain=0), model(2, domain=2), most=4)
-    assert places.find(language, recipe(), False).domain == 1
-    assert places.find(language, recipe(default=3), False).domain == 3
-    assert places.find(language, recipe(domain=5), False).domain == 5
+    assert places.find(language, recipe(), False, None).domain == 1
+    assert places.find(language, recipe(default=3), False, None).domain == 3
+    assert places.find(language, recipe(domain=5), False, None).domain == 5
     with pytest.raises(InvalidParams) as refused:
-        places.find(language, recipe(domain=2), False)
+        places.find(language, recipe(domain=2), False, None)
     assert refused.value.data["path"] == "$.param.extend_param.base_domain_id"
     assert 2 not in refused.value.data["limit"]
+
+
+def test_a_user_may_replace_its_own_and_what_the_operator_gives_to_all() -> None:
+    language = room(model(1, user=ANNA), most=1)
+    assert numbers(places.find(language, recipe(), True, ANNA).replaced) == [1]
+    for replace in (True, 1):
+        with pytest.raises(PermissionDenied, match="Language model 1 is shared"):
+            places.find(language, recipe(), replace, BERTA)
+    given = room(model(1, user=ANNA), most=1, second_init="replace")
+    assert numbers(places.find(given, recipe(), False, BERTA).replaced) == [1]
+
+
+def test_a_user_has_as_many_models_as_its_share() -> None:
+    language = room(model(1, user=ANNA), model(2, user=ANNA, domain=1, is_asleep=True), most=3, max_models_per_user=1)
+    with pytest.raises(ModelAlreadyLoaded, match="This user has 1 models loaded") as caught:
+        places.find(language, recipe(), False, ANNA)
+    assert caught.value.data["loaded"] == [{"handle": 1, "model_path": "/m1"}]
+    assert (caught.value.data["setting"], caught.value.data["limit"]) == ("max_models_per_user", 1)
+    assert places.find(language, recipe(), 1, ANNA), "one in the place of another"
+    assert places.find(language, recipe(), False, BERTA)
+    assert places.find(language, recipe(), False, None), "the daemon"

@@ -269,6 +269,16 @@ def test_the_least_recently_used_goes_first(caches: PromptCaches, tmp_path: Path
     assert files(tmp_path) == {f"{item}.{end}" for item in ("7/g", "7/a", "7/e", "8/f") for end in ("cache", "json")}
 
 
+def test_who_saves_most_drives_out_nobody_elses(caches: PromptCaches) -> None:
+    save(caches, "old", 300)
+    for number in range(20):
+        assert save(caches, f"n{number}", 200, owner="8") is None
+    assert names(caches) == ["old"]
+    assert names(caches, "8") == ["n19", "n18", "n17"]
+    assert save(caches, "large", 400, owner="9") is None
+    assert (names(caches), names(caches, "8"), names(caches, "9")) == (["old"], ["n19"], ["large"])
+
+
 def test_what_is_loaded_stays(caches: PromptCaches) -> None:
     save(caches, "a", 500)
     loaded = load(caches, "a")

@@ -23,6 +23,8 @@ def run_of(tmp_path: Path, given: str | None, *, saves: bool = True, user: int |
         allowed_directories=["/"],
         cache_directory=str(tmp_path / "caches"),
         state_directory="",
+        model_directory="",
+        operator_directories=[],
     )
     cache = SimpleNamespace(prompt_cache_path=b"")
     parameters: Any = SimpleNamespace(
@@ -34,7 +36,7 @@ def run_of(tmp_path: Path, given: str | None, *, saves: bool = True, user: int |
     language: Any = SimpleNamespace(
         config=config, models=[], prompt_caches=PromptCaches(str(tmp_path / "caches"), 10**6), runtime=None
     )
-    invocation: Any = SimpleNamespace(client=SimpleNamespace(user=user))
+    invocation: Any = SimpleNamespace(client=SimpleNamespace(user=user, groups=frozenset()))
     nothing: Any = None
     return Run(language, invocation, nothing, nothing, parameters)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rkllmd.rkllm.load_lora import MOST_ADAPTERS
 from tests.daemon import Daemon
 from tests.rkllm.board import Board
 from tests.rkllm.reporter import build_reporter, reported
@@ -19,13 +20,40 @@ def test_an_adapter_is_named_after_its_file_unless_it_is_named(board: Board) -> 
     result = board.result("rkllm.load_lora", [{"lora_adapter_path": path}])
     assert result == {"success": True, "status": 0, "lora_adapter_name": "coding helper.v2"}
     assert board.say(lora_params={"lora_adapter_name": "coding helper.v2"}) == "<lora:coding helper.v2>[user] Hi"
-    result = board.result("rkllm.load_lora", {"lora_adapter_path": path, "lora_adapter_name": None})
-    assert result["lora_adapter_name"] == "coding helper.v2"
     result = board.result("rkllm.load_lora", {"lora_adapter_path": path, "lora_adapter_name": "x", "scale": 0.5})
     assert result["lora_adapter_name"] == "x"
     assert board.say(lora_params={"lora_adapter_name": "x"}) == "<lora:x>[user] Hi"
     models = board.result("server.status")["models"]
-    assert models[0]["lora_adapters"] == ["coding helper.v2", "coding helper.v2", "x"]
+    assert models[0]["lora_adapters"] == ["coding helper.v2", "x"]
+
+
+def test_a_name_is_one_adapter_however_often_it_is_loaded(board: Board) -> None:
+    board.load()
+    path, other = board.file("polite.rkllm"), board.file("rude.rkllm")
+    board.result("rkllm.load_lora", {"lora_adapter_path": path})
+    before = board.calls()
+    same: list[dict[str, Any]] = [{}, {"lora_adapter_name": None}, {"lora_adapter_name": "polite"}, {"scale": 1}]
+    for given in same:
+        result = board.result("rkllm.load_lora", {"lora_adapter_path": path, **given})
+        assert result == {"success": True, "status": 0, "lora_adapter_name": "polite", "already_loaded": True}
+    assert board.calls() == before
+    others: list[dict[str, Any]] = [{"lora_adapter_path": other}, {"lora_adapter_path": path, "scale": 0.5}]
+    for given in others:
+        error = board.refused("rkllm.load_lora", {**given, "lora_adapter_name": "polite"})
+        assert (error["path"], error["keyword"]) == ("$.lora_adapter_name", "uniqueItems")
+    Path(path).write_bytes(b"another one")
+    assert board.refused("rkllm.load_lora", {"lora_adapter_path": path})["keyword"] == "uniqueItems"
+    assert board.result("server.status")["models"][0]["lora_adapters"] == ["polite"]
+
+
+def test_a_model_has_no_more_adapters_than_a_limit(board: Board) -> None:
+    board.load()
+    path = board.file("polite.rkllm")
+    for number in range(MOST_ADAPTERS):
+        board.result("rkllm.load_lora", {"lora_adapter_path": path, "lora_adapter_name": f"a{number}"})
+    error = board.refused("rkllm.load_lora", {"lora_adapter_path": path})
+    assert (error["kind"], error["limit"], error["used"]) == ("PermissionDenied", MOST_ADAPTERS, MOST_ADAPTERS)
+    board.result("rkllm.load_lora", {"lora_adapter_path": path, "lora_adapter_name": "a7"})
 
 
 def test_every_field_of_an_adapter_reaches_c(version: str, tmp_path: Path, start: Callable[..., Daemon]) -> None:

@@ -120,8 +120,8 @@ def test_the_end_of_one_run_is_not_that_of_the_next(own_simulator: Callable[...,
         assert len(waits) == 2, "the first by the daemon, before the second run; the second for the client"
 
 
-def test_what_is_kept_counts_for_those_who_keep(own_simulator: Callable[..., Simulator]) -> None:
-    board = own_simulator("--max-handles-per-connection", "10")
+def test_what_is_kept_counts_among_all(own_simulator: Callable[..., Simulator]) -> None:
+    board = own_simulator("--max-handles", "10")
     with board.client() as wire:
         context = wire.load(ECHO)
         mems = [wire.memory(context, bytes(8), keep=True) for _ in range(9)]
@@ -174,3 +174,17 @@ def test_a_memory_is_written_and_read_as_numbers(simulator: Client) -> None:
 def test_the_name_of_a_flag_is_enough(simulator: Client) -> None:
     context = simulator.load(ECHO, flag="RKNN_FLAG_COLLECT_PERF_MASK")
     simulator.result("rknn.create_mem2", {"ctx": context, "size": 64, "alloc_flags": "RKNN_FLAG_MEMORY_CACHEABLE"})
+
+
+def test_c_is_given_a_context_for_a_memory_that_has_none(simulator: Client) -> None:
+    first = simulator.load(ECHO)
+    made = {"ctx": first, "size": 8, "alloc_flags": "RKNN_MEM_FLAG_ALLOC_NO_CONTEXT"}
+    free = {"mem": simulator.result("rknn.create_mem2", made)["mem"], "mode": "RKNN_MEMORY_SYNC_TO_DEVICE"}
+    simulator.result("rknn.mem_sync", free)
+    second = simulator.load(ECHO)
+    assert simulator.refused("rknn.mem_sync", free)["kind"] == "AmbiguousHandle"
+    simulator.result("rknn.mem_sync", {**free, "context": second})
+    for context in (first, second):
+        simulator.result("rknn.destroy", {"context": context})
+    assert simulator.refused("rknn.mem_sync", free)["kind"] == "ModelNotInitialized"
+    simulator.result("rknn.destroy_mem", {"mem": free["mem"]})

@@ -30,6 +30,8 @@ def create_mem2(portable: Client) -> None:
     memories = {item["mem"]: item["context"] for item in portable.result("server.status")["memories"]}
     assert memories == {cached: context, free: None}
     portable.result("rknn.destroy", {"context": context})
+    assert portable.refused("rknn.mem_sync", {"mem": free, "mode": 1})["kind"] == "ModelNotInitialized"
+    portable.load(floats())
     assert portable.contents(free) == bytes(64), "what belongs to no context outlives them all"
     assert portable.result("rknn.destroy_mem", {"mem": free}) == OK
 

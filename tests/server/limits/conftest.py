@@ -1,16 +1,32 @@
-"""Connections of several users."""
+"""Connections of several users, to daemons whose files all of them may see."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, Wire
+from tests.daemon import Daemon, Start, Wire, starter
 from tests.server.limits.users import Connect
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """Return a directory that everybody may enter: pytest's own are closed."""
+    with tempfile.TemporaryDirectory(prefix="rkllmd-test-") as directory:
+        os.chmod(directory, 0o755)
+        yield Path(directory)
+
+
+@pytest.fixture
+def start(public: Path) -> Iterator[Start]:
+    """Start daemons, as everywhere."""
+    with starter(public) as start:
+        yield start
 
 
 @pytest.fixture

@@ -66,8 +66,8 @@ def test_a_model_is_changed_by_its_loader_and_operators(start: Start, connect: C
         for method, params in changes(daemon, handle).items():
             if method != "rkllm.destroy":  # the model is another one by then
                 done(anna, method, params)
-        done(daemon.connect(), "rkllm.destroy", [None])
-        handle = load(daemon, daemon.connect())
+        done(connect(daemon, 0), "rkllm.destroy", [None])
+        handle = load(daemon, connect(daemon, 0))
         assert refused(anna, "rkllm.destroy", [handle])["owner"] == 0
 
 
@@ -86,7 +86,7 @@ def test_a_run_is_ended_by_its_user_and_operators(start: Start, connect: Connect
     daemon = start(scenario=ENDLESS)
     with connect(daemon, ANNA) as anna, connect(daemon, BERTA) as berta:
         load(daemon, berta, max_new_tokens=0)
-        for other in (connect(daemon, ANNA), daemon.connect()):
+        for other in (connect(daemon, ANNA), connect(daemon, 0)):
             anna.request("rkllm.run", {"prompt": "Hello"}, "run")
             daemon.wait_enter("rkllm_run")
             while not berta.ask("rkllm.is_running")["result"]["is_running"]:
@@ -136,7 +136,7 @@ def test_the_configuration_may_give_it_to_everybody_or_to_operators(start: Start
         refused(anna, "rkllm.destroy", [handle])
         context = done(anna, "rknn.init", {"model_path": str(operators.model)})["context"]
         done(anna, "rknn.destroy", {"context": context})
-        done(operators.connect(), "rkllm.destroy", [handle])
+        done(connect(operators, 0), "rkllm.destroy", [handle])
 
 
 def test_the_loader_is_remembered(start: Start, connect: Connect, tmp_path: Path) -> None:

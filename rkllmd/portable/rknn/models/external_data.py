@@ -48,11 +48,17 @@ def files(path: str) -> dict[str, str]:
 
     What happens with others, ONNX Runtime itself decides. Raises OSError.
     """
+    folder = os.path.dirname(os.path.realpath(path))
+    beside = {name: os.path.realpath(file) for name, file in named(path).items()}
+    return {name: file for name, file in beside.items() if file.startswith(f"{folder}/") and os.path.isfile(file)}
+
+
+def named(path: str) -> dict[str, str]:
+    """Return the paths of all files that the model at ``path`` names, by their names in it. Raises OSError."""
     status = os.stat(path)
     found = _names_in(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     folder = os.path.dirname(os.path.realpath(path))
-    beside = {name: os.path.realpath(os.path.join(folder, name)) for name in found if "\0" not in name}
-    return {name: file for name, file in beside.items() if file.startswith(f"{folder}/") and os.path.isfile(file)}
+    return {name: os.path.join(folder, name) for name in found if "\0" not in name}
 
 
 def give_bytes(options: SessionOptions, path: str) -> list[bytes]:
