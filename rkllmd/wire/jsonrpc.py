@@ -17,9 +17,9 @@ from typing import Final
 
 import orjson
 
-from rkllmd.errors import DuplicateId, InternalError, InvalidRequest, ParseError, RpcError
+from rkllmd.errors import DuplicateId, InternalError, InvalidRequest, OutOfMemory, ParseError, RpcError
 from rkllmd.json_types import Json, JsonObject
-from rkllmd.wire import long_strings, members
+from rkllmd.wire import long_strings, members, weight
 from rkllmd.wire.budget import Holding
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 from rkllmd.wire.long_bytes import LongBytes, is_blank
@@ -76,6 +76,10 @@ UNSOLICITED: Final = Unsolicited()
 Message = Request | Rejected | Unsolicited
 
 
+# What the decoder says of that, as of a mistake in the line.
+_NO_MEMORY: Final = "Not enough memory"
+
+
 def parse(line: LongBytes) -> Message | list[Message]:
     """Turn one line into a message, or into a list of them for a batch. Raises nothing."""
     if not isinstance(line, bytes) and is_blank(line):  # short blank lines were left out already, by the LineBuffer
@@ -83,6 +87,9 @@ def parse(line: LongBytes) -> Message | list[Message]:
     try:
         value = long_strings.loads(line)
     except orjson.JSONDecodeError as error:
+        if _NO_MEMORY in error.msg:
+            told = OutOfMemory("The machine has no memory left to parse this line: send it again later.")
+            return Rejected(weight.id_of(line), told)
         # The decoder's own words never hold the input; it counts characters, not bytes.
         return Rejected(None, ParseError(f"The line is not valid JSON: {error.msg} at character {error.pos}."))
     if len(line) >= long_strings.LONG:

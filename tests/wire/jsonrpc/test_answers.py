@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
 import pytest
 
 from rkllmd.errors import Cancelled, FrameTooLarge, InternalError, InvalidParams
-from rkllmd.wire import jsonrpc
-from rkllmd.wire.jsonrpc import ABSENT, Exchange, Request, parse
+from rkllmd.wire import jsonrpc, long_strings
+from rkllmd.wire.jsonrpc import ABSENT, Exchange, Rejected, Request, parse
 from rkllmd.wire.long_strings import LongText
 from tests.wire.jsonrpc.server import MIB, Server, kind, whole
 
@@ -178,3 +179,13 @@ def test_a_call_whose_answer_can_not_be_made_can_still_be_refused(monkeypatch: p
             exchange.finish(call, {})
     assert (call.finished, exchange.open_calls) == (False, 1)
     assert b'"error"' in whole(exchange.fail(call, InternalError("no")))
+
+
+def test_a_line_for_which_there_is_no_memory_is_not_called_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> Any:
+        raise orjson.JSONDecodeError("Not enough memory to allocate buffer for parsing", "", 0)
+
+    monkeypatch.setattr(long_strings, "loads", fail)
+    told = parse(b'{"jsonrpc":"2.0","id":7,"method":"x"}')
+    assert isinstance(told, Rejected)
+    assert (told.id, told.error.kind) == (7, "OutOfMemory")
