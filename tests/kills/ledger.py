@@ -118,7 +118,10 @@ class Submitter:
 
 def asked(wire: Wire, method: str, params: Any = None) -> dict[str, Any] | None:
     """Send a request and return its answer; None if the connection ends before."""
-    wire.request(method, params)
+    try:
+        wire.request(method, params)
+    except _BROKEN:
+        return None
     while (message := wire.receive()) is not None:
         if message.get("id") == 1:
             return dict(message)
