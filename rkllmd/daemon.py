@@ -118,8 +118,7 @@ class Daemon:
             on_outage=self._tell_outage,
             pid=os.getpid() if self._keeper is None else self._keeper.pid,
         )
-        # Prompt caches of conversations, which were lost with an earlier daemon.
-        service.language.prompt_caches.forget(turns.CACHE_OWNERS)
+        turns.forget_caches_without_session(service.language)
         hangups = HangupWatcher()
         connect = partial(Connection, service=service, hangups=hangups, receiver=receiver)
         async with trio.open_nursery() as nursery:

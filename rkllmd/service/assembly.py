@@ -21,6 +21,7 @@ from rkllmd.language.parts import Language
 from rkllmd.language.prompt_caches.store import PromptCaches
 from rkllmd.language.remembered import RememberedModels
 from rkllmd.language.runtime import Runtime
+from rkllmd.language.sessions.sessions import Sessions
 from rkllmd.machine import board, paths
 from rkllmd.machine.memory_guard import Footprints, MemoryGuard
 from rkllmd.machine.platform import Platform
@@ -36,6 +37,7 @@ from rkllmd.store import learned, old_files
 from rkllmd.store.jobs import KeptJobs
 from rkllmd.store.models import KeptModels
 from rkllmd.store.opening import open_store
+from rkllmd.store.sessions import KeptSessions
 from rkllmd.store.store import Store
 from rkllmd.trials.trial import Trials
 from rkllmd.vision import parts as vision_parts
@@ -89,6 +91,7 @@ def assemble(
         caches,
         detached_calls=DetachedCalls(KeptJobs(store)),
         models=models,
+        sessions=Sessions(kept=KeptSessions(store)),
         remembered=remembered,
     )
     vision = Vision(current, rknn, npu, its_board, guard, run_soon, trials, contexts)

@@ -40,6 +40,28 @@ _STEPS: Final = (
         ended INTEGER
     );
     """,
+    # store/sessions.py says what is what. A turn's number: how many were said before it.
+    """
+    CREATE TABLE sessions (
+        number INTEGER PRIMARY KEY,
+        user INTEGER,
+        name TEXT NOT NULL,
+        model_path TEXT NOT NULL,
+        made_at REAL NOT NULL,
+        used_at REAL NOT NULL,
+        dropped_turns INTEGER NOT NULL,
+        bytes_per_token REAL NOT NULL
+    );
+    CREATE TABLE turns (
+        session INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        question TEXT NOT NULL,
+        answer TEXT NOT NULL,
+        thinking INTEGER NOT NULL,
+        special INTEGER NOT NULL,
+        PRIMARY KEY (session, number)
+    );
+    """,
 )
 VERSION: Final = len(_STEPS)
 

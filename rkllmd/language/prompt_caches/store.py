@@ -110,10 +110,13 @@ class PromptCaches:
         """Return the size of all caches together."""
         return sum(cache.size_bytes for cache in list(self._caches.values()))
 
-    def forget(self, prefix: str) -> None:
-        """Remove the caches of all owners whose names begin with ``prefix``; called before any cache is loaded."""
-        for cache in list(self._caches.values()):
-            if cache.owner.startswith(prefix):
+    def keep_only(self, prefix: str, wanted: Collection[tuple[str, str]]) -> None:
+        """Remove the caches of owners whose names begin with ``prefix``, but for the ``wanted``, by owner and name.
+
+        It is called before any cache is loaded.
+        """
+        for key, cache in list(self._caches.items()):
+            if cache.owner.startswith(prefix) and key not in wanted:
                 self._forget(cache)
 
     # -- checks, for any thread --------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-CACHE_OWNERS: Final = "session-"
+_CACHE_OWNERS: Final = "session-"
 _TOOL_TAG: Final = "tool_response"
 
 
@@ -181,11 +181,11 @@ def note(language: Language, turn: SessionTurn, generation: Generation) -> JsonO
     """Note what was said; return what the final result says about the session. On the event loop."""
     session = turn.session
     answer = generation.transcript.so_far()["text"]
-    if generation.transcript.tokens:
-        said = Turn(turn.question, answer, turn.thinking, turn.special)
-        session.add(said, language.config.session_bytes, language.sessions.now())
     if turn.prompt_bytes and generation.perf is not None and turn.loaded is None:
         session.learn(turn.prompt_bytes, int(generation.perf.get("prefill_tokens", 0)))
+    if generation.transcript.tokens:
+        said = Turn(turn.question, answer, turn.thinking, turn.special)
+        language.sessions.add(session, said, language.config.session_bytes)
     return {
         "session": {"name": session.name, "turns": len(session.turns), "replayed_turns": turn.replayed_turns},
     }
@@ -230,6 +230,13 @@ def _begin_saving(run: Run, turn: SessionTurn) -> None:
     run.parameters.prompt_cache_params = pointer(cache)
 
 
+def forget_caches_without_session(language: Language) -> None:
+    """Remove the prompt caches of sessions that an earlier daemon had and this one has not; before any is loaded."""
+    language.sessions.expire(language.config.session_hours * 3600)
+    wanted = {(owner_of(session), session.cache_name) for session in language.sessions.all}
+    language.prompt_caches.keep_only(_CACHE_OWNERS, wanted)
+
+
 def owner_of(session: Session) -> str:
     """Return the owner of a session's prompt caches: not the user itself, so that they can't clash with its names."""
-    return f"{CACHE_OWNERS}{'daemon' if session.user is None else session.user}"
+    return f"{_CACHE_OWNERS}{'daemon' if session.user is None else session.user}"

@@ -76,7 +76,7 @@ def test_it_belongs_to_one_daemon(caches: PromptCaches, tmp_path: Path, monkeypa
     assert second.folder_to_write_in() == ""
     with pytest.raises(PermissionDenied, match="another rkllmd keeps its caches there"):
         second.begin("7", "b", [])
-    second.forget("7")
+    second.keep_only("7", [])
     assert (tmp_path / "prompts" / "7" / "a.cache").exists()
     caches.close()
     assert names(PromptCaches(str(tmp_path), LIMIT)) == ["a"]

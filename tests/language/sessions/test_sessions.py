@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rkllmd.language.sessions.chat_markers import PLAIN, Markers
 from rkllmd.language.sessions.sessions import Session, Sessions, Turn
+from rkllmd.store.sessions import KeptSessions
+from tests.store.stores import opened
 
 MARKERS = Markers("<A>", "<Q>", "<quiet>")
 DAY = 24 * 3600
@@ -76,6 +80,54 @@ def test_what_is_dropped_stays_so_although_a_run_of_it_ends_later() -> None:
     running.add(Turn("late", "answer"), 1000, 0)
     assert running.turns == []
     assert sessions.open(1, "a", "/m", 10, DAY) is not running
+
+
+# -- the next daemon -------------------------------------------------------------------------------------------------
+
+
+def test_the_next_daemon_goes_on_with_what_was_said(tmp_path: Path) -> None:
+    clock, calendar = Clock(), Clock()
+    calendar.now = 1_800_000_000.0
+    with opened(tmp_path) as store:
+        sessions = Sessions(clock, KeptSessions(store), calendar)
+        talk = sessions.open(1, "a", "/m", 10, DAY)
+        sessions.open(1, "nothing was said", "/m", 10, DAY)
+        of_daemon = sessions.open(None, "a", "/m", 10, DAY)
+        talk.learn(700, 100)
+        for number in range(4):
+            clock.now += 10
+            calendar.now += 10
+            sessions.add(talk, Turn(f"{number}", "x" * 99, thinking=True, special=number == 3), 250)
+        sessions.add(of_daemon, Turn("q", "a"), 250)
+        dropped = sessions.open(1, "dropped", "/m", 10, DAY)
+        sessions.add(dropped, Turn("q", "a"), 250)
+        sessions.drop(1, "dropped")
+        sessions.add(dropped, Turn("late", "a"), 250)
+    clock.now = 5.0
+    calendar.now += 100
+    with opened(tmp_path) as store:
+        sessions = Sessions(clock, KeptSessions(store), calendar)
+        assert [(item.user, item.name) for item in sessions.all] == [(1, "a"), (None, "a")]
+        again = sessions.open(1, "a", "/m", 10, DAY)
+        assert again.turns == talk.turns
+        assert again.turns[-1] == Turn("3", "x" * 99, True, True)
+        assert (again.dropped_turns, again.bytes_per_token, again.made_at) == (2, 7.0, 5.0 - 140)
+        new = sessions.open(1, "new", "/m", 10, DAY)
+        assert new.number not in {item.number for item in sessions.all if item is not new}
+        sessions.expire(60)
+        assert sessions.of(None) == [], "it was used longer ago than that"
+
+
+def test_a_board_whose_clock_was_wrong_forgets_nothing(tmp_path: Path) -> None:
+    clock, calendar = Clock(), Clock()
+    for now in (1000.0, 1_800_000_000.0, 1_700_000_000.0):
+        calendar.now = now
+        with opened(tmp_path) as store:
+            sessions = Sessions(clock, KeptSessions(store), calendar)
+            sessions.expire(DAY)
+            talk = sessions.open(1, "a", "/m", 10, DAY)
+            sessions.add(talk, Turn("q", "a"), 1000)
+    assert len(talk.turns) == 3
 
 
 # -- telling it again ------------------------------------------------------------------------------------------------
