@@ -20,7 +20,7 @@ from rkllmd.json_types import JsonObject
 from rkllmd.vision.parts import Vision
 from rkllmd.wire.long_bytes import allocate
 from rknn._matmul import check_shape, matrix_types
-from rknn._memories import check_limits
+from rknn._memories import check_allocation
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
@@ -64,7 +64,7 @@ def normal_to_native(
             limit=byte_size(K * N, dtype),
         )
     capacity = byte_size(-(-K // _TILE_K) * _TILE_K * -(-N // _TILE_N) * _TILE_N, dtype)
-    check_limits(vision, invocation, capacity)
+    check_allocation(vision, invocation, capacity)
     source = shared_bytes(buffer.data, buffer.size)
     # Pages of zeros that take neither memory nor time under Python's lock until they are written to.
     target = shared_bytes(allocate(capacity), capacity)

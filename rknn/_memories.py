@@ -53,6 +53,15 @@ def check_limits(vision: Vision, invocation: Invocation, size: int) -> None:
         )
 
 
+def check_allocation(vision: Vision, invocation: Invocation, size: int) -> None:
+    """Refuse a memory that C would allocate as ``check_limits`` does, and one for which the machine has no room.
+
+    Raises OutOfMemory, PermissionDenied.
+    """
+    check_limits(vision, invocation, size)
+    vision.memory_guard.check_bytes("The memory", size)
+
+
 def check_size(memory: TensorMemory, needed: int, what: str) -> None:
     """Refuse a memory that is too small for ``what`` is to be in it. Raises InvalidParams."""
     if memory.size < needed:

@@ -13,7 +13,7 @@ from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context, Matmul
 from rkllmd.vision.parts import Vision
 from rknn._common import ANY_CTX, KEEP, MEM
-from rknn._memories import SIZE, add, check_limits, wrap
+from rknn._memories import SIZE, add, check_allocation, wrap
 
 
 @method(Kind.ORDERED, [ANY_CTX, SIZE, KEEP], changes=MEM.types)
@@ -21,6 +21,6 @@ def create_mem(
     vision: Vision, invocation: Invocation, ctx: Context | Matmul, size: int, keep: bool = False
 ) -> JsonObject:
     """Return the handle of a new memory of ``size`` bytes."""
-    check_limits(vision, invocation, size)
+    check_allocation(vision, invocation, size)
     pointer = vision.runtime.create_memory("rknn_create_mem", ctx.pointer, size)
     return add(vision, invocation, wrap(ctx, pointer, size), keep=keep)

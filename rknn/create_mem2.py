@@ -13,7 +13,7 @@ from rkllmd.json_types import JsonObject
 from rkllmd.vision.objects import Context, Matmul
 from rkllmd.vision.parts import Vision
 from rknn._common import ANY_CTX, KEEP, MEM, flags_schema, mask_of
-from rknn._memories import SIZE, add, check_limits, wrap
+from rknn._memories import SIZE, add, check_allocation, wrap
 
 # Both groups of macros go into one argument.
 _FLAGS: dict[str, int] = {**rknn_mem_alloc_flags.__members__, **rknn_mem_flag.__members__}
@@ -33,7 +33,7 @@ def create_mem2(
     keep: bool = False,
 ) -> JsonObject:
     """Return the handle of a new memory; RKNN_MEM_FLAG_ALLOC_NO_CONTEXT makes one for all contexts."""
-    check_limits(vision, invocation, size)
+    check_allocation(vision, invocation, size)
     flags = mask_of(_FLAGS, alloc_flags)
     parent = None if flags & rknn_mem_flag.RKNN_MEM_FLAG_ALLOC_NO_CONTEXT else ctx
     handle = rknn_context() if parent is None else parent.pointer

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rkllmd.language.generation import Generation
     from rkllmd.language.prompt_caches.store import PromptCache
     from rkllmd.machine.files import FileIdentity, WatchedFile
+    from rkllmd.machine.memory.guard import Demand
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,8 @@ class Model:
     is_async: bool
     # The RKLLMParam that it was loaded with.
     param: Struct
+    # How much memory it takes.
+    demand: Demand
     # What rkllm.init was given.
     given: JsonObject = field(default_factory=dict)
     # By what two loads are compared (Recipe.sameness); None until it is loaded.

@@ -17,7 +17,7 @@ from rkllmd.language.remembered import RememberedModels
 from rkllmd.language.runtime import Runtime
 from rkllmd.language.sessions.sessions import Sessions
 from rkllmd.machine.board import Board
-from rkllmd.machine.memory_guard import MemoryGuard
+from rkllmd.machine.memory.guard import MemoryGuard
 from rkllmd.npu.worker import Npu
 from rkllmd.trials.trial import Trials
 

@@ -49,9 +49,9 @@ class Platform:
         # The node of the NPU itself: "rockchip,rk3588-rknpu".
         trees += [f"{path.relative_to(self.root)}/device/of_node/compatible" for path in npus]
         for tree in trees:
-            found = _soc_in((self._read(tree) or "").split("\0"))
+            found = _soc_in((self.read(tree) or "").split("\0"))
             readings += [(f"/{tree}", found)] if found else []
-        match = _CPUINFO_SOC.search(self._read("proc/cpuinfo") or "")
+        match = _CPUINFO_SOC.search(self.read("proc/cpuinfo") or "")
         readings += [("/proc/cpuinfo", match.group(1).lower())] if match else []
         for path in [*npus, *sorted((self.root / "dev/dri/by-path").glob("*.npu-*"))]:
             address = _NPU_ADDRESS.search(path.name)
@@ -61,12 +61,12 @@ class Platform:
 
     def has_sve(self) -> bool | None:
         """Return whether the processors have Arm's SVE instructions; None if that is not known (or they are no Arm)."""
-        match = _CPUINFO_FEATURES.search(self._read("proc/cpuinfo") or "")
+        match = _CPUINFO_FEATURES.search(self.read("proc/cpuinfo") or "")
         return None if match is None else "sve" in match.group(1).split()
 
     def online_cpus(self) -> set[int] | None:
         """Return the numbers of the processors that are online, or None if that is not known."""
-        text = (self._read("sys/devices/system/cpu/online") or "").strip()
+        text = (self.read("sys/devices/system/cpu/online") or "").strip()
         if not _CPU_LIST.fullmatch(text):
             return None
         spans = [part.split("-") for part in text.split(",")]
@@ -81,37 +81,38 @@ class Platform:
 
     def driver_version(self) -> str | None:
         """Return the NPU driver's version, such as "0.9.8"."""
-        version = self._read("sys/module/rknpu/version")
+        version = self.read("sys/module/rknpu/version")
         if version is None:
-            text = self._read("sys/kernel/debug/rknpu/version") or self._read("proc/rknpu/version") or ""
+            text = self.read("sys/kernel/debug/rknpu/version") or self.read("proc/rknpu/version") or ""
             match = re.search(r"v?(\d+\.\d+\.\d+)", text)
             version = match.group(1) if match else None
         return (version or "").strip() or None
 
     def npu_load(self) -> list[int] | None:
         """Return the load of each NPU core in percent, or None if it can't be read (only root may read debugfs)."""
-        text = self._read("sys/kernel/debug/rknpu/load")
+        text = self.read("sys/kernel/debug/rknpu/load")
         if text is not None:
             cores = [int(load) for _, load in _CORE_LOAD.findall(text)]
             # 0.9.8 clamps at 100; older drivers were seen to report 20000 %.
             loads = cores or [int(load) for load in _SINGLE_LOAD.findall(text)]
             return [min(load, 100) for load in loads] or None
         for path in sorted((self.root / "sys/class/devfreq").glob("*.npu")):
-            match = _DEVFREQ_LOAD.match(self._read(str(path.relative_to(self.root) / "load")) or "")
+            match = _DEVFREQ_LOAD.match(self.read(str(path.relative_to(self.root) / "load")) or "")
             if match:
                 return [min(int(match.group(1)), 100)]
         return None
 
     def memory(self) -> dict[str, int]:
         """Return total and available memory of the machine and the resident size of this process, in bytes."""
-        machine, process = self._read("proc/meminfo") or "", self._read("proc/self/status") or ""
+        machine, process = self.read("proc/meminfo") or "", self.read("proc/self/status") or ""
         return {
             "total_bytes": _size(machine, "MemTotal"),
             "available_bytes": _size(machine, "MemAvailable"),
             "daemon_resident_bytes": _size(process, "VmRSS"),
         }
 
-    def _read(self, path: str) -> str | None:
+    def read(self, path: str) -> str | None:
+        """Return the text of a file, by its path below the root; None if it can't be read."""
         # Not by pathlib, nor as a text file: server.status reads seven files, and everybody waits for it meanwhile.
         try:
             fd = os.open(f"{self._prefix}{path}", os.O_RDONLY | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""Reads a model's chat template and width out of a GGUF file: pairs of keys and typed values before the weights.
+"""Reads a model's chat template and sizes out of a GGUF file: pairs of keys and typed values before the weights.
 
 Source: the GGUF specification (ggml's docs/gguf.md), version 3. The file is read and not mapped: if somebody cuts it
 short meanwhile, reading ends early, whereas a mapping would end the process.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 _MAGIC: Final = b"GGUF"
@@ -18,8 +20,63 @@ _DEEP: Final = ("qwen3vl", "qwen3vlmoe")
 # The types of values, by their numbers. These have so many bytes; the others are strings and arrays.
 _SIZES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _COUNT: Final = 4
+_COUNTS: Final = (4, 5)
 _STRING: Final = 8
 _ARRAY: Final = 9
+_WORDS: Final = "tokenizer.ggml.tokens"
+# Sizes stand before the vocabulary. So far is looked for them, on the event loop: a model of one size per block has a
+# few hundred.
+_MOST_KEYS: Final = 1000
+_MOST_BLOCKS: Final = 1024
+_MOST_TEXT_BYTES: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What decides how much memory a model takes beside its weights.
+
+    ``cell_numbers``: of how many numbers a token's keys and values are in all blocks together; ``width``: of an
+    embedding, ``inner_width``: of a block's feed-forward layer; ``context``: the tokens that it was trained for.
+    """
+
+    cell_numbers: int
+    heads: int
+    width: int
+    inner_width: int
+    vocabulary: int
+    context: int
+
+
+def sizes(path: str) -> Sizes | None:
+    """Return the model's sizes; None for a file that does not say them, or that is no GGUF. Raises OSError."""
+    with open(path, "rb") as file:
+        try:
+            return _sizes(dict(_Reader(file).counts()))
+        except (ValueError, struct.error, KeyError, RecursionError):
+            return None
+
+
+def _sizes(found: dict[str, list[int]]) -> Sizes:
+    """Return what the counts mean, by their names without the architecture. Raises KeyError, ValueError."""
+
+    def one(name: str, default: int | None = None) -> int:
+        return max(found[name]) if default is None or name in found else default
+
+    blocks, width, heads = one("block_count"), one("embedding_length"), one("attention.head_count")
+    if not (0 < blocks <= _MOST_BLOCKS and width > 0 and heads > 0):
+        raise ValueError("no sizes of a model")
+    of_blocks = found.get("attention.head_count_kv", [heads])
+    kv_heads = sum(of_blocks) if len(of_blocks) > 1 else of_blocks[0] * blocks
+    head = width // heads
+    numbers = one("attention.key_length", head) + one("attention.value_length", head)
+    return Sizes(
+        cell_numbers=kv_heads * numbers,
+        heads=heads,
+        width=width,
+        inner_width=one("feed_forward_length", 0),
+        vocabulary=one(_WORDS, one("vocab_size", 0)),
+        context=one("context_length"),
+    )
 
 
 def chat_template(path: str) -> str | None:
@@ -57,7 +114,7 @@ class _Reader:
         self._number("<I")  # version
         self._number("<Q")  # tensors
         for _ in range(self._number("<Q")):
-            key = self._take(self._number("<Q")).decode()
+            key = self._text()
             kind = self._number("<I")
             if key == wanted and kind == _STRING:
                 return self._take(self._number("<Q")).decode()
@@ -66,18 +123,59 @@ class _Reader:
             self._skip(kind)
         return None
 
+    def counts(self) -> Iterator[tuple[str, list[int]]]:
+        """Yield the counts of the file's architecture, without its name, up to the vocabulary, with that one's size."""
+        if self._take(4) != _MAGIC:
+            return
+        self._number("<I")  # version
+        self._number("<Q")  # tensors
+        architecture = None
+        for _ in range(min(self._number("<Q"), _MOST_KEYS)):
+            key = self._text()
+            kind = self._number("<I")
+            if key == _WORDS and kind == _ARRAY:
+                self._number("<I")
+                yield key, [self._number("<Q")]
+                return
+            if key == _ARCHITECTURE and kind == _STRING:
+                architecture = self._text()
+            elif kind in _COUNTS:
+                yield key.removeprefix(f"{architecture}."), [self._number("<I")]
+            elif kind == _ARRAY:
+                yield key.removeprefix(f"{architecture}."), self._few_counts()
+            else:
+                self._skip(kind)
+
+    def _few_counts(self) -> list[int]:
+        """Return the values of an array of counts, one for each block; those of another array are passed over."""
+        of, count = self._number("<I"), self._number("<Q")
+        if of in _COUNTS and 0 < count <= _MOST_BLOCKS:
+            return [self._number("<I") for _ in range(count)]
+        if of not in _SIZES and count > _MOST_BLOCKS:
+            raise ValueError("no array that stands before the vocabulary")
+        self._skip_items(of, count)
+        return [0]
+
+    def _text(self) -> str:
+        size = self._number("<Q")
+        if size > _MOST_TEXT_BYTES:
+            raise ValueError("no name is so long")
+        return self._take(size).decode()
+
     def _skip(self, kind: int) -> None:
         if kind == _STRING:
             self._pass(self._number("<Q"))
         elif kind == _ARRAY:
-            of, count = self._number("<I"), self._number("<Q")
-            if of in _SIZES:
-                self._pass(count * _SIZES[of])
-                return
-            for _ in range(count):
-                self._skip(of)
+            self._skip_items(self._number("<I"), self._number("<Q"))
         else:
             self._pass(_SIZES[kind])
+
+    def _skip_items(self, of: int, count: int) -> None:
+        if of in _SIZES:
+            self._pass(count * _SIZES[of])
+            return
+        for _ in range(count):
+            self._skip(of)
 
     def _pass(self, size: int) -> None:
         if size > self._size - self._file.tell():  # also of a size that no seek takes

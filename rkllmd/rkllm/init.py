@@ -130,7 +130,7 @@ def _load_in_place(language: Language, invocation: Invocation, recipe: Recipe, p
         for old in unloaded:
             put_to_sleep(language, old)
         if unloaded:  # how much memory they have given back is known only now
-            language.memory_guard.check(recipe.path, recipe.size_bytes)
+            language.memory_guard.check(recipe.demand)
         if not is_tried:
             try_files(language, trials)
         load(language, model, recipe)
@@ -148,7 +148,7 @@ def _load_in_place(language: Language, invocation: Invocation, recipe: Recipe, p
 
 def _fits_beside(language: Language, recipe: Recipe) -> bool:
     try:
-        language.memory_guard.check(recipe.path, recipe.size_bytes)
+        language.memory_guard.check(recipe.demand)
     except OutOfMemory:
         return False
     return True

@@ -23,7 +23,7 @@ from rkllmd.language.remembered import RememberedModels
 from rkllmd.language.runtime import Runtime
 from rkllmd.language.sessions.sessions import Sessions
 from rkllmd.machine import board, paths
-from rkllmd.machine.memory_guard import Footprints, MemoryGuard
+from rkllmd.machine.memory.guard import Footprints, MemoryGuard
 from rkllmd.machine.platform import Platform
 from rkllmd.machine.runtime_output import RuntimeOutput
 from rkllmd.npu import outage

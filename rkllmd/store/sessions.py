@@ -57,9 +57,9 @@ class KeptSessions:
                 log.warning("store_row_not_read", table="sessions", key=row[0], reason=str(error))
                 senseless.add(row[0])
         turns = "SELECT session, question, answer, thinking, special FROM turns ORDER BY session, number"
-        for number, *row in self._store.read(turns):
-            if number in found and all(isinstance(text, str) for text in row[:2]):
-                found[number][1].append(KeptTurn(*row[:2], bool(row[2]), bool(row[3])))
+        for number, question, answer, thinking, special in self._store.read(turns):
+            if number in found and isinstance(question, str) and isinstance(answer, str):
+                found[number][1].append(KeptTurn(question, answer, bool(thinking), bool(special)))
             else:
                 log.warning("store_row_not_read", table="turns", key=number, reason="no turn of a session")
                 senseless.add(number)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rkllmd.abi.library import Functions
     from rkllmd.config.settings import Config
     from rkllmd.machine.c_runtime import CRuntime
-    from rkllmd.machine.memory_guard import MemoryGuard
+    from rkllmd.machine.memory.guard import MemoryGuard
     from rkllmd.npu.job import Job
     from rkllmd.npu.worker import Npu
     from rkllmd.store.learned import Learned

@@ -10,7 +10,7 @@ from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
 from rkllmd.json_types import JsonObject
 from rkllmd.machine.board import Board
-from rkllmd.machine.memory_guard import MemoryGuard
+from rkllmd.machine.memory.guard import MemoryGuard
 from rkllmd.npu.worker import Npu
 from rkllmd.trials.trial import Trials
 from rkllmd.vision.objects import Context, Matmul, TensorMemory

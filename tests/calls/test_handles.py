@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rkllmd.calls.handles import Handles, begin_behind, resolve
 from rkllmd.errors import AmbiguousHandle, InvalidHandle, ModelNotInitialized, NotYours, RpcError
 from rkllmd.language.model import Model
+from rkllmd.machine.memory.guard import Demand
 
 
 def test_null_means_the_only_one() -> None:
@@ -201,11 +202,11 @@ def test_no_number_is_used_twice(adds: list[bool]) -> None:
 
 
 def test_a_new_model_belongs_to_nobody() -> None:
-    model = Model(None, "/m", 5, 1, -1, 4096, False, None)  # type: ignore[arg-type]
+    model = Model(None, "/m", 5, 1, -1, 4096, False, None, Demand("/m", 5))  # type: ignore[arg-type]
     assert not model.pointer
     assert model.kv_cache.owner is None
     assert not model.kv_cache.holds_words
-    assert model.keep_alive is not Model(None, "/m", 5, 1, -1, 4096, False, None).keep_alive  # type: ignore[arg-type]
+    assert model.keep_alive is not Model(None, "/m", 5, 1, -1, 4096, False, None, Demand("/m", 5)).keep_alive  # type: ignore[arg-type]
 
 
 def test_a_handle_of_an_earlier_daemon_is_given_back_and_to_nobody_else() -> None:

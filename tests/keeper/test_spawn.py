@@ -55,7 +55,7 @@ def test_a_daemon_knows_its_keeper_and_has_its_descriptors() -> None:
     assert (told["keeper"], told["place"], told["open"]) == (os.getpid(), "1:2:/run/a.sock", True)
     assert told["group"] == told["pid"], "Ctrl-C at the terminal is for the keeper"
     with open("/proc/self/oom_score_adj") as file:
-        assert told["score"] == min(int(file.read()) + 500, 1000)
+        assert told["score"] == max(int(file.read()), 900), "it comes before what has nine tenths of the memory"
     assert told["blocked"] == []
     assert not set(spawn.SIGNALS) & set(signal.pthread_sigmask(signal.SIG_BLOCK, ())), "nor are they here any more"
 

@@ -10,13 +10,14 @@ import pytest
 
 from rkllmd.abi.layouts.rkllm import LAYOUTS
 from rkllmd.language.model import Adapter, Model
+from rkllmd.machine.memory.guard import Demand
 
 
 def model(layout: str = "1.3", **fields: Any) -> Model:
     param = LAYOUTS[layout]["RKLLMParam"](top_k=40, temperature=0.5)
     library: Any = SimpleNamespace(layout=LAYOUTS[layout])
     given = {"size_bytes": 5, "n_batch": 2, "max_new_tokens": 100, "max_context_len": 4096, "is_async": False, **fields}
-    return Model(library, "/m", param=param, **given)
+    return Model(library, "/m", param=param, demand=Demand("/m", 5), **given)
 
 
 def test_a_model_without_a_c_handle_is_alive_only_while_it_sleeps() -> None:

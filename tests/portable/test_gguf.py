@@ -1,4 +1,4 @@
-"""The chat template and the width of a model's file."""
+"""The chat template and the sizes of a model's file."""
 
 from __future__ import annotations
 
@@ -81,3 +81,50 @@ def test_a_width_that_is_known(tmp_path: Path, architecture: str, key: str, kind
     assert gguf.embedding_width(str(file)) == width
     file.write_bytes(made(*BEFORE, string(key) + struct.pack("<II", kind, 896)))
     assert gguf.embedding_width(str(file)) is None
+
+
+# -- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def count(key: str, value: int) -> bytes:
+    return string(key) + struct.pack("<II", 4, value)
+
+
+ARCHITECTURE = string("general.architecture") + struct.pack("<I", 8) + string("x")
+LEAST = [
+    ARCHITECTURE,
+    count("x.block_count", 3),
+    count("x.embedding_length", 64),
+    count("x.attention.head_count", 4),
+    count("x.context_length", 128),
+]
+WORDS = string("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 2**40)
+
+
+def sizes_of(path: Path, *pairs: bytes) -> gguf.Sizes | None:
+    path.write_bytes(made(*pairs))
+    return gguf.sizes(str(path))
+
+
+def test_the_sizes_up_to_the_vocabulary(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    assert sizes_of(file, *LEAST, WORDS) == gguf.Sizes(3 * 4 * 32, 4, 64, 0, 2**40, 128), "of which nothing is read"
+    more = [count("x.attention.head_count_kv", 2), count("x.attention.key_length", 80), count("x.vocab_size", 7)]
+    assert sizes_of(file, *BEFORE, *LEAST, *more) == gguf.Sizes(3 * 2 * (80 + 16), 4, 64, 0, 7, 128)
+    of_blocks = string("x.attention.head_count_kv") + struct.pack("<IIQIII", 9, 5, 3, 1, 0, 4)
+    assert sizes_of(file, *LEAST, of_blocks) == gguf.Sizes(5 * 32, 4, 64, 0, 0, 128)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [],
+        LEAST[:-1],
+        [*LEAST, count("x.block_count", 0)],
+        [*LEAST, count("x.block_count", 2**31)],
+        [*LEAST, string("names") + struct.pack("<IIQ", 9, 8, 2**40)],
+        [*LEAST, string("n" * 70_000)],
+    ],
+)
+def test_a_file_that_does_not_say_its_sizes(tmp_path: Path, pairs: list[bytes]) -> None:
+    assert sizes_of(tmp_path / "model.gguf", *pairs) is None

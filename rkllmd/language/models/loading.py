@@ -25,7 +25,7 @@ from rkllmd.errors import InvalidParams, ModelNotInitialized, PermissionDenied, 
 from rkllmd.language import conversations
 from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.model import Adapter, Model
-from rkllmd.language.models import model_trial
+from rkllmd.language.models import demand, model_trial
 from rkllmd.language.models.callbacks import give_callbacks
 from rkllmd.machine import paths
 from rkllmd.machine.c_runtime import no_handle
@@ -57,6 +57,7 @@ def make(language: Language, recipe: Recipe) -> Model:
         library=language.runtime.library,
         path=recipe.path,
         size_bytes=recipe.size_bytes,
+        demand=recipe.demand,
         n_batch=max(1, param.extend_param.n_batch),
         max_new_tokens=param.max_new_tokens,
         max_context_len=param.max_context_len,
@@ -76,10 +77,10 @@ def make(language: Language, recipe: Recipe) -> Model:
 
 def load(language: Language, model: Model, recipe: Recipe) -> None:
     """Load a model that ``make`` has made and that has no handle yet. Raises RuntimeFailure; it is not loaded then."""
-    available = language.memory_guard.available_bytes
+    available = language.memory_guard.machine_available_bytes
     model.npu_cores = _cores_said(_init(language, model))
-    taken = available - language.memory_guard.available_bytes - model.optional_bytes
-    language.memory_guard.footprints.learn(model.path, model.size_bytes, taken)
+    taken = available - language.memory_guard.machine_available_bytes - model.optional_bytes
+    language.memory_guard.footprints.learn(model.demand, taken)
     try:
         check_cores(model, recipe)
         for adapter in recipe.adapters:
@@ -144,7 +145,7 @@ def put_to_sleep(language: Language, model: Model) -> None:
 
 def wake(language: Language, model: Model) -> None:
     """Load a sleeping model again, if it fits. Raises OutOfMemory, and what ``load_again`` raises."""
-    language.memory_guard.check(model.path, model.size_bytes)
+    language.memory_guard.check(model.demand)
     load_again(language, model)
 
 
@@ -306,6 +307,7 @@ def _check_files(language: Language, model: Model) -> None:
             f"The model can't be loaded again: {error.message}", handle=model.number, model_path=model.path
         ) from None
     model.size_bytes = Path(model.path).stat().st_size
+    model.demand = demand.of(language.runtime, model.path, model.size_bytes, model.param)
     model.file = identify(model.path)
 
 

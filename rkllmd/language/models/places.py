@@ -77,12 +77,8 @@ def find(language: Language, recipe: Recipe, replace: bool | int, user: int | No
     most = language.config.max_models if language.runtime.takes_several_models else 1
     forgotten = asleep[: max(0, len(others) + 1 - most)]
     domain = _domain(recipe, {model.domain for model in others if model not in forgotten})
-    given_back = sum(
-        language.memory_guard.footprints.needed(model.path, model.size_bytes)
-        for model in replaced
-        if not model.is_asleep
-    )
-    language.memory_guard.check(recipe.path, recipe.size_bytes, given_back)
+    given_back = sum(language.memory_guard.footprints.least(model.demand) for model in replaced if not model.is_asleep)
+    language.memory_guard.check(recipe.demand, given_back)
     return Place(replaced, forgotten, domain)
 
 

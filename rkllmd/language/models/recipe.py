@@ -21,9 +21,10 @@ from rkllmd.errors import InvalidParams, NotSupported
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.language import placeholders, runtime_reports
 from rkllmd.language.model import Adapter
-from rkllmd.language.models import model_format
+from rkllmd.language.models import demand, model_format
 from rkllmd.machine import paths
 from rkllmd.machine.disk.seeing import Viewer
+from rkllmd.machine.memory.guard import Demand
 from rkllmd.portable import demo
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Recipe:
     keep: list[object]
     path: str
     size_bytes: int
+    # How much memory a load takes.
+    demand: Demand
     # The path of the parameters in the client's JSON, for errors.
     where: str
     # The domain that the client or the configuration has chosen; the default is no choice.
@@ -99,12 +102,14 @@ def make(language: Language, given: Mapping[str, Json], where: str, viewer: View
             keyword="const",
         )
     extend = fields.get("extend_param") or {}
+    size_bytes = Path(files["model_path"]).stat().st_size
     return Recipe(
         given=dict(given),
         param=param,
         keep=keep,
         path=files["model_path"],
-        size_bytes=Path(files["model_path"]).stat().st_size,
+        size_bytes=size_bytes,
+        demand=demand.of(language.runtime, files["model_path"], size_bytes, param),
         where=where,
         domain=int(extend.get("base_domain_id") or 0) or None,
         tokenizer_path=files.get("tokenizer_path"),

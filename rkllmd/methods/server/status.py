@@ -65,7 +65,7 @@ def _machine(service: Service, now: float) -> JsonObject:
         found = {
             "soc": service.language.board.describe(),
             "npu_load": service.platform.npu_load(),
-            "memory": service.platform.memory(),
+            "memory": service.language.memory_guard.describe(),
             "versions": {
                 "daemon": __version__,
                 "runtime": service.language.runtime.describe(),

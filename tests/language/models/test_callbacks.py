@@ -13,13 +13,15 @@ import pytest
 from rkllmd.abi.layouts.rkllm import LAYOUTS, LLMResultCallback
 from rkllmd.language.model import Model
 from rkllmd.language.models.callbacks import give_callbacks
+from rkllmd.machine.memory.guard import Demand
 
 NO_FILES: Any = SimpleNamespace(tokenizer_path=None, embedding_path=None)
 
 
 def model(layout: str) -> Model:
     library: Any = SimpleNamespace(layout=LAYOUTS[layout])
-    made = Model(library, "/m", 5, 1, -1, 4096, is_async=False, param=LAYOUTS[layout]["RKLLMParam"]())
+    param = LAYOUTS[layout]["RKLLMParam"]()
+    made = Model(library, "/m", 5, 1, -1, 4096, is_async=False, param=param, demand=Demand("/m", 5))
     give_callbacks(made, NO_FILES)
     return made
 

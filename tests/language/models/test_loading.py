@@ -19,7 +19,7 @@ from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.model import Model
 from rkllmd.language.models import loading
 from rkllmd.language.remembered import RememberedModels
-from rkllmd.machine import memory_guard
+from rkllmd.machine.memory.guard import Demand, Footprints, MemoryGuard
 from tests.daemon import Start, kind
 from tests.language.models.loads import DRESSED, WITH_LORA, dress, init, models, say
 
@@ -174,14 +174,14 @@ def test_what_does_not_fit_is_refused_before_anything_is_unloaded(start: Start, 
 def test_what_the_replaced_give_back_counts() -> None:
     sizes = {"total_bytes": 1000, "available_bytes": 400}
     current: Any = SimpleNamespace(config=SimpleNamespace(memory_reserve_bytes=100))
-    platform: Any = SimpleNamespace(memory=lambda: sizes)
-    guard = memory_guard.MemoryGuard(current, platform, memory_guard.Footprints())
-    guard.check("m", 600, 300)
+    platform: Any = SimpleNamespace(memory=lambda: sizes, read=lambda path: None)
+    guard = MemoryGuard(current, platform, Footprints())
+    guard.check(Demand("m", 600), 300)
     with pytest.raises(OutOfMemory) as caught:
-        guard.check("m", 600, 299)
+        guard.check(Demand("m", 600), 299)
     assert caught.value.data["given_back_bytes"] == 299
     with pytest.raises(OutOfMemory) as caught:
-        guard.check("m", 600)
+        guard.check(Demand("m", 600))
     assert "given_back_bytes" not in caught.value.data
 
 

@@ -10,6 +10,9 @@ import pytest
 from rkllmd.config.settings import Config
 from rkllmd.errors import InvalidParams, ModelAlreadyLoaded, NotSupported, PermissionDenied
 from rkllmd.language.models import places
+from rkllmd.machine.memory.guard import Demand
+
+NEW = Demand("/new", 5)
 
 ANNA, BERTA = 50_001, 50_002
 
@@ -27,7 +30,7 @@ def model(number: int, *, domain: int = 0, used_at: float = 0.0, is_asleep: bool
         number=number,
         path=f"/m{number}",
         name=None,
-        size_bytes=number,
+        demand=Demand(f"/m{number}", number),
         domain=domain,
         used_at=used_at,
         is_asleep=is_asleep,
@@ -38,10 +41,10 @@ def model(number: int, *, domain: int = 0, used_at: float = 0.0, is_asleep: bool
 
 
 def room(*models: Any, most: int = 1, second_init: str = "refuse", takes_several: bool = True, **settings: Any) -> Any:
-    asked: list[tuple[str, int, int]] = []
+    asked: list[tuple[Demand, int]] = []
     guard = SimpleNamespace(
-        footprints=SimpleNamespace(needed=lambda path, size: size * 10),
-        check=lambda path, size, given_back=0: asked.append((path, size, given_back)),
+        footprints=SimpleNamespace(least=lambda demand: demand.file_bytes * 10),
+        check=lambda demand, given_back=0: asked.append((demand, given_back)),
     )
     return SimpleNamespace(
         models=Models(models),
@@ -55,7 +58,7 @@ def room(*models: Any, most: int = 1, second_init: str = "refuse", takes_several
 def recipe(domain: int | None = None, default: int = 0) -> Any:
     extend = SimpleNamespace(base_domain_id=default)
     return SimpleNamespace(
-        path="/new", size_bytes=5, domain=domain, where="$.param", param=SimpleNamespace(extend_param=extend)
+        path="/new", demand=NEW, domain=domain, where="$.param", param=SimpleNamespace(extend_param=extend)
     )
 
 
@@ -96,7 +99,7 @@ def test_a_sleeper_loses_its_place_where_there_are_too_many() -> None:
 def test_memory_that_the_replaced_give_back_counts() -> None:
     language = room(model(1), model(2, is_asleep=True), most=2)
     places.find(language, recipe(), True, None)
-    assert language.asked == [("/new", 5, 10)], "a sleeper has nothing to give back"
+    assert language.asked == [(NEW, 10)], "a sleeper has nothing to give back"
 
 
 def test_each_model_has_a_memory_domain_of_its_own() -> None:
