@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Start
-from tests.server.conversations.test_sessions import listed, say
+from tests.server.conversations.talking import listed, say
 from tests.server.jobs.submitting import submit
 
 

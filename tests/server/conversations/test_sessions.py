@@ -7,19 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Start, Wire, kind
+from tests.daemon import Daemon, Start, kind
+from tests.server.conversations.talking import listed, say
 
 TEMPLATE = ["", "<U>", "<E>\n<A>"]
-
-
-def say(wire: Wire, session: str | None, prompt: str, **params: Any) -> dict[str, Any]:
-    members = {} if session is None else {"session": session}
-    result: dict[str, Any] = wire.ask("rkllm.run", {"prompt": prompt, **params}, "turn", **members)["result"]
-    return result
-
-
-def listed(wire: Wire) -> dict[str, dict[str, Any]]:
-    return {item["name"]: item for item in wire.ask("server.sessions", None, "list")["result"]["sessions"]}
 
 
 @pytest.fixture(params=["1.2.3", "1.3.0", "1.3.1"])
