@@ -32,6 +32,7 @@ from rkllmd.npu.outage import Outage
 from rkllmd.npu.queue import Limits, Queue
 from rkllmd.npu.supervisor import Supervisor
 from rkllmd.npu.worker import Npu
+from rkllmd.portable.rknn.models import arena
 from rkllmd.service.parts import Service
 from rkllmd.store import learned, old_files
 from rkllmd.store.jobs import KeptJobs
@@ -78,6 +79,7 @@ def assemble(
     models, contexts = language_parts.language_models(), vision_parts.rknn_contexts()
     its_board, trials = board.decide(config, platform), Trials(learned.verdicts(store))
     guard = _guard(current, platform, store, models, contexts)
+    arena.bound_by(guard.left_bytes)
     caches = PromptCaches(config.cache_directory, config.cache_bytes)
     remembered = RememberedModels(KeptModels(store))
     language = Language(

@@ -43,6 +43,7 @@ from rkllmd.abi.layouts.rknn_constants import rknn_query_cmd, rknn_tensor_type
 from rkllmd.errors import RpcError
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.portable import rknn as portable_rknn
+from rkllmd.portable.rknn.models import arena
 from rkllmd.portable.rknn.models.session import engine
 
 Report = Callable[..., None]
@@ -212,6 +213,8 @@ def _run(runtime: library.Library, handle: c_void_p, param: Struct, mode: int, l
 
 def _try_rknn(request: JsonObject, report: Report) -> None:
     path = request["library"]
+    most = request.get("tensor_bytes")  # None: as many as it likes
+    arena.bound_by(lambda: most)
     functions = portable_rknn.functions() if path is None else rknn_library.load(path, request["layout"]).functions
     extend = rknn_init_extend(real_model_offset=request["offset"], real_model_size=request["part"])
     context = c_uint64()

@@ -244,8 +244,8 @@ def _file_of(content: memoryview | None) -> Iterator[list[int]]:
 
 
 def _most_bytes(part: Part) -> int:
-    available = int(part.memory_guard.available_bytes)
-    return available + _MEMORY_BESIDE if available else RLIM_INFINITY
+    left = part.memory_guard.left_bytes()
+    return RLIM_INFINITY if left is None else left + _MEMORY_BESIDE
 
 
 def _is_out_of_date(part: Part, verdict: Verdict) -> bool:

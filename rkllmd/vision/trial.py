@@ -49,6 +49,7 @@ def _request(vision: Vision, path: str | None, offset: int, part: int) -> JsonOb
         "model_path": path,
         "offset": offset,
         "part": part,
+        "tensor_bytes": vision.memory_guard.left_bytes(),
     }
 
 

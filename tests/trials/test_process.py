@@ -25,6 +25,7 @@ def request(**more: Any) -> dict[str, Any]:
         "offset": 0,
         "part": 0,
         "most_bytes": -1,
+        "tensor_bytes": None,
         **more,
     }
 

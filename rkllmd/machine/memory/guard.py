@@ -27,6 +27,8 @@ _MOST_ENTRIES: Final = 1000
 _MOST_TIMES: Final = 2
 _MOST_BESIDE: Final = 2**30
 _MOST_LISTED: Final = 64
+# Where less is left, models that take next to nothing still do.
+_LEAST_LEFT: Final = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +102,11 @@ class MemoryGuard:
         self.footprints = footprints
         self._loaded = tuple(loaded)
 
-    @property
-    def available_bytes(self) -> int:
-        """Return how much memory a process may take without swapping; 0 if this machine does not say."""
-        return min((room.available_bytes for room in self._rooms()), default=0)
+    def left_bytes(self) -> int | None:
+        """Return how much memory a process may take, a little in any case; None if this machine does not say."""
+        reserve = self._current.config.memory_reserve_bytes
+        room = narrowest(self._rooms(), reserve)
+        return None if room is None else max(_LEAST_LEFT, room.available_bytes - reserve_in(room, reserve))
 
     @property
     def machine_available_bytes(self) -> int:

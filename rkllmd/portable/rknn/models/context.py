@@ -10,7 +10,7 @@ from rkllmd import interruption
 from rkllmd.abi.layouts.rknn_constants import rknn_error, rknn_flag
 from rkllmd.portable.rknn.c_memory import Array
 from rkllmd.portable.rknn.errors import RknnError, require
-from rkllmd.portable.rknn.models import apart
+from rkllmd.portable.rknn.models import apart, arena
 from rkllmd.portable.rknn.models.model import Model
 from rkllmd.portable.rknn.models.run import Run
 from rkllmd.portable.rknn.tensors.layouts import Shape
@@ -168,6 +168,9 @@ class Context:
         if run.error and run.is_stopped:
             raise apart.interrupted("the run")
         if run.error:
+            short = arena.shortage(run.error)
+            if short is not None:
+                raise short
             raise RknnError(rknn_error.RKNN_ERR_FAIL, f"ONNX Runtime: {run.error}")
         self.outputs = run.outputs
         self.duration = run.duration

@@ -74,10 +74,33 @@ _SessionOptions: TypeAlias = SessionOptions
 _RunOptions: TypeAlias = RunOptions
 
 
+class AllocatorTypes(Protocol):
+    """The enumeration OrtAllocatorType."""
+
+    ORT_ARENA_ALLOCATOR: object
+
+
+class MemoryTypes(Protocol):
+    """The enumeration OrtMemType."""
+
+    DEFAULT: object
+
+
 class Engine(Protocol):
     """The module ``onnxruntime``."""
 
     __version__: str
+    OrtAllocatorType: AllocatorTypes
+    OrtMemType: MemoryTypes
+
+    def OrtMemoryInfo(self, name: str, kind: object, device: int, memory: object) -> object:  # noqa: N802  # as above
+        """Return which allocator is meant."""
+
+    def OrtArenaCfg(self, sizes: Mapping[str, int]) -> object:  # noqa: N802  # the name of a class
+        """Return how an arena is to be."""
+
+    def create_and_register_allocator(self, info: object, arena: object) -> None:
+        """Let the sessions that are made from now on, and want it, share an arena."""
 
     def SessionOptions(self) -> _SessionOptions:  # noqa: N802  # the name of a class
         """Return the default options of a session."""

@@ -11,7 +11,7 @@ from typing import cast
 
 from rkllmd.abi.layouts.rknn_constants import rknn_error
 from rkllmd.portable.rknn.errors import RknnError
-from rkllmd.portable.rknn.models import apart, external_data
+from rkllmd.portable.rknn.models import apart, arena, external_data
 from rkllmd.portable.rknn.models.onnx_runtime import Engine, InferenceSession, SessionOptions
 from rkllmd.portable.rknn.models.profile import Layer, layers_of_last_run
 
@@ -136,6 +136,7 @@ def _open(path: str, options: SessionOptions) -> InferenceSession:
         try:
             name = path if own is None else f"{_DESCRIPTORS}{own}"
             contents = external_data.give_bytes(options, name)
+            arena.fold_no_more(options, os.stat(name).st_size + sum(map(len, contents)))
             session = engine().InferenceSession(name, options, providers=["CPUExecutionProvider"])
             session.rkllmd_external_data = contents  # so that they live as long as the session
             return session
@@ -144,7 +145,8 @@ def _open(path: str, options: SessionOptions) -> InferenceSession:
                 os.close(own)
 
     try:
-        return apart.load(load)
+        with arena.of_one_session(engine(), options):
+            return apart.load(load)
     except RknnError:
         raise
     except Exception as error:
