@@ -21,6 +21,7 @@ def room(trial_loads: str = "always", *, name: str = "vendor", layout: str = "au
     return SimpleNamespace(
         config=SimpleNamespace(trial_loads=trial_loads, rknn_layout=layout),
         runtime=SimpleNamespace(name=name, library=library),
+        memory_guard=SimpleNamespace(left_bytes=lambda: 70),
     )
 
 
@@ -48,6 +49,7 @@ def test_the_trial_loads_what_the_call_would(model: str) -> None:
         "model_path": model,
         "offset": 3,
         "part": 4,
+        "tensor_bytes": 70,
     }
 
 
