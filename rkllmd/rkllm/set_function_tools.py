@@ -120,9 +120,4 @@ def set_function_tools(
 
 
 def _tools_text(tools: Json) -> bytes:
-    if isinstance(tools, str):
-        return tools.encode()
-    try:
-        return orjson.dumps(tools)
-    except (TypeError, ValueError):  # nested more deeply than can be written
-        raise InvalidParams("tools is nested too deeply.", path="$.tools", keyword="maxDepth", limit=253) from None
+    return tools.encode() if isinstance(tools, str) else orjson.dumps(tools)

@@ -107,11 +107,6 @@ def _below_params() -> Iterator[None]:
 
 
 def _encoded(params: Json, members: JsonObject) -> bytes:
-    """Return the call as the store has it. Raises InvalidParams."""
-    try:
-        encoded = long_strings.dumps({"params": params, "members": members}, as_sent=True)
-    except TypeError:
-        raise InvalidParams(
-            "params is nested too deeply to be kept.", path="$.params", keyword="maxDepth", limit=253
-        ) from None
+    """Return the call as the store has it."""
+    encoded = long_strings.dumps({"params": params, "members": members}, as_sent=True)
     return encoded if isinstance(encoded, bytes) else b"".join(encoded)
