@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from tests.daemon import kind
 from tests.server.descriptors.tensors import FdWire, line
@@ -19,6 +20,8 @@ EXPECTED = frozenset(
         *("ModelNotInitialized", "Quarantined", "QueueFull", "RuntimeError", "Timeout"),
     }
 )
+# How long a client stays away that was told to come back later, or was not let in.
+_AGAIN_SECONDS: Final = 0.2
 # A client is told that where the daemon crashes again and again; the connection ends then.
 _RESTARTING = "Restarting"
 
@@ -186,3 +189,4 @@ def opened(company: Company) -> Guest:
             return Guest(company)
         except (Gone, ConnectionRefusedError):
             company.count("connected again")
+            time.sleep(_AGAIN_SECONDS)  # the next daemon needs the processor more than those who ask for it

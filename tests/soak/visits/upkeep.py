@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.daemon import kind
 from tests.soak.guest import Guest, opened
 from tests.soak.place import Visit
+
+# Before a load that has failed is tried again.
+_AGAIN_SECONDS: Final = 0.05
 
 
 def model(visit: Visit, guest: Guest) -> int:
@@ -29,6 +33,7 @@ def _loaded(visit: Visit, guest: Guest, path: Path) -> int:
             answer = _init(guest, path)
             if kind(answer) is None:
                 return int(answer["result"]["handle"])
+            time.sleep(_AGAIN_SECONDS)
     return found
 
 
