@@ -24,13 +24,19 @@ class FileIdentity:
 
 
 def identify(path: str) -> FileIdentity:
-    """Return the identity of the file at ``path``. Raises OSError."""
+    """Return the identity of the file at ``path``. Raises OSError, MemoryError."""
     with open(path, "rb") as file:
         status = os.fstat(file.fileno())
-        digest = hashlib.sha256(file.read(_END_BYTES))
+        begin = file.read(_END_BYTES)
         file.seek(max(_END_BYTES, status.st_size - _END_BYTES))
-        digest.update(file.read(_END_BYTES))
-    return FileIdentity(os.path.realpath(path), status.st_size, status.st_mtime_ns, digest.hexdigest())
+        end = file.read(_END_BYTES)
+    try:
+        digest = hashlib.sha256(begin)
+        digest.update(end)
+        sha256 = digest.hexdigest()
+    except ValueError as error:  # so OpenSSL says that it has no memory
+        raise MemoryError(str(error)) from None
+    return FileIdentity(os.path.realpath(path), status.st_size, status.st_mtime_ns, sha256)
 
 
 class WatchedFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rkllmd.errors import RuntimeFailure
-from rkllmd.machine.files import WatchedFile
+from rkllmd.machine.files import WatchedFile, identify
 from tests.daemon import Daemon
 
 
@@ -62,3 +63,15 @@ def test_the_same_size_at_another_time(tmp_path: Path) -> None:
     os.utime(path, ns=(0, 0))
     with pytest.raises(RuntimeFailure):
         file.check("f")
+
+
+def test_no_memory_for_the_hash_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: bytes) -> None:
+        raise ValueError("[digital envelope routines] initialization error")
+
+    path = tmp_path / "model"
+    path.write_bytes(b"model")
+    assert identify(str(path)).size_bytes == 5
+    monkeypatch.setattr(hashlib, "sha256", fail)
+    with pytest.raises(MemoryError, match="initialization error"):
+        identify(str(path))
