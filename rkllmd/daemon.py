@@ -127,6 +127,7 @@ class Daemon:
             nursery.start_soon(hangups.run)
             nursery.start_soon(receiver.run)
             nursery.start_soon(service.npu.supervisor.watch)
+            nursery.start_soon(service.npu.beside.watch)
             nursery.start_soon(service.detached_calls.run)
             nursery.start_soon(service.events.run)
             await nursery.start(self._obey_signals, service, listening)  # before anybody is told that we are ready

@@ -140,7 +140,7 @@ def _read_attributes(
 
 def _attribute(vision: Vision, op_ctx: Pointer[rknn_custom_op_context], name: str) -> JsonObject:
     attr = rknn_custom_op_attr()
-    vision.runtime.library.rknn_custom_op_get_op_attr(op_ctx, name.encode(), byref(attr))
+    vision.runtime.raw_call("rknn_custom_op_get_op_attr", op_ctx, name.encode(), byref(attr))
     described: JsonObject = {"name": name, "n_elems": attr.n_elems, "data": None}
     if attr.data and 0 < attr.n_elems <= _MOST_ELEMENTS and attr.dtype in set(rknn_tensor_type):
         dtype = dtype_of(attr.dtype)

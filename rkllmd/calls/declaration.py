@@ -36,9 +36,9 @@ class Part(StrEnum):
 class Kind(StrEnum):
     """Where and when a method runs (protocol, section 3)."""
 
-    INSTANT = "instant"  # inline on the event loop, at any time
-    ORDERED = "ordered"  # inline while its handle is idle, behind the handle's running call otherwise
-    NPU = "npu"  # on the NPU worker thread
+    INSTANT = "instant"  # inline on the event loop, at any time, without C
+    ORDERED = "ordered"  # on the worker thread, in its turn; it needs no NPU and is short
+    NPU = "npu"  # on the worker thread, in its turn
     STREAMING = "streaming"  # as npu, with partial results
 
 

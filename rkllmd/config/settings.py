@@ -83,11 +83,11 @@ class Config:
         choice("auto", "rkllm_run", "rkllm_run_async"),
         "the C function behind rkllm.run_async; auto: rkllm_run below runtime 1.2.2",
     )
-    # It was once reported to hang on 1.2.1, and is called on the event loop: there the daemon answers by itself.
+    # It was once reported to hang on 1.2.1.
     is_running_calls: str = _setting(
         "auto",
         choice("auto", "always", "never"),
-        "whether rkllm.is_running asks the runtime for its raw status; auto: from runtime 1.2.2 on",
+        "whether the worker asks rkllm_is_running around a run of rkllm_run_async; auto: from runtime 1.2.2 on",
     )
     # Containers hide the device tree, and new boards are in no table yet.
     soc: str = _setting("auto", choice("auto", *SOCS), "which SoC it is; auto: what the machine says")

@@ -20,9 +20,9 @@ _PATIENCE_SECONDS = 10.0
 # How long a start takes, until one was seen.
 _USUAL_START_SECONDS = 1.0
 
-# The event loop beats once a second. It stands still for so long, and the daemon is taken for stuck. A call of C on the
-# event loop (rkllm_abort) is not made to take time; while the NPU's thread is in a call that may, such as a load that
-# reads gigabytes through a small memory, the loop is given more.
+# The event loop beats once a second. It stands still for so long, and the daemon is taken for stuck. It never goes
+# into C; while the NPU's thread is in a call that may starve it, such as a load that reads gigabytes through a small
+# memory, it is given more.
 _STILL_SECONDS = 4.0
 _STILL_IN_LONG_CALL_SECONDS = 20.0
 # The libraries are loaded before the loop turns, from an SD card at the first start.

@@ -187,6 +187,10 @@ class Generation:
         self.ended = threading.Event()  # no token follows: finished, failed or paused
         self.finished = threading.Event()
         self.on_progress: Callable[[], None] | None = None
+        # Held while C is told to abort this run: until then its handle is not used for anything else.
+        self.aborting = threading.Lock()
+        # Whether that was asked for and has not happened yet.
+        self.awaits_abort = False
         self._n_batch = n_batch
         self._can_free_buffer = can_free_buffer
         self._wake = wake

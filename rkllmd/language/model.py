@@ -37,8 +37,7 @@ class Adapter:
 class Model:
     """A language model: the C handle, what must live as long as that, and whose words are in its KV cache.
 
-    While it sleeps it has a handle for clients but no C handle; the next call that needs it loads it again. A C call
-    with ``pointer`` on the event loop must look at ``is_asleep`` first.
+    While it sleeps it has a handle for clients but no C handle; the next call that needs it loads it again.
     """
 
     library: Library
@@ -104,7 +103,7 @@ class Model:
     # For each such function the strings of its last call if that failed: C may have kept them nevertheless.
     refused_strings: dict[str, list[bytes]] = field(default_factory=dict)
     kv_cache: KvCache = field(default_factory=KvCache)
-    # The sizes before the running call, for rkllm.get_kv_cache_size during that call.
+    # The sizes when C was last asked, for rkllm.get_kv_cache_size while the worker is busy.
     kv_cache_sizes: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 import structlog
 
-from rkllmd.abi.c import Struct, c_int, c_void_p
+from rkllmd.abi.c import Struct, c_int
 from rkllmd.abi.json.from_c import from_c
 from rkllmd.abi.library import RKLLM_FILE, Library, find, identify, load
 from rkllmd.config.settings import Config
@@ -36,11 +35,10 @@ class Runtime(CRuntime[Library]):
     def __init__(self, config: Config, platform: Platform, output: RuntimeOutput) -> None:
         """Choose and load the library; if that fails, each call reports it, not this constructor."""
         self.defaults: Struct | None = None
-        self._default_bytes = b""
         self._default_json: JsonObject = {}
         self._config = config
-        # rkllm_is_running, where it is called: it was once reported to hang.
-        self._is_running: Callable[[c_void_p], int] | None = None
+        # Whether rkllm_is_running is called: it was once reported to hang.
+        self._asks_is_running = False
         # What rkllm_is_running returned while nothing ran, and while something did.
         self._idle_status: int | None = None
         self._busy_status: int | None = None
@@ -54,7 +52,8 @@ class Runtime(CRuntime[Library]):
         if self._library is not None:
             self._settle(self._library.version)
             # Read once here, so that createDefaultParam and every init share one proven answer.
-            self.defaults = self._library.rkllm_createDefaultParam()
+            self.defaults = self.raw_call("rkllm_createDefaultParam")
+            self._default_json = from_c(self.defaults)
             self.extension = Extension.of(self._library.path) if name == "portable" else None
 
     def _load(self, name: str, platform: Platform) -> Library:
@@ -77,8 +76,7 @@ class Runtime(CRuntime[Library]):
         reliable = numbers >= _ASYNC_WORKS_SINCE
         self.takes_several_models = numbers >= _SEVERAL_MODELS_SINCE
         asks, runs = self._config.is_running_calls, self._config.run_async_calls
-        if reliable if asks == "auto" else asks == "always":
-            self._is_running = self.library.rkllm_is_running
+        self._asks_is_running = reliable if asks == "auto" else asks == "always"
         automatic = "rkllm_run_async" if reliable else "rkllm_run"
         self._run_async_function = automatic if runs == "auto" else runs
 
@@ -91,10 +89,9 @@ class Runtime(CRuntime[Library]):
         return {**described, "layout": self._library.layout.name, "problems": self.problems, **engine}
 
     def default_param(self) -> JsonObject:
-        """Return what rkllm_createDefaultParam returns, as JSON; converted again only if it differs from last time."""
-        answered = self.library.rkllm_createDefaultParam()
-        if bytes(answered) != self._default_bytes:
-            self._default_bytes, self._default_json = bytes(answered), from_c(answered)
+        """Return what rkllm_createDefaultParam has returned at the start, as JSON. Raises RuntimeUnavailable."""
+        if self.error is not None:
+            raise self.error
         return self._default_json
 
     def run_function(self, *, asynchronous: bool) -> str:
@@ -103,9 +100,9 @@ class Runtime(CRuntime[Library]):
             return "rkllm_run"
         return self._run_async_function
 
-    def raw_is_running(self, model: Model) -> int | None:
-        """Return what rkllm_is_running returns, or None where it is not called."""
-        return None if self._is_running is None else self._is_running(model.pointer)
+    def raw_is_running(self, *, busy: bool) -> int | None:
+        """Return what rkllm_is_running was seen to return of a model that is ``busy`` or idle; None: not seen yet."""
+        return self._busy_status if busy else self._idle_status
 
     def learn_idle(self, model: Model) -> None:
         """Note what rkllm_is_running returns while the model is idle, until a run has shown the other value.
@@ -126,8 +123,9 @@ class Runtime(CRuntime[Library]):
         return self._busy_status is not None and self._ask(model) == self._idle_status
 
     def _ask(self, model: Model) -> int | None:
+        """Return what rkllm_is_running returns, or None where it is not called; on the worker thread."""
         try:
-            return self.raw_is_running(model)
+            return self.raw_call("rkllm_is_running", model.pointer) if self._asks_is_running else None
         except NotSupported:
             return None
 

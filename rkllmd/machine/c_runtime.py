@@ -78,6 +78,13 @@ class CRuntime(Generic[L]):
             "library": str(self._library.path),
         }
 
+    def raw_call(self, function: str, *arguments: object) -> CResult:
+        """Call a C function, and return what it returns; every call into the library goes through here.
+
+        Never on the event loop. Raises NotSupported for a function that the library lacks.
+        """
+        return getattr(self.library, function)(*arguments)
+
     def invoke(self, function: str, *arguments: object) -> tuple[CResult, list[str]]:
         """Call a C function; return what it returns and the lines that the runtime printed meanwhile.
 
@@ -86,7 +93,7 @@ class CRuntime(Generic[L]):
         if arguments and not arguments[0] and function not in self.take_no_handle:
             raise InvalidHandle(f"{function} was not called: what it was for is not there (any more).", handle=None)
         mark = self.output.mark()
-        returned = getattr(self.library, function)(*arguments)
+        returned = self.raw_call(function, *arguments)
         return returned, self.output.since(mark)
 
     def call(self, function: str, *arguments: object) -> None:

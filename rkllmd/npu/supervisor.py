@@ -99,6 +99,17 @@ class Supervisor:
             self._stuck = job
             self.lose(outage.from_call(job.method, now - job.started_at))
 
+    def note_late_abort(self, function: str, seconds: float) -> None:
+        """Note that the abort of the running job does not return: the NPU is stuck, unless a prefill is to end first.
+
+        Then the abort may have to wait for that, and the first token's time limit says what is too long.
+        """
+        job = self._queue.running
+        if job is None or job is self._stuck or job.generation is None or job.generation.first_token_at is None:
+            return
+        self._stuck = job
+        self.lose(outage.from_call(function, seconds))
+
     # -- a stuck NPU -------------------------------------------------------------------------------------------------
 
     def lose(self, found: Outage) -> None:

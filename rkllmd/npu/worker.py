@@ -1,14 +1,9 @@
 """The one NPU worker thread: what may run when is decided here and in its queue (``npu/queue.py``), nowhere else.
 
-That one thread makes every C call of the kind npu, so that no two overlap: a context that was used from two threads has
-panicked kernels. Everything but the work itself happens on the event loop.
-
-The event loop may make these C calls itself while the worker is inside a run; all others wait until the run has ended:
-
-====================  =================================================================================
-``rkllm_abort``       made to be called during a run, from another thread
-``rkllm_is_running``  made to be called during a run; guarded by ``is_running_calls``, see config/settings.py
-====================  =================================================================================
+That one thread makes all C calls but one, so that no two overlap: a context that was used from two threads has panicked
+kernels. Everything but the work itself happens on the event loop, which never goes into C: a call that does not return
+would stop it for everybody. ``rkllm_abort`` is made to be called during a run, from another thread: that is the one of
+``npu/beside.py``.
 """
 
 from __future__ import annotations
@@ -28,6 +23,7 @@ import trio
 
 from rkllmd.errors import Cancelled, RpcError, ShuttingDown
 from rkllmd.npu import estimates
+from rkllmd.npu.beside import Beside
 from rkllmd.npu.deadlines import Deadlines
 from rkllmd.npu.durations import Durations
 from rkllmd.npu.job import Job
@@ -63,12 +59,14 @@ class Npu:
         durations: Durations | None = None,
         *,
         own_deadlines: Callable[[], Deadlines | None] = lambda: None,
+        patience: Callable[[], float] = lambda: math.inf,
         when_handled: Callable[[Callable[[], None]], None] = lambda function: function(),
         on_outage: Callable[[Outage | None], None] = lambda outage: None,
     ) -> None:
         """Start the worker thread.
 
-        ``own_deadlines`` returns those of the daemon's own jobs, which may hang as well. ``when_handled`` calls a
+        ``own_deadlines`` returns those of the daemon's own jobs, which may hang as well, ``patience`` how many seconds
+        a call beside a run may take. ``when_handled`` calls a
         function when all requests that have arrived are handled. ``on_outage`` is called when the NPU is lost, and with
         None when it is back.
         """
@@ -83,6 +81,7 @@ class Npu:
         self._own_deadlines = own_deadlines
         self._when_handled = when_handled
         self.supervisor = Supervisor(self.queue, self.cancel, self._start_next, on_outage)
+        self.beside = Beside(patience, self.supervisor.note_late_abort)
         # A daemon thread: a call that never returns must not keep the process from leaving.
         self._thread = threading.Thread(target=self._serve, name="npu", daemon=True)
         self._thread.start()
@@ -258,8 +257,8 @@ class Npu:
             log.exception("job_done_failed", method=job.method)
 
     def stop(self) -> bool:
-        """End the worker thread if it is idle; return false if it is in a call."""
-        if self.queue.running is not None:
+        """End the worker thread if it is idle; return false if it, or the thread beside it, is in a call."""
+        if self.queue.running is not None or not self.beside.is_idle:
             return False
         self._given.put(None)
         self._thread.join()

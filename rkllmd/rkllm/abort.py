@@ -10,7 +10,8 @@ import structlog
 from rkllmd.calls import authority
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.calls.results import success
+from rkllmd.calls.results import LATER, success
+from rkllmd.errors import Timeout
 from rkllmd.json_types import JsonObject
 from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
@@ -21,11 +22,12 @@ log = structlog.get_logger()
 
 
 @method(Kind.INSTANT, [LLM])
-def abort(language: Language, invocation: Invocation, model: Model) -> JsonObject:
+def abort(language: Language, invocation: Invocation, model: Model) -> JsonObject | object:
     """Stop the run, whichever client of the user started it; ``aborted`` says whether there was one.
 
     Another user's run goes on, and the error says so (``calls/authority.py``). Without a run the C function is not
-    called, since it is not known what an abort then does to the next run.
+    called, since it is not known what an abort then does to the next run. It is called on a thread of its own; the
+    answer comes when it has returned, or is Timeout if it takes longer than ``grace_ms``.
     """
     npu = language.npu
     running = npu.queue.running
@@ -40,4 +42,12 @@ def abort(language: Language, invocation: Invocation, model: Model) -> JsonObjec
             run_of=views.describe_client(running.client),
             handle=model.number,
         )
-    return success(aborted=True)
+
+    def told(late: Timeout | None) -> None:
+        if late is None:
+            invocation.client.answer(invocation.call, success(aborted=True))
+        else:
+            invocation.client.refuse(invocation.call, late)
+
+    npu.beside.when_returned(told)
+    return LATER

@@ -92,6 +92,7 @@ def clear_kv_cache(
     # JSON's integers include 1.0.
     start, end = (None if given is None else (c_int * len(given))(*map(int, given)) for given in (start_pos, end_pos))
     language.runtime.call("rkllm_clear_kv_cache", model.pointer, int(keep_system_prompt), start, end)
+    language.runtime.remember_kv_cache_sizes(model)
     by, kv_cache = invocation.client.number, model.kv_cache
     loser = kv_cache.clear(by) if start is None else kv_cache.clear_part(by)
     conversations.log_change(language, invocation, model, loser)

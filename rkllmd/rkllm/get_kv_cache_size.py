@@ -13,16 +13,23 @@ from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM
 
 
-@method(Kind.INSTANT, [LLM, COnly("cache_sizes")], repeatable=True)
+def _known(language: Language, invocation: Invocation, model: Model) -> bool:
+    """Return whether the daemon answers by itself: while the worker is busy, and for a model that sleeps."""
+    npu = language.npu
+    return model.is_asleep or npu.queue.running is not None or npu.supervisor.outage is not None
+
+
+@method(Kind.INSTANT, [LLM, COnly("cache_sizes")], known=_known, repeatable=True)
 def get_kv_cache_size(language: Language, invocation: Invocation, model: Model) -> JsonObject:
     """Return the sizes; during a run the sizes before it, marked ``"running": true``.
 
-    It is not known whether the C function may be called from another thread during a run, so it is not. The cache of a
-    sleeping model is empty.
+    C is only asked on the worker thread, while that has nothing else to do; otherwise these are the sizes after the
+    model's last run or ``rkllm.clear_kv_cache``. The cache of a sleeping model is empty.
     """
     if model.is_asleep:
         return {"success": True, "cache_sizes": [0] * model.n_batch}
     npu = language.npu
-    if npu.queue.runs_on(model) or npu.supervisor.outage is not None:
-        return {"success": True, "cache_sizes": model.kv_cache_sizes, "running": True}
-    return {"success": True, "cache_sizes": language.runtime.kv_cache_sizes(model)}
+    if invocation.job is not None:  # on the worker thread
+        return {"success": True, "cache_sizes": language.runtime.kv_cache_sizes(model)}
+    is_current = not npu.queue.runs_on(model) and npu.supervisor.outage is None
+    return {"success": True, "cache_sizes": model.kv_cache_sizes, **({} if is_current else {"running": True})}

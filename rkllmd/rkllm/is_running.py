@@ -15,13 +15,12 @@ from rkllmd.rkllm._common import LLM
 
 @method(Kind.INSTANT, [LLM], repeatable=True)
 def is_running(language: Language, invocation: Invocation, model: Model) -> JsonObject:
-    """Return what the daemon knows, and beside it the value that the C function returned, as ``status_code``.
+    """Return what the daemon knows, and beside it what the C function returns of such a model, as ``status_code``.
 
-    The header of 1.2 says 0 while a task runs, that of 1.3 says 1. ``status_code`` is null if the C function was not
-    called: because of the setting is_running_calls, because the NPU is stuck, because the model sleeps, or because a
-    call that is not a run works on it and may be unloading it.
+    The header of 1.2 says 0 while a task runs, that of 1.3 says 1. C is not asked for this call: ``status_code`` is
+    what it has returned when the worker asked it before and during a run of rkllm_run_async. It is null as long as that
+    did not happen, which the setting is_running_calls may be the reason for.
     """
-    queue, outage = language.npu.queue, language.npu.supervisor.outage
-    busy = queue.running is not None and queue.running.target is model and queue.running.abort is not None
-    may_ask = outage is None and not model.is_asleep and (busy or not queue.runs_on(model))
-    return {"is_running": busy, "status_code": language.runtime.raw_is_running(model) if may_ask else None}
+    running = language.npu.queue.running
+    busy = running is not None and running.target is model and running.abort is not None
+    return {"is_running": busy, "status_code": language.runtime.raw_is_running(busy=busy)}

@@ -71,6 +71,7 @@ def assemble(
         queue,
         Durations(learned.durations(store)),
         own_deadlines=limits.own,
+        patience=lambda: current.config.grace_ms / 1000,
         when_handled=when_handled,
         on_outage=on_outage,
     )

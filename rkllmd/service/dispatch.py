@@ -5,18 +5,15 @@ What happens to a queued one is in ``execution.py``.
 
 from __future__ import annotations
 
-import time
 from functools import partial
 
 from rkllmd.calls.binding.written_paths import translate
 from rkllmd.calls.declaration import Kind, Part
-from rkllmd.calls.detached import DetachedCall
 from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.calls.results import LATER
 from rkllmd.errors import PermissionDenied, RpcError
 from rkllmd.interruption import Interruption
-from rkllmd.language.model import Model
 from rkllmd.npu.job import Job
 from rkllmd.npu.load import Load
 from rkllmd.service.execution import Execution
@@ -26,7 +23,7 @@ from rkllmd.wire.jsonrpc import Call
 
 
 def start(service: Service, client: Client, call: Call, prepared: Prepared) -> Job | None:
-    """Execute an instant or ordered call at once, or queue it; return its job if it was queued. Raises RpcError."""
+    """Execute an instant call at once, or queue it; return its job if it was queued. Raises RpcError."""
     method = prepared.method
     invocation = Invocation(client, call, method)
     prepared.check_alive("was prepared")
@@ -39,8 +36,6 @@ def start(service: Service, client: Client, call: Call, prepared: Prepared) -> J
             except RpcError as error:
                 translate(error, prepared.given)
                 raise
-            if method.kind is Kind.ORDERED and isinstance(prepared.target, Model):
-                prepared.target.used_at = time.monotonic()
             if result is not LATER:
                 client.answer(call, result, invocation.fds)
             return None
@@ -100,16 +95,8 @@ def _priority(service: Service, client: Client, call: Call) -> str:
 
 
 def _runs_inline(service: Service, invocation: Invocation, prepared: Prepared) -> bool:
+    """Return whether the daemon knows the answer; C belongs to the worker thread, which is never the event loop."""
     method = prepared.method
-    if method.kind is Kind.INSTANT:
-        return method.known is None or method.known(service.own(method), invocation, **prepared.arguments)
-    client = invocation.client
-    if isinstance(client, DetachedCall) and client.kept is not None:  # written down before it begins, off the loop
+    if method.kind is not Kind.INSTANT:
         return False
-    # Calls of RKNN always belong to the worker thread.
-    model = prepared.target
-    if method.kind is not Kind.ORDERED or not isinstance(model, Model) or model.is_asleep:
-        return False
-    npu = service.npu
-    # While the NPU is lost, the call goes to the queue: there it is refused, or may try whether the NPU is back.
-    return npu.supervisor.outage is None and not npu.queue.uses(model)
+    return method.known is None or method.known(service.own(method), invocation, **prepared.arguments)

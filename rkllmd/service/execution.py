@@ -55,7 +55,8 @@ class Execution:
             job.load.begin()
         if method.kind is not Kind.INSTANT and not method.ends_runs:
             runs.finish(service.vision, invocation)
-        with using(service.language, prepared.target, wakes=not method.changes), as_written(prepared.given):
+        wakes = method.kind is not Kind.INSTANT and not method.changes
+        with using(service.language, prepared.target, wakes=wakes), as_written(prepared.given):
             return method.call(service.own(method), invocation, **prepared.arguments)
 
     def abort(self) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 import orjson
 
 IS_RUNNING: Final = b'{"jsonrpc":"2.0","id":1,"method":"rkllm.is_running"}\n'
+KV_CACHE_SIZE: Final = b'{"jsonrpc":"2.0","id":1,"method":"rkllm.get_kv_cache_size"}\n'
 CONSTANTS: Final = b'{"jsonrpc":"2.0","id":1,"method":"rkllm.get_constants"}\n'
 _RECEIVE_BYTES: Final = 65_536
 

@@ -229,11 +229,9 @@ def test_a_library_whose_structs_are_not_those_of_its_version(
 
 @pytest.mark.parametrize(
     ("version", "runs", "asks"),
-    [("1.2.1", "rkllm_run", None), ("1.2.2", "rkllm_run_async", 0), ("1.3.0", "rkllm_run_async", 0)],
+    [("1.2.1", "rkllm_run", False), ("1.2.2", "rkllm_run_async", True), ("1.3.0", "rkllm_run_async", True)],
 )
-def test_what_is_not_reliable_below_1_2_2_is_not_used(
-    tmp_path: Path, version: str, runs: str, asks: int | None
-) -> None:
+def test_what_is_not_reliable_below_1_2_2_is_not_used(tmp_path: Path, version: str, runs: str, asks: bool) -> None:
     chosen = make(board(tmp_path, None), rkllm_library=str(simulator(version)))
     assert chosen.run_function(asynchronous=True) == runs
     assert chosen.run_function(asynchronous=False) == "rkllm_run"
@@ -246,7 +244,7 @@ def test_what_is_not_reliable_below_1_2_2_is_not_used(
     assert forced.run_function(asynchronous=True) == "rkllm_run"
     forced = make(board(tmp_path, None), rkllm_library=str(simulator(version)), run_async_calls="rkllm_run_async")
     assert forced.run_function(asynchronous=True) == "rkllm_run_async"
-    assert (chosen._is_running is not None) is (asks is not None)
+    assert chosen._asks_is_running is asks
 
 
 def test_describe_library_without_loading_it(monkeypatch: pytest.MonkeyPatch) -> None:

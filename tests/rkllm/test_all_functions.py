@@ -88,9 +88,9 @@ def _prove_abort(board: Board, result: Any) -> None:
 
 
 def _prove_is_running(board: Board, result: Any) -> None:
-    assert result == {"is_running": True, "status_code": 1}
+    assert result["is_running"] is True
     _end_elsewhere()
-    assert board.result("rkllm.is_running") == {"is_running": False, "status_code": 0}
+    assert board.result("rkllm.is_running")["is_running"] is False
 
 
 def _fill_kv(board: Board) -> dict[str, Any]:
@@ -222,6 +222,9 @@ FORMS: dict[str, Callable[[Case, list[str], dict[str, Any], int | None], Any]] =
     },
 }
 
+# The daemon knows what C would say: it was asked at the start, or is the worker's own state.
+ANSWERED_WITHOUT_C = ("rkllm_createDefaultParam", "rkllm_is_running")
+
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("function", CASES)
@@ -243,7 +246,7 @@ def test_each_function_works_in_each_form_of_parameters(board: Board, function: 
     if function == "rkllm_run_async":  # only what was not yet sent is in the final result
         assert result["text"] == ""
         result = board.result("rkllm.run_async", params, stream="final")
-    assert board.calls().count(function) > before, f"{function} was not called"
+    assert board.calls().count(function) > before or function in ANSWERED_WITHOUT_C, f"{function} was not called"
     case.prove(board, result)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -134,7 +133,6 @@ def put_to_sleep(language: Language, model: Model) -> None:
     if model.is_asleep:
         return
     model.is_asleep = True
-    _wait_for_the_event_loop(language)
     model.kv_cache.lose()
     model.kv_cache_sizes = [0] * model.n_batch
     model.is_in_doubt = False
@@ -309,10 +307,3 @@ def _check_files(language: Language, model: Model) -> None:
     model.size_bytes = Path(model.path).stat().st_size
     model.demand = demand.of(language.runtime, model.path, model.size_bytes, model.param)
     model.file = identify(model.path)
-
-
-def _wait_for_the_event_loop(language: Language) -> None:
-    """Wait until the event loop has left any C call that it began before, while the model was still awake."""
-    passed = threading.Event()
-    language.run_soon(passed.set)
-    passed.wait()

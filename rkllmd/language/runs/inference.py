@@ -62,12 +62,23 @@ def abort(language: Language, model: Model) -> None:
     """Ask the model's current run to stop; called on the event loop, at any time during the run."""
     generation = model.generation
     # After the last callback nothing runs, even if the C function has not returned yet.
-    if generation is not None and not generation.ended.is_set() and not model.is_asleep:
-        generation.abort_requested = True
-        # With a runtime that lacks the function the run goes on to its end. What cancels the run (the end of a
-        # connection, the shutdown) must not fail because of that.
-        with contextlib.suppress(NotSupported):
-            language.runtime.library.rkllm_abort(model.pointer)
+    if generation is None or generation.ended.is_set() or model.is_asleep:
+        return
+    generation.abort_requested = True
+    if not generation.awaits_abort:
+        generation.awaits_abort = True
+        language.npu.beside.give("rkllm_abort", partial(_abort, language, model, generation))
+
+
+def _abort(language: Language, model: Model, generation: Generation) -> None:
+    """Tell C to abort this run, if it is still on; on a thread of its own."""
+    with generation.aborting:
+        generation.awaits_abort = False
+        if model.generation is generation and not generation.ended.is_set():
+            # With a runtime that lacks the function the run goes on to its end. What cancels the run (the end of a
+            # connection, the shutdown) must not fail because of that.
+            with contextlib.suppress(NotSupported):
+                language.runtime.raw_call("rkllm_abort", model.pointer)
 
 
 def generate(run: Run) -> Callable[[], JsonObject]:
@@ -152,12 +163,15 @@ def _attempt(run: Run, turn: SessionTurn | None) -> _Ended:
             return _Ended(generation, None)
         run_options.apply(run, () if turn is None else turn.markers)
         failure = _call(run, generation)
+        if failure is None:
+            language.runtime.remember_kv_cache_sizes(model)
         model.kv_cache.end_turn(is_paused=generation.paused)
         if generation.abort_requested:
             failure = None  # runtimes differ in how an aborted run ends; what it has generated stays valid
         return _Ended(generation, failure, history_reset)
     finally:
-        model.generation = None
+        with generation.aborting:
+            model.generation = None
         generation.on_progress = None  # the two refer to each other and to the model
 
 
@@ -199,7 +213,7 @@ def _call(run: Run, generation: Generation) -> RuntimeFailure | None:
     if waits:
         runtime.learn_idle(model)
     mark = runtime.output.mark()
-    status = getattr(runtime.library, function)(model.pointer, run.inputs, byref(run.parameters), None)
+    status = runtime.raw_call(function, model.pointer, run.inputs, byref(run.parameters), None)
     how = None
     if status != 0:
         how = f"returned {status}"

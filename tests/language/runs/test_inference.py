@@ -62,11 +62,17 @@ class Stage:
             run_function=lambda asynchronous: "rkllm_run",
             remember_kv_cache_sizes=lambda model: None,
             call=lambda function, *_: self.calls.append(function),
+            raw_call=lambda function, *arguments: getattr(library, function)(*arguments),
         )
         between = SimpleNamespace(wake=lambda: None)
         self.language: Any = SimpleNamespace(
             runtime=runtime,
-            npu=SimpleNamespace(at_token=lambda: None, boundaries=between, durations=Durations()),
+            npu=SimpleNamespace(
+                at_token=lambda: None,
+                boundaries=between,
+                durations=Durations(),
+                beside=SimpleNamespace(give=lambda name, work: work()),
+            ),
             run_soon=lambda function: function(),
             prompt_caches=None,
             clients={},
@@ -156,6 +162,8 @@ def test_a_runtime_without_abort_goes_on_to_its_end() -> None:
 
     stage = Stage()
     stage.language.runtime.library.rkllm_abort = missing
-    generation = stage.model.generation = SimpleNamespace(ended=threading.Event(), abort_requested=False)
+    generation = stage.model.generation = SimpleNamespace(
+        ended=threading.Event(), aborting=threading.Lock(), awaits_abort=False, abort_requested=False
+    )
     inference.abort(stage.language, stage.model)
     assert generation.abort_requested

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import pytest
@@ -17,18 +16,19 @@ def test_the_raw_answer_has_either_polarity(
 ) -> None:
     board = new_board(version)  # the daemon learns once what the answers mean
     board.load(max_new_tokens=0)
-    board.script(is_running_inverted=inverted)
-    assert board.result("rkllm.is_running") == {"is_running": False, "status_code": idle}
+    assert board.result("rkllm.is_running") == {"is_running": False, "status_code": None}, "nobody has asked yet"
+    board.script(**ENDLESS, is_running_inverted=inverted)
     with board.connect() as other:
-        board.start_endless_run(other)
-        board.script(**ENDLESS, is_running_inverted=inverted)
-        assert board.result("rkllm.is_running") == {"is_running": True, "status_code": busy}
-
-
-def test_any_number_is_passed_on(board: Board) -> None:
-    board.load()
-    board.script(return__rkllm_is_running=-17)
-    assert board.result("rkllm.is_running") == {"is_running": False, "status_code": -17}
+        other.request("rkllm.run_async", {"prompt": "Hi"}, "endless")
+        while (seen := board.result("rkllm.is_running"))["status_code"] is None or not seen["is_running"]:
+            pass
+        assert seen == {"is_running": True, "status_code": busy}
+        asked = board.calls().count("rkllm_is_running")
+        board.result("rkllm.is_running")
+        assert board.calls().count("rkllm_is_running") == asked, "it is no call of C"
+        board.result("rkllm.abort")
+        other.final("endless")
+    assert board.result("rkllm.is_running") == {"is_running": False, "status_code": idle}
 
 
 def test_it_is_of_one_model(board: Board) -> None:
@@ -52,18 +52,6 @@ def test_one_models_run_is_not_anothers(version: str, new_board: Callable[..., B
         assert board.result("rkllm.is_running", [busy])["is_running"] is True, "none of this has stopped it"
 
 
-def test_a_handle_that_is_being_unloaded_is_not_asked(board: Board) -> None:
-    board.load()
-    board.script(delay__rkllm_is_running=100)
-    lines = [{"jsonrpc": "2.0", "id": name, "method": f"rkllm.{name}"} for name in ("destroy", "is_running")]
-    board.wire.send("".join(json.dumps(line) + "\n" for line in lines).encode())
-    answer = board.wire.receive()
-    if answer["id"] == "is_running" and "result" in answer:
-        assert answer["result"] == {"is_running": False, "status_code": None}
-    assert board.wire.receive()["id"] != answer["id"]
-    assert board.calls() == ["rkllm_init", "rkllm_destroy"], "nothing was asked beside it"
-
-
 @pytest.mark.parametrize(
     ("version", "setting", "asked"),
     [
@@ -79,8 +67,8 @@ def test_a_runtime_that_once_hung_is_not_asked(
     daemon = start("--is-running-calls", setting, version=version)
     daemon.load()
     with daemon.connect() as wire:
-        result = wire.ask("rkllm.is_running")["result"]
         run = wire.ask("rkllm.run_async", {"prompt": "Hi"}, stream="final")["result"]
+        result = wire.ask("rkllm.is_running")["result"]
     assert result == {"is_running": False, "status_code": 0 if asked else None}
     assert run["text"] == "[user] Hi"
     assert ("rkllm_is_running" in [line[3] for line in daemon.trace()]) == asked

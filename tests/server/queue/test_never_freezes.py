@@ -53,7 +53,7 @@ def test_methods_about_a_model_are_answered_while_it_runs(start: Start) -> None:
     with daemon.connect() as runner, daemon.connect() as other:
         runner.request("rkllm.run_async", {"prompt_input": "Hello"})
         daemon.wait_enter("rkllm_run_async")
-        assert other.ask("rkllm.is_running")["result"] == {"is_running": True, "status_code": 1}
+        assert other.ask("rkllm.is_running")["result"]["is_running"] is True
         assert other.ask("rkllm.get_kv_cache_size")["result"] == {
             "success": True,
             "cache_sizes": [0],
