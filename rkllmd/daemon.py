@@ -6,7 +6,6 @@ import contextlib
 import faulthandler
 import gc
 import os
-import resource
 import signal
 import socket as stdlib_socket
 import sys
@@ -20,14 +19,14 @@ from typing import Final, NoReturn
 import structlog
 import trio
 
-from rkllmd import __version__
+from rkllmd import __version__, open_files
 from rkllmd.calls import registry, timeouts
 from rkllmd.client.peer import credentials_of
 from rkllmd.config import sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
-from rkllmd.errors import QueueFull, RpcError
-from rkllmd.keeper.ties import ENDS_WITH, HANGUP, HURRY, SETTLED, STOP
+from rkllmd.errors import QueueFull, RpcError, ShuttingDown
+from rkllmd.keeper.ties import ENDS_WITH, HANGUP, HURRY, REPLACE_ME, SETTLED, STOP
 from rkllmd.language import conversations
 from rkllmd.language.models.idle import unload_idle_models
 from rkllmd.language.models.loading import unload
@@ -79,6 +78,8 @@ class Daemon:
         self._journal = CrashJournal(-1 if keeper is None else keeper.ties.journal)
         self._notifier = Notifier(os.environ, keeper)
         self._stopping = trio.Event()
+        # Why this process is to be replaced: its NPU is stuck.
+        self._given_up: Outage | None = None
         self._connections: set[Connection] = set()
         self._client_left = trio.lowlevel.ParkingLot()
         self._attendance = Attendance()
@@ -86,7 +87,7 @@ class Daemon:
     async def run(self) -> int:
         """Serve until a signal ends it; return the exit status. Raises ListenError."""
         sys.setswitchinterval(_SWITCH_INTERVAL)
-        _raise_file_limit()
+        open_files.raise_limit()
         listening = listener.open_listener(self._settings.socket, os.environ, self._keeper)
         try:
             self._ends_with = lifetime.decide(self._settings.ends_with)
@@ -116,6 +117,7 @@ class Daemon:
             printed=printed,
             when_handled=receiver.when_handled,
             on_outage=self._tell_outage,
+            on_given_up=self._give_up,
             pid=os.getpid() if self._keeper is None else self._keeper.pid,
         )
         turns.forget_caches_without_session(service.language)
@@ -141,6 +143,10 @@ class Daemon:
             nursery.start_soon(unload_idle_models, service.language)
             await self._stopping.wait()
             accepting.cancel()
+            if self._given_up is not None:
+                await self._answer_all(self._given_up.error())
+                service.store.close(_CLOSE_SECONDS)
+                _exit(REPLACE_ME, listening)
             await self._shut_down(service)
             nursery.cancel_scope.cancel()
         if not service.npu.stop():
@@ -165,6 +171,14 @@ class Daemon:
 
     def _tell_outage(self, outage: Outage | None) -> None:
         self._notifier.send(STATUS="serving" if outage is None else f"the NPU is stuck: {outage.reason}")
+
+    def _give_up(self, outage: Outage) -> None:
+        """Leave, so that the keeper, or whoever has started this process, starts another one: that frees the NPU."""
+        if not self._stopping.is_set():
+            self._given_up = outage
+            logger.error("device_given_up", exit_status=REPLACE_ME, **outage.describe(time.monotonic()))
+            self._notifier.send(STATUS=f"the NPU is stuck, a new daemon is started: {outage.reason}")
+            self._stopping.set()
 
     def _announce(self, line: str) -> None:
         """Print a line for the person at the terminal, if there is one."""
@@ -334,12 +348,7 @@ class Daemon:
                 service.npu.stop_running()
                 await service.npu.idle.wait()
         service.detached_calls.close()
-        for connection in list(self._connections):
-            connection.refuse_all()
-            connection.read_no_more()
-        with trio.move_on_after(_FLUSH_SECONDS):
-            while self._connections:
-                await self._client_left.park()
+        await self._answer_all(ShuttingDown("The daemon is shutting down; the call had not ended."))
         if patience.cancelled_caught:
             # The worker is inside a C call that does not return, so nothing can be freed.
             logger.error(
@@ -357,19 +366,21 @@ class Daemon:
         service.store.close(min(_CLOSE_SECONDS, max(0.0, latest - trio.current_time()) + _LEAST_SECONDS))
         logger.info("stopped")
 
+    async def _answer_all(self, error: RpcError) -> None:
+        """Answer what is in flight with this error, send all answers, and hang up."""
+        for connection in list(self._connections):
+            connection.refuse_all(error)
+            connection.read_no_more()
+        with trio.move_on_after(_FLUSH_SECONDS):
+            while self._connections:
+                await self._client_left.park()
+
 
 def _exit(status: int, listening: listener.Listener) -> NoReturn:
     """End the process at once, without answering anybody; only the socket is removed."""
     listening.close()
     configuration.flush()
     os._exit(status)
-
-
-def _raise_file_limit() -> None:
-    """Raise the limit of open files to the hard limit: each client needs one, and so does each tensor by descriptor."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def serve(settings: Config, flags: Mapping[str, object], file: Path | None, keeper: KeeperLink | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -11,6 +12,13 @@ from rkllmd.errors import QueueFull
 
 _SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _RETRY_AFTER_MS: Final = 1000
+
+
+def raise_limit() -> None:
+    """Raise the limit of open files to the hard limit: each client needs one, and so does each tensor by descriptor."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def is_shortage(error: BaseException) -> bool:

@@ -60,7 +60,8 @@ class Timeouts:
             first, between = config.first_token_timeout_ms, config.token_timeout_ms
             between = table.get(method.name, between)
         wait, first_s, between_s = (ms / 1000 or math.inf for ms in (config.wait_timeout_ms, first, between))
-        return Deadlines(wait, first_s, between_s, first_s, between_s, _load_seconds(config), config.grace_ms / 1000)
+        grace, lifeless = config.grace_ms / 1000, config.no_progress_seconds or math.inf
+        return Deadlines(wait, first_s, between_s, first_s, between_s, _load_seconds(config), grace, lifeless)
 
 
 def check(config: Config, methods: Mapping[str, Method]) -> None:

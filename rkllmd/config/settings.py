@@ -285,6 +285,20 @@ class Config:
     device_retry_seconds: int = _setting(
         5, integer(1, 86_400), "how long after a failure of the NPU one call may try it again", reload=True
     )
+    # A prefill keeps processor and NPU busy. Where both stand still for minutes, nothing will come any more.
+    no_progress_seconds: int = _setting(
+        300,
+        integer(0, 86_400),
+        "how long a generation may show no sign of life (CPU time, NPU load) before its first token; 0: for ever",
+        reload=True,
+    )
+    # A new process gets the device anew. Twice what a stuck job of another memory domain was seen to hold up.
+    device_lost_seconds: int = _setting(
+        120,
+        integer(0, 86_400),
+        "how long the NPU may be stuck before the daemon ends itself, to be started anew; 0: for ever",
+        reload=True,
+    )
     # A load that takes the last page of memory makes the kernel kill a process, perhaps the one that serves.
     memory_reserve_bytes: int = _setting(
         DEFAULT_RESERVE, integer(0, 2**40), "memory that no load of a model may take", reload=True

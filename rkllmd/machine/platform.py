@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from pathlib import Path
 
 _SOC = re.compile(r"rockchip,(rk\d{4}|rv\d{4}b?)")
@@ -101,6 +102,25 @@ class Platform:
             if match:
                 return [min(int(match.group(1)), 100)]
         return None
+
+    def signs_of_life(self) -> float | None:
+        """Return how many seconds of CPU time C has used in this process; None while the NPU works, or if unknown.
+
+        C runs on the worker thread ("npu") and on threads that it has made itself; Python calls those "Dummy-…".
+        """
+        if any(self.npu_load() or ()):
+            return None
+        ours = {thread.native_id for thread in threading.enumerate() if not thread.name.startswith(("npu", "Dummy-"))}
+        seconds = 0.0
+        try:
+            for task in os.listdir(f"{self._prefix}proc/self/task"):
+                if int(task) not in ours:
+                    fields = (self._read(f"proc/self/task/{task}/stat") or "").rpartition(")")[2].split()
+                    # proc_pid_stat(5): utime and stime, of which the third field is the first here.
+                    seconds += sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError):
+            return None
+        return seconds
 
     def memory(self) -> dict[str, int]:
         """Return total and available memory of the machine and the resident size of this process, in bytes."""

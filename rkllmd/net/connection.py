@@ -181,10 +181,10 @@ class Connection:
         self._sender.is_gone = True
         self._scope.cancel()
 
-    def refuse_all(self) -> None:
-        """Answer what is still in flight when the daemon shuts down."""
+    def refuse_all(self, error: RpcError) -> None:
+        """Answer what is still in flight when the daemon leaves."""
         for call in list(self._jobs):
-            self.refuse(call, ShuttingDown("The daemon is shutting down; the call had not ended."))
+            self.refuse(call, error)
 
     def read_no_more(self) -> None:
         """Accept what the client has sent by now and nothing more; close when all of it is answered."""

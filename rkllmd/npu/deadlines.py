@@ -1,12 +1,15 @@
 """How long a call may wait and run, and what comes next when it takes longer. Decides only: ``supervisor.py`` acts.
 
 What is limited is the time to the next progress, not to the end. A generation progresses with each token, so no fixed
-clock ends one that goes on; everything else progresses only by ending. Four things may become due, in this order:
+clock ends one that goes on; everything else progresses only by ending. These things may become due, in this order:
 
 1. ``WAIT``: the call has waited too long for its turn and is dropped;
 2. ``LIMIT``: the running call is asked to stop, if it can be;
 3. ``GRACE``: it has not stopped; its client is answered, the call goes on until the runtime lets go;
 4. ``HARD``: it takes longer than the configuration allows to any call of the kind: the NPU is taken for stuck.
+
+A prefill may take half an hour. So before its first token a generation is also looked at now and then, whether there is
+any sign of life: ``SIGNS``.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ class Timed(Protocol):
     timeout: Timeout | None
     expired_at: float
     answered: bool
+    # When it was last looked at for signs of life.
+    looked_at: float
 
 
 class Step(Enum):
@@ -48,6 +53,7 @@ class Step(Enum):
     LIMIT = "running"
     GRACE = "stopping"
     HARD = "stuck"
+    SIGNS = "looked at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class Deadlines:
     ``wait`` in the queue, ``first`` from the start to the first progress, ``between`` from one progress to the next.
     ``hard_…`` are those of the configuration, whatever the client said: a stuck NPU is detected by them. ``load`` is
     the limit of a load, which another call may wait for. ``grace`` is how long a call may take to stop when it is asked
-    to.
+    to. ``lifeless`` is how long a generation may show no sign of life before its first token.
     """
 
     wait: float
@@ -67,6 +73,7 @@ class Deadlines:
     hard_between: float
     load: float
     grace: float
+    lifeless: float = math.inf
 
 
 def next_step(job: Timed) -> tuple[float, Step]:
@@ -78,10 +85,19 @@ def next_step(job: Timed) -> tuple[float, Step]:
         return job.queued_at + deadlines.wait, Step.WAIT
     since, limit, hard = _clock(job, deadlines)
     if job.timeout is None:
+        # Two looks show whether something has happened between them.
+        look = max(since, job.looked_at) + deadlines.lifeless / 2
+        if look < since + limit and _is_prefill(job):
+            return look, Step.SIGNS
         return since + limit, Step.LIMIT
     if not job.answered:
         return job.expired_at + deadlines.grace, Step.GRACE
     return since + hard + deadlines.grace, Step.HARD
+
+
+def _is_prefill(job: Timed) -> bool:
+    """Return whether it is a generation that has no token yet, nor waits for its model."""
+    return job.progressed_at is not None and not job.is_loading and job.progressed_at() <= job.started_at
 
 
 def _clock(job: Timed, deadlines: Deadlines) -> tuple[float, float, float]:

@@ -80,6 +80,7 @@ class Job:
         "is_kept",
         "is_loading",
         "load",
+        "looked_at",
         "method",
         "model_name",
         "most_tokens",
@@ -88,6 +89,7 @@ class Job:
         "progressed_at",
         "proves_npu",
         "queued_at",
+        "signs",
         "started_at",
         "state",
         "target",
@@ -145,6 +147,9 @@ class Job:
         # Whether it waits for the load of a model, and when that has begun or ended.
         self.is_loading = False
         self.phase_at = 0.0
+        # When it was last looked at for signs of life, and what was seen: CPU seconds, None if it lives for certain.
+        self.looked_at = 0.0
+        self.signs: float | None = None
         self.answered = False  # true if its client was answered before the work has ended
         self.cancelled = False
         self.state = "new"
@@ -185,6 +190,10 @@ class Job:
     def expire(self, timeout: Timeout, now: float) -> None:
         """Note that its time is over; the caller cancels it as well."""
         self.timeout, self.expired_at = timeout, now
+
+    def note_signs(self, signs: float | None, now: float) -> None:
+        """Note what signs of life there are."""
+        self.signs, self.looked_at = signs, now
 
     def answer_early(self) -> None:
         """Answer its client with the timeout while the work still goes on."""

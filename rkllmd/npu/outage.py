@@ -1,6 +1,7 @@
 """A stuck NPU: how it is detected, and what to do about it.
 
-Two things show it: a call that takes longer than any call of its kind may, and lines of the runtimes that mean that the
+Three things show it: a call that takes longer than any call of its kind may, a run before whose first token nothing
+happens, and lines of the runtimes that mean that the
 driver has given up a job. From then on nothing is sent to the NPU, waiting calls are answered with ``DeviceLost``, and
 after a while one call is let through to try it: the driver resets the NPU itself after a job that failed (driver
 0.9.8), so that it may well work again, and on a robot nobody else would try.
@@ -85,4 +86,10 @@ def from_line(line: str, pause: float) -> Outage | None:
 def from_call(method: str, seconds: float) -> Outage:
     """Return the outage that is meant by a call that does not return; the NPU is back as soon as the call returns."""
     reason = f"{method} has not returned for {seconds:.0f} s."
+    return Outage(reason, _RESTART, float("inf"), time.monotonic())
+
+
+def from_silence(method: str, seconds: float) -> Outage:
+    """Return the outage that is meant by a call in which nothing happens; as ``from_call``."""
+    reason = f"{method} has no token after {seconds:.0f} s, and neither the processor nor the NPU works on it."
     return Outage(reason, _RESTART, float("inf"), time.monotonic())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Final
 
 import outcome
 import structlog
@@ -23,6 +24,10 @@ from rkllmd.npu.queue import Queue
 
 log = structlog.get_logger()
 
+# What a process uses of the CPU while it only waits; the kernel counts hundredths of a second.
+_IDLE_FRACTION: Final = 0.01
+_CLOCK_SECONDS: Final = 0.02
+
 
 class Supervisor:
     """Ends what takes too long, and keeps calls away from an NPU that is lost."""
@@ -33,13 +38,22 @@ class Supervisor:
         cancel: Callable[[Job, RpcError | None], bool],
         start: Callable[[], None],
         on_outage: Callable[[Outage | None], None] = lambda outage: None,
+        *,
+        signs: Callable[[], float | None] = lambda: None,
+        patience: Callable[[], float] = lambda: math.inf,
+        on_given_up: Callable[[Outage], None] = lambda outage: None,
     ) -> None:
         """``cancel(job, error)`` drops a waiting job or asks a running one to stop; ``start`` begins the next one.
 
-        ``on_outage`` is called when the NPU is lost, and with None when it is back.
+        ``on_outage`` is called when the NPU is lost, and with None when it is back. ``signs`` returns how many seconds
+        of CPU time C has used, or None if something certainly happens. ``on_given_up`` is called when the NPU was lost
+        for ``patience()`` seconds.
         """
         self.outage: Outage | None = None
         self._on_outage = on_outage
+        self._signs = signs
+        self._patience = patience
+        self._on_given_up = on_given_up
         self._queue = queue
         self._cancel = cancel
         self._start = start
@@ -58,6 +72,8 @@ class Supervisor:
             self._looks_at = min((next_look(job, now) for _, _, job in self._due()), default=math.inf)
             if self.outage is not None and self._queue.running is None and len(self._queue):  # jobs of the daemon wait
                 self._looks_at = min(self._looks_at, self.outage.retry_at)
+            if self.outage is not None and self._stuck is not None:
+                self._looks_at = min(self._looks_at, self.outage.began + self._patience())
             self._sooner = trio.Event()
             with trio.move_on_after(max(0.0, self._looks_at - time.monotonic())):
                 await self._sooner.wait()
@@ -76,6 +92,8 @@ class Supervisor:
         for due, step, job in self._due():
             if due <= now:
                 self._expire(job, step, now)
+        if self._stuck is not None:
+            self._give_up(now)
         self._start()
 
     def _due(self) -> list[tuple[float, Step, Job]]:
@@ -98,6 +116,18 @@ class Supervisor:
         elif step is Step.HARD:
             self._stuck = job
             self.lose(outage.from_call(job.method, now - job.started_at))
+        elif step is Step.SIGNS:
+            self._look_for_life(job, now)
+
+    def _look_for_life(self, job: Job, now: float) -> None:
+        """Take the NPU for stuck if C has done nothing since the last look."""
+        signs, before = self._signs(), job.signs
+        idle_seconds = _CLOCK_SECONDS + _IDLE_FRACTION * (now - job.looked_at)
+        if signs is None or before is None or signs - before > idle_seconds:
+            job.note_signs(signs, now)
+            return
+        self._stuck = job
+        self.lose(outage.from_silence(job.method, now - job.started_at))
 
     def note_late_abort(self, function: str, seconds: float) -> None:
         """Note that the abort of the running job does not return: the NPU is stuck, unless a prefill is to end first.
@@ -123,6 +153,14 @@ class Supervisor:
             if job.client is not None:
                 self._cancel(job, found.error())
         self._sooner.set()
+
+    def _give_up(self, now: float) -> None:
+        """Say so if the NPU was lost for so long that it won't come back to this process.
+
+        Not while nobody tries: the driver may have reset the NPU.
+        """
+        if self.outage is not None and now - self.outage.began >= self._patience():
+            self._on_given_up(self.outage)
 
     def suspect(self, found: Outage) -> None:
         """Note what a runtime has printed. It is believed if the call fails during which it was printed.
@@ -152,8 +190,10 @@ class Supervisor:
         if was_stuck:
             self._stuck = None
         if sign is not None and isinstance(result, outcome.Error) and isinstance(result.error, RuntimeFailure):
-            sign.retry_at = time.monotonic() + sign.pause
+            now = time.monotonic()
+            sign.retry_at = now + sign.pause
             self.lose(sign)
+            self._give_up(now)
             return
         lost = self.outage
         if lost is None:

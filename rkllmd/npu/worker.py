@@ -62,13 +62,15 @@ class Npu:
         patience: Callable[[], float] = lambda: math.inf,
         when_handled: Callable[[Callable[[], None]], None] = lambda function: function(),
         on_outage: Callable[[Outage | None], None] = lambda outage: None,
+        signs: Callable[[], float | None] = lambda: None,
+        outage_patience: Callable[[], float] = lambda: math.inf,
+        on_given_up: Callable[[Outage], None] = lambda outage: None,
     ) -> None:
         """Start the worker thread.
 
         ``own_deadlines`` returns those of the daemon's own jobs, which may hang as well, ``patience`` how many seconds
         a call beside a run may take. ``when_handled`` calls a
-        function when all requests that have arrived are handled. ``on_outage`` is called when the NPU is lost, and with
-        None when it is back.
+        function when all requests that have arrived are handled. The others are the supervisor's.
         """
         self.queue = jobs
         self.durations = durations or Durations()
@@ -80,7 +82,15 @@ class Npu:
         self.boundaries = Boundaries(self._ask_for_jobs, self._do_between)
         self._own_deadlines = own_deadlines
         self._when_handled = when_handled
-        self.supervisor = Supervisor(self.queue, self.cancel, self._start_next, on_outage)
+        self.supervisor = Supervisor(
+            self.queue,
+            self.cancel,
+            self._start_next,
+            on_outage,
+            signs=signs,
+            patience=outage_patience,
+            on_given_up=on_given_up,
+        )
         self.beside = Beside(patience, self.supervisor.note_late_abort)
         # A daemon thread: a call that never returns must not keep the process from leaving.
         self._thread = threading.Thread(target=self._serve, name="npu", daemon=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -54,12 +55,13 @@ def assemble(
     printed: int,
     when_handled: Callable[[Callable[[], None]], None],
     on_outage: Callable[[Outage | None], None],
+    on_given_up: Callable[[Outage], None],
     pid: int,
 ) -> Service:
     """Make the parts; called on the event loop.
 
-    ``queue``, ``when_handled`` and ``on_outage`` are the NPU's; ``printed`` is where what the runtimes print is read,
-    ``pid`` the process that is to be stopped.
+    ``queue``, ``when_handled``, ``on_outage`` and ``on_given_up`` are the NPU's; ``printed`` is where what the runtimes
+    print is read, ``pid`` the process that is to be stopped.
 
     Raises ConfigError.
     """
@@ -74,6 +76,9 @@ def assemble(
         patience=lambda: current.config.grace_ms / 1000,
         when_handled=when_handled,
         on_outage=on_outage,
+        signs=platform.signs_of_life,
+        outage_patience=lambda: current.config.device_lost_seconds or math.inf,
+        on_given_up=on_given_up,
     )
     output = RuntimeOutput(printed, partial(_look_at_line, current, npu.supervisor, run_soon))
     rkllm, rknn = Runtime(config, platform, output), RknnRuntime(config, platform, output)

@@ -46,6 +46,19 @@ def test_a_generation_has_its_time_for_each_token_anew() -> None:
     assert next_step(job(token_at=2500.0)) == (2502, Step.LIMIT)
 
 
+def test_before_its_first_token_a_generation_is_looked_at_for_signs_of_life() -> None:
+    run = job(token_at=0.0, deadlines=replace(LIMITS, lifeless=6))
+    assert next_step(run) == (2003, Step.SIGNS)
+    run.note_signs(1.0, 2003.5)
+    assert next_step(run) == (2006.5, Step.SIGNS)
+    run.note_signs(2.0, 2008.0)
+    assert next_step(run) == (2010, Step.LIMIT)
+    assert next_step(job(token_at=2001.0, deadlines=replace(LIMITS, lifeless=6))) == (2003, Step.LIMIT)
+    assert next_step(job(deadlines=replace(LIMITS, lifeless=6))) == (2010, Step.LIMIT), "it is no generation"
+    run.is_loading, run.phase_at = True, 2009.0
+    assert next_step(run) == (3009, Step.LIMIT), "what loads has the time of a load"
+
+
 def test_a_generation_is_looked_at_before_its_first_token_is_due() -> None:
     """Once it comes the next one is due earlier than the first would have been."""
     assert next_look(job(token_at=0.0), 2001) == 2003

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import outcome
@@ -33,7 +35,19 @@ class Watched:
         self.cancelled: list[tuple[Job, RpcError | None]] = []
         self.starts = 0
         self.told: list[Outage | None] = []
-        self.supervisor = Supervisor(self.queue, self._cancel, self._start, self.told.append)
+        # What C has used of the CPU by the next looks.
+        self.signs: list[float | None] = []
+        self.given_up: list[Outage] = []
+        self.patience = math.inf
+        self.supervisor = Supervisor(
+            self.queue,
+            self._cancel,
+            self._start,
+            self.told.append,
+            signs=lambda: self.signs.pop(0),
+            patience=lambda: self.patience,
+            on_given_up=self.given_up.append,
+        )
 
     def _cancel(self, job: Job, error: RpcError | None) -> bool:
         self.cancelled.append((job, error))
@@ -110,6 +124,66 @@ async def test_a_call_is_asked_to_stop_then_answered_and_then_the_npu_is_lost(wa
     assert watched.supervisor.outage.reason == "rknn.run has not returned for 105 s."
     watched.supervisor.check(9000)
     assert len(watched.told) == 1, "of that call nothing more is due"
+
+
+def prefilling(watched: Watched) -> Job:
+    """Return a run that has no token since 2000."""
+    job = watched.runs("rkllm.run", is_generation=True)
+    job.deadlines = replace(LIMITS, first=1800, lifeless=300)
+    return job
+
+
+async def test_a_run_in_which_nothing_happens_is_not_waited_for(watched: Watched) -> None:
+    job = prefilling(watched)
+    # The first look has nothing to compare with; the NPU works; then the processor; a hundredth of a second is idling.
+    watched.signs = [7.0, None, 9.0, 12.0, 13.0]
+    with capture_logs() as logs:
+        for now in (2150, 2300, 2450, 2600):
+            watched.supervisor.check(now)
+            assert watched.supervisor.outage is None
+        watched.supervisor.check(2750)
+    assert [line["event"] for line in logs] == ["device_lost"]
+    assert watched.supervisor.outage is not None
+    assert watched.supervisor.outage.reason == (
+        "rkllm.run has no token after 750 s, and neither the processor nor the NPU works on it."
+    )
+    assert not job.answered, "it may return yet"
+
+
+async def test_a_late_abort_means_a_stuck_npu_unless_a_prefill_is_to_end_first(watched: Watched) -> None:
+    job = prefilling(watched)
+    generation = SimpleNamespace(first_token_at=None)
+    job.begin(generation)  # type: ignore[arg-type]
+    watched.supervisor.note_late_abort("rkllm_abort", 10)
+    assert watched.supervisor.outage is None
+    generation.first_token_at = 2001.0
+    with capture_logs():
+        watched.supervisor.note_late_abort("rkllm_abort", 20)
+    assert watched.supervisor.outage is not None
+    assert watched.supervisor.outage.reason == "rkllm_abort has not returned for 20 s."
+
+
+async def test_an_npu_that_does_not_come_back_is_given_up(watched: Watched) -> None:
+    watched.stuck()
+    found = watched.supervisor.outage
+    assert found is not None
+    watched.patience = 60
+    watched.supervisor.check(found.began + 59)
+    assert watched.given_up == []
+    watched.supervisor.check(found.began + 60)
+    assert watched.given_up == [found]
+
+
+async def test_an_npu_that_fails_again_and_again_is_given_up_at_a_trial(watched: Watched) -> None:
+    watched.patience = 0.0
+    with capture_logs():
+        watched.supervisor.lose(outage())
+        watched.supervisor.check(1e9)
+        assert watched.given_up == [], "nobody has tried it"
+        job = watched.runs()
+        watched.supervisor.suspect(outage(retry_at=0.0))
+        watched.supervisor.judge(job, FAILED)
+    assert len(watched.given_up) == 1
 
 
 async def test_a_call_between_two_tokens_is_watched_too(watched: Watched) -> None:

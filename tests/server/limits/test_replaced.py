@@ -1,0 +1,47 @@
+"""An NPU that stays stuck: the daemon answers what it can, ends itself, and another one takes its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rkllmd.keeper.ties import REPLACE_ME
+from tests.daemon import Start, kind
+from tests.server.jobs.submitting import look, submit
+from tests.server.limits.waiting import wait_state
+
+# Nothing happens in the run, which is noticed after a second; a second later the NPU is given up.
+HANGS = "run=hang"
+SOON = ("--no-progress-seconds", "1", "--device-lost-seconds", "1", "--run-async-calls", "rkllm_run")
+
+
+def test_the_next_daemon_serves_on_the_same_socket(start: Start, tmp_path: Path) -> None:
+    daemon = start(*SOON, "--state-directory", str(tmp_path), keeper=True, scenario=HANGS)
+    daemon.load()
+    with daemon.connect() as wire:
+        before = wire.ask("server.status")["result"]
+        job = submit(wire, "rkllm.run", {"prompt": "Hello"})
+        wait_state(wire, "wedged")
+        assert look(wire, job)["status"] == "processing", "it may return yet"
+        assert wire.receive() is None, "the daemon has gone"
+    with daemon.connect() as wire:
+        after = wire.ask("server.status")["result"]
+        assert (after["pid"], after["state"]) == (before["pid"], "idle")
+        assert after["daemon_pid"] != before["daemon_pid"]
+        assert look(wire, job)["error"]["data"]["kind"] == "Crashed"
+    (given_up,) = daemon.events("device_given_up")
+    assert given_up["reason"].startswith("rkllm.run has no token after")
+    assert [event["end"] for event in daemon.events("daemon_ended")] == [f"exit status {REPLACE_ME}"]
+    assert daemon.stop() == 0
+
+
+def test_what_is_in_flight_is_answered_first(start: Start) -> None:
+    daemon = start(*SOON, scenario=HANGS)
+    daemon.load()
+    with daemon.connect() as wire, daemon.connect() as other:
+        wire.request("rkllm.run_async", {"prompt": "Hello"}, "runs")
+        daemon.wait_enter("rkllm_run")
+        other.request("rkllm.run", {"prompt": "Hello"}, "waits")
+        assert kind(other.final("waits")) == "DeviceLost"
+        assert kind(wire.final("runs")) == "DeviceLost"
+        assert wire.receive() is None
+    assert daemon.wait_end() == REPLACE_ME
