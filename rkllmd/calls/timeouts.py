@@ -35,15 +35,16 @@ class Timeouts:
         deadlines = self._configured(method)
         if members is NO_MEMBERS:
             return deadlines
-        members.check("wait_timeout_ms", "timeout_ms", "first_token_timeout_ms")
+        members.check("wait_timeout_ms", "timeout_ms", "first_token_timeout_ms", "run_timeout_ms")
         wait, limit, first = members.wait_timeout, members.timeout, members.first_token_timeout
-        if wait is limit is first is None:
+        if wait is limit is first is members.run_timeout is None:
             return deadlines
         return replace(
             deadlines,
             wait=deadlines.wait if wait is None else wait,
             first=min(first or limit or math.inf, deadlines.first),
             between=min(limit or math.inf, deadlines.between),
+            whole=min(members.run_timeout or math.inf, deadlines.whole),
         )
 
     def own(self) -> Deadlines:
@@ -56,12 +57,14 @@ class Timeouts:
         config = self._current.config
         table = config.timeouts_ms
         first = between = table.get(method.name, table["default"])
+        whole = math.inf
         if method.abort is not None:  # a generation
             first, between = config.first_token_timeout_ms, config.token_timeout_ms
             between = table.get(method.name, between)
+            whole = config.run_timeout_ms / 1000 or math.inf
         wait, first_s, between_s = (ms / 1000 or math.inf for ms in (config.wait_timeout_ms, first, between))
         grace, lifeless = config.grace_ms / 1000, config.no_progress_seconds or math.inf
-        return Deadlines(wait, first_s, between_s, first_s, between_s, _load_seconds(config), grace, lifeless)
+        return Deadlines(wait, first_s, between_s, first_s, between_s, _load_seconds(config), grace, lifeless, whole)
 
 
 def check(config: Config, methods: Mapping[str, Method]) -> None:

@@ -92,7 +92,15 @@ class _Parser(argparse.ArgumentParser):
 # Longer lines are hard to read.
 _WIDEST: Final = 110
 # Members that stand beside "method" in a request.
-_BESIDE: Final = ("stream", "session", "priority", "timeout_ms", "first_token_timeout_ms", "wait_timeout_ms")
+_BESIDE: Final = (
+    "stream",
+    "session",
+    "priority",
+    "timeout_ms",
+    "first_token_timeout_ms",
+    "run_timeout_ms",
+    "wait_timeout_ms",
+)
 
 
 def _parser() -> argparse.ArgumentParser:

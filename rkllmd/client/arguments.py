@@ -64,6 +64,7 @@ class RequestMembers(TypedDict, total=False):
     reply_fds: bool | None
     session: str | None
     stream: Literal["partial", "final", "notify"] | None
+    run_timeout_ms: int | None
     timeout_ms: int | None
     wait_timeout_ms: int | None
 

@@ -265,6 +265,10 @@ class Config:
     token_timeout_ms: int = _setting(
         60_000, integer(0, MOST_MS), "how long a generation may take for its next token", reload=True
     )
+    # At a token in a second, a whole context of 4096 tokens.
+    run_timeout_ms: int = _setting(
+        3_600_000, integer(0, MOST_MS), "how long a generation may take in all; 0: for ever", reload=True
+    )
     # The queue is bounded and a client can see the wait; a client that does not want to wait says so in the call.
     wait_timeout_ms: int = _setting(
         0, integer(0, MOST_MS), "how long a call may wait for its turn; 0: for ever", reload=True

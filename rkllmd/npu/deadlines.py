@@ -8,6 +8,8 @@ clock ends one that goes on; everything else progresses only by ending. These th
 3. ``GRACE``: it has not stopped; its client is answered, the call goes on until the runtime lets go;
 4. ``HARD``: it takes longer than the configuration allows to any call of the kind: the NPU is taken for stuck.
 
+``WHOLE`` is a ``LIMIT`` that no progress moves on; what a generation has made by then is its result.
+
 A prefill may take half an hour. So before its first token a generation is also looked at now and then, whether there is
 any sign of life: ``SIGNS``.
 """
@@ -54,6 +56,7 @@ class Step(Enum):
     GRACE = "stopping"
     HARD = "stuck"
     SIGNS = "looked at"
+    WHOLE = "running in all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ class Deadlines:
     ``wait`` in the queue, ``first`` from the start to the first progress, ``between`` from one progress to the next.
     ``hard_…`` are those of the configuration, whatever the client said: a stuck NPU is detected by them. ``load`` is
     the limit of a load, which another call may wait for. ``grace`` is how long a call may take to stop when it is asked
-    to. ``lifeless`` is how long a generation may show no sign of life before its first token.
+    to. ``lifeless`` is how long a generation may show no sign of life before its first token, ``whole`` how long the
+    call may run in all.
     """
 
     wait: float
@@ -74,6 +78,7 @@ class Deadlines:
     load: float
     grace: float
     lifeless: float = math.inf
+    whole: float = math.inf
 
 
 def next_step(job: Timed) -> tuple[float, Step]:
@@ -86,10 +91,10 @@ def next_step(job: Timed) -> tuple[float, Step]:
     since, limit, hard = _clock(job, deadlines)
     if job.timeout is None:
         # Two looks show whether something has happened between them.
-        look = max(since, job.looked_at) + deadlines.lifeless / 2
-        if look < since + limit and _is_prefill(job):
-            return look, Step.SIGNS
-        return since + limit, Step.LIMIT
+        look = max(since, job.looked_at) + deadlines.lifeless / 2 if _is_prefill(job) else math.inf
+        whole = math.inf if job.is_loading else max(job.started_at, job.phase_at) + deadlines.whole
+        due = min(since + limit, look, whole)
+        return due, Step.WHOLE if due == whole < since + limit else Step.SIGNS if due == look else Step.LIMIT
     if not job.answered:
         return job.expired_at + deadlines.grace, Step.GRACE
     return since + hard + deadlines.grace, Step.HARD
@@ -124,6 +129,8 @@ def error_for(job: Timed, step: Step, now: float) -> Timeout:
     assert deadlines is not None
     if step is Step.WAIT:
         limit, since, what = deadlines.wait, job.queued_at, "The call waited longer for its turn than it may"
+    elif step is Step.WHOLE:
+        limit, since, what = deadlines.whole, max(job.started_at, job.phase_at), f"{job.method} took longer than it may"
     else:
         since, limit, _ = _clock(job, deadlines)
         what = f"{job.method} took longer than it may"

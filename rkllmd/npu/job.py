@@ -77,6 +77,7 @@ class Job:
         "fits_between_tokens",
         "generation",
         "give_up",
+        "is_cut",
         "is_kept",
         "is_loading",
         "load",
@@ -143,6 +144,8 @@ class Job:
         # Returns when a generation last had a token (by the monotonic clock; 0: not yet). None: it is no generation.
         self.progressed_at: Callable[[], float] | None = self._last_token_at if is_generation else None
         self.timeout: Timeout | None = None  # set when its time is over
+        # Whether it is a generation that has run as long as it may in all: what it has made is its result.
+        self.is_cut = False
         self.expired_at = 0.0
         # Whether it waits for the load of a model, and when that has begun or ended.
         self.is_loading = False
@@ -187,9 +190,9 @@ class Job:
         if self.abort is not None:
             self.abort()
 
-    def expire(self, timeout: Timeout, now: float) -> None:
+    def expire(self, timeout: Timeout, now: float, *, is_cut: bool = False) -> None:
         """Note that its time is over; the caller cancels it as well."""
-        self.timeout, self.expired_at = timeout, now
+        self.timeout, self.expired_at, self.is_cut = timeout, now, is_cut
 
     def note_signs(self, signs: float | None, now: float) -> None:
         """Note what signs of life there are."""

@@ -105,9 +105,9 @@ class Supervisor:
     def _expire(self, job: Job, step: Step, now: float) -> None:
         if step is Step.WAIT:
             self._cancel(job, error_for(job, step, now))
-        elif step is Step.LIMIT:
+        elif step in (Step.LIMIT, Step.WHOLE):
             timeout = error_for(job, step, now)
-            job.expire(timeout, now)
+            job.expire(timeout, now, is_cut=step is Step.WHOLE and job.progressed_at is not None)
             log.warning("call_timed_out", method=job.method, **timeout.data)
             self._cancel(job, None)
         elif step is Step.GRACE:

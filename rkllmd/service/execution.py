@@ -78,7 +78,9 @@ class Execution:
             value = result.unwrap()
             if callable(value):
                 value = value()
-                if timeout is not None:
+                if job is not None and job.is_cut and not job.answered:
+                    value = _cut(value)
+                elif timeout is not None:
                     raise timeout
             elif invocation.is_cancelled and not invocation.method.changes:
                 # (A load that is cancelled in time undoes itself. If it was too late for that, the client has to get
@@ -99,3 +101,8 @@ class Execution:
         finally:
             # The job refers to the invocation: what a client has sent would wait for the garbage collector.
             invocation.job = None
+
+
+def _cut(result: Json) -> Json:
+    """Return the result of a generation that was aborted since it had run as long as it may."""
+    return {**result, "finish_reason": "timeout"} if result.get("finish_reason") == "abort" else result

@@ -40,6 +40,7 @@ class Members:
     timeout: float | None = None
     first_token_timeout: float | None = None
     wait_timeout: float | None = None
+    run_timeout: float | None = None
     # All members as they came, unknown ones included.
     given: Mapping[str, Json] = field(default_factory=dict)
     # The members that can't be understood, by name, with the reason.
@@ -154,6 +155,7 @@ _READERS: Final[Mapping[str, tuple[str, Callable[[str, Json], Json]]]] = {
     "first_token_timeout_ms": ("first_token_timeout", _seconds),
     "priority": ("priority", _priority),
     "reply_fds": ("reply_fds", _reply_fds),
+    "run_timeout_ms": ("run_timeout", _seconds),
     "session": ("session", _session),
     "stream": ("stream", _stream),
     "timeout_ms": ("timeout", _seconds),

@@ -60,6 +60,20 @@ def test_a_call_may_ask_for_less_time_than_the_configuration_gives_and_not_for_m
     assert of("rknn.run", endless, timeout_ms=120_000).first == 120
 
 
+def test_a_whole_run_is_bounded_by_both() -> None:
+    config = Config(run_timeout_ms=5000)
+    assert (of("rkllm.run", config).whole, of("rkllm.run_async", config, run_timeout_ms=700).whole) == (5, 0.7)
+    assert of("rkllm.run", config, run_timeout_ms=9000).whole == 5
+    assert of("rkllm.run", Config(run_timeout_ms=0)).whole == math.inf
+    assert of("rknn.run", config).whole == math.inf, "its timeout_ms is one already"
+    assert of("rknn.run", config, run_timeout_ms=700).whole == 0.7
+
+
+def test_only_a_generation_is_looked_at_for_signs_of_life() -> None:
+    assert (of("rkllm.run").lifeless, of("rknn.run").lifeless) == (300, math.inf)
+    assert of("rkllm.run", Config(no_progress_seconds=0)).lifeless == math.inf
+
+
 def test_what_the_daemon_does_itself_may_hang_as_well() -> None:
     own = Timeouts(CurrentConfig(Config(wait_timeout_ms=5))).own()
     assert (own.wait, own.first, own.hard_first, own.load) == (math.inf, 60, 60, 900)

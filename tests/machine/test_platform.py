@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,18 @@ def test_load(tmp_path: Path, text: str, load: list[int] | None) -> None:
 @pytest.mark.parametrize(("text", "load"), [("200@1000000000Hz", [100]), ("0@0Hz", [0]), ("busy", None), ("", None)])
 def test_load_without_root(tmp_path: Path, text: str, load: list[int] | None) -> None:
     assert tree(tmp_path, {"sys/class/devfreq/fdab0000.npu/load": text}).npu_load() == load
+
+
+def test_what_c_does_on_its_threads_is_a_sign_of_life(tmp_path: Path) -> None:
+    ours = threading.get_native_id()
+    busy = {
+        f"proc/self/task/{task}/stat": f"{task} (np u) S {'0 ' * 10}{ticks} 1 0" for task, ticks in ((7, 99), (9, 0))
+    }
+    platform = tree(tmp_path, {**busy, f"proc/self/task/{ours}/stat": f"{ours} (x) S {'0 ' * 10}5000 0 0"})
+    assert platform.signs_of_life() == 101 / os.sysconf("SC_CLK_TCK"), "this thread is Python's"
+    assert tree(tmp_path / "without", {"proc/self/status": ""}).signs_of_life() is None
+    working = {"sys/class/devfreq/fdab0000.npu/load": "1@1000000000Hz"}
+    assert tree(tmp_path / "npu", {**busy, **working}).signs_of_life() is None
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,18 @@ def test_before_its_first_token_a_generation_is_looked_at_for_signs_of_life() ->
     assert next_step(run) == (3009, Step.LIMIT), "what loads has the time of a load"
 
 
+def test_no_progress_moves_the_end_of_a_whole_run_on() -> None:
+    limits = replace(LIMITS, whole=7)
+    assert next_step(job(token_at=2004.0, deadlines=limits)) == (2006, Step.LIMIT)
+    assert next_step(job(token_at=2006.5, deadlines=limits)) == (2007, Step.WHOLE)
+    assert next_step(job(deadlines=limits)) == (2007, Step.WHOLE)
+    run = job(token_at=2006.5, deadlines=limits)
+    run.phase_at = 2003.0
+    assert next_step(run) == (2008.5, Step.LIMIT), "it counts from the end of its model's load"
+    error = error_for(job(deadlines=limits), Step.WHOLE, 2007.5)
+    assert error.data == {"limit_ms": 7000, "elapsed_ms": 7500.0}
+
+
 def test_a_generation_is_looked_at_before_its_first_token_is_due() -> None:
     """Once it comes the next one is due earlier than the first would have been."""
     assert next_look(job(token_at=0.0), 2001) == 2003

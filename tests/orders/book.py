@@ -24,7 +24,7 @@ MEMBERS: dict[str, dict[str, Any]] = {
     "may run a little": {"timeout_ms": 3},
     "may wait a little": {"wait_timeout_ms": 2},
     "first token soon": {"first_token_timeout_ms": 2},
-    "all limits": {"timeout_ms": 5, "wait_timeout_ms": 5, "first_token_timeout_ms": 5},
+    "all limits": {"timeout_ms": 5, "wait_timeout_ms": 5, "first_token_timeout_ms": 5, "run_timeout_ms": 9},
 }
 RUNS = ("run", "run", "chat", "chat", "stream", "stream", "final", "notify", "any run")
 MODEL_CALLS = ("init", "init", "replace all", "replace", "destroy", "clear", *RUNS)

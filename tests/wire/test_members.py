@@ -13,7 +13,7 @@ from rkllmd.wire.members import MAX_FDS, MEMBERS, MOST_MS, NO_MEMBERS, Members, 
 
 def test_a_request_without_members_costs_nothing() -> None:
     assert parse({}) is NO_MEMBERS
-    assert Members(0, False, "normal", None, None, None, None, None, {}, {}) == NO_MEMBERS
+    assert Members(0, False, "normal", None, None, None, None, None, None, {}, {}) == NO_MEMBERS
 
 
 def test_what_each_means() -> None:
@@ -26,14 +26,17 @@ def test_what_each_means() -> None:
         "timeout_ms": 1500,
         "first_token_timeout_ms": 250,
         "wait_timeout_ms": MOST_MS,
+        "run_timeout_ms": 4000,
         "comment": {"nobody": "knows"},
     }
     members = parse(given)
     members.check(*MEMBERS)
-    assert members == Members(2, True, "low", "kitchen", "final", 1.5, 0.25, MOST_MS / 1000, given, {})
+    assert members == Members(2, True, "low", "kitchen", "final", 1.5, 0.25, MOST_MS / 1000, 4.0, given, {})
 
 
-@pytest.mark.parametrize("name", ["session", "timeout_ms", "first_token_timeout_ms", "wait_timeout_ms", "reply_fds"])
+@pytest.mark.parametrize(
+    "name", ["session", "timeout_ms", "first_token_timeout_ms", "wait_timeout_ms", "run_timeout_ms", "reply_fds"]
+)
 def test_null_is_as_left_out(name: str) -> None:
     members = parse({name: None})
     members.check(name)

@@ -17,16 +17,23 @@ class Doc(NamedTuple):
     maximum: float | None = None
 
 
+# The ranges of sampling are those in which published values lie: with -1e30 for a penalty the end token is never
+# chosen, and such a run has no end. The vendor's defaults (1, 0.9, 0.8, 1.1, 0, 0, 0, 5, 0.1) are well inside.
 _SAMPLING = {
-    "top_k": Doc("Sample from the k likeliest tokens; 1 is greedy."),
+    # 0 and -1 are "all tokens" elsewhere; no vocabulary has more than some 300,000.
+    "top_k": Doc("Sample from the k likeliest tokens; 1 is greedy.", -1, 1_000_000),
     "top_p": Doc("Sample from the likeliest tokens that together have this probability.", 0, 1),
-    "temperature": Doc("Higher is more random.", 0),
-    "repeat_penalty": Doc("Penalty on tokens that occurred already; 1 is none.", 0),
-    "frequency_penalty": Doc("Penalty that grows with a token's count; 0 is none."),
-    "presence_penalty": Doc("Penalty on tokens that are present at all; 0 is none."),
+    # OpenAI's API allows 2; what is above 10 can't be told from pure chance.
+    "temperature": Doc("Higher is more random.", 0, 10),
+    # CTRL, where it comes from, has 1.2 (arXiv 1909.05858). 0 would be divided by.
+    "repeat_penalty": Doc("Penalty on tokens that occurred already; 1 is none.", 0.01, 10),
+    # As in OpenAI's API.
+    "frequency_penalty": Doc("Penalty that grows with a token's count; 0 is none.", -2, 2),
+    "presence_penalty": Doc("Penalty on tokens that are present at all; 0 is none.", -2, 2),
     "mirostat": Doc("0: off, 1: Mirostat, 2: Mirostat 2.0.", 0, 2),
-    "mirostat_tau": Doc("Mirostat's target entropy."),
-    "mirostat_eta": Doc("Mirostat's learning rate."),
+    # The paper (arXiv 2007.14966) has 1 to 9 bits and a rate of 0.1; a text has no more bits than its vocabulary, 18.
+    "mirostat_tau": Doc("Mirostat's target entropy, in bits.", 0, 20),
+    "mirostat_eta": Doc("Mirostat's learning rate.", 0, 1),
 }
 
 _IMAGE = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # The members of a call that generates text, and those of every call that waits for the NPU.
 _OF_RUNS: Final = frozenset({"first_token_timeout_ms", "session", "stream"})
-_OF_CALLS: Final = frozenset({"priority", "timeout_ms", "wait_timeout_ms"})
+_OF_CALLS: Final = frozenset({"priority", "run_timeout_ms", "timeout_ms", "wait_timeout_ms"})
 
 
 def lift(method: Method, call: Call) -> None:

@@ -253,7 +253,8 @@ def _final(run: Run, ended: _Ended, turn: SessionTurn | None, extra: JsonObject)
     final = generation.final()
     if turn is not None:
         return {**final, **extra, **turns.note(language, turn, generation)}
-    is_answered = invocation.call.finished or (invocation.job is not None and invocation.job.timeout is not None)
+    job = invocation.job
+    is_answered = invocation.call.finished or (job is not None and job.timeout is not None and not job.is_cut)
     # A loss is reported once, in a result that reaches its client.
     if not is_answered and conversations.take_news(language, model, invocation.client.number):
         extra["history_reset"] = True

@@ -19,11 +19,12 @@ ALL = {
     "stream": "final",
     "priority": "low",
     "timeout_ms": 2,
+    "run_timeout_ms": 4,
     "wait_timeout_ms": 3,
     "fds": 0,
     "reply_fds": True,
 }
-OF_CALLS = {"priority", "timeout_ms", "wait_timeout_ms"}
+OF_CALLS = {"priority", "run_timeout_ms", "timeout_ms", "wait_timeout_ms"}
 OF_RUNS = OF_CALLS | {"first_token_timeout_ms", "session", "stream"}
 
 

@@ -36,6 +36,31 @@ def test_a_generation_that_makes_progress_is_not_killed_by_a_clock(start: Start)
         assert answer["result"]["text"] == "a " * 400
 
 
+def test_a_whole_run_has_an_end_and_what_it_has_made_is_its_result(start: Start) -> None:
+    daemon = start("--run-timeout-ms", "500", scenario="text=ab;repeat=1000000000;pace_us=2000")
+    daemon.load(max_new_tokens=0)
+    with daemon.connect() as wire:
+        result = wire.ask("rkllm.run", {"prompt": "Hello"})["result"]
+        assert result["finish_reason"] == "timeout"
+        assert result["text"].startswith("abab")
+        wire.request("rkllm.run_async", {"prompt": "Hello", "run_timeout_ms": 50}, "stream")
+        assert wire.final("stream")["result"]["finish_reason"] == "timeout"
+        answer = wire.ask("rkllm.run", {"prompt": "Hello"}, timeout_ms=60_000, run_timeout_ms=10**6)
+        assert answer["result"]["finish_reason"] == "timeout", "no client gets more than the operator gives"
+    assert [line["limit_ms"] for line in daemon.events("call_timed_out")] == [500, 50, 500]
+
+
+def test_a_whole_run_of_rknn_has_an_end(start: Start) -> None:
+    daemon = start("--grace-ms", "50", rknn_scenario="hold.rknn_run=1")
+    daemon.hold()
+    with daemon.connect() as wire:
+        load_vision(daemon, wire)
+        answer = wire.ask("rknn.run", PICTURE, run_timeout_ms=50)
+        assert (kind(answer), answer["error"]["data"]["limit_ms"]) == ("Timeout", 50)
+        daemon.let_go()
+        wait_state(wire, "idle")
+
+
 def test_a_generation_that_stops_getting_on_is_stopped(start: Start) -> None:
     daemon = start("--token-timeout-ms", "100", "--grace-ms", "100", scenario="text=a b c;tokens=words;run=hang@2")
     daemon.load()
