@@ -153,7 +153,7 @@ async def test_a_run_in_which_nothing_happens_is_not_waited_for(watched: Watched
 async def test_a_late_abort_means_a_stuck_npu_unless_a_prefill_is_to_end_first(watched: Watched) -> None:
     job = prefilling(watched)
     generation = SimpleNamespace(first_token_at=None)
-    job.begin(generation)  # type: ignore[arg-type]
+    job.begin(generation)
     watched.supervisor.note_late_abort("rkllm_abort", 10)
     assert watched.supervisor.outage is None
     generation.first_token_at = 2001.0

@@ -72,6 +72,7 @@ async def assembled(runtime: str = "simulator", **settings: Any) -> AsyncIterato
         printed=-1,
         when_handled=lambda function: function(),
         on_outage=lambda _: None,
+        on_given_up=lambda _: None,
         pid=os.getpid(),
     )
     try:

@@ -45,6 +45,7 @@ async def test_a_limit_for_a_method_that_there_is_not_is_an_error() -> None:
             printed=-1,
             when_handled=lambda function: function(),
             on_outage=lambda _: None,
+            on_given_up=lambda _: None,
             pid=os.getpid(),
         )
 
