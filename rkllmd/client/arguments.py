@@ -62,9 +62,9 @@ class RequestMembers(TypedDict, total=False):
     first_token_timeout_ms: int | None
     priority: Literal["high", "normal", "low"] | None
     reply_fds: bool | None
+    run_timeout_ms: int | None
     session: str | None
     stream: Literal["partial", "final", "notify"] | None
-    run_timeout_ms: int | None
     timeout_ms: int | None
     wait_timeout_ms: int | None
 

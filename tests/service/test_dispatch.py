@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from structlog.testing import capture_logs
 from rkllmd.calls.declaration import Handle, Kind, Part, Value
 from rkllmd.errors import InvalidParams, PermissionDenied, QueueFull
 from rkllmd.npu.job import Job
-from rkllmd.npu.outage import Outage
 from rkllmd.service import dispatch
 from rkllmd.service.parts import Service
 from rkllmd.service.preparation import prepare
@@ -59,29 +59,23 @@ async def test_an_instant_call_that_the_daemon_has_no_answer_for_goes_to_the_wor
         assert (await ended(client)).error is None
 
 
-@pytest.mark.parametrize("why", ["idle", "in use", "asleep", "lost", "vision"])
-async def test_an_ordered_call_is_executed_at_once_while_its_model_is_idle(tmp_path: Path, why: str) -> None:
+async def test_an_ordered_call_is_executed_on_the_worker_thread(tmp_path: Path) -> None:
+    """C is never called on the event loop, which everybody would wait for."""
+    threads: list[int] = []
+
+    def notes(*_: Any, **__: Any) -> None:
+        threads.append(threading.get_ident())
+
     async with assembled() as service:
         await loaded(service, tmp_path)
         (model,) = service.language.models
         model.used_at = 0.0
-        target: Any = LLM
-        if why == "in use":
-            service.npu.queue.running = Job("rkllm.run", lambda: None, lambda _: None, target=model)
-        elif why == "asleep":
-            model.is_asleep = True
-        elif why == "lost":
-            service.npu.supervisor.outage = Outage("failed to submit!", "Wait.", 0.0, 0.0)
-        elif why == "vision":
-            target = Value("x", {}, required=False)
-        service.methods["rkllm.test"] = method(target, kind=Kind.ORDERED)
+        service.methods["rkllm.test"] = method(LLM, kind=Kind.ORDERED, call=notes)
         client, job = started(service, "rkllm.test")
-        assert (job is None) is (why == "idle")
-        assert (model.used_at > 0) is (why == "idle")
-        if job is not None:  # it has no turn: nothing of it is to be done
-            service.npu.cancel(job)
-            service.npu.queue.running, model.is_asleep, service.npu.supervisor.outage = None, False, None
+        assert isinstance(job, Job)
         await ended(client)
+        assert model.used_at > 0
+        assert threads != [threading.get_ident()]
 
 
 async def test_what_fails_at_once_names_what_the_client_wrote() -> None:
