@@ -19,6 +19,8 @@ SOCKET, ENDS_WITH, SETTLED = "X_SOCKET", "X_ENDS_WITH", "X_SETTLED"
 
 # How a process ends that can't serve, and would not if it was started again (EX_CONFIG of sysexits.h).
 CANNOT_START = 78
+# How one ends that is to be started again: its NPU is stuck (EX_TEMPFAIL).
+REPLACE_ME = 75
 # What argparse leaves with.
 USAGE = 2
 
