@@ -330,6 +330,15 @@ class Config:
         2**30, integer(2**20, 2**44), "how much the prompt caches in cache_directory may take", reload=True
     )
 
+    # Clients' paths are on the disk of the system as a rule, which has room for the board's own files, and not for much
+    # more.
+    saved_cache_bytes: int = _setting(
+        2**31, integer(0, 2**44), "how much the prompt caches may take that clients save to paths", reload=True
+    )
+    saved_cache_bytes_per_user: int = _setting(
+        2**30, integer(0, 2**44), "how much those of one user may take", reload=True
+    )
+
     allowed_directories: tuple[str, ...] = _setting(
         ("/",), directories, "where models, adapters and prompt caches may be read"
     )

@@ -12,6 +12,7 @@ from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
 from rkllmd.json_types import JsonObject
 from rkllmd.language.model import Model
+from rkllmd.language.prompt_caches.saved import SavedCaches
 from rkllmd.language.prompt_caches.store import PromptCaches
 from rkllmd.language.remembered import RememberedModels
 from rkllmd.language.runtime import Runtime
@@ -35,6 +36,7 @@ class Language:
     run_soon: Callable[[Callable[[], None]], None]
     trials: Trials
     prompt_caches: PromptCaches = field(default_factory=PromptCaches)
+    saved_caches: SavedCaches = field(default_factory=SavedCaches)
     # The clients that are connected, and the calls that go on without a connection: these can still be told something.
     clients: dict[int, Client] = field(default_factory=dict)
     detached_calls: DetachedCalls = field(default_factory=DetachedCalls)

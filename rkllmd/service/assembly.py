@@ -19,6 +19,7 @@ from rkllmd.config.settings import Config
 from rkllmd.language import parts as language_parts
 from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
+from rkllmd.language.prompt_caches.saved import SavedCaches
 from rkllmd.language.prompt_caches.store import PromptCaches
 from rkllmd.language.remembered import RememberedModels
 from rkllmd.language.runtime import Runtime
@@ -97,6 +98,7 @@ def assemble(
         run_soon,
         trials,
         caches,
+        SavedCaches(learned.saved_caches(store)),
         detached_calls=DetachedCalls(KeptJobs(store)),
         models=models,
         sessions=Sessions(kept=KeptSessions(store)),
@@ -132,6 +134,8 @@ def apply(service: Service) -> None:
     service.npu.queue.limits = queue_limits(config)
     service.npu.boundaries.seconds = _boundary_seconds(config, language.runtime, service.vision.runtime)
     language.prompt_caches.limit_bytes = config.cache_bytes
+    language.saved_caches.most_bytes = config.saved_cache_bytes
+    language.saved_caches.most_bytes_of_user = config.saved_cache_bytes_per_user
 
 
 def queue_limits(settings: Config) -> Limits:

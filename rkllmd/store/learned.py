@@ -104,6 +104,23 @@ def size_of(size: Json) -> int:
     return int(size)
 
 
+SavedCache = tuple[int | None, int, float]
+"""A prompt cache at a path: for which uid it was saved (None: the daemon itself), bytes, seconds since 1970."""
+
+
+def saved_caches(store: Store) -> Learned[str, SavedCache]:
+    """Return what was saved to paths that clients named, by its path."""
+    columns = ("path", "user", "bytes", "saved_at")
+    return Learned(store, "saved_caches", columns, lambda saved: saved, saved_cache_of)
+
+
+def saved_cache_of(user: Json, size: Json, saved_at: Json) -> SavedCache:
+    """Return what it means. Raises ValueError, TypeError."""
+    if int(size) < 0:
+        raise ValueError("no size")
+    return None if user is None else int(user), int(size), float(saved_at)
+
+
 _VERDICT: Final = {"death", "step", "lines", "most_bytes"}
 
 

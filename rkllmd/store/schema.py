@@ -62,6 +62,10 @@ _STEPS: Final = (
         PRIMARY KEY (session, number)
     );
     """,
+    # Prompt caches that were written to paths that clients named.
+    """
+    CREATE TABLE saved_caches (path TEXT PRIMARY KEY, user INTEGER, bytes INTEGER NOT NULL, saved_at REAL NOT NULL);
+    """,
 )
 VERSION: Final = len(_STEPS)
 

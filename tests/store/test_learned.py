@@ -18,10 +18,12 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
         learned.durations(store).put({"rkllm.run /models/a b": (123.4567, 3)})
         learned.footprints(store).put({"/models/ä": 2**40})
         learned.verdicts(store).put({"x": DEATH, "y": {}})
+        learned.saved_caches(store).put({"/caches/ä": (1000, 2**40, 1.5), "/caches/b": (None, 0, 2.0)})
     with opened(tmp_path) as store:
         assert learned.durations(store).read() == {"rkllm.run /models/a b": (123.457, 3)}
         assert learned.footprints(store).read() == {"/models/ä": 2**40}
         assert learned.verdicts(store).read() == {"x": DEATH, "y": {}}
+        assert learned.saved_caches(store).read() == {"/caches/ä": (1000, 2**40, 1.5), "/caches/b": (None, 0, 2.0)}
 
 
 def test_what_was_written_again_is_the_newest(tmp_path: Path) -> None:
@@ -38,6 +40,7 @@ def test_what_was_written_again_is_the_newest(tmp_path: Path) -> None:
     "row",
     [
         "durations VALUES ('x', -1, 1)",
+        "saved_caches VALUES ('/x', 1000, -1, 0)",
         "durations VALUES ('x', 1, 0)",
         "durations VALUES ('x', 9e999, 1)",
         "durations VALUES ('x', 'a', 1)",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from rkllmd import open_files
 from rkllmd.errors import PermissionDenied, lead
 from rkllmd.machine.disk import placing
+
+if TYPE_CHECKING:
+    from rkllmd.language.prompt_caches.saved import SavedCaches
 
 log = structlog.get_logger()
 
@@ -46,17 +51,26 @@ def begin(
     return SavingToPath(given, target, roots, user, folder / target.name)
 
 
-def commit(saving: SavingToPath) -> str | None:
+def commit(saving: SavingToPath, saved: SavedCaches) -> str | None:
     """Move the written file to where the client wants it; return a sentence on why that failed, or None."""
+    reason: str | None
     try:
+        reason = saved.why_not(saving.target, saving.user, os.lstat(saving.path).st_size)
+        if reason is not None:
+            return _not_saved(saving, reason)
         size = placing.place(saving.path, saving.target, saving.roots, saving.user)
     except FileNotFoundError:
         reason = "The runtime has written nothing, or the directory is gone."
     except OSError as error:
         reason = f"{saving.target} can't be written: {error.strerror}."
     else:
+        saved.note(saving.target, saving.user, size)
         log.info("prompt_cache_saved", path=str(saving.target), user=saving.user, bytes=size)
         return None
+    return _not_saved(saving, reason)
+
+
+def _not_saved(saving: SavingToPath, reason: str) -> str:
     log.warning("prompt_cache_not_saved", path=str(saving.target), user=saving.user, reason=reason)
     return reason
 

@@ -14,7 +14,7 @@ from rkllmd.abi.c import byref
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.json_types import JsonObject
-from rkllmd.language import conversations, placeholders, runtime_reports
+from rkllmd.language import conversations, placeholders, prompt_length, runtime_reports
 from rkllmd.language.generation import Generation
 from rkllmd.language.model import Model
 from rkllmd.language.models.loading import load_again, put_to_sleep
@@ -53,6 +53,7 @@ def check(language: Language, invocation: Invocation, **asked: Unpack[RunArgumen
             keyword="minItems" if given < model.n_batch else "maxItems",
             limit=model.n_batch,
         )
+    prompt_length.check(model, rkllm_input)
     placeholders.check_input(model, rkllm_input)
     prompt_cache_names.check_saving(run)
     turns.check(run)

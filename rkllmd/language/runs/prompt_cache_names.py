@@ -71,6 +71,7 @@ def begin_saving(run: Run) -> Saving | SavingToPath | None:
         config = language.config
         candidates = (language.prompt_caches.folder_to_write_in(), config.state_directory)
         target = _target(run, given, where)
+        language.saved_caches.check(target, _user(run), where)
         saving = by_path.begin(str(given), target, config.writable_directories, _user(run), candidates, where)
     run.parameters.prompt_cache_params.contents.prompt_cache_path = bytes(saving.path)
     return saving
@@ -87,7 +88,7 @@ def keep(run: Run, saving: Saving | SavingToPath | None, *, prefilled: bool) -> 
     if isinstance(saving, SavingToPath):
         said = {"path": saving.given}
         if prefilled:
-            reason = by_path.commit(saving)
+            reason = by_path.commit(saving, run.language.saved_caches)
     else:
         said = {"name": saving.name}
         if prefilled:

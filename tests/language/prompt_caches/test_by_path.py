@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from rkllmd.errors import PermissionDenied, QueueFull
 from rkllmd.language.prompt_caches import by_path
+from rkllmd.language.prompt_caches.saved import SavedCaches
 from rkllmd.machine.disk import placing
 
 USER = os.getuid()
@@ -32,7 +33,7 @@ def test_what_c_has_written_is_moved_to_where_the_client_wants_it(tmp_path: Path
     saving.path.write_bytes(b"12345")
     assert not saving.target.exists()
     with capture_logs() as logs:
-        assert by_path.commit(saving) is None
+        assert by_path.commit(saving, SavedCaches()) is None
     assert saving.target.read_bytes() == b"12345"
     assert [(line["event"], line["bytes"], line["user"]) for line in logs] == [("prompt_cache_saved", 5, USER)]
     by_path.discard(saving)
@@ -51,7 +52,7 @@ def test_what_is_given_up_leaves_nothing(tmp_path: Path) -> None:
 def test_a_runtime_that_has_written_nothing_is_said_so(tmp_path: Path) -> None:
     saving = begun(tmp_path)
     with capture_logs() as logs:
-        assert by_path.commit(saving) == "The runtime has written nothing, or the directory is gone."
+        assert by_path.commit(saving, SavedCaches()) == "The runtime has written nothing, or the directory is gone."
     assert [line["event"] for line in logs] == ["prompt_cache_not_saved"]
 
 
@@ -59,13 +60,27 @@ def test_a_place_that_can_not_be_written_any_more_is_said_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saving = begun(tmp_path)
+    saving.path.write_bytes(b"12345")
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(placing, "place", full)
     with capture_logs():
-        assert by_path.commit(saving) == f"{saving.target} can't be written: No space left on device."
+        assert by_path.commit(saving, SavedCaches()) == f"{saving.target} can't be written: No space left on device."
+
+
+def test_what_exceeds_the_quota_is_not_moved(tmp_path: Path) -> None:
+    saving, saved = begun(tmp_path), SavedCaches()
+    saving.path.write_bytes(b"12345")
+    saved.most_bytes = 5
+    with capture_logs():
+        assert "may take 5" in str(by_path.commit(saving, saved))
+    assert not saving.target.exists()
+    saved.most_bytes = 2**20
+    with capture_logs():
+        assert by_path.commit(saving, saved) is None
+    assert saved.why_not(tmp_path / "other", USER, 2**20) is not None, "it counts now"
 
 
 @pytest.mark.parametrize("function", ["check", "private_folder"])
