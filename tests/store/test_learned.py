@@ -60,4 +60,5 @@ def test_a_row_that_makes_no_sense_is_not_trusted(tmp_path: Path, row: str) -> N
         assert learned.durations(store).read() == {}
         assert learned.footprints(store).read() == {"good": 5}
         assert learned.verdicts(store).read() == {}
+        assert learned.saved_caches(store).read() == {}
         assert [line["event"] for line in logs] == ["store_row_not_read"]
