@@ -36,38 +36,40 @@ class SavedCaches:
 
     def check(self, target: Path, user: int | None, where: str) -> None:
         """Refuse to save anything more for a client whose quota is used up. Raises PermissionDenied."""
-        reason = self.why_not(target, user, 1)
-        if reason is not None:
-            setting = "saved_cache_bytes_per_user" if self._of(user, target) + 1 > self.most_bytes_of_user else ""
-            raise PermissionDenied(f"{lead(where)}{reason}", path=where, setting=setting or "saved_cache_bytes")
+        found = self._exceeded(target, user, 1)
+        if found is not None:
+            setting, reason = found
+            raise PermissionDenied(f"{lead(where)}{reason}", path=where, setting=setting)
 
     def why_not(self, target: Path, user: int | None, size: int) -> str | None:
         """Return a sentence on why a file of this size can't be put at ``target``, or None; an older one there goes."""
+        found = self._exceeded(target, user, size)
+        return None if found is None else found[1]
+
+    def _exceeded(self, target: Path, user: int | None, size: int) -> tuple[str, str] | None:
+        """Return the setting that a file of this size would exceed, and a sentence; None if there is none."""
         self._look()
-        size = max(size, _LEAST_BYTES)
-        for whose, taken, most in (
-            ("of this user", self._of(user, target), self.most_bytes_of_user),
-            ("of all users", self._of_all(target), self.most_bytes),
+        others = [
+            (whose, max(bytes_, _LEAST_BYTES))
+            for path, (whose, bytes_, _) in self._saved.items()
+            if path != str(target)
+        ]
+        of_user = sum(taken for whose, taken in others if whose == user)
+        of_all = sum(taken for _, taken in others)
+        for setting, owners, taken, most in (
+            ("saved_cache_bytes_per_user", "this user", of_user, self.most_bytes_of_user),
+            ("saved_cache_bytes", "all users", of_all, self.most_bytes),
         ):
-            if taken + size > most:
-                return (
-                    f"the prompt caches {whose} that were saved to paths take {taken} bytes, and may take {most:.0f}: "
-                    "remove some, or save this one by a name."
+            if taken + max(size, _LEAST_BYTES) > most:
+                return setting, (
+                    f"the prompt caches of {owners} that were saved to paths take {taken} bytes, and may take "
+                    f"{most:.0f}: remove some, or save this one by a name."
                 )
         return None
 
     def note(self, target: Path, user: int | None, size: int) -> None:
         """Note that a file was put at ``target``."""
         self._put({str(target): (user, size, time.time())})
-
-    def _of(self, user: int | None, target: Path) -> int:
-        return sum(max(size, _LEAST_BYTES) for path, (whose, size, _) in self._others(target) if whose == user)
-
-    def _of_all(self, target: Path) -> int:
-        return sum(max(size, _LEAST_BYTES) for _, (_, size, _) in self._others(target))
-
-    def _others(self, target: Path) -> list[tuple[str, SavedCache]]:
-        return [(path, saved) for path, saved in self._saved.items() if path != str(target)]
 
     def _look(self) -> None:
         """Forget what is not there any more, or somebody else's."""

@@ -47,6 +47,29 @@ def test_a_link_that_comes_during_the_run_is_not_written_through(
 
 
 @pytest.mark.parametrize("version", ["1.3.0"])
+def test_a_quota_that_is_used_up_refuses_the_run(version: str, new_board: Callable[..., Board], tmp_path: Path) -> None:
+    board = new_board(
+        version,
+        "--writable-directories",
+        str(tmp_path),
+        "--saved-cache-bytes-per-user",
+        "100000",
+        "--state-directory",
+        "",
+    )
+    board.load()
+    cache = tmp_path / "a"
+    for _ in range(2):  # the second replaces the first
+        assert board.result("rkllm.run", saving(cache))["prompt_cache"]["saved"] is True
+    runs = board.calls().count("rkllm_run")
+    error = board.refused("rkllm.run", saving(tmp_path / "b"))
+    assert (error["kind"], error["setting"]) == ("PermissionDenied", "saved_cache_bytes_per_user")
+    assert board.calls().count("rkllm_run") == runs, "nothing was run"
+    cache.unlink()
+    assert board.result("rkllm.run", saving(tmp_path / "b"))["prompt_cache"]["saved"] is True
+
+
+@pytest.mark.parametrize("version", ["1.3.0"])
 def test_somebody_elses_file_is_not_replaced(version: str, new_board: Callable[..., Board], tmp_path: Path) -> None:
     """The private file of another user; where the tests are not root, it is one of the client's user, and replaced."""
     if os.getuid() != 0:
