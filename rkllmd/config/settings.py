@@ -289,14 +289,14 @@ class Config:
     device_retry_seconds: int = _setting(
         5, integer(1, 86_400), "how long after a failure of the NPU one call may try it again", reload=True
     )
-    # A prefill keeps processor and NPU busy. Where both stand still for minutes, nothing will come any more.
+    # A prefill keeps processor and NPU busy.
     no_progress_seconds: int = _setting(
         300,
         integer(0, 86_400),
-        "how long a generation may show no sign of life (CPU time, NPU load) before its first token; 0: for ever",
+        "how long before its first token a generation may show no sign of life (CPU time, NPU load); 0: for ever",
         reload=True,
     )
-    # A new process gets the device anew. Twice what a stuck job of another memory domain was seen to hold up.
+    # A new process gets the device anew.
     device_lost_seconds: int = _setting(
         120,
         integer(0, 86_400),
@@ -330,8 +330,7 @@ class Config:
         2**30, integer(2**20, 2**44), "how much the prompt caches in cache_directory may take", reload=True
     )
 
-    # Clients' paths are on the disk of the system as a rule, which has room for the board's own files, and not for much
-    # more.
+    # Clients' paths are on the system's disk as a rule, which has little room beside the system.
     saved_cache_bytes: int = _setting(
         2**31, integer(0, 2**44), "how much the prompt caches may take that clients save to paths", reload=True
     )
