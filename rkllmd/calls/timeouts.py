@@ -57,13 +57,14 @@ class Timeouts:
         config = self._current.config
         table = config.timeouts_ms
         first = between = table.get(method.name, table["default"])
-        whole = math.inf
+        whole = lifeless = math.inf
         if method.abort is not None:  # a generation
             first, between = config.first_token_timeout_ms, config.token_timeout_ms
             between = table.get(method.name, between)
             whole = config.run_timeout_ms / 1000 or math.inf
+            lifeless = config.no_progress_seconds or math.inf
         wait, first_s, between_s = (ms / 1000 or math.inf for ms in (config.wait_timeout_ms, first, between))
-        grace, lifeless = config.grace_ms / 1000, config.no_progress_seconds or math.inf
+        grace = config.grace_ms / 1000
         return Deadlines(wait, first_s, between_s, first_s, between_s, _load_seconds(config), grace, lifeless, whole)
 
 
