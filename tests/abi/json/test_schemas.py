@@ -121,7 +121,7 @@ def test_admitted(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_default_param_is_admitted(layout: str) -> None:
-    default = from_c(LAYOUTS[layout]["RKLLMParam"](max_new_tokens=-1, n_keep=-1, top_p=0.9))
+    default = from_c(LAYOUTS[layout]["RKLLMParam"](max_new_tokens=-1, n_keep=-1, top_p=0.9, repeat_penalty=1.1))
     check(validator(struct_schema("RKLLMParam")), {**default, "model_path": "/m"})
 
 
