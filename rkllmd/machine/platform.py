@@ -115,7 +115,7 @@ class Platform:
         try:
             for task in os.listdir(f"{self._prefix}proc/self/task"):
                 if int(task) not in ours:
-                    fields = (self._read(f"proc/self/task/{task}/stat") or "").rpartition(")")[2].split()
+                    fields = (self.read(f"proc/self/task/{task}/stat") or "").rpartition(")")[2].split()
                     # proc_pid_stat(5): utime and stime, of which the third field is the first here.
                     seconds += sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
         except (OSError, ValueError):
