@@ -87,8 +87,6 @@ def assemble(
     its_board, trials = board.decide(config, platform), Trials(learned.verdicts(store))
     guard = _guard(current, platform, store, models, contexts)
     arena.bound_by(guard.left_bytes)
-    caches = PromptCaches(config.cache_directory, config.cache_bytes)
-    remembered = RememberedModels(KeptModels(store))
     language = Language(
         current,
         rkllm,
@@ -97,12 +95,12 @@ def assemble(
         guard,
         run_soon,
         trials,
-        caches,
+        PromptCaches(config.cache_directory, config.cache_bytes),
         SavedCaches(learned.saved_caches(store)),
         detached_calls=DetachedCalls(KeptJobs(store)),
         models=models,
         sessions=Sessions(kept=KeptSessions(store)),
-        remembered=remembered,
+        remembered=RememberedModels(KeptModels(store)),
     )
     vision = Vision(current, rknn, npu, its_board, guard, run_soon, trials, contexts)
     for name, runtime in (("rkllm", rkllm), ("rknn", rknn)):
