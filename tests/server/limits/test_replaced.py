@@ -7,7 +7,6 @@ from pathlib import Path
 from rkllmd.keeper.ties import REPLACE_ME
 from tests.daemon import Start, kind
 from tests.server.jobs.submitting import look, submit
-from tests.server.limits.waiting import wait_state
 
 # Nothing happens in the run, which is noticed after a second; a second later the NPU is given up.
 HANGS = "run=hang"
@@ -20,8 +19,6 @@ def test_the_next_daemon_serves_on_the_same_socket(start: Start, tmp_path: Path)
     with daemon.connect() as wire:
         before = wire.ask("server.status")["result"]
         job = submit(wire, "rkllm.run", {"prompt": "Hello"})
-        wait_state(wire, "wedged")
-        assert look(wire, job)["status"] == "processing", "it may return yet"
         assert wire.receive() is None, "the daemon has gone"
     with daemon.connect() as wire:
         after = wire.ask("server.status")["result"]
