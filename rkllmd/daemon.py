@@ -21,7 +21,6 @@ import trio
 
 from rkllmd import __version__, open_files
 from rkllmd.calls import registry, timeouts
-from rkllmd.client.peer import credentials_of
 from rkllmd.config import sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
@@ -47,6 +46,7 @@ from rkllmd.service.parts import Service
 from rkllmd.service.startup import load_models_at_start
 from rkllmd.vision.release import release_all, release_client
 from rkllmd.wire import jsonrpc
+from rkllmd.wire.credentials import credentials_of
 
 logger = structlog.get_logger()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import shlex
 import sys
@@ -21,9 +20,11 @@ def install_command(*packages: str, options: str = "") -> str:
 
 def _requirement(package: str) -> str:
     """Return the package with the versions that our own metadata ask for; without metadata, its name."""
+    from importlib import metadata  # which brings much along, and is rarely needed
+
     try:
-        ours = importlib.metadata.requires("rkllmd") or []
-    except importlib.metadata.PackageNotFoundError:  # run from the source, not installed
+        ours = metadata.requires("rkllmd") or []
+    except metadata.PackageNotFoundError:  # run from the source, not installed
         ours = []
     for line in ours:
         requirement = line.partition(";")[0].strip()

@@ -37,9 +37,9 @@ what is there; ``Params`` are the parameters, and ``RequestMembers`` what may be
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
-from rkllmd.client.arguments import Params, RequestMembers, Tensor
 from rkllmd.client.errors import (
     DEFAULT_SOCKET,
     CallError,
@@ -56,11 +56,12 @@ from rkllmd.client.errors import (
     default_socket,
     why_no_connection,
 )
-from rkllmd.client.messages import is_partial
-from rkllmd.client.plain import Client
 from rkllmd.json_types import Json, JsonObject
 
 if TYPE_CHECKING:
+    from rkllmd.client.arguments import Params, RequestMembers, Tensor
+    from rkllmd.client.messages import is_partial
+    from rkllmd.client.plain import Client
     from rkllmd.client.trio_client import TrioClient, open_client
 
 __all__ = [
@@ -90,11 +91,20 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # checkers would take every name for one that is there
+    # Where to find what is imported late: the plain client does without trio, which takes a tenth of a second, and the
+    # daemon without either client.
+    _MODULES = {
+        "Client": "plain",
+        "Params": "arguments",
+        "RequestMembers": "arguments",
+        "Tensor": "arguments",
+        "TrioClient": "trio_client",
+        "is_partial": "messages",
+        "open_client": "trio_client",
+    }
 
     def __getattr__(name: str) -> object:
-        """Return the trio client, imported late: the plain one does without, and trio takes a tenth of a second."""
-        if name not in ("TrioClient", "open_client"):
+        """Return what is imported when it is first needed."""
+        if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from rkllmd.client import trio_client
-
-        return getattr(trio_client, name)
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -25,7 +25,6 @@ import structlog
 import trio
 
 from rkllmd.calls.failure import as_error
-from rkllmd.client.peer import credentials_of, groups_of
 from rkllmd.errors import RpcError, ShuttingDown
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.net.inbox import FD_SIZE, Inbox, is_large, takes_long
@@ -34,6 +33,7 @@ from rkllmd.net.sender import Sender
 from rkllmd.service import dispatch, preparation
 from rkllmd.wire import jsonrpc
 from rkllmd.wire.budget import Holding
+from rkllmd.wire.credentials import credentials_of, groups_of
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 from rkllmd.wire.members import MAX_FDS, NO_MEMBERS
 

@@ -24,9 +24,9 @@ from typing import Final
 import orjson
 
 from rkllmd.client import why_no_connection
-from rkllmd.client.peer import credentials_of
 from rkllmd.json_types import JsonObject
 from rkllmd.net.takeover import user_name
+from rkllmd.wire.credentials import credentials_of
 
 _STATUS: Final = b'{"jsonrpc":"2.0","id":1,"method":"server.status"}\n'
 # Instant methods answer in less than a millisecond, but not on a machine that swaps.

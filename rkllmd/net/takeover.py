@@ -17,7 +17,7 @@ from typing import Final
 
 import structlog
 
-from rkllmd.client.peer import credentials_of
+from rkllmd.wire.credentials import credentials_of
 
 log = structlog.get_logger()
 

@@ -8,7 +8,6 @@ that goes into it, so the library is compiled once and found at once afterwards.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -70,12 +69,14 @@ class Engine:
 
 def find_engine() -> Engine:
     """Find llama-cpp-python without importing it, which would load numpy and the engine."""
+    from importlib import metadata  # which brings much along
+
     spec = importlib.util.find_spec("llama_cpp")
     if spec is None or spec.origin is None:
         raise EngineMissingError(f"llama-cpp-python is not installed: {install_command('llama-cpp-python')}")
     package = Path(spec.origin).resolve().parent
     engine = Engine(
-        name=f"of llama-cpp-python {importlib.metadata.version('llama_cpp_python')}",
+        name=f"of llama-cpp-python {metadata.version('llama_cpp_python')}",
         headers=package.parent / "include",
         libraries=package / "lib",
         link=("-lllama", "-lggml", "-lggml-base"),

@@ -19,7 +19,6 @@ import structlog
 from rkllmd.calls.arguments import Converted
 from rkllmd.calls.detached import MOST_BEGINS, DetachedCall
 from rkllmd.calls.failure import as_error
-from rkllmd.client.peer import groups_of_user
 from rkllmd.errors import Crashed, NotKept, RpcError
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
@@ -30,6 +29,7 @@ from rkllmd.service import dispatch, preparation
 from rkllmd.store.jobs import Bounds, KeptJob
 from rkllmd.vision.release import release_client
 from rkllmd.wire import jsonrpc, long_strings
+from rkllmd.wire.credentials import groups_of_user
 from rkllmd.wire.long_strings import LongJson
 
 if TYPE_CHECKING:

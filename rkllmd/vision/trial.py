@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -61,4 +60,6 @@ def _runtime(vision: Vision) -> list[str]:
 
 @cache
 def _onnxruntime() -> str:
-    return importlib.metadata.version("onnxruntime")
+    from importlib import metadata  # which brings much along
+
+    return metadata.version("onnxruntime")

@@ -114,16 +114,3 @@ def test_a_queue_of_connections_that_is_full_is_no_stranger(listening: str) -> N
     with socket.socket(socket.AF_UNIX) as unconnected, pytest.raises(ConnectError) as caught:
         peer.check(unconnected, listening, None)
     assert not isinstance(caught.value, PeerNotTrusted)
-
-
-def test_the_kernel_says_in_which_groups_the_other_end_is() -> None:
-    one, other = socket.socketpair()
-    with one, other:
-        found = peer.groups_of(one, peer.credentials_of(one))
-    assert found == {os.getegid(), *os.getgroups()}
-
-
-def test_the_groups_of_a_user_are_those_of_the_systems_database() -> None:
-    entry = pwd.getpwuid(0)
-    assert entry.pw_gid in peer.groups_of_user(0)
-    assert peer.groups_of_user(None) == peer.groups_of_user(2**31) == frozenset()

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.daemon import Start
 
 # What only the portable runtime, the tokenizer callback and the examples need (pyproject.toml).
 OPTIONAL = ["numpy", "onnxruntime", "llama_cpp", "tokenizers", "PIL"]
+# What takes time to import and serves nobody: the clients, and what only tests need.
+NEEDLESS = {"jsonschema", "referencing", "numpy", "rkllmd.client.plain", "rkllmd.client.trio_client", "rkllmd.cli.chat"}
+IMPORTS = "import sys, rkllmd.cli.command, rkllmd.daemon; print(*sys.modules)"
+
+
+def test_what_it_does_not_need_is_not_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, timeout=300, check=True)
+    imported = set(done.stdout.split())
+    assert {"rkllmd.daemon", "trio"} <= imported
+    assert not imported & NEEDLESS
 
 
 def test_without_optional_packages_the_other_runtimes_are_served(start: Start, tmp_path: Path) -> None:
