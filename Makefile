@@ -24,7 +24,7 @@ MARCH := $$($(BIN)/python -I rkllmd/portable/march.py)
 ENGINE_OPTIONS := RKLLMD_MARCH="$(MARCH)" CMAKE_ARGS="'-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/rkllmd/portable/engine.cmake'"
 PIP := $(ENGINE_OPTIONS) $(BIN)/pip --disable-pip-version-check install --quiet
 
-.PHONY: help run test lint coverage bench fuzz soak kills torture onnx-models demo-model install uninstall deb clean
+.PHONY: help run test lint coverage bench fuzz soak crashes kills torture onnx-models demo-model install uninstall deb clean
 .DEFAULT_GOAL := help
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo "make soak        everything that clients do, with faults, for HOURS=1; fails where anything grows (build/soak/soak.png)"
 	@echo "make kills       kill daemon, keeper and both, cut the power, ROUNDS=1000 times each; ONLY=power for one kind"
 	@echo "make torture     every k-th allocation, send, open … of the daemon fails (ONLY=send)"
+	@echo "make crashes     crash the daemon in each way in each kind of C call, ROUNDS=100 times, under one keeper"
 	@echo "make onnx-models the ONNX package's backend tests through the daemon, in four variants (ONLY=top_k)"
 	@echo "make demo-model  train the demo models anew"
 	@echo "make install     install the daemon and its systemd units (as root)"
@@ -89,6 +90,10 @@ kills: $(VENV)/.test compiler
 
 torture: $(VENV)/.test compiler
 	@$(BIN)/python -m tests.torture $(addprefix --only ,$(ONLY))
+
+crashes: ROUNDS := 100
+crashes: $(VENV)/.test compiler
+	@$(BIN)/python -m tests.crashes $(ROUNDS)
 
 onnx-models: $(VENV)/.test
 	@$(BIN)/python -m tests.rknn.onnx_models $(ONLY)

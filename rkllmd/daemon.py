@@ -25,8 +25,9 @@ from rkllmd.config import sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
 from rkllmd.errors import QueueFull, RpcError, ShuttingDown
-from rkllmd.keeper.ties import ENDS_WITH, HANGUP, HURRY, REPLACE_ME, SETTLED, STOP
+from rkllmd.keeper.ties import ENDS_WITH, HANGUP, HURRY, READ, REPLACE_ME, SETTLED, STOP
 from rkllmd.language import conversations
+from rkllmd.language.models.bringing_back import Returning
 from rkllmd.language.models.idle import unload_idle_models
 from rkllmd.language.models.loading import unload
 from rkllmd.language.runs import turns
@@ -41,9 +42,9 @@ from rkllmd.net.hangup import Attendance, HangupWatcher
 from rkllmd.net.receiver import Receiver
 from rkllmd.npu.outage import Outage
 from rkllmd.npu.queue import Queue
-from rkllmd.service import assembly, jobs
+from rkllmd.service import aftermath, assembly, jobs
 from rkllmd.service.parts import Service
-from rkllmd.service.startup import load_models_at_start
+from rkllmd.service.startup import load_models_at_start, load_what_was_loaded
 from rkllmd.vision.release import release_all, release_client
 from rkllmd.wire import jsonrpc
 from rkllmd.wire.credentials import credentials_of
@@ -119,7 +120,11 @@ class Daemon:
             on_outage=self._tell_outage,
             on_given_up=self._give_up,
             pid=os.getpid() if self._keeper is None else self._keeper.pid,
+            journal=self._journal,
         )
+        if self._keeper is not None:
+            aftermath.take_over(service, self._keeper.reports)
+            self._tell_keeper(READ)
         turns.forget_caches_without_session(service.language)
         hangups = HangupWatcher()
         connect = partial(Connection, service=service, hangups=hangups, receiver=receiver)
@@ -135,11 +140,11 @@ class Daemon:
             await nursery.start(self._obey_signals, service, listening)  # before anybody is told that we are ready
             if self._keeper is not None:
                 nursery.start_soon(self._obey_keeper, self._keeper, service, listening)
-            jobs.resume(service)
+            returning = jobs.resume(service, models_come_back=service.crashes.fresh is not None)
             accepting = trio.CancelScope()
             nursery.start_soon(self._accept, listening, service, connect, nursery, accepting)
             self._tell_ready(service, listening)
-            nursery.start_soon(self._load_models, service)
+            nursery.start_soon(self._load_models, service, returning)
             nursery.start_soon(unload_idle_models, service.language)
             await self._stopping.wait()
             accepting.cancel()
@@ -154,7 +159,8 @@ class Daemon:
             _exit(0, listening)
         return 0
 
-    async def _load_models(self, service: Service) -> None:
+    async def _load_models(self, service: Service, returning: list[Returning]) -> None:
+        await load_what_was_loaded(service, returning)
         await load_models_at_start(service, self._announce)
         self._tell_keeper(SETTLED)
 

@@ -233,6 +233,13 @@ class DeviceLost(RpcError):
     kind = "DeviceLost"
 
 
+class Quarantined(RpcError):
+    """The model has crashed the daemon again and again: ``function``, ``model_path``, ``crashes`` (``at``, ``end``)."""
+
+    code = -32015
+    kind = "Quarantined"
+
+
 class NotKept(RpcError):
     """A job could not be written down, so that nothing can be promised: ``reason``."""
 

@@ -22,7 +22,12 @@ def dup_context(vision: Vision, invocation: Invocation, ctx: Context, keep: bool
     """Return a new context; it belongs to the connection that asked, unless keep is set."""
     check_handles(vision, invocation)
     new = Context(
-        path=ctx.path, size_bytes=ctx.size_bytes, flag=ctx.flag, keep_alive=[*ctx.keep_alive], outside=[*ctx.outside]
+        path=ctx.path,
+        content=ctx.content,
+        size_bytes=ctx.size_bytes,
+        flag=ctx.flag,
+        keep_alive=[*ctx.keep_alive],
+        outside=[*ctx.outside],
     )
     vision.runtime.call("rknn_dup_context", byref(ctx.pointer), byref(new.pointer))
     return add(vision, invocation, new, keep=keep)

@@ -19,7 +19,7 @@ from rkllmd.abi.json.tensors import Buffer, read_buffer
 from rkllmd.abi.layouts.rknn import rknn_init_extend
 from rkllmd.abi.layouts.rknn_constants import rknn_core_mask, rknn_flag
 from rkllmd.calls import authority
-from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
+from rkllmd.calls.declaration import FORCE, COnly, Kind, Struct, Value, method
 from rkllmd.calls.handles import resolve
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams, PermissionDenied
@@ -28,6 +28,7 @@ from rkllmd.machine import paths
 from rkllmd.machine.disk.unchanged import unchanged
 from rkllmd.machine.memory.guard import Demand
 from rkllmd.trials import trial
+from rkllmd.trials.quarantine import content_hash
 from rkllmd.vision import trial as rknn_trial
 from rkllmd.vision.objects import Context, TensorMemory
 from rkllmd.vision.parts import Vision
@@ -129,6 +130,7 @@ def _model_of(vision: Vision, model: Converted | None = None, model_path: str | 
         _MODEL_PATH,
         _CORE_MASK,
         KEEP,
+        FORCE,
     ],
     check=_check,
     changes=CONTEXT.types,
@@ -145,6 +147,7 @@ def init(
     model_path: str | None = None,
     core_mask: str | int | None = None,
     keep: bool = False,
+    force: bool = False,
 ) -> JsonObject:
     """Load the model; return its context and how many inputs and outputs it has."""
     check_handles(vision, invocation)
@@ -164,12 +167,14 @@ def init(
         argument, size = c_void_p(addressof(memory)), buffer.size
         ctx.size_bytes = size
         ctx.keep_alive.append(memory)
+        ctx.content = content_hash(memoryview(buffer.data).cast("B"))
         if isinstance(model.json, dict) and "mem" in model.json:  # C may go on reading it (ZERO_COPY)
             lent = model.sources.memory(model.json["mem"], model.path)
             assert isinstance(lent, TensorMemory)
             ctx.outside.append(lent)
     if extend is not None:
         _check_part(ctx, extend)
+    trial.refuse_set_aside(vision, ctx.source, force=force)
     part = 0 if extend is None else int(extend.json.get("real_model_size", 0))
     demand = _demand(ctx, part)
     vision.memory_guard.check(demand)
@@ -189,7 +194,7 @@ def _call(vision: Vision, ctx: Context, argument: c_void_p, size: int, extend: S
     extended = None if extend is None else byref(extend)
     try:
         with unchanged([ctx.path] if ctx.path else [], vision.config.allowed_directories):
-            vision.runtime.call("rknn_init", byref(ctx.pointer), argument, size, ctx.flag, extended)
+            vision.runtime.call("rknn_init", byref(ctx.pointer), argument, size, ctx.flag, extended, on=ctx)
     except PermissionDenied:
         if ctx.pointer:
             destroy(vision, ctx)

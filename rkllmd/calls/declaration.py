@@ -156,6 +156,14 @@ class COnly:
 
 Parameter = Handle | Struct | Value | COnly
 
+# Of functions that load a model.
+FORCE: Final = Value(
+    "force",
+    {"type": "boolean", "description": "load it even if it is set aside (Quarantined)"},
+    required=False,
+    in_c=False,
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Declaration:

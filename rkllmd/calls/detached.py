@@ -34,8 +34,7 @@ log = structlog.get_logger()
 # kept here lies on the SD card of a board, and whoever waits for it asks every few seconds. After a restart it begins
 # anew: boards without a clock don't know how long they were off, and who reads has to come back as well.
 KEPT_SECONDS: Final = 600.0
-# 128 bits: nobody guesses one.
-_ID_BYTES: Final = 16
+_ID_BYTES: Final = 16  # 128 bits: nobody guesses one
 # A call that was submitted with "retry" begins at most so often.
 MOST_BEGINS: Final = 2
 # Something ends within this time, or nobody knows.
@@ -67,6 +66,7 @@ class DetachedCall:
         self.method = method
         self.number = number
         self.user, self.groups = user, groups
+        self.pid: int | None = None  # whoever has submitted it may have ended
         self.ended = trio.Event()
         self.result: Json = None
         # The Error object of JSON-RPC, if it failed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from rkllmd import __version__
+from rkllmd.calls.crash_schema import CRASH
 from rkllmd.calls.declaration import COnly, Method
 from rkllmd.json_types import JsonObject
 
@@ -38,6 +39,7 @@ def openrpc(methods: dict[str, Method]) -> JsonObject:
             "license": {"name": "Apache-2.0"},
         },
         "methods": [_method(method) for method in methods.values()],
+        "components": {"schemas": {"Crash": CRASH}},
     }
 
 

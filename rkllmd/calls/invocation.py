@@ -30,6 +30,8 @@ class Client(Protocol):
     user: int | None
     # The gids of its process.
     groups: frozenset[int]
+    # Its process, as far as that is known and still means something.
+    pid: int | None
 
     def describe(self) -> str:
         """Return who it is, for the log and server.queue."""

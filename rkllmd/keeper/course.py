@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from signal import SIGTERM
 
-from rkllmd.keeper.ties import CANNOT_START, USAGE
+from rkllmd.keeper.ties import CANNOT_START, UNEXPECTED, USAGE
 
 # Between a crash and the next start; doubled for each daemon in a row that crashes before it has settled: before the
 # models that it loads by itself are loaded. One that crashes later was brought down by a call, and has served.
@@ -42,7 +42,7 @@ def status_after(code: int, *, is_stopping: bool, has_served: bool, has_socket: 
     """
     if is_stopping:
         return 0 if code == -SIGTERM else code if code >= 0 else 128 - code  # as a shell says it
-    if code == CANNOT_START or (code == USAGE and not has_served):
+    if code == CANNOT_START or (code in (USAGE, UNEXPECTED) and not has_served):
         return code
     return code if code >= 0 and not has_socket else None  # it had not even come so far as to bind one
 

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Sequence
 
-from rkllmd.keeper import journal, socket_file, spawn, ties, words
+from rkllmd.keeper import journal, report, socket_file, spawn, ties, words
 from rkllmd.keeper.course import ABORT, Course, Pulse, status_after
 from rkllmd.keeper.manager import Manager
 from rkllmd.keeper.spawn import Child
@@ -19,8 +19,6 @@ from rkllmd.keeper.ties import Ties
 # How long the loop sleeps if nothing happens.
 _TURN_SECONDS = 1.0
 _MESSAGE_BYTES = 65_536
-# What is printed to a pipe that nobody has read is 64 KiB at most (pipe(7)), unless somebody still prints.
-_PIPE_BYTES = 2**20
 # Clients answered in one turn.
 _AT_ONCE = 64
 _ENDS_ON_HANGUP = ("terminal", "parent")
@@ -44,6 +42,7 @@ class Keeper:
         self._is_stopping = False
         # What goes to the next daemon.
         self._held = Ties()
+        self._held.reports = report.make()
         self._listening = _passed_on(environ)
         self._last_end = ""
         self._status: int | None = None
@@ -143,6 +142,8 @@ class Keeper:
                 self._ends_with = value
             elif name == ties.SETTLED:
                 self._course.settled()
+            elif name == ties.READ:
+                report.forget(self._held.reports)
             else:
                 relayed.append(line)
                 if name == "READY":
@@ -167,7 +168,8 @@ class Keeper:
         child = self._child
         if child is None:
             return
-        due = self._pulse.look(now, journal.beats(child.journal), in_long_call=False)
+        in_long_call = journal.is_in_long_call(child.journal)
+        due = self._pulse.look(now, journal.beats(child.journal), in_long_call=in_long_call)
         if due is not None and _is_stopped(child.pid):
             self._pulse = Pulse(now)
         elif due is not None:
@@ -175,6 +177,7 @@ class Keeper:
 
     def _end(self, child: Child, due: str) -> None:
         """End a daemon that is stuck, in two steps."""
+        child.is_stuck = True
         if due == ABORT:
             sentence = f"The daemon (pid {child.pid}) has not responded for {self._pulse.limit_seconds:.0f} s."
             words.log("error", "daemon_stuck", sentence, pid=child.pid)
@@ -204,7 +207,8 @@ class Keeper:
 
     def _ended(self, child: Child, code: int) -> None:
         """Decide what follows the end of the daemon."""
-        words.write(2, _rest_of(child))
+        rest = report.rest_of(child)
+        words.write(2, report.unlogged(rest))
         has_served = self._course.is_ready or self._course.crashes > 0
         self._status = status_after(
             code, is_stopping=self._is_stopping, has_served=has_served, has_socket=self._listening is not None
@@ -214,10 +218,14 @@ class Keeper:
             end, crashes = words.end_of(code), self._course.crashes
             sentence = f"The daemon (pid {child.pid}) has ended: {end}. It is started again."
             words.log("error", "daemon_ended", sentence, pid=child.pid, end=end, crashes=crashes)
+            report.add(self._held.reports, report.facts_of(child, code, crashes), rest)
             self._manager.send(f"STATUS={sentence}".encode())
             self._last_end = end
         elif has_served and not self._is_stopping:
             words.log("error", "daemon_cannot_start", "The daemon can't be started again: it has said why.")
+        elif self._status == ties.UNEXPECTED and not self._is_stopping:
+            sentence = "The daemon can't start: the error above was not expected. Please report it."
+            words.log("error", "daemon_cannot_start", sentence)
 
     def _start(self, now: float) -> None:
         self._course.started(now)
@@ -280,16 +288,6 @@ def _is_stopped(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
     except (OSError, IndexError):
         return False
-
-
-def _rest_of(child: Child) -> bytes:
-    """Return what the daemon's libraries have printed that it has not read, and where its threads were."""
-    rest = b""
-    with contextlib.suppress(BlockingIOError):
-        while len(rest) < _PIPE_BYTES and (data := os.read(child.reader, _MESSAGE_BYTES)):
-            rest += data
-    stacks = os.pread(child.stacks, _MESSAGE_BYTES, 0)
-    return rest + (b"" if not rest or rest.endswith(b"\n") else b"\n") + stacks
 
 
 def _nothing(number: int, frame: object) -> None:

@@ -10,9 +10,10 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import MutableMapping, Sequence
 
-from rkllmd.keeper import journal, ties
+from rkllmd.keeper import journal, kills, ties
 from rkllmd.keeper.ties import Ties
 
 # Those that the keeper handles.
@@ -39,6 +40,11 @@ class Child:
         self.journal = journal
         self.stacks = stacks
         self.reader = reader
+        # When this process has got it, and how often the kernel had killed for want of memory by then (kills.py).
+        self.since = time.monotonic()
+        self.kills = kills.count()
+        # Whether its event loop has stood still.
+        self.is_stuck = False
         # Until it has closed its end.
         self.is_heard = True
         os.set_blocking(reader, False)
@@ -63,7 +69,7 @@ def fork(environ: MutableMapping[str, str], held: Ties) -> tuple[int, ...] | Non
     pid = os.fork()
     if pid == 0:
         ours.close()
-        numbers = keeper, theirs.detach(), its_journal, stacks, reader, writer, held.socket, held.lock
+        numbers = keeper, theirs.detach(), its_journal, stacks, reader, writer, held.socket, held.lock, held.reports
         _begin(environ, Ties(*numbers, place=held.place))
         return None
     os.close(writer)

@@ -16,15 +16,18 @@ VARIABLE = "RKLLMD_KEEPER"
 STOP, HURRY, HANGUP, LISTENING = b"stop", b"hurry", b"hangup", b"listening"
 # To the keeper: here is the socket (with its descriptors); what ends the daemon; what was to be loaded is.
 SOCKET, ENDS_WITH, SETTLED = "X_SOCKET", "X_ENDS_WITH", "X_SETTLED"
+# And: the reports of crashes are read.
+READ = "X_READ"
 
 # How a process ends that can't serve, and would not if it was started again (EX_CONFIG of sysexits.h).
 CANNOT_START = 78
 # How one ends that is to be started again: its NPU is stuck (EX_TEMPFAIL).
 REPLACE_ME = 75
-# What argparse leaves with.
-USAGE = 2
+# What argparse leaves with, and Python after an exception that nobody has expected: at the first start that is a fault
+# which the second one would have as well.
+USAGE, UNEXPECTED = 2, 1
 
-_NUMBERS = ("keeper", "control", "journal", "stacks", "reader", "writer", "socket", "lock")
+_NUMBERS = ("keeper", "control", "journal", "stacks", "reader", "writer", "socket", "lock", "reports")
 
 
 class Ties:
@@ -44,6 +47,8 @@ class Ties:
     socket: int
     lock: int
     place: str
+    # How earlier daemons have crashed (report.py).
+    reports: int
 
     __slots__ = (*_NUMBERS, "place")
 

@@ -96,6 +96,8 @@ class Model:
     lora_files: dict[str, FileIdentity] = field(default_factory=dict)
     # The loaded prompt cache, if it is one that the daemon keeps by name.
     prompt_cache: PromptCache | None = None
+    # The path of the loaded one if it is another.
+    prompt_cache_path: str | None = None
     # What is set again when the model is loaded again: the adapters, and for each function that takes strings the
     # strings of its last call, in the order of the calls.
     adapters: list[Adapter] = field(default_factory=list)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rkllmd.abi.json.from_c import from_c
 from rkllmd.json_types import JsonObject
@@ -11,6 +11,10 @@ from rkllmd.json_types import JsonObject
 if TYPE_CHECKING:
     from rkllmd.language.model import Model
     from rkllmd.store.models import KeptModels
+
+
+# A disk that takes longer is not waited for.
+_SECONDS: Final = 2.0
 
 
 class RememberedModels:
@@ -25,6 +29,12 @@ class RememberedModels:
         """Remember a model that has its handle, as it is now; from any thread."""
         if self._kept is not None:
             self._kept.put(model.number, _made_from(model))
+
+    def keep(self, model: Model) -> None:
+        """Remember a model as ``put`` does, and return when no crash can undo that; on the worker thread."""
+        self.put(model)
+        if self._kept is not None:
+            self._kept.wait(_SECONDS)
 
     def drop(self, models: Iterable[Model]) -> None:
         """Remember models no longer; from any thread."""
@@ -49,4 +59,13 @@ def _made_from(model: Model) -> JsonObject:
         "adapters": [from_c(adapter.struct) for adapter in model.adapters],
         # Strings of the protocol, so UTF-8.
         "strings": {name: [value.decode() for value in values] for name, values in model.strings.items()},
+        "is_asleep": model.is_asleep,
+        "prompt_cache": _prompt_cache(model),
     }
+
+
+def _prompt_cache(model: Model) -> JsonObject | None:
+    """Return by which the loaded prompt cache is found again."""
+    if model.prompt_cache is not None:
+        return {"owner": model.prompt_cache.owner, "name": model.prompt_cache.name}
+    return None if model.prompt_cache_path is None else {"path": model.prompt_cache_path}

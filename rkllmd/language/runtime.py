@@ -125,7 +125,7 @@ class Runtime(CRuntime[Library]):
     def _ask(self, model: Model) -> int | None:
         """Return what rkllm_is_running returns, or None where it is not called; on the worker thread."""
         try:
-            return self.raw_call("rkllm_is_running", model.pointer) if self._asks_is_running else None
+            return self.raw_call("rkllm_is_running", model.pointer, on=model) if self._asks_is_running else None
         except NotSupported:
             return None
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # RKLLM_LOG_LEVEL 0-3 → the levels of the standard library.
 LEVELS: Final = (40, 30, 20, 10)
+_ALL_OF_THEM: Final = ("left_out", "runtime")
 # For lines that nobody has read yet when the daemon leaves: a service manager that reads again does so at once.
 _FLUSH_SECONDS: Final = 1.0
 
@@ -57,8 +58,8 @@ class Log:
     # structlog's Processor: https://www.structlog.org/en/stable/processors.html
     def leave_out_repetitions(self, _logger: object, name: str, event: EventDict) -> EventDict:
         """Drop an event of which there were too many lately (for structlog)."""
-        # Who asks for debug events wants all of them.
-        if name != "debug" and event["event"] != "left_out":
+        # Who asks for debug events wants all of them; what C prints may say why it crashes a moment later.
+        if name != "debug" and event["event"] not in _ALL_OF_THEM:
             self.say_left_out()
             with self._lock:
                 is_admitted = self._repetition.admit((event["event"], _client(event)), time.monotonic())

@@ -42,6 +42,7 @@ class CRuntime(Generic[L]):
         self.name = name
         self.reason = reason
         self.output = output
+        self.journal = output.journal
         self.error: RuntimeUnavailable | None = None
         self._library: L | None = None
         try:
@@ -78,27 +79,33 @@ class CRuntime(Generic[L]):
             "library": str(self._library.path),
         }
 
-    def raw_call(self, function: str, *arguments: object) -> CResult:
-        """Call a C function, and return what it returns; every call into the library goes through here.
+    def raw_call(self, function: str, *arguments: object, on: object = None) -> CResult:
+        """Call a C function, and return what it returns; what calls the library otherwise tells the journal itself.
 
-        Never on the event loop. Raises NotSupported for a function that the library lacks.
+        ``on`` as in ``invoke``. Never on the event loop. Raises NotSupported for a function that the library lacks.
         """
-        return getattr(self.library, function)(*arguments)
+        record = self.journal.enter(function, on)
+        try:
+            return getattr(self.library, function)(*arguments)
+        finally:
+            self.journal.leave(record)
 
-    def invoke(self, function: str, *arguments: object) -> tuple[CResult, list[str]]:
+    def invoke(self, function: str, *arguments: object, on: object = None) -> tuple[CResult, list[str]]:
         """Call a C function; return what it returns and the lines that the runtime printed meanwhile.
+
+        ``on``: the model or context, where it is another one than the call of the method is for.
 
         Raises InvalidHandle for a first argument that is null: C's first parameter is a handle, or points to something.
         """
         if arguments and not arguments[0] and function not in self.take_no_handle:
             raise InvalidHandle(f"{function} was not called: what it was for is not there (any more).", handle=None)
         mark = self.output.mark()
-        returned = self.raw_call(function, *arguments)
+        returned = self.raw_call(function, *arguments, on=on)
         return returned, self.output.since(mark)
 
-    def call(self, function: str, *arguments: object) -> None:
+    def call(self, function: str, *arguments: object, on: object = None) -> None:
         """Call a C function that answers 0 for success. Raises RuntimeFailure with the runtime's own lines."""
-        status, lines = self.invoke(function, *arguments)
+        status, lines = self.invoke(function, *arguments, on=on)
         if status != 0:
             raise self.failure(function, status, lines)
 

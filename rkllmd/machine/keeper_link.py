@@ -54,6 +54,11 @@ class KeeperLink:
         """Tell the keeper alone (``rkllmd/keeper/ties.py`` has the names)."""
         self.send(f"{name}={value}".encode(errors="surrogateescape"))
 
+    @property
+    def reports(self) -> int:
+        """Return the descriptor with the reports of crashes (``rkllmd/keeper/report.py``), -1 for none."""
+        return int(self.ties.reports)
+
     def hand_over(self, listening: socket.socket, lock: int, path: str, inode: tuple[int, int]) -> None:
         """Give the keeper a socket that listens, so that it outlives this process."""
         message = f"{ties.SOCKET}={socket_file.describe(path, inode)}".encode(errors="surrogateescape")

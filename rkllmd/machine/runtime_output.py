@@ -19,6 +19,7 @@ import structlog
 import trio
 
 from rkllmd.abi.c import c_void_p, this_process
+from rkllmd.machine.crash_journal import CrashJournal
 
 log = structlog.get_logger()
 
@@ -26,9 +27,10 @@ log = structlog.get_logger()
 _LINES_KEPT: Final = 200
 _LINE_LENGTH: Final = 1000
 # A runtime that never stops printing must not keep a reader for ever: the thread reads one piece at a time, and the end
-# of a call reads what is in the pipe and what is printed meanwhile, a megabyte at most.
-_READ_BYTES: Final = 65_536
-_READS_AT_ONCE: Final = 16
+# of a call reads what is in the pipe and what is printed meanwhile, a megabyte at most. What is read at once has room
+# in the crash journal until it is logged.
+_READ_BYTES: Final = 16_384
+_READS_AT_ONCE: Final = 64
 
 
 class Capture(NamedTuple):
@@ -59,8 +61,17 @@ def capture(pipe: tuple[int, int] | None = None) -> Capture:
 class RuntimeOutput:
     """The captured stdout and stderr of this process."""
 
-    def __init__(self, reader: int = -1, listener: Callable[[str], None] = lambda line: None) -> None:
-        """``reader``: what ``capture`` has returned. ``listener`` is called with each line, on any thread."""
+    def __init__(
+        self,
+        reader: int = -1,
+        listener: Callable[[str], None] = lambda line: None,
+        journal: CrashJournal | None = None,
+    ) -> None:
+        """``reader``: what ``capture`` has returned. ``listener`` is called with each line, on any thread.
+
+        ``journal`` has the last lines if this process dies.
+        """
+        self.journal = CrashJournal() if journal is None else journal
         self._lock = threading.Lock()
         self._lines: deque[tuple[int, str]] = deque(maxlen=_LINES_KEPT)
         self._count = 0
@@ -105,11 +116,13 @@ class RuntimeOutput:
                     break
                 if not data:
                     return False
+                self.journal.printed(data)
                 *lines, self._rest = (self._rest + data).split(b"\n")
                 for line in lines:
                     self._keep(line)
                 if len(self._rest) > _LINE_LENGTH:
                     self._end_line()
+                self.journal.logged(len(self._rest))
             if end_line:
                 self._end_line()
         return True
@@ -117,6 +130,7 @@ class RuntimeOutput:
     def _end_line(self) -> None:
         self._keep(self._rest)
         self._rest = b""
+        self.journal.logged(0)
 
     def _keep(self, raw: bytes) -> None:
         line = raw[:_LINE_LENGTH].decode("utf-8", "replace").rstrip()

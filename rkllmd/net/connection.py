@@ -71,6 +71,7 @@ class Connection:
         self._peer = credentials_of(socket)
         self.user: int | None = self._peer.uid
         self.groups = groups_of(socket, self._peer)
+        self.pid: int | None = self._peer.pid
         unread = Holding(service.budget, self.user)
         self._sender = Sender(socket, service.current, self._call_writer, self.drop, self._hung_up, unread)
         self._inbox = Inbox(

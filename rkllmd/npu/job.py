@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
+from rkllmd.machine.crash_journal import Asked
+
 if TYPE_CHECKING:
     import outcome
 
@@ -61,12 +63,13 @@ class Job:
     work still goes on; ``done`` is called later nevertheless. ``is_generation``: it progresses with each token.
     Everything else progresses only by ending, and if it can be aborted it has time to end when the daemon leaves.
     ``load`` is how far a load is. ``most_tokens``: after how many tokens a generation ends at the latest (0: no limit;
-    None: it is no generation).
+    None: it is no generation). ``ask``: what the crash journal is told of it, if it calls C.
     """
 
     __slots__ = (
         "abort",
         "answered",
+        "ask",
         "cancelled",
         "changes",
         "client",
@@ -120,6 +123,7 @@ class Job:
         is_kept: bool = False,
         load: Load | None = None,
         most_tokens: int | None = None,
+        ask: Callable[[], Asked] | None = None,
     ) -> None:
         self.method = method
         self.work = work
@@ -139,6 +143,7 @@ class Job:
         self.is_kept = is_kept
         self.ends_soon = abort is not None and not is_generation
         self.most_tokens = most_tokens
+        self.ask = self._own if ask is None else ask
         # What it generates, once that has begun.
         self.generation: Generating | None = None
         # Returns when a generation last had a token (by the monotonic clock; 0: not yet). None: it is no generation.
@@ -154,8 +159,7 @@ class Job:
         self.looked_at = 0.0
         self.signs: float | None = None
         self.answered = False  # true if its client was answered before the work has ended
-        self.cancelled = False
-        self.state = "new"
+        self.cancelled, self.state = False, "new"
         self.queued_at = time.monotonic()
         self.started_at = 0.0
 
@@ -207,8 +211,9 @@ class Job:
     def finish(self) -> None:
         """Note that it has run, or was dropped."""
         self.state = "finished"
-        # It refers back to the job: what the client has sent would stay until the garbage collector comes.
+        # These refer back to the job: what the client has sent would stay until the garbage collector comes.
         self.progressed_at = None
+        self.ask = _nothing_to_ask
 
     @contextmanager
     def loading(self) -> Iterator[None]:
@@ -231,8 +236,16 @@ class Job:
         finally:
             self.abort = None
 
+    def _own(self) -> Asked:
+        return Asked(self.method, self.target, self.model_name)
+
     def _last_token_at(self) -> float:
         return 0.0 if self.generation is None else self.generation.last_at
+
+
+def _nothing_to_ask() -> Asked:
+    """Be the ``ask`` of a job that has ended."""
+    return Asked("")
 
 
 def _nothing_to_call() -> None:

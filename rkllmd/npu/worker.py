@@ -22,6 +22,7 @@ import structlog
 import trio
 
 from rkllmd.errors import Cancelled, RpcError, ShuttingDown
+from rkllmd.machine.crash_journal import CrashJournal
 from rkllmd.npu import estimates
 from rkllmd.npu.beside import Beside
 from rkllmd.npu.deadlines import Deadlines
@@ -65,14 +66,17 @@ class Npu:
         signs: Callable[[], float | None] = lambda: None,
         outage_patience: Callable[[], float] = lambda: math.inf,
         on_given_up: Callable[[Outage], None] = lambda outage: None,
+        journal: CrashJournal | None = None,
     ) -> None:
         """Start the worker thread.
 
         ``own_deadlines`` returns those of the daemon's own jobs, which may hang as well, ``patience`` how many seconds
         a call beside a run may take. ``when_handled`` calls a
-        function when all requests that have arrived are handled. The others are the supervisor's.
+        function when all requests that have arrived are handled. ``journal`` is told what
+        the worker thread does. The others are the supervisor's.
         """
         self.queue = jobs
+        self.journal = CrashJournal() if journal is None else journal
         self.durations = durations or Durations()
         self.closing = False
         self.idle = trio.Event()
@@ -217,7 +221,8 @@ class Npu:
 
     def _do_between(self, job: Job, boundary: Boundary) -> None:
         """Run on the worker thread, while a run's callback waits."""
-        result = outcome.capture(job.work)
+        with self.journal.working(job.ask):
+            result = outcome.capture(job.work)
         with contextlib.suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._finish_between, job, result, boundary)
 
@@ -243,7 +248,8 @@ class Npu:
         """Run on the worker thread until the process ends."""
         self.boundaries.worker = threading.get_ident()
         while (job := self._given.get()) is not None:
-            result = outcome.capture(job.work)
+            with self.journal.working(job.ask):
+                result = outcome.capture(job.work)
             try:
                 self._token.run_sync_soon(self._finish, job, result)
             except trio.RunFinishedError:

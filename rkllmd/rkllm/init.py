@@ -7,7 +7,8 @@ daemon's own set the other callbacks of 1.3: ``tokenizer_path`` (a tokenizer.jso
 tokenizer) and ``embedding_path`` (rows of float32, for a model converted without its embedding layer).
 
 ``model_path`` may be the name of a model that the configuration declares. ``replace`` first unloads all loaded models
-(true), or one of them (its handle); if the new load fails, they are loaded again.
+(true), or one of them (its handle); if the new load fails, they are loaded again. ``force`` loads a model that is set
+aside because it has crashed the daemon again and again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from rkllmd.calls import authority
-from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
+from rkllmd.calls.declaration import FORCE, COnly, Kind, Struct, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import Cancelled, OutOfMemory, RpcError
@@ -31,6 +32,7 @@ from rkllmd.language.models.places import Place
 from rkllmd.language.models.recipe import Recipe
 from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM
+from rkllmd.trials import trial
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
@@ -45,8 +47,12 @@ _REPLACE: Final = {
 }
 
 
-def _check(language: Language, invocation: Invocation, param: Converted, replace: bool | int = False) -> None:
+def _check(
+    language: Language, invocation: Invocation, param: Converted, replace: bool | int = False, force: bool = False
+) -> None:
     recipe = _recipe(language, invocation, param)
+    if not force:
+        trial.refuse_set_aside(language, recipe.path)
     if language.npu.queue.changes(LLM.types):  # the rest depends on loads and unloads that come first
         return
     if places.loaded_already(language, recipe, replace) is None:
@@ -71,13 +77,16 @@ def _model_of(language: Language, param: Converted | None = None, **_: object) -
         Struct("param", "RKLLMParam", required_fields=["model_path"], raw=True),
         COnly("callback"),
         Value("replace", _REPLACE, required=False, in_c=False),
+        FORCE,
     ],
     check=_check,
     changes=LLM.types,
     loads=True,
     model_of=_model_of,
 )
-def init(language: Language, invocation: Invocation, param: Converted, replace: bool | int = False) -> JsonObject:
+def init(
+    language: Language, invocation: Invocation, param: Converted, replace: bool | int = False, force: bool = False
+) -> JsonObject:
     """Load the model; return its handle, and in ``replaced`` the handles of the models that it has replaced.
 
     If no more models may be loaded and this very one is loaded already, return its handle with ``already_loaded``.
@@ -88,6 +97,7 @@ def init(language: Language, invocation: Invocation, param: Converted, replace: 
     if same is not None:
         message = "This very model is loaded already, with the same parameters."
         return success(handle=same.number, message=message, already_loaded=True)
+    trial.refuse_set_aside(language, recipe.path, force=force)
     place = places.find(language, recipe, replace, invocation.client.user)
     sameness = recipe.sameness  # before C may write to it
     recipe.param.extend_param.base_domain_id = place.domain
@@ -97,7 +107,7 @@ def init(language: Language, invocation: Invocation, param: Converted, replace: 
     forgotten = [old.number for old in place.forgotten]
     model.number = language.models.replace([*replaced, *forgotten], model)
     forget(language, [*place.replaced, *place.forgotten], invocation.client.number)
-    language.remembered.put(model)
+    language.remembered.keep(model)
     log.info(
         "model_loaded",
         client=invocation.client.describe(),

@@ -68,7 +68,7 @@ def load_lora(language: Language, invocation: Invocation, model: Model, lora_ada
         put_to_sleep(language, model)
         raise
     model.adapters.append(adapter)
-    language.remembered.put(model)
+    language.remembered.keep(model)
     conversations.log_change(language, invocation, model, None, lora_adapter_name=adapter.name)
     return success(lora_adapter_name=adapter.name)
 

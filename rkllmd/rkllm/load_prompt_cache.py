@@ -59,11 +59,13 @@ def load_prompt_cache(language: Language, invocation: Invocation, model: Model, 
             with contextlib.suppress(RuntimeFailure):  # if it has not come so far, there is none
                 language.runtime.call("rkllm_release_prompt_cache", model.pointer)
             raise
-        model.prompt_cache = None
+        model.prompt_cache, model.prompt_cache_path = None, str(resolved)
+        language.remembered.keep(model)
         return success(prompt_cache_path=prompt_cache_path)
     cache = prompt_cache_names.to_load(language, invocation, model, prompt_cache_path, _WHERE)
     _load(language, invocation, model, cache.path)
-    model.prompt_cache = cache
+    model.prompt_cache, model.prompt_cache_path = cache, None
+    language.remembered.keep(model)
     language.prompt_caches.mark_used(cache)
     return success(prompt_cache_path=prompt_cache_path)
 

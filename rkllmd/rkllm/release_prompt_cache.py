@@ -19,6 +19,7 @@ from rkllmd.rkllm._common import LLM
 def release_prompt_cache(language: Language, invocation: Invocation, model: Model) -> JsonObject:
     """Release the cache; the runs that follow read their whole prompt again."""
     language.runtime.call("rkllm_release_prompt_cache", model.pointer)
-    model.prompt_cache = None
+    model.prompt_cache = model.prompt_cache_path = None
+    language.remembered.put(model)
     conversations.log_change(language, invocation, model, None)
     return success()

@@ -10,6 +10,7 @@ from functools import partial
 import trio
 
 from rkllmd.calls import registry, timeouts
+from rkllmd.calls.declaration import Method
 from rkllmd.calls.detached import DetachedCalls
 from rkllmd.calls.handles import Handles
 from rkllmd.calls.timeouts import Timeouts
@@ -25,6 +26,7 @@ from rkllmd.language.remembered import RememberedModels
 from rkllmd.language.runtime import Runtime
 from rkllmd.language.sessions.sessions import Sessions
 from rkllmd.machine import board, paths
+from rkllmd.machine.crash_journal import CrashJournal
 from rkllmd.machine.memory.guard import Footprints, MemoryGuard
 from rkllmd.machine.platform import Platform
 from rkllmd.machine.runtime_output import RuntimeOutput
@@ -42,6 +44,7 @@ from rkllmd.store.models import KeptModels
 from rkllmd.store.opening import open_store
 from rkllmd.store.sessions import KeptSessions
 from rkllmd.store.store import Store
+from rkllmd.trials.quarantine import Quarantine
 from rkllmd.trials.trial import Trials
 from rkllmd.vision import parts as vision_parts
 from rkllmd.vision.objects import Context
@@ -58,11 +61,12 @@ def assemble(
     on_outage: Callable[[Outage | None], None],
     on_given_up: Callable[[Outage], None],
     pid: int,
+    journal: CrashJournal | None = None,
 ) -> Service:
     """Make the parts; called on the event loop.
 
     ``queue``, ``when_handled``, ``on_outage`` and ``on_given_up`` are the NPU's; ``printed`` is where what the runtimes
-    print is read, ``pid`` the process that is to be stopped.
+    print is read, ``pid`` the process that is to be stopped, ``journal`` what outlives this one.
 
     Raises ConfigError.
     """
@@ -80,11 +84,12 @@ def assemble(
         signs=platform.signs_of_life,
         outage_patience=lambda: current.config.device_lost_seconds or math.inf,
         on_given_up=on_given_up,
+        journal=journal,
     )
-    output = RuntimeOutput(printed, partial(_look_at_line, current, npu.supervisor, run_soon))
+    output = RuntimeOutput(printed, partial(_look_at_line, current, npu.supervisor, run_soon), npu.journal)
     rkllm, rknn = Runtime(config, platform, output), RknnRuntime(config, platform, output)
     models, contexts = language_parts.language_models(), vision_parts.rknn_contexts()
-    its_board, trials = board.decide(config, platform), Trials(learned.verdicts(store))
+    its_board, trials = board.decide(config, platform), _trials(store)
     guard = _guard(current, platform, store, models, contexts)
     arena.bound_by(guard.left_bytes)
     language = Language(
@@ -103,12 +108,21 @@ def assemble(
         remembered=RememberedModels(KeptModels(store)),
     )
     vision = Vision(current, rknn, npu, its_board, guard, run_soon, trials, contexts)
-    for name, runtime in (("rkllm", rkllm), ("rknn", rknn)):
-        if runtime.is_usable:
-            registry.declare_functions(methods, name, runtime.library)
+    _declare_functions(methods, rkllm, rknn)
     service = Service(current, language, vision, platform, npu, store, methods, limits, run_soon, pid=pid)
     apply(service)
     return service
+
+
+def _trials(store: Store) -> Trials:
+    return Trials(learned.verdicts(store), Quarantine(learned.crashes(store)))
+
+
+def _declare_functions(methods: dict[str, Method], rkllm: Runtime, rknn: RknnRuntime) -> None:
+    if rkllm.is_usable:
+        registry.declare_functions(methods, "rkllm", rkllm.library)
+    if rknn.is_usable:
+        registry.declare_functions(methods, "rknn", rknn.library)
 
 
 def _guard(

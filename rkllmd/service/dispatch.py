@@ -72,6 +72,7 @@ def _job(service: Service, invocation: Invocation, prepared: Prepared) -> Job:
         is_kept=invocation.interruption is not None and bool(prepared.arguments.get("keep")),
         load=Load(name) if method.loads else None,
         most_tokens=most_tokens(prepared),
+        ask=execution.ask,
     )
 
 

@@ -1,4 +1,4 @@
-"""Who watches what (server.watch), and what is sent to them: changes of the queue, loads of models, ends of jobs.
+"""Who watches what (server.watch), and what is sent: changes of the queue, loads, ends of jobs, why there was a crash.
 
 While nobody watches, nothing is done: the NPU has no observer, and no timer runs.
 """
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from rkllmd.calls.invocation import Client
     from rkllmd.npu.job import Job
     from rkllmd.npu.worker import Npu
+    from rkllmd.service.crashes import Crashes
 
 log = structlog.get_logger()
 
-EVENTS: Final = ("queue", "load", "job")
+EVENTS: Final = ("queue", "load", "job", "crashed")
 # A queue may change a thousand times in a second, and nobody would read that: its state is sent at most this often.
 _QUEUE_SECONDS: Final = 0.1
 # Often enough for a person to see it move smoothly.
@@ -36,11 +37,15 @@ _LOAD_SECONDS: Final = 0.25
 class Events:
     """The watching clients. All methods are called on the event loop."""
 
-    def __init__(self, npu: Npu) -> None:
+    def __init__(self, npu: Npu, crashes: Crashes) -> None:
         self._npu = npu
+        self._crashes = crashes
         self._watchers: dict[str, dict[int, Client]] = {event: {} for event in EVENTS}
         self._queue_moved = trio.Event()
         self._load_runs = trio.Event()
+        # Who is to learn of the crash before this daemon: each once.
+        self._untold: list[Client] = []
+        self._crash_is_asked = trio.Event()
 
     def watch(self, client: Client, events: list[str]) -> None:
         """Send these events to ``client`` from now on, and no others; the present state is sent at once."""
@@ -50,6 +55,9 @@ class Events:
         self._observe()
         self._queue_moved.set()
         self._load_runs.set()
+        if "crashed" in events and self._crashes.fresh is not None:
+            self._untold.append(client)
+            self._crash_is_asked.set()
 
     def forget(self, number: int) -> None:
         """Send nothing to this client any more."""
@@ -90,10 +98,11 @@ class Events:
     # -- what is sent now and then -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Send the state of the queue after it has changed, and the progress of a load, until cancelled."""
+        """Send the queue's state after it has changed, how far a load is, and the last crash, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_queue)
             nursery.start_soon(self._tell_load)
+            nursery.start_soon(self._tell_crash)
 
     async def _tell_queue(self) -> None:
         while True:
@@ -111,6 +120,14 @@ class Events:
                 done = views.of(job, self._npu.durations, time.monotonic())
                 self._send("load", {"state": "progress", **_about(job), "progress": done})
                 await trio.sleep(_LOAD_SECONDS)
+
+    async def _tell_crash(self) -> None:
+        while True:
+            await self._crash_is_asked.wait()
+            self._crash_is_asked = trio.Event()
+            untold, self._untold = self._untold, []
+            watching = [client for client in untold if client.number in self._watchers["crashed"]]
+            self._send("crashed", {"crash": self._crashes.fresh}, watching)
 
     def _queue(self) -> JsonObject:
         running, waiting = self._npu.queue.running, views.waiting(self._npu, time.monotonic())

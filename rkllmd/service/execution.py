@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import outcome
 
 from rkllmd.calls.binding.written_paths import as_written
@@ -14,6 +15,7 @@ from rkllmd.interruption import is_interrupted, obeying
 from rkllmd.json_types import Json
 from rkllmd.language.model import Model
 from rkllmd.language.models.loading import using
+from rkllmd.machine.crash_journal import Asked
 from rkllmd.service.parts import Service
 from rkllmd.service.preparation import Prepared, check, complete, model_name, most_tokens
 from rkllmd.vision import runs
@@ -58,6 +60,13 @@ class Execution:
         wakes = method.kind is not Kind.INSTANT and not method.changes
         with using(service.language, prepared.target, wakes=wakes), as_written(prepared.given):
             return method.call(service.own(method), invocation, **prepared.arguments)
+
+    def ask(self) -> Asked:
+        """Return what the crash journal is told of it; on any thread."""
+        job = self._invocation.job
+        if job is None:  # it has ended
+            return Asked(self._invocation.method.name)
+        return asked(self._invocation, job.target, job.model_name)
 
     def abort(self) -> None:
         """Make the work end early, on the event loop."""
@@ -106,3 +115,17 @@ class Execution:
 def _cut(result: Json) -> Json:
     """Return the result of a generation that was aborted since it had run as long as it may."""
     return {**result, "finish_reason": "timeout"} if result.get("finish_reason") == "abort" else result
+
+
+def asked(invocation: Invocation, target: object, path: str = "") -> Asked:
+    """Return what the crash journal is told of a call for this object; ``path``: the file that it is to load."""
+    client, call_id = invocation.client, invocation.call.id
+    return Asked(
+        invocation.method.name,
+        target,
+        path,
+        client.pid,
+        client.user,
+        "" if call_id is None else orjson.dumps(call_id).decode(),
+        client.id if isinstance(client, DetachedCall) and client.kept is not None else "",
+    )

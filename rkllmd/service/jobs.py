@@ -22,7 +22,7 @@ from rkllmd.calls.failure import as_error
 from rkllmd.errors import Crashed, NotKept, RpcError
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
-from rkllmd.language.models.bringing_back import bring_back
+from rkllmd.language.models.bringing_back import Returning, bring_back
 from rkllmd.npu import queue as npu_queue
 from rkllmd.npu import views
 from rkllmd.service import dispatch, preparation
@@ -141,15 +141,16 @@ def record(detached: DetachedCall, request: bytes, prepared: preparation.Prepare
 # -- after a restart ---------------------------------------------------------------------------------------------------
 
 
-def resume(service: Service, *, models_come_back: bool = False) -> None:
+def resume(service: Service, *, models_come_back: bool = False) -> list[Returning]:
     """Take the jobs of earlier daemons: results that were not read, calls that had begun, calls that had not.
 
     Those that had not begun are queued, for the models that were loaded; these come back for them, or because
-    ``models_come_back``. Before anybody can connect.
+    ``models_come_back``. Before anybody can connect. Return the models that are to be loaded at once.
     """
     kept = service.detached_calls.read()
+    found: list[Returning] = []
     if models_come_back or any(not job.has_ended for job in kept):
-        bring_back(service.language)
+        found = bring_back(service.language)
     else:
         service.language.remembered.clear()
     # Numbers that no connection has; calls of one connection still share a conversation.
@@ -165,6 +166,7 @@ def resume(service: Service, *, models_come_back: bool = False) -> None:
     if kept:
         counts = {"waiting": len(queue), "kept": len(service.detached_calls)}
         log.info("jobs_taken_over", **counts)
+    return [item for item in found if item.was_awake] if models_come_back else []
 
 
 def _resume(service: Service, job: KeptJob, number: int) -> None:
@@ -182,13 +184,14 @@ def _resume(service: Service, job: KeptJob, number: int) -> None:
         error = None if job.error is None else orjson.loads(job.error)
         detached.take_ending(None if job.result is None else LongJson(job.result), error, job.elapsed_ms)
     elif job.is_waiting and job.is_bound:
-        detached.end(None, _lost(job, "What it was for, an RKNN context or memory, was gone before it could begin."))
+        reason = "What it was for, an RKNN context or memory, was gone before it could begin."
+        detached.end(None, _lost(service, job, reason))
     elif job.is_waiting or (job.retry and job.begun < MOST_BEGINS):
         if not job.is_waiting:
             service.detached_calls.begin_anew(detached)
         _queue(service, detached, job)
     else:
-        detached.end(None, _lost(job, f"The daemon ended while {job.method} ran."))
+        detached.end(None, _lost(service, job, f"The daemon ended while {job.method} ran."))
 
 
 def _queue(service: Service, detached: DetachedCall, job: KeptJob) -> None:
@@ -211,7 +214,7 @@ def _goes_on(prepared: preparation.Prepared) -> bool:
     return isinstance(infer_params, Converted) and bool(infer_params.c.keep_history)
 
 
-def _lost(job: KeptJob, sentence: str) -> JsonObject:
+def _lost(service: Service, job: KeptJob, sentence: str) -> JsonObject:
     log.warning("job_lost", job=job.id, method=job.method, client=job.client, begun=job.begun, reason=sentence)
     again = "" if job.retry else ' A job that may begin twice is submitted with "retry": true.'
-    return Crashed(f"{sentence}{again if job.begun else ''}", begun=job.begun, crash=None).to_json()
+    return Crashed(f"{sentence}{again if job.begun else ''}", begun=job.begun, crash=service.crashes.fresh).to_json()

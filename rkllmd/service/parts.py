@@ -21,6 +21,7 @@ from rkllmd.json_types import JsonObject
 from rkllmd.language.parts import Language
 from rkllmd.machine.platform import Platform
 from rkllmd.npu.worker import Npu
+from rkllmd.service.crashes import Crashes
 from rkllmd.service.events import Events
 from rkllmd.service.turns import Turns
 from rkllmd.store.store import Store
@@ -48,6 +49,7 @@ class Service:
     events: Events = field(init=False)
     turns: Turns = field(default_factory=Turns)
     budget: Budget = field(init=False)
+    crashes: Crashes = field(default_factory=Crashes)
     started_at: float = field(default_factory=time.monotonic)
     # The process that is to be stopped: the keeper's, where there is one.
     pid: int = field(default_factory=os.getpid)
@@ -56,7 +58,7 @@ class Service:
     machine_read_at: float = -math.inf
 
     def __post_init__(self) -> None:
-        self.events = Events(self.npu)
+        self.events = Events(self.npu, self.crashes)
         self.budget = Budget(self._bounds, lambda user: self.config.is_operator(user))
 
     @property

@@ -1,4 +1,4 @@
-"""Loads the configured models at start, as a client would: by rkllm.init."""
+"""Loads models at start: those that a crash has unloaded, and the configured ones as a client would, by rkllm.init."""
 
 from __future__ import annotations
 
@@ -14,13 +14,25 @@ from rkllmd.errors import ModelAlreadyLoaded
 from rkllmd.json_types import JsonObject
 from rkllmd.language.model import Model
 from rkllmd.language.models import recipe as model_recipe
+from rkllmd.language.models.bringing_back import Returning
 from rkllmd.language.models.loading import wake
 from rkllmd.language.parts import Language
+from rkllmd.language.runs.returning import load_again
 from rkllmd.service import dispatch, preparation
 from rkllmd.service.parts import Service
 from rkllmd.wire import jsonrpc
 
 log = structlog.get_logger()
+
+
+async def load_what_was_loaded(service: Service, returning: list[Returning]) -> None:
+    """Load the models again that a daemon had loaded when it crashed; whoever calls one meanwhile waits for it."""
+    for item in returning:
+        try:
+            await service.npu.run("rkllm.init", partial(load_again, service.language, item))
+        except Exception as error:
+            told = as_error(error, "rkllm.init").to_json()
+            log.error("model_not_loaded", model_path=item.model.path, handle=item.model.number, error=told)
 
 
 async def load_models_at_start(service: Service, announce: Callable[[str], None]) -> None:

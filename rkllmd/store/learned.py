@@ -88,6 +88,15 @@ def verdicts(store: Store) -> Learned[str, JsonObject]:
     return Learned(store, "verdicts", ("files", "verdict"), to_row, lambda text: verdict_of(orjson.loads(text)))
 
 
+def crashes(store: Store) -> Learned[str, JsonObject]:
+    """Return which calls have crashed the daemon, by the function and the model."""
+
+    def to_row(entry: JsonObject) -> tuple[Value, ...]:
+        return (orjson.dumps(entry).decode(),)
+
+    return Learned(store, "crashes", ("call", "entry"), to_row, lambda text: crashes_of(orjson.loads(text)))
+
+
 def mean_of(mean: Json, count: Json) -> Mean:
     """Return what it means. Raises ValueError, TypeError."""
     found = float(mean), int(count)
@@ -119,6 +128,18 @@ def saved_cache_of(user: Json, size: Json, saved_at: Json) -> SavedCache:
     if int(size) < 0:
         raise ValueError("no size")
     return None if user is None else int(user), int(size), float(saved_at)
+
+
+_CRASHES: Final = {"function", "model", "state", "crashes", "is_aside"}
+
+
+def crashes_of(content: Json) -> JsonObject:
+    """Return what it means: how often a call has crashed. Raises ValueError, TypeError, KeyError."""
+    entry = dict(content)
+    if entry.keys() != _CRASHES:
+        raise ValueError("no crashes of a call")
+    entry["crashes"] = [{"at": float(crash["at"]), "end": str(crash["end"])} for crash in entry["crashes"]]
+    return entry
 
 
 _VERDICT: Final = {"death", "step", "lines", "most_bytes"}

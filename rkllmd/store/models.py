@@ -15,6 +15,7 @@ class KeptModels:
     """The table ``models``; what is in a row is up to ``language/models/remembered.py``."""
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self._table = Learned[int, JsonObject](
             store,
             "models",
@@ -30,6 +31,10 @@ class KeptModels:
     def put(self, handle: int, made_from: JsonObject) -> None:
         """Write what a model is made from; before, it may have been something else."""
         self._table.put({handle: made_from})
+
+    def wait(self, seconds: float) -> None:
+        """Wait until all of it is written, so that no crash of the process can undo it, or for so long."""
+        self._store.wait(seconds=seconds)
 
     def drop(self, handles: Iterable[int]) -> None:
         """Forget models."""

@@ -66,6 +66,10 @@ _STEPS: Final = (
     """
     CREATE TABLE saved_caches (path TEXT PRIMARY KEY, user INTEGER, bytes INTEGER NOT NULL, saved_at REAL NOT NULL);
     """,
+    # Calls that have crashed the daemon; what is in a row is up to trials/quarantine.py. Learned as well.
+    """
+    CREATE TABLE crashes (call TEXT PRIMARY KEY, entry TEXT NOT NULL);
+    """,
 )
 VERSION: Final = len(_STEPS)
 

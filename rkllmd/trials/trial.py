@@ -30,6 +30,7 @@ from rkllmd.json_types import Json, JsonObject
 from rkllmd.machine.c_runtime import last_words, no_handle
 from rkllmd.machine.files import identify
 from rkllmd.trials.process import Trier
+from rkllmd.trials.quarantine import Quarantine, state_of
 
 if TYPE_CHECKING:
     from rkllmd.abi.library import Functions
@@ -62,9 +63,10 @@ Verdict = JsonObject
 class Trials:
     """What trials have shown, kept across restarts. Used on the worker thread only."""
 
-    def __init__(self, kept: Learned[str, Verdict] | None = None) -> None:
-        """Read what an earlier daemon has learned, if it is ``kept``."""
+    def __init__(self, kept: Learned[str, Verdict] | None = None, quarantine: Quarantine | None = None) -> None:
+        """Read what an earlier daemon has learned, if it is ``kept``; ``quarantine``: what is not even tried."""
         self.trier = Trier()
+        self.quarantine = Quarantine() if quarantine is None else quarantine
         self._kept = kept
         self._verdicts: dict[str, Verdict] = {} if kept is None else kept.read()
 
@@ -160,6 +162,17 @@ def run(part: Part, trial: Trial) -> None:
         log.warning("file_kills_the_runtime", path=trial.path, death=verdict["death"], remembered=True)
     if "death" in verdict:
         raise _deadly(part, trial, verdict)
+
+
+def refuse_set_aside(part: Part, model: str, *, force: bool = False) -> None:
+    """Refuse a model that has crashed the daemon again and again, unless it is to be loaded by force.
+
+    ``model`` is its path, or the hash of its contents. Raises Quarantined.
+    """
+    if force:
+        part.trials.quarantine.forget(model)
+    else:
+        part.trials.quarantine.check(model, lambda path: state_of(path, str(part.runtime.library.path), part.config))
 
 
 def _try(part: Part, trial: Trial) -> Verdict:

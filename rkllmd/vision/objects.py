@@ -32,6 +32,8 @@ class Context:
     number: int = 0
     # The uid that has made it.
     user: int | None = None
+    # The hash of its contents, if they came over the socket.
+    content: str = ""
     # Everything that C may still read: the model's bytes, a library of operators.
     keep_alive: list[object] = field(default_factory=list)
     inputs: list[rknn_tensor_attr] = field(default_factory=list)
@@ -57,6 +59,11 @@ class Context:
     # Attributes of custom operators as they were read in their init callbacks: for each node its operator and its
     # attributes by name.
     operator_nodes: list[tuple[str, JsonObject]] = field(default_factory=list)
+
+    @property
+    def source(self) -> str:
+        """Return by what the crash journal knows it: its path, or the hash of its contents."""
+        return self.path or self.content
 
     @property
     def is_alive(self) -> bool:

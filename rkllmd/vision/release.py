@@ -53,13 +53,13 @@ def destroy(vision: Vision, item: Context | Matmul) -> None:
     pointer, item.pointer = item.pointer, rknn_context()
     if isinstance(item, Matmul):
         vision.matmuls.remove(item.number)
-        vision.runtime.call("rknn_matmul_destroy", pointer)
+        vision.runtime.call("rknn_matmul_destroy", pointer, on=item)
         return
     vision.contexts.remove(item.number)
     try:
         release_outputs(vision, item, pointer)
     finally:
-        vision.runtime.call("rknn_destroy", pointer)
+        vision.runtime.call("rknn_destroy", pointer, on=item)
         item.keep_alive.clear()
 
 
@@ -67,7 +67,7 @@ def release_outputs(vision: Vision, item: Context, pointer: NativeHandle) -> Non
     """Give the outputs of the last rknn_outputs_get back to the runtime, if there are any; ``pointer``: the context."""
     outputs, item.outputs_held = item.outputs_held, None
     if outputs is not None:
-        vision.runtime.call("rknn_outputs_release", pointer, len(outputs), outputs)
+        vision.runtime.call("rknn_outputs_release", pointer, len(outputs), outputs, on=item)
 
 
 def destroy_memory(vision: Vision, memory: TensorMemory) -> None:
@@ -78,7 +78,7 @@ def destroy_memory(vision: Vision, memory: TensorMemory) -> None:
     parent = memory.parent or next(iter([*vision.contexts, *vision.matmuls]), None)
     handle = rknn_context() if parent is None else parent.pointer
     try:
-        vision.runtime.call("rknn_destroy_mem", handle, pointer)
+        vision.runtime.call("rknn_destroy_mem", handle, pointer, on=memory)
     finally:
         memory.close()
 

@@ -77,7 +77,7 @@ def finish(vision: Vision, invocation: Invocation | None = None) -> None:
     """
     for item in _concerned(vision, invocation):
         extend = rknn_run_extend(frame_id=item.run_count, timeout_ms=-1, fence_fd=-1)
-        ended = outcome.capture(vision.runtime.call, "rknn_wait", item.pointer, extend)
+        ended = outcome.capture(vision.runtime.call, "rknn_wait", item.pointer, extend, on=item)
         if is_interrupted():
             raise Cancelled("The call was cancelled while it waited for a run that does not block.")
         if item.detached is not None and item.detached.timeout is not None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.bench import cached_prompt, camera, measure, stress, tensors
+from tests.bench import cached_prompt, camera, journal, measure, stress, tensors
 from tests.daemon import Daemon
 
 # The simulator writes a line for each call otherwise.
@@ -270,8 +270,15 @@ def _meanwhile(what: str, latencies: measure.Latencies, limit: measure.Latencies
         )
 
 
+def _journal() -> None:
+    again, first = journal.call_us()
+    _line("a C call in the crash journal", f"{again:.2f} µs", "1 µs")
+    _line("the first one of a method", f"{first:.2f} µs")
+
+
 _PARTS: Final[dict[str, Callable[[Path, bool], None]]] = {
     "footprint": lambda directory, quick: _footprint(directory),
+    "journal": lambda directory, quick: _journal(),
     "requests": lambda directory, quick: _requests(directory),
     "streams": lambda directory, quick: _streams(directory),
     "tensors": _tensors,

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from rkllmd.keeper.course import ABORT, KILL, Course, Pulse, status_after
-from rkllmd.keeper.ties import CANNOT_START, USAGE
+from rkllmd.keeper.ties import CANNOT_START, UNEXPECTED, USAGE
 
 
 def pauses(course: Course, count: int) -> list[float]:
@@ -145,7 +145,13 @@ def test_one_that_was_to_leave_is_not(code: int, status: int) -> None:
 
 def test_one_that_cannot_start_is_not() -> None:
     assert status_after(CANNOT_START, **SERVED) == CANNOT_START
-    assert status_after(USAGE, is_stopping=False, has_served=False, has_socket=True) == USAGE
+
+
+@pytest.mark.parametrize("code", [USAGE, UNEXPECTED])
+def test_nor_one_that_fails_at_the_very_first_start(code: int) -> None:
+    """The next one would fail as well, for ever."""
+    assert status_after(code, is_stopping=False, has_served=False, has_socket=True) == code
+    assert status_after(code, **SERVED) is None
 
 
 @pytest.mark.parametrize("code", [0, 1, 130])

@@ -87,13 +87,22 @@ def test_one_who_has_gone_again_does_not_harm_the_others(keep: Keep) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "status"), [("exit 78", 78), ("exit 2", 2), ("exit 1", 1), ("bind; exit 78", 78), ("bind; exit 2", 2)]
+    ("script", "status"), [("exit 78", 78), ("exit 2", 2), ("exit 3", 3), ("bind; exit 78", 78), ("bind; exit 2", 2)]
 )
 def test_one_that_cannot_start_is_not_started_again(keep: Keep, script: str, status: int) -> None:
     kept = keep(script)
     assert kept.process.wait(END_SECONDS) == status
     assert len(kept.starts()) == 1
     assert kept.log() == "", "the daemon has said why"
+    assert not Path(kept.path).exists()
+
+
+@pytest.mark.parametrize("script", ["exit 1", "bind; exit 1"])
+def test_nor_is_one_that_nobody_has_expected_to_fail_and_somebody_says_so(keep: Keep, script: str) -> None:
+    kept = keep(script)
+    assert kept.process.wait(END_SECONDS) == 1
+    assert len(kept.starts()) == 1
+    assert len(kept.events("daemon_cannot_start")) == 1
     assert not Path(kept.path).exists()
 
 

@@ -34,7 +34,7 @@ def started(environ: dict[str, str], *command: str, ignores_hangup: bool = False
     child = spawn.start(
         command or (sys.executable, "-c", REPORT),
         {**os.environ, **environ},
-        Ties(*[-1] * 8, place="1:2:/run/a.sock"),
+        Ties(*[-1] * 9, place="1:2:/run/a.sock"),
         ignores_hangup=ignores_hangup,
     )
     _, status = os.waitpid(child.pid, 0)

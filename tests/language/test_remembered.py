@@ -55,6 +55,7 @@ def test_without_a_store_nothing_is_remembered() -> None:
     models = RememberedModels()
     nothing: Any = None
     models.put(nothing)
+    models.keep(nothing)
     models.drop([nothing])
     models.clear()
     assert models.read() == []

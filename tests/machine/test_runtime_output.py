@@ -179,7 +179,7 @@ os.read = real
 answer = [of_a_call, len(reads) - of_a_call]
 """
     )
-    assert reads <= 2 * 16
+    assert reads <= 2 * 64
     assert finished == 1
 
 

@@ -22,6 +22,7 @@ from rkllmd.npu.load import Load
 from rkllmd.npu.queue import Limits, Queue
 from rkllmd.npu.supervisor import Supervisor
 from rkllmd.npu.worker import Npu
+from rkllmd.service.crashes import Crashes
 from rkllmd.service.events import Events
 
 
@@ -56,7 +57,7 @@ class Watcher(DetachedCall):
 
 @asynccontextmanager
 async def running() -> AsyncIterator[Events]:
-    events = Events(IdleNpu())
+    events = Events(IdleNpu(), Crashes())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(events.run)
         await wait_all_tasks_blocked()
@@ -180,3 +181,19 @@ async def test_what_can_not_be_written_is_logged_and_stops_nothing(autojump_cloc
         with capture_logs() as logs:
             events.ended(job, outcome.Value({}))
         assert [line["event"] for line in logs] == ["event_not_sent"]
+
+
+async def test_who_asks_why_there_was_a_crash_is_told_once(autojump_clock: MockClock) -> None:
+    async with running() as events:
+        one, another = Watcher(1), Watcher(2)
+        events.watch(one, ["crashed"])
+        await wait_all_tasks_blocked()
+        assert one.events() == [], "there was none"
+        events._crashes.fresh = {"end": "SIGSEGV"}
+        events.watch(one, ["crashed", "job"])
+        events.watch(another, ["crashed"])
+        assert one.events() == [], "the answer comes first"
+        events.forget(another.number)
+        await wait_all_tasks_blocked()
+        assert one.events() == [{"event": "crashed", "crash": {"end": "SIGSEGV"}}]
+        assert another.events() == [], "it has gone meanwhile"

@@ -1,12 +1,13 @@
 """Makes the models of an earlier daemon again, from what is remembered of them (``language/remembered.py``).
 
 They come back asleep: no C function is called, and the first call that needs one loads it, with its adapters, its chat
-template and its function tools, as after every sleep. What was in its KV cache is gone.
+template and its function tools, as after every sleep; after a crash they are loaded at once (``runs/returning.py``).
+What was in its KV cache is gone.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
@@ -27,13 +28,21 @@ log = structlog.get_logger()
 _WHERE: Final = "$"
 
 
-def bring_back(language: Language) -> list[Model]:
+class Returning(NamedTuple):
+    """A model that has come back, and how the earlier daemon had it: loaded, with which prompt cache."""
+
+    model: Model
+    was_awake: bool
+    prompt_cache: JsonObject | None
+
+
+def bring_back(language: Language) -> list[Returning]:
     """Make the remembered models again, asleep, under their handles; return them. Before anything else is loaded.
 
     One that can't be made (its file has gone, the configuration allows it no more) stays remembered, and the log says
     why: its handle is not given to another.
     """
-    found: list[Model] = []
+    found: list[Returning] = []
     for number, made_from in language.remembered.read():
         handles.begin_behind(number)
         try:
@@ -45,7 +54,7 @@ def bring_back(language: Language) -> list[Model]:
         model.number = number
         language.models.restore(number, model)
         log.info("model_brought_back", handle=number, name=model.name, model_path=model.path)
-        found.append(model)
+        found.append(Returning(model, not made_from.get("is_asleep", False), made_from.get("prompt_cache")))
     return found
 
 

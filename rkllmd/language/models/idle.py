@@ -68,6 +68,7 @@ def _sleep(language: Language, model: Model) -> None:
     # A call for the model may have come while this job waited; it would load the model again at once.
     if model.is_alive and not language.npu.queue.waits_for(model):
         put_to_sleep(language, model)
+        language.remembered.put(model)
         log.info("model_asleep", handle=model.number, name=model.name, model_path=model.path)
 
 

@@ -136,15 +136,17 @@ def put_to_sleep(language: Language, model: Model) -> None:
     model.kv_cache.lose()
     model.kv_cache_sizes = [0] * model.n_batch
     model.is_in_doubt = False
-    model.prompt_cache = None
+    model.prompt_cache = model.prompt_cache_path = None
     _destroy(language, model)
     model.cross_attention = None  # not earlier: C may have kept the pointers
 
 
 def wake(language: Language, model: Model) -> None:
-    """Load a sleeping model again, if it fits. Raises OutOfMemory, and what ``load_again`` raises."""
+    """Load a sleeping model again, if it fits. Raises Quarantined, OutOfMemory, and what ``load_again`` raises."""
+    trial.refuse_set_aside(language, model.path)
     language.memory_guard.check(model.demand)
     load_again(language, model)
+    language.remembered.keep(model)  # not earlier: a load that crashes the daemon is not tried again by itself
 
 
 def load_again(language: Language, model: Model) -> None:
@@ -204,7 +206,7 @@ def give_adapter(language: Language, model: Model, adapter: Adapter) -> None:
     path = os.fsdecode(adapter.struct.lora_adapter_path)
     file, watched = identify(path), _watched(runtime, path)
     with unchanged([path], language.config.allowed_directories):
-        runtime.call("rkllm_load_lora", model.pointer, byref(adapter.struct))
+        runtime.call("rkllm_load_lora", model.pointer, byref(adapter.struct), on=model)
     model.lora_files[adapter.name] = file
     model.watched_files += watched
 
@@ -216,7 +218,7 @@ def give_strings(runtime: Runtime, model: Model, function: str, values: Sequence
     """
     given = [*values]
     try:
-        runtime.call(function, model.pointer, *given)
+        runtime.call(function, model.pointer, *given, on=model)
     except RpcError:
         # C may have kept these or the ones before, so both stay alive, but no more than these two: otherwise a client
         # that tries again and again would fill the memory.
@@ -237,7 +239,9 @@ def _init(language: Language, model: Model) -> list[str]:
     files = [path for path in (model.path, *model.callback_files) if path is not None]
     try:
         with unchanged(files, language.config.allowed_directories):
-            status, lines = language.runtime.invoke("rkllm_init", byref(pointer), byref(model.param), model.callback)
+            status, lines = language.runtime.invoke(
+                "rkllm_init", byref(pointer), byref(model.param), model.callback, on=model
+            )
     except PermissionDenied:
         if pointer:
             model.pointer = pointer
@@ -288,7 +292,7 @@ def _give_back(language: Language, model: Model) -> None:
     pointer, model.pointer = model.pointer, c_void_p()
     model.watched_files = []
     try:
-        language.runtime.call("rkllm_destroy", pointer)
+        language.runtime.call("rkllm_destroy", pointer, on=model)
     except RpcError:
         _NOT_DESTROYED.add(model)
         raise

@@ -79,7 +79,7 @@ def _abort(language: Language, model: Model, generation: Generation) -> None:
             # With a runtime that lacks the function the run goes on to its end. What cancels the run (the end of a
             # connection, the shutdown) must not fail because of that.
             with contextlib.suppress(NotSupported):
-                language.runtime.raw_call("rkllm_abort", model.pointer)
+                language.runtime.raw_call("rkllm_abort", model.pointer, on=model)
 
 
 def generate(run: Run) -> Callable[[], JsonObject]:
@@ -214,11 +214,13 @@ def _call(run: Run, generation: Generation) -> RuntimeFailure | None:
     if waits:
         runtime.learn_idle(model)
     mark = runtime.output.mark()
-    status = runtime.raw_call(function, model.pointer, run.inputs, byref(run.parameters), None)
+    with runtime.journal.calling(function, model):  # also while it goes on in the runtime's own thread
+        status = getattr(runtime.library, function)(model.pointer, run.inputs, byref(run.parameters), None)
+        has_ended = status != 0 or not waits or _wait_for_end(run.language, model, generation)
     how = None
     if status != 0:
         how = f"returned {status}"
-    elif waits and not _wait_for_end(run.language, model, generation):
+    elif not has_ended:
         how = "ended without its last callback"
     elif generation.failed:
         how = "reported RKLLM_RUN_ERROR"

@@ -48,7 +48,7 @@ def status(service: Service, invocation: Invocation) -> JsonObject:
         "daemon_pid": os.getpid(),
         "uptime_s": round(now - service.started_at, 1),
         "store": service.store.describe(),
-        "last_crash": None,
+        "last_crash": service.crashes.last,
         "log": configuration.describe(),
         **_machine(service, now),
     }

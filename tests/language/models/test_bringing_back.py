@@ -70,13 +70,15 @@ def test_it_comes_back_asleep_as_it_was(tmp_path: Path, path: str) -> None:
     kept: Any = table
     RememberedModels(kept).put(before)
     language = room(tmp_path, table)
-    (model,) = bring_back(language)
+    (returning,) = bring_back(language)
+    model = returning.model
+    assert (returning.was_awake, returning.prompt_cache) == (True, None)
     assert language.models.get(5) is model
     assert (model.number, model.path, model.is_asleep, model.is_alive) == (5, path, True, True)
     assert (model.domain, model.param.top_k) == (2, 3)
     assert model.strings == before.strings
     assert model.sameness == recipe.make(language, {"model_path": path, "top_k": 3}, "$").sameness
-    assert remembered_models._made_from(model) == table.read()[0][1], "and would come back once more"
+    assert remembered_models._made_from(model) == {**table.read()[0][1], "is_asleep": True}, "and once more"
     assert language.models.add(before) > 5, "new handles come behind it"
 
 

@@ -1,0 +1,163 @@
+"""One keeper, whose daemons crash in each way in each of some C functions; each time the next one serves at once."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from tests.daemon import Daemon, Wire
+from tests.rknn.board import BYTES, ECHO
+
+# How it crashes, and how its keeper says that.
+ENDS: Final = {"segfault": "SIGSEGV", "abort": "SIGABRT", "exit": "exit status 3"}
+# In each, and the method that gets there.
+FUNCTIONS: Final = {
+    "rkllm_init": "rkllm.init",
+    "rkllm_run": "rkllm.run",
+    "rkllm_run_async": "rkllm.run_async",
+    "rkllm_destroy": "rkllm.destroy",
+    "rkllm_load_lora": "rkllm.load_lora",
+    "rknn_init": "rknn.init",
+    "rknn_run": "rknn.run",
+    "rknn_matmul_run": "rknn.matmul_run",
+}
+# Faults that have a key of their own: the first token of a run is out by then.
+_KEYS: Final = {
+    "rkllm_init": ("init", ""),
+    "rkllm_run": ("run", "@1"),
+    "rkllm_run_async": ("run", "@1"),
+    "rknn_init": ("init", ""),
+    "rknn_run": ("run", ""),
+}
+
+
+def _answers(wire: Wire) -> list[Any]:
+    """Return what answers the request in the place of the end of file: an error, or a whole result."""
+    for message in iter(wire.receive, None):
+        if "error" in message or message["result"].get("_callback_state", 2) == 2:
+            return [message]
+    return []
+
+
+class Crash(NamedTuple):
+    """What a crash has shown."""
+
+    function: str
+    kind: str
+    # From the end of the crashed daemon's connection to the answer of the next one.
+    answered_ms: float
+    # What is not as it should be.
+    wrong: list[str]
+
+
+class Rounds:
+    """The daemon under its keeper. Each crash has a model of its own: three on one would set it aside."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._count = 0
+        self._ticket = directory / "ticket"
+        self._rknn = directory / "rknn"
+        self._rknn.write_text("")
+        state = directory / "state"
+        state.mkdir(mode=0o700)
+        daemon = directory / "daemon"
+        daemon.mkdir()
+        self.daemon = Daemon(
+            daemon,
+            "--state-directory",
+            str(state),
+            keeper=True,
+            changing=True,
+            scenario="text=Hello",
+            rknn_scenario=f"@{self._rknn}",
+        )
+        self.daemon.wait_ready()
+        self._descriptors = self.daemon.open_files()
+
+    def crash(self, function: str, kind: str) -> Crash:
+        """Have the daemon crash once, and look at the next one."""
+        self._count += 1
+        model = self.directory / f"{self._count}.rkllm"
+        model.touch()
+        with self.daemon.connect() as wire:
+            handle = None if function == "rkllm_init" else self._load(wire, model)
+            words = f"E C: the last words of crash {self._count}"
+            self._play(function, kind, words)  # RKNN's simulator reads it when it makes a context
+            params = self._prepared(wire, function, model)
+            wire.request(FUNCTIONS[function], params, "crash")
+            answers = _answers(wire)
+        begun = time.monotonic()
+        with self.daemon.connect() as wire:
+            status = wire.ask("server.status")["result"]
+            answered = time.monotonic() - begun
+            self._play()
+            wrong = [f"it was answered: {answer}" for answer in answers]
+            wrong += self._wrong(status["last_crash"], function, kind, words)
+            if function in ("rkllm_init", "rkllm_destroy"):
+                handle = self._load(wire, model)
+            answer = wire.ask("rkllm.run", {"handle": handle, "prompt": "Hi"})
+            if answer.get("result", {}).get("text") != "Hello":
+                wrong.append(f"the model: {answer}")
+            wire.ask("rkllm.destroy", [handle])
+        if self.daemon.open_files() != self._descriptors:
+            wrong.append(f"the keeper has {self.daemon.open_files()} descriptors, not {self._descriptors}")
+        for file in self.directory.glob(f"{self._count}.*"):
+            file.unlink()
+        return Crash(function, kind, answered * 1000, wrong)
+
+    @staticmethod
+    def _load(wire: Wire, model: Path) -> int:
+        return int(wire.ask("rkllm.init", {"model_path": str(model)})["result"]["handle"])
+
+    @staticmethod
+    def _prepared(wire: Wire, function: str, model: Path) -> dict[str, Any]:
+        """Make what the function needs; return its parameters."""
+        program = model.with_suffix(".rknn")
+        program.write_bytes(ECHO)
+        if function == "rkllm_init":
+            return {"model_path": str(model)}
+        if function == "rkllm_load_lora":
+            return {"lora_adapter_path": str(model)}
+        if function == "rknn_init":
+            return {"model_path": str(program)}
+        if function == "rknn_run":
+            context = wire.ask("rknn.init", {"model_path": str(program)})["result"]["context"]
+            return {"context": context, "inputs": {"data": base64.b64encode(BYTES).decode()}}
+        if function == "rknn_matmul_run":
+            made = wire.ask("rknn.matmul_create", {"info": {"M": 1, "K": 32, "N": 32, "type": 2}})["result"]
+            for letter in "ABC":
+                size = {"size": made["io_attr"][letter]["size"], "ctx": made["context"]}
+                memory = wire.ask("rknn.create_mem", size)["result"]["mem"]
+                attr = {"name": letter}
+                wire.ask("rknn.matmul_set_io_mem", {"ctx": made["context"], "mem": memory, "attr": attr})
+        return {"prompt": "Hello"} if function.startswith("rkllm_run") else {}
+
+    def _play(self, function: str = "", kind: str = "", words: str = "") -> None:
+        """Have the next call of the function crash, once; nothing without one."""
+        fault: dict[str, str] = {}
+        if function:
+            self._ticket.touch()
+            key, when = _KEYS.get(function, (f"fault.{function}", ""))
+            fault = {key: f"{kind}{when}", "print.stderr": words, "print_at": function}
+            fault["fault_ticket"] = str(self._ticket)
+        is_rknn = function.startswith("rknn")
+        self.daemon.play(text="Hello", **({} if is_rknn else fault))
+        self._rknn.write_text("".join(f"{name}={value}\n" for name, value in fault.items()) if is_rknn else "")
+
+    def _wrong(self, crash: Any, function: str, kind: str, words: str) -> list[str]:
+        if crash is None:
+            return ["no crash is known"]
+        call, lines = crash["call"] or {}, crash["lines"]
+        facts = [
+            ("the function", call.get("function"), function),
+            ("the method", call.get("method"), FUNCTIONS[function]),
+            ("the client", call.get("pid"), os.getpid()),
+            ("the end", crash["end"], ENDS[kind]),
+            ("the crashes", crash["crashes"], self._count),
+            ("the last line", lines[-1] if lines else None, words),
+        ]
+        return [f"{what} is {found!r}, not {expected!r}" for what, found, expected in facts if found != expected]

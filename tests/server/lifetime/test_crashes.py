@@ -1,0 +1,100 @@
+"""What is known after a crash: which call on what for whom, what C printed last, and where it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.daemon import Daemon, Wire
+
+Start = Callable[..., Daemon]
+
+
+def last_crash(daemon: Daemon) -> Any:
+    with daemon.connect() as wire:
+        return wire.ask("server.status")["result"]["last_crash"]
+
+
+def ends(wire: Wire) -> None:
+    """Wait for the end of the connection, which nobody answers."""
+    assert all("error" not in message for message in wire.receive_all())
+
+
+def test_a_crash_is_known_with_its_call_and_its_last_lines(start: Start, tmp_path: Path) -> None:
+    ticket = tmp_path / "ticket"
+    ticket.touch()
+    scenario = (
+        f"text=Hello;run=segfault@1;fault_ticket={ticket};print.stderr=E rkllm: the last words;print_at=rkllm_run"
+    )
+    daemon = start(keeper=True, scenario=scenario)
+    handle = daemon.load()
+    assert last_crash(daemon) is None
+    with daemon.connect() as wire:
+        wire.request("rkllm.run", {"prompt": "Hello"}, "my id")
+        ends(wire)
+    crash = last_crash(daemon)
+    call = crash.pop("call")
+    assert call.pop("elapsed_ms") >= 0
+    assert call == {
+        "method": "rkllm.run",
+        "function": "rkllm_run",
+        "handle": handle,
+        "name": None,
+        "model_path": str(daemon.model),
+        "pid": os.getpid(),
+        "uid": os.getuid(),
+        "request": "my id",
+        "job": None,
+        "thread": "npu",
+    }
+    assert crash["lines"][-1] == "E rkllm: the last words"
+    assert "Current thread" in crash["stacks"]
+    assert "in _call" in crash["stacks"]
+    assert (crash["end"], crash["signal"], crash["exit_status"]) == ("SIGSEGV", "SIGSEGV", None)
+    assert (crash["beside"], crash["crashes"], crash["stuck"], crash["out_of_memory"]) == ([], 1, False, False)
+    assert crash["uptime_s"] > 0
+    (event,) = daemon.events("crashed")
+    assert event["call"]["function"] == "rkllm_run"
+    with daemon.connect() as wire:
+        assert wire.ask("server.watch", {"events": ["crashed"]})["result"] == {"watching": ["crashed"]}
+        told = wire.receive()["params"]
+        assert (told["event"], told["crash"]["call"]["request"]) == ("crashed", "my id")
+
+
+def test_a_daemon_that_is_killed_was_in_no_call(start: Start) -> None:
+    daemon = start(keeper=True)
+    with daemon.connect() as wire:
+        os.kill(wire.ask("server.status")["result"]["daemon_pid"], signal.SIGKILL)
+        ends(wire)
+    crash = last_crash(daemon)
+    assert (crash["end"], crash["call"], crash["stacks"]) == ("SIGKILL", None, "")
+    assert daemon.stop() == 0
+    assert len(daemon.events("crashed")) == 1
+
+
+@pytest.mark.parametrize("text", ["no end of line", "x" * 900])
+def test_not_a_byte_that_c_has_printed_is_lost(start: Start, tmp_path: Path, text: str) -> None:
+    """Also what was read and was no whole line yet."""
+    ticket = tmp_path / "ticket"
+    ticket.touch()
+    daemon = start(
+        keeper=True,
+        scenario={
+            "run": "abort",
+            "fault_ticket": ticket,
+            "print.stdout": text,
+            "print_at": "rkllm_run",
+            "print_newline": 0,
+        },
+    )
+    daemon.load()
+    with daemon.connect() as wire:
+        wire.request("rkllm.run", {"prompt": "Hello"}, 1)
+        ends(wire)
+    assert last_crash(daemon)["lines"][-1] == text
+    assert daemon.log().count(text) >= 2, "once by itself, once in the event"
