@@ -244,11 +244,13 @@ VALUES: list[Any] = [None, 1, True, "x", 1.5, [], [1], ["x"], {}, {"prompt": "x"
 @ALL
 def test_schemas_mean_the_same_in_both_drafts_and_here(name: str) -> None:
     for parameter in METHODS[name].json_parameters:
-        drafts = [Draft7Validator(parameter.schema), Draft202012Validator(parameter.schema)]
-        ours = schemas.validator(parameter.schema)
+        validators = [
+            Draft7Validator(parameter.schema),
+            Draft202012Validator(parameter.schema),
+            schemas.validator(parameter.schema),
+        ]
         for value in VALUES:
-            found = {not any(ours.mismatches(value)), *(draft.is_valid(value) for draft in drafts)}
-            assert len(found) == 1, (parameter.name, value)
+            assert len({validator.is_valid(value) for validator in validators}) == 1, (parameter.name, value)
 
 
 # Declarations

@@ -118,7 +118,7 @@ def test_it_has_what_the_daemon_needs_and_no_more(content: Path) -> None:
     """Neither what makes packages and runs tests, nor the engines, which are compiled for one processor."""
     (modules,) = content.glob("opt/rkllmd/lib/*/site-packages")
     names = {path.name for path in modules.iterdir()}
-    assert {"rkllmd", "rknn", "trio", "orjson", "structlog", "pip"} <= names
+    assert {"rkllmd", "rknn", "trio", "orjson", "jsonschema", "structlog", "pip"} <= names
     assert not names & {"pytest", "setuptools", "mypy", "llama_cpp", "onnxruntime", "argparse_manpage", "tests"}
 
 

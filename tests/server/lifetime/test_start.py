@@ -11,8 +11,8 @@ from tests.daemon import Start
 
 # What only the portable runtime, the tokenizer callback and the examples need (pyproject.toml).
 OPTIONAL = ["numpy", "onnxruntime", "llama_cpp", "tokenizers", "PIL"]
-# What takes time to import and serves nobody: the clients, and what only tests need.
-NEEDLESS = {"jsonschema", "referencing", "numpy", "rkllmd.client.plain", "rkllmd.client.trio_client", "rkllmd.cli.chat"}
+# What takes time to import and serves nobody.
+NEEDLESS = {"numpy", "rkllmd.client.plain", "rkllmd.client.trio_client", "rkllmd.cli.chat"}
 IMPORTS = "import sys, rkllmd.cli.command, rkllmd.daemon; print(*sys.modules)"
 
 
