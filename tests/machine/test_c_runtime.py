@@ -12,6 +12,7 @@ from rkllmd.abi.c import c_void_p
 from rkllmd.abi.layouts.rknn import rknn_context
 from rkllmd.errors import InvalidHandle
 from rkllmd.machine.c_runtime import CRuntime, choose, last_words, no_handle
+from rkllmd.machine.crash_journal import CrashJournal
 from rkllmd.machine.platform import Platform
 
 
@@ -43,7 +44,7 @@ def test_which_runtime(
 def test_no_null_handle_reaches_c(handle: object) -> None:
     called: list[object] = []
     library: Any = SimpleNamespace(rknn_mem_sync=called.append, rknn_create_mem2=called.append)
-    output: Any = SimpleNamespace(mark=lambda: 0, since=lambda mark: [])
+    output: Any = SimpleNamespace(mark=lambda: 0, since=lambda mark: [], journal=CrashJournal())
     runtime: CRuntime[Any] = CRuntime("vendor", "", output, lambda: library)
     runtime.take_no_handle = frozenset({"rknn_create_mem2"})
     with pytest.raises(InvalidHandle, match="rknn_mem_sync was not called"):

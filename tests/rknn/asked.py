@@ -55,7 +55,7 @@ class Asked:
 
     runtime = "rknn 2.3.2"
 
-    def call(self, function: str, *arguments: Any) -> None:
+    def call(self, function: str, *arguments: Any, on: object = None) -> None:
         """Answer a question, or note the call."""
         if function == "rknn_query":
             self._answer(*arguments)

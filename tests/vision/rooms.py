@@ -35,7 +35,7 @@ class Runtime:
         """Return what the real one says."""
         return self.name == "portable"
 
-    def call(self, function: str, *_: object) -> None:
+    def call(self, function: str, *_: object, on: object = None) -> None:
         """Note the call. Raises RuntimeFailure where the test says so."""
         self.called.append(function)
         self.during.get(function, lambda: None)()

@@ -213,7 +213,7 @@ def test_nothing_of_an_unloaded_model_stays_open(start: Start) -> None:
 
 
 def test_what_a_model_holds_stays_if_the_runtime_has_not_unloaded_it() -> None:
-    def fail(function: str, *_: Any) -> None:
+    def fail(function: str, *_: Any, **__: Any) -> None:
         raise RuntimeFailure("It failed.", function=function, status=-1, log=[])
 
     models: Any = Handles("LLM")
@@ -232,10 +232,10 @@ def test_what_a_model_holds_stays_if_the_runtime_has_not_unloaded_it() -> None:
 
 
 def test_strings_that_the_runtime_refuses_again_and_again_do_not_pile_up() -> None:
-    def refuse(function: str, *_: Any) -> None:
+    def refuse(function: str, *_: Any, **__: Any) -> None:
         raise RuntimeFailure("It failed.", function=function, status=-1, log=[])
 
-    takes: Any = SimpleNamespace(call=lambda *_: None)
+    takes: Any = SimpleNamespace(call=lambda *_, **__: None)
     refuses: Any = SimpleNamespace(call=refuse)
     model: Any = SimpleNamespace(pointer=None, keep_alive=[], strings={}, refused_strings={})
     given = [bytes([number]) * 1000 for number in range(4)]

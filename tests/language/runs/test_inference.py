@@ -14,6 +14,7 @@ from rkllmd.errors import NotSupported, RuntimeFailure
 from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.runs import inference
 from rkllmd.language.runs.run import Run
+from rkllmd.machine.crash_journal import CrashJournal
 from rkllmd.npu.durations import Durations
 from rkllmd.wire.members import NO_MEMBERS
 
@@ -62,7 +63,8 @@ class Stage:
             run_function=lambda asynchronous: "rkllm_run",
             remember_kv_cache_sizes=lambda model: None,
             call=lambda function, *_: self.calls.append(function),
-            raw_call=lambda function, *arguments: getattr(library, function)(*arguments),
+            raw_call=lambda function, *arguments, on: getattr(library, function)(*arguments),
+            journal=CrashJournal(),
         )
         between = SimpleNamespace(wake=lambda: None)
         self.language: Any = SimpleNamespace(
