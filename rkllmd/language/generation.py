@@ -115,6 +115,7 @@ class Transcript:
     def __init__(self, n_batch: int) -> None:
         self.n_batch = n_batch
         self.tokens = 0  # so far: the number of the next partial result
+        self.made = 0  # the tokens of all entries: an entry of a batch that has ended makes none
         self._joiners = [TextJoiner() for _ in range(n_batch)]
 
     def partial(self, state: int, entries: list[Token]) -> JsonObject:
@@ -122,9 +123,11 @@ class Transcript:
         seq = self.tokens
         self.tokens += 1
         if self.n_batch == 1:
+            self.made += 1
             token_id, data = entries[0]
             text = self._joiners[0].add(state, data)
             return {"text": text, "token_id": token_id, "_callback_state": state, "seq": seq}
+        self.made += sum(data is not None for _, data in entries)
         batch = [
             {"text": joiner.add(state, data), "token_id": token_id}
             for joiner, (token_id, data) in zip(self._joiners, entries, strict=True)

@@ -122,6 +122,14 @@ class Platform:
             return None
         return seconds
 
+    def npu_frequency(self) -> int | None:
+        """Return the clock of the NPU in hertz, which all cores share, or None if it can't be read."""
+        for path in sorted((self.root / "sys/class/devfreq").glob("*.npu")):
+            text = (self.read(str(path.relative_to(self.root) / "cur_freq")) or "").strip()
+            if text.isdecimal():
+                return int(text)
+        return None
+
     def memory(self) -> dict[str, int]:
         """Return total and available memory of the machine and the resident size of this process, in bytes."""
         machine, process = self.read("proc/meminfo") or "", self.read("proc/self/status") or ""

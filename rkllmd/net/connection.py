@@ -339,6 +339,7 @@ class Connection:
             fds.close()
             self.refuse(call, as_error(error, call.method))
         else:
+            self._service.count_call(call.method, "ok")
             self._answer(call, line, fds)
 
     def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
@@ -346,6 +347,7 @@ class Connection:
         if call.finished:
             call.fds.close()
             return
+        self._service.count_call(call.method, error.kind)
         try:
             self._answer(call, self.exchange.fail(call, error))
         except Exception:  # nor for the error: better no connection than a client that waits for ever

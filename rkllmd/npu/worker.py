@@ -23,6 +23,7 @@ import trio
 
 from rkllmd.errors import Cancelled, RpcError, ShuttingDown
 from rkllmd.machine.crash_journal import CrashJournal
+from rkllmd.metrics import Metrics
 from rkllmd.npu import estimates
 from rkllmd.npu.beside import Beside
 from rkllmd.npu.deadlines import Deadlines
@@ -59,6 +60,7 @@ class Npu:
         jobs: Queue,
         durations: Durations | None = None,
         *,
+        metrics: Metrics | None = None,
         own_deadlines: Callable[[], Deadlines | None] = lambda: None,
         patience: Callable[[], float] = lambda: math.inf,
         when_handled: Callable[[Callable[[], None]], None] = lambda function: function(),
@@ -78,6 +80,7 @@ class Npu:
         self.queue = jobs
         self.journal = CrashJournal() if journal is None else journal
         self.durations = durations or Durations()
+        self.metrics = metrics or Metrics()
         self.closing = False
         self.idle = trio.Event()
         self.idle.set()
@@ -183,10 +186,15 @@ class Npu:
             return
         if self.idle.is_set():  # otherwise somebody may be waiting for the event that there is
             self.idle = trio.Event()
+        self._begin(job)
+        self._when_handled(partial(self._given.put, job))
+
+    def _begin(self, job: Job) -> None:
         job.start(time.monotonic())
+        if job.client is not None:
+            self.metrics.waits.observe(job.started_at - job.queued_at)
         self.supervisor.look_at(job)
         self._tell_move(job)
-        self._when_handled(partial(self._given.put, job))
 
     def _tell_move(self, job: Job) -> None:
         if self._observer is not None:
@@ -213,10 +221,8 @@ class Npu:
         if job is None:
             self.boundaries.close(boundary)
             return
-        job.start(time.monotonic())
         self.queue.at_boundary = job
-        self.supervisor.look_at(job)
-        self._tell_move(job)
+        self._begin(job)
         self.boundaries.give(job, boundary)
 
     def _do_between(self, job: Job, boundary: Boundary) -> None:

@@ -49,6 +49,7 @@ def ended(service: Service, detached: DetachedCall) -> None:
     """Keep how a detached call has ended, and let go of what belongs to nobody any more."""
     if detached.holding is not None:
         detached.holding.release()
+    service.count_call(detached.method, "ok" if detached.error is None else detached.error["data"]["kind"])
     service.detached_calls.keep(detached, service.config.max_job_bytes)
     if service.npu.closing:
         service.events.job_ended(detached)

@@ -20,6 +20,7 @@ from rkllmd.config.values import DEFAULT_REQUEST_MEMORY
 from rkllmd.json_types import JsonObject
 from rkllmd.language.parts import Language
 from rkllmd.machine.platform import Platform
+from rkllmd.metrics import OTHER, Metrics
 from rkllmd.npu.worker import Npu
 from rkllmd.service.crashes import Crashes
 from rkllmd.service.events import Events
@@ -56,6 +57,9 @@ class Service:
     # What server.status has read from the machine's files, and when (monotonic).
     machine: JsonObject = field(default_factory=dict)
     machine_read_at: float = -math.inf
+    # The same of server.metrics.
+    metered: list[JsonObject] = field(default_factory=list)
+    metered_at: float = -math.inf
 
     def __post_init__(self) -> None:
         self.events = Events(self.npu, self.crashes)
@@ -70,6 +74,16 @@ class Service:
     def clients(self) -> dict[int, Client]:
         """Return the connected clients by their numbers."""
         return self.language.clients
+
+    @property
+    def metrics(self) -> Metrics:
+        """Return what is counted."""
+        return self.npu.metrics
+
+    def count_call(self, method: str, outcome: str) -> None:
+        """Count a call that is answered; ``outcome``: ok, or the kind of its error."""
+        # A client may call whatever it likes.
+        self.npu.metrics.calls.add(method if method in self.methods else OTHER, outcome)
 
     @property
     def detached_calls(self) -> DetachedCalls:

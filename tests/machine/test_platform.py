@@ -227,3 +227,12 @@ def test_this_machine() -> None:
     assert 0 < memory["daemon_resident_bytes"] < memory["total_bytes"]
     assert 0 < memory["available_bytes"] <= memory["total_bytes"]
     assert machine() == os.uname().machine
+
+
+@pytest.mark.parametrize(("text", "frequency"), [("1000000000\n", 1_000_000_000), ("\n", None), ("unknown\n", None)])
+def test_the_clock_of_the_npu(tmp_path: Path, text: str, frequency: int | None) -> None:
+    assert tree(tmp_path, {"sys/class/devfreq/fdab0000.npu/cur_freq": text}).npu_frequency() == frequency
+
+
+def test_a_machine_without_an_npu_has_no_clock_of_one(tmp_path: Path) -> None:
+    assert tree(tmp_path, PC).npu_frequency() is None

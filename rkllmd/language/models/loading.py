@@ -76,7 +76,7 @@ def make(language: Language, recipe: Recipe) -> Model:
 
 def load(language: Language, model: Model, recipe: Recipe) -> None:
     """Load a model that ``make`` has made and that has no handle yet. Raises RuntimeFailure; it is not loaded then."""
-    available = language.memory_guard.machine_available_bytes
+    started_at, available = time.monotonic(), language.memory_guard.machine_available_bytes
     model.npu_cores = _cores_said(_init(language, model))
     taken = available - language.memory_guard.machine_available_bytes - model.optional_bytes
     language.memory_guard.footprints.learn(model.demand, taken)
@@ -90,6 +90,7 @@ def load(language: Language, model: Model, recipe: Recipe) -> None:
     except BaseException:
         _destroy(language, model)
         raise
+    _count(language, model, time.monotonic() - started_at)
 
 
 def check_cores(model: Model, recipe: Recipe) -> None:
@@ -171,6 +172,7 @@ def load_again(language: Language, model: Model) -> None:
             raise
     model.loaded_at = time.monotonic()
     model.is_asleep = False
+    _count(language, model, model.loaded_at - started_at)
     log.info(
         "model_loaded_again",
         handle=model.number,
@@ -178,6 +180,12 @@ def load_again(language: Language, model: Model) -> None:
         model_path=model.path,
         seconds=round(model.loaded_at - started_at, 3),
     )
+
+
+def _count(language: Language, model: Model, seconds: float) -> None:
+    """Count a load; on the worker thread."""
+    metrics = language.npu.metrics
+    language.run_soon(lambda: metrics.loads.observe(seconds, metrics.model(model.name, model.path)))
 
 
 def try_files(language: Language, trials: Iterable[Trial]) -> None:

@@ -19,7 +19,7 @@ from rkllmd.language.generation import Generation
 from rkllmd.language.model import Model
 from rkllmd.language.models.loading import load_again, put_to_sleep
 from rkllmd.language.parts import Language
-from rkllmd.language.runs import prompt_cache_names, run_options, turns
+from rkllmd.language.runs import counting, prompt_cache_names, run_options, turns
 from rkllmd.language.runs.run import Run, RunArguments
 from rkllmd.language.runs.turns import SessionTurn
 from rkllmd.machine.c_runtime import NO_WORDS, last_words
@@ -96,7 +96,7 @@ def generate(run: Run) -> Callable[[], JsonObject]:
         extra = prompt_cache_names.keep(run, saving, prefilled=prefilled)
         if ended.failure is not None:
             # Raised here, so that the supervisor sees it; the last partial results go out before the error.
-            run.language.run_soon(generation.drain_rest)
+            run.language.run_soon(partial(_let_go, run, generation))
             raise ended.failure
         tensors = generation.tensors(run.invocation.tensor)
         return partial(_final, run, ended, turn, extra | tensors)
@@ -251,7 +251,7 @@ def _final(run: Run, ended: _Ended, turn: SessionTurn | None, extra: JsonObject)
     """Send the last partials and return the final result; on the event loop, after the run."""
     language, invocation, model = run.language, run.invocation, run.model
     generation = ended.generation
-    generation.drain_rest()
+    _let_go(run, generation)
     estimates.learn(language.npu.durations, model.path, generation)
     final = generation.final()
     if turn is not None:
@@ -264,6 +264,12 @@ def _final(run: Run, ended: _Ended, turn: SessionTurn | None, extra: JsonObject)
     if ended.history_reset:
         extra["history_reset"] = True
     return {**final, **extra}
+
+
+def _let_go(run: Run, generation: Generation) -> None:
+    """Send the last partials of a run that has ended, and count what it has done; on the event loop."""
+    generation.drain_rest()
+    counting.count(run.language.npu.metrics, run.model, generation)
 
 
 def _failure(function: str, how: str, status: int, log: list[str], known: str | None, advice: str) -> RuntimeFailure:

@@ -23,6 +23,7 @@ from rkllmd.errors import (
     ShuttingDown,
     Timeout,
 )
+from rkllmd.metrics import Metrics
 from rkllmd.npu import worker as npu
 from rkllmd.npu.deadlines import Deadlines, Step, next_step
 from rkllmd.npu.durations import Durations
@@ -39,6 +40,7 @@ class Worker(npu.Npu):
     def __init__(self, limits: Limits) -> None:
         self.queue = Queue(limits)
         self.durations = Durations()
+        self.metrics = Metrics()
         self.closing = False
         self.idle = trio.Event()
         self.idle.set()

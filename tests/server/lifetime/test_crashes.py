@@ -64,6 +64,8 @@ def test_a_crash_is_known_with_its_call_and_its_last_lines(start: Start, tmp_pat
         assert wire.ask("server.watch", {"events": ["crashed"]})["result"] == {"watching": ["crashed"]}
         told = wire.receive()["params"]
         assert (told["event"], told["crash"]["call"]["request"]) == ("crashed", "my id")
+        families = {item["name"]: item["samples"] for item in wire.ask("server.metrics")["result"]["families"]}
+        assert families["rkllmd_crashes"] == [{"labels": {}, "value": 1}]
 
 
 def test_a_daemon_that_is_killed_was_in_no_call(start: Start) -> None:
