@@ -324,7 +324,12 @@ def test_without_a_directory_a_name_is_refused(version: str, new_board: Callable
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-def test_another_user_has_names_of_its_own(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_user_has_names_of_its_own(
+    version: str, new_board: Callable[..., Board], caches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another user may load a prompt cache into the model only where everybody may.
+    board = new_board(version, "--cache-directory", str(caches), "--authority", "everybody")
+    board.load()
     board.result("rkllm.run", saving("a"))
     os.chmod(board.daemon.path, 0o666)
     monkeypatch.chdir(Path(board.daemon.path).parent)  # the folders above are closed to others
