@@ -37,10 +37,9 @@ def keep(tmp_path: Path) -> Iterator[Keep]:
 @pytest.mark.parametrize("end", ["kill SIGSEGV", "kill SIGABRT", "kill SIGKILL", "exit 0", "exit 3"])
 def test_a_daemon_that_has_ended_is_started_again(keep: Keep, end: str) -> None:
     kept = keep(f"bind; ready; settled; hold; {end}", SERVE)
-    until("a socket", lambda: Path(kept.path).exists())
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(SEEN_SECONDS)
-        client.connect(kept.path)
+        until("a socket", lambda: client.connect_ex(kept.path) == 0)  # its file is there before anybody listens
         kept.let_go()
         assert answer(client) == 2, "it waited for the next one"
     (event,) = kept.events("daemon_ended")

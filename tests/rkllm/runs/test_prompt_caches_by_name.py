@@ -254,7 +254,7 @@ def test_what_is_larger_than_the_limit_is_said_in_the_result(
     version: str, new_board: Callable[..., Board], caches: Path
 ) -> None:
     board = new_board(version, "--cache-directory", str(caches), "--cache-bytes", str(2**20))
-    board.load()
+    board.load(max_context_len=8192)
     result = board.result("rkllm.run", {**saving("a"), "prompt": "x" * (2**20 + 1), "max_new_tokens": 1})
     assert result["prompt_cache"]["saved"] is False
     assert f"cache_bytes ({2**20})" in result["prompt_cache"]["reason"]
