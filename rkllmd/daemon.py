@@ -161,7 +161,7 @@ class Daemon:
 
     async def _load_models(self, service: Service, returning: list[Returning]) -> None:
         await load_what_was_loaded(service, returning)
-        await load_models_at_start(service, self._announce)
+        await load_models_at_start(service, self._announce, self._notifier.extend_timeout)
         self._tell_keeper(SETTLED)
 
     async def _beat(self) -> None:

@@ -15,8 +15,9 @@ _LEAST_SECONDS = 0.1
 _MOST_SECONDS = 30.0
 # So many in a row, and clients are answered at once instead of waiting: from here on the pause exceeds a second.
 _IN_A_LOOP = 4
-# A daemon that is not there for so long keeps nobody waiting. On a slow board one starts in three seconds.
-_PATIENCE_SECONDS = 10.0
+# A daemon that is not there for so long keeps nobody waiting. On a slow board one starts in three seconds, or in ten
+# while something else keeps the board busy.
+_PATIENCE_SECONDS = 30.0
 # How long a start takes, until one was seen.
 _USUAL_START_SECONDS = 1.0
 

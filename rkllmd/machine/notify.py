@@ -24,6 +24,10 @@ class Notifier:
         payload = message.encode(errors="surrogateescape")  # a file name may be no UTF-8
         (self._manager if self._keeper is None else self._keeper).send(payload)
 
+    def extend_timeout(self, seconds: int) -> None:
+        """Ask the service manager for so many more seconds, counted from now (EXTEND_TIMEOUT_USEC)."""
+        self.send(EXTEND_TIMEOUT_USEC=seconds * 1_000_000)
+
     def feed(self, now: float) -> None:
         """Feed the watchdog of the service manager where it is due; what was not taken yet is sent as well."""
         self._manager.send_waiting()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 import structlog
+import trio
 
 from rkllmd.calls.detached import DetachedCall
 from rkllmd.calls.failure import as_error
@@ -24,6 +26,10 @@ from rkllmd.wire import jsonrpc
 
 log = structlog.get_logger()
 
+# For how long the service manager is asked for patience at once, and how often.
+EXTENSION_SECONDS: Final = 20
+_EXTENDS_AFTER_SECONDS: Final = 5.0
+
 
 async def load_what_was_loaded(service: Service, returning: list[Returning]) -> None:
     """Load the models again that a daemon had loaded when it crashed; whoever calls one meanwhile waits for it."""
@@ -35,19 +41,34 @@ async def load_what_was_loaded(service: Service, returning: list[Returning]) -> 
             log.error("model_not_loaded", model_path=item.model.path, handle=item.model.number, error=told)
 
 
-async def load_models_at_start(service: Service, announce: Callable[[str], None]) -> None:
+async def load_models_at_start(
+    service: Service, announce: Callable[[str], None], extend_start: Callable[[int], None]
+) -> None:
     """Load ``config.model``, and the declared models with ``autoload``, in the file's order.
 
-    A failure is logged and announced; the daemon goes on serving without the model.
+    A failure is logged and announced; the daemon goes on serving without the model. ``extend_start`` is called again
+    and again while one loads, with the seconds for which the start may go on until the next time.
     """
     came_back = list(service.language.models)
     for path in _wanted(service.config):
-        error = await _load(service, path, came_back)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_extend, service, extend_start)
+            error = await _load(service, path, came_back)
+            nursery.cancel_scope.cancel()
         if error is None:
             announce(f"Model {path} is loaded.")
         else:
             log.error("model_not_loaded", model_path=path, error=error)
             announce(f"Model {path} is not loaded: {error['message']}")
+
+
+async def _extend(service: Service, extend_start: Callable[[int], None]) -> None:
+    """Extend the start, but not for a call that takes longer than it may, nor for an NPU that is stuck."""
+    while True:
+        running = service.npu.queue.running
+        if service.npu.supervisor.outage is None and (running is None or running.timeout is None):
+            extend_start(EXTENSION_SECONDS)
+        await trio.sleep(_EXTENDS_AFTER_SECONDS)
 
 
 def _wanted(config: Config) -> list[str]:

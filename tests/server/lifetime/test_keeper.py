@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from rkllmd.keeper.ties import CANNOT_START
@@ -55,6 +56,27 @@ def test_the_socket_outlives_a_crash_in_the_middle_of_a_generation(start: Start,
     assert daemon.stop() == 0
     assert not Path(daemon.path).exists()
     assert not Path(f"{daemon.path}.lock").exists()
+
+
+def test_twenty_who_come_and_write_while_there_is_no_daemon_are_served(tmp_path: Path) -> None:
+    """The next one is held before it serves; who comes waits in the socket that the keeper holds."""
+    daemon = Daemon(tmp_path, keeper=True, scenario="hold.rkllm_createDefaultParam=1")
+    daemon.let_go()
+    with daemon, ExitStack() as clients:
+        with daemon.connect() as wire:
+            _, inner = pids(wire)
+            daemon.hold()
+            os.kill(inner, signal.SIGKILL)
+            assert wire.receive() is None
+        wires = [clients.enter_context(daemon.connect()) for _ in range(20)]
+        for wire in wires:
+            wire.request("server.status")
+        daemon.wait_enter("rkllm_createDefaultParam", 2)
+        daemon.let_go()
+        answers = [wire.final(1)["result"]["daemon_pid"] for wire in wires]
+    assert len(set(answers)) == 1
+    assert answers[0] != inner
+    assert daemon.faults() == []
 
 
 def test_the_next_daemon_has_the_same_settings(start: Start) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import threading
 from pathlib import Path
 
@@ -18,10 +20,10 @@ pytestmark = pytest.mark.skipif(
 PASSED = ("RKLLM_SIMULATOR", "RKLLM_SIMULATOR_TRACE", "RKLLM_SIMULATOR_HOLD", "RKNN_SIMULATOR")
 
 
-def activated(directory: Path, path: Path) -> Daemon:
+def activated(directory: Path, path: Path, *, keeper: bool = False) -> Daemon:
     """Return a daemon that is going to be started by the first client."""
     launcher = ["systemd-socket-activate", f"--listen={path}", *(f"--setenv={name}" for name in PASSED)]
-    return Daemon(directory, launcher=launcher)
+    return Daemon(directory, launcher=launcher, keeper=keeper)
 
 
 def test_the_first_client_starts_the_daemon_and_is_answered_by_it(tmp_path: Path) -> None:
@@ -59,3 +61,22 @@ def test_many_clients_come_before_the_daemon(tmp_path: Path) -> None:
             thread.join()
     assert answers == [0] * 20
     assert daemon.faults() == []
+
+
+def test_a_keeper_passes_the_socket_on_to_the_next_daemon(tmp_path: Path) -> None:
+    path = tmp_path / "passed.sock"
+    daemon = activated(tmp_path, path, keeper=True)
+    until("systemd listens", path.is_socket)
+    with Wire(str(path)) as first:
+        first.request("server.status")
+        with daemon:
+            before = first.final(1)["result"]
+            assert before["pid"] == daemon.process.pid, "the keeper is what systemd has started"
+            os.kill(before["daemon_pid"], signal.SIGKILL)
+            assert first.receive() is None
+            with Wire(str(path)) as second:
+                after = second.ask("server.status")["result"]
+            assert after["pid"] == before["pid"]
+            assert after["daemon_pid"] != before["daemon_pid"]
+    assert daemon.faults() == []
+    assert path.is_socket(), "it is systemd's"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rkllmd.keeper.ties import CANNOT_START
+from rkllmd.service.startup import EXTENSION_SECONDS
 from tests.daemon import SEEN_SECONDS, Daemon, Start, Wire, kind
 from tests.inherited_socket import SHIM
 
@@ -102,6 +103,19 @@ def test_ready_means_that_clients_are_served(start: Start, manager: socket.socke
     with daemon.connect() as wire:
         status = wire.ask("server.status")["result"]
         assert (status["state"], status["models"]) == ("loading", [])
+    daemon.let_go()
+    daemon.wait_event("model_loaded")
+
+
+def test_a_model_that_takes_long_extends_the_start(start: Start, manager: socket.socket, tmp_path: Path) -> None:
+    """By its keeper, from which alone the manager takes messages."""
+    model = tmp_path / "big.rkllm"
+    model.touch()
+    environ = {"NOTIFY_SOCKET": manager.getsockname()}
+    daemon = start("--model", str(model), keeper=True, scenario="hold.rkllm_init=1", environ=environ)
+    assert message(manager)["READY"] == "1"
+    for _ in range(2):
+        assert message(manager) == {"EXTEND_TIMEOUT_USEC": f"{EXTENSION_SECONDS * 1_000_000}"}
     daemon.let_go()
     daemon.wait_event("model_loaded")
 
