@@ -146,6 +146,7 @@ def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.A
     call.add_argument("--priority", choices=("high", "normal", "low"), help="whose turn comes first")
     call.add_argument("--timeout-ms", type=int, help="how long the call may run without progress")
     call.add_argument("--first-token-timeout-ms", type=int, help="how long a run may take for its first token")
+    call.add_argument("--run-timeout-ms", type=int, help="how long the call may run in all")
     call.add_argument("--wait-timeout-ms", type=int, help="how long the call may wait for its turn")
     _add_connection(call)
     call.set_defaults(run=_call)

@@ -52,7 +52,7 @@ def test_call_prints_a_stream_line_by_line(daemon: Daemon) -> None:
 
 def test_call_has_the_members_beside_the_method_as_options(daemon: Daemon) -> None:
     members = ["--session", "kitchen", "--priority", "low"]
-    for name in ("--timeout-ms", "--first-token-timeout-ms", "--wait-timeout-ms"):
+    for name in ("--timeout-ms", "--first-token-timeout-ms", "--run-timeout-ms", "--wait-timeout-ms"):
         members += [name, "60000"]
     done = run("call", "rkllm.run", '{"prompt": "Hello"}', *members, "--socket", daemon.path)
     assert json.loads(done.stdout)["session"] == {"name": "kitchen", "turns": 1, "replayed_turns": 0}
