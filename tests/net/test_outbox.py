@@ -209,7 +209,7 @@ def test_everything_is_closed_when_it_is_given_up(pair: tuple[socket.socket, soc
     outbox.clear()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(
         st.tuples(st.lists(st.integers(0, 60_000), min_size=1, max_size=5).filter(any), st.integers(0, 3)), max_size=12
