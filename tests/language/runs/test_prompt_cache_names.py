@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rkllmd.errors import InvalidParams, PermissionDenied
+from rkllmd.language.prompt_caches.saved import SavedCaches
 from rkllmd.language.prompt_caches.store import PromptCaches, Saving
 from rkllmd.language.runs import prompt_cache_names
 from rkllmd.language.runs.run import Run
@@ -34,7 +35,11 @@ def run_of(tmp_path: Path, given: str | None, *, saves: bool = True, user: int |
     )
     (tmp_path / "caches").mkdir(exist_ok=True)
     language: Any = SimpleNamespace(
-        config=config, models=[], prompt_caches=PromptCaches(str(tmp_path / "caches"), 10**6), runtime=None
+        config=config,
+        models=[],
+        prompt_caches=PromptCaches(str(tmp_path / "caches"), 10**6),
+        saved_caches=SavedCaches(),
+        runtime=None,
     )
     invocation: Any = SimpleNamespace(client=SimpleNamespace(user=user, groups=frozenset()))
     nothing: Any = None
