@@ -259,7 +259,7 @@ def test_without_a_model(board: Board, method: str) -> None:
 @BOTH
 def test_a_prompt_of_a_megabyte(board: Board, method: str) -> None:
     """What a client of the C server lost at 4096 bytes."""
-    board.load(max_new_tokens=0)
+    board.load(max_new_tokens=0, max_context_len=4096)
     board.script(tokens=100_000)
     prompt = "0123456789" * 100_000
     assert text_of(board, method, {"prompt": prompt}) == f"[user] {prompt}"

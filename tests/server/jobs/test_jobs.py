@@ -174,7 +174,7 @@ def test_an_ordered_call_may_have_ended_before_its_answer(start: Start) -> None:
         wire.request("server.submit", {"method": "rkllm.clear_kv_cache", "params": [None, 1]}, 2)
         answer = wire.receive()
         assert answer["id"] == 2, "the answer comes before the news of the job"
-        assert look(wire, answer["result"]["job"])["result"] == {"success": True, "status": 0}
+        assert ended(wire, answer["result"]["job"])["result"] == {"success": True, "status": 0}
 
 
 def test_the_queues_limits_hold_and_a_refused_job_is_not_kept(start: Start) -> None:
@@ -275,7 +275,7 @@ def test_descriptors_are_refused(start: Start) -> None:
 def test_a_long_call_arrives_whole(start: Start) -> None:
     """Its line is parsed and prepared on a helper thread."""
     daemon = start(scenario="echo_hash=1")
-    daemon.load()
+    daemon.load(max_context_len=4096)
     prompt = "abcd" * 100_000
     with daemon.connect() as wire:
         direct = wire.ask("rkllm.run", {"prompt": prompt})["result"]

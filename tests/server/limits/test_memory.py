@@ -21,7 +21,7 @@ BESIDE = 32 * MIB
 @pytest.fixture(scope="module")
 def serving(start_for_module: Start) -> Daemon:
     daemon = start_for_module("--request-memory-bytes", str(BUDGET), scenario=ENDLESS, cold=True)
-    daemon.load(max_new_tokens=0)
+    daemon.load(max_new_tokens=0, max_context_len=8192)
     return daemon
 
 

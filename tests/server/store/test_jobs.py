@@ -195,7 +195,7 @@ def test_only_its_user_reads_it_and_no_id_is_taken(board: Board) -> None:
 
 def test_members_and_long_tensors_are_as_they_were(board: Board) -> None:
     daemon = board.endless()
-    prompt = "aGVsbG8h" * 20_000
+    prompt = "aGVsbG8h" * 15_000
     with daemon.connect() as wire:
         begun(wire, submit(wire, "rkllm.run", HELLO))
         job = submit(wire, "rkllm.run", {"prompt": prompt}, session="talk", priority="low")
@@ -291,7 +291,7 @@ def test_a_job_that_can_not_be_kept_is_not_promised(board: Board) -> None:
     board.start().stop()
     limit = 'ulimit -f 256; exec "$@"'  # blocks of 512 bytes
     daemon = board.start(scenario="text=ab", launcher=["sh", "-c", limit, "sh"])
-    daemon.load()
+    daemon.load(max_context_len=1024)
     with daemon.connect() as wire:
         prompt = "x" * 200_000
         refused = wire.ask("server.submit", {"method": "rkllm.run", "params": {"prompt": prompt}})
