@@ -5,14 +5,13 @@ Three parts, in the order in which a token meets them:
 1. ``Generation.on_result``: called by C, on the worker thread or on a thread of the runtime. It copies what the
    callback shows and sends it at once, if tokens come slowly and nothing waits before it; otherwise it appends the copy
    to a buffer and wakes the event loop if that is not awake. It never waits for a client and lets no exception out.
-2. ``Transcript``: without I/O. It joins characters that were split over callbacks, numbers the partial results, and
-   keeps the text.
+2. ``Transcript`` (texts/transcript.py): without I/O. It joins characters that were split over callbacks, ends the text
+   at a stop string, numbers the partial results, and keeps the text.
 3. ``Generation.drain``: on the event loop. It empties the buffer and gives the partial results to the client.
 """
 
 from __future__ import annotations
 
-import codecs
 import threading
 import time
 from collections import deque
@@ -27,12 +26,10 @@ from rkllmd.abi.json.tensors import copy_tensor
 from rkllmd.abi.layouts.rkllm import LLMCallState, RKLLMInferMode, RKLLMResult
 from rkllmd.abi.thread_state import KeptThreadState
 from rkllmd.json_types import JsonObject
+from rkllmd.language.texts.transcript import FINISH, Callback, Transcript
 
 log = structlog.get_logger()
 
-NORMAL: Final = int(LLMCallState.RKLLM_RUN_NORMAL)
-WAITING: Final = int(LLMCallState.RKLLM_RUN_WAITING)
-FINISH: Final = int(LLMCallState.RKLLM_RUN_FINISH)
 ERROR: Final = int(LLMCallState.RKLLM_RUN_ERROR)
 _LAST: Final = (FINISH, ERROR)
 _GENERATE: Final = int(RKLLMInferMode.RKLLM_INFER_GENERATE)
@@ -53,100 +50,6 @@ _BUFFER_LIMIT: Final = 16_384
 # The loop handles this many in a row (well under 1 ms) before it does anything else.
 _DRAIN_AT_ONCE: Final = 128
 
-# A copy of one callback: its state, and for each batch entry the token's id and the bytes of its text (None for NULL).
-Token = tuple[int, bytes | None]
-Callback = tuple[int, list[Token]]
-
-
-class TextJoiner:
-    """Joins the bytes of one text into whole characters; what never completes becomes U+FFFD."""
-
-    __slots__ = ("_decoder", "_held", "_is_whole", "parts")
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held = b""
-        self._is_whole = True  # no bytes of a character are held, by the decoder either
-        self.parts: list[str] = []
-
-    def add(self, state: int, data: bytes | None) -> str:
-        """Take the text of one callback and return the characters that are complete now."""
-        if state == NORMAL and data and self._is_whole:
-            try:
-                text = data.decode()
-            except UnicodeDecodeError:
-                pass
-            else:
-                self.parts.append(text)
-                return text
-        text = self._join(state, data)
-        self._is_whole = not self._held and not self._decoder.getstate()[0]
-        if text:
-            self.parts.append(text)
-        return text
-
-    def _join(self, state: int, data: bytes | None) -> str:
-        if state == WAITING:
-            # The runtime holds incomplete bytes back itself. If it shows them nevertheless, the next text either
-            # repeats or continues them: whether it begins with them decides.
-            self._held = self._with_held(data or b"")
-            return ""
-        if not data:
-            return ""
-        data = self._with_held(data)
-        self._held = b""
-        return self._decoder.decode(data)
-
-    def _with_held(self, data: bytes) -> bytes:
-        return data if data.startswith(self._held) else self._held + data
-
-    def end(self) -> str:
-        """Return what stands for bytes that were never completed."""
-        text = self._decoder.decode(self._held, final=True)
-        self._held = b""
-        if text:
-            self.parts.append(text)
-        return text
-
-
-class Transcript:
-    """What a run has generated so far, as partial results and as the final one."""
-
-    def __init__(self, n_batch: int) -> None:
-        self.n_batch = n_batch
-        self.tokens = 0  # so far: the number of the next partial result
-        self.made = 0  # the tokens of all entries: an entry of a batch that has ended makes none
-        self._joiners = [TextJoiner() for _ in range(n_batch)]
-
-    def partial(self, state: int, entries: list[Token]) -> JsonObject:
-        """Return the partial result of one callback."""
-        seq = self.tokens
-        self.tokens += 1
-        if self.n_batch == 1:
-            self.made += 1
-            token_id, data = entries[0]
-            text = self._joiners[0].add(state, data)
-            return {"text": text, "token_id": token_id, "_callback_state": state, "seq": seq}
-        self.made += sum(data is not None for _, data in entries)
-        batch = [
-            {"text": joiner.add(state, data), "token_id": token_id}
-            for joiner, (token_id, data) in zip(self._joiners, entries, strict=True)
-        ]
-        return {"batch": batch, "_callback_state": state, "seq": seq}
-
-    def so_far(self) -> JsonObject:
-        """Return the complete characters so far; may be called on any thread."""
-        texts = ["".join(joiner.parts) for joiner in self._joiners]
-        return {"text": texts[0]} if self.n_batch == 1 else {"batch": [{"text": text} for text in texts]}
-
-    def final(self, *, whole: bool) -> JsonObject:
-        """Return the text members of the final result: the ``whole`` text, or only what was still incomplete."""
-        rests = [joiner.end() for joiner in self._joiners]
-        texts = ["".join(joiner.parts) for joiner in self._joiners] if whole else rests
-        if self.n_batch == 1:
-            return {"text": texts[0], "token_id": 0, "_callback_state": FINISH}
-        return {"batch": [{"text": text, "token_id": 0} for text in texts], "_callback_state": FINISH}
-
 
 class Generation:
     """One run of a model, from its first callback to its final result."""
@@ -159,13 +62,14 @@ class Generation:
         max_new_tokens: int,
         can_free_buffer: bool,
         keeps_history: bool = False,
+        stop: Sequence[str] = (),
         wake: Callable[[Callable[[], None]], None],
         send: Callable[[list[JsonObject]], None] | None,
         send_now: Callable[[JsonObject], bool] | None = None,
         at_token: Callable[[], None] | None = None,
         on_end: Callable[[], None] | None = None,
     ) -> None:
-        """Prepare a run.
+        """Prepare a run; at one of the strings ``stop`` its text ends, and ``on_progress`` is called to abort it.
 
         ``wake(drain)`` schedules ``drain`` on the event loop, from any thread. ``send`` takes partial results there;
         it is None if only the final result is wanted. ``send_now`` takes one partial result on any thread and returns
@@ -175,7 +79,7 @@ class Generation:
         self.mode = mode
         self.max_new_tokens = max_new_tokens
         self.keeps_history = keeps_history
-        self.transcript = Transcript(n_batch)
+        self.transcript = Transcript(n_batch, stop)
         self.abort_requested = False
         self.pause_requested = False
         self.paused = False
@@ -243,7 +147,7 @@ class Generation:
                 callback = (state, [(result.token_id, result.text) for result in self._each(results)])
             if not self._deliver(callback):
                 self._append(callback)
-            if self.pause_requested:
+            if self.pause_requested and not self.transcript.is_stopped:
                 self.paused = True
                 self._thread_state.release()
                 self._end()
@@ -291,14 +195,24 @@ class Generation:
         if self._buffer or self._is_draining or self.abort_requested:
             return False
         if self._send is None:
-            self.transcript.partial(*callback)
+            self._take(callback)
             return True
         if self._send_now is None or not is_slow:
             return False
-        result = self.transcript.partial(*callback)
-        if not self._send_now(result):
+        result = self._take(callback)
+        if result is not None and not self._send_now(result):
             self._append(result)  # later tokens wait behind it
         return True
+
+    def _take(self, callback: Callback) -> JsonObject | None:
+        """Return the partial result of a callback, or None for one that comes after a stop string."""
+        transcript = self.transcript
+        if transcript.is_stopped:
+            return None
+        result = transcript.partial(*callback)
+        if transcript.is_stopped:
+            self._wake(self._tell_progress)
+        return result
 
     def _append(self, item: Callback | JsonObject) -> None:
         buffer = self._buffer
@@ -358,10 +272,15 @@ class Generation:
         partials: list[JsonObject] = []
         while buffer and len(partials) < most:
             item = buffer.popleft()
-            partials.append(item if isinstance(item, dict) else self.transcript.partial(*item))
+            result = item if isinstance(item, dict) else self._take(item)
+            if result is not None:
+                partials.append(result)
         self._has_space.set()
-        if self._send is not None:
+        if self._send is not None and partials:
             self._send(partials)
+        self._tell_progress()
+
+    def _tell_progress(self) -> None:
         on_progress = self.on_progress  # read once: the worker thread sets it to None at the end of the run
         if on_progress is not None:
             on_progress()
@@ -383,6 +302,8 @@ class Generation:
         """Return why the run ended: ``stop``, ``length``, ``abort`` or ``pause``."""
         if self.paused:
             return "pause"
+        if self.transcript.is_stopped:
+            return "stop"
         if self.abort_requested:
             return "abort"
         limit_reached = 0 < self.max_new_tokens <= self.transcript.tokens

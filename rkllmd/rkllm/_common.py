@@ -7,7 +7,7 @@ from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json
 from rkllmd.language import placeholders
 from rkllmd.language.model import Model
-from rkllmd.language.runs.run_options import SEED, SPECIAL
+from rkllmd.language.runs.run_options import SEED, SPECIAL, STOP
 
 LLM = Handle("handle", ("llm",), "model")
 
@@ -19,6 +19,7 @@ RUN_PARAMETERS: tuple[Parameter, ...] = (
     COnly("userdata"),
     SEED,
     SPECIAL,
+    STOP,
 )
 
 

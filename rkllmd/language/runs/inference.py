@@ -157,7 +157,7 @@ def _attempt(run: Run, turn: SessionTurn | None) -> _Ended:
     model.generation = generation
     if invocation.job is not None:
         invocation.job.begin(generation)
-    generation.on_progress = partial(_abort_again, run, generation)
+    generation.on_progress = partial(_abort_where_due, run, generation)
     try:
         if invocation.is_cancelled:  # since it left the queue
             generation.abort_requested = True
@@ -191,6 +191,7 @@ def _generation(run: Run) -> Generation:
         n_batch=model.n_batch,
         max_new_tokens=model.most_tokens(parameters),
         keeps_history=bool(parameters.keep_history),
+        stop=run.stop,
         can_free_buffer=language.runtime.library.layout.name != "1.2",
         wake=language.run_soon,
         send=send,
@@ -200,9 +201,12 @@ def _generation(run: Run) -> Generation:
     )
 
 
-def _abort_again(run: Run, generation: Generation) -> None:
-    """Abort a cancelled run again if it still produces tokens: an abort before the runtime has begun has no effect."""
-    if run.invocation.is_cancelled and run.model.generation is generation:
+def _abort_where_due(run: Run, generation: Generation) -> None:
+    """Abort a run at a stop string, and again what was cancelled or has stopped and still produces tokens.
+
+    An abort before the runtime has begun has no effect.
+    """
+    if (run.invocation.is_cancelled or generation.transcript.is_stopped) and run.model.generation is generation:
         abort(run.language, run.model)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NotRequired, Self, TypedDict
 
@@ -22,6 +23,7 @@ class RunArguments(TypedDict):
     rkllm_infer_params: Converted
     seed: NotRequired[int | None]
     special: NotRequired[bool | None]
+    stop: NotRequired[list[str] | None]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -36,6 +38,8 @@ class Run:
     # Options that C's RKLLM has no field for; None if they were not given.
     seed: int | None = None
     special: bool | None = None
+    # Where its text ends.
+    stop: Sequence[str] = ()
     # Whether the method is rkllm.run_async.
     asynchronous: bool = False
 
@@ -50,6 +54,7 @@ class Run:
             asked["rkllm_infer_params"],
             asked.get("seed"),
             asked.get("special"),
+            asked.get("stop") or (),
             asynchronous,
         )
 

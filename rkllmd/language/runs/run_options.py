@@ -1,11 +1,13 @@
-"""Options of a run that C's RKLLM has no field for: the seed, and whether control markers in its text count as such."""
+"""Options of a run that C's RKLLM has no field for: seed, whether control markers in its text count, stop strings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from rkllmd.abi.layouts.rkllm import RKLLMInferMode
 from rkllmd.calls.declaration import Value
+from rkllmd.errors import InvalidParams
 from rkllmd.portable.extension import ALL, Span
 
 if TYPE_CHECKING:
@@ -33,10 +35,27 @@ SPECIAL: Final = Value(
     required=False,
     in_c=False,
 )
+_MOST_STOPS: Final = 8
+_LONGEST_STOP: Final = 256
+STOP: Final = Value(
+    "stop",
+    {
+        "type": ["array", "null"],
+        "items": {"type": "string", "minLength": 1, "maxLength": _LONGEST_STOP},
+        "maxItems": _MOST_STOPS,
+        "description": "strings at which the answer ends; they are not shown",
+    },
+    required=False,
+    in_c=False,
+)
 
 
 def check(run: Run) -> None:
-    """Refuse options that this runtime has no function for. Raises NotSupported."""
+    """Refuse options that this runtime has no function for, or this run no use. Raises NotSupported, InvalidParams."""
+    if run.stop and run.parameters.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
+        raise InvalidParams(
+            "stop: only generated text has an end (mode RKLLM_INFER_GENERATE).", path="$.stop", keyword="const"
+        )
     runtime = run.language.runtime
     if runtime.extension is not None:
         return

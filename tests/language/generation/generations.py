@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMResult
-from rkllmd.language.generation import Generation, Token
+from rkllmd.language.generation import Generation
+from rkllmd.language.texts.transcript import Token
 
 EURO = "€".encode()
 

@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMResult
-from rkllmd.language.generation import NORMAL, Generation
+from rkllmd.language.generation import Generation
+from rkllmd.language.texts.transcript import NORMAL
 
 
 class Client:

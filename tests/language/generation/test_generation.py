@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from rkllmd.abi.layouts.rkllm import LLMCallState, LLMResultCallback
 from rkllmd.language import generation as streaming
-from rkllmd.language.generation import ERROR, FINISH, NORMAL, Transcript
+from rkllmd.language.generation import ERROR
+from rkllmd.language.texts.transcript import FINISH, NORMAL, Transcript
 from tests.language.generation.generations import CONTINUE, EURO, NULL, PAUSE, Loop, entries, generation, results, token
 
 # Generation: what C calls, and what the loop makes of it

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from rkllmd.abi.json.tensors import tensor_to_json
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMResult
-from rkllmd.language.generation import FINISH, NORMAL
+from rkllmd.language.texts.transcript import FINISH, NORMAL
 from tests.language.generation.generations import CONTINUE, FREE, NULL, Loop, generation, results
 
 

@@ -162,3 +162,12 @@ def test_the_status_says_what_the_engine_was_built_for(demo: Daemon) -> None:
     with demo.connect() as wire:
         runtime = wire.ask("server.status")["result"]["versions"]["runtime"]
         assert "CPU" in runtime["engine"]
+
+
+def test_a_run_ends_at_a_stop_string(demo: Daemon) -> None:
+    with demo.connect() as wire:
+        whole = run(wire, "Tell me a story.", max_new_tokens=30)["text"]
+        string = whole[len(whole) // 2 : len(whole) // 2 + 3]
+        stopped = run(wire, "Tell me a story.", max_new_tokens=30, stop=[string])
+        assert stopped["text"] == whole[: whole.index(string)]
+        assert (stopped["finish_reason"], stopped["stop_sequence"]) == ("stop", string)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rkllmd.language.generation import NORMAL, WAITING, TextJoiner, Transcript
+from rkllmd.language.texts.transcript import NORMAL, WAITING, TextJoiner, Transcript
 from tests.language.generation.generations import EURO
 
 SAMPLE = "aä€😀\u0000\ufeffz"

@@ -1,0 +1,149 @@
+"""What a run has generated so far, as partial results and as the final one: whole characters, up to a stop string.
+
+Without I/O.
+"""
+
+from __future__ import annotations
+
+import codecs
+import operator
+from collections.abc import Sequence
+from typing import Final
+
+from rkllmd.abi.layouts.rkllm import LLMCallState
+from rkllmd.json_types import JsonObject
+from rkllmd.language.texts.stop_strings import StopMatcher
+
+NORMAL: Final = int(LLMCallState.RKLLM_RUN_NORMAL)
+WAITING: Final = int(LLMCallState.RKLLM_RUN_WAITING)
+FINISH: Final = int(LLMCallState.RKLLM_RUN_FINISH)
+
+# A copy of one callback: its state, and for each batch entry the token's id and the bytes of its text (None for NULL).
+Token = tuple[int, bytes | None]
+Callback = tuple[int, list[Token]]
+
+
+class TextJoiner:
+    """Joins the bytes of one text into whole characters; what never completes becomes U+FFFD.
+
+    From a stop string on, there is no more text.
+    """
+
+    __slots__ = ("_decoder", "_held", "_is_whole", "_stop", "parts")
+
+    def __init__(self, stop: Sequence[str] = ()) -> None:
+        """``stop`` are the stop strings."""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = b""
+        self._is_whole = True  # no bytes of a character are held, by the decoder either
+        self._stop = StopMatcher(stop) if stop else None
+        self.parts: list[str] = []
+
+    @property
+    def stopped_by(self) -> str | None:
+        """Return the stop string that was found."""
+        return None if self._stop is None else self._stop.found
+
+    def add(self, state: int, data: bytes | None) -> str:
+        """Take the text of one callback and return the characters that are complete now, and no part of a stop string.
+
+        What may still become one is held back.
+        """
+        text = self._complete(state, data)
+        if self._stop is not None:
+            text = self._stop.feed(text)
+        if text:
+            self.parts.append(text)
+        return text
+
+    def _complete(self, state: int, data: bytes | None) -> str:
+        if state == NORMAL and data and self._is_whole:
+            try:
+                return data.decode()
+            except UnicodeDecodeError:
+                pass
+        text = self._join(state, data)
+        self._is_whole = not self._held and not self._decoder.getstate()[0]
+        return text
+
+    def _join(self, state: int, data: bytes | None) -> str:
+        if state == WAITING:
+            # The runtime holds incomplete bytes back itself. If it shows them nevertheless, the next text either
+            # repeats or continues them: whether it begins with them decides.
+            self._held = self._with_held(data or b"")
+            return ""
+        if not data:
+            return ""
+        data = self._with_held(data)
+        self._held = b""
+        return self._decoder.decode(data)
+
+    def _with_held(self, data: bytes) -> bytes:
+        return data if data.startswith(self._held) else self._held + data
+
+    def end(self) -> str:
+        """Return what was held back, and what stands for bytes that were never completed."""
+        text = self._decoder.decode(self._held, final=True)
+        if self._stop is not None:
+            text = self._stop.feed(text) + self._stop.end()
+        self._held = b""
+        if text:
+            self.parts.append(text)
+        return text
+
+
+class Transcript:
+    """What a run has generated so far, as partial results and as the final one."""
+
+    def __init__(self, n_batch: int, stop: Sequence[str] = ()) -> None:
+        """``stop`` are the stop strings of each entry."""
+        self.n_batch = n_batch
+        # Every entry that goes on has come to a stop string: nothing more is to be generated.
+        self.is_stopped = False
+        self.tokens = 0  # so far: the number of the next partial result
+        self.made = 0  # the tokens of all entries: an entry of a batch that has ended makes none
+        self._joiners = [TextJoiner(stop) for _ in range(n_batch)]
+        self._may_stop = bool(stop)
+
+    def partial(self, state: int, entries: list[Token]) -> JsonObject:
+        """Return the partial result of one callback."""
+        seq = self.tokens
+        self.tokens += 1
+        if self.n_batch == 1:
+            self.made += 1
+            token_id, data = entries[0]
+            text = self._joiners[0].add(state, data)
+            if self._may_stop:
+                self.is_stopped = self._joiners[0].stopped_by is not None
+            return {"text": text, "token_id": token_id, "_callback_state": state, "seq": seq}
+        self.made += sum(data is not None for _, data in entries)
+        batch = [
+            {"text": joiner.add(state, data), "token_id": token_id}
+            for joiner, (token_id, data) in zip(self._joiners, entries, strict=True)
+        ]
+        if self._may_stop:
+            self.is_stopped = self._have_all_stopped(entries)
+        return {"batch": batch, "_callback_state": state, "seq": seq}
+
+    def _have_all_stopped(self, entries: list[Token]) -> bool:
+        """Return whether each entry has come to a stop string, or has ended by itself: then it has no token."""
+        stopped = [joiner.stopped_by is not None for joiner in self._joiners]
+        ended = [data is None and token_id < 0 for token_id, data in entries]
+        return any(stopped) and all(map(operator.or_, stopped, ended))
+
+    def so_far(self) -> JsonObject:
+        """Return the complete characters so far; may be called on any thread."""
+        texts = ["".join(joiner.parts) for joiner in self._joiners]
+        return {"text": texts[0]} if self.n_batch == 1 else {"batch": [{"text": text} for text in texts]}
+
+    def final(self, *, whole: bool) -> JsonObject:
+        """Return the text members of the final result: the ``whole`` text, or only what was still incomplete."""
+        rests = [joiner.end() for joiner in self._joiners]
+        texts = ["".join(joiner.parts) for joiner in self._joiners] if whole else rests
+        stopped_by = [joiner.stopped_by for joiner in self._joiners]
+        found = [{} if string is None else {"stop_sequence": string} for string in stopped_by]
+        if self.n_batch == 1:
+            self.is_stopped = bool(found[0])
+            return {"text": texts[0], "token_id": 0, "_callback_state": FINISH, **found[0]}
+        batch = [{"text": text, "token_id": 0, **by} for text, by in zip(texts, found, strict=True)]
+        return {"batch": batch, "_callback_state": FINISH}

@@ -1,0 +1,1 @@
+"""From result callbacks to partial results: characters, numbers, the end, and what must never reach C."""
