@@ -15,6 +15,7 @@ from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.runs import inference
 from rkllmd.language.runs.run import Run
 from rkllmd.machine.crash_journal import CrashJournal
+from rkllmd.metrics import Metrics
 from rkllmd.npu.durations import Durations
 from rkllmd.wire.members import NO_MEMBERS
 
@@ -40,6 +41,7 @@ class Stage:
             is_async=False,
             is_asleep=False,
             n_batch=1,
+            name=None,
             path="/m",
             pointer=1,
             generation=None,
@@ -73,6 +75,7 @@ class Stage:
                 at_token=lambda: None,
                 boundaries=between,
                 durations=Durations(),
+                metrics=Metrics(),
                 beside=SimpleNamespace(give=lambda name, work: work()),
             ),
             run_soon=lambda function: function(),
