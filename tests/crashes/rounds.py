@@ -8,11 +8,32 @@ import time
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from rkllmd.keeper.ties import REPLACE_ME
 from tests.daemon import Daemon, Wire
+from tests.daemon import kind as kind_of
 from tests.rknn.board import BYTES, ECHO
 
-# How it crashes, and how its keeper says that.
-ENDS: Final = {"segfault": "SIGSEGV", "abort": "SIGABRT", "exit": "exit status 3"}
+# How it crashes, and how its keeper says that. A daemon whose NPU is stuck ends itself.
+ENDS: Final = {
+    "segfault": "SIGSEGV",
+    "abort": "SIGABRT",
+    "exit": "exit status 3",
+    "hang": f"exit status {REPLACE_ME}",
+}
+# What bounds a call that hangs, whatever it is: after so long its client is answered, and the NPU is lost.
+_LIMITS: Final = (
+    *(
+        "--timeouts-ms",
+        "default=1000",
+        "--timeouts-ms",
+        "rkllm.init=1000",
+        "--token-timeout-ms",
+        "1000",
+        "--grace-ms",
+        "100",
+    ),
+    *("--no-progress-seconds", "1", "--device-lost-seconds", "1"),
+)
 # In each, and the method that gets there.
 FUNCTIONS: Final = {
     "rkllm_init": "rkllm.init",
@@ -35,11 +56,17 @@ _KEYS: Final = {
 
 
 def _answers(wire: Wire) -> list[Any]:
-    """Return what answers the request in the place of the end of file: an error, or a whole result."""
-    for message in iter(wire.receive, None):
-        if "error" in message or message["result"].get("_callback_state", 2) == 2:
-            return [message]
-    return []
+    """Return what has answered the request before the end of file: an error, or a whole result."""
+    messages = iter(wire.receive, None)
+    return [message for message in messages if "error" in message or message["result"].get("_callback_state", 2) == 2]
+
+
+def _wrong_answers(answers: list[Any], kind: str) -> list[str]:
+    """Return what is wrong with them: a daemon that crashes answers nothing, one that ends itself answers once."""
+    if kind != "hang":
+        return [f"it was answered: {answer}" for answer in answers]
+    is_told = [kind_of(answer) for answer in answers] in (["Timeout"], ["DeviceLost"])
+    return [] if is_told else [f"it was answered: {answers}, not Timeout or DeviceLost"]
 
 
 class Crash(NamedTuple):
@@ -70,6 +97,7 @@ class Rounds:
             daemon,
             "--state-directory",
             str(state),
+            *_LIMITS,
             keeper=True,
             changing=True,
             scenario="text=Hello",
@@ -95,7 +123,7 @@ class Rounds:
             status = wire.ask("server.status")["result"]
             answered = time.monotonic() - begun
             self._play()
-            wrong = [f"it was answered: {answer}" for answer in answers]
+            wrong = _wrong_answers(answers, kind)
             wrong += self._wrong(status["last_crash"], function, kind, words)
             if function in ("rkllm_init", "rkllm_destroy"):
                 handle = self._load(wire, model)

@@ -180,6 +180,15 @@ def test_lines_that_nobody_read_are_told_when_they_flow_again() -> None:
         os.close(writer)
 
 
+def test_no_line_of_a_runtime_is_left_out(written: Any) -> None:
+    """The last one may say why C crashes a moment later."""
+    log.configure(2, written.descriptor)
+    for number in range(MOST_IN_WINDOW + 5):
+        structlog.get_logger().info("runtime", line=number)
+    assert [line["line"] for line in written()] == list(range(MOST_IN_WINDOW + 5))
+    assert log.describe()["left_out"] == 0
+
+
 def test_no_debug_event_is_left_out(written: Any) -> None:
     log.configure(3, written.descriptor)
     for _ in range(MOST_IN_WINDOW + 5):
