@@ -20,20 +20,6 @@ ENDS: Final = {
     "exit": "exit status 3",
     "hang": f"exit status {REPLACE_ME}",
 }
-# What bounds a call that hangs, whatever it is: after so long its client is answered, and the NPU is lost.
-_LIMITS: Final = (
-    *(
-        "--timeouts-ms",
-        "default=1000",
-        "--timeouts-ms",
-        "rkllm.init=1000",
-        "--token-timeout-ms",
-        "1000",
-        "--grace-ms",
-        "100",
-    ),
-    *("--no-progress-seconds", "1", "--device-lost-seconds", "1"),
-)
 # In each, and the method that gets there.
 FUNCTIONS: Final = {
     "rkllm_init": "rkllm.init",
@@ -45,6 +31,11 @@ FUNCTIONS: Final = {
     "rknn_run": "rknn.run",
     "rknn_matmul_run": "rknn.matmul_run",
 }
+# What bounds a call that hangs, whatever it is: after so long its client is answered, and the NPU is lost.
+_LIMITS: Final = (
+    *("--timeouts-ms", ":".join(f"{method}=1000" for method in FUNCTIONS.values())),
+    *("--token-timeout-ms", "1000", "--grace-ms", "100", "--no-progress-seconds", "1", "--device-lost-seconds", "1"),
+)
 # Faults that have a key of their own: the first token of a run is out by then.
 _KEYS: Final = {
     "rkllm_init": ("init", ""),
