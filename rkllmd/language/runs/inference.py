@@ -23,6 +23,7 @@ from rkllmd.language.runs import counting, prompt_cache_names, run_options, turn
 from rkllmd.language.runs.run import Run, RunArguments
 from rkllmd.language.runs.turns import SessionTurn
 from rkllmd.machine.c_runtime import NO_WORDS, last_words
+from rkllmd.machine.crash_journal import Asked
 from rkllmd.npu import estimates
 
 log = structlog.get_logger()
@@ -68,12 +69,14 @@ def abort(language: Language, model: Model) -> None:
     generation.abort_requested = True
     if not generation.awaits_abort:
         generation.awaits_abort = True
-        language.npu.beside.give("rkllm_abort", partial(_abort, language, model, generation))
+        running = language.npu.queue.running
+        ask = partial(Asked, "") if running is None else running.ask
+        language.npu.beside.give("rkllm_abort", partial(_abort, language, model, generation, ask))
 
 
-def _abort(language: Language, model: Model, generation: Generation) -> None:
-    """Tell C to abort this run, if it is still on; on a thread of its own."""
-    with generation.aborting:
+def _abort(language: Language, model: Model, generation: Generation, ask: Callable[[], Asked]) -> None:
+    """Tell C to abort this run, which ``ask`` describes, if it is still on; on a thread of its own."""
+    with language.runtime.journal.working(ask), generation.aborting:
         generation.awaits_abort = False
         if model.generation is generation and not generation.ended.is_set():
             # With a runtime that lacks the function the run goes on to its end. What cancels the run (the end of a

@@ -72,6 +72,7 @@ class Stage:
         self.language: Any = SimpleNamespace(
             runtime=runtime,
             npu=SimpleNamespace(
+                queue=SimpleNamespace(running=None),
                 at_token=lambda: None,
                 boundaries=between,
                 durations=Durations(),

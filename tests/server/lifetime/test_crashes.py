@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire
+from tests.daemon import ENDLESS, Daemon, Wire
 
 Start = Callable[..., Daemon]
 
@@ -66,6 +66,21 @@ def test_a_crash_is_known_with_its_call_and_its_last_lines(start: Start, tmp_pat
         assert (told["event"], told["crash"]["call"]["request"]) == ("crashed", "my id")
         families = {item["name"]: item["samples"] for item in wire.ask("server.metrics")["result"]["families"]}
         assert families["rkllmd_crashes"] == [{"labels": {}, "value": 1}]
+
+
+def test_a_crash_in_an_abort_names_the_run_that_it_was_to_end(start: Start, tmp_path: Path) -> None:
+    ticket = tmp_path / "ticket"
+    ticket.touch()
+    daemon = start(keeper=True, scenario=f"{ENDLESS};fault.rkllm_abort=segfault;fault_ticket={ticket}")
+    handle = daemon.load(max_new_tokens=0)
+    with daemon.connect() as runner, daemon.connect() as other:
+        runner.request("rkllm.run_async", {"prompt": "Hi"}, "run")
+        assert "result" in (runner.receive() or {})
+        other.request("rkllm.abort", None, "abort")
+        ends(other)
+    call = last_crash(daemon)["call"]
+    assert (call["function"], call["method"], call["request"]) == ("rkllm_abort", "rkllm.run_async", "run")
+    assert (call["handle"], call["pid"]) == (handle, os.getpid())
 
 
 def test_a_daemon_that_is_killed_was_in_no_call(start: Start) -> None:
