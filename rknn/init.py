@@ -9,6 +9,7 @@ On machines without an NPU an ONNX file takes the place of a .rknn file.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,6 +26,7 @@ from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams, PermissionDenied
 from rkllmd.json_types import JsonObject
 from rkllmd.machine import paths
+from rkllmd.machine.disk.seeing import Viewer
 from rkllmd.machine.disk.unchanged import unchanged
 from rkllmd.machine.memory.guard import Demand
 from rkllmd.trials import trial
@@ -108,11 +110,16 @@ def _path(vision: Vision, invocation: Invocation, model: Converted | None, model
     )
 
 
-def _check_beside(vision: Vision, invocation: Invocation, path: str) -> None:
-    """Refuse a model that names a file which its client may not read; it may be long. Raises PermissionDenied."""
+def _seen_by(vision: Vision, invocation: Invocation, path: str) -> dict[str, Viewer]:
+    """Return who has to be allowed to read a model and the files that it names; the model may be long.
+
+    Raises PermissionDenied if the client may not read one of them.
+    """
     viewer = authority.viewer(invocation.client, vision.config)
-    for named in [] if viewer is None else rknn_trial.named_in(vision, path):
-        paths.follow(named, "$.model_path", viewer)
+    if viewer is None:
+        return {}
+    named = [str(paths.follow(file, "$.model_path", viewer)) for file in rknn_trial.named_in(vision, path)]
+    return {file: viewer for file in (path, *named) if os.path.isfile(file)}
 
 
 def _model_of(vision: Vision, model: Converted | None = None, model_path: str | None = None, **_: object) -> str | None:
@@ -154,10 +161,10 @@ def init(
     cores = _cores(vision, core_mask)
     ctx = Context(path="", size_bytes=0, flag=mask_of(rknn_flag.__members__, flag))
     c_extend = None if extend is None else _extend(vision, invocation, ctx, extend)
-    buffer = None
+    buffer, seen_by = None, dict[str, Viewer]()
     if model is None or not isinstance(model.json, dict):
         ctx.path = _path(vision, invocation, model, model_path)
-        _check_beside(vision, invocation, ctx.path)
+        seen_by = _seen_by(vision, invocation, ctx.path)
         ctx.size_bytes = os.stat(ctx.path).st_size
         argument, size = cast(c_char_p(os.fsencode(ctx.path)), c_void_p), 0
     else:
@@ -178,9 +185,10 @@ def init(
     part = 0 if extend is None else int(extend.json.get("real_model_size", 0))
     demand = _demand(ctx, part)
     vision.memory_guard.check(demand)
-    _try(vision, ctx, buffer, extend)
+    with unchanged(seen_by, vision.config.allowed_directories, seen_by):
+        _try(vision, ctx, buffer, extend)
     available = vision.memory_guard.machine_available_bytes
-    _call(vision, ctx, argument, size, c_extend)
+    _call(vision, ctx, argument, size, c_extend, seen_by)
     if not ctx.flag & rknn_flag.RKNN_FLAG_MODEL_BUFFER_ZERO_COPY:
         ctx.keep_alive.clear()
     result = add(vision, invocation, ctx, keep=keep, cores=cores)
@@ -189,11 +197,19 @@ def init(
     return result
 
 
-def _call(vision: Vision, ctx: Context, argument: c_void_p, size: int, extend: Structure | None) -> None:
+def _call(
+    vision: Vision,
+    ctx: Context,
+    argument: c_void_p,
+    size: int,
+    extend: Structure | None,
+    seen_by: Mapping[str, Viewer],
+) -> None:
     """Call rknn_init. Raises RuntimeFailure, and PermissionDenied if the file was swapped meanwhile."""
     extended = None if extend is None else byref(extend)
     try:
-        with unchanged([ctx.path] if ctx.path else [], vision.config.allowed_directories):
+        files = dict.fromkeys([ctx.path, *seen_by]) if ctx.path else ()
+        with unchanged(files, vision.config.allowed_directories, seen_by):
             vision.runtime.call("rknn_init", byref(ctx.pointer), argument, size, ctx.flag, extended, on=ctx)
     except PermissionDenied:
         if ctx.pointer:

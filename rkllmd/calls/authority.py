@@ -7,6 +7,7 @@ that (``alters``, ``calls/declaration.py``), and asks nobody itself.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rkllmd.errors import PermissionDenied
@@ -62,7 +63,12 @@ def viewer(client: Client, config: Config) -> Viewer | None:
 
     What lies in directories that the operator has set up for clients is shown to all of them.
     """
-    if client.user in (None, 0, os.geteuid()):
+    return viewer_of(client.user, client.groups, config)
+
+
+def viewer_of(user: int | None, groups: Iterable[int], config: Config) -> Viewer | None:
+    """Return the same for a user and its groups, whose client may have gone."""
+    if user is None or user in (0, os.geteuid()):
         return None
     shown = (config.model_directory, *config.writable_directories, *config.operator_directories)
-    return Viewer(client.user, client.groups, tuple(directory for directory in shown if directory))
+    return Viewer(user, frozenset(groups), tuple(directory for directory in shown if directory))

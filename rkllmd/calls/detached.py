@@ -24,6 +24,7 @@ from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 from rkllmd.wire.long_strings import LongJson
 
 if TYPE_CHECKING:
+    from rkllmd.config.quotas import Exceeded
     from rkllmd.npu.job import Job
     from rkllmd.store.jobs import Bounds, KeptJob, KeptJobs
     from rkllmd.wire.budget import Holding
@@ -238,15 +239,13 @@ class DetachedCalls:
     def add(self, call: DetachedCall, bounds: Bounds) -> None:
         """Take a call that is about to begin. Raises QueueFull if there are too many that have not ended."""
         self._expire()
-        own = [other for other in self if other.user == call.user]
-        if len(own) >= bounds.of_user and not self._drop_oldest(own):
-            raise _full("This user has as many jobs as it may", len(own), bounds.of_user)
-        if len(self) >= bounds.total and not self._drop_oldest(self._of_greediest(lambda _: 1)):
-            raise _full("There are as many jobs as there may be", len(self), bounds.total)
-        if call.kept is not None:
-            given = call.given_bytes + sum(other.given_bytes for other in self if not other.ended.is_set())
-            if given > bounds.most_bytes:
-                raise _full("What the waiting jobs were given has as many bytes as it may", given, bounds.most_bytes)
+        while (exceeded := bounds.too_many(call.user, [other.user for other in self])) is not None:
+            own = [other for other in self if other.user == call.user]
+            if not self._drop_oldest(own if exceeded.whose == "user" else self._of_greediest(lambda _: 1)):
+                raise _full("jobs", exceeded)
+        given = [(other.user, other.given_bytes) for other in self if not other.ended.is_set()]
+        if (exceeded := bounds.too_large(call.user, call.given_bytes, given)) is not None:
+            raise _full("bytes in jobs that wait", exceeded)
         self._calls[call.id] = call
 
     def promise(self, call: DetachedCall, done: Callable[[str | None], None]) -> None:
@@ -374,13 +373,10 @@ class DetachedCalls:
         return False
 
 
-def _full(what: str, queued: int, limit: int) -> QueueFull:
-    return QueueFull(
-        f"{what} ({limit}), and none of them has ended: try again later.",
-        queued=queued,
-        limit=limit,
-        retry_after_ms=_RETRY_AFTER_MS,
-    )
+def _full(what: str, exceeded: Exceeded) -> QueueFull:
+    message = f"{exceeded.have} as many {what} as may be ({exceeded.setting}: {exceeded.limit}), and none has ended"
+    data = {"queued": exceeded.used, "retry_after_ms": _RETRY_AFTER_MS, **exceeded.data}
+    return QueueFull(f"{message}: try again later.", **data)
 
 
 def _encoded(result: Json, most_bytes: int) -> tuple[LongJson | None, JsonObject | None, int]:

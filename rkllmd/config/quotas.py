@@ -100,6 +100,16 @@ def memory(config: Config) -> Quota:
     return quota("max_memory_bytes", config.max_memory_bytes, config.max_memory_bytes_per_user)
 
 
+def jobs(config: Config) -> Quota:
+    """Return the quota of detached calls that are kept."""
+    return quota("max_jobs", config.max_jobs, config.max_jobs_per_user)
+
+
+def job_bytes(config: Config) -> Quota:
+    """Return the quota of bytes that detached calls which wait were given; a user has the usual share."""
+    return quota("max_job_bytes", config.max_job_bytes, 0, name_of_share="max_job_bytes")
+
+
 def models(config: Config) -> Quota:
     """Return the quota of loaded language models: there are so few that none is kept from anybody, unless asked for."""
     most = config.max_models

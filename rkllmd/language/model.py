@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rkllmd.abi.library import Library
     from rkllmd.language.generation import Generation
     from rkllmd.language.prompt_caches.store import PromptCache
+    from rkllmd.machine.disk.seeing import Viewer
     from rkllmd.machine.files import FileIdentity, WatchedFile
     from rkllmd.machine.memory.guard import Demand
 
@@ -26,6 +28,8 @@ class Adapter:
 
     struct: Struct
     keep: list[object]
+    # Who has to be allowed to read its file, by the path; nobody where the configuration declares it.
+    seen_by: Mapping[str, Viewer] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -94,6 +98,8 @@ class Model:
     # The files that it and its adapters (by their names) were loaded from: a prompt cache depends on them.
     file: FileIdentity | None = None
     lora_files: dict[str, FileIdentity] = field(default_factory=dict)
+    # Who has to be allowed to read the files that clients have named, by their paths; not those of the configuration.
+    seen_by: Mapping[str, Viewer] = field(default_factory=dict)
     # The loaded prompt cache, if it is one that the daemon keeps by name.
     prompt_cache: PromptCache | None = None
     # The path of the loaded one if it is another.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from rkllmd.abi.json.from_c import from_c
@@ -10,6 +10,7 @@ from rkllmd.json_types import JsonObject
 
 if TYPE_CHECKING:
     from rkllmd.language.model import Model
+    from rkllmd.machine.disk.seeing import Viewer
     from rkllmd.store.models import KeptModels
 
 
@@ -56,7 +57,9 @@ def _made_from(model: Model) -> JsonObject:
         "given": model.given,
         "user": model.user,
         "domain": model.domain,
+        "seen_by": _whom(model.seen_by),
         "adapters": [from_c(adapter.struct) for adapter in model.adapters],
+        "adapters_seen_by": [_whom(adapter.seen_by) for adapter in model.adapters],
         # Strings of the protocol, so UTF-8.
         "strings": {name: [value.decode() for value in values] for name, values in model.strings.items()},
         "is_asleep": model.is_asleep,
@@ -69,3 +72,9 @@ def _prompt_cache(model: Model) -> JsonObject | None:
     if model.prompt_cache is not None:
         return {"owner": model.prompt_cache.owner, "name": model.prompt_cache.name}
     return None if model.prompt_cache_path is None else {"path": model.prompt_cache_path}
+
+
+def _whom(seen_by: Mapping[str, Viewer]) -> JsonObject | None:
+    """Return who has named files, the same client all of them; None: nobody whose permissions count."""
+    viewer = next(iter(seen_by.values()), None)
+    return None if viewer is None else {"user": viewer.user, "groups": sorted(viewer.groups)}

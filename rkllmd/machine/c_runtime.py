@@ -82,8 +82,13 @@ class CRuntime(Generic[L]):
     def raw_call(self, function: str, *arguments: object, on: object = None) -> CResult:
         """Call a C function, and return what it returns; what calls the library otherwise tells the journal itself.
 
-        ``on`` as in ``invoke``. Never on the event loop. Raises NotSupported for a function that the library lacks.
+        ``on`` as in ``invoke``. Never on the event loop. Raises NotSupported for a function that the library lacks, and
+        InvalidHandle for a first argument that is null: C's first parameter is a handle, or points to something.
         """
+        if arguments and not arguments[0] and function not in self.take_no_handle:
+            raise InvalidHandle(
+                f"{function} was not called: what it was for is not there any more. Load or make it again.", handle=None
+            )
         record = self.journal.enter(function, on)
         try:
             return getattr(self.library, function)(*arguments)
@@ -95,10 +100,8 @@ class CRuntime(Generic[L]):
 
         ``on``: the model or context, where it is another one than the call of the method is for.
 
-        Raises InvalidHandle for a first argument that is null: C's first parameter is a handle, or points to something.
+        Raises what ``raw_call`` raises.
         """
-        if arguments and not arguments[0] and function not in self.take_no_handle:
-            raise InvalidHandle(f"{function} was not called: what it was for is not there (any more).", handle=None)
         mark = self.output.mark()
         returned = self.raw_call(function, *arguments, on=on)
         return returned, self.output.since(mark)

@@ -134,7 +134,7 @@ def _load_in_place(language: Language, invocation: Invocation, recipe: Recipe, p
     # If there is memory for the trial beside them, the models to be replaced still serve meanwhile.
     is_tried = not unloaded or _fits_beside(language, recipe)
     if is_tried:
-        try_files(language, trials)
+        try_files(language, trials, recipe.seen_by)
     model = make(language, recipe)
     try:
         for old in unloaded:
@@ -142,7 +142,7 @@ def _load_in_place(language: Language, invocation: Invocation, recipe: Recipe, p
         if unloaded:  # how much memory they have given back is known only now
             language.memory_guard.check(recipe.demand)
         if not is_tried:
-            try_files(language, trials)
+            try_files(language, trials, recipe.seen_by)
         load(language, model, recipe)
         if invocation.is_cancelled:  # before anybody can find the model
             unload(language, model)

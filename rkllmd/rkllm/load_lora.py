@@ -8,6 +8,7 @@ A name means one adapter: the same file with the same scale is loaded once, anot
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from rkllmd.calls import authority
@@ -23,6 +24,7 @@ from rkllmd.language.models.loading import give_adapter, put_to_sleep, try_files
 from rkllmd.language.models.recipe import make_adapter
 from rkllmd.language.parts import Language
 from rkllmd.machine import paths
+from rkllmd.machine.disk.seeing import Viewer
 from rkllmd.machine.files import identify
 from rkllmd.rkllm._common import LLM
 
@@ -35,7 +37,12 @@ MOST_ADAPTERS: Final = 32
 
 
 def _check(language: Language, invocation: Invocation, model: Model, lora_adapter: Converted) -> None:
-    config = language.config
+    _resolve(language, invocation, lora_adapter)
+
+
+def _resolve(language: Language, invocation: Invocation, lora_adapter: Converted) -> Mapping[str, Viewer]:
+    """Give C the file's path; return who has to be allowed to read it."""
+    config, viewer = language.config, authority.viewer(invocation.client, language.config)
     given = lora_adapter.json["lora_adapter_path"]
     where = f"{lora_adapter.path}.lora_adapter_path"
     resolved = paths.readable_file(
@@ -43,9 +50,10 @@ def _check(language: Language, invocation: Invocation, model: Model, lora_adapte
         config.allowed_directories,
         where,
         base=config.model_directory,
-        viewer=authority.viewer(invocation.client, config),
+        viewer=viewer,
     )
     lora_adapter.c.lora_adapter_path = bytes(resolved)
+    return {} if viewer is None else {str(resolved): viewer}
 
 
 @method(
@@ -56,12 +64,11 @@ def _check(language: Language, invocation: Invocation, model: Model, lora_adapte
 )
 def load_lora(language: Language, invocation: Invocation, model: Model, lora_adapter: Converted) -> JsonObject:
     """Load the adapter; defaults: ``lora_adapter_name`` is the file's name without its ending, ``scale`` is 1.0."""
-    _check(language, invocation, model, lora_adapter)  # again: the file may have gone while the call waited
-    adapter = make_adapter(lora_adapter.c, lora_adapter.json, lora_adapter.keep)
+    seen_by = _resolve(language, invocation, lora_adapter)  # again: the file may have gone while the call waited
+    adapter = make_adapter(lora_adapter.c, lora_adapter.json, lora_adapter.keep, seen_by)
     if _is_loaded(model, adapter, lora_adapter.path):
         return success(lora_adapter_name=adapter.name, already_loaded=True)
-    item = model_trial.of_adapter(language, model, adapter)
-    try_files(language, [] if item is None else [item])
+    try_files(language, [model_trial.of_adapter(language, model, adapter)], seen_by)
     try:
         give_adapter(language, model, adapter)
     except PermissionDenied:  # no function of C takes an adapter away: the next call loads the model without it

@@ -50,10 +50,11 @@ def load_prompt_cache(language: Language, invocation: Invocation, model: Model, 
     """Load a cache that a run with save_prompt_cache has written; release a loaded one before loading another."""
     if not prompt_cache_names.is_name(prompt_cache_path):
         resolved = _resolve(language, invocation, prompt_cache_path)  # again: it may have gone while the call waited
-        item = model_trial.of_prompt_cache(language, model, str(resolved))
-        try_files(language, [] if item is None else [item])
+        viewer = authority.viewer(invocation.client, language.config)
+        seen_by = {} if viewer is None else {str(resolved): viewer}
+        try_files(language, [model_trial.of_prompt_cache(language, model, str(resolved))], seen_by)
         try:
-            with unchanged([str(resolved)], language.config.allowed_directories):
+            with unchanged([str(resolved)], language.config.allowed_directories, seen_by):
                 _load(language, invocation, model, resolved)
         except PermissionDenied:
             with contextlib.suppress(RuntimeFailure):  # if it has not come so far, there is none

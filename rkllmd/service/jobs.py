@@ -19,6 +19,7 @@ import structlog
 from rkllmd.calls.arguments import Converted
 from rkllmd.calls.detached import MOST_BEGINS, DetachedCall
 from rkllmd.calls.failure import as_error
+from rkllmd.config import quotas
 from rkllmd.errors import Crashed, NotKept, RpcError
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
@@ -75,7 +76,8 @@ def submit(
     """
     config, calls = service.config, service.detached_calls
     detached.expect_promise()
-    calls.add(detached, Bounds(config.max_jobs, config.max_jobs_per_user, config.max_job_bytes))
+    is_operator = config.is_operator(detached.user)
+    calls.add(detached, Bounds(quotas.jobs(config), quotas.job_bytes(config), is_operator))
 
     def promised(reason: str | None) -> None:  # on any thread
         detached.unkept_reason = reason

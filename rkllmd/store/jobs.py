@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rkllmd.json_types import Json
 from rkllmd.store.store import Done, Store, nobody_waits
+
+if TYPE_CHECKING:
+    from rkllmd.config.quotas import Exceeded, Quota
 
 # A call waits this long for a disk that does not answer before it begins nevertheless.
 _BEGIN_SECONDS: Final = 5.0
 
 
 class Bounds(NamedTuple):
-    """How many calls are kept, in all and of one user, and how many bytes those that wait were given."""
+    """How many calls may be kept, how many bytes those that wait may have been given, and whether for an operator."""
 
-    total: int
-    of_user: int
-    most_bytes: int
+    jobs: Quota
+    given_bytes: Quota
+    is_operator: bool
+
+    def too_many(self, user: int | None, users: Sequence[int | None]) -> Exceeded | None:
+        """Return what one more call of ``user`` would exceed beside those of ``users``."""
+        return self.jobs.exceeded(users.count(user), len(users), is_operator=self.is_operator)
+
+    def too_large(self, user: int | None, more: int, given: Sequence[tuple[int | None, int]]) -> Exceeded | None:
+        """Return what a call that was given ``more`` bytes would exceed beside those of users, given so many bytes."""
+        mine = sum(size for other, size in given if other == user)
+        total = sum(size for _, size in given)
+        return self.given_bytes.exceeded(mine, total, is_operator=self.is_operator, more=more) if more else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,11 +267,15 @@ def _is_out_of_date(part: Part, verdict: Verdict) -> bool:
     return "death" in verdict and most != RLIM_INFINITY and _most_bytes(part) > most * _MORE_MEMORY
 
 
-def _other_parts(path: str) -> list[str]:
-    """Return the other files of a model that was split, if they exist."""
+def parts_of(path: str) -> list[str]:
+    """Return the paths of all files of a model, whether they exist or not: several if it was split, else this one."""
     match = _SPLIT.search(path)
     if match is None or int(match[1]) > _MOST_PARTS:
-        return []
+        return [path]
     count = int(match[1])
-    names = [f"{path[: match.start()]}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
-    return [name for name in names if name != path and os.path.exists(name)]
+    return [f"{path[: match.start()]}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
+
+
+def _other_parts(path: str) -> list[str]:
+    """Return the other files of a model that was split, if they exist."""
+    return [name for name in parts_of(path) if name != path and os.path.exists(name)]

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rkllmd.calls.detached import KEPT_SECONDS, DetachedCall, DetachedCalls
+from rkllmd.config.quotas import quota
 from rkllmd.errors import InvalidParams, QueueFull
 from rkllmd.npu.job import Job
 from rkllmd.npu.queue import Limits, Queue
@@ -25,9 +26,13 @@ def call_of(user: int = 1, on_end: Callable[[DetachedCall], None] | None = None)
     return DetachedCall("rkllm.run", number=7, user=user, name=f"job of {user}", on_end=on_end)
 
 
+def bounds(most: int, of_user: int, most_bytes: int = MANY, *, is_operator: bool = False, reserve: int = 0) -> Bounds:
+    return Bounds(quota("max_jobs", most, of_user, reserve=reserve), quota("max_job_bytes", most_bytes, 0), is_operator)
+
+
 def added(kept: DetachedCalls, user: int = 1, most: int = MANY, most_of_user: int = MANY) -> DetachedCall:
     call = call_of(user)
-    kept.add(call, Bounds(most, most_of_user, MANY))
+    kept.add(call, bounds(most, most_of_user))
     return call
 
 
@@ -102,9 +107,19 @@ async def test_of_one_user_the_oldest_that_has_ended_makes_room() -> None:
     assert found(kept, running, second, new, newer) == [True, False, True, True]
     with pytest.raises(QueueFull) as caught:
         added(kept, most_of_user=3)
-    assert caught.value.data == {"queued": 3, "limit": 3, "retry_after_ms": 1000}
+    told = {"setting": "max_jobs_per_user", "limit": 3, "used": 3, "whose": "user"}
+    assert caught.value.data == {"queued": 3, "retry_after_ms": 1000, **told}
     assert "This user" in caught.value.message
     assert added(kept, user=2, most_of_user=3)
+
+
+async def test_operators_find_room_among_jobs_of_all_others() -> None:
+    kept = DetachedCalls()
+    for user in (1, 2):
+        kept.add(call_of(user), bounds(3, 3, reserve=1))
+    with pytest.raises(QueueFull, match="All users together have as many jobs as may be"):
+        kept.add(call_of(3), bounds(3, 3, reserve=1))
+    kept.add(call_of(0), bounds(3, 3, reserve=1, is_operator=True))
 
 
 async def test_in_all_the_oldest_of_who_has_most_makes_room() -> None:

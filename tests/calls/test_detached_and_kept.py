@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from rkllmd.calls.detached import DetachedCall, DetachedCalls
+from rkllmd.config.quotas import quota
 from rkllmd.errors import Cancelled, NotKept, QueueFull, RuntimeFailure, ShuttingDown
 from rkllmd.npu.job import Job
 from rkllmd.store.jobs import Bounds, KeptJob, KeptJobs
@@ -19,7 +20,7 @@ from rkllmd.wire import jsonrpc
 from rkllmd.wire.long_strings import LongText
 from tests.store.stores import opened, written
 
-MANY = Bounds(1000, 1000, 2**20)
+MANY = Bounds(quota("max_jobs", 1000, 1000), quota("max_job_bytes", 2**20, 0), is_operator=False)
 REQUEST = b'{"params":{},"members":{}}'
 CALL = jsonrpc.Call(jsonrpc.Request(jsonrpc.ABSENT, "rkllm.run", [], {}), None)
 
@@ -149,12 +150,11 @@ async def test_one_that_could_not_be_promised_does_not_begin(store: Store) -> No
 
 async def test_what_those_that_wait_were_given_is_bounded(store: Store) -> None:
     calls = DetachedCalls(KeptJobs(store))
-    half = b"x" * 2**19
-    first = submitted(calls, request=half)
-    submitted(calls, request=half)
+    first = submitted(calls, request=b"x" * 2**19)
+    submitted(calls, request=b"x" * 2**18)
     with pytest.raises(QueueFull) as refused:
         submitted(calls)
-    assert refused.value.data["limit"] == 2**20
+    assert refused.value.data["limit"] == 768 * 1024
     first.answer(CALL, None)
     submitted(calls)
 
@@ -196,3 +196,14 @@ async def test_without_a_store_nothing_goes_on() -> None:
         calls.close()
     assert (call.is_left, call.status) == (False, "error")
     assert [line["event"] for line in logs] == ["job_not_read"]
+
+
+async def test_one_users_large_jobs_leave_room_for_those_of_others(store: Store) -> None:
+    calls = DetachedCalls(KeptJobs(store))
+    submitted(calls, request=b"x" * (700 * 1024))  # of 1 MiB, one user may have three quarters
+    with pytest.raises(QueueFull, match="This user has as many bytes in jobs that wait") as caught:
+        submitted(calls, request=b"x" * (100 * 1024))
+    assert (caught.value.data["limit"], caught.value.data["whose"]) == (768 * 1024, "user")
+    other = DetachedCall("rkllm.run", number=8, user=2, name="job of client 8")
+    other.take_record(KeptJob(other.id, 2, 8, "job of client 8", "rkllm.run", b"x" * (100 * 1024)))
+    calls.add(other, MANY)

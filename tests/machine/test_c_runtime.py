@@ -49,6 +49,8 @@ def test_no_null_handle_reaches_c(handle: object) -> None:
     runtime.take_no_handle = frozenset({"rknn_create_mem2"})
     with pytest.raises(InvalidHandle, match="rknn_mem_sync was not called"):
         runtime.invoke("rknn_mem_sync", handle)
+    with pytest.raises(InvalidHandle, match="rknn_mem_sync was not called"):
+        runtime.raw_call("rknn_mem_sync", handle)
     runtime.invoke("rknn_create_mem2", handle)
     runtime.invoke("rknn_mem_sync", rknn_context(7))
     assert len(called) == 2

@@ -244,6 +244,16 @@ def test_long_strings_that_stay_as_they_are(text: str) -> None:
         assert loads(json.dumps([spelled]).encode()) == [spelled], "the same bytes have another spelling"
 
 
+@pytest.mark.parametrize("spaces", [0, 1, 64, 65, 66, LONG])
+def test_a_long_key_is_a_key_whatever_stands_behind_it(spaces: int) -> None:
+    """As a string it would become a mark, and a key is not replaced: its object would have another member."""
+    text = "A" * LONG
+    assert loads(f'{{"{text}"{" " * spaces}: 1}}'.encode()) == {text: 1}
+    (value,) = loads(f'["{text}"{" " * spaces}]'.encode())
+    assert str(value) == text
+    assert isinstance(value, LongString) == (spaces <= 64), "no more than 64 characters are looked at"
+
+
 def test_what_a_client_sends_is_not_taken_for_a_mark() -> None:
     names = [f"{long_strings._MARK[:-1]}", "0", f"{long_strings._MARK[1:]}0"]
     assert plain(loads(json.dumps([*names, "A" * LONG]).encode())) == [*names, "A" * LONG]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from rkllmd.abi.json.convert import to_c
-from rkllmd.calls import handles
+from rkllmd.calls import authority, handles
 from rkllmd.errors import RpcError
 from rkllmd.json_types import JsonObject
 from rkllmd.language.model import Adapter, Model
@@ -21,6 +21,7 @@ from rkllmd.language.models.loading import make
 
 if TYPE_CHECKING:
     from rkllmd.language.parts import Language
+    from rkllmd.machine.disk.seeing import Viewer
 
 log = structlog.get_logger()
 
@@ -60,7 +61,7 @@ def bring_back(language: Language) -> list[Returning]:
 
 def _make(language: Language, made_from: JsonObject) -> Model:
     """Return the model, asleep. Raises RpcError, OSError, and what a row without sense raises."""
-    recipe = model_recipe.make(language, made_from["given"], _WHERE)
+    recipe = model_recipe.make(language, made_from["given"], _WHERE, _viewer(language, made_from.get("seen_by")))
     sameness = recipe.sameness
     recipe.param.extend_param.base_domain_id = int(made_from["domain"])
     model = make(language, recipe)
@@ -68,14 +69,22 @@ def _make(language: Language, made_from: JsonObject) -> Model:
     model.is_asleep = True
     user = made_from.get("user")  # daemons before this one did not note it: then it is the operators'
     model.user = None if user is None else int(user)
-    model.adapters = [_adapter(language, given) for given in made_from["adapters"]]
+    given_adapters = made_from["adapters"]
+    viewers = [_viewer(language, whom) for whom in made_from.get("adapters_seen_by", [None] * len(given_adapters))]
+    model.adapters = [_adapter(language, *adapter) for adapter in zip(given_adapters, viewers, strict=True)]
     for name, values in made_from["strings"].items():
         model.strings[name] = [value.encode() for value in values]
     return model
 
 
-def _adapter(language: Language, given: JsonObject) -> Adapter:
+def _viewer(language: Language, whom: JsonObject | None) -> Viewer | None:
+    """Return who has to be allowed to read files that the client of an earlier daemon has named."""
+    return None if whom is None else authority.viewer_of(int(whom["user"]), whom["groups"], language.config)
+
+
+def _adapter(language: Language, given: JsonObject, viewer: Viewer | None) -> Adapter:
     library = language.runtime.library
     keep: list[object] = []
     struct = to_c(given, library.layout.structs["RKLLMLoraAdapter"], _WHERE, keep, runtime=library.runtime)
-    return model_recipe.make_adapter(struct, given, keep)
+    seen_by = {} if viewer is None else {given["lora_adapter_path"]: viewer}
+    return model_recipe.make_adapter(struct, given, keep, seen_by)

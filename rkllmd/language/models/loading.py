@@ -11,7 +11,8 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from rkllmd.language.models import demand, model_trial
 from rkllmd.language.models.callbacks import give_callbacks
 from rkllmd.machine import paths
 from rkllmd.machine.c_runtime import no_handle
+from rkllmd.machine.disk.seeing import Viewer
 from rkllmd.machine.disk.unchanged import unchanged
 from rkllmd.machine.files import WatchedFile, identify
 from rkllmd.portable import gguf
@@ -69,6 +71,7 @@ def make(language: Language, recipe: Recipe) -> Model:
         file=identify(recipe.path),
         kv_cache=KvCache(partial(conversations.can_hear, language)),
         callback_files=(recipe.tokenizer_path, recipe.embedding_path),
+        seen_by=recipe.seen_by,
     )
     give_callbacks(model, recipe)
     return model
@@ -159,7 +162,7 @@ def load_again(language: Language, model: Model) -> None:
     started_at = time.monotonic()
     job = language.npu.queue.running
     with contextlib.nullcontext() if job is None else job.loading():  # this part of the call may take as long as a load
-        try_files(language, model_trial.of_model(language, model))
+        try_files(language, model_trial.of_model(language, model), _seen_by(model))
         _init(language, model)
         try:
             for adapter in model.adapters:
@@ -188,10 +191,15 @@ def _count(language: Language, model: Model, seconds: float) -> None:
     language.run_soon(lambda: metrics.loads.observe(seconds, metrics.model(model.name, model.path)))
 
 
-def try_files(language: Language, trials: Iterable[Trial]) -> None:
-    """Try files that were never loaded before (``trials/trial.py``). Raises RuntimeFailure, Cancelled."""
-    for item in trials:
-        trial.run(language, item)
+def try_files(language: Language, trials: Iterable[Trial | None], seen_by: Mapping[str, Viewer]) -> None:
+    """Try files that were never loaded before (``trials/trial.py``); ``seen_by``: as for ``unchanged``.
+
+    Raises RuntimeFailure, Cancelled, PermissionDenied.
+    """
+    with unchanged(seen_by, language.config.allowed_directories, seen_by):
+        for item in trials:
+            if item is not None:
+                trial.run(language, item)
 
 
 @contextmanager
@@ -213,7 +221,7 @@ def give_adapter(language: Language, model: Model, adapter: Adapter) -> None:
     runtime = language.runtime
     path = os.fsdecode(adapter.struct.lora_adapter_path)
     file, watched = identify(path), _watched(runtime, path)
-    with unchanged([path], language.config.allowed_directories):
+    with unchanged([path], language.config.allowed_directories, adapter.seen_by):
         runtime.call("rkllm_load_lora", model.pointer, byref(adapter.struct), on=model)
     model.lora_files[adapter.name] = file
     model.watched_files += watched
@@ -246,7 +254,8 @@ def _init(language: Language, model: Model) -> list[str]:
     pointer = c_void_p()  # not model.pointer, which the event loop reads, until the load is complete
     files = [path for path in (model.path, *model.callback_files) if path is not None]
     try:
-        with unchanged(files, language.config.allowed_directories):
+        files_seen = dict.fromkeys([*files, *model.seen_by])
+        with unchanged(files_seen, language.config.allowed_directories, model.seen_by):
             status, lines = language.runtime.invoke(
                 "rkllm_init", byref(pointer), byref(model.param), model.callback, on=model
             )
@@ -306,12 +315,18 @@ def _give_back(language: Language, model: Model) -> None:
         raise
 
 
+def _seen_by(model: Model) -> Mapping[str, Viewer]:
+    """Return who has to be allowed to read the files of a model and of its adapters, by their paths."""
+    return ChainMap(dict(model.seen_by), *(dict(adapter.seen_by) for adapter in model.adapters))
+
+
 def _check_files(language: Language, model: Model) -> None:
     """Refuse a load if a file is missing: the vendor's library has ended the process because of that."""
     files = [model.path, *(os.fsdecode(adapter.struct.lora_adapter_path) for adapter in model.adapters)]
+    seen_by = _seen_by(model)
     try:
         for file in files:
-            paths.readable_file(file, language.config.allowed_directories, where=None)
+            paths.readable_file(file, language.config.allowed_directories, None, viewer=seen_by.get(file))
     except RpcError as error:
         raise ModelNotInitialized(
             f"The model can't be loaded again: {error.message}", handle=model.number, model_path=model.path

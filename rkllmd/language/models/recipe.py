@@ -26,6 +26,7 @@ from rkllmd.machine import paths
 from rkllmd.machine.disk.seeing import Viewer
 from rkllmd.machine.memory.guard import Demand
 from rkllmd.portable import demo
+from rkllmd.trials.trial import parts_of
 
 if TYPE_CHECKING:
     from rkllmd.language.parts import Language
@@ -56,6 +57,8 @@ class Recipe:
     adapters: tuple[Adapter, ...]
     chat_template: tuple[bytes, ...] | None
     idle_minutes: float | None
+    # Who has to be allowed to read the files that a client has named, by their paths.
+    seen_by: Mapping[str, Viewer]
     # The number of NPU cores for which, as the client says, the file was converted.
     npu_cores: int | None = None
 
@@ -85,7 +88,8 @@ def make(language: Language, given: Mapping[str, Json], where: str, viewer: View
         defaults={} if language.runtime.defaults is None else {"RKLLMParam": language.runtime.defaults},
         runtime=library.runtime,
     )
-    files = _files(language, given, fields, where, None if declared is None else declared.name, viewer)
+    viewers = _viewers(given, fields, declared, viewer)
+    files = _files(language, fields, where, viewers)
     if fields.get("max_context_len") is None and language.config.max_context_len:
         param.max_context_len = language.config.max_context_len
     if param.max_context_len and (fields.get("max_context_len") or language.config.max_context_len):
@@ -102,6 +106,7 @@ def make(language: Language, given: Mapping[str, Json], where: str, viewer: View
             keyword="const",
         )
     extend = fields.get("extend_param") or {}
+    seen_by = _seen_by(files, viewers, where)
     size_bytes = Path(files["model_path"]).stat().st_size
     return Recipe(
         given=dict(given),
@@ -119,18 +124,40 @@ def make(language: Language, given: Mapping[str, Json], where: str, viewer: View
         chat_template=None if declared is None else _template(language, declared),
         idle_minutes=declared.idle_minutes if declared is not None else None,
         npu_cores=None if cores is None else int(cores),
+        seen_by=seen_by,
     )
 
 
+def _viewers(
+    given: Mapping[str, Json], fields: Mapping[str, Json], declared: DeclaredModel | None, viewer: Viewer | None
+) -> dict[str, Viewer | None]:
+    """Return who has to see each file. What the configuration declares is shown to everybody."""
+    return {
+        name: None if declared is not None and fields[name] != given.get(name) else viewer
+        for name in ("model_path", *_CALLBACK_PATHS)
+        if fields.get(name) is not None
+    }
+
+
+def _seen_by(files: Mapping[str, str], viewers: Mapping[str, Viewer | None], where: str) -> dict[str, Viewer]:
+    """Return who has to be allowed to read each file, the other parts of a split GGUF included.
+
+    Raises PermissionDenied for a part that the client may not read.
+    """
+    found: dict[str, Viewer] = {}
+    for name, path in files.items():
+        viewer = viewers[name]
+        if viewer is None:
+            continue
+        parts = [str(paths.follow(part, f"{where}.{name}", viewer)) for part in parts_of(path)]
+        found |= {part: viewer for part in parts if os.path.isfile(part)}
+    return found
+
+
 def _files(
-    language: Language,
-    given: Mapping[str, Json],
-    fields: Mapping[str, Json],
-    where: str,
-    declared: str | None,
-    viewer: Viewer | None,
+    language: Language, fields: Mapping[str, Json], where: str, viewers: Mapping[str, Viewer | None]
 ) -> dict[str, str]:
-    """Return the resolved paths of the files. What the configuration declares is shown to everybody."""
+    """Return the resolved paths of the files."""
     config = language.config
     return {
         name: str(
@@ -139,21 +166,22 @@ def _files(
                 config.allowed_directories,
                 f"{where}.{name}",
                 base=config.model_directory,
-                viewer=None if declared is not None and fields[name] != given.get(name) else viewer,
+                viewer=viewer,
             )
         )
-        for name in ("model_path", *_CALLBACK_PATHS)
-        if fields.get(name) is not None
+        for name, viewer in viewers.items()
     }
 
 
-def make_adapter(struct: Struct, given: Mapping[str, Json], keep: list[object]) -> Adapter:
+def make_adapter(
+    struct: Struct, given: Mapping[str, Json], keep: list[object], seen_by: Mapping[str, Viewer]
+) -> Adapter:
     """Return an adapter with its defaults: the file's name without its ending, and a scale of 1."""
     if struct.lora_adapter_name is None:
         struct.lora_adapter_name = Path(given["lora_adapter_path"]).stem.encode()
     if "scale" not in given:
         struct.scale = 1.0  # otherwise the field is zero, and the adapter has no effect
-    return Adapter(struct, keep)
+    return Adapter(struct, keep, seen_by)
 
 
 def _declared(language: Language, model_path: str, where: str) -> DeclaredModel | None:
@@ -193,7 +221,7 @@ def _adapters(language: Language, declared: DeclaredModel) -> list[Adapter]:
             given["lora_adapter_path"], config.allowed_directories, where, base=config.model_directory
         )
         struct.lora_adapter_path = bytes(resolved)
-        adapters.append(make_adapter(struct, given, keep))
+        adapters.append(make_adapter(struct, given, keep, {}))
     return adapters
 
 

@@ -50,9 +50,11 @@ def load_again(language: Language, returning: Returning) -> None:
 def _load_prompt_cache(language: Language, model: Model, remembered: JsonObject) -> None:
     """Load the prompt cache, which only saves time. Raises RpcError, OSError, and what a row without sense raises."""
     if "path" in remembered:
-        path = paths.readable_file(remembered["path"], language.config.allowed_directories, _WHERE)
+        # Only who may change the model has loaded a cache into it: its loader, or an operator, who sees no less.
+        viewer = next(iter(model.seen_by.values()), None)
+        path = paths.readable_file(remembered["path"], language.config.allowed_directories, _WHERE, viewer=viewer)
         language.prompt_caches.check_path(path, _WHERE)
-        with unchanged([str(path)], language.config.allowed_directories):
+        with unchanged([str(path)], language.config.allowed_directories, {} if viewer is None else {str(path): viewer}):
             _load(language, model, path)
         model.prompt_cache_path = str(path)
         return

@@ -33,9 +33,13 @@ class Viewer:
 
     def may(self, path: str, wanted: int) -> bool:
         """Return whether the mode of a resolved path lets the user read or search. Raises OSError."""
-        if self.sees_all_in(path):
-            return True
-        status = os.stat(path, follow_symlinks=False)
+        return self.sees_all_in(path) or self._may(os.stat(path, follow_symlinks=False), wanted)
+
+    def may_read(self, path: str, status: os.stat_result) -> bool:
+        """Return whether the user may read what was opened at a resolved path and has this status."""
+        return self.sees_all_in(path) or self._may(status, _READ)
+
+    def _may(self, status: os.stat_result, wanted: int) -> bool:
         shift = 6 if status.st_uid == self.user else 3 if status.st_gid in self.groups else 0
         return bool(status.st_mode >> shift & wanted)
 

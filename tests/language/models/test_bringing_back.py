@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.layouts.rkllm import LAYOUTS
 from rkllmd.calls.handles import Handles
 from rkllmd.language import remembered as remembered_models
@@ -18,6 +19,7 @@ from rkllmd.language.models import recipe
 from rkllmd.language.models.bringing_back import bring_back
 from rkllmd.language.models.loading import make
 from rkllmd.language.remembered import RememberedModels
+from rkllmd.machine.disk.seeing import Viewer
 
 
 class Table:
@@ -37,7 +39,13 @@ class Table:
 
 def room(directory: Path, table: Table) -> Any:
     config = SimpleNamespace(
-        allowed_directories=[str(directory)], model_directory="", max_context_len=0, models=[], models_by_name={}
+        allowed_directories=[str(directory)],
+        writable_directories=(str(directory),),
+        operator_directories=(),
+        model_directory="",
+        max_context_len=0,
+        models=[],
+        models_by_name={},
     )
     library = SimpleNamespace(layout=LAYOUTS["1.3"], runtime="RKLLM 1.3.0", version="1.3.0")
     kept: Any = table
@@ -80,6 +88,23 @@ def test_it_comes_back_asleep_as_it_was(tmp_path: Path, path: str) -> None:
     assert model.sameness == recipe.make(language, {"model_path": path, "top_k": 3}, "$").sameness
     assert remembered_models._made_from(model) == {**table.read()[0][1], "is_asleep": True}, "and once more"
     assert language.models.add(before) > 5, "new handles come behind it"
+
+
+def test_its_files_are_those_that_its_client_may_read(tmp_path: Path, path: str) -> None:
+    language, table = room(tmp_path, Table()), Table()
+    anna = Viewer(65534, frozenset({7, 9}), (str(tmp_path),))
+    given = {"model_path": path}
+    before = make(language, recipe.make(language, given, "$", anna))
+    before.number = 5
+    berta = Viewer(65533, frozenset(), (str(tmp_path),))
+    adapter = {"lora_adapter_path": path, "lora_adapter_name": "polite"}
+    struct = to_c(adapter, LAYOUTS["1.3"].structs["RKLLMLoraAdapter"], "$", [])
+    before.adapters.append(recipe.make_adapter(struct, adapter, [], {path: berta}))
+    kept: Any = table
+    RememberedModels(kept).put(before)
+    ((model, *_),) = bring_back(room(tmp_path, table))
+    assert model.seen_by == before.seen_by == {path: anna}
+    assert [adapter.seen_by for adapter in model.adapters] == [{path: berta}]
 
 
 SENSELESS: list[dict[str, Any]] = [{}, {"given": {}}, {"given": {"model_path": 7}}, {"given": []}]

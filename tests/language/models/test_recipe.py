@@ -97,8 +97,8 @@ def test_a_batch_needs_a_layout_that_is_known_to_be_the_versions(tmp_path: Path,
 
 def test_an_adapter_is_called_as_its_file_and_has_an_effect() -> None:
     struct = LAYOUTS["1.3"]["RKLLMLoraAdapter"]
-    made = recipe.make_adapter(struct(), {"lora_adapter_path": "/loras/polite.rkllm"}, [])
+    made = recipe.make_adapter(struct(), {"lora_adapter_path": "/loras/polite.rkllm"}, [], {})
     assert (made.name, made.struct.scale) == ("polite", 1.0)
     given = {"lora_adapter_path": "/loras/polite.rkllm", "scale": 0.0}
-    assert recipe.make_adapter(struct(lora_adapter_name=b"p"), given, []).name == "p"
-    assert recipe.make_adapter(struct(scale=0.0), given, []).struct.scale == 0.0
+    assert recipe.make_adapter(struct(lora_adapter_name=b"p"), given, [], {}).name == "p"
+    assert recipe.make_adapter(struct(scale=0.0), given, [], {}).struct.scale == 0.0

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rkllmd.calls.detached import DetachedCall, DetachedCalls
+from rkllmd.config.quotas import quota
 from rkllmd.errors import InvalidParams
 from rkllmd.methods.server._named_calls import find
 from rkllmd.store.jobs import Bounds
@@ -32,7 +33,7 @@ async def test_a_job_is_one_of_the_users_own() -> None:
     kept = DetachedCalls()
     own, others = (DetachedCall("rkllm.run", number=1, user=user, name="job") for user in (1000, 1001))
     for call in (own, others):
-        kept.add(call, Bounds(9, 9, 2**20))
+        kept.add(call, Bounds(quota("max_jobs", 9, 9), quota("max_job_bytes", 2**20, 0), is_operator=False))
         call.job = JOB
     assert named(None, own.id, kept) is JOB
     assert named(None, others.id, kept) is None

@@ -144,6 +144,17 @@ def test_tools_nested_too_deeply_are_refused(board: Board) -> None:
     assert (error["kind"], error["limit"]) == ("ParseError", 128), "the same of the first line of a connection"
 
 
+def test_more_tools_than_any_context_holds_are_refused(board: Board) -> None:
+    board.load()
+    longest = f'"{"t" * (2**18 - 2)}"'
+    assert board.result("rkllm.set_function_tools", {"tools": longest})["success"]
+    assert board.result("rkllm.set_function_tools", {"functions": [{"name": "f"}] * 1024})["success"]
+    for params, limit in (({"tools": longest + " "}, 2**18), ({"functions": [{"name": "f"}] * 1025}, 1024)):
+        error = board.refused("rkllm.set_function_tools", params)
+        assert (error["code"], error["limit"]) == (-32602, limit), error["message"][:200]
+    assert board.daemon.calls("rkllm_set_function_tools") == 2
+
+
 @pytest.mark.parametrize("version", ["1.3.0"])
 def test_strings_of_many_calls_do_not_pile_up(board: Board) -> None:
     """Only those of the last call can be in use; 40 calls with a megabyte each would show."""

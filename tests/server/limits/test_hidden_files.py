@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onnx import helper
 
 from tests.daemon import Daemon, Start, Wire, kind
+from tests.portable.rknn.models.external import outside
 from tests.server.limits.users import ANNA, Connect, only_root
 
 pytestmark = only_root
@@ -93,3 +95,62 @@ def test_what_the_operator_shows_everybody_sees(start: Start, connect: Connect, 
         assert kind(anna.ask("rkllm.init", {"model_path": "chat"})) is None
         path = str(models / "declared.rkllm")
         assert kind(anna.ask("rkllm.init", {"model_path": path, "replace": True})) == "PermissionDenied"
+
+
+def test_a_file_that_is_swapped_while_c_loads_it_is_not_used(
+    start: Start, connect: Connect, public: Path, hidden: dict[str, Path]
+) -> None:
+    daemon = start(rknn_scenario="hold.rknn_init=1")
+    mine = public / "mine"
+    mine.touch()
+    with connect(daemon, ANNA) as anna:
+        anna.request("rknn.init", {"model_path": str(mine)})
+        daemon.wait_enter("rknn_init")
+        mine.unlink()
+        mine.symlink_to(hidden["file"])
+        daemon.let_go()
+        assert kind(anna.receive()) == "PermissionDenied"
+    assert daemon.calls("rknn_destroy") == 1, "what C has made of it is given back"
+
+
+def test_a_model_that_wakes_reads_what_its_client_may_read(
+    start: Start, connect: Connect, public: Path, hidden: dict[str, Path]
+) -> None:
+    daemon = start("--model-idle-minutes", "0.001")
+    mine = public / "mine"
+    mine.touch()
+    with connect(daemon, ANNA) as anna:
+        assert kind(anna.ask("rkllm.init", {"model_path": str(mine)})) is None
+        daemon.wait_event("model_asleep")
+        mine.unlink()
+        mine.symlink_to(hidden["file"])
+        assert kind(anna.ask("rkllm.run", {"prompt": "Hello"})) == "ModelNotInitialized"
+    assert daemon.calls("rkllm_init") == 1
+
+
+@pytest.mark.parametrize("leads_to", ["file", "nothing"])
+def test_all_parts_of_a_model_are_the_clients(
+    start: Start, connect: Connect, public: Path, hidden: dict[str, Path], leads_to: str
+) -> None:
+    daemon = start()
+    first = public / "m-00001-of-00002.gguf"
+    first.touch()
+    (public / "m-00002-of-00002.gguf").symlink_to(hidden[leads_to])
+    with connect(daemon, ANNA) as anna:
+        assert kind(anna.ask("rkllm.init", {"model_path": str(first)})) == "PermissionDenied"
+    assert daemon.calls("rkllm_init") == 0
+
+
+def test_the_weights_beside_a_graph_are_the_clients(
+    start: Start, connect: Connect, public: Path, hidden: dict[str, Path]
+) -> None:
+    (public / "weights").symlink_to(hidden["file"])
+    graph = public / "graph.onnx"
+    graph.write_bytes(helper.make_model(helper.make_graph([], "g", [], [], [outside("weights")])).SerializeToString())
+    daemon = start(runtime="portable")
+    with connect(daemon, ANNA) as anna:
+        said = anna.ask("rknn.init", {"model_path": str(graph)})
+        assert kind(said) == "PermissionDenied", said
+        (public / "weights").unlink()
+        (public / "weights").symlink_to(hidden["nothing"])
+        assert anna.ask("rknn.init", {"model_path": str(graph)}) == said

@@ -8,18 +8,10 @@ from pathlib import Path
 import onnx
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import helper
 
 from rkllmd.portable.rknn.models import external_data
-
-
-def outside(name: str) -> TensorProto:
-    """Return a tensor whose numbers are in a file of this name."""
-    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
-    for key, value in (("location", name), ("offset", "0"), ("length", "4")):
-        entry = tensor.external_data.add()
-        entry.key, entry.value = key, value
-    return tensor
+from tests.portable.rknn.models.external import outside
 
 
 def model() -> onnx.ModelProto:
