@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.daemon import Start, Wire, kind
+from tests.server.jobs.submitting import ended
 
 
 def watch(wire: Wire, *events: str) -> None:
@@ -127,14 +128,14 @@ def test_a_second_watch_replaces_the_first_and_an_empty_one_ends_it(start: Start
 
 
 @pytest.mark.parametrize(
-    "params", [{}, [], {"events": None}, {"events": "load"}, {"events": ["loads"]}, {"events": ["load"] * 4}, {"x": 1}]
+    "params", [{}, [], {"events": None}, {"events": "load"}, {"events": ["loads"]}, {"events": ["load"] * 5}, {"x": 1}]
 )
 def test_wrong_parameters(start: Start, params: Any) -> None:
     with start().connect() as wire:
         answer = wire.ask("server.watch", params)
         assert kind(answer) == "InvalidParams"
         if params == {"events": ["loads"]}:
-            assert answer["error"]["data"]["limit"] == ["queue", "load", "job"]
+            assert answer["error"]["data"]["limit"] == ["queue", "load", "job", "crashed"]
 
 
 def test_a_watcher_that_has_half_closed_is_told_until_it_leaves(start: Start) -> None:
@@ -160,5 +161,6 @@ def test_a_watcher_that_does_not_read_is_dropped(start: Start) -> None:
         watch(watcher, "job")
         while not daemon.events("slow_reader"):
             job = wire.ask("server.submit", {"method": "rkllm.clear_kv_cache", "params": [None, 1]})["result"]["job"]
-            assert wire.ask("server.job", {"job": job, "forget": True})["result"]["status"] == "completed"
+            assert ended(wire, job)["status"] == "completed"
+            wire.ask("server.job", {"job": job, "forget": True})
         assert kind(wire.ask("server.queue")) is None
