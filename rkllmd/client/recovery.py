@@ -28,6 +28,7 @@ REPEATABLE: Final[Mapping[str, frozenset[str]]] = {
     "rknn.get_functions": frozenset(),
     "rpc.discover": frozenset(),
     "server.job": frozenset({"forget"}),
+    "server.metrics": frozenset(),
     "server.prompt_caches": frozenset(),
     "server.queue": frozenset(),
     "server.sessions": frozenset(),
