@@ -21,7 +21,7 @@ class Keeper:
     def __init__(self, keeper: int, place: str = "", listening: int = -1, lock: int = -1) -> None:
         self.end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.end.setblocking(False)
-        self.link = KeeperLink(Ties(keeper, theirs.detach(), -1, -1, -1, -1, listening, lock, place=place))
+        self.link = KeeperLink(Ties(keeper, theirs.detach(), -1, -1, -1, -1, listening, lock, -1, place=place))
 
     def close(self) -> None:
         """Close both."""
