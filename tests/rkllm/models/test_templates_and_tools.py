@@ -152,7 +152,6 @@ def test_more_tools_than_any_context_holds_are_refused(board: Board) -> None:
     for params, limit in (({"tools": longest + " "}, 2**18), ({"functions": [{"name": "f"}] * 1025}, 1024)):
         error = board.refused("rkllm.set_function_tools", params)
         assert (error["code"], error["limit"]) == (-32602, limit), error["message"][:200]
-    assert board.daemon.calls("rkllm_set_function_tools") == 2
 
 
 @pytest.mark.parametrize("version", ["1.3.0"])

@@ -178,14 +178,15 @@ def test_an_ordered_call_may_have_ended_before_its_answer(start: Start) -> None:
 
 
 def test_the_queues_limits_hold_and_a_refused_job_is_not_kept(start: Start) -> None:
-    daemon = endless(start, "--max-calls-per-connection", "1", "--max-jobs-per-user", "2")
+    # The daemon's own user is an operator, for whom only the limit of all holds.
+    daemon = endless(start, "--max-calls-per-connection", "2", "--max-jobs", "2")
     with daemon.connect() as wire:
         running = submit(wire, "rkllm.run", {"prompt": "Hello"})
         waiting = submit(wire, "rkllm.run", {"prompt": "Hello"})
         hello = {"method": "rkllm.run", "params": {"prompt": "Hello"}}
         refused = wire.ask("server.submit", hello)
         assert kind(refused) == "QueueFull"
-        assert "This user has as many jobs" in refused["error"]["message"]
+        assert "as many jobs as may be (max_jobs: 2), and none has ended" in refused["error"]["message"]
         wire.ask("server.cancel", {"job": waiting})
         third = submit(wire, "rkllm.run", {"prompt": "Hello"})
         assert look(wire, waiting) == {"status": "not_found"}, "the oldest that has ended made room"
