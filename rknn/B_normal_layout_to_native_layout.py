@@ -12,7 +12,7 @@ from rkllmd.abi.json import schemas
 from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.json.tensors import byte_size, read_buffer
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_info
-from rkllmd.calls.declaration import COnly, Kind, Struct, Value, method
+from rkllmd.calls.declaration import COnly, Kind, StructParameter, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
@@ -39,7 +39,7 @@ _TILE_N: Final = 64
         COnly("B_output"),
         Value("K", _SIZE),
         Value("N", _SIZE),
-        Struct("info", "rknn_matmul_info", raw=True, required_fields=["type"]),
+        StructParameter("info", "rknn_matmul_info", raw=True, required_fields=["type"]),
     ],
 )
 def normal_to_native(

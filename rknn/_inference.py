@@ -9,7 +9,7 @@ from rkllmd.abi.json import schemas
 from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.layouts.rknn import rknn_run_extend
 from rkllmd.abi.layouts.rknn_constants import rknn_query_cmd
-from rkllmd.calls.declaration import Struct, Value
+from rkllmd.calls.declaration import StructParameter, Value
 from rkllmd.errors import InvalidParams
 from rkllmd.vision import runs
 from rknn._attributes import as_now, bytes_needed, learn_run
@@ -38,7 +38,7 @@ INPUTS: Final = Value(
     in_c=False,
     is_tensor=True,
 )
-EXTEND: Final = Struct("extend", "rknn_run_extend", required=False, raw=True)
+EXTEND: Final = StructParameter("extend", "rknn_run_extend", required=False, raw=True)
 
 
 def either(inputs: Converted | None, input_data: Converted | None) -> Converted | None:

@@ -20,7 +20,7 @@ from rkllmd.abi.json.tensors import Buffer, read_buffer
 from rkllmd.abi.layouts.rknn import rknn_init_extend
 from rkllmd.abi.layouts.rknn_constants import rknn_core_mask, rknn_flag
 from rkllmd.calls import authority
-from rkllmd.calls.declaration import FORCE, COnly, Kind, Struct, Value, method
+from rkllmd.calls.declaration import FORCE, COnly, Kind, StructParameter, Value, method
 from rkllmd.calls.handles import resolve
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams, PermissionDenied
@@ -133,7 +133,7 @@ def _model_of(vision: Vision, model: Converted | None = None, model_path: str | 
         _MODEL,
         COnly("size"),
         _FLAG,
-        Struct("extend", "rknn_init_extend", required=False, raw=True),
+        StructParameter("extend", "rknn_init_extend", required=False, raw=True),
         _MODEL_PATH,
         _CORE_MASK,
         KEEP,

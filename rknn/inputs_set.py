@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rkllmd.calls.declaration import Count, Kind, Struct, method
+from rkllmd.calls.declaration import Count, Kind, StructParameter, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     [
         CONTEXT,
         Count("n_inputs", of="inputs"),
-        Struct("inputs", "rknn_input", many=True, raw=True, example="buf", or_tensors=True),
+        StructParameter("inputs", "rknn_input", many=True, raw=True, example="buf", or_tensors=True),
     ],
 )
 def inputs_set(vision: Vision, invocation: Invocation, ctx: Context, inputs: Converted) -> JsonObject:

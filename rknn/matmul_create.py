@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import byref
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_io_attr
-from rkllmd.calls.declaration import COnly, Kind, Struct, method
+from rkllmd.calls.declaration import COnly, Kind, StructParameter, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Kind.NPU,
     [
         COnly("ctx"),
-        Struct("info", "rknn_matmul_info", raw=True, required_fields=["M", "K", "N", "type"]),
+        StructParameter("info", "rknn_matmul_info", raw=True, required_fields=["M", "K", "N", "type"]),
         COnly("io_attr"),
         KEEP,
     ],

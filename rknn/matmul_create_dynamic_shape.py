@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rkllmd.abi.c import byref
 from rkllmd.abi.json.convert import to_c_array
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_io_attr, rknn_matmul_shape
-from rkllmd.calls.declaration import COnly, Count, Kind, Struct, method
+from rkllmd.calls.declaration import COnly, Count, Kind, StructParameter, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     Kind.NPU,
     [
         COnly("ctx"),
-        Struct("info", "rknn_matmul_info", raw=True, required_fields=["type"]),
+        StructParameter("info", "rknn_matmul_info", raw=True, required_fields=["type"]),
         Count("shape_num", of="dynamic_shapes"),
-        Struct("dynamic_shapes", "rknn_matmul_shape", many=True, raw=True, required_fields=["M", "K", "N"]),
+        StructParameter("dynamic_shapes", "rknn_matmul_shape", many=True, raw=True, required_fields=["M", "K", "N"]),
         COnly("io_attrs"),
         KEEP,
     ],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from rkllmd.abi.c import POINTER, byref, c_float, c_int32, cast
 from rkllmd.abi.json.from_c import shortest
 from rkllmd.abi.layouts.rknn_matmul import rknn_quant_params
-from rkllmd.calls.declaration import COnly, Kind, Struct, method
+from rkllmd.calls.declaration import COnly, Kind, StructParameter, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
@@ -28,7 +28,7 @@ _SMALLEST_GROUP: Final = 32
 
 @method(
     Kind.ORDERED,
-    [MATMUL, Struct("params", "rknn_quant_params", raw=True, required_fields=["name"]), COnly("scale")],
+    [MATMUL, StructParameter("params", "rknn_quant_params", raw=True, required_fields=["name"]), COnly("scale")],
 )
 def matmul_get_quant_params(vision: Vision, invocation: Invocation, matmul: Matmul, params: Converted) -> JsonObject:
     """Return scale (a number), and params: the scales and zero points that the runtime gives."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rkllmd.abi.c import byref
 from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_shape
-from rkllmd.calls.declaration import Kind, Struct, method
+from rkllmd.calls.declaration import Kind, StructParameter, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @method(
     Kind.ORDERED,
-    [MATMUL, Struct("shape", "rknn_matmul_shape", raw=True, required_fields=["M", "K", "N"])],
+    [MATMUL, StructParameter("shape", "rknn_matmul_shape", raw=True, required_fields=["M", "K", "N"])],
     alters="matmul",
 )
 def matmul_set_dynamic_shape(vision: Vision, invocation: Invocation, matmul: Matmul, shape: Converted) -> JsonObject:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import byref
-from rkllmd.calls.declaration import Kind, Struct, method
+from rkllmd.calls.declaration import Kind, StructParameter, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @method(
     Kind.ORDERED,
-    [MATMUL, MEM, Struct("attr", "rknn_matmul_tensor_attr", raw=True, required_fields=["name"])],
+    [MATMUL, MEM, StructParameter("attr", "rknn_matmul_tensor_attr", raw=True, required_fields=["name"])],
     alters="matmul",
 )
 def matmul_set_io_mem(

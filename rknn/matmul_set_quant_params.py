@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rkllmd.abi.c import byref
 from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.layouts.rknn_matmul import rknn_quant_params
-from rkllmd.calls.declaration import Kind, Struct, method
+from rkllmd.calls.declaration import Kind, StructParameter, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @method(
     Kind.ORDERED,
-    [MATMUL_CONTEXT, Struct("params", "rknn_quant_params", raw=True, required_fields=["name", "scale"])],
+    [MATMUL_CONTEXT, StructParameter("params", "rknn_quant_params", raw=True, required_fields=["name", "scale"])],
     alters="matmul",
 )
 def matmul_set_quant_params(vision: Vision, invocation: Invocation, matmul: Matmul, params: Converted) -> JsonObject:

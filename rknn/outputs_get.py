@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rkllmd.calls.binding.attachments import Attachments
-from rkllmd.calls.declaration import Kind, Struct, method
+from rkllmd.calls.declaration import Kind, StructParameter, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     [
         CONTEXT,
         N_OUTPUTS,
-        Struct("outputs", "rknn_output", required=False, many=True, raw=True),
+        StructParameter("outputs", "rknn_output", required=False, many=True, raw=True),
         EXTEND,
         WANT_FLOAT,
         ENCODING,

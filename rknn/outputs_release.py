@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rkllmd.calls.declaration import Count, Kind, Struct, method
+from rkllmd.calls.declaration import Count, Kind, StructParameter, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     [
         CONTEXT,
         Count("n_ouputs", of="outputs", alone=True, aliases=("n_outputs", "num_outputs")),
-        Struct("outputs", "rknn_output", required=False, many=True, raw=True),
+        StructParameter("outputs", "rknn_output", required=False, many=True, raw=True),
     ],
 )
 def outputs_release(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import byref
-from rkllmd.calls.declaration import Kind, Struct, method
+from rkllmd.calls.declaration import Kind, StructParameter, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
 
 
-@method(Kind.ORDERED, [CTX, Struct("attr", "rknn_tensor_attr", raw=True, required_fields=["dims"])], alters="ctx")
+@method(
+    Kind.ORDERED, [CTX, StructParameter("attr", "rknn_tensor_attr", raw=True, required_fields=["dims"])], alters="ctx"
+)
 def set_input_shape(vision: Vision, invocation: Invocation, ctx: Context, attr: Converted) -> JsonObject:
     """Set the shape; attributes that are left out stay as they were."""
     c_attr = attr_of(ctx, attr.json, attr.path, SHAPE_FIELDS, output=False)

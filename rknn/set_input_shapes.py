@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rkllmd.abi.layouts.rknn import rknn_tensor_attr
-from rkllmd.calls.declaration import Count, Kind, Struct, method
+from rkllmd.calls.declaration import Count, Kind, StructParameter, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     [
         CTX,
         Count("n_inputs", of="attr"),
-        Struct("attr", "rknn_tensor_attr", many=True, raw=True, required_fields=["dims"]),
+        StructParameter("attr", "rknn_tensor_attr", many=True, raw=True, required_fields=["dims"]),
     ],
     alters="ctx",
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import byref
-from rkllmd.calls.declaration import Kind, Struct, Value, method
+from rkllmd.calls.declaration import Kind, StructParameter, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
@@ -29,7 +29,11 @@ _OUTPUT = Value(
 )
 
 
-@method(Kind.ORDERED, [CTX, MEM, Struct("attr", "rknn_tensor_attr", raw=True, example="index"), _OUTPUT], alters="ctx")
+@method(
+    Kind.ORDERED,
+    [CTX, MEM, StructParameter("attr", "rknn_tensor_attr", raw=True, example="index"), _OUTPUT],
+    alters="ctx",
+)
 def set_io_mem(
     vision: Vision, invocation: Invocation, ctx: Context, mem: TensorMemory, attr: Converted, output: bool | None = None
 ) -> JsonObject:

@@ -65,7 +65,7 @@ class Handle:
 
 
 @dataclass(frozen=True)
-class Struct:
+class StructParameter:
     """A pointer to a C struct: in JSON an object with its field names, which is converted to C before the call.
 
     ``many``: if n_batch is above 1, C takes an array of them, and so does JSON. ``example`` is the field that most
@@ -154,7 +154,7 @@ class COnly:
     required = False
 
 
-Parameter = Handle | Struct | Value | COnly
+Parameter = Handle | StructParameter | Value | COnly
 
 # Of functions that load a model.
 FORCE: Final = Value(
@@ -204,12 +204,12 @@ class Method(Declaration):
         return self.fits_between_tokens(given) if callable(self.fits_between_tokens) else bool(self.fits_between_tokens)
 
     @cached_property
-    def json_parameters(self) -> tuple[Handle | Struct | Value, ...]:
+    def json_parameters(self) -> tuple[Handle | StructParameter | Value, ...]:
         """Return the parameters that JSON has, in the C order."""
         return tuple(item for item in self.parameters if not isinstance(item, COnly))
 
     @cached_property
-    def converted_parameters(self) -> tuple[Struct | Value, ...]:
+    def converted_parameters(self) -> tuple[StructParameter | Value, ...]:
         """Return the parameters that are no handles."""
         return tuple(item for item in self.json_parameters if not isinstance(item, Handle))
 
@@ -221,7 +221,7 @@ class Method(Declaration):
     @cached_property
     def takes_tensors(self) -> bool:
         """Return whether a parameter may refer to descriptors or tensor memories."""
-        return any(isinstance(item, Struct) or getattr(item, "is_tensor", False) for item in self.parameters)
+        return any(isinstance(item, StructParameter) or getattr(item, "is_tensor", False) for item in self.parameters)
 
     @cached_property
     def handle(self) -> Handle | None:

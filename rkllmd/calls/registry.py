@@ -16,7 +16,7 @@ from typing import Final
 
 from rkllmd.abi.json import schemas
 from rkllmd.abi.library import Functions
-from rkllmd.calls.declaration import Declaration, Method, Part, Struct
+from rkllmd.calls.declaration import Declaration, Method, Part, StructParameter
 from rkllmd.config.values import ConfigError
 
 # Package → how its methods' names begin on the wire.
@@ -70,8 +70,8 @@ def warm_up(methods: dict[str, Method]) -> None:
     """Build all validators; otherwise the first call of each method would take some milliseconds longer."""
     for method in methods.values():
         for parameter in method.json_parameters:
-            schemas.validator(parameter.item_schema if isinstance(parameter, Struct) else parameter.schema)
-            if isinstance(parameter, Struct):
+            schemas.validator(parameter.item_schema if isinstance(parameter, StructParameter) else parameter.schema)
+            if isinstance(parameter, StructParameter):
                 assert parameter.field_names
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rkllmd.calls.declaration import COnly, Handle, Parameter, Struct, Value
+from rkllmd.calls.declaration import COnly, Handle, Parameter, StructParameter, Value
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json
 from rkllmd.language import placeholders
@@ -14,8 +14,8 @@ LLM = Handle("handle", ("llm",), "model")
 # Those of rkllm_run and rkllm_run_async; as the functions get them: RunArguments in language/runs/run.py.
 RUN_PARAMETERS: tuple[Parameter, ...] = (
     LLM,
-    Struct("rkllm_input", "RKLLMInput", many=True, example="prompt"),
-    Struct("rkllm_infer_params", "RKLLMInferParam", required=False),
+    StructParameter("rkllm_input", "RKLLMInput", many=True, example="prompt"),
+    StructParameter("rkllm_infer_params", "RKLLMInferParam", required=False),
     COnly("userdata"),
     SEED,
     SPECIAL,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from rkllmd.calls import authority
-from rkllmd.calls.declaration import FORCE, COnly, Kind, Struct, Value, method
+from rkllmd.calls.declaration import FORCE, COnly, Kind, StructParameter, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import Cancelled, OutOfMemory, RpcError
@@ -74,7 +74,7 @@ def _model_of(language: Language, param: Converted | None = None, **_: object) -
     [
         COnly("handle"),
         # Raw: model_path may be a name, whose meaning the configuration knows.
-        Struct("param", "RKLLMParam", required_fields=["model_path"], raw=True),
+        StructParameter("param", "RKLLMParam", required_fields=["model_path"], raw=True),
         COnly("callback"),
         Value("replace", _REPLACE, required=False, in_c=False),
         FORCE,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from rkllmd.calls import authority
-from rkllmd.calls.declaration import Kind, Struct, method
+from rkllmd.calls.declaration import Kind, StructParameter, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.errors import InvalidParams, PermissionDenied
@@ -58,7 +58,7 @@ def _resolve(language: Language, invocation: Invocation, lora_adapter: Converted
 
 @method(
     Kind.NPU,
-    [LLM, Struct("lora_adapter", "RKLLMLoraAdapter", required_fields=["lora_adapter_path"])],
+    [LLM, StructParameter("lora_adapter", "RKLLMLoraAdapter", required_fields=["lora_adapter_path"])],
     check=_check,
     alters="model",
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rkllmd.abi.c import byref
-from rkllmd.calls.declaration import Kind, Struct, method
+from rkllmd.calls.declaration import Kind, StructParameter, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
 
 
-@method(Kind.ORDERED, [LLM, Struct("cross_attn_params", "RKLLMCrossAttnParam")], alters="model")
+@method(Kind.ORDERED, [LLM, StructParameter("cross_attn_params", "RKLLMCrossAttnParam")], alters="model")
 def set_cross_attn_params(
     language: Language, invocation: Invocation, model: Model, cross_attn_params: Converted
 ) -> JsonObject:

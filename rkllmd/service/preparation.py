@@ -19,7 +19,7 @@ from rkllmd.calls.arguments import Converted
 from rkllmd.calls.binding import members_in_params, params
 from rkllmd.calls.binding.attachments import Attachments, are_named_in
 from rkllmd.calls.binding.written_paths import as_written
-from rkllmd.calls.declaration import Handle, Kind, Method, Struct
+from rkllmd.calls.declaration import Handle, Kind, Method, StructParameter
 from rkllmd.calls.handles import Live, resolve
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.errors import InvalidHandle, MethodNotFound, ModelNotInitialized
@@ -200,7 +200,7 @@ def _convert(service: Service, prepared: Prepared, *, reads: bool) -> bool:
     is_all = True
     for parameter in prepared.method.converted_parameters:
         item = given.get(parameter.name)
-        if isinstance(parameter, Struct):
+        if isinstance(parameter, StructParameter):
             if not (reads or parameter.raw or item is None) and are_named_in(item.value):
                 is_all = False
             elif item is not None or not parameter.raw:
@@ -221,7 +221,7 @@ def _plain(value: Json, schema: JsonObject) -> Json:
     return int(value) if is_whole and "integer" in schema.get("type", ()) else value
 
 
-def _struct(service: Service, parameter: Struct, item: params.Given, prepared: Prepared) -> Converted:
+def _struct(service: Service, parameter: StructParameter, item: params.Given, prepared: Prepared) -> Converted:
     converted = Converted(None, item.value, item.path, prepared.attachments)
     if parameter.raw:
         return converted

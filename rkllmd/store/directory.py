@@ -28,7 +28,7 @@ class UnusableDirectory(Exception):
     """Nothing can be kept there; the message is a sentence that says why, and what to do."""
 
 
-class Directory:
+class StoreDirectory:
     """The open and locked directory."""
 
     def __init__(self, state_directory: str) -> None:

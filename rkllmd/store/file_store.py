@@ -21,7 +21,7 @@ from rkllmd.store.store import Done, Row, Statement, Store, Value
 from rkllmd.store.synchroniser import Synchroniser
 
 if TYPE_CHECKING:
-    from rkllmd.store.directory import Directory
+    from rkllmd.store.directory import StoreDirectory
 
 log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ class FileStore(Store):
     def __init__(
         self,
         connection: sqlite3.Connection,
-        directory: Directory,
+        directory: StoreDirectory,
         replace: Callable[[str], sqlite3.Connection],
         set_aside: list[str],
     ) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from rkllmd.store.directory import Directory, UnusableDirectory
+from rkllmd.store.directory import StoreDirectory, UnusableDirectory
 from rkllmd.store.file_store import FileStore, is_damage
 from rkllmd.store.schema import DamagedStore, UnknownStore, bring_up_to_date, check
 from rkllmd.store.store import Store
@@ -45,7 +45,7 @@ _SETTINGS: Final = (
 def open_store(state_directory: str) -> Store:
     """Return the store in this directory, or one that keeps nothing where that can't be. Raises nothing."""
     try:
-        directory = Directory(state_directory)
+        directory = StoreDirectory(state_directory)
     except UnusableDirectory as error:
         return Store(str(error))
     try:
@@ -57,7 +57,7 @@ def open_store(state_directory: str) -> Store:
         return Store(reason)
 
 
-def _open(directory: Directory) -> Store:
+def _open(directory: StoreDirectory) -> Store:
     """Open the file in the directory. Raises OSError, sqlite3.Error, UnusableDirectory."""
     aside: list[str] = []
     connection = _connect_or_replace(directory, aside.append)
@@ -69,7 +69,7 @@ def _open(directory: Directory) -> Store:
     return FileStore(connection, directory, replace, aside)
 
 
-def _connect_or_replace(directory: Directory, note: Callable[[str], None]) -> sqlite3.Connection:
+def _connect_or_replace(directory: StoreDirectory, note: Callable[[str], None]) -> sqlite3.Connection:
     try:
         return _connect(directory)
     except (DamagedStore, UnknownStore) as error:
@@ -82,13 +82,13 @@ def _connect_or_replace(directory: Directory, note: Callable[[str], None]) -> sq
     return _connect(directory)
 
 
-def _set_aside(directory: Directory, reason: str) -> str:
+def _set_aside(directory: StoreDirectory, reason: str) -> str:
     path = directory.set_aside()
     log.error("store_set_aside", path=directory.file, kept_as=path, reason=reason)
     return path
 
 
-def _connect(directory: Directory) -> sqlite3.Connection:
+def _connect(directory: StoreDirectory) -> sqlite3.Connection:
     """Return a connection to the file. Raises DamagedStore, UnknownStore, sqlite3.Error, OSError, UnusableDirectory."""
     directory.make_file()
     was_left_open = directory.was_left_open

@@ -87,7 +87,7 @@ class Trials:
             self._kept.put(changed)
 
 
-class Part(Protocol):
+class LoadingPart(Protocol):
     """The part that loads the file, ``Language`` or ``Vision``, as far as a trial is concerned."""
 
     npu: Npu
@@ -139,7 +139,7 @@ class Files:
         return found
 
 
-def is_on(part: Part) -> bool:
+def is_on(part: LoadingPart) -> bool:
     """Return whether files are tried before the runtime of this part gets them."""
     setting = part.config.trial_loads
     return part.runtime.name == "portable" if setting == "auto" else setting == "always"
@@ -150,7 +150,7 @@ def key_of(*facts: Json) -> str:
     return hashlib.sha256(orjson.dumps(facts)).hexdigest()
 
 
-def run(part: Part, trial: Trial) -> None:
+def run(part: LoadingPart, trial: Trial) -> None:
     """Try the file if it was not tried yet; on the worker thread.
 
     Raises RuntimeFailure for a file that kills the runtime, or that the runtime refuses; Cancelled.
@@ -164,7 +164,7 @@ def run(part: Part, trial: Trial) -> None:
         raise _deadly(part, trial, verdict)
 
 
-def refuse_set_aside(part: Part, model: str, *, force: bool = False) -> None:
+def refuse_set_aside(part: LoadingPart, model: str, *, force: bool = False) -> None:
     """Refuse a model that has crashed the daemon again and again, unless it is to be loaded by force.
 
     ``model`` is its path, or the hash of its contents. Raises Quarantined.
@@ -175,7 +175,7 @@ def refuse_set_aside(part: Part, model: str, *, force: bool = False) -> None:
         part.trials.quarantine.check(model, lambda path: state_of(path, str(part.runtime.library.path), part.config))
 
 
-def _try(part: Part, trial: Trial) -> Verdict:
+def _try(part: LoadingPart, trial: Trial) -> Verdict:
     """Try the file now, and return the verdict; without objection if no child could be started."""
     started_at = time.monotonic()
     request = {**trial.request, "most_bytes": _most_bytes(part)}
@@ -213,7 +213,7 @@ def _try(part: Part, trial: Trial) -> Verdict:
     return {}
 
 
-def _deadly(part: Part, trial: Trial, verdict: Verdict) -> RuntimeFailure:
+def _deadly(part: LoadingPart, trial: Trial, verdict: Verdict) -> RuntimeFailure:
     death, step, lines = str(verdict["death"]), str(verdict["step"]), list(verdict["lines"])
     said = last_words(lines)
     if death in _FROM_OUTSIDE:
@@ -230,7 +230,7 @@ def _deadly(part: Part, trial: Trial, verdict: Verdict) -> RuntimeFailure:
     return RuntimeFailure(message, function=step, status=None, signal=death, log=lines)
 
 
-def _refused(part: Part, ended: Ended) -> RpcError:
+def _refused(part: LoadingPart, ended: Ended) -> RpcError:
     """Return the error with which the load itself would have failed."""
     function, lines = str(ended.failed), ended.lines
     if function != "rkllm_init":
@@ -256,12 +256,12 @@ def _file_of(content: memoryview | None) -> Iterator[list[int]]:
         yield [file.fileno()]
 
 
-def _most_bytes(part: Part) -> int:
+def _most_bytes(part: LoadingPart) -> int:
     left = part.memory_guard.left_bytes()
     return RLIM_INFINITY if left is None else left + _MEMORY_BESIDE
 
 
-def _is_out_of_date(part: Part, verdict: Verdict) -> bool:
+def _is_out_of_date(part: LoadingPart, verdict: Verdict) -> bool:
     """Return whether a death may have been for lack of memory, of which there is enough now."""
     most = verdict.get("most_bytes", RLIM_INFINITY)
     return "death" in verdict and most != RLIM_INFINITY and _most_bytes(part) > most * _MORE_MEMORY

@@ -14,14 +14,14 @@ from rkllmd.calls.declaration import (
     Kind,
     Method,
     Parameter,
-    Struct,
+    StructParameter,
     Value,
 )
 
 
 def test_a_struct_that_may_be_many_is_one_or_an_array() -> None:
-    one = Struct("rkllm_input", "RKLLMInput")
-    many = Struct("rkllm_input", "RKLLMInput", many=True)
+    one = StructParameter("rkllm_input", "RKLLMInput")
+    many = StructParameter("rkllm_input", "RKLLMInput", many=True)
     assert one.schema == one.item_schema
     assert many.schema["anyOf"][0] == many.item_schema == one.item_schema
     assert many.schema["anyOf"][1]["items"] == many.item_schema
@@ -29,12 +29,12 @@ def test_a_struct_that_may_be_many_is_one_or_an_array() -> None:
 
 
 def test_required_fields_are_those_of_c_and_the_methods_own() -> None:
-    plain = Struct("cross_attn_params", "RKLLMCrossAttnParam")
-    strict = Struct("cross_attn_params", "RKLLMCrossAttnParam", required_fields=["num_tokens", "encoder_mask"])
+    plain = StructParameter("cross_attn_params", "RKLLMCrossAttnParam")
+    strict = StructParameter("cross_attn_params", "RKLLMCrossAttnParam", required_fields=["num_tokens", "encoder_mask"])
     of_c = ["encoder_k_cache", "encoder_v_cache", "encoder_mask", "encoder_pos"]
     assert plain.item_schema["required"] == of_c
     assert strict.item_schema["required"] == [*of_c, "num_tokens"]
-    assert "required" not in Struct("rkllm_input", "RKLLMInput").item_schema
+    assert "required" not in StructParameter("rkllm_input", "RKLLMInput").item_schema
     assert "required" not in strict.fields_schema
     assert strict.fields_schema["properties"] == plain.item_schema["properties"]
 
@@ -65,7 +65,7 @@ def test_only_a_handle_that_is_no_leading_one_must_be_given() -> None:
 
 
 def test_what_c_alone_has_is_no_parameter_of_json() -> None:
-    struct = Struct("param", "RKLLMParam")
+    struct = StructParameter("param", "RKLLMParam")
     method = made(LEADING, COnly("out"), struct, NUMBER, COnly("userdata"))
     assert method.json_parameters == (LEADING, struct, NUMBER)
     assert method.converted_parameters == (struct, NUMBER)
@@ -86,7 +86,7 @@ def test_a_handle_behind_another_parameter_does_not_lead() -> None:
         (NUMBER, False),
         (COnly("out"), False),
         (Value("inputs", {}, is_tensor=True), True),
-        (Struct("param", "RKLLMParam"), True),
+        (StructParameter("param", "RKLLMParam"), True),
     ],
     ids=lambda item: getattr(item, "name", ""),
 )
@@ -126,7 +126,7 @@ def test_whether_a_call_may_run_between_tokens_may_depend_on_what_it_is_given() 
 
 
 def test_names_that_a_tensor_has_too_do_not_tell_a_struct() -> None:
-    struct = Struct("inputs", "rknn_input", many=True, or_tensors=True)
+    struct = StructParameter("inputs", "rknn_input", many=True, or_tensors=True)
     assert "size" in struct.field_names - struct.own_names
     assert {"index", "buf"} <= struct.own_names
     assert struct.schema["anyOf"][1]["maxItems"] == MAX_INPUTS

@@ -15,7 +15,7 @@ from rkllmd.abi.json import schemas
 from rkllmd.abi.layouts.rkllm import LAYOUTS
 from rkllmd.calls import registry
 from rkllmd.calls.binding.params import Given
-from rkllmd.calls.declaration import COnly, Handle, Kind, Struct, Value, method
+from rkllmd.calls.declaration import COnly, Handle, Kind, StructParameter, Value, method
 from tests import facts as layout_facts
 
 METHODS = registry.discover()
@@ -144,7 +144,7 @@ def test_structs_are_those_of_the_c_arguments(facts: dict[str, Any]) -> None:
     for function, described in facts.items():
         types = dict(described["args"])
         for item in C_METHODS[function].parameters:
-            if isinstance(item, Struct):
+            if isinstance(item, StructParameter):
                 assert types[item.name] in (f"{item.c_type} *", f"{item.c_type}[]")
                 assert types[item.name].endswith("[]") <= item.many, "one or an array"
             if isinstance(item, Handle):

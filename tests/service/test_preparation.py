@@ -11,7 +11,7 @@ import pytest
 
 from rkllmd.calls.arguments import Converted
 from rkllmd.calls.binding.attachments import Attachments
-from rkllmd.calls.declaration import Handle, Kind, Struct, Value
+from rkllmd.calls.declaration import Handle, Kind, StructParameter, Value
 from rkllmd.errors import (
     InvalidHandle,
     InvalidParams,
@@ -238,7 +238,7 @@ async def test_what_is_left_out_is_the_structs_default(tmp_path: Path) -> None:
         arguments = prepare(service, Client(), call_of("rkllm.run", given)).arguments
         sampling = arguments["rkllm_infer_params"].c.sampling_params.contents
         assert (sampling.top_k, sampling.top_p) == (7, 0.5), "as the model was loaded"
-        service.methods["rkllm.test"] = method(Struct("param", "RKLLMParam"))
+        service.methods["rkllm.test"] = method(StructParameter("param", "RKLLMParam"))
         init = prepare(service, Client(), call_of("rkllm.test", {"model_path": "/m", "top_k": 3})).arguments["param"]
         assert init.c.max_context_len == service.language.runtime.default_param()["max_context_len"]
         assert init.c.top_k == 3
@@ -246,7 +246,10 @@ async def test_what_is_left_out_is_the_structs_default(tmp_path: Path) -> None:
 
 async def test_raw_structs_and_tensors_are_left_to_their_function() -> None:
     async with assembled() as service:
-        struct, tensor = Struct("extend", "rknn_run_extend", required=False, raw=True), Value("x", {}, is_tensor=True)
+        struct, tensor = (
+            StructParameter("extend", "rknn_run_extend", required=False, raw=True),
+            Value("x", {}, is_tensor=True),
+        )
         service.methods["rknn.test"] = method(struct, tensor, name="rknn.test")
         given = {"extend": {"non_block": 1}, "x": {"fd": 0}}
         arguments = prepare(service, Client(), call_of("rknn.test", given)).arguments

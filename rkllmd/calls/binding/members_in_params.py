@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rkllmd.calls.declaration import Kind, Struct
+from rkllmd.calls.declaration import Kind, StructParameter
 from rkllmd.errors import InvalidParams
 from rkllmd.wire import members
 from rkllmd.wire.members import MEMBERS
@@ -49,5 +49,5 @@ def _taken_by(method: Method) -> frozenset[str]:
     names = (_OF_CALLS | _OF_RUNS) if method.abort is not None else _OF_CALLS
     own = {parameter.name for parameter in method.json_parameters}
     for parameter in method.json_parameters:
-        own |= parameter.field_names if isinstance(parameter, Struct) else set()
+        own |= parameter.field_names if isinstance(parameter, StructParameter) else set()
     return names - own

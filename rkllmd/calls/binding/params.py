@@ -13,7 +13,7 @@ from functools import cache
 from typing import Final
 
 from rkllmd.abi.json import schemas
-from rkllmd.calls.declaration import MAX_INPUTS, COnly, Count, Handle, Method, Parameter, Struct, Value
+from rkllmd.calls.declaration import MAX_INPUTS, COnly, Count, Handle, Method, Parameter, StructParameter, Value
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.wire.members import MEMBERS
@@ -44,7 +44,9 @@ def bind(method: Method, params: list[Json] | JsonObject) -> dict[str, Given]:
         if item is None or (item.value is None and not parameter.required):
             given.pop(parameter.name, None)
             if parameter.required:
-                examples = [parameter.example, *parameter.required_fields] if isinstance(parameter, Struct) else []
+                examples = (
+                    [parameter.example, *parameter.required_fields] if isinstance(parameter, StructParameter) else []
+                )
                 example = next(filter(None, examples), "")
                 hint = f", or its fields directly, such as {example}" if example else ""
                 raise InvalidParams(
@@ -70,7 +72,9 @@ def _check_count(method: Method, count: Count, given: dict[str, Given]) -> None:
     limit = 0 if counted is None else 1 if array is None else len(array)
     parameter = _by_name(method)[count.of]
     # An array of numbers may be one tensor, or several.
-    may_be_one = isinstance(parameter, Struct) and parameter.or_tensors and array and not isinstance(array[0], dict)
+    may_be_one = (
+        isinstance(parameter, StructParameter) and parameter.or_tensors and array and not isinstance(array[0], dict)
+    )
     if item.value != limit and not (may_be_one and item.value == 1):
         raise InvalidParams(
             f"{count.name} must be the number of {count.of} given, {limit}, or left out.",
@@ -80,8 +84,8 @@ def _check_count(method: Method, count: Count, given: dict[str, Given]) -> None:
         )
 
 
-def _check(parameter: Handle | Struct | Value, item: Given) -> None:
-    if not isinstance(parameter, Struct):
+def _check(parameter: Handle | StructParameter | Value, item: Given) -> None:
+    if not isinstance(parameter, StructParameter):
         schemas.check(schemas.validator(parameter.schema), item.value, item.path)
     elif parameter.many and isinstance(item.value, list):
         if not item.value:
@@ -101,7 +105,7 @@ def _check(parameter: Handle | Struct | Value, item: Given) -> None:
         schemas.check(schemas.validator(schemas.TENSOR), item.value, item.path)
 
 
-def _is_own(parameter: Struct, value: Json) -> bool:
+def _is_own(parameter: StructParameter, value: Json) -> bool:
     """Return whether a value is the struct itself, and not a tensor in its place."""
     return isinstance(value, dict) and not value.keys().isdisjoint(parameter.own_names)
 
@@ -176,7 +180,7 @@ def _named_and_flat(method: Method, members: JsonObject, place: str = "$") -> di
     merged into it; a field that is given twice is an error.
     """
     parameters = _by_name(method)
-    structs = [parameter for parameter in method.parameters if isinstance(parameter, Struct)]
+    structs = [parameter for parameter in method.parameters if isinstance(parameter, StructParameter)]
     given: dict[str, Given] = {}
     fields: dict[str, JsonObject] = {}
     for name, value in members.items():
@@ -238,7 +242,7 @@ _FEW: Final = 8
 def _struct_with(method: Method, name: str) -> str | None:
     """Return the field of a struct parameter that is itself a struct with a field of this name."""
     for parameter in method.json_parameters:
-        fields = parameter.item_schema["properties"] if isinstance(parameter, Struct) else {}
+        fields = parameter.item_schema["properties"] if isinstance(parameter, StructParameter) else {}
         for field, schema in fields.items():
             if name in schema.get("properties", ()):
                 return str(field)
@@ -249,7 +253,7 @@ def _unknown(method: Method, name: str, place: str) -> InvalidParams:
     known: list[str] = []
     for parameter in method.json_parameters:
         known.append(parameter.name)
-        if isinstance(parameter, Struct):
+        if isinstance(parameter, StructParameter):
             known.extend(sorted(parameter.field_names))
     shown = name if len(name) <= 64 else name[:61] + "..."
     close = difflib.get_close_matches(shown, known, n=1)

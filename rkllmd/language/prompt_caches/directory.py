@@ -65,7 +65,7 @@ class Facts:
             return None
 
 
-class Directory:
+class CacheDirectory:
     """The folder, locked while it is in use. ``root`` is its path; None if there is no cache_directory."""
 
     def __init__(self, directory: str) -> None:

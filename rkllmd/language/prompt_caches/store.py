@@ -23,7 +23,7 @@ import structlog
 from rkllmd import open_files
 from rkllmd.errors import InvalidParams, PermissionDenied, lead
 from rkllmd.json_types import Json
-from rkllmd.language.prompt_caches.directory import DATA, FACTS, Directory, Facts
+from rkllmd.language.prompt_caches.directory import DATA, FACTS, CacheDirectory, Facts
 from rkllmd.language.prompt_caches.fingerprint import Fingerprint, differences, in_words
 from rkllmd.machine.disk import placing
 from rkllmd.machine.files import identify
@@ -74,7 +74,7 @@ class PromptCaches:
     def __init__(self, directory: str = "", limit_bytes: int = 0) -> None:
         """Take over what an earlier daemon has kept in ``directory``; if that is empty (""), nothing is kept."""
         self.limit_bytes = limit_bytes
-        self._directory = Directory(directory)
+        self._directory = CacheDirectory(directory)
         self._caches: dict[tuple[str, str], PromptCache] = {}
         for folder, name, facts, used_at in self._directory.found():
             cache = _cache(folder, name, facts, used_at)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rkllmd.calls.binding.params import bind
-from rkllmd.calls.declaration import COnly, Kind, Method, Struct, Value
+from rkllmd.calls.declaration import COnly, Kind, Method, StructParameter, Value
 from rkllmd.errors import InvalidParams
 from tests.calls.binding.bound import HOW, INPUT, METHODS, bound, place, refused
 
@@ -270,7 +270,7 @@ JSON = st.recursive(
 def members(method: Method) -> st.SearchStrategy[dict[str, Any]]:
     known = [item.name for item in method.parameters]
     for item in method.parameters:
-        if isinstance(item, Struct):
+        if isinstance(item, StructParameter):
             known += sorted(item.field_names)
     if method.group:
         known.append(method.group)
