@@ -167,8 +167,10 @@ def _resolve(service: Service, client: Client, prepared: Prepared) -> None:
 
 
 def _check_authority(service: Service, client: Client, item: object) -> None:
+    if not isinstance(item, Model | Context | Matmul | TensorMemory):
+        return
     for handles in service.handles.values():
-        if isinstance(item, Model | Context | Matmul | TensorMemory) and handles.is_shared(item.number):
+        if handles.is_shared(item.number):
             noun = handles.noun[:1].upper() + handles.noun[1:]
             authority.check(service.config, client.user, item.user, noun, item.number)
 

@@ -147,11 +147,13 @@ def test_tools_nested_too_deeply_are_refused(board: Board) -> None:
 def test_more_tools_than_any_context_holds_are_refused(board: Board) -> None:
     board.load()
     longest = f'"{"t" * (2**18 - 2)}"'
+    before = board.daemon.calls("rkllm_set_function_tools")
     assert board.result("rkllm.set_function_tools", {"tools": longest})["success"]
     assert board.result("rkllm.set_function_tools", {"functions": [{"name": "f"}] * 1024})["success"]
     for params, limit in (({"tools": longest + " "}, 2**18), ({"functions": [{"name": "f"}] * 1025}, 1024)):
         error = board.refused("rkllm.set_function_tools", params)
         assert (error["code"], error["limit"]) == (-32602, limit), error["message"][:200]
+    assert board.daemon.calls("rkllm_set_function_tools") == before + 2
 
 
 @pytest.mark.parametrize("version", ["1.3.0"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rkllmd.keeper.ties import REPLACE_ME
-from tests.daemon import Start, kind
+from tests.daemon import Start, kind, until
 from tests.server.jobs.submitting import look, submit
 
 # Nothing happens in the run, which is noticed after a second; a second later the NPU is given up.
@@ -23,6 +23,7 @@ def test_the_next_daemon_serves_on_the_same_socket(start: Start, tmp_path: Path)
     with daemon.connect() as wire:
         after = wire.ask("server.status")["result"]
         assert after["pid"] == before["pid"]
+        until("the model has come back", lambda: wire.ask("server.status")["result"]["state"] == "idle")
         assert after["daemon_pid"] != before["daemon_pid"]
         error = look(wire, job)["error"]["data"]
         assert error["kind"] == "Crashed"
