@@ -301,7 +301,7 @@ class Connection:
 
         Only one line of all clients is handled so at a time.
         """
-        async with self._service.turns.take(self.user):
+        async with self._service.long_requests.take(self.user):
             message = await trio.to_thread.run_sync(self._inbox.parse_next)
             for call in self._inbox.calls_of(message, None):
                 try:

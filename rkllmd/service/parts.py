@@ -24,7 +24,7 @@ from rkllmd.metrics import OTHER, Metrics
 from rkllmd.npu.worker import Npu
 from rkllmd.service.crashes import Crashes
 from rkllmd.service.events import Events
-from rkllmd.service.turns import Turns
+from rkllmd.service.long_requests import LongRequests
 from rkllmd.store.store import Store
 from rkllmd.vision.parts import Vision
 from rkllmd.wire.budget import Bounds, Budget
@@ -48,7 +48,7 @@ class Service:
     # Schedules a function on the event loop, from any thread.
     run_soon: Callable[[Callable[[], None]], None]
     events: Events = field(init=False)
-    turns: Turns = field(default_factory=Turns)
+    long_requests: LongRequests = field(default_factory=LongRequests)
     budget: Budget = field(init=False)
     crashes: Crashes = field(default_factory=Crashes)
     started_at: float = field(default_factory=time.monotonic)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import trio
 import trio.testing
 
-from rkllmd.service.turns import Turns
+from rkllmd.service.long_requests import LongRequests
 
 ANNA, BERTA = 1, 2
 
 
 async def test_one_at_a_time_and_no_user_waits_behind_many_of_another() -> None:
-    turns, order = Turns(), []
+    turns, order = LongRequests(), []
     may_go = trio.Event()
 
     async def take(user: int) -> None:
@@ -32,7 +32,7 @@ async def test_one_at_a_time_and_no_user_waits_behind_many_of_another() -> None:
 
 
 async def test_a_turn_ends_with_its_client() -> None:
-    turns = Turns()
+    turns = LongRequests()
     with trio.fail_after(120):
         with trio.CancelScope() as gone:
             async with turns.take(ANNA):

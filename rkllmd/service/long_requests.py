@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import trio
 
 
-class Turns:
+class LongRequests:
     """One at a time; of each user, one at a time waits for that, so that many of one user do not delay the others."""
 
     def __init__(self) -> None:
