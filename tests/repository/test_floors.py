@@ -68,6 +68,7 @@ def test_rooms_on_one_floor_do_not_know_each_other(tmp_path: Path, room: str, be
         ("rkllmd.wire", "trio"),
         ("rkllmd.abi", "trio"),
         ("rkllmd.config", "trio"),
+        ("rkllmd.chat", "trio"),
     ],
 )
 def test_what_a_room_must_not_know_fails(tmp_path: Path, importer: str, imported: str) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from rkllmd.abi.layouts.rkllm import LLMCallState
+from rkllmd.chat.answers.stop import StopMatcher
 from rkllmd.json_types import JsonObject
-from rkllmd.language.texts.stop_strings import StopMatcher
 
 NORMAL: Final = int(LLMCallState.RKLLM_RUN_NORMAL)
 WAITING: Final = int(LLMCallState.RKLLM_RUN_WAITING)

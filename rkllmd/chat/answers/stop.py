@@ -1,4 +1,6 @@
-"""Finds stop strings in a text that comes in pieces, and holds back what may still become one.
+"""Finds strings in a text that comes in pieces, and holds back what may still become one.
+
+They are the stop strings of a run, and the marks by which a model says what it means.
 
 Of all matches in the whole text, the one that begins first counts, and of those that begin there the longest; how the
 text was cut into pieces makes no difference. Without I/O. The cost is linear in the text, whatever the strings are: an
@@ -10,16 +12,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 
 
 @dataclass(slots=True, eq=False)
-class _Node:
+class Beginning:
     """A beginning of a stop string."""
 
     depth: int
-    next: dict[str, _Node] = field(default_factory=dict)
+    next: dict[str, Beginning] = field(default_factory=dict)
     # The node of the longest proper end of this beginning that is a beginning too; None for the root.
-    fallback: _Node | None = None
+    fallback: Beginning | None = None
     # How long the longest stop string is with which this beginning ends; 0: none.
     match: int = 0
     # How long the longest end of this beginning is that could still become a stop string.
@@ -29,13 +32,14 @@ class _Node:
 class StopMatcher:
     """Passes a text on until a stop string comes; what it shows never has a part of one that is found later."""
 
-    __slots__ = ("_best", "_held", "_node", "_root", "found")
+    __slots__ = ("_best", "_held", "_node", "_root", "found", "rest")
 
-    def __init__(self, strings: Iterable[str]) -> None:
-        """``strings`` are the stop strings, none of them empty."""
-        # The stop string that was found.
+    def __init__(self, strings: Iterable[str] | Beginning) -> None:
+        """``strings`` are the stop strings, none of them empty, or what ``automaton`` has made of them."""
+        # The stop string that was found, and what had come after it by then.
         self.found: str | None = None
-        self._root = self._node = _automaton(strings)
+        self.rest = ""
+        self._root = self._node = strings if isinstance(strings, Beginning) else automaton(strings)
         self._held = ""
         # Where in what is held the best match so far begins, and how long it is.
         self._best: tuple[int, int] | None = None
@@ -44,6 +48,8 @@ class StopMatcher:
         """Take the next piece and return what can be shown now; after a match nothing any more."""
         if self.found is not None:
             return ""
+        if self._node is self._root and self._best is None and self._root.next.keys().isdisjoint(text):
+            return text
         before, held, node, best = len(self._held), self._held + text, self._node, self._best
         for end, char in enumerate(text, before + 1):
             node = self._step(node, char)
@@ -69,12 +75,12 @@ class StopMatcher:
 
     def _find(self, held: str, best: tuple[int, int]) -> str:
         start, length = best
-        self.found = held[start : start + length]
+        self.found, self.rest = held[start : start + length], held[start + length :]
         self._held, self._best = "", None
         return held[:start]
 
     @staticmethod
-    def _step(node: _Node, char: str) -> _Node:
+    def _step(node: Beginning, char: str) -> Beginning:
         while True:
             found = node.next.get(char)
             if found is not None:
@@ -84,12 +90,13 @@ class StopMatcher:
             node = node.fallback
 
 
-def _automaton(strings: Iterable[str]) -> _Node:
-    root = _Node(0)
+def automaton(strings: Iterable[str]) -> Beginning:
+    """Return the empty beginning, from which all others can be reached; it may serve many matchers at once."""
+    root = Beginning(0)
     for string in strings:
         node = root
         for depth, char in enumerate(string, 1):
-            node = node.next.setdefault(char, _Node(depth))
+            node = node.next.setdefault(char, Beginning(depth))
         node.match = node.depth
     waiting = deque([root])
     while waiting:  # by depth: the fallback of a node is complete before the node
@@ -102,6 +109,12 @@ def _automaton(strings: Iterable[str]) -> _Node:
     return root
 
 
-def _fallback(node: _Node) -> _Node:
+def _fallback(node: Beginning) -> Beginning:
     assert node.fallback is not None, "only the root has none"
     return node.fallback
+
+
+@cache
+def marks(strings: tuple[str, ...]) -> Beginning:
+    """Return the automaton for the marks of a dialect; there are few of them, all known in advance."""
+    return automaton(strings)

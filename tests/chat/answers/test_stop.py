@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rkllmd.language.texts.stop_strings import StopMatcher
+from rkllmd.chat.answers.stop import StopMatcher
 
 # Few letters, so that strings overlap, contain one another and repeat.
 STRINGS = st.lists(st.text("ab€", min_size=1, max_size=5), min_size=1, max_size=8)

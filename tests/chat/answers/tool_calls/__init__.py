@@ -1,0 +1,1 @@
+"""Tests of ``rkllmd/chat/answers/tool_calls``."""
