@@ -16,7 +16,11 @@ def main() -> None:
     _open_standard_descriptors()
     if entry.is_wanted(sys.argv[1:]):
         entry.divide()
-    from rkllmd.cli.command import run  # what it takes is no keeper's to load
+    # What these take is no keeper's to load.
+    from rkllmd import spared_imports
+
+    spared_imports.spare()
+    from rkllmd.cli.command import run
 
     sys.exit(run(sys.argv[1:]))
 

@@ -11,7 +11,7 @@ import pkgutil
 import re
 from dataclasses import fields
 from functools import cache
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Final
 
 from rkllmd.abi.json import schemas
@@ -85,10 +85,12 @@ def _check_rknn() -> None:
 
 
 def _method(module: ModuleType, name: str) -> Method:
-    functions = [item for item in vars(module).values() if isinstance(getattr(item, "__rkllmd__", None), Declaration)]
+    # Only functions are asked: a library that makes up attributes, as structlog does, would import more to answer.
+    functions = [item for item in vars(module).values() if isinstance(item, FunctionType)]
+    functions = [function for function in functions if hasattr(function, "__rkllmd__")]
     if len(functions) != 1:
         raise TypeError(f"{module.__name__} must declare exactly one method, it declares {len(functions)}")
-    declaration: Declaration = functions[0].__rkllmd__
+    declaration: Declaration = vars(functions[0])["__rkllmd__"]
     declared = {field.name: getattr(declaration, field.name) for field in fields(Declaration)}
     part = _PARTS.get(name.partition(".")[0], Part.SERVICE)
     if declaration.fits_between_tokens is None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import orjson
 
 from rkllmd import __version__, client
-from rkllmd.cli import method_help, terminal
+from rkllmd.cli import terminal
 from rkllmd.config import settings, sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
@@ -282,6 +282,8 @@ def _help(given: argparse.Namespace) -> int:
 
 
 def _help_on_method(name: str, socket: str | None) -> None:
+    from rkllmd.cli import method_help  # no other command needs it
+
     document, defaults = _described(socket)
     if overview := method_help.overview(document, name):
         print(f"{overview}\n\nrkllmd help METHOD says more, rkllmd call METHOD calls it.")

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,6 +210,8 @@ def _compile(compiler: list[str], engine: Engine, output: Path) -> None:
         compiled = str(output.with_name(source.stem + ".o"))
         _run([*compiler, *FLAGS, *march.flags(engine.march), *include, define, "-c", str(source), "-o", compiled])
         return compiled
+
+    from concurrent.futures import ThreadPoolExecutor  # the daemon imports this module and builds nothing
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compile_one, _sources()))

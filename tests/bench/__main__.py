@@ -147,16 +147,15 @@ def _stressed(what: str, found: stress.Outcome, limit: str) -> None:
 
 
 def _footprint(directory: Path, rounds: int) -> None:
-    environ = footprint.as_installed(_folder(directory, "as-installed"))
     starts: dict[bool, list[footprint.Start]] = {True: [], False: []}
     for number in range(rounds):  # in turn, so that both meet the same machine
         for keeper, found in starts.items():
             folder = _folder(directory, f"start-{keeper}-{number}")
-            found.append(footprint.start(folder, environ, keeper=keeper))
+            found.append(footprint.start(folder, keeper=keeper))
     kept, bare = starts[True], starts[False]
     seconds, bare_seconds = (min(one.seconds for one in found) for found in (kept, bare))
     cpu, bare_cpu = (min(one.cpu for one in found) for found in (kept, bare))
-    what = f"ready after exec (the best of {rounds}; without rich, as an installation is)"
+    what = f"ready after exec (the best of {rounds})"
     _line(f"{what}, s", f"{seconds:.2f}", "<= 0.45")
     _line("  of the processors, CPU s", f"{cpu:.2f}")
     _line("  without a keeper, s", f"{bare_seconds:.2f}")
@@ -165,7 +164,7 @@ def _footprint(directory: Path, rounds: int) -> None:
     _line("the keeper adds to that, CPU ms", f"{1000 * (cpu - bare_cpu):.0f}", "<= 30")
     _line("the keeper's private memory, kB", f"{kept[-1].keeper_private / 1024:,.0f}", "<= 5,000")
     _line("idle daemon, resident MB", f"{bare[-1].resident / 2**20:.1f}", "<= 50")
-    back = min(footprint.seconds_back(_folder(directory, f"back-{number}"), environ) for number in range(rounds))
+    back = min(footprint.seconds_back(_folder(directory, f"back-{number}")) for number in range(rounds))
     _line("from SIGSEGV to the next answer, no model loaded, ms", f"{1000 * back:.0f}", "<= 1,000")
 
 

@@ -14,16 +14,6 @@ from pathlib import Path
 from tests.daemon import Daemon
 
 
-def as_installed(folder: Path) -> dict[str, str]:
-    """Return variables for a daemon that imports what an installation has.
-
-    The developers' environment has rich, which a tool for checks brings along; structlog imports it where it is found.
-    """
-    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['rich'] = None\n")
-    before = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": str(folder) if before is None else f"{folder}{os.pathsep}{before}"}
-
-
 @dataclass(frozen=True)
 class Start:
     """One start: seconds from exec to the line that says so, and of the processors; memory afterwards in bytes."""
@@ -34,10 +24,10 @@ class Start:
     keeper_private: int
 
 
-def start(folder: Path, environ: dict[str, str], *, keeper: bool) -> Start:
+def start(folder: Path, *, keeper: bool) -> Start:
     """Start a daemon and stop it."""
     began = time.perf_counter()
-    with Daemon(folder, environ=environ, keeper=keeper) as daemon:
+    with Daemon(folder, keeper=keeper) as daemon:
         seconds = time.perf_counter() - began
         outer = daemon.process.pid
         inner = _daemon_pid(daemon) if keeper else outer
@@ -46,9 +36,9 @@ def start(folder: Path, environ: dict[str, str], *, keeper: bool) -> Start:
         return Start(seconds, cpu, _memory(inner, "Rss"), private)
 
 
-def seconds_back(folder: Path, environ: dict[str, str]) -> float:
+def seconds_back(folder: Path) -> float:
     """Return how long after a crash the next request is answered; no model was loaded."""
-    with Daemon(folder, environ=environ, keeper=True) as daemon, daemon.connect() as old:
+    with Daemon(folder, keeper=True) as daemon, daemon.connect() as old:
         pid = old.ask("server.status")["result"]["daemon_pid"]
         began = time.perf_counter()
         os.kill(pid, signal.SIGSEGV)
