@@ -58,18 +58,17 @@ class Generation:
         self,
         *,
         mode: int,
-        n_batch: int,
+        transcript: Transcript,
         max_new_tokens: int,
         can_free_buffer: bool,
         keeps_history: bool = False,
-        stop: Sequence[str] = (),
         wake: Callable[[Callable[[], None]], None],
         send: Callable[[list[JsonObject]], None] | None,
         send_now: Callable[[JsonObject], bool] | None = None,
         at_token: Callable[[], None] | None = None,
         on_end: Callable[[], None] | None = None,
     ) -> None:
-        """Prepare a run; at one of the strings ``stop`` its text ends, and ``on_progress`` is called to abort it.
+        """Prepare a run; at a stop string of its ``transcript``, ``on_progress`` is called to abort it.
 
         ``wake(drain)`` schedules ``drain`` on the event loop, from any thread. ``send`` takes partial results there;
         it is None if only the final result is wanted. ``send_now`` takes one partial result on any thread and returns
@@ -79,7 +78,7 @@ class Generation:
         self.mode = mode
         self.max_new_tokens = max_new_tokens
         self.keeps_history = keeps_history
-        self.transcript = Transcript(n_batch, stop)
+        self.transcript = transcript
         self.abort_requested = False
         self.pause_requested = False
         self.paused = False
@@ -98,7 +97,7 @@ class Generation:
         self.aborting = threading.Lock()
         # Whether that was asked for and has not happened yet.
         self.awaits_abort = False
-        self._n_batch = n_batch
+        self._n_batch = transcript.n_batch
         self._can_free_buffer = can_free_buffer
         self._wake = wake
         self._send = send
@@ -299,7 +298,7 @@ class Generation:
         return {name: found[0] if self._n_batch == 1 and len(found) == 1 else found for name, found in members.items()}
 
     def finish_reason(self) -> str:
-        """Return why the run ended: ``stop``, ``length``, ``abort`` or ``pause``."""
+        """Return why the run ended: ``stop``, ``tool_calls``, ``length``, ``abort`` or ``pause``."""
         if self.paused:
             return "pause"
         if self.transcript.is_stopped:
@@ -307,7 +306,9 @@ class Generation:
         if self.abort_requested:
             return "abort"
         limit_reached = 0 < self.max_new_tokens <= self.transcript.tokens
-        return "length" if limit_reached else "stop"
+        if limit_reached:
+            return "length"
+        return "tool_calls" if self.transcript.calls_tools else "stop"
 
     def final(self) -> JsonObject:
         """Return the final result, to which the caller adds what it knows."""

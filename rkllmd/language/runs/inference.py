@@ -22,6 +22,7 @@ from rkllmd.language.parts import Language
 from rkllmd.language.runs import counting, prompt_cache_names, run_options, turns
 from rkllmd.language.runs.run import Run, RunArguments
 from rkllmd.language.runs.turns import SessionTurn
+from rkllmd.language.texts.transcript import Transcript
 from rkllmd.machine.c_runtime import NO_WORDS, last_words
 from rkllmd.machine.crash_journal import Asked
 from rkllmd.npu import estimates
@@ -191,10 +192,9 @@ def _generation(run: Run) -> Generation:
         send_now = client.partial_sender(call, as_notifications=shape == "notify")
     return Generation(
         mode=parameters.mode,
-        n_batch=model.n_batch,
+        transcript=Transcript(model.n_batch, run.stop),
         max_new_tokens=model.most_tokens(parameters),
         keeps_history=bool(parameters.keep_history),
-        stop=run.stop,
         can_free_buffer=language.runtime.library.layout.name != "1.2",
         wake=language.run_soon,
         send=send,

@@ -1,6 +1,6 @@
 """What a run has generated so far, as partial results and as the final one: whole characters, up to a stop string.
 
-Without I/O.
+With a reader also what the model means by them (texts/answer.py). Without I/O.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from rkllmd.abi.layouts.rkllm import LLMCallState
+from rkllmd.chat.answers.reading import AnswerReader
 from rkllmd.chat.answers.stop import StopMatcher
 from rkllmd.json_types import JsonObject
+from rkllmd.language.texts.answer import Answer
 
 NORMAL: Final = int(LLMCallState.RKLLM_RUN_NORMAL)
 WAITING: Final = int(LLMCallState.RKLLM_RUN_WAITING)
@@ -95,8 +97,8 @@ class TextJoiner:
 class Transcript:
     """What a run has generated so far, as partial results and as the final one."""
 
-    def __init__(self, n_batch: int, stop: Sequence[str] = ()) -> None:
-        """``stop`` are the stop strings of each entry."""
+    def __init__(self, n_batch: int, stop: Sequence[str] = (), reader: AnswerReader | None = None) -> None:
+        """``stop`` are the stop strings of each entry; a ``reader``, of a single one, looks for its own."""
         self.n_batch = n_batch
         # Every entry that goes on has come to a stop string: nothing more is to be generated.
         self.is_stopped = False
@@ -104,6 +106,7 @@ class Transcript:
         self.made = 0  # the tokens of all entries: an entry of a batch that has ended makes none
         self._joiners = [TextJoiner(stop) for _ in range(n_batch)]
         self._may_stop = bool(stop)
+        self._answer = None if reader is None else Answer(reader)
 
     def partial(self, state: int, entries: list[Token]) -> JsonObject:
         """Return the partial result of one callback."""
@@ -113,6 +116,10 @@ class Transcript:
             self.made += 1
             token_id, data = entries[0]
             text = self._joiners[0].add(state, data)
+            if self._answer is not None:
+                members = self._answer.add(text)
+                self.is_stopped = self._answer.stopped_by is not None
+                return {**members, "token_id": token_id, "_callback_state": state, "seq": seq}
             if self._may_stop:
                 self.is_stopped = self._joiners[0].stopped_by is not None
             return {"text": text, "token_id": token_id, "_callback_state": state, "seq": seq}
@@ -133,12 +140,16 @@ class Transcript:
 
     def so_far(self) -> JsonObject:
         """Return the complete characters so far; may be called on any thread."""
+        if self._answer is not None:
+            return self._answer.whole()
         texts = ["".join(joiner.parts) for joiner in self._joiners]
         return {"text": texts[0]} if self.n_batch == 1 else {"batch": [{"text": text} for text in texts]}
 
     def final(self, *, whole: bool) -> JsonObject:
         """Return the text members of the final result: the ``whole`` text, or only what was still incomplete."""
         rests = [joiner.end() for joiner in self._joiners]
+        if self._answer is not None:
+            return self._final_answer(self._answer, rests[0], whole=whole)
         texts = ["".join(joiner.parts) for joiner in self._joiners] if whole else rests
         stopped_by = [joiner.stopped_by for joiner in self._joiners]
         found = [{} if string is None else {"stop_sequence": string} for string in stopped_by]
@@ -147,3 +158,23 @@ class Transcript:
             return {"text": texts[0], "token_id": 0, "_callback_state": FINISH, **found[0]}
         batch = [{"text": text, "token_id": 0, **by} for text, by in zip(texts, found, strict=True)]
         return {"batch": batch, "_callback_state": FINISH}
+
+    def _final_answer(self, answer: Answer, rest: str, *, whole: bool) -> JsonObject:
+        """Return the members of an answer that was read; its calls are always whole."""
+        members = answer.end(rest)
+        if whole:
+            members = answer.whole()
+        elif answer.calls:
+            members["tool_calls"] = answer.calls
+        self.is_stopped = answer.stopped_by is not None
+        found = {"stop_sequence": answer.stopped_by} if self.is_stopped else {}
+        return {**members, "token_id": 0, "_callback_state": FINISH, **found}
+
+    @property
+    def calls_tools(self) -> bool:
+        """Return whether a reader has found whole calls so far."""
+        return self._answer is not None and bool(self._answer.calls)
+
+    def raw(self) -> str:
+        """Return the text of a single entry as the model wrote it, as far as it was shown or read."""
+        return "".join(self._joiners[0].parts)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMResult
+from rkllmd.chat.answers.reading import AnswerReader
 from rkllmd.language.generation import Generation
-from rkllmd.language.texts.transcript import Token
+from rkllmd.language.texts.transcript import Token, Transcript
 
 EURO = "€".encode()
 
@@ -53,10 +54,11 @@ def generation(
     max_new_tokens: int = -1,
     can_free_buffer: bool = True,
     streamed: bool = True,
+    reader: AnswerReader | None = None,
 ) -> Generation:
     return Generation(
         mode=mode,
-        n_batch=n_batch,
+        transcript=Transcript(n_batch, reader=reader),
         max_new_tokens=max_new_tokens,
         can_free_buffer=can_free_buffer,
         wake=loop.wake,

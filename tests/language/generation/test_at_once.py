@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMResult
 from rkllmd.language.generation import Generation
-from rkllmd.language.texts.transcript import NORMAL
+from rkllmd.language.texts.transcript import NORMAL, Transcript
 
 
 class Client:
@@ -47,7 +47,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def run(client: Client, *, streamed: bool = True) -> Generation:
     return Generation(
         mode=RKLLMInferMode.RKLLM_INFER_GENERATE,
-        n_batch=1,
+        transcript=Transcript(1),
         max_new_tokens=-1,
         can_free_buffer=True,
         wake=client.scheduled.append,

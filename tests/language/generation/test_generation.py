@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from rkllmd.abi.layouts.rkllm import LLMCallState, LLMResultCallback
+from rkllmd.chat.answers.dialect import DIALECTS
+from rkllmd.chat.answers.reading import AnswerReader
 from rkllmd.language import generation as streaming
 from rkllmd.language.generation import ERROR
 from rkllmd.language.texts.transcript import FINISH, NORMAL, Transcript
@@ -111,6 +113,24 @@ def test_why_a_run_ended(loop: Loop, limit: int, tokens: int, reason: str) -> No
     assert run.final()["finish_reason"] == reason
     run.abort_requested = True
     assert run.final()["finish_reason"] == "abort"
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "reason"),
+    [
+        ('<tool_call>{"name": "search"}</tool_call>', -1, "tool_calls"),
+        ('<tool_call>{"name": "search"}</tool_call>', 1, "length"),
+        ('<tool_call>{"name": "search"}</tool_call>!', -1, "stop"),
+        ("Hello", -1, "stop"),
+    ],
+)
+def test_an_answer_with_calls_says_so_unless_something_else_has_ended_it(text: str, limit: int, reason: str) -> None:
+    loop = Loop()
+    reader = AnswerReader(DIALECTS["hermes"], tools=[{"name": "search"}], stop=["!"])
+    run = generation(loop, max_new_tokens=limit, reader=reader)
+    run.on_result(token(text.encode()), NORMAL)
+    loop.run()
+    assert run.final()["finish_reason"] == reason
 
 
 @pytest.mark.parametrize(

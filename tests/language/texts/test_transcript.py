@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from rkllmd.chat.answers.dialect import DIALECTS
+from rkllmd.chat.answers.reading import AnswerReader
 from rkllmd.language.texts.transcript import NORMAL, WAITING, TextJoiner, Transcript
 from tests.language.generation.generations import EURO
 
@@ -175,3 +178,59 @@ def test_a_batch_has_a_text_for_each_entry() -> None:
         "batch": [{"text": "€", "token_id": 0}, {"text": "b", "token_id": 0}],
         "_callback_state": 2,
     }
+
+
+# Transcript with a reader
+
+CALL = b'<tool_call>{"name": "search", "arguments": {"query": "\xe2\x82\xac"}}</tool_call>'
+
+
+def read(**options: Any) -> Transcript:
+    return Transcript(1, reader=AnswerReader(DIALECTS["hermes"], tools=[{"name": "search"}], **options))
+
+
+def test_a_reader_gets_whole_characters_and_its_partials_are_numbered() -> None:
+    transcript = read()
+    at = CALL.index(EURO) + 1
+    pieces = (CALL[:at], CALL[at:], b"<think>")
+    partials = [transcript.partial(NORMAL, [(100 + n, piece)]) for n, piece in enumerate(pieces)]
+    assert [(partial["seq"], partial["token_id"], partial["_callback_state"]) for partial in partials] == [
+        (0, 100, NORMAL),
+        (1, 101, NORMAL),
+        (2, 102, NORMAL),
+    ]
+    assert partials[1]["tool_calls"][0]["function"] == {"name": "search", "arguments": {"query": "€"}}
+    assert partials[2]["text"] == "<think>"
+    assert transcript.made == 3
+    assert transcript.calls_tools
+    assert transcript.so_far()["text"] == "<think>"
+    assert transcript.raw() == CALL.decode() + "<think>"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_final_result_has_calls_whole_and_the_text_whole_or_its_rest(whole: bool) -> None:
+    transcript = read()
+    for piece in (b"<think>a</think>b", CALL, b"c", b"<tool_c" + EURO[:1]):
+        transcript.partial(NORMAL, [(7, piece)])
+    final = transcript.final(whole=whole)
+    assert final["text"] == ("bc<tool_c\ufffd" if whole else "<tool_c\ufffd")
+    assert final.get("reasoning") == ("a" if whole else None)
+    (call,) = final["tool_calls"]
+    assert call["function"] == {"name": "search", "arguments": {"query": "€"}}
+    assert (final["token_id"], final["_callback_state"]) == (0, 2)
+    assert "stop_sequence" not in final
+
+
+def test_a_reader_finds_the_stop_string_also_at_the_end() -> None:
+    transcript = read(stop=["!", "!!"])
+    assert transcript.partial(NORMAL, [(7, b"a!")])["text"] == "a"
+    assert not transcript.is_stopped
+    assert transcript.final(whole=False) == {
+        "text": "", "token_id": 0, "_callback_state": 2, "stop_sequence": "!"
+    }  # fmt: skip
+    assert transcript.is_stopped
+    assert not transcript.calls_tools
+    other = read(stop=["!"])
+    other.partial(NORMAL, [(7, b"a!b")])
+    assert other.is_stopped
+    assert other.raw() == "a!b"
