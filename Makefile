@@ -14,7 +14,7 @@ DEB_PYTHON ?= /usr/bin/python3
 PURGE ?=
 # For `make soak`: how long; fractions are allowed.
 HOURS ?= 1
-# For `make kills`: how often each kind.
+# For `make kills` and `make crashes`: how often each kind.
 ROUNDS ?= 1000
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
@@ -37,7 +37,7 @@ help:
 	@echo "make soak        everything that clients do, with faults, for HOURS=1; fails where anything grows (build/soak/soak.png)"
 	@echo "make kills       kill daemon, keeper and both, cut the power, ROUNDS=1000 times each; ONLY=power for one kind"
 	@echo "make torture     every k-th allocation, send, open … of the daemon fails (ONLY=send)"
-	@echo "make crashes     crash the daemon in each way in each kind of C call, ROUNDS=100 times, under one keeper"
+	@echo "make crashes     crash the daemon in each way in each kind of C call, ROUNDS=100 times (ONLY=mid-generation)"
 	@echo "make onnx-models the ONNX package's backend tests through the daemon, in four variants (ONLY=top_k)"
 	@echo "make demo-model  train the demo models anew"
 	@echo "make install     install the daemon and its systemd units (as root)"
@@ -93,7 +93,7 @@ torture: $(VENV)/.test compiler
 
 crashes: ROUNDS := 100
 crashes: $(VENV)/.test compiler
-	@$(BIN)/python -m tests.crashes $(ROUNDS)
+	@$(BIN)/python -m tests.crashes --rounds $(ROUNDS) $(addprefix --only ,$(ONLY)) $(addprefix --rigs ,$(RIGS))
 
 onnx-models: $(VENV)/.test
 	@$(BIN)/python -m tests.rknn.onnx_models $(ONLY)

@@ -123,7 +123,7 @@ class Daemon:
             command += ["--rkllm-library", str(library or simulator(version))]
             command += ["--rknn-library", str(rknn_library or rknn_simulator())]
         command += arguments
-        is_cold = cold or keeper or bool(launcher or pass_fds)
+        is_cold = cold or bool(launcher or pass_fds)
         self.process = self._start(command, variables, launcher, pass_fds, is_cold)
 
     def _start(

@@ -32,7 +32,7 @@ def start(folder: Path, *, keeper: bool) -> Start:
         outer = daemon.process.pid
         inner = _daemon_pid(daemon) if keeper else outer
         cpu = sum(map(_cpu_seconds, {inner, outer}))
-        private = sum(_memory(outer, name) for name in ("Private_Clean", "Private_Dirty")) if keeper else 0
+        private = private_bytes(outer) if keeper else 0
         return Start(seconds, cpu, _memory(inner, "Rss"), private)
 
 
@@ -56,6 +56,11 @@ def _daemon_pid(daemon: Daemon) -> int:
 def _cpu_seconds(pid: int) -> float:
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def private_bytes(pid: int) -> int:
+    """Return the memory that a process shares with no other."""
+    return sum(_memory(pid, name) for name in ("Private_Clean", "Private_Dirty"))
 
 
 def _memory(pid: int, name: str) -> int:

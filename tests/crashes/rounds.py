@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rkllmd.keeper.ties import REPLACE_ME
+from tests.crashes.leftovers import Leftovers
 from tests.daemon import Daemon, Wire
 from tests.daemon import kind as kind_of
 from tests.rknn.board import BYTES, ECHO
@@ -31,11 +32,6 @@ FUNCTIONS: Final = {
     "rknn_run": "rknn.run",
     "rknn_matmul_run": "rknn.matmul_run",
 }
-# What bounds a call that hangs, whatever it is: after so long its client is answered, and the NPU is lost.
-_LIMITS: Final = (
-    *("--timeouts-ms", ":".join(f"{method}=1000" for method in FUNCTIONS.values())),
-    *("--token-timeout-ms", "1000", "--grace-ms", "100", "--no-progress-seconds", "1", "--device-lost-seconds", "1"),
-)
 # Faults that have a key of their own: the first token of a run is out by then.
 _KEYS: Final = {
     "rkllm_init": ("init", ""),
@@ -44,6 +40,17 @@ _KEYS: Final = {
     "rknn_init": ("init", ""),
     "rknn_run": ("run", ""),
 }
+# What the simulator's model answers, whatever it is asked.
+_TEXT: Final = "Hello"
+
+
+def _limits(ms: int) -> tuple[str, ...]:
+    """Return what bounds a call that hangs, whatever it is: then its client is answered, and the NPU is lost."""
+    return (
+        *("--timeouts-ms", ":".join(f"{method}={ms}" for method in FUNCTIONS.values())),
+        *("--token-timeout-ms", str(ms), "--grace-ms", "50"),
+        *("--no-progress-seconds", "1", "--device-lost-seconds", "1"),
+    )
 
 
 def _answers(wire: Wire) -> list[Any]:
@@ -61,46 +68,51 @@ def _wrong_answers(answers: list[Any], kind: str) -> list[str]:
 
 
 class Crash(NamedTuple):
-    """What a crash has shown."""
+    """What a crash has shown; milliseconds count from the end of the crashed daemon's connection."""
 
-    function: str
-    kind: str
-    # From the end of the crashed daemon's connection to the answer of the next one.
+    # To the first answer of the next one, and to the answer of the model, which was loaded again before it.
     answered_ms: float
-    # What is not as it should be.
+    generated_ms: float
+    # What is not as it should be, and what was not given back.
     wrong: list[str]
+    leaked: list[str]
 
 
 class Rounds:
     """The daemon under its keeper. Each crash has a model of its own: three on one would set it aside."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, limit_ms: int = 1000, load_ms: int = 0) -> None:
+        """``limit_ms``: how long a call may take; ``load_ms``: how long the loading of a model takes."""
         self.directory = directory
+        self.leftovers: Leftovers | None = None
         self._count = 0
+        self._load_ms = load_ms
         self._ticket = directory / "ticket"
         self._rknn = directory / "rknn"
         self._rknn.write_text("")
+        self._models = directory / "models"
+        self._models.mkdir()
         state = directory / "state"
         state.mkdir(mode=0o700)
         daemon = directory / "daemon"
         daemon.mkdir()
         self.daemon = Daemon(
             daemon,
-            "--state-directory",
-            str(state),
-            *_LIMITS,
+            *("--state-directory", str(state), *_limits(limit_ms)),
             keeper=True,
             changing=True,
-            scenario="text=Hello",
+            scenario=f"text={_TEXT}",
             rknn_scenario=f"@{self._rknn}",
         )
         self.daemon.wait_ready()
-        self._descriptors = self.daemon.open_files()
+        # What there is from the first crash on stays as it is from then on.
+        self.crash("rkllm_run", "abort")
+        self.leftovers = Leftovers(self.daemon, state)
 
     def crash(self, function: str, kind: str) -> Crash:
         """Have the daemon crash once, and look at the next one."""
         self._count += 1
-        model = self.directory / f"{self._count}.rkllm"
+        model = self._models / f"{self._count}.rkllm"
         model.touch()
         with self.daemon.connect() as wire:
             handle = None if function == "rkllm_init" else self._load(wire, model)
@@ -119,18 +131,25 @@ class Rounds:
             if function in ("rkllm_init", "rkllm_destroy"):
                 handle = self._load(wire, model)
             answer = wire.ask("rkllm.run", {"handle": handle, "prompt": "Hi"})
-            if answer.get("result", {}).get("text") != "Hello":
+            generated = time.monotonic() - begun
+            if answer.get("result", {}).get("text") != _TEXT:
                 wrong.append(f"the model: {answer}")
-            wire.ask("rkllm.destroy", [handle])
-        if self.daemon.open_files() != self._descriptors:
-            wrong.append(f"the keeper has {self.daemon.open_files()} descriptors, not {self._descriptors}")
-        for file in self.directory.glob(f"{self._count}.*"):
+            self._destroy(wire, handle)
+        for file in self._models.iterdir():
             file.unlink()
-        return Crash(function, kind, answered * 1000, wrong)
+        leaked = [] if self.leftovers is None else self.leftovers.found()
+        return Crash(answered * 1000, generated * 1000, wrong, leaked)
 
     @staticmethod
     def _load(wire: Wire, model: Path) -> int:
-        return int(wire.ask("rkllm.init", {"model_path": str(model)})["result"]["handle"])
+        answer = wire.ask("rkllm.init", {"model_path": str(model)})
+        assert "result" in answer, answer
+        return int(answer["result"]["handle"])
+
+    @staticmethod
+    def _destroy(wire: Wire, handle: int | None) -> None:
+        answer = wire.ask("rkllm.destroy", [handle])
+        assert "result" in answer, answer
 
     @staticmethod
     def _prepared(wire: Wire, function: str, model: Path) -> dict[str, Any]:
@@ -164,7 +183,8 @@ class Rounds:
             fault = {key: f"{kind}{when}", "print.stderr": words, "print_at": function}
             fault["fault_ticket"] = str(self._ticket)
         is_rknn = function.startswith("rknn")
-        self.daemon.play(text="Hello", **({} if is_rknn else fault))
+        load = {"delay.rkllm_init": self._load_ms} if self._load_ms else {}
+        self.daemon.play(text=_TEXT, **load, **({} if is_rknn else fault))
         self._rknn.write_text("".join(f"{name}={value}\n" for name, value in fault.items()) if is_rknn else "")
 
     def _wrong(self, crash: Any, function: str, kind: str, words: str) -> list[str]:

@@ -22,4 +22,15 @@ def rounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rounds]:
 @pytest.mark.parametrize(("number", "function"), list(enumerate(FUNCTIONS)))
 def test_after_a_crash_the_next_daemon_serves_and_knows_of_it(rounds: Rounds, number: int, function: str) -> None:
     kind = list(ENDS)[(number + TODAY) % len(ENDS)]
-    assert rounds.crash(function, kind).wrong == [], f"{kind} in {function}"
+    crash = rounds.crash(function, kind)
+    assert (crash.wrong, crash.leaked) == ([], []), f"{kind} in {function}"
+
+
+def test_what_is_left_behind_is_found(rounds: Rounds) -> None:
+    assert rounds.leftovers is not None
+    left = rounds.daemon.directory / "core"
+    left.touch()
+    with rounds.daemon.connect():
+        found = rounds.leftovers.found(patience_seconds=0)
+    left.unlink()
+    assert found == ["the daemon's descriptors: more {'socket': 1}, less {}", "files: more {'core': 1}, less {}"]

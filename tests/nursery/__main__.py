@@ -22,6 +22,7 @@ from rkllmd.abi.c import this_process
 from rkllmd.calls import registry
 from rkllmd.cli import command as command_line  # noqa: F401  likewise
 from rkllmd.machine import keeper_link  # noqa: F401  likewise
+from tests.nursery import execution
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _REQUEST_BYTES = 1 << 20
@@ -49,14 +50,11 @@ def main() -> NoReturn:
         _inherit(parent)
         connection.send(str(os.getpid()).encode())
     signal.signal(signal.SIGINT, on_interrupt)
-    for generator in generators:
-        generator.seed()
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
     os.closerange(3, max(descriptors) + 1)
-    os.environ.clear()
-    os.environ.update(request["environ"])
-    sys.argv[1:] = request["arguments"]
+    execution.begin(["rkllmd", *request["arguments"]], request["environ"], generators)
+    execution.replace_execution(generators)
     command.main()
     raise AssertionError("the command line leaves with its status")
 

@@ -135,6 +135,7 @@ def _adopting() -> Iterator[None]:
 
 _is_allowed = False
 _nursery: Nursery | None = None
+_finding = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -156,9 +157,10 @@ def find(environ: Mapping[str, str]) -> Nursery | None:
     global _nursery
     if not _is_allowed or any(name.startswith(_COLD) for name in environ):
         return None
-    if _nursery is not None and _nursery.process.poll() is not None:
-        _nursery.close()
-        _nursery = None
-    if _nursery is None:
-        _nursery = Nursery()
-    return _nursery if _nursery.can_start(environ) else None
+    with _finding:
+        if _nursery is not None and _nursery.process.poll() is not None:
+            _nursery.close()
+            _nursery = None
+        if _nursery is None:
+            _nursery = Nursery()
+        return _nursery if _nursery.can_start(environ) else None

@@ -18,20 +18,21 @@ from tests.nursery import forking
 
 # What is left to chance, to time or to memory, and what the nursery says of itself.
 NOT_COMPARED = re.compile(
-    r"(State|Pid|Tgid|NStgid|NSpid|Vm\w+|Rss\w+|HugetlbPages|.*ctxt_switches|Mems\w+|SigQ|StaticUsed|FDSize):"
+    r"(State|Pid|PPid|Tgid|NStgid|NSpid|NSpgid|Vm\w+|Rss\w+|HugetlbPages|.*ctxt_switches|Mems\w+|SigQ|StaticUsed|FDSize):"
 )
 
 
-def known_to_the_kernel(daemon: Daemon) -> dict[str, object]:
+def known_to_the_kernel(pid: int, keeper: int = 0) -> dict[str, object]:
     """Return what a process has from its start: identity, masks of signals, limits, folder, descriptors."""
-    place = Path(f"/proc/{daemon.process.pid}")
+    place = Path(f"/proc/{pid}")
     lines = (place / "status").read_text().splitlines()
+    names = {str(pid): "itself", str(keeper): "its keeper"}
     # After the name, which may have blanks: the state, the parent, the process group, the session, the terminal.
     _, _, numbers = (place / "stat").read_text().rpartition(") ")
     links = [os.readlink(entry.path) for entry in os.scandir(place / "fd")]
     return {
         "status": [line for line in lines if not NOT_COMPARED.match(line)],
-        "family": numbers.split()[1:5],
+        "family": [names.get(number, number) for number in numbers.split()[1:5]],
         "limits": (place / "limits").read_text(),
         "folder": os.readlink(place / "cwd"),
         "root": os.readlink(place / "root"),
@@ -53,10 +54,32 @@ def test_the_kernel_knows_no_difference(start: Start, monkeypatch: pytest.Monkey
     assert isinstance(executed.process, subprocess.Popen)
     with forked.connect() as one, executed.connect() as other:
         assert one.ask("rkllm.get_functions")["result"] == other.ask("rkllm.get_functions")["result"]
-        assert known_to_the_kernel(forked) == known_to_the_kernel(executed)
+        assert known_to_the_kernel(forked.process.pid) == known_to_the_kernel(executed.process.pid)
     assert forked.stop() == executed.stop() == 0
     assert forked.process.stdout is not None
     assert forked.process.stdout.closed
+
+
+def test_nor_does_it_of_a_keeper_and_of_the_daemons_that_it_starts(start: Start) -> None:
+    start().stop()
+    forked, executed = start(keeper=True), start(keeper=True, cold=True)
+    assert isinstance(forked.process, forking.Forked)
+    known: dict[Daemon, list[object]] = {}
+    for daemon in (forked, executed):
+        known[daemon] = []
+        keeper = daemon.process.pid
+        for _ in range(2):
+            with daemon.connect() as wire:
+                pid = wire.ask("server.status")["result"]["daemon_pid"]
+                # With this client, whom they know.
+                known[daemon] += [known_to_the_kernel(keeper), known_to_the_kernel(pid, keeper)]
+                os.kill(pid, signal.SIGSEGV)
+                assert wire.receive() is None
+        with daemon.connect() as wire:
+            last = wire.ask("server.status")["result"]
+            known[daemon].append((last["last_crash"]["crashes"], last["last_crash"]["end"]))
+        assert daemon.stop() == 0
+    assert known[forked] == known[executed]
 
 
 def test_how_it_ends_is_known(start: Start, tmp_path: Path) -> None:

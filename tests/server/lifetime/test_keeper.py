@@ -38,7 +38,7 @@ def crash(daemon: Daemon) -> None:
 def test_the_socket_outlives_a_crash_in_the_middle_of_a_generation(start: Start, tmp_path: Path) -> None:
     ticket = tmp_path / "ticket"
     ticket.touch()
-    daemon = start(keeper=True, scenario=f"text=Hello;run=segfault@1;fault_ticket={ticket}")
+    daemon = start(keeper=True, cold=True, scenario=f"text=Hello;run=segfault@1;fault_ticket={ticket}")
     inode = os.stat(daemon.path).st_ino
     with daemon.connect() as wire:
         first = pids(wire)
@@ -80,7 +80,7 @@ def test_twenty_who_come_and_write_while_there_is_no_daemon_are_served(tmp_path:
 
 
 def test_the_next_daemon_has_the_same_settings(start: Start) -> None:
-    daemon = start("--max-queue", "7", keeper=True, environ={"RKLLM_MAX_MODELS": "3"})
+    daemon = start("--max-queue", "7", keeper=True, cold=True, environ={"RKLLM_MAX_MODELS": "3"})
     with daemon.connect() as wire:
         os.kill(pids(wire)[1], signal.SIGKILL)
     with daemon.connect() as wire:
@@ -97,7 +97,7 @@ def test_a_daemon_that_is_asked_to_leave_by_itself_takes_its_keeper_along(start:
 
 
 def test_stop_stops_both(start: Start) -> None:
-    daemon = start(keeper=True)
+    daemon = start(keeper=True, cold=True)
     with daemon.connect() as wire:
         _, inner = pids(wire)
     command = [sys.executable, "-m", "rkllmd", "stop", "--socket", daemon.path]
@@ -205,7 +205,7 @@ def test_a_library_that_kills_each_start_is_a_crash_loop(start: Start, tmp_path:
 
 
 def test_told_to_leave_while_it_starts_it_leaves(tmp_path: Path) -> None:
-    daemon = Daemon(tmp_path, keeper=True)
+    daemon = Daemon(tmp_path, keeper=True, cold=True)
     daemon.process.send_signal(signal.SIGTERM)
     assert daemon.wait_end() in (0, -signal.SIGTERM), "it depends on how far it was"
     daemon.stop()
