@@ -1,7 +1,8 @@
 """Prompts that can't fit into the context are refused before they are tokenised.
 
-A prompt of megabytes takes a runtime minutes to tokenise, longer than linearly if it is made of control markers, and
-nothing can interrupt that. How many tokens it has is known only afterwards; how few they can be is known before.
+A prompt of megabytes may take a runtime minutes to tokenise, llama.cpp longer than linearly if it is made of control
+markers (the portable runtime does that itself, ``portable/rkllm/model/tokenizer.hpp``), and the vendor's can't be
+interrupted. How many tokens a prompt has is known only afterwards; how few they can be is known before.
 """
 
 from __future__ import annotations

@@ -140,6 +140,40 @@ def test_abort_during_prefill(load: Load, embedding_table: list[list[float]]) ->
     assert driver.cache_sizes() == [0]
 
 
+def test_abort_while_the_caller_tokenizes(load: Load) -> None:
+    calls: list[int] = []
+
+    def tokenize_and_abort(_userdata: Any, _text: Any, length: int, _tokens: Any, _count: int) -> int:
+        calls.append(length)
+        return driver.call("abort")
+
+    driver = load(tokenizer=tokenize_and_abort)
+    for function in ("run", "run_async"):
+        outcome = driver.run("Hello", function=function)
+        assert (outcome.status, outcome.states) == (0, [FINISH])
+    assert len(calls) == 2, "no more was asked for"
+    assert driver.call("is_running") == 0
+
+
+def test_abort_while_the_engine_tokenizes(load: Load) -> None:
+    driver = load()
+    before = driver.run("Hello", keep_history=True)
+
+    def abort_soon() -> None:
+        while not driver.call("is_running"):
+            pass
+        driver.call("abort")
+
+    thread = threading.Thread(target=abort_soon)
+    thread.start()
+    outcome = driver.run(" word" * 200_000)
+    thread.join()
+    assert (outcome.status, outcome.states) == (0, [FINISH])
+    assert driver.call("is_running") == 0
+    assert driver.cache_sizes()[0] > 0, "what was known is known still"
+    assert driver.run("Hello", keep_history=True).status == before.status
+
+
 def test_abort_during_generation(load: Load) -> None:
     driver = load(ignore_eos_token=True)
     outcome = driver.run("Hello", max_new_tokens=500, decide=lambda *_: driver.call("abort"))

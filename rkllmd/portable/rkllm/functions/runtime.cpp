@@ -31,14 +31,21 @@ int start(const char *function, LLMHandle handle, RKLLMInput *inputs, RKLLMInfer
         session->join_thread(); // it has released its claim and is about to end
         session->stop = false;
         RunOptions options = std::exchange(session->next_run, {});
-        Job job = prepare(*session, inputs, *param, options, userdata);
-        session->running = true;
+        session->running = true; // from here on it can be aborted
+        auto job = std::make_shared<Job>();
+        try {
+            *job = prepare(*session, inputs, *param, options, userdata);
+        } catch (const Aborted &) {
+            return end_unread(session, std::move(claim), userdata);
+        } catch (...) {
+            session->running = false;
+            throw;
+        }
         if (!background) {
-            return execute(session, std::move(claim), std::move(job));
+            return execute(session, std::move(claim), std::move(*job));
         }
         try {
-            session->start_thread([session, claim = std::make_shared<Claim>(std::move(claim)),
-                                   job = std::make_shared<Job>(std::move(job))] {
+            session->start_thread([session, job, claim = std::make_shared<Claim>(std::move(claim))] {
                 execute(session, std::move(*claim), std::move(*job));
             });
         } catch (...) {

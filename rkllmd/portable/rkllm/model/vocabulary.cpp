@@ -7,26 +7,6 @@
 
 namespace portable {
 
-Tokens Vocabulary::tokenize(const std::string &text, bool start, bool control) const {
-    if (text.size() > INT32_MAX / 2) {
-        throw Failure("the text is too long to be tokenized");
-    }
-    int length = static_cast<int>(text.size());
-    Tokens tokens(text.size() + 2);
-    int count = llama_tokenize(model_.vocab(), text.data(), length, tokens.data(), static_cast<int>(tokens.size()),
-                               start, control);
-    if (count < 0 && count != INT32_MIN) {
-        tokens.resize(static_cast<size_t>(-count));
-        count = llama_tokenize(model_.vocab(), text.data(), length, tokens.data(), static_cast<int>(tokens.size()),
-                               start, control);
-    }
-    if (count < 0) {
-        throw Failure("the text cannot be tokenized");
-    }
-    tokens.resize(static_cast<size_t>(count));
-    return tokens;
-}
-
 Tokens Vocabulary::encode(const Texts &texts, bool start) const {
     if (callback_.tokenizer_callback) {
         Tokens tokens;
@@ -46,7 +26,7 @@ Tokens Vocabulary::encode(const Texts &texts, bool start) const {
     }
     bool escaped = std::any_of(texts.begin(), texts.end(),
                                [this](const Text &text) { return !text.control && has_marker(text.text); });
-    Tokens tokens = escaped ? encode_apart(texts, start) : tokenize(joined(texts), start, true);
+    Tokens tokens = escaped ? encode_apart(texts, start) : tokenizer_.tokenize(joined(texts), start, true);
     // A template of the caller's own may begin with the first token's text.
     llama_token first = llama_vocab_bos(model_.vocab());
     if (start && tokens.size() > 1 && tokens[0] == first && tokens[1] == first) {
@@ -79,7 +59,7 @@ Tokens Vocabulary::encode_apart(const Texts &texts, bool start) const {
         tokens.push_back(llama_vocab_bos(model_.vocab()));
     }
     for (const Text &run : runs) {
-        Tokens more = tokenize(run.text, false, run.control);
+        Tokens more = tokenizer_.tokenize(run.text, false, run.control);
         tokens.insert(tokens.end(), more.begin(), more.end());
     }
     if (start && llama_vocab_get_add_eos(model_.vocab())) {
@@ -88,45 +68,27 @@ Tokens Vocabulary::encode_apart(const Texts &texts, bool start) const {
     return tokens;
 }
 
-bool Vocabulary::is_marker(llama_token token) const {
-    return (llama_vocab_get_attr(model_.vocab(), token) & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0;
-}
-
 bool Vocabulary::has_marker(const std::string &text) const {
-    return tokenize(text, false, true) != tokenize(text, false, false);
+    auto [begin, end] = marked_part(text);
+    return begin < end;
 }
 
 // From the first marker to the end of the last one.
 std::pair<size_t, size_t> Vocabulary::marked_part(const std::string &text) const {
-    Tokens markers = tokenize(text, false, true);
-    markers.erase(std::remove_if(markers.begin(), markers.end(), [this](llama_token t) { return !is_marker(t); }),
-                  markers.end());
-    if (markers.empty()) {
-        return {0, 0};
+    std::pair<size_t, size_t> part{0, 0};
+    for (const auto &place : tokenizer_.special().places(text, ALL_SPECIAL, tokenizer_.stop())) {
+        if (llama_vocab_get_attr(model_.vocab(), place.token) & MARKERS) {
+            part = {part.second ? part.first : place.begin, place.end};
+        }
     }
-    std::string first = llama_vocab_get_text(model_.vocab(), markers.front());
-    std::string last = llama_vocab_get_text(model_.vocab(), markers.back());
-    size_t begin = text.find(first), end = text.rfind(last);
-    if (begin == std::string::npos || end == std::string::npos) {
-        return {0, 0}; // an unknown character, not a marker
-    }
-    return {begin, end + last.size()};
+    return part;
 }
 
 // A tokenizer of the caller's own takes every marker for a control token: it is shown them in two parts.
 void Vocabulary::break_markers(const std::string &text, std::vector<std::string> &parts) const {
-    std::vector<std::string> markers;
-    for (llama_token token = 0; token < model_.vocabulary(); ++token) {
-        if (is_marker(token) && text.find(llama_vocab_get_text(model_.vocab(), token)) != std::string::npos) {
-            markers.emplace_back(llama_vocab_get_text(model_.vocab(), token));
-        }
-    }
     for (size_t at = 0; at < text.size(); ++at) {
         parts.back() += text[at];
-        bool breaks = std::any_of(markers.begin(), markers.end(), [&](const std::string &marker) {
-            return marker.size() > 1 && text.compare(at, marker.size(), marker) == 0;
-        });
-        if (breaks) {
+        if (tokenizer_.special().length_at(text, at, MARKERS) > 1) {
             parts.emplace_back();
         }
     }
@@ -139,6 +101,7 @@ Tokens Vocabulary::encode_by_callback(const std::string &text) const {
     Tokens tokens(text.size() + 16); // no tokenizer needs more than one token per byte, and a few around the text
     int count = callback_.tokenizer_callback(callback_.tokenizer_userdata, text.data(), static_cast<int>(text.size()),
                                              tokens.data(), static_cast<int>(tokens.size()));
+    throw_if(tokenizer_.stop());
     if (count < 0 || static_cast<size_t>(count) > tokens.size()) {
         throw Failure("the tokenizer callback returned " + std::to_string(count));
     }

@@ -4,18 +4,18 @@
 #include "abi.hpp"
 #include "model.hpp"
 #include "text.hpp"
+#include "tokenizer.hpp"
 
 #include <string>
 #include <vector>
 
 namespace portable {
 
-using Tokens = std::vector<llama_token>;
-
 class Vocabulary {
   public:
-    Vocabulary(const Model &model, const RKLLMCallback &callback, bool skip_special)
-        : model_(model), callback_(callback), skip_special_(skip_special) {}
+    // `stop`: whether the run that wants tokens is aborted.
+    Vocabulary(const Model &model, const RKLLMCallback &callback, bool skip_special, const std::atomic<bool> &stop)
+        : model_(model), callback_(callback), skip_special_(skip_special), tokenizer_(model.vocab(), stop) {}
 
     // By the caller's tokenizer if there is one. `start`: the text begins a sequence, so the model's first token goes
     // before it.
@@ -33,16 +33,15 @@ class Vocabulary {
     void check(const Tokens &tokens) const;
 
   private:
-    Tokens tokenize(const std::string &text, bool start, bool control) const;
     Tokens encode_apart(const Texts &texts, bool start) const;
     Tokens encode_by_callback(const std::string &text) const;
     std::pair<size_t, size_t> marked_part(const std::string &text) const;
-    bool is_marker(llama_token token) const;
     void break_markers(const std::string &text, std::vector<std::string> &parts) const;
 
     const Model &model_;
     const RKLLMCallback &callback_;
     bool skip_special_;
+    mutable Tokenizer tokenizer_; // used by whoever has claimed the session
 };
 
 // Length of the part of the text that consists of whole UTF-8 characters.

@@ -334,4 +334,16 @@ int execute(const std::shared_ptr<Session> &session, Claim claim, Job job) {
     return last == RKLLM_RUN_FINISH ? 0 : -1;
 }
 
+int end_unread(const std::shared_ptr<Session> &session, Claim claim, void *userdata) {
+    std::vector<RKLLMResult> results(session->sequences.size());
+    for (RKLLMResult &result : results) {
+        result.token_id = results.size() > 1 ? Sequence::NO_TOKEN : 0;
+    }
+    session->running = false;
+    claim.release();
+    session->callback.result_callback(results.data(), userdata ? userdata : session->callback.result_userdata,
+                                      RKLLM_RUN_FINISH);
+    return 0;
+}
+
 } // namespace portable

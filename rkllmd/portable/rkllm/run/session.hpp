@@ -30,6 +30,9 @@ struct Session {
     Session(const RKLLMParam &param, const RKLLMCallback &callback);
     ~Session();
 
+    std::atomic<bool> running{false};
+    std::atomic<bool> stop{false};
+
     RKLLMParam param;
     RKLLMCallback callback;
     Model model;
@@ -44,9 +47,6 @@ struct Session {
     std::vector<std::vector<float>> rows; // hidden states or logits, by entry, until the next run
     bool paused = false;                  // the next run goes on in the middle of the answer
     RunOptions next_run;
-
-    std::atomic<bool> running{false};
-    std::atomic<bool> stop{false};
 
     // Only one function at a time works on the model. Throws a Failure when there is one already.
     void claim();
