@@ -8,7 +8,7 @@ from rkllmd.json_types import JsonObject
 from rkllmd.machine.c_runtime import no_handle
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
-from rkllmd.vision.release import destroy
+from rkllmd.vision.release import destroy, destroy_left
 from rknn._attributes import learn
 from rknn._common import check_wanted
 
@@ -30,4 +30,5 @@ def add(vision: Vision, invocation: Invocation, ctx: Context, *, keep: bool, cor
         raise
     ctx.user = invocation.client.user
     ctx.number = vision.contexts.add(ctx, None if keep else invocation.client.number)
+    destroy_left(vision)
     return success(context=ctx.number, n_input=len(ctx.inputs), n_output=len(ctx.outputs))

@@ -18,7 +18,7 @@ from rkllmd.json_types import JsonObject
 from rkllmd.machine.c_runtime import no_handle
 from rkllmd.vision.objects import Matmul
 from rkllmd.vision.parts import Vision
-from rkllmd.vision.release import destroy
+from rkllmd.vision.release import destroy, destroy_left
 from rknn._attributes import check_unchanged
 from rknn._common import check_wanted
 
@@ -62,6 +62,7 @@ def add(vision: Vision, invocation: Invocation, matmul: Matmul, *, keep: bool) -
         raise
     matmul.user = invocation.client.user
     matmul.number = vision.matmuls.add(matmul, None if keep else invocation.client.number)
+    destroy_left(vision)
 
 
 def describe_io(io_attr: rknn_matmul_io_attr) -> JsonObject:

@@ -5,7 +5,6 @@ C: rknn_tensor_mem *rknn_create_mem2(rknn_context ctx, uint64_t size, uint64_t a
 
 from __future__ import annotations
 
-from rkllmd.abi.layouts.rknn import rknn_context
 from rkllmd.abi.layouts.rknn_constants import rknn_mem_alloc_flags, rknn_mem_flag
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
@@ -36,6 +35,6 @@ def create_mem2(
     check_allocation(vision, invocation, size)
     flags = mask_of(_FLAGS, alloc_flags)
     parent = None if flags & rknn_mem_flag.RKNN_MEM_FLAG_ALLOC_NO_CONTEXT else ctx
-    handle = rknn_context() if parent is None else parent.pointer
-    pointer = vision.runtime.create_memory("rknn_create_mem2", handle, size, flags)
+    # Also for one that will belong to none: C gets a context that is alive, never 0.
+    pointer = vision.runtime.create_memory("rknn_create_mem2", ctx.pointer, size, flags)
     return add(vision, invocation, wrap(parent, pointer, size), keep=keep)

@@ -34,8 +34,6 @@ class CRuntime(Generic[L]):
 
     # What is known to go wrong with this version on this machine, a sentence each.
     problems: Sequence[str] = ()
-    # The functions that take 0 for a handle; every other one would use memory that is not there.
-    take_no_handle: frozenset[str] = frozenset()
 
     def __init__(self, name: str, reason: str, output: RuntimeOutput, load: Callable[[], L]) -> None:
         """``name`` is vendor, portable or simulator; ``reason`` says why it was chosen."""
@@ -85,7 +83,7 @@ class CRuntime(Generic[L]):
         ``on`` as in ``invoke``. Never on the event loop. Raises NotSupported for a function that the library lacks, and
         InvalidHandle for a first argument that is null: C's first parameter is a handle, or points to something.
         """
-        if arguments and not arguments[0] and function not in self.take_no_handle:
+        if arguments and not arguments[0]:
             raise InvalidHandle(
                 f"{function} was not called: what it was for is not there any more. Load or make it again.", handle=None
             )

@@ -32,6 +32,8 @@ class Vision:
     contexts: Handles[Context] = field(default_factory=lambda: rknn_contexts())
     matmuls: Handles[Matmul] = field(default_factory=lambda: Handles("matmul context", "rknn.matmul_create"))
     memories: Handles[TensorMemory] = field(default_factory=lambda: Handles("tensor memory", "rknn.create_mem"))
+    # Memories without handles that C has still, since there was no context to free them by.
+    left_memories: list[TensorMemory] = field(default_factory=list)
 
     @property
     def config(self) -> Config:

@@ -71,16 +71,28 @@ def release_outputs(vision: Vision, item: Context, pointer: NativeHandle) -> Non
 
 
 def destroy_memory(vision: Vision, memory: TensorMemory) -> None:
-    """Destroy a tensor memory. Raises RuntimeFailure; its handle is dead then too."""
+    """Destroy a tensor memory. Raises RuntimeFailure; its handle is dead then too.
+
+    One that belongs to no context takes any. If there is none any more, C is told when there is one again: without a
+    context it can't be.
+    """
     vision.memories.remove(memory.number)
-    pointer, memory.pointer = memory.pointer, None
-    # One that belongs to no context takes any; there may be none any more.
     parent = memory.parent or next(iter([*vision.contexts, *vision.matmuls]), None)
-    handle = rknn_context() if parent is None else parent.pointer
+    if parent is None:
+        vision.left_memories.append(memory)
+        log.info("memory_is_freed_with_the_next_context", mem=memory.number, size_bytes=memory.size)
+        return
+    pointer, memory.pointer = memory.pointer, None
     try:
-        vision.runtime.call("rknn_destroy_mem", handle, pointer, on=memory)
+        vision.runtime.call("rknn_destroy_mem", parent.pointer, pointer, on=memory)
     finally:
         memory.close()
+
+
+def destroy_left(vision: Vision) -> None:
+    """Destroy the memories that were to be while there was no context; on the worker, after one was made."""
+    left, vision.left_memories = vision.left_memories, []
+    _destroy_each(vision, left)
 
 
 def _release(vision: Vision, client: int) -> None:

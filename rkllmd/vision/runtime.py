@@ -27,9 +27,6 @@ class RknnRuntime(CRuntime[Functions]):
         name, reason = choose(config.runtime, config.rknn_library, platform)
         super().__init__(name, reason, output, lambda: _load(name, config))
 
-    # A memory that was made without a context (RKNN_MEM_FLAG_ALLOC_NO_CONTEXT) is made and destroyed without one.
-    take_no_handle = frozenset({"rknn_create_mem2", "rknn_destroy_mem"})
-
     @property
     def can_be_interrupted(self) -> bool:
         """Return whether runs and loads can be made to end (``interruption.py``): only the portable runtime's can."""

@@ -43,14 +43,12 @@ def test_which_runtime(
 @pytest.mark.parametrize("handle", [None, 0, c_void_p(), rknn_context(), rknn_context(0)])
 def test_no_null_handle_reaches_c(handle: object) -> None:
     called: list[object] = []
-    library: Any = SimpleNamespace(rknn_mem_sync=called.append, rknn_create_mem2=called.append)
+    library: Any = SimpleNamespace(rknn_mem_sync=called.append)
     output: Any = SimpleNamespace(mark=lambda: 0, since=lambda mark: [], journal=CrashJournal())
     runtime: CRuntime[Any] = CRuntime("vendor", "", output, lambda: library)
-    runtime.take_no_handle = frozenset({"rknn_create_mem2"})
     with pytest.raises(InvalidHandle, match="rknn_mem_sync was not called"):
         runtime.invoke("rknn_mem_sync", handle)
     with pytest.raises(InvalidHandle, match="rknn_mem_sync was not called"):
         runtime.raw_call("rknn_mem_sync", handle)
-    runtime.invoke("rknn_create_mem2", handle)
     runtime.invoke("rknn_mem_sync", rknn_context(7))
-    assert len(called) == 2
+    assert len(called) == 1

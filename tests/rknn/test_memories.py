@@ -15,7 +15,7 @@ from rkllmd.calls.invocation import Invocation
 from rkllmd.config.settings import Config
 from rkllmd.errors import Cancelled, InvalidParams, NotSupported, OutOfMemory
 from rkllmd.machine import shared_memory
-from rkllmd.vision.objects import TensorMemory
+from rkllmd.vision.objects import Context, TensorMemory
 from rknn import _memories
 from tests.vision.rooms import USER, Room, invocation
 
@@ -37,7 +37,7 @@ def sealed() -> Iterator[int]:
 
 def memory(fd: int = -1, address: int = 4096, size: int = 64) -> TensorMemory:
     struct = rknn_tensor_mem(virt_addr=address, fd=fd, offset=16, size=size)
-    return _memories.wrap(None, ctypes.pointer(struct), 64)
+    return _memories.wrap(Context(path="", size_bytes=0, flag=0), ctypes.pointer(struct), 64)
 
 
 def call(*, reply_fds: bool = False) -> Invocation:

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from rkllmd.errors import RuntimeFailure
 from rkllmd.npu.job import Job
-from rkllmd.vision.release import destroy, destroy_memory, release_all, release_client
+from rkllmd.vision.objects import Context
+from rkllmd.vision.release import destroy, destroy_left, destroy_memory, release_all, release_client
 from rkllmd.wire.descriptors import Descriptors
 from tests.vision.rooms import Room
 
@@ -61,6 +62,7 @@ def test_a_matmul_goes_with_its_memories_too() -> None:
 
 def test_a_memory_that_fails_to_be_destroyed_is_given_up_all_the_same() -> None:
     room = Room()
+    room.context()
     room.runtime.fails["rknn_destroy_mem"] = -1
     reader, writer = os.pipe()
     os.close(writer)
@@ -87,6 +89,20 @@ def test_when_the_daemon_leaves_everything_goes_whatever_fails() -> None:
     assert [*room.memories, *room.matmuls, *room.contexts] == []
 
 
+def test_a_memory_without_a_context_waits_for_the_next_one() -> None:
+    room = Room()
+    memory = room.memory()
+    destroy_memory(room, memory)
+    destroy_left(room)
+    assert room.runtime.called == []
+    assert [*room.memories] == []
+    room.matmul()
+    destroy_left(room)
+    destroy_left(room)
+    assert room.runtime.called == ["rknn_destroy_mem"]
+    assert not memory.is_alive
+
+
 # -- a client that is gone ---------------------------------------------------------------------------------------------
 
 
@@ -108,9 +124,11 @@ def test_a_client_that_has_nothing_costs_the_npu_nothing() -> None:
 @pytest.mark.parametrize("made", ["context", "matmul", "memory"])
 def test_what_is_its_own_goes_in_the_daemons_turn(made: str) -> None:
     room = Room()
-    getattr(room, made)()
+    mine = getattr(room, made)()
     getattr(room, made)(owner=2)
     getattr(room, made)(owner=None)
+    if made == "memory":
+        mine.parent = Context(path="", size_bytes=0, flag=0)
     release_client(room, 1)
     (job,) = room.npu.submitted
     assert (job.method, job.client) == ("rknn.destroy", None)

@@ -188,3 +188,25 @@ def test_c_is_given_a_context_for_a_memory_that_has_none(simulator: Client) -> N
         simulator.result("rknn.destroy", {"context": context})
     assert simulator.refused("rknn.mem_sync", free)["kind"] == "ModelNotInitialized"
     simulator.result("rknn.destroy_mem", {"mem": free["mem"]})
+    simulator.load(ECHO)  # by which it is freed
+
+
+def test_c_never_gets_0_for_a_context(start: Callable[..., Daemon]) -> None:
+    daemon = start()
+    with client(daemon) as wire:
+        made = {"size": 8, "alloc_flags": "RKNN_MEM_FLAG_ALLOC_NO_CONTEXT"}
+        assert wire.refused("rknn.create_mem2", made)["kind"] == "ModelNotInitialized"
+        for freed in (0, 1):
+            context = wire.load(ECHO)
+            mem = wire.result("rknn.create_mem2", made)["mem"]
+            wire.result("rknn.destroy", {"context": context})
+            wire.result("rknn.destroy_mem", {"mem": mem})
+            assert wire.refused("rknn.destroy_mem", {"mem": mem})["kind"] == "InvalidHandle"
+            assert daemon.calls("rknn_destroy_mem") == freed, "there is no context to destroy it by"
+        matmul = {"M": 4, "K": 32, "N": 32, "type": "RKNN_INT8_MM_INT8_TO_INT32"}
+        wire.result("rknn.matmul_create", {"info": matmul})
+        assert daemon.calls("rknn_destroy_mem") == 2
+    with_memory = {"rknn_create_mem2", "rknn_destroy_mem"}
+    contexts = [int(value) for _, _, event, name, value in daemon.trace() if event == "enter" and name in with_memory]
+    assert len(contexts) == 4
+    assert 0 not in contexts
