@@ -73,7 +73,8 @@ class Daemon:
         """Prepare the daemon; ``reload`` reads the configuration again, for SIGHUP."""
         self._settings = settings
         self._reload = reload
-        self._stdout = 1
+        # Where the terminal's lines go; where faulthandler writes.
+        self._stdout, self._stacks = 1, 2
         self._ends_with = lifetime.NOTHING
         self._keeper = keeper
         self._journal = CrashJournal(-1 if keeper is None else keeper.ties.journal)
@@ -97,7 +98,8 @@ class Daemon:
             configuration.configure(self._settings.log_level, stderr)
             # If a runtime kills us (SIGSEGV, SIGILL …), the last lines are the signal and the call that it came in; a
             # keeper logs them after the process has ended.
-            faulthandler.enable(stderr if ties is None else ties.stacks)
+            self._stacks = stderr if ties is None else ties.stacks
+            faulthandler.enable(self._stacks)
             self._tell_keeper(ENDS_WITH, self._ends_with)
             try:
                 return await self._serve(listening, reader)
@@ -182,6 +184,7 @@ class Daemon:
         """Leave, so that the keeper, or whoever has started this process, starts another one: that frees the NPU."""
         if not self._stopping.is_set():
             self._given_up = outage
+            faulthandler.dump_traceback(self._stacks)  # where it is stuck, as after any other crash
             logger.error("device_given_up", exit_status=REPLACE_ME, **outage.describe(time.monotonic()))
             self._notifier.send(STATUS=f"the NPU is stuck, a new daemon is started: {outage.reason}")
             self._stopping.set()
@@ -391,9 +394,5 @@ def _exit(status: int, listening: listener.Listener) -> NoReturn:
 
 def serve(settings: Config, flags: Mapping[str, object], file: Path | None, keeper: KeeperLink | None = None) -> int:
     """Run the daemon until it is told to stop; return the exit status. Raises ListenError."""
-    environ = dict(os.environ)
-
-    def reload() -> Config:
-        return sources.load(environ, flags, file)
-
+    reload = partial(sources.load, dict(os.environ), flags, file)
     return trio.run(Daemon(settings, reload, keeper).run)

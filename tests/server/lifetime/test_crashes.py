@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from tests.daemon import ENDLESS, Daemon, Wire
+from tests.rknn.board import client, operator_library
+from tests.rknn.functions.operators import SCALED
 
 Start = Callable[..., Daemon]
 
@@ -81,6 +83,20 @@ def test_a_crash_in_an_abort_names_the_run_that_it_was_to_end(start: Start, tmp_
     call = last_crash(daemon)["call"]
     assert (call["function"], call["method"], call["request"]) == ("rkllm_abort", "rkllm.run_async", "run")
     assert (call["handle"], call["pid"]) == (handle, os.getpid())
+
+
+def test_a_crash_in_a_function_that_an_operator_calls_names_it(start: Start, tmp_path: Path) -> None:
+    ticket, library = tmp_path / "ticket", operator_library()
+    ticket.touch()
+    scenario = f"fault.rknn_custom_op_get_op_attr=segfault;fault_ticket={ticket}"
+    daemon = start("--operator-directories", str(library.parent), keeper=True, rknn_scenario=scenario)
+    with client(daemon) as wire:
+        context = wire.load(SCALED)
+        wire.request("rknn.register_custom_ops", {"ctx": context, "op": str(library), "attr_names": ["factor"]}, "op")
+        assert wire.receive() is None
+    call = last_crash(daemon)["call"]
+    assert (call["function"], call["method"]) == ("rknn_custom_op_get_op_attr", "rknn.register_custom_ops")
+    assert (call["handle"], call["request"]) == (context, "op")
 
 
 def test_a_daemon_that_is_killed_was_in_no_call(start: Start) -> None:

@@ -215,11 +215,16 @@ int rknn_register_custom_ops(rknn_context ctx, rknn_custom_op *op, uint32_t cust
     return call_leave(&call);
 }
 
-/* Called inside another call, so it takes no part in what calls have in common but for the trace. An attribute that
- * the node does not have is left with n_elems 0. */
+/* Called inside another call, so it takes no part in what calls have in common but for the trace and its faults. An
+ * attribute that the node does not have is left with n_elems 0. */
 void rknn_custom_op_get_op_attr(rknn_custom_op_context *op_ctx, const char *attr_name, rknn_custom_op_attr *op_attr)
 {
+    static atomic_long count;
     trace("enter", function_names[FN_custom_op_get_op_attr], 0);
+    Scenario *scenario = scenario_acquire(false);
+    if (scenario)
+        act(begin_function(scenario, FN_custom_op_get_op_attr, atomic_fetch_add(&count, 1) + 1));
+    scenario_release(scenario);
     if (op_attr)
         memset(op_attr, 0, sizeof *op_attr);
     if (!active || op_ctx != &active->context || !attr_name || !op_attr) {
