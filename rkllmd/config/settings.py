@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from rkllmd.config.socs import SOCS
 from rkllmd.config.values import (
-    DEFAULT_REQUEST_MEMORY,
     DEFAULT_RESERVE,
     DEFAULT_TIMEOUTS_MS,
     boolean,
@@ -188,9 +187,9 @@ class Config:
     )
     # One user gets half of it: 256 MiB leave a board of 2 GiB room for a model, and the longest line takes up to 200.
     request_memory_bytes: int = _setting(
-        DEFAULT_REQUEST_MEMORY,
-        integer(2**20, 2**40),
-        "memory that requests and unread answers may take, half of it those of one user",
+        0,
+        integer(2**20, 2**40, or_zero=True),
+        "memory of requests and unread answers, half of it for one user's; 0: 512 MiB, at most a quarter of all memory",
         reload=True,
     )
     # MPD drops a client at 8 MiB of unread output, geth after 10 s without progress.

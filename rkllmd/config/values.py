@@ -15,7 +15,6 @@ from rkllmd.abi.layouts.rknn_constants import rknn_core_mask
 from rkllmd.wire.members import MOST_MS
 
 DEFAULT_RESERVE: Final = 2**30
-DEFAULT_REQUEST_MEMORY: Final = 2**29
 # A load reads gigabytes, from an SD card at 20 MB/s; the slowest vision encoder in Rockchip's tables takes 3.3 s.
 DEFAULT_TIMEOUTS_MS: Final = {
     "default": 60_000,
@@ -64,14 +63,16 @@ def choice(*allowed: str) -> Callable[[object], str]:
     return parse
 
 
-def integer(low: int, high: int) -> Callable[[object], int]:
-    """Return what takes a whole number within these limits."""
+def integer(low: int, high: int, *, or_zero: bool = False) -> Callable[[object], int]:
+    """Return what takes a whole number within these limits; ``or_zero``: or 0, which stands for what is usual."""
 
     def parse(value: object) -> int:
         text = str(value).strip()
         number = int(text) if re.fullmatch("-?[0-9]{1,18}", text) else None
+        if or_zero and number == 0 and not isinstance(value, bool):
+            return number
         if isinstance(value, bool) or number is None or not low <= number <= high:
-            raise ValueError(f"a whole number from {low} to {high}")
+            raise ValueError(f"{'0 or ' if or_zero else ''}a whole number from {low} to {high}")
         return number
 
     return parse

@@ -16,7 +16,6 @@ from rkllmd.calls.invocation import Client
 from rkllmd.calls.timeouts import Timeouts
 from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
-from rkllmd.config.values import DEFAULT_REQUEST_MEMORY
 from rkllmd.json_types import JsonObject
 from rkllmd.language.parts import Language
 from rkllmd.machine.platform import Platform
@@ -29,7 +28,8 @@ from rkllmd.store.store import Store
 from rkllmd.vision.parts import Vision
 from rkllmd.wire.budget import Bounds, Budget
 
-# Unless it is configured, requests take at most this part of all memory.
+# What requests may take unless it is configured, and at most which part of all memory.
+_USUAL_REQUEST_MEMORY = 2**29
 _PART_FOR_REQUESTS = 4
 
 
@@ -101,13 +101,12 @@ class Service:
         }
 
     @cached_property
-    def _memory_bytes(self) -> int:
-        return self.platform.memory()["total_bytes"]
+    def _usual_request_memory(self) -> int:
+        total = self.platform.memory()["total_bytes"]  # 0: this machine does not say
+        return min(_USUAL_REQUEST_MEMORY, total // _PART_FOR_REQUESTS) if total else _USUAL_REQUEST_MEMORY
 
     def _bounds(self) -> Bounds:
-        most = self.config.request_memory_bytes
-        if most == DEFAULT_REQUEST_MEMORY and self._memory_bytes:  # 0: this machine does not say
-            most = min(most, self._memory_bytes // _PART_FOR_REQUESTS)
+        most = self.config.request_memory_bytes or self._usual_request_memory
         return Bounds(most, self.config.max_values_per_request)
 
     def belongs_anything_to(self, client: int) -> bool:

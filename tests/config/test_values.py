@@ -18,6 +18,8 @@ from tests.config.common import refused
         ("max_queue", " 7 ", 7),
         ("max_queue", 7, 7),
         ("log_level", "0", 0),
+        ("request_memory_bytes", "0", 0),
+        ("request_memory_bytes", 2**20, 2**20),
         ("rkllm_layout", "1.3", "1.3"),
         ("rkllm_layout", "1.3.1", "1.3.1"),
         ("rkllm_layout", 1.3, "1.3"),  # as TOML reads it without quotes
@@ -47,6 +49,8 @@ def test_values(name: str, given: Any, value: Any) -> None:
         ("max_queue", "9" * 5000, "a whole number from 1 to 100000"),
         ("max_queue", True, "a whole number from 1 to 100000"),
         ("max_queue", [1], "a whole number from 1 to 100000"),
+        ("request_memory_bytes", 1, "0 or a whole number from 1048576 to 1099511627776"),
+        ("request_memory_bytes", False, "0 or a whole number from 1048576 to 1099511627776"),
         ("max_queue", "many", "a whole number from 1 to 100000"),
         ("log_level", 4, "a whole number from 0 to 3"),
         ("runtime", "cuda", "one of auto, vendor, portable, simulator"),

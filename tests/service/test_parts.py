@@ -33,3 +33,23 @@ async def test_a_reload_is_seen_by_all_parts_at_once() -> None:
         fresh = Config(max_models=7)
         service.current.config = fresh
         assert service.config is service.language.config is service.vision.config is fresh
+
+
+@pytest.mark.parametrize(
+    ("configured", "total", "bound"),
+    [
+        (0, 2**40, 2**29),
+        (0, 2**30, 2**28),
+        (0, 0, 2**29),  # a machine that does not say
+        (2**29, 2**30, 2**29),  # what somebody has set counts, also where it is the usual value
+        (2**35, 2**30, 2**35),
+    ],
+)
+async def test_how_much_requests_may_take(
+    monkeypatch: pytest.MonkeyPatch, configured: int, total: int, bound: int
+) -> None:
+    memory = {"total_bytes": total, "available_bytes": total, "daemon_resident_bytes": 0}
+    async with assembled() as service:
+        monkeypatch.setattr(service.platform, "memory", lambda: memory)
+        service.current.config = Config(request_memory_bytes=configured)
+        assert service.budget.bounds.most_bytes == bound
