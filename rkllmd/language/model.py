@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rkllmd.abi.c import Struct, c_void_p
 from rkllmd.abi.json.from_c import sampling_from
@@ -81,8 +81,9 @@ class Model:
     is_in_doubt: bool = False
     # The run whose callbacks are coming in; set on the worker thread just before the C call.
     generation: Generation | None = None
-    # What rkllm.set_cross_attn_params gave last.
+    # What rkllm.set_cross_attn_params gave last, and whether that is gone (``models/cross_attention.py``).
     cross_attention: object = None
+    has_lost_cross_attention: bool = False
     # How many numbers one embedding for it has, if that is known: C takes the length of a row for granted.
     embedding_width: int | None = None
     # What the portable runtime says about it: the template for prompts ("model", "none", "unknown"), and for how many
@@ -126,6 +127,13 @@ class Model:
     def lora_adapters(self) -> list[str]:
         """Return the names of the LoRA adapters."""
         return [adapter.name for adapter in self.adapters]
+
+    @property
+    def cross_attention_state(self) -> Literal["set", "lost"] | None:
+        """Return whether its cross-attention is set, or was and is gone; None where it was never set."""
+        if self.has_lost_cross_attention:
+            return "lost"
+        return None if self.cross_attention is None else "set"
 
     @cached_property
     def sampling(self) -> Struct:

@@ -64,6 +64,7 @@ def _made_from(model: Model) -> JsonObject:
         "strings": {name: [value.decode() for value in values] for name, values in model.strings.items()},
         "is_asleep": model.is_asleep,
         "prompt_cache": _prompt_cache(model),
+        "cross_attention": model.cross_attention_state is not None,
     }
 
 

@@ -17,6 +17,7 @@ from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
+from rkllmd.language.models import cross_attention
 from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM
 
@@ -28,12 +29,15 @@ if TYPE_CHECKING:
 def set_cross_attn_params(
     language: Language, invocation: Invocation, model: Model, cross_attn_params: Converted
 ) -> JsonObject:
-    """Set the encoder's output for the runs that follow; it stays in memory until it is replaced."""
+    """Set the encoder's output for the runs that follow; it stays in memory until it is replaced.
+
+    When the model was loaded again, after a sleep or a crash, it is gone: runs are refused until it is set again.
+    """
     runtime = language.runtime
     if runtime.name == "portable":
         raise runtime.not_supported("Cross-attention", needs="the vendor's runtime (librkllmrt.so)")
     with conversations.change(language, invocation, model):
         runtime.call("rkllm_set_cross_attn_params", model.pointer, byref(cross_attn_params.c))
-    # Whether the runtime copies them is not documented, so the last ones stay alive.
-    model.cross_attention = cross_attn_params
+    cross_attention.take(model, cross_attn_params)
+    language.remembered.put(model)
     return success(num_tokens=cross_attn_params.c.num_tokens)

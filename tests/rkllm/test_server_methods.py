@@ -80,6 +80,7 @@ def test_the_status_of_a_loaded_model(board: Board) -> None:
         "trained_context_len": None,
         "chat_template": None,
         "lora_adapters": [],
+        "cross_attention": None,
         "paused": False,
     }
 

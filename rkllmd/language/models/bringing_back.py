@@ -67,6 +67,7 @@ def _make(language: Language, made_from: JsonObject) -> Model:
     model = make(language, recipe)
     model.sameness = sameness
     model.is_asleep = True
+    model.has_lost_cross_attention = bool(made_from.get("cross_attention"))
     user = made_from.get("user")  # daemons before this one did not note it: then it is the operators'
     model.user = None if user is None else int(user)
     given_adapters = made_from["adapters"]

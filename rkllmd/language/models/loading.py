@@ -25,7 +25,7 @@ from rkllmd.errors import InvalidParams, ModelNotInitialized, PermissionDenied, 
 from rkllmd.language import conversations
 from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.model import Adapter, Model
-from rkllmd.language.models import demand, model_trial
+from rkllmd.language.models import cross_attention, demand, model_trial
 from rkllmd.language.models.callbacks import give_callbacks
 from rkllmd.machine import paths
 from rkllmd.machine.c_runtime import no_handle
@@ -142,7 +142,7 @@ def put_to_sleep(language: Language, model: Model) -> None:
     model.is_in_doubt = False
     model.prompt_cache = model.prompt_cache_path = None
     _destroy(language, model)
-    model.cross_attention = None  # not earlier: C may have kept the pointers
+    cross_attention.lose(model)
 
 
 def wake(language: Language, model: Model) -> None:

@@ -17,6 +17,7 @@ from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations, placeholders, prompt_length, runtime_reports
 from rkllmd.language.generation import Generation
 from rkllmd.language.model import Model
+from rkllmd.language.models import cross_attention
 from rkllmd.language.models.loading import load_again, put_to_sleep
 from rkllmd.language.parts import Language
 from rkllmd.language.runs import counting, prompt_cache_names, run_options, turns
@@ -152,6 +153,7 @@ def _may_do_without_caches(run: Run, turn: SessionTurn | None, ended: _Ended) ->
 
 def _attempt(run: Run, turn: SessionTurn | None) -> _Ended:
     language, invocation, model = run.language, run.invocation, run.model
+    cross_attention.check(model)
     generation = _generation(run)
     try:
         history_reset = _take_turn(run) if turn is None else _take_turn_of_session(run, turn)

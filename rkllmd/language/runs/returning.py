@@ -1,6 +1,6 @@
 """Loads a model again that an earlier daemon had loaded when it crashed, at once and with its prompt cache.
 
-Its cross-attention is gone, as after a sleep: what that is made of may have gigabytes.
+Its cross-attention is gone, as after a sleep (``models/cross_attention.py``).
 """
 
 from __future__ import annotations

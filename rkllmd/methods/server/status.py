@@ -108,6 +108,7 @@ def _model(model: Model, now: float) -> JsonObject:
         "trained_context_len": model.trained_context_len,
         "chat_template": model.template_in_use,
         "lora_adapters": model.lora_adapters,
+        "cross_attention": model.cross_attention_state,
         "paused": model.kv_cache.is_paused,
         "loaded_s": None if model.is_asleep else round(now - model.loaded_at, 1),
         "unused_s": round(now - model.used_at, 1),
