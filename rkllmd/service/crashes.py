@@ -13,6 +13,7 @@ import structlog
 from rkllmd.json_types import JsonObject
 from rkllmd.keeper import journal, report
 from rkllmd.keeper.report import Rest
+from rkllmd.store.learned import LAST, Learned
 
 log = structlog.get_logger()
 
@@ -27,15 +28,18 @@ _CURRENT: Final = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)
 class Crashes:
     """How the daemons before this one have crashed."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Learned[int, JsonObject]) -> None:
+        """``kept`` is where the last one outlives daemons that end in order."""
+        self._kept = kept
         # The last one, of whichever daemon; and that of the daemon right before this one.
-        self.last: JsonObject | None = None
+        self.last: JsonObject | None = kept.read().get(LAST)
         self.fresh: JsonObject | None = None
 
     def take(self, crash: JsonObject) -> None:
         """Take a crash that nobody knows of yet, and say so in the log."""
         log.error("crashed", **crash)
         self.last = self.fresh = crash
+        self._kept.put({LAST: crash})
 
 
 def read(reports: int) -> list[JsonObject]:

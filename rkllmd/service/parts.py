@@ -24,6 +24,7 @@ from rkllmd.npu.worker import Npu
 from rkllmd.service.crashes import Crashes
 from rkllmd.service.events import Events
 from rkllmd.service.long_requests import LongRequests
+from rkllmd.store import learned
 from rkllmd.store.store import Store
 from rkllmd.vision.parts import Vision
 from rkllmd.wire.budget import Bounds, Budget
@@ -50,7 +51,7 @@ class Service:
     events: Events = field(init=False)
     long_requests: LongRequests = field(default_factory=LongRequests)
     budget: Budget = field(init=False)
-    crashes: Crashes = field(default_factory=Crashes)
+    crashes: Crashes = field(init=False)
     started_at: float = field(default_factory=time.monotonic)
     # The process that is to be stopped: the keeper's, where there is one.
     pid: int = field(default_factory=os.getpid)
@@ -62,6 +63,7 @@ class Service:
     metered_at: float = -math.inf
 
     def __post_init__(self) -> None:
+        self.crashes = Crashes(learned.last_crash(self.store))
         self.events = Events(self.npu, self.crashes)
         self.budget = Budget(self._bounds, lambda user: self.config.is_operator(user))
 

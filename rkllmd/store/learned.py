@@ -97,6 +97,15 @@ def crashes(store: Store) -> Learned[str, JsonObject]:
     return Learned(store, "crashes", ("call", "entry"), to_row, lambda text: crashes_of(orjson.loads(text)))
 
 
+def last_crash(store: Store) -> Learned[int, JsonObject]:
+    """Return how a daemon has crashed last, under LAST."""
+
+    def to_row(crash: JsonObject) -> tuple[Value, ...]:
+        return (orjson.dumps(crash).decode(),)
+
+    return Learned(store, "last_crash", ("number", "crash"), to_row, lambda text: last_crash_of(orjson.loads(text)))
+
+
 def mean_of(mean: Json, count: Json) -> Mean:
     """Return what it means. Raises ValueError, TypeError."""
     found = float(mean), int(count)
@@ -140,6 +149,19 @@ def crashes_of(content: Json) -> JsonObject:
         raise ValueError("no crashes of a call")
     entry["crashes"] = [{"at": float(crash["at"]), "end": str(crash["end"])} for crash in entry["crashes"]]
     return entry
+
+
+# The one number in the table of the last crash.
+LAST: Final = 1
+_LAST_CRASH: Final = {"at", "end", "signal", "exit_status", "stuck", "out_of_memory", "call", "beside", "lines"}
+
+
+def last_crash_of(content: Json) -> JsonObject:
+    """Return what it means: a crash as docs/protocol.md has it. Raises ValueError, TypeError."""
+    crash = dict(content)
+    if _LAST_CRASH - set(crash):
+        raise ValueError("a crash without what it is made of")
+    return crash
 
 
 _VERDICT: Final = {"death", "step", "lines", "most_bytes"}

@@ -70,6 +70,10 @@ _STEPS: Final = (
     """
     CREATE TABLE crashes (call TEXT PRIMARY KEY, entry TEXT NOT NULL);
     """,
+    # The last crash of a daemon, as server.status has it; one row. Learned as well.
+    """
+    CREATE TABLE last_crash (number INTEGER PRIMARY KEY, crash TEXT NOT NULL);
+    """,
 )
 VERSION: Final = len(_STEPS)
 

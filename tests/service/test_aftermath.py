@@ -11,6 +11,8 @@ from rkllmd.config.settings import Config
 from rkllmd.json_types import JsonObject
 from rkllmd.service import aftermath, crashes
 from rkllmd.service.crashes import Crashes
+from rkllmd.store.learned import last_crash
+from rkllmd.store.store import Store
 from rkllmd.trials.quarantine import CrashOfCall
 
 
@@ -28,7 +30,8 @@ def counted(monkeypatch: pytest.MonkeyPatch, call: JsonObject | None, *, usable:
     crash = {"at": "2026-09-21T14:13:20+00:00", "signal": "SIGSEGV", "end": "SIGSEGV", "stuck": False}
     crash |= {"out_of_memory": False, "call": call, **facts}
     language, vision = Part(is_usable=usable), Part(is_usable=usable)
-    service: Any = SimpleNamespace(language=language, vision=vision, config=Config(), crashes=Crashes())
+    known = Crashes(last_crash(Store()))
+    service: Any = SimpleNamespace(language=language, vision=vision, config=Config(), crashes=known)
     monkeypatch.setattr(crashes, "read", lambda reports: [crash])
     aftermath.take_over(service, 7)
     assert service.crashes.last is crash

@@ -14,6 +14,8 @@ from rkllmd.keeper import journal, report
 from rkllmd.keeper.report import Rest
 from rkllmd.service import crashes
 from rkllmd.service.crashes import Crashes
+from rkllmd.store.learned import last_crash
+from rkllmd.store.store import Store
 
 FACTS = {
     "at": 1_790_000_000.25,
@@ -120,7 +122,7 @@ def test_each_is_logged_once_and_the_last_one_is_remembered() -> None:
     reports = report.make()
     report.add(reports, FACTS, left())
     report.add(reports, {**FACTS, "end": "SIGABRT"}, left())
-    known = Crashes()
+    known = Crashes(last_crash(Store()))
     with capture_logs() as logs:
         for crash in crashes.read(reports):
             known.take(crash)

@@ -24,6 +24,8 @@ from rkllmd.npu.supervisor import Supervisor
 from rkllmd.npu.worker import Npu
 from rkllmd.service.crashes import Crashes
 from rkllmd.service.events import Events
+from rkllmd.store.learned import last_crash
+from rkllmd.store.store import Store
 
 
 class IdleNpu(Npu):
@@ -57,7 +59,7 @@ class Watcher(DetachedCall):
 
 @asynccontextmanager
 async def running() -> AsyncIterator[Events]:
-    events = Events(IdleNpu(), Crashes())
+    events = Events(IdleNpu(), Crashes(last_crash(Store())))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(events.run)
         await wait_all_tasks_blocked()

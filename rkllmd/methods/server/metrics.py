@@ -46,7 +46,7 @@ def _now(service: Service) -> list[JsonObject]:
 
 def _crashes(service: Service) -> list[tuple[JsonObject, Json]]:
     """Return the count, which only a keeper knows."""
-    last = service.crashes.last
+    last = service.crashes.fresh
     return [] if service.pid == os.getpid() else [({}, 0 if last is None else last["crashes"])]
 
 

@@ -110,6 +110,26 @@ def test_a_daemon_that_is_killed_was_in_no_call(start: Start) -> None:
     assert len(daemon.events("crashed")) == 1
 
 
+def test_the_last_crash_is_known_after_an_orderly_stop(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    options = "--state-directory", str(tmp_path / "state")
+    daemon = start(*options, keeper=True)
+    with daemon.connect() as wire:
+        os.kill(wire.ask("server.status")["result"]["daemon_pid"], signal.SIGABRT)
+        ends(wire)
+    crash = last_crash(daemon)
+    assert crash["end"] == "SIGABRT"
+    assert daemon.stop() == 0
+    again = start(*options, directory=daemon.directory, keeper=True)
+    assert last_crash(again) == crash
+    with again.connect() as wire:
+        families = {item["name"]: item["samples"] for item in wire.ask("server.metrics")["result"]["families"]}
+        assert families["rkllmd_crashes"] == [{"labels": {}, "value": 0}], "of this keeper's daemons none has"
+        wire.request("server.watch", {"events": ["crashed"]}, "watch")
+        wire.request("server.status", None, "after it")
+        assert [wire.receive()["id"] for _ in range(2)] == ["watch", "after it"], "it is no news"
+
+
 @pytest.mark.parametrize("text", ["no end of line", "x" * 900])
 def test_not_a_byte_that_c_has_printed_is_lost(start: Start, tmp_path: Path, text: str) -> None:
     """Also what was read and was no whole line yet."""
