@@ -101,7 +101,7 @@ def assemble(
         run_soon,
         trials,
         PromptCaches(config.cache_directory, config.cache_bytes),
-        SavedCaches(learned.saved_caches(store)),
+        SavedCaches(learned.saved_caches(store), lambda user: current.config.is_operator(user)),
         detached_calls=DetachedCalls(KeptJobs(store)),
         models=models,
         sessions=Sessions(kept=KeptSessions(store)),

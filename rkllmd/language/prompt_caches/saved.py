@@ -2,7 +2,9 @@
 
 They lie anywhere that clients may write, and nobody but these clients knows whether they are of use: so the daemon
 removes none, and writes no more when they are as large as they may be together. A file counts for as long as it is
-there and the daemon's. Used on the worker thread; the bounds are set on the event loop.
+there and the daemon's. All of them belong to the daemon's user, so only this knows whose they are: none is replaced for
+another user than the one that saved it, but for operators. One that nobody remembers, as without a store, is anybody's.
+Used on the worker thread; the bounds are set on the event loop.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import math
 import os
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,15 +30,22 @@ _LEAST_BYTES: Final = 65_536
 class SavedCaches:
     """What was saved, by its path."""
 
-    def __init__(self, kept: Learned[str, SavedCache] | None = None) -> None:
+    def __init__(
+        self, kept: Learned[str, SavedCache] | None = None, is_operator: Callable[[int | None], bool] = lambda _: False
+    ) -> None:
         """Read what earlier daemons have saved, if that is ``kept``."""
+        self._is_operator = is_operator
         self.most_bytes: float = math.inf
         self.most_bytes_of_user: float = math.inf
         self._kept = kept
         self._saved: dict[str, SavedCache] = {} if kept is None else kept.read()
 
     def check(self, target: Path, user: int | None, where: str) -> None:
-        """Refuse to save anything more for a client whose quota is used up. Raises PermissionDenied."""
+        """Refuse to save over what another user has saved, or more than the quota. Raises PermissionDenied."""
+        self._look()
+        theirs = self._another_users(target, user)
+        if theirs is not None:
+            raise PermissionDenied(f"{lead(where)}{theirs}", path=where)
         found = self._exceeded(target, user, 1)
         if found is not None:
             setting, reason = found
@@ -43,12 +53,19 @@ class SavedCaches:
 
     def why_not(self, target: Path, user: int | None, size: int) -> str | None:
         """Return a sentence on why a file of this size can't be put at ``target``, or None; an older one there goes."""
+        self._look()
         found = self._exceeded(target, user, size)
-        return None if found is None else found[1]
+        return self._another_users(target, user) or (None if found is None else found[1])
+
+    def _another_users(self, target: Path, user: int | None) -> str | None:
+        """Return a sentence if ``target`` is what another user has saved, and this one is no operator."""
+        whose = self._saved.get(str(target), (user,))[0]
+        if whose == user or user is None or self._is_operator(user):
+            return None
+        return f"another user has saved the prompt cache that is at {target}: choose another path, or a name."
 
     def _exceeded(self, target: Path, user: int | None, size: int) -> tuple[str, str] | None:
         """Return the setting that a file of this size would exceed, and a sentence; None if there is none."""
-        self._look()
         others = [
             (whose, max(bytes_, _LEAST_BYTES))
             for path, (whose, bytes_, _) in self._saved.items()

@@ -52,6 +52,25 @@ def test_who_has_used_it_up_is_refused_before_the_run(tmp_path: Path) -> None:
     assert refused.value.data["setting"] == "saved_cache_bytes"
 
 
+def test_nobody_but_operators_replaces_what_another_user_has_saved(tmp_path: Path) -> None:
+    operator = 1002
+    with opened(tmp_path) as store:
+        mine = saved(tmp_path, "mine", 1, SavedCaches(learned.saved_caches(store)))
+    with opened(tmp_path) as store:
+        caches = SavedCaches(learned.saved_caches(store), lambda user: user == operator)
+        for user in (ME, operator, None):
+            caches.check(mine, user, "$.path")
+            assert caches.why_not(mine, user, 1) is None
+        with pytest.raises(PermissionDenied, match="another user has saved"):
+            caches.check(mine, OTHER, "$.path")
+        assert "another user" in str(caches.why_not(mine, OTHER, 1))
+        mine.unlink()
+        caches.check(mine, OTHER, "$.path")
+        saved(tmp_path, "mine", 1, caches, OTHER)
+        with pytest.raises(PermissionDenied):
+            caches.check(mine, ME, "$.path")
+
+
 def test_what_is_gone_or_something_else_counts_no_more(tmp_path: Path) -> None:
     caches = SavedCaches()
     caches.most_bytes = 4 * MIB

@@ -111,6 +111,26 @@ def test_a_conversation_is_ended_by_its_user(start: Start, connect: Connect) -> 
         done(berta, "rkllm.clear_kv_cache", [None, 1])
 
 
+def test_a_prompt_cache_at_a_path_is_replaced_by_its_user_and_operators(
+    start: Start, connect: Connect, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o777)
+    daemon = start("--writable-directories", str(tmp_path))
+    daemon.load()
+    cache = tmp_path / "cache"
+    params = {"save_prompt_cache": 1, "prompt_cache_path": str(cache)}
+    run = {"prompt": "Hi", "rkllm_infer_params": {"prompt_cache_params": params}}
+    with connect(daemon, ANNA) as anna, connect(daemon, BERTA) as berta, connect(daemon, 0) as operator:
+        assert done(anna, "rkllm.run", run)["prompt_cache"]["saved"] is True
+        before = cache.stat().st_ino
+        answer = berta.ask("rkllm.run", run)
+        assert kind(answer) == "PermissionDenied"
+        assert "another user has saved" in answer["error"]["message"]
+        assert cache.stat().st_ino == before
+        assert done(anna, "rkllm.run", run)["prompt_cache"]["saved"] is True
+        assert done(operator, "rkllm.run", run)["prompt_cache"]["saved"] is True
+
+
 def test_a_kept_context_and_its_memory_are_their_makers(start: Start, connect: Connect) -> None:
     daemon = start()
     with connect(daemon, ANNA) as anna, connect(daemon, BERTA) as berta:
