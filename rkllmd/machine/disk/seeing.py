@@ -3,7 +3,7 @@
 The daemon may enter directories that a client may not. If it told what is there (a file or none, a link, one that is no
 model), the client would learn what the kernel hides from it, and a load would read for it what it may not read. So a
 client's path is followed part by part, as the kernel would do it for the client's uid and groups, and nothing behind a
-directory that is closed to it is looked at. Access control lists beyond the mode are not read.
+directory that is closed to it is looked at. Where there is an access control list, it decides (``acl.py``).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import os
 import stat
 from dataclasses import dataclass
 from typing import Final
+
+from rkllmd.machine.disk import acl
 
 # As many as the kernel follows (path_resolution(7)).
 _MOST_LINKS: Final = 40
@@ -32,14 +34,18 @@ class Viewer:
         return any(_is_in(path, os.path.realpath(root)) for root in self.shown)
 
     def may(self, path: str, wanted: int) -> bool:
-        """Return whether the mode of a resolved path lets the user read or search. Raises OSError."""
-        return self.sees_all_in(path) or self._may(os.stat(path, follow_symlinks=False), wanted)
+        """Return whether the user may read or search what is at a resolved path. Raises OSError."""
+        return self.sees_all_in(path) or self._may(path, wanted)
 
-    def may_read(self, path: str, status: os.stat_result) -> bool:
-        """Return whether the user may read what was opened at a resolved path and has this status."""
-        return self.sees_all_in(path) or self._may(status, _READ)
+    def may_read(self, path: str, descriptor: int) -> bool:
+        """Return whether the user may read what was opened at a resolved path, with O_PATH too. Raises OSError."""
+        return self.sees_all_in(path) or self._may(f"/proc/self/fd/{descriptor}", _READ)
 
-    def _may(self, status: os.stat_result, wanted: int) -> bool:
+    def _may(self, path: str, wanted: int) -> bool:
+        status = os.stat(path)
+        granted = acl.of(path, status)
+        if granted is not None:
+            return acl.grants(granted, status, self.user, self.groups, wanted)
         shift = 6 if status.st_uid == self.user else 3 if status.st_gid in self.groups else 0
         return bool(status.st_mode >> shift & wanted)
 

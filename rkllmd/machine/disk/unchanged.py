@@ -61,7 +61,7 @@ def _look(path: str, roots: Sequence[str], viewer: Viewer | None, opened: ExitSt
     opened.callback(os.close, descriptor)
     found = os.fstat(descriptor)
     # O_PATH opens a link itself where the last part is one.
-    if not stat.S_ISREG(found.st_mode) or (viewer is not None and not viewer.may_read(path, found)):
+    if not stat.S_ISREG(found.st_mode) or (viewer is not None and not viewer.may_read(path, descriptor)):
         raise _changed(path)
     return found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
