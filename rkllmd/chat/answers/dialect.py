@@ -12,6 +12,7 @@ from rkllmd.chat.answers.reasoning import Tags
 from rkllmd.chat.answers.tool_calls.call import Answer
 from rkllmd.chat.answers.tool_calls.deepseek import deepseek
 from rkllmd.chat.answers.tool_calls.gemma import gemma
+from rkllmd.chat.answers.tool_calls.harmony import harmony
 from rkllmd.chat.answers.tool_calls.hermes import hermes, internlm, phi
 from rkllmd.chat.answers.tool_calls.ids import new_id, new_short_id
 from rkllmd.chat.answers.tool_calls.llama import llama
@@ -29,6 +30,8 @@ class Dialect:
     calls: Callable[[Answer], Reading[None]]
     new_id: Callable[[], str] = new_id
     reasoning: tuple[Tags, ...] = (reasoning.THINK,)
+    # Whether ``calls`` tells thoughts from text as well, so that it is needed without tools too.
+    has_channels: bool = False
     # What may stand at the end of an answer and is no part of it.
     ends: tuple[str, ...] = ()
 
@@ -49,11 +52,13 @@ DIALECTS: Final = {
         Dialect("phi", phi),
         Dialect("minicpm", minicpm),
         Dialect("internlm", internlm),
+        Dialect("harmony", harmony, reasoning=(), has_channels=True),
     )
 }
 
 # What stands in the templates of a dialect and in no other's before it in this list.
 _SIGNS: Final = (
+    ("<|channel|>", "harmony"),
     ("\u2581calls\u2581begin", "deepseek"),
     ("[TOOL_CALLS]", "mistral"),
     ("<|tool_call_start|>", "minicpm"),
@@ -84,4 +89,4 @@ def choose(template: str | None, name: str | None = None) -> Dialect:
     tags = tuple(each for each in reasoning.KNOWN if each.opening in template or each.closing in template)
     dialect = DIALECTS[name]
     marks = tuple(mark for mark in ends.KNOWN if mark in template)
-    return replace(dialect, reasoning=tags or dialect.reasoning, ends=marks)
+    return replace(dialect, reasoning=tags if tags and dialect.reasoning else dialect.reasoning, ends=marks)

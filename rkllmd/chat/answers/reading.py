@@ -93,7 +93,7 @@ class AnswerReader:
 
 def _answer(answer: Answer, dialect: Dialect, *, is_open: bool) -> Reading[None]:
     yield from reasoning(answer.source, answer.prose, answer.emit, dialect.reasoning, is_open=is_open)
-    yield from dialect.calls(answer) if answer.tools else _all_of(answer)
+    yield from dialect.calls(answer) if answer.tools or dialect.has_channels else _all_of(answer)
 
 
 def _all_of(answer: Answer) -> Reading[None]:

@@ -12,6 +12,7 @@ from rkllmd.chat.answers.reasoning import THINK, Tags
     ("template", "name"),
     [
         (None, "hermes"),
+        ("<|channel|>final<|message|>", "harmony"),
         ("<|im_start|>{{ content }}<|im_end|>", "hermes"),
         ('within <tool_call></tool_call>: {"name": …}', "hermes"),
         ("<tool_call>\n<function=name>\n<parameter=key>", "qwen3_coder"),

@@ -27,7 +27,7 @@ BITS = (
     "<|tool_call|>", "<|tool_call_start|>", "<|tool_call_end|>", "<|action_start|><|plugin|>", "<|action_end|>",
     '{"name": "get_weather", "arguments": ', '{"name": "get_weather", "parameters": ', '{"city": "Paris"}', "{", "}",
     "[", "]", "(", ")", '"', "'", "\\", ",", ":", ";", "get_weather", '(city="Paris")', "function", "\n", " ", "é€😀",
-    "null",
+    "null", "<|start|>", "<|channel|>", "analysis", "<|message|>", "<|end|>", " to=functions.get_weather",
 )  # fmt: skip
 ANSWERS = st.lists(st.sampled_from(BITS), max_size=14).map("".join)
 
@@ -47,7 +47,7 @@ def test_how_an_answer_was_cut_makes_no_difference(name: str, text: str, cuts: l
 @given(st.sampled_from(NAMES), ANSWERS)
 def test_what_is_no_call_and_no_reasoning_is_text_to_the_letter(name: str, text: str) -> None:
     whole = read(name, [text])
-    if not whole.calls and not text.lstrip().startswith("<think>"):
+    if not whole.calls and name != "harmony" and not text.lstrip().startswith("<think>"):
         assert whole.text == text
 
 
@@ -163,6 +163,6 @@ def test_the_cost_is_linear(bit: str, beginning: str) -> None:
             sys.settrace(before)
         return count
 
-    few = max(1, 600 // len(HOSTILE[bit]))
-    for name in ("hermes", "qwen3_coder"):
+    few = max(1, 300 // len(HOSTILE[bit]))
+    for name in NAMES:
         assert steps(4 * few, name) < 4.4 * steps(few, name) + 400

@@ -59,7 +59,6 @@ def gathered(events: Iterable[Event]) -> Whole:
                 whole.text += text
             case Reasoning(text):
                 assert text
-                assert not whole.text, "reasoning comes first"
                 whole.reasoning += text
             case CallBegan(index, id, name):
                 assert index not in arguments
