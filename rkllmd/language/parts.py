@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rkllmd.calls.detached import DetachedCalls
+from rkllmd.calls.detached.calls import DetachedCalls
 from rkllmd.calls.handles import Handles
 from rkllmd.calls.invocation import Client
 from rkllmd.config.current import CurrentConfig

@@ -11,7 +11,7 @@ import trio
 
 from rkllmd.calls import registry, timeouts
 from rkllmd.calls.declaration import Method
-from rkllmd.calls.detached import DetachedCalls
+from rkllmd.calls.detached.calls import DetachedCalls
 from rkllmd.calls.handles import Handles
 from rkllmd.calls.timeouts import Timeouts
 from rkllmd.config import quotas

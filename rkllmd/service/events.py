@@ -19,7 +19,7 @@ from rkllmd.wire import jsonrpc
 if TYPE_CHECKING:
     import outcome
 
-    from rkllmd.calls.detached import DetachedCall
+    from rkllmd.calls.detached.call import DetachedCall
     from rkllmd.calls.invocation import Client
     from rkllmd.npu.job import Job
     from rkllmd.npu.worker import Npu

@@ -7,7 +7,7 @@ import outcome
 
 from rkllmd.calls.binding.written_paths import as_written
 from rkllmd.calls.declaration import Kind
-from rkllmd.calls.detached import DetachedCall
+from rkllmd.calls.detached.call import DetachedCall
 from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import Cancelled, RuntimeFailure

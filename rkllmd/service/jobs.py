@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from rkllmd.calls.arguments import Converted
-from rkllmd.calls.detached import MOST_BEGINS, DetachedCall
+from rkllmd.calls.detached.call import MOST_BEGINS, DetachedCall
 from rkllmd.calls.failure import as_error
 from rkllmd.config import quotas
 from rkllmd.errors import Crashed, NotKept, RpcError

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from rkllmd.calls.declaration import Method, Part
-from rkllmd.calls.detached import DetachedCalls
+from rkllmd.calls.detached.calls import DetachedCalls
 from rkllmd.calls.handles import Live, Registry
 from rkllmd.calls.invocation import Client
 from rkllmd.calls.timeouts import Timeouts

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 import trio
 
-from rkllmd.calls.detached import DetachedCall
+from rkllmd.calls.detached.call import DetachedCall
 from rkllmd.calls.failure import as_error
 from rkllmd.config.settings import Config
 from rkllmd.errors import ModelAlreadyLoaded

@@ -11,7 +11,7 @@ from typing import Any
 import trio
 
 from rkllmd.calls.declaration import Kind, Method, Parameter
-from rkllmd.calls.detached import DetachedCall
+from rkllmd.calls.detached.call import DetachedCall
 from rkllmd.config.settings import Config
 from rkllmd.npu.queue import Queue
 from rkllmd.service import assembly, dispatch, preparation

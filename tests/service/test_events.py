@@ -14,7 +14,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from rkllmd.calls.detached import DetachedCall
+from rkllmd.calls.detached.call import DetachedCall
 from rkllmd.errors import RuntimeFailure
 from rkllmd.npu.durations import Durations
 from rkllmd.npu.job import Job

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rkllmd.calls.detached import DetachedCall
+from rkllmd.calls.detached.call import DetachedCall
 from rkllmd.language.model import Model
 from rkllmd.service import jobs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rkllmd.calls.declaration import Kind, method
-from rkllmd.calls.detached import DetachedCall
+from rkllmd.calls.detached.call import DetachedCall
 from rkllmd.calls.invocation import Invocation
 from rkllmd.json_types import JsonObject
 from rkllmd.methods.server._named_calls import CALL_OR_JOB, find

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from rkllmd.calls.declaration import Kind, Value, method
-from rkllmd.calls.detached import DetachedCall
+from rkllmd.calls.detached.call import DetachedCall
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.calls.results import LATER
 from rkllmd.errors import InvalidParams, RpcError

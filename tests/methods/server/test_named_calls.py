@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from rkllmd.calls.detached import DetachedCall, DetachedCalls
+from rkllmd.calls.detached.call import DetachedCall
+from rkllmd.calls.detached.calls import DetachedCalls
 from rkllmd.config.quotas import quota
 from rkllmd.errors import InvalidParams
 from rkllmd.methods.server._named_calls import find

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,20 +9,18 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from rkllmd.calls.detached import KEPT_SECONDS, DetachedCall, DetachedCalls
+from rkllmd.calls.detached.call import DetachedCall
+from rkllmd.calls.detached.calls import KEPT_SECONDS, DetachedCalls
 from rkllmd.config.quotas import quota
-from rkllmd.errors import InvalidParams, QueueFull
-from rkllmd.npu.job import Job
-from rkllmd.npu.queue import Limits, Queue
+from rkllmd.errors import QueueFull
 from rkllmd.store.jobs import Bounds
-from rkllmd.wire import jsonrpc
 from rkllmd.wire.long_strings import LongJson, LongText, dumps
 
 MANY = 1000
 
 
-def call_of(user: int = 1, on_end: Callable[[DetachedCall], None] | None = None) -> DetachedCall:
-    return DetachedCall("rkllm.run", number=7, user=user, name=f"job of {user}", on_end=on_end)
+def call_of(user: int = 1) -> DetachedCall:
+    return DetachedCall("rkllm.run", number=7, user=user, name=f"job of {user}")
 
 
 def bounds(most: int, of_user: int, most_bytes: int = MANY, *, is_operator: bool = False, reserve: int = 0) -> Bounds:
@@ -90,12 +87,6 @@ async def test_only_its_user_finds_a_job() -> None:
     assert kept.find(call.id, 1001) is None
     assert kept.find(call.id, 0) is None
     assert kept.find("", 1000) is None
-
-
-async def test_an_id_is_long_and_never_the_same() -> None:
-    ids = {call_of().id for _ in range(1000)}
-    assert len(ids) == 1000
-    assert all(len(item) >= 22 for item in ids)  # 128 bits in base64
 
 
 async def test_of_one_user_the_oldest_that_has_ended_makes_room() -> None:
@@ -171,24 +162,6 @@ async def test_a_result_is_kept_as_json_and_answered_as_it_was() -> None:
         assert b"".join(pieces) == '{"id":1,"result":{"text":"ä\\"","data":"QUJDREVG"},"last":true}\n'.encode()
 
 
-async def test_it_ends_once() -> None:
-    ends: list[DetachedCall] = []
-    call = call_of(on_end=ends.append)
-    wire = jsonrpc.Call(jsonrpc.Request(jsonrpc.ABSENT, "rkllm.run", [], {}), None)
-    call.refuse(wire, InvalidParams("Wrong."))
-    call.answer(wire, {"late": True})
-    assert ends == [call]
-    assert (call.status, call.result) == ("error", None)
-    assert call.error == {"code": -32602, "message": "Wrong.", "data": {"kind": "InvalidParams"}}
-
-
-async def test_an_ended_call_holds_nothing_of_what_its_client_has_sent() -> None:
-    call = call_of()
-    call.job = Job("rkllm.run", lambda: None, lambda _: None, client=call)
-    call.end(None, None)
-    assert call.job is None
-
-
 async def test_when_the_daemon_leaves_the_log_has_what_nobody_has_read() -> None:
     kept = DetachedCalls()
     read, unread, running = ended(kept), ended(kept), added(kept)
@@ -199,12 +172,3 @@ async def test_when_the_daemon_leaves_the_log_has_what_nobody_has_read() -> None
     assert running.error["data"]["kind"] == "ShuttingDown"
     lines = [(line["event"], line["job"], line["error"]) for line in logs]
     assert lines == [("job_not_read", unread.id, None), ("job_not_read", running.id, "ShuttingDown")]
-
-
-async def test_the_jobs_of_a_user_take_turns_as_one_client() -> None:
-    queue = Queue(Limits(100, 100, 100))
-    connection = object()
-    for name, client in [("1a", call_of(1)), ("1b", call_of(1)), ("2a", call_of(2)), ("c", connection)]:
-        queue.add(Job(name, lambda: None, lambda _: None, client=client))
-    assert [job.method for job in queue] == ["1a", "2a", "c", "1b"]
-    assert call_of(1) != connection

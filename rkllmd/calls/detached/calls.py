@@ -1,13 +1,10 @@
-"""Calls that are detached from their connection (server.submit): who they are, how they ended, how long that is kept.
+"""The calls that are detached from their connections: how many there may be, and for how long each is kept.
 
-A detached call goes through ``dispatch`` as every call does, but its client is an object that keeps what would be sent.
-Without I/O except for the clock, which is trio's.
+Without I/O except for the clock, which is trio's, and for the store, which writes on a thread of its own.
 """
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,17 +14,15 @@ import orjson
 import structlog
 import trio
 
-from rkllmd.errors import InternalError, NotKept, OutOfMemory, QueueFull, RpcError, ShuttingDown
+from rkllmd.calls.detached.call import DetachedCall
+from rkllmd.errors import InternalError, OutOfMemory, QueueFull, ShuttingDown
 from rkllmd.json_types import Json, JsonObject
-from rkllmd.wire import jsonrpc, long_strings
-from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
+from rkllmd.wire import long_strings
 from rkllmd.wire.long_strings import LongJson
 
 if TYPE_CHECKING:
     from rkllmd.config.quotas import Exceeded
-    from rkllmd.npu.job import Job
     from rkllmd.store.jobs import Bounds, KeptJob, KeptJobs
-    from rkllmd.wire.budget import Holding
 
 log = structlog.get_logger()
 
@@ -35,171 +30,8 @@ log = structlog.get_logger()
 # kept here lies on the SD card of a board, and whoever waits for it asks every few seconds. After a restart it begins
 # anew: boards without a clock don't know how long they were off, and who reads has to come back as well.
 KEPT_SECONDS: Final = 600.0
-_ID_BYTES: Final = 16  # 128 bits: nobody guesses one
-# A call that was submitted with "retry" begins at most so often.
-MOST_BEGINS: Final = 2
 # Something ends within this time, or nobody knows.
 _RETRY_AFTER_MS: Final = 1000
-
-
-class DetachedCall:
-    """The client of one call that no connection waits for: it sends nothing and keeps how the call ended.
-
-    ``number`` is that of the connection for which the call counts: it owns handles and conversations.
-    """
-
-    def __init__(
-        self,
-        method: str,
-        *,
-        number: int,
-        user: int | None,
-        name: str,
-        groups: frozenset[int] = frozenset(),
-        on_end: Callable[[DetachedCall], None] | None = None,
-        kept: KeptJob | None = None,
-    ) -> None:
-        """``name`` is for the log and server.queue; ``on_end`` is called once, on the event loop.
-
-        ``kept``: what the store has of it, if it was submitted to an earlier daemon.
-        """
-        self.id = secrets.token_urlsafe(_ID_BYTES) if kept is None else kept.id
-        self.method = method
-        self.number = number
-        self.user, self.groups = user, groups
-        self.pid: int | None = None  # whoever has submitted it may have ended
-        self.ended = trio.Event()
-        self.result: Json = None
-        # The Error object of JSON-RPC, if it failed.
-        self.error: JsonObject | None = None
-        self.elapsed_ms = 0.0
-        self.job: Job | None = None
-        self.was_read = False
-        # What was given to it, as the store has it; None where nothing outlives the daemon.
-        self.kept: KeptJob | None = None
-        self.given_bytes = 0  # how many bytes that is
-        self.holding: Holding | None = None  # what it takes of its user's memory, until it has ended
-        # Somebody has cancelled it: then no later daemon begins it again.
-        self.is_given_up = False
-        # It goes on in the next daemon, since this one leaves.
-        self.is_left = False
-        # Why it could not be promised, set on the store's thread.
-        self.unkept_reason: str | None = None
-        self._name, self._on_end = name, on_end
-        self._calls: DetachedCalls | None = None
-        self._is_promised = True
-        self._news: Callable[[], None] | None = None
-        if kept is not None:
-            self.take_record(kept)
-
-    def __eq__(self, other: object) -> bool:
-        """Be equal to the user's other detached calls: in the queue, they take turns as one client."""
-        return isinstance(other, DetachedCall) and other.user == self.user
-
-    def __hash__(self) -> int:
-        return hash((DetachedCall, self.user))
-
-    @property
-    def status(self) -> str:
-        """Return ``queued``, ``processing``, ``completed`` or ``error``."""
-        if self.ended.is_set():
-            return "completed" if self.error is None else "error"
-        return "queued" if self.job is None or self.job.state == "queued" else "processing"
-
-    def take_record(self, kept: KeptJob) -> None:
-        """Take what the store is to have of it, or has."""
-        self.kept, self.given_bytes = kept, len(kept.request or b"")
-
-    def expect_promise(self) -> None:
-        """Let news of it wait until its client knows it."""
-        self._is_promised = False
-
-    def when_promised(self, tell: Callable[[], None]) -> None:
-        """Call ``tell`` when its client knows it; at once if that is so."""
-        if self._is_promised:
-            tell()
-        else:
-            self._news = tell
-
-    def keep_promise(self) -> None:
-        """Note that its client knows it."""
-        self._is_promised = True
-        if self._news is not None:
-            self._news()
-
-    def take_ending(self, result: Json, error: JsonObject | None, elapsed_ms: float) -> None:
-        """Be one that has ended in an earlier daemon."""
-        self.result, self.error, self.elapsed_ms = result, error, elapsed_ms
-        self.ended.set()
-
-    def belong_to(self, calls: DetachedCalls) -> None:
-        """Be one of ``calls``, which the store has too."""
-        self._calls = calls
-
-    def begin(self) -> None:
-        """Note that its work begins: no later daemon does it again. On the worker thread, before the work.
-
-        Raises NotKept where it was refused meanwhile, since it could not be promised.
-        """
-        if self._calls is not None and self.kept is not None:
-            self._calls.note_begin(self.kept.id)
-            self.kept = replace(self.kept, begun=self.kept.begun + 1, is_waiting=False)
-        if self.unkept_reason is not None:
-            raise NotKept("The job could not be promised.", reason=self.unkept_reason)
-
-    def leave(self) -> None:
-        """Go on in the next daemon, if it has not begun, or may begin once more; before this one stops anything."""
-        kept = self.kept
-        if kept is None or kept.is_bound or self.is_given_up or self.ended.is_set():
-            return
-        is_waiting = self.job is not None and self.job.state == "queued"
-        self.is_left = is_waiting or (kept.retry and kept.begun < MOST_BEGINS)
-
-    def end(self, result: Json, error: JsonObject | None) -> None:
-        """Note how it ended; what comes later is not kept."""
-        if self.ended.is_set():
-            return
-        self.result, self.error = result, error
-        if self.job is not None and self.job.started_at:
-            self.elapsed_ms = round((time.monotonic() - self.job.started_at) * 1000, 1)
-        self.job = None  # it keeps all that the client has sent
-        self.ended.set()
-        if self._on_end is not None:
-            self._on_end(self)
-
-    # -- as a Client -------------------------------------------------------------------------------------------------
-
-    def describe(self) -> str:
-        """Return who it is."""
-        return self._name
-
-    def find_job(self, call_id: jsonrpc.Id) -> Job | None:
-        """Return None: it has no ids."""
-        return None
-
-    def send_partials(self, call: jsonrpc.Call, partials: list[JsonObject], *, as_notifications: bool) -> None:
-        """Send nothing."""
-
-    def partial_sender(self, call: jsonrpc.Call, *, as_notifications: bool) -> Callable[[JsonObject], bool]:
-        """Return a function that sends nothing, for which it never has to wait."""
-        return lambda _: True
-
-    def answer(self, call: jsonrpc.Call, result: Json, fds: Descriptors = NO_DESCRIPTORS) -> None:
-        """Keep the result; there are no descriptors, since nobody could ask for any."""
-        if not self._is_cut():
-            self.end(result, None)
-
-    def refuse(self, call: jsonrpc.Call, error: RpcError) -> None:
-        """Keep the error."""
-        if not (self.is_left and isinstance(error, ShuttingDown)) and not self._is_cut():
-            self.end(None, error.to_json())
-
-    def notify(self, line: bytes) -> None:
-        """Send nothing: such a call does not watch anything."""
-
-    def _is_cut(self) -> bool:
-        """Return whether it ended early because the daemon leaves, and goes on in the next one."""
-        return self.is_left and self.job is not None and self.job.cancelled
 
 
 class DetachedCalls:
@@ -256,7 +88,7 @@ class DetachedCalls:
         if self._table is None or call.kept is None:
             done(None)
             return
-        call.belong_to(self)
+        call.belong_to(self.note_begin)
         self._table.add(call.kept, done)
         # The call has it in another form; here only its size is looked at any more.
         call.kept = replace(call.kept, request=b"")
@@ -273,7 +105,7 @@ class DetachedCalls:
     def restore(self, call: DetachedCall) -> None:
         """Take one of an earlier daemon, whatever the limits are now."""
         self._calls[call.id] = call
-        call.belong_to(self)
+        call.belong_to(self.note_begin)
         kept = call.kept
         if kept is not None and kept.has_ended:
             size = 0 if kept.result is None else len(kept.result)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from rkllmd.calls.detached import DetachedCall, DetachedCalls
+from rkllmd.calls.detached.call import DetachedCall
+from rkllmd.calls.detached.calls import DetachedCalls
 from rkllmd.config.quotas import quota
 from rkllmd.errors import Cancelled, NotKept, QueueFull, RuntimeFailure, ShuttingDown
 from rkllmd.npu.job import Job
@@ -170,17 +171,6 @@ async def test_an_ended_one_of_an_earlier_daemon_is_kept_as_if_it_had_ended_now(
     assert calls.find(row.id, 1) is call
     assert calls.find(row.id, 2) is None
     assert (call.status, call.elapsed_ms, calls.result_bytes) == ("completed", 5.0, len(b'{"text":"x"}'))
-
-
-async def test_news_of_a_call_waits_until_its_client_knows_it() -> None:
-    call, news = DetachedCall("rkllm.run", number=7, user=1, name="job"), list[int]()
-    call.when_promised(lambda: news.append(1))
-    assert news == [1]
-    call.expect_promise()
-    call.when_promised(lambda: news.append(2))
-    assert news == [1]
-    call.keep_promise()
-    assert news == [1, 2]
 
 
 async def test_without_a_store_nothing_goes_on() -> None:
