@@ -77,6 +77,9 @@ class Board:
         assert self._daemon.process.stdout is not None
         self._daemon.process.stdout.close()
         assert self._daemon.faults() == []
+        self._read_trace()
+        self._daemon.trace_path.unlink()  # the next one begins at zero
+        self._trace_offset = 0
         self._daemon = self._start()
 
     def _settle(self) -> None:
