@@ -71,6 +71,7 @@ class StructParameter:
     ``many``: if n_batch is above 1, C takes an array of them, and so does JSON. ``example`` is the field that most
     people give first. ``raw``: the function converts it, since what it means depends on the handle's object.
     ``or_tensors``: in JSON, tensors of any form may stand in the place of such structs; the function checks them.
+    ``replaced_by``: the name of a plain value that may stand in the place of a string field, and that field.
     """
 
     name: str
@@ -81,6 +82,7 @@ class StructParameter:
     example: str = ""
     raw: bool = False
     or_tensors: bool = False
+    replaced_by: tuple[str, str] | None = None
 
     @cached_property
     def item_schema(self) -> JsonObject:

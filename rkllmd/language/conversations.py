@@ -16,9 +16,9 @@ from rkllmd.json_types import Json
 
 if TYPE_CHECKING:
     from rkllmd.calls.invocation import Invocation
+    from rkllmd.language.chats.held import Chat
     from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
-    from rkllmd.language.sessions.sessions import Session
 
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ def carry_over(language: Language, model: Model, by: int | None) -> None:
     language.unaware |= model.kv_cache.unaware - {by}
 
 
-def clear(language: Language, model: Model, by: int | None = None) -> int | Session | None:
+def clear(language: Language, model: Model, by: int | None = None) -> int | Chat | None:
     """Clear the KV cache but for the system prompt; return who has lost something by that, if anybody.
 
     ``by`` is the client whose call does it and who therefore knows; None if the owner is to be told in any case.
@@ -81,7 +81,7 @@ def change(language: Language, invocation: Invocation, model: Model, *, ends_own
 
     What the KV cache holds was read with the template, the tools and the adapters that were set then. A client that
     changes them in the middle of its own conversation gets what C makes of it, unless the change ``ends_own``
-    conversation too. A session is given to the model anew in either case.
+    conversation too. A session, or one of messages, is given to the model anew in either case.
     """
     by = None if ends_own else invocation.client.number
     kv_cache, loser = model.kv_cache, None
@@ -97,7 +97,7 @@ def change(language: Language, invocation: Invocation, model: Model, *, ends_own
 
 
 def log_change(
-    language: Language, invocation: Invocation, model: Model, loser: int | Session | None, **more: Json
+    language: Language, invocation: Invocation, model: Model, loser: int | Chat | None, **more: Json
 ) -> None:
     """Log who has changed a model, and whose conversation has ended because of that."""
     if loser is not None:
@@ -112,8 +112,8 @@ def log_change(
     )
 
 
-def _describe(language: Language, owner: int | Session) -> str:
+def _describe(language: Language, owner: int | Chat) -> str:
     if not isinstance(owner, int):
-        return f"session {owner.name} (uid {owner.user})"
+        return owner.describe()
     client = language.clients.get(owner)
     return f"client {owner} (gone)" if client is None else client.describe()

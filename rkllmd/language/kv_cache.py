@@ -1,8 +1,8 @@
 """Whose words the KV cache of a model holds, who has lost some, and who still has to be told. It decides; no C here.
 
 A conversation or a paused run belongs to the client that built it, but every client may change the model that it is in.
-A client that loses something by that is told in the final result of its next run (``history_reset``). A session loses
-nothing: when its words are gone, the model is given them anew.
+A client that loses something by that is told in the final result of its next run (``history_reset``). A conversation
+that is given as messages, or is a session, loses nothing: when its words are gone, the model is given them anew.
 
 All of this state changes here and nowhere else, by methods that say what has happened: a turn begins or ends, the cache
 is cleared, the model is unloaded.
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rkllmd.language.sessions.sessions import Session
+    from rkllmd.language.chats.held import Chat, Held
 
 
 class KvCache:
@@ -26,7 +26,8 @@ class KvCache:
     def __init__(self, can_hear: Callable[[int], bool] = lambda client: True) -> None:
         """Begin empty; ``can_hear`` says whether a client is still there to be told: others are not remembered."""
         self._can_hear = can_hear
-        self._owner: int | Session | None = None
+        self._owner: int | Chat | None = None
+        self._held: Held | None = None
         self._is_kept = False
         self._is_paused = False
         self._unaware: set[int] = set()
@@ -34,8 +35,8 @@ class KvCache:
         self._is_news_to_all = False
 
     @property
-    def owner(self) -> int | Session | None:
-        """Return the client or session whose turn was the last one; None if the cache can hold nobody's words."""
+    def owner(self) -> int | Chat | None:
+        """Return the client or the conversation whose turn was the last one; None: the cache holds nobody's words."""
         return self._owner
 
     @property
@@ -62,13 +63,18 @@ class KvCache:
         """Return whether the cache must be cleared before a turn of ``client``, so that no words leak into it."""
         return self._owner not in (None, client) and (self.holds_words or keep_history)
 
-    def knows(self, session: Session) -> bool:
-        """Return whether the cache holds exactly what was said in the session."""
-        return self._owner is session and self._is_kept
+    @property
+    def held(self) -> Held | None:
+        """Return the conversation that the owner's next turn continues; None if what there is can't be told."""
+        return self._held if self._is_kept else None
 
-    def take_turn(self, owner: int | Session, *, keep_history: bool) -> None:
-        """Note whose turn it is from now on."""
-        self._owner, self._is_kept = owner, keep_history
+    def take_turn(self, owner: int | Chat, *, keep_history: bool) -> None:
+        """Note whose turn it is from now on; what was said in it is not known yet."""
+        self._owner, self._is_kept, self._held = owner, keep_history, None
+
+    def hold(self, held: Held) -> None:
+        """Note what was said in the owner's conversation, its last turn included."""
+        self._held = held
 
     def end_turn(self, *, is_paused: bool) -> None:
         """Note that the turn's run has ended, and whether it can be resumed."""
@@ -80,22 +86,22 @@ class KvCache:
 
     def keep_nothing(self) -> None:
         """Note that what the turn has left is not what was said: the owner's next turn does not continue from it."""
-        self._is_kept = False
+        self._is_kept, self._held = False, None
 
-    def clear(self, by: int | None = None) -> int | Session | None:
+    def clear(self, by: int | None = None) -> int | Chat | None:
         """Note that the cache was cleared; return who has lost something by that, if anybody.
 
         ``by`` is the client whose call did it and who therefore knows; None if the owner is to be told in any case.
         """
         loser = self._loser(by)
         self._tell_later(loser)
-        self._owner, self._is_kept, self._is_paused = None, False, False
+        self._owner, self._held, self._is_kept, self._is_paused = None, None, False, False
         return loser
 
-    def clear_part(self, by: int) -> int | Session | None:
+    def clear_part(self, by: int) -> int | Chat | None:
         """Note that a part of the cache was cleared: as ``clear``, but a paused run can still be resumed."""
         loser = self._loser(by)
-        if not isinstance(loser, int) and loser is not None:  # a session: what is left is not what was said
+        if not isinstance(loser, int) and loser is not None:  # what is left is not what was said
             return self.clear(by)
         self._tell_later(loser)
         return loser
@@ -116,9 +122,9 @@ class KvCache:
         """Forget what a client has lost: it is gone."""
         self._unaware.discard(client)
 
-    def _loser(self, by: int | None) -> int | Session | None:
+    def _loser(self, by: int | None) -> int | Chat | None:
         return self._owner if self.holds_words and self._owner != by else None
 
-    def _tell_later(self, loser: int | Session | None) -> None:
+    def _tell_later(self, loser: int | Chat | None) -> None:
         if isinstance(loser, int) and self._can_hear(loser):
             self._unaware.add(loser)

@@ -22,9 +22,6 @@ LONGEST_TOKEN_BYTES: Final = 256
 
 def check(model: Model, rkllm_input: Converted) -> None:
     """Refuse a run whose text has more bytes than a whole context of the longest tokens. Raises InvalidParams."""
-    if model.max_context_len <= 0:  # not known
-        return
-    most = model.max_context_len * LONGEST_TOKEN_BYTES
     many = isinstance(rkllm_input.json, list)
     for index in range(len(rkllm_input.json) if many else 1):
         made = rkllm_input.c[index] if many else rkllm_input.c
@@ -33,12 +30,17 @@ def check(model: Model, rkllm_input: Converted) -> None:
             text = made.prompt_input or b""
         elif made.input_type == RKLLMInputType.RKLLM_INPUT_MULTIMODAL:
             text = made.multimodal_input.prompt or b""
-        if len(text) > most:
-            path = f"{rkllm_input.path}[{index}]" if many else rkllm_input.path
-            raise InvalidParams(
-                f"{path}: the prompt has {len(text)} bytes, which can't fit into the model's context of "
-                f"{model.max_context_len} tokens (max_context_len): shorten it to less than {most} bytes.",
-                path=path,
-                keyword="maxLength",
-                limit=most,
-            )
+        check_size(model, len(text), f"{rkllm_input.path}[{index}]" if many else rkllm_input.path)
+
+
+def check_size(model: Model, size: int, path: str) -> None:
+    """Refuse a text with more bytes than a whole context of the longest tokens has. Raises InvalidParams."""
+    most = model.max_context_len * LONGEST_TOKEN_BYTES
+    if 0 < most < size:
+        raise InvalidParams(
+            f"{path}: the prompt has {size} bytes, which can't fit into the model's context of "
+            f"{model.max_context_len} tokens (max_context_len): shorten it to less than {most} bytes.",
+            path=path,
+            keyword="maxLength",
+            limit=most,
+        )

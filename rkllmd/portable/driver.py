@@ -23,7 +23,7 @@ from rkllmd.abi.layouts.rkllm_common import (
     RKLLMPromptCacheParam,
     RKLLMResult,
 )
-from rkllmd.portable.extension import Extension
+from rkllmd.portable.extension import Extension, NextRun
 from rkllmd.portable.threads import limit_spinning
 
 
@@ -129,6 +129,8 @@ class Driver:
         sampling: Mapping[str, float] | Sampling | None = None,
         seed: int | None = None,
         meant: Sequence[tuple[int, int]] = (),
+        bare: bool = False,
+        reuse: bool = False,
     ) -> Outcome:
         """Call rkllm_run; with ``function="run_async"``, the outcome grows while the caller goes on."""
         given = [prompt(item) if isinstance(item, str) else item for item in inputs]
@@ -143,8 +145,8 @@ class Driver:
             param.sampling_params = ctypes.pointer(self.sampling(**sampling))
         self.outcome = outcome = Outcome(tokens=[[] for _ in given], texts=[b"" for _ in given])
         self.decide = decide
-        if seed is not None or meant:
-            self.extension.next_run(self.handle, seed, meant)
+        if seed is not None or meant or bare or reuse:
+            self.extension.next_run(self.handle, NextRun(seed, meant, bare, reuse))
         self._kept[2:] = [array, given, param]
         outcome.status = self.call(function, array, ctypes.byref(param), None)
         return outcome

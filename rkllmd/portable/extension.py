@@ -18,6 +18,25 @@ Span = tuple[int, int]
 ALL: Final[tuple[Span, ...]] = ((0, 2**31),)
 
 
+# Flags of rkllm_portable_next_run.
+_BARE: Final = 1
+_REUSE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class NextRun:
+    """What the next run of a handle does that C's RKLLM has no field for.
+
+    ``meant``: where its text has control tokens, not text. ``bare``: no template stands around the text. ``reuse``: the
+    text is a conversation from its beginning, and what the cache has in common with it stays there.
+    """
+
+    seed: int | None = None
+    meant: Sequence[Span] = ()
+    bare: bool = False
+    reuse: bool = False
+
+
 @dataclass(frozen=True)
 class Description:
     """What a loaded model is like; ``chat_template`` is "model", "none", "unknown" or "set"."""
@@ -39,7 +58,11 @@ class Extension:
             dll.rkllm_portable_describe,
             dll.rkllm_portable_engine,
         )
-        self._next_run.argtypes = [c_void_p, POINTER(c_uint32), POINTER(c_size_t), c_size_t]
+        self._reused_tokens = dll.rkllm_portable_reused_tokens
+        self._save, self._restore = dll.rkllm_portable_save, dll.rkllm_portable_restore
+        self._next_run.argtypes = [c_void_p, POINTER(c_uint32), POINTER(c_size_t), c_size_t, c_int]
+        self._reused_tokens.argtypes = [c_void_p]
+        self._save.argtypes = self._restore.argtypes = [c_void_p, c_char_p]
         self._describe.argtypes = [c_void_p, c_char_p, c_size_t]
         self._describe.restype = c_int
         self._engine.argtypes = []
@@ -53,10 +76,25 @@ class Extension:
         except AttributeError:
             return None
 
-    def next_run(self, handle: c_void_p, seed: int | None, meant: Sequence[Span] = ()) -> int:
-        """Set the seed of the handle's next run, and where its text has control tokens, not text; return the status."""
+    def next_run(self, handle: c_void_p, options: NextRun) -> int:
+        """Set the options of the handle's next run; return the status."""
+        meant, seed = options.meant, options.seed
         offsets = (c_size_t * (2 * len(meant)))(*(offset for span in meant for offset in span))
-        return int(self._next_run(handle, None if seed is None else byref(c_uint32(seed)), offsets, len(meant)))
+        seeds = None if seed is None else byref(c_uint32(seed))
+        flags = (_BARE if options.bare else 0) | (_REUSE if options.reuse else 0)
+        return int(self._next_run(handle, seeds, offsets, len(meant), flags))
+
+    def reused_tokens(self, handle: c_void_p) -> int:
+        """Return how many tokens the handle's last run has found in the cache; negative after an error."""
+        return int(self._reused_tokens(handle))
+
+    def save(self, handle: c_void_p, path: Path) -> int:
+        """Write what the cache holds to a file; return the status."""
+        return int(self._save(handle, bytes(path)))
+
+    def restore(self, handle: c_void_p, path: Path) -> int:
+        """Put what was saved back into the cache, in the place of what is there; return the status."""
+        return int(self._restore(handle, bytes(path)))
 
     def describe(self, handle: c_void_p) -> Description | None:
         """Return what the loaded model is like, or None if the library does not say."""

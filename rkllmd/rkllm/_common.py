@@ -6,6 +6,7 @@ from rkllmd.calls.declaration import COnly, Handle, Parameter, StructParameter, 
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json
 from rkllmd.language import placeholders
+from rkllmd.language.chats.messages import MESSAGES, TOOLS
 from rkllmd.language.model import Model
 from rkllmd.language.runs.run_options import SEED, SPECIAL, STOP
 
@@ -14,12 +15,14 @@ LLM = Handle("handle", ("llm",), "model")
 # Those of rkllm_run and rkllm_run_async; as the functions get them: RunArguments in language/runs/run.py.
 RUN_PARAMETERS: tuple[Parameter, ...] = (
     LLM,
-    StructParameter("rkllm_input", "RKLLMInput", many=True, example="prompt"),
+    StructParameter("rkllm_input", "RKLLMInput", many=True, example="prompt", replaced_by=("messages", "prompt_input")),
     StructParameter("rkllm_infer_params", "RKLLMInferParam", required=False),
     COnly("userdata"),
     SEED,
     SPECIAL,
     STOP,
+    MESSAGES,
+    TOOLS,
 )
 
 

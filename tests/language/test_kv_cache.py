@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from rkllmd.language.chats.held import Chat, Held
+from rkllmd.language.chats.text import Text
 from rkllmd.language.kv_cache import KvCache
-from rkllmd.language.sessions.sessions import Session
 
-SESSION = Session(1, "kitchen", "/m", 0, 0)
+CHAT = Chat(1000)
 
 
-def held(owner: int | Session, *, is_paused: bool = False) -> KvCache:
+def held(owner: int | Chat, *, is_paused: bool = False) -> KvCache:
     cache = KvCache()
     cache.take_turn(owner, keep_history=not is_paused)
     cache.end_turn(is_paused=is_paused)
@@ -42,10 +43,10 @@ def test_the_owner_is_told_what_it_may_not_have_meant() -> None:
     assert cache.take_news(1)
 
 
-def test_a_session_loses_its_place_and_nothing_else() -> None:
+def test_a_conversation_that_can_be_told_again_loses_its_place_and_nothing_else() -> None:
     for clear in (KvCache.clear, KvCache.clear_part):
-        cache = held(SESSION)
-        assert clear(cache, 1) is SESSION
+        cache = held(CHAT)
+        assert clear(cache, 1) is CHAT
         assert cache.owner is None
         assert not cache.take_news(1)
 
@@ -66,7 +67,7 @@ def test_what_was_lost_by_unloading_is_told_to_the_next_and_to_the_owner() -> No
     assert cache.take_news(1)
     assert not cache.take_news(2)
     assert not cache.take_news(1)
-    cache = held(SESSION)
+    cache = held(CHAT)
     cache.lose()
     assert not cache.take_news(2), "it is told to the model anew"
 
@@ -86,3 +87,20 @@ def test_whose_turn_needs_a_clear_cache() -> None:
     stateless.take_turn(1, keep_history=False)
     assert not stateless.is_foreign_to(2, keep_history=False)
     assert stateless.is_foreign_to(2, keep_history=True)
+
+
+def test_what_was_said_is_known_until_something_else_is_there() -> None:
+    said = Held("", (b"1", b"2"), Text())
+    for change in (
+        lambda cache: cache.clear(),
+        lambda cache: cache.keep_nothing(),
+        lambda cache: cache.lose(),
+        lambda cache: cache.clear_part(2),
+        lambda cache: cache.take_turn(CHAT, keep_history=True),
+    ):
+        cache = held(CHAT)
+        assert cache.held is None
+        cache.hold(said)
+        assert cache.held is said
+        change(cache)
+        assert cache.held is None

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from rkllmd.portable.extension import ALL, Description, Extension
+from rkllmd.portable.extension import ALL, Description, Extension, NextRun
 
 SOURCE = r"""
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-uint32_t seen_seed; size_t seen[8]; size_t seen_count; int has_seed;
-int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *spans, size_t count) {
+uint32_t seen_seed; size_t seen[8]; size_t seen_count; int has_seed, seen_flags; char seen_path[64];
+int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *spans, size_t count, int flags) {
+    seen_flags = flags;
     has_seed = seed != NULL;
     seen_seed = seed ? *seed : 0;
     seen_count = count;
@@ -28,6 +29,9 @@ int rkllm_portable_describe(void *handle, char *text, size_t size) {
     return snprintf(text, size, "{\"context_len\": 512, \"trained_context_len\": 2048, \"context_bytes\": 10, "
                                 "\"threads\": 2, \"chat_template\": \"model\"}");
 }
+int rkllm_portable_reused_tokens(void *handle) { return handle ? 17 : -1; }
+int rkllm_portable_save(void *handle, const char *path) { return handle ? (strcpy(seen_path, path), 1) : -1; }
+int rkllm_portable_restore(void *handle, const char *path) { return handle ? (strcpy(seen_path, path), 2) : -1; }
 const char *rkllm_portable_engine(void) { return "x86-64 \xff"; }
 """
 HANDLE = ctypes.c_void_p(1)
@@ -57,11 +61,27 @@ def test_the_next_run_gets_its_seed_and_its_spans(
     library: Path, seed: int | None, meant: list[tuple[int, int]], seen: list[int]
 ) -> None:
     extension, dll = Extension(library), ctypes.CDLL(str(library))
-    assert extension.next_run(HANDLE, seed, meant) == 5
+    assert extension.next_run(HANDLE, NextRun(seed, meant)) == 5
     assert ctypes.c_int.in_dll(dll, "has_seed").value == (seed is not None)
     assert ctypes.c_uint32.in_dll(dll, "seen_seed").value == (seed or 0)
     assert ctypes.c_size_t.in_dll(dll, "seen_count").value == len(meant)
     assert list((ctypes.c_size_t * 8).in_dll(dll, "seen"))[: len(seen)] == seen
+
+
+@pytest.mark.parametrize(
+    ("bare", "reuse", "flags"), [(False, False, 0), (True, False, 1), (False, True, 2), (True, True, 3)]
+)
+def test_the_next_run_gets_its_flags(library: Path, bare: bool, reuse: bool, flags: int) -> None:
+    Extension(library).next_run(HANDLE, NextRun(bare=bare, reuse=reuse))
+    assert ctypes.c_int.in_dll(ctypes.CDLL(str(library)), "seen_flags").value == flags
+
+
+def test_the_cache_goes_into_a_file_and_comes_back(library: Path) -> None:
+    extension, dll = Extension(library), ctypes.CDLL(str(library))
+    assert extension.reused_tokens(HANDLE) == 17
+    for function, status in ((extension.save, 1), (extension.restore, 2)):
+        assert function(HANDLE, Path(f"/tmp/{status}")) == status
+        assert (ctypes.c_char * 64).in_dll(dll, "seen_path").value == f"/tmp/{status}".encode()
 
 
 def test_a_model_is_described_unless_the_library_does_not_say_or_says_too_much(library: Path) -> None:

@@ -39,6 +39,7 @@ def bind(method: Method, params: list[Json] | JsonObject) -> dict[str, Given]:
         given = _positional(method, params)
     else:
         given = _object(method, params)
+    _replace_fields(method, given)
     for parameter in method.json_parameters:
         item = given.get(parameter.name)
         if item is None or (item.value is None and not parameter.required):
@@ -60,6 +61,24 @@ def bind(method: Method, params: list[Json] | JsonObject) -> dict[str, Given]:
         if isinstance(parameter, Count) and parameter.name in given:
             _check_count(method, parameter, given)
     return given
+
+
+def _replace_fields(method: Method, given: dict[str, Given]) -> None:
+    """Leave the fields empty for which a plain value of their own is given. Raises InvalidParams if both are."""
+    for parameter in method.json_parameters:
+        if not isinstance(parameter, StructParameter) or parameter.replaced_by is None:
+            continue
+        name, field = parameter.replaced_by
+        if name not in given or given[name].value is None:
+            continue
+        struct = given.setdefault(parameter.name, Given({}, "$"))
+        if struct.value is None:
+            struct.value = {}
+        if not isinstance(struct.value, dict) or struct.value.get(field) is not None:
+            raise InvalidParams(
+                f"{name} stands in the place of {field}: give either.", path=struct.path, keyword="oneOf"
+            )
+        struct.value = {**struct.value, field: ""}
 
 
 def _check_count(method: Method, count: Count, given: dict[str, Given]) -> None:

@@ -22,7 +22,7 @@ from rkllmd.language.models.loading import load_again, put_to_sleep
 from rkllmd.language.parts import Language
 from rkllmd.language.runs import counting, prompt_cache_names, run_options, turns
 from rkllmd.language.runs.run import Run, RunArguments
-from rkllmd.language.runs.turns import SessionTurn
+from rkllmd.language.runs.turns import ConversationTurn
 from rkllmd.language.texts.transcript import Transcript
 from rkllmd.machine.c_runtime import NO_WORDS, last_words
 from rkllmd.machine.crash_journal import Asked
@@ -120,7 +120,7 @@ class _Ended:
     history_reset: bool = False
 
 
-def _of_a_live_model(run: Run, turn: SessionTurn | None) -> _Ended:
+def _of_a_live_model(run: Run, turn: ConversationTurn | None) -> _Ended:
     """Run the model; if a failed load beside it turns out to have killed it, load it again and run it once more."""
     model = run.model
     held_words = model.kv_cache.holds_words
@@ -140,26 +140,31 @@ def _of_a_live_model(run: Run, turn: SessionTurn | None) -> _Ended:
     return ended
 
 
-def _may_do_without_caches(run: Run, turn: SessionTurn | None, ended: _Ended) -> bool:
+def _may_do_without_caches(run: Run, turn: ConversationTurn | None, ended: _Ended) -> bool:
     """Return whether a turn that has failed before its first token may go anew: with the caches it had, it may not."""
     failure, generation = ended.failure, ended.generation
     if turn is None or failure is None or generation.has_begun or generation.abort_requested:
         return False
     if not turns.give_up_caches(run, turn):
         return False
-    log.warning("session_turn_without_cache", session=turn.session.number, error=failure.to_json())
+    log.warning("session_turn_without_cache", session=turn.chat.session, error=failure.to_json())
     return True
 
 
-def _attempt(run: Run, turn: SessionTurn | None) -> _Ended:
+def _attempt(run: Run, turn: ConversationTurn | None) -> _Ended:
     language, invocation, model = run.language, run.invocation, run.model
     cross_attention.check(model)
     generation = _generation(run)
+    history_reset = False
     try:
-        history_reset = _take_turn(run) if turn is None else _take_turn_of_session(run, turn)
+        if turn is None:
+            history_reset = _take_turn(run)
+        else:
+            turns.take(run, turn)
     except RuntimeFailure as error:
         return _Ended(generation, error)
     language.runtime.remember_kv_cache_sizes(model)
+    sizes = [] if turn is None else model.kv_cache_sizes
     model.generation = generation
     if invocation.job is not None:
         invocation.job.begin(generation)
@@ -168,11 +173,13 @@ def _attempt(run: Run, turn: SessionTurn | None) -> _Ended:
         if invocation.is_cancelled:  # since it left the queue
             generation.abort_requested = True
             return _Ended(generation, None)
-        run_options.apply(run, () if turn is None else turn.markers)
+        run_options.apply(run, turn)
         failure = _call(run, generation)
         if failure is None:
             language.runtime.remember_kv_cache_sizes(model)
         model.kv_cache.end_turn(is_paused=generation.paused)
+        if turn is not None and failure is None:
+            turns.ran(run, turn, sizes)
         if generation.abort_requested:
             failure = None  # runtimes differ in how an aborted run ends; what it has generated stays valid
         return _Ended(generation, failure, history_reset)
@@ -256,7 +263,7 @@ def _wait_for_end(language: Language, model: Model, generation: Generation) -> b
     return True
 
 
-def _final(run: Run, ended: _Ended, turn: SessionTurn | None, extra: JsonObject) -> JsonObject:
+def _final(run: Run, ended: _Ended, turn: ConversationTurn | None, extra: JsonObject) -> JsonObject:
     """Send the last partials and return the final result; on the event loop, after the run."""
     language, invocation, model = run.language, run.invocation, run.model
     generation = ended.generation
@@ -264,7 +271,7 @@ def _final(run: Run, ended: _Ended, turn: SessionTurn | None, extra: JsonObject)
     estimates.learn(language.npu.durations, model.path, generation)
     final = generation.final()
     if turn is not None:
-        return {**final, **extra, **turns.note(language, turn, generation)}
+        return {**final, **extra, **turns.note(run, turn, generation)}
     job = invocation.job
     is_answered = invocation.call.finished or (job is not None and job.timeout is not None and not job.is_cut)
     # A loss is reported once, in a result that reaches its client.
@@ -300,14 +307,3 @@ def _take_turn(run: Run) -> bool:
         conversations.clear(run.language, run.model)
     kv_cache.take_turn(client, keep_history=keep_history)
     return clear
-
-
-def _take_turn_of_session(run: Run, turn: SessionTurn) -> bool:
-    """Make sure that the model knows the session's words and no others; return false, since the session loses none."""
-    kv_cache = run.model.kv_cache
-    if not kv_cache.knows(turn.session):
-        if kv_cache.owner is not None:
-            conversations.clear(run.language, run.model)
-        turns.write_anew(run, turn)
-    kv_cache.take_turn(turn.session, keep_history=True)
-    return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from rkllmd.language.sessions.chat_markers import PLAIN, Markers, of_gguf, of_template
+from rkllmd.language.chats.markers import PLAIN, Markers, of_gguf, of_template
 from rkllmd.portable import gguf
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NotRequired, Self, TypedDict
 
 from rkllmd.abi.c import Struct, byref
+from rkllmd.json_types import JsonObject
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
@@ -24,6 +25,8 @@ class RunArguments(TypedDict):
     seed: NotRequired[int | None]
     special: NotRequired[bool | None]
     stop: NotRequired[list[str] | None]
+    messages: NotRequired[list[JsonObject] | None]
+    tools: NotRequired[list[JsonObject] | None]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,6 +43,9 @@ class Run:
     special: bool | None = None
     # Where its text ends.
     stop: Sequence[str] = ()
+    # A conversation in the place of a prompt, and the functions that the model may call in it.
+    messages: list[JsonObject] | None = None
+    tools: list[JsonObject] | None = None
     # Whether the method is rkllm.run_async.
     asynchronous: bool = False
 
@@ -55,6 +61,8 @@ class Run:
             asked.get("seed"),
             asked.get("special"),
             asked.get("stop") or (),
+            asked.get("messages"),
+            asked.get("tools"),
             asynchronous,
         )
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode
 from rkllmd.calls.declaration import Value
 from rkllmd.errors import InvalidParams
-from rkllmd.portable.extension import ALL, Span
+from rkllmd.portable.extension import ALL, NextRun, Span
 
 if TYPE_CHECKING:
     from rkllmd.language.runs.run import Run
+    from rkllmd.language.runs.turns import ConversationTurn
 
 # The next number means "any seed" to llama.cpp.
 LARGEST_SEED: Final = 2**32 - 2
@@ -68,9 +69,15 @@ def check(run: Run) -> None:
         )
 
 
-def apply(run: Run, markers: Sequence[Span]) -> None:
-    """Give the runtime the options just before the run; ``markers``: where in the prompt the daemon has put some."""
+def apply(run: Run, turn: ConversationTurn | None) -> None:
+    """Give the runtime the options just before the run; ``turn``: of a conversation, if it is that."""
     extension = run.language.runtime.extension
-    meant = ALL if run.special else markers
-    if extension is not None and (run.seed is not None or meant):
-        extension.next_run(run.model.pointer, run.seed, meant)
+    if extension is None:
+        return
+    meant: Sequence[Span] = ALL if run.special else ()
+    if turn is not None and turn.is_rewritten:
+        meant = turn.told.text.spans
+    reuse = turn is not None and not turn.told.goes_on
+    bare = turn is not None and turn.is_bare
+    if run.seed is not None or meant or reuse or bare:
+        extension.next_run(run.model.pointer, NextRun(run.seed, meant, bare, reuse))

@@ -1,49 +1,55 @@
-"""A turn of a session (the member "session" beside "method"): what is needed for the model to know the conversation.
+"""A run of a conversation: of ``messages``, or a turn of a session (the member "session" beside "method").
 
-While the KV cache holds the session, its next turn needs only the question. If somebody else has used the model
-meanwhile, it is given the conversation anew, as one prompt. If the runtime is known to continue from a prompt cache,
-one is saved then, so that most of the conversation need not be read again the next time.
+Both are messages for the model, and what of them it has to read is decided in one place (``chats/reuse.py``). A session
+is a conversation whose messages the daemon keeps, so that a client need not send them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-import structlog
+import orjson
 
-from rkllmd.abi.c import pointer
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMInputType
-from rkllmd.abi.layouts.rkllm_common import RKLLMPromptCacheParam
-from rkllmd.errors import InvalidParams, RpcError
+from rkllmd.errors import InvalidParams
 from rkllmd.json_types import JsonObject
-from rkllmd.language import placeholders
-from rkllmd.language.model import Model
-from rkllmd.language.prompt_caches.store import PromptCache, Saving
-from rkllmd.language.runs.made_with import of_model as made_with_now
+from rkllmd.language import conversations, placeholders, prompt_length
+from rkllmd.language.chats import messages as message_list
+from rkllmd.language.chats.held import Chat, Held
+from rkllmd.language.chats.inside import InsideTemplate
+from rkllmd.language.chats.messages import Message
+from rkllmd.language.chats.reuse import Telling, Template, plan
+from rkllmd.language.chats.text import Text
 from rkllmd.language.runs.markers import of_model as markers_of
+from rkllmd.language.runs.session_caches import SessionCaches
 from rkllmd.language.sessions.sessions import Session, Turn
-from rkllmd.portable.extension import Span
 
 if TYPE_CHECKING:
     from rkllmd.language.generation import Generation
+    from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
     from rkllmd.language.runs.run import Run
 
-log = structlog.get_logger()
-
-_CACHE_OWNERS: Final = "session-"
 _TOOL_TAG: Final = "tool_response"
 
 
 def check(run: Run) -> None:
-    """Refuse what can't be a turn of a session. Raises InvalidParams."""
+    """Refuse what can't be a turn of a conversation. Raises InvalidParams."""
     members = run.invocation.call.members
     members.check("session")
+    if run.messages is not None:
+        _check_messages(run)
+    elif run.tools is not None:
+        raise InvalidParams(
+            "tools go with messages; for a prompt, set them by rkllm.set_function_tools.",
+            path="$.tools",
+            keyword="dependentRequired",
+        )
     if members.session is None:
         return
     is_text = run.model.n_batch == 1 and run.only_input.input_type == RKLLMInputType.RKLLM_INPUT_PROMPT
-    if not is_text or run.parameters.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
+    if not is_text or run.parameters.mode != RKLLMInferMode.RKLLM_INFER_GENERATE or run.messages is not None:
         raise InvalidParams(
             "A session is made of prompts and generated answers: prompt_input, mode RKLLM_INFER_GENERATE, n_batch 1.",
             member="session",
@@ -51,192 +57,222 @@ def check(run: Run) -> None:
         )
 
 
-@dataclass(eq=False)
-class SessionTurn:
-    """One turn in progress: the session, the question, and what was done so that the model knows what came before."""
+def _check_messages(run: Run) -> None:
+    if run.model.n_batch != 1 or run.parameters.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
+        raise InvalidParams(
+            "messages are answered one conversation at a time: mode RKLLM_INFER_GENERATE, n_batch 1.",
+            path="$.messages",
+            keyword="const",
+        )
+    said = message_list.read(run.messages or [], special=bool(run.special))
+    prompt_length.check_size(run.model, sum(len(message.text.encode()) for message in said), "$.messages")
 
-    session: Session
-    question: str
+
+@dataclass(eq=False)
+class ConversationTurn:
+    """One turn in progress: what was said before, and what was done so that the model knows it."""
+
+    chat: Chat
+    messages: tuple[Message, ...]
     thinking: bool
-    # Whether control markers in the question count as such.
-    special: bool = False
+    tools: str = ""
+    session: Session | None = None
+    template: Template | None = None
+    telling: Telling | None = None
+    basis: str = ""
+    # Of the session, those before this one that the model was told anew.
     replayed_turns: int = 0
-    prompt_bytes: int = 0
-    # Where in the prompt, in bytes, control markers count as such: between the turns.
-    markers: tuple[Span, ...] = ()
-    loaded: PromptCache | None = None
-    saving: Saving | None = None
-    # Whether a cache may be used at all: not after a run has failed with one.
-    may_use_caches: bool = True
+    cached_tokens: int | None = None
+    caches: SessionCaches | None = None
     # What C may read during the run.
     keep: list[object] = field(default_factory=list)
 
+    # Whether the prompt is what the daemon has made of the messages, not what the client has written.
+    is_rewritten: bool = False
 
-def begin(run: Run) -> SessionTurn | None:
-    """Return a run's turn of its session, or None for a run without a session; on the worker thread."""
+    @property
+    def told(self) -> Telling:
+        """Return what the model is told; only after ``take``."""
+        assert self.telling is not None
+        return self.telling
+
+    @property
+    def is_bare(self) -> bool:
+        """Return whether no template may stand around what it is told."""
+        return self.template is not None and self.template.is_bare
+
+
+def begin(run: Run) -> ConversationTurn | None:
+    """Return the run's turn of its conversation, None for a plain run; on the worker thread. Raises InvalidParams."""
+    user, asked = run.invocation.client.user, run.only_input
+    if run.messages is not None:
+        said = message_list.read(run.messages, special=bool(run.special))
+        tools = orjson.dumps(run.tools).decode() if run.tools else ""
+        run.parameters.keep_history = 1
+        return ConversationTurn(Chat(user), said, bool(asked.enable_thinking), tools)
     name = run.invocation.call.members.session
     if name is None:
         return None
     config, model = run.language.config, run.model
     session = run.language.sessions.open(
-        run.invocation.client.user, name, model.path, config.max_sessions_per_user, config.session_hours * 3600
+        user, name, model.path, config.max_sessions_per_user, config.session_hours * 3600
     )
-    asked = run.only_input
-    question = (asked.prompt_input or b"").decode("utf-8", "replace")
+    text = (asked.prompt_input or b"").decode("utf-8", "replace")
     if asked.role == b"tool":
-        question = _tool_response(model, question)
+        tag = _tool_tag(model)
+        text = f"<{tag}>\n{text}\n</{tag}>"
     run.parameters.keep_history = 1
-    return SessionTurn(session, question, bool(asked.enable_thinking), bool(run.special))
+    # At most half of the context is left to the answer.
+    tokens = model.max_context_len - min(max(model.max_new_tokens, 0), model.max_context_len // 2)
+    said = tuple(
+        message
+        for turn in session.turns_that_fit(len(text.encode()), tokens)
+        for message in (
+            message_list.question(turn.question, special=turn.special),
+            message_list.answer(turn.answer, thinking=turn.thinking),
+        )
+    )
+    return ConversationTurn(
+        Chat(user, session.number, name),
+        (*said, message_list.question(text, special=bool(run.special))),
+        bool(asked.enable_thinking),
+        session=session,
+        caches=SessionCaches(run, session),
+    )
 
 
-def _tool_response(model: Model, result: str) -> str:
-    """Return a function's result as the runtime puts it into the conversation: between tags."""
+def _tool_tag(model: Model) -> str:
+    """Return the tag between which a function's result stands."""
     strings = model.strings.get("rkllm_set_function_tools", [b"", b"", b""])
-    tag = strings[2].decode("utf-8", "replace").strip("<>") or _TOOL_TAG
-    return f"<{tag}>\n{result}\n</{tag}>"
+    return strings[2].decode("utf-8", "replace").strip("<>") or _TOOL_TAG
 
 
-def write_anew(run: Run, turn: SessionTurn) -> None:
-    """Make the run's prompt the whole conversation, for a KV cache that holds nothing of it. Raises RpcError."""
-    session, model = turn.session, run.model
-    turn.replayed_turns = len(session.turns)
-    if session.turns:
-        markers = markers_of(model, run.language.runtime.name)
-        # At most half of the context is left to the answer.
-        tokens = model.max_context_len - min(max(model.max_new_tokens, 0), model.max_context_len // 2)
-        whole = session.as_prompt(turn.question, markers, tokens)
-        parts = [(placeholders.as_plain_words(text, model.library.layout), is_marker) for text, is_marker in whole]
-        prompt = "".join(text for text, _ in parts).encode()
-        turn.markers = _places_of_markers(parts)
-        turn.prompt_bytes = len(prompt)
-        asked = run.only_input
-        asked.prompt_input = prompt
-        if asked.role == b"tool":
-            asked.role = b"user"
-        turn.keep.append(prompt)
-    parameters = run.parameters
-    # What the model computes with an adapter can't be used without that adapter.
-    if (
-        turn.may_use_caches
-        and _uses_caches(run.language)
-        and not parameters.prompt_cache_params
-        and not parameters.lora_params
-    ):
-        _load(run, turn)
-        _begin_saving(run, turn)
+def take(run: Run, turn: ConversationTurn) -> None:
+    """Make sure that the model knows what was said before, and nothing of others; give C the text. Raises RpcError."""
+    language, model = run.language, run.model
+    kv_cache, compares_tokens = model.kv_cache, language.runtime.extension is not None
+    turn.template = _template(run, turn)
+    turn.basis = _basis(run, turn)
+    owner = kv_cache.owner
+    is_own = isinstance(owner, Chat) and owner.user == turn.chat.user
+    turn.telling = plan(
+        kv_cache.held if is_own else None,
+        turn.basis,
+        turn.messages,
+        turn.template,
+        compares_tokens=compares_tokens,
+        is_same_session=turn.session is not None and owner == turn.chat,
+    )
+    turn.replayed_turns = 0 if turn.telling.goes_on or turn.session is None else len(turn.session.turns)
+    if not turn.telling.goes_on:
+        # What the cache holds of the same user's conversations is compared with this one, token by token.
+        if owner is not None and not (is_own and compares_tokens):
+            conversations.clear(language, model)
+        if turn.caches is not None:
+            turn.caches.use()
+    _give(run, turn)
+    kv_cache.take_turn(turn.chat, keep_history=True)
 
 
-def _places_of_markers(parts: list[tuple[str, bool]]) -> tuple[Span, ...]:
-    places: list[Span] = []
-    at = 0
-    for text, is_marker in parts:
-        end = at + len(text.encode())
-        if is_marker and text:
-            places.append((at, end))
-        at = end
-    return tuple(places)
+def _template(run: Run, turn: ConversationTurn) -> Template:
+    markers = markers_of(run.model, run.language.runtime.name)
+    return InsideTemplate(markers, turn.tools, _tool_tag(run.model))
 
 
-def give_up_caches(run: Run, turn: SessionTurn) -> bool:
+def _basis(run: Run, turn: ConversationTurn) -> str:
+    """Return what the words in the cache depend on beside the messages."""
+    lora = (run.infer_params.json.get("lora_params") or {}).get("lora_adapter_name")
+    return orjson.dumps([turn.tools, turn.template.source if turn.template else "", lora]).decode()
+
+
+def _give(run: Run, turn: ConversationTurn) -> None:
+    """Make the text the run's prompt."""
+    asked, told = run.only_input, turn.told
+    turn.is_rewritten = not (told.goes_on and asked.role == b"tool")
+    if not turn.is_rewritten:
+        return  # the runtime knows by itself how a function's result is put into the conversation
+    layout = run.model.library.layout
+    text = told.text.changed(lambda part: placeholders.as_plain_words(part, layout))
+    turn.telling = replace(told, text=text)
+    prompt = text.encode()
+    prompt_length.check_size(run.model, len(prompt), "$.messages")
+    turn.keep.append(prompt)
+    asked.prompt_input = prompt
+    if asked.role == b"tool":
+        asked.role = b"user"
+
+
+def ran(run: Run, turn: ConversationTurn, sizes: list[int]) -> None:
+    """Note how many tokens needed not to be read; ``sizes``: of the KV cache before the run. On the worker thread."""
+    if turn.told.goes_on:
+        turn.cached_tokens = sizes[0] if sizes else None
+    elif run.language.runtime.extension is not None:
+        turn.cached_tokens = max(0, run.language.runtime.extension.reused_tokens(run.model.pointer))
+    else:
+        turn.cached_tokens = 0
+
+
+def give_up_caches(run: Run, turn: ConversationTurn) -> bool:
     """Take away the caches that the daemon itself has added; return whether there were any, so that a run may go anew.
 
     A full disk, or a file that C does not like, is no reason for a turn to fail. The next attempt begins with an empty
     KV cache: what the failed one has left in it is unknown.
     """
-    if turn.saving is None and turn.loaded is None:
+    if turn.caches is None or not turn.caches.give_up():
         return False
-    turn.may_use_caches = False
-    if turn.saving is not None:
-        run.language.prompt_caches.discard(turn.saving)
-        run.parameters.prompt_cache_params = None
-        turn.saving = None
-    _release(run, turn)
-    turn.loaded = None
     run.model.kv_cache.keep_nothing()
     return True
 
 
-def end(run: Run, turn: SessionTurn, *, succeeded: bool) -> None:
+def end(run: Run, turn: ConversationTurn, *, succeeded: bool) -> None:
     """Keep or remove what was saved, and release what was loaded; on the worker thread, after the run."""
-    language, model = run.language, run.model
-    if turn.saving is not None and succeeded:
-        made_with = made_with_now(language.runtime, model, None)
-        language.prompt_caches.commit(turn.saving, made_with, [turn.loaded])
-    elif turn.saving is not None:
-        language.prompt_caches.discard(turn.saving)
-    _release(run, turn)
+    if turn.caches is not None:
+        turn.caches.end(succeeded=succeeded)
     if not succeeded:  # what the KV cache holds is not what was said
-        model.kv_cache.keep_nothing()
+        run.model.kv_cache.keep_nothing()
 
 
-def _release(run: Run, turn: SessionTurn) -> None:
-    if turn.loaded is not None and run.model.pointer:
-        try:
-            run.language.runtime.call("rkllm_release_prompt_cache", run.model.pointer)
-        except RpcError as error:
-            log.warning("session_cache_not_released", error=error.to_json())
+def note(run: Run, turn: ConversationTurn, generation: Generation) -> JsonObject:
+    """Note what was said; return what the final result says about the conversation. On the event loop."""
+    telling, template, kv_cache = turn.telling, turn.template, run.model.kv_cache
+    shown = generation.transcript.so_far()
+    said = shown["text"]
+    if telling is None or template is None:  # it was cancelled before the model was told anything
+        return {}
+    if generation.transcript.tokens and kv_cache.owner == turn.chat:
+        answer = message_list.answer(said, thinking=turn.thinking, calls=shown.get("tool_calls", ()))
+        known = (*turn.messages, answer)
+        is_exact = not (generation.abort_requested or generation.transcript.is_stopped)
+        digests = tuple(message.digest for message in known)
+        kv_cache.hold(Held(turn.basis, digests, telling.whole + Text.of([(_raw(generation), False)]), is_exact))
+    counts = _counts(turn, generation)
+    if turn.session is None:
+        return {"template": template.source, **counts}
+    return {**counts, **_note_session(run.language, turn, turn.session, generation, said)}
 
 
-def note(language: Language, turn: SessionTurn, generation: Generation) -> JsonObject:
-    """Note what was said; return what the final result says about the session. On the event loop."""
-    session = turn.session
-    answer = generation.transcript.so_far()["text"]
-    if turn.prompt_bytes and generation.perf is not None and turn.loaded is None:
-        session.learn(turn.prompt_bytes, int(generation.perf.get("prefill_tokens", 0)))
+def _raw(generation: Generation) -> str:
+    """Return the answer as the model wrote it, up to the stop string that ended it."""
+    raw, stopped_by = generation.transcript.raw(), generation.transcript.stopped_by
+    return raw if stopped_by is None or stopped_by not in raw else raw[: raw.rindex(stopped_by)]
+
+
+def _counts(turn: ConversationTurn, generation: Generation) -> JsonObject:
+    read = 0 if generation.perf is None else int(generation.perf["prefill_tokens"])
+    if turn.cached_tokens is None or read <= 0:
+        return {}
+    return {"prompt_tokens": turn.cached_tokens + read, "cached_tokens": turn.cached_tokens}
+
+
+def _note_session(
+    language: Language, turn: ConversationTurn, session: Session, generation: Generation, said: str
+) -> JsonObject:
+    telling = turn.telling
+    if telling is not None and not telling.goes_on and turn.cached_tokens == 0 and generation.perf is not None:
+        session.learn(len(telling.text.encode()), int(generation.perf.get("prefill_tokens", 0)))
     if generation.transcript.tokens:
-        said = Turn(turn.question, answer, turn.thinking, turn.special)
-        language.sessions.add(session, said, language.config.session_bytes)
-    return {
-        "session": {"name": session.name, "turns": len(session.turns), "replayed_turns": turn.replayed_turns},
-    }
-
-
-def _uses_caches(language: Language) -> bool:
-    """Return whether prompt caches are used so that a session need not be read again.
-
-    The vendor's runtime is not known to continue a conversation from one, and 1000 tokens take 100 MB on the disk.
-    """
-    setting = language.config.session_caches
-    wanted = language.runtime.name == "portable" if setting == "auto" else setting == "always"
-    return wanted and language.prompt_caches.why_not() is None
-
-
-def _load(run: Run, turn: SessionTurn) -> None:
-    """Load the session's prompt cache if there is one that fits; the run works without it too."""
-    language, model = run.language, run.model
-    caches = language.prompt_caches
-    if not turn.session.turns or model.prompt_cache is not None:
-        return
-    try:
-        cache = caches.open(
-            owner_of(turn.session), turn.session.cache_name, made_with_now(language.runtime, model, None)
+        asked = turn.messages[-1]
+        language.sessions.add(
+            session, Turn(asked.text, said, turn.thinking, asked.special), language.config.session_bytes
         )
-        language.runtime.call("rkllm_load_prompt_cache", model.pointer, bytes(cache.path))
-    except RpcError as error:
-        log.debug("session_cache_not_loaded", session=turn.session.number, reason=error.message)
-        return
-    turn.loaded = cache
-    caches.mark_used(cache)
-
-
-def _begin_saving(run: Run, turn: SessionTurn) -> None:
-    try:
-        turn.saving = run.language.prompt_caches.begin(owner_of(turn.session), turn.session.cache_name, [])
-    except RpcError as error:
-        log.debug("session_cache_not_saved", session=turn.session.number, reason=error.message)
-        return
-    cache = RKLLMPromptCacheParam(1, bytes(turn.saving.path))
-    turn.keep.append(cache)
-    run.parameters.prompt_cache_params = pointer(cache)
-
-
-def forget_caches_without_session(language: Language) -> None:
-    """Remove the prompt caches of sessions that an earlier daemon had and this one has not; before any is loaded."""
-    language.sessions.expire(language.config.session_hours * 3600)
-    wanted = {(owner_of(session), session.cache_name) for session in language.sessions.all}
-    language.prompt_caches.keep_only(_CACHE_OWNERS, wanted)
-
-
-def owner_of(session: Session) -> str:
-    """Return the owner of a session's prompt caches: not the user itself, so that they can't clash with its names."""
-    return f"{_CACHE_OWNERS}{'daemon' if session.user is None else session.user}"
+    return {"session": {"name": session.name, "turns": len(session.turns), "replayed_turns": turn.replayed_turns}}

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from rkllmd.language.sessions.chat_markers import Markers
 from rkllmd.store.sessions import KeptSession, KeptSessions, KeptTurn
 from rkllmd.store.store import Store
 
 # An average of most tokenizers; corrected by how many tokens the runtime says it has read.
 _BYTES_PER_TOKEN: Final = 3.0
+# What stands between the turns, about.
+_MARKERS_BYTES: Final = 80
 # A board without a clock starts in 1970 or so, and learns the time later: what it has written before says nothing.
 _FIRST_TIME: Final = 1_600_000_000.0
 
@@ -68,24 +69,13 @@ class Session:
         """Return the name under which its prompt cache is kept."""
         return hashlib.sha256(f"{self.model_path}\0{self.name}".encode()).hexdigest()[:32]
 
-    def as_prompt(self, question: str, markers: Markers, tokens: int) -> list[tuple[str, bool]]:
-        """Return the conversation and the new question as one prompt, in parts.
-
-        True stands beside the parts in which control markers count as such. The oldest turns are left out if the prompt
-        would have more than about ``tokens`` tokens.
-        """
+    def turns_that_fit(self, question_bytes: int, tokens: int) -> list[Turn]:
+        """Return the latest turns with which a prompt has no more than about ``tokens`` tokens."""
         turns = self.turns
-        available = tokens * self.bytes_per_token - len(question.encode())
-        while turns and sum(_size_in_prompt(turn, markers) for turn in turns) > available:
+        available = tokens * self.bytes_per_token - question_bytes
+        while turns and sum(turn.size_bytes + _MARKERS_BYTES for turn in turns) > available:
             turns = turns[1:]
-        parts: list[tuple[str, bool]] = []
-        for turn in turns:
-            answer_begins = markers.after_question + ("" if turn.thinking else markers.no_thinking)
-            parts += [(turn.question, turn.special), (answer_begins, True)]
-            parts += [(turn.answer, False), (markers.after_answer, True)]
-        if parts and not markers.after_question.startswith("<"):  # in plain words the first question needs its "User:"
-            parts.insert(0, (markers.after_answer.lstrip(), True))
-        return [*parts, (question, False)]
+        return turns
 
     def add(self, turn: Turn, most_bytes: int, now: float) -> None:
         """Note what was said; the oldest turns are dropped if it becomes more than ``most_bytes``."""
@@ -101,10 +91,6 @@ class Session:
         """Note how many tokens a prompt of ``size_bytes`` bytes had."""
         if tokens > 0 and size_bytes > 0:
             self.bytes_per_token = max(0.5, size_bytes / tokens)
-
-
-def _size_in_prompt(turn: Turn, markers: Markers) -> int:
-    return turn.size_bytes + len(markers.after_question) + len(markers.no_thinking) + len(markers.after_answer)
 
 
 class Sessions:

@@ -175,6 +175,11 @@ class Transcript:
         """Return whether a reader has found whole calls so far."""
         return self._answer is not None and bool(self._answer.calls)
 
+    @property
+    def stopped_by(self) -> str | None:
+        """Return the stop string at which a single entry has ended."""
+        return self._joiners[0].stopped_by if self._answer is None else self._answer.stopped_by
+
     def raw(self) -> str:
         """Return the text of a single entry as the model wrote it, as far as it was shown or read."""
         return "".join(self._joiners[0].parts)

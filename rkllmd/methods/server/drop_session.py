@@ -8,7 +8,7 @@ from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import RpcError
 from rkllmd.json_types import JsonObject
-from rkllmd.language.runs import turns
+from rkllmd.language.runs import session_caches
 from rkllmd.service.parts import Service
 
 
@@ -18,5 +18,5 @@ def drop_session(service: Service, invocation: Invocation, name: str) -> JsonObj
     dropped = service.language.sessions.drop(invocation.client.user, name)
     for session in dropped:
         with contextlib.suppress(RpcError):  # it has no prompt cache
-            service.language.prompt_caches.drop(turns.owner_of(session), session.cache_name, [])
+            service.language.prompt_caches.drop(session_caches.owner_of(session), session.cache_name, [])
     return {"dropped": bool(dropped), "name": name}

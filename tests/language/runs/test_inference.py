@@ -38,6 +38,7 @@ class Stage:
             watched_files=[],
             kv_cache=KvCache(),
             is_in_doubt=False,
+            has_lost_cross_attention=False,
             is_async=False,
             is_asleep=False,
             n_batch=1,

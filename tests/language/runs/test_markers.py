@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from rkllmd.language.chats.markers import PLAIN, Markers
 from rkllmd.language.runs.markers import of_model
-from rkllmd.language.sessions.chat_markers import PLAIN, Markers
 from rkllmd.machine.files import identify
 from rkllmd.portable import demo
 

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from rkllmd.errors import NotSupported
+from rkllmd.language.chats.text import Text
 from rkllmd.language.runs import run_options
 from rkllmd.language.runs.run import Run
-from rkllmd.portable.extension import ALL
+from rkllmd.portable.extension import ALL, NextRun
 
 
 def run_of(*, portable: bool, **options: Any) -> tuple[Run, list[Any]]:
     given: list[Any] = []
-    extension = SimpleNamespace(next_run=lambda pointer, seed, meant: given.append((seed, tuple(meant))))
+    extension = SimpleNamespace(next_run=lambda pointer, options: given.append(options))
     runtime = SimpleNamespace(
         extension=extension if portable else None,
         not_supported=lambda what, needs: NotSupported(f"{what} is not supported.", needs=needs),
@@ -24,6 +25,12 @@ def run_of(*, portable: bool, **options: Any) -> tuple[Run, list[Any]]:
     model: Any = SimpleNamespace(pointer=1)
     nothing: Any = None
     return Run(language, nothing, model, nothing, nothing, **options), given
+
+
+def turn_of(*, is_rewritten: bool = True, goes_on: bool = False, is_bare: bool = False) -> Any:
+    """Return a turn whose text has a marker in the middle."""
+    told = SimpleNamespace(text=Text((("hi", False), ("<E>", True), ("ho", False))), goes_on=goes_on)
+    return SimpleNamespace(is_rewritten=is_rewritten, is_bare=is_bare, told=told)
 
 
 @pytest.mark.parametrize("options", [{"seed": 0}, {"seed": 7, "special": True}, {"special": False}])
@@ -38,21 +45,26 @@ def test_the_vendors_runtime_has_no_way_to_do_it(options: dict[str, Any]) -> Non
 def test_what_c_does_anyway_is_taken_everywhere(options: dict[str, Any]) -> None:
     run, _ = run_of(portable=False, **options)
     run_options.check(run)
-    run_options.apply(run, [(0, 5)])
+    run_options.apply(run, turn_of())
 
 
 @pytest.mark.parametrize(
-    ("options", "markers", "gets"),
+    ("options", "turn", "gets"),
     [
-        ({}, (), []),
-        ({"special": False}, (), []),
-        ({}, ((3, 9),), [(None, ((3, 9),))]),
-        ({"special": True}, ((3, 9),), [(None, ALL)]),
-        ({"seed": 0}, (), [(0, ())]),
-        ({"seed": 7, "special": True}, (), [(7, ALL)]),
+        ({}, None, []),
+        ({"special": False}, None, []),
+        ({"special": True}, None, [NextRun(None, ALL)]),
+        ({"seed": 0}, None, [NextRun(0)]),
+        ({"seed": 7, "special": True}, None, [NextRun(7, ALL)]),
+        ({}, {}, [NextRun(None, ((2, 5),), reuse=True)]),
+        ({"special": True}, {}, [NextRun(None, ((2, 5),), reuse=True)]),
+        ({"seed": 1}, {"goes_on": True}, [NextRun(1, ((2, 5),))]),
+        ({}, {"is_bare": True}, [NextRun(None, ((2, 5),), bare=True, reuse=True)]),
+        ({}, {"goes_on": True, "is_rewritten": False}, []),
+        ({"special": True}, {"goes_on": True, "is_rewritten": False}, [NextRun(None, ALL)]),
     ],
 )
-def test_what_the_portable_runtime_gets(options: dict[str, Any], markers: Any, gets: list[Any]) -> None:
+def test_what_the_portable_runtime_gets(options: dict[str, Any], turn: dict[str, bool] | None, gets: list[Any]) -> None:
     run, given = run_of(portable=True, **options)
-    run_options.apply(run, markers)
+    run_options.apply(run, None if turn is None else turn_of(**turn))
     assert given == gets

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rkllmd.language.sessions.chat_markers import PLAIN, Markers
 from rkllmd.language.sessions.sessions import Session, Sessions, Turn
 from rkllmd.store.sessions import KeptSessions
 from tests.store.stores import opened
 
-MARKERS = Markers("<A>", "<Q>", "<quiet>")
 DAY = 24 * 3600
 
 
@@ -133,35 +131,18 @@ def test_a_board_whose_clock_was_wrong_forgets_nothing(tmp_path: Path) -> None:
 # -- telling it again ------------------------------------------------------------------------------------------------
 
 
-def prompt(talk: Session, question: str, markers: Markers, tokens: int) -> str:
-    return "".join(text for text, _ in talk.as_prompt(question, markers, tokens))
-
-
-def test_a_new_session_is_told_as_its_question() -> None:
-    assert prompt(session(), "Hello", MARKERS, 1000) == "Hello"
-    assert prompt(session(), "Hello", PLAIN, 1000) == "Hello"
-
-
-def test_all_turns_are_told_in_order() -> None:
-    talk = session(Turn("1", "one"), Turn("2", "two", thinking=True))
-    assert prompt(talk, "3", MARKERS, 1000) == "1<A><quiet>one<Q>2<A>two<Q>3"
-    plain = "User: 1\n\nAssistant: one\n\nUser: 2\n\nAssistant: two\n\nUser: 3"
-    assert prompt(talk, "3", PLAIN, 1000) == plain
-
-
 def test_the_oldest_turns_are_not_told_where_the_context_is_too_short() -> None:
     talk = session(*(Turn(f"question {number}", "x" * 100) for number in range(10)))
-    told = prompt(talk, "last", MARKERS, 100)  # about 300 bytes
-    assert told.startswith("question 8")
-    assert told.endswith("<Q>last")
-    assert prompt(talk, "x" * 10_000, MARKERS, 100) == "x" * 10_000, "what is too long alone is the runtime's to judge"
+    assert [turn.question for turn in talk.turns_that_fit(4, 150)] == ["question 8", "question 9"], "about 450 bytes"
+    assert talk.turns_that_fit(10_000, 150) == [], "what is too long alone is the runtime's to judge"
+    assert len(talk.turns_that_fit(4, 10_000)) == 10
     assert len(talk.turns) == 10, "a longer context may tell them all"
 
 
 def test_how_long_a_token_is_follows_what_the_runtime_has_read() -> None:
     talk = session(*(Turn(f"question {number}", "x" * 100) for number in range(10)))
     talk.learn(1000, 1000)
-    assert prompt(talk, "last", MARKERS, 100) == "last"
+    assert talk.turns_that_fit(4, 100) == []
     talk.learn(1000, 0)
     assert talk.bytes_per_token == 1
 

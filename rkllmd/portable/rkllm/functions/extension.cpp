@@ -8,7 +8,7 @@
 
 using namespace portable;
 
-int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *meant, size_t n_meant) {
+int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *meant, size_t n_meant, int flags) {
     return guarded("rkllm_portable_next_run", [&] {
         std::shared_ptr<Session> session = session_of(handle);
         RunOptions options;
@@ -21,8 +21,44 @@ int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *me
         for (size_t i = 0; i < n_meant; ++i) {
             options.meant.emplace_back(meant[2 * i], meant[2 * i + 1]);
         }
+        options.bare = (flags & RKLLM_PORTABLE_BARE) != 0;
+        options.reuse = (flags & RKLLM_PORTABLE_REUSE) != 0;
         Claim claim(session);
         session->next_run = std::move(options);
+        return 0;
+    });
+}
+
+int rkllm_portable_reused_tokens(void *handle) {
+    return guarded("rkllm_portable_reused_tokens", [&] {
+        std::shared_ptr<Session> session = session_of(handle);
+        Claim claim(session);
+        return session->reused_tokens;
+    });
+}
+
+int rkllm_portable_save(void *handle, const char *path) {
+    return guarded("rkllm_portable_save", [&] {
+        std::shared_ptr<Session> session = session_of(handle);
+        require(path, "path");
+        Claim claim(session);
+        const Sequence &sequence = session->sequences.front();
+        if (session->sequences.size() > 1 || sequence.size() == 0 || sequence.has_embeddings()) {
+            throw Failure("the cache holds nothing that can be saved: the tokens of one conversation");
+        }
+        sequence.save(path);
+        return 0;
+    });
+}
+
+int rkllm_portable_restore(void *handle, const char *path) {
+    return guarded("rkllm_portable_restore", [&] {
+        std::shared_ptr<Session> session = session_of(handle);
+        require(path, "path");
+        Claim claim(session);
+        session->paused = false;
+        session->sequences.front().load(path);
+        session->sequences.front().allow_reuse(0); // who reuses it says so (RKLLM_PORTABLE_REUSE)
         return 0;
     });
 }

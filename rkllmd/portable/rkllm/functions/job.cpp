@@ -9,7 +9,10 @@
 namespace portable {
 namespace {
 
-Turn turn_of(const Session &session, bool keep_history) {
+Turn turn_of(const Session &session, bool keep_history, bool anew) {
+    if (anew) {
+        return Turn::FIRST;
+    }
     if (session.paused) {
         return Turn::RESUMED;
     }
@@ -22,28 +25,30 @@ bool is_templated(RKLLMInputType type) {
     return type == RKLLM_INPUT_PROMPT || type == RKLLM_INPUT_MULTIMODAL;
 }
 
-// Whether the token that ended the answer before still has to be read: the model's own template brings it along.
-bool must_read(const Session &session, llama_token unread, bool templated) {
+// Whether the token that ended the answer before still has to be read: the model's own template brings it along, and so
+// does a text that needs no template.
+bool must_read(const Session &session, llama_token unread, bool templated, bool bare) {
     if (unread == Sequence::NO_TOKEN) {
         return false;
     }
-    return !templated || !session.chat.closes_answers() || !session.vocabulary.ends_generation(unread);
+    bool closes = bare || session.chat.closes_answers();
+    return !templated || !closes || !session.vocabulary.ends_generation(unread);
 }
 
 Job::Entry prepare_entry(const Session &session, const Sequence &sequence, const RKLLMInput &input, Turn turn,
-                         const Spans &meant) {
-    PromptReader reader(session.model, session.vocabulary, session.chat, meant);
+                         const RunOptions &options) {
+    PromptReader reader(session.model, session.vocabulary, session.chat, options.meant, options.bare);
     Job::Entry entry;
     entry.prompt = reader.read(input, turn);
     bool templated = is_templated(input.input_type);
     if (turn == Turn::FIRST) {
-        std::string system = templated ? session.chat.system_part() : "";
+        std::string system = templated && !options.bare ? session.chat.system_part() : "";
         if (!system.empty() && !entry.prompt.empty()) {
             entry.system_cells = common_length(session.vocabulary.encode({{system, true}}, true), entry.prompt.front().tokens);
         }
         return entry;
     }
-    if (turn == Turn::RESUMED || must_read(session, sequence.unread, templated)) {
+    if (turn == Turn::RESUMED || must_read(session, sequence.unread, templated, options.bare)) {
         Segment unread;
         if (sequence.unread != Sequence::NO_TOKEN) {
             unread.tokens.push_back(sequence.unread);
@@ -108,9 +113,10 @@ Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &p
             throw Failure("no LoRA adapter of the name " + job.lora + " is loaded");
         }
     }
-    job.turn = turn_of(session, job.keep_history);
+    job.reuse = options.reuse;
+    job.turn = turn_of(session, job.keep_history, options.reuse);
     for (Sequence &sequence : session.sequences) {
-        job.entries.push_back(prepare_entry(session, sequence, inputs[sequence.id()], job.turn, options.meant));
+        job.entries.push_back(prepare_entry(session, sequence, inputs[sequence.id()], job.turn, options));
     }
     if (param.prompt_cache_params && param.prompt_cache_params->save_prompt_cache) {
         job.save_path = cache_path(*param.prompt_cache_params, session, job);

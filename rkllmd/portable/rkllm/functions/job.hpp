@@ -18,6 +18,7 @@ struct Job {
     Turn turn = Turn::FIRST;
     RKLLMInferMode mode = RKLLM_INFER_GENERATE;
     bool keep_history = false;
+    bool reuse = false; // whatever the cache has in common with the prompt
     int max_new_tokens = 0; // 0 or less: as many as the model likes
     RKLLMSamplingParam sampling{};
     uint32_t seed = 0;

@@ -137,6 +137,9 @@ Texts PromptReader::templated(const RKLLMInput &input, const char *text, Turn tu
     if (meant_.empty() && vocabulary_.has_marker(role)) {
         throw Failure("the role holds a control marker of the model: a role is a word such as user, tool or system");
     }
+    if (bare_) {
+        return body;
+    }
     switch (turn) {
     case Turn::FIRST:
         return chat_.first_turn(role, body, input.enable_thinking);

@@ -35,9 +35,10 @@ enum class Turn { FIRST, NEXT, RESUMED };
 
 class PromptReader {
   public:
-    // `meant`: where in the caller's text control markers become control tokens.
-    PromptReader(const Model &model, const Vocabulary &vocabulary, const ChatTemplate &chat, const Spans &meant)
-        : model_(model), vocabulary_(vocabulary), chat_(chat), meant_(meant) {}
+    // `meant`: where in the caller's text control markers become control tokens. `bare`: no template stands around it.
+    PromptReader(const Model &model, const Vocabulary &vocabulary, const ChatTemplate &chat, const Spans &meant,
+                 bool bare)
+        : model_(model), vocabulary_(vocabulary), chat_(chat), meant_(meant), bare_(bare) {}
 
     Prompt read(const RKLLMInput &input, Turn turn) const;
 
@@ -53,6 +54,7 @@ class PromptReader {
     const Vocabulary &vocabulary_;
     const ChatTemplate &chat_;
     const Spans &meant_;
+    bool bare_;
 };
 
 } // namespace portable

@@ -91,6 +91,7 @@ void Run::execute() {
     llama_set_embeddings(session_.model.context(), wanted() == Rows::HIDDEN);
     session_.rows.assign(job_.entries.size(), {});
     session_.paused = false;
+    session_.reused_tokens = 0;
 
     performance_.start();
     bool complete = prefill();
@@ -104,6 +105,7 @@ void Run::execute() {
         generate();
     }
     performance_.end();
+    session_.reused_tokens = performance_.reused_tokens;
     for (Sequence &sequence : session_.sequences) {
         sequence.in_history = job_.keep_history && sequence.size() > 0;
     }
@@ -164,7 +166,7 @@ size_t Run::reuse(Sequence &sequence, Prompt &prompt) {
         return 0;
     }
     Tokens &tokens = prompt.front().tokens;
-    size_t common = sequence.common_prefix(tokens);
+    size_t common = sequence.common_prefix(tokens, job_.reuse);
     size_t cached = std::min(common_length(session_.cached_prompt, tokens), tokens.size() - 1);
     if (cached > common) { // a run in between has dropped cells that this one can use
         try {
@@ -173,7 +175,7 @@ size_t Run::reuse(Sequence &sequence, Prompt &prompt) {
             log_warning("%s: it is not reused", failure.what());
             session_.cached_prompt.clear();
         }
-        common = sequence.common_prefix(tokens);
+        common = sequence.common_prefix(tokens, job_.reuse);
     }
     sequence.cut(common);
     sequence.unread = Sequence::NO_TOKEN;

@@ -100,8 +100,8 @@ void Sequence::append_embedding(llama_pos advance) {
     changed();
 }
 
-size_t Sequence::common_prefix(const Tokens &prompt) const {
-    size_t usable = std::min(reusable_, prompt.empty() ? 0 : prompt.size() - 1);
+size_t Sequence::common_prefix(const Tokens &prompt, bool all) const {
+    size_t usable = std::min(all ? tokens_.size() : reusable_, prompt.empty() ? 0 : prompt.size() - 1);
     return std::min(usable, common_length(tokens_, prompt));
 }
 

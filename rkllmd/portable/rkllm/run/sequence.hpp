@@ -33,8 +33,9 @@ class Sequence {
     void append_embedding(llama_pos advance);
     void advance(llama_pos positions) { position_ += positions; }
 
-    // Number of leading tokens that the cache has already, as far as `reusable` allows; one is left to be decoded.
-    size_t common_prefix(const Tokens &prompt) const;
+    // Number of leading tokens that the cache has already, as far as `reusable` allows, or `all` of them; one is left to
+    // be decoded.
+    size_t common_prefix(const Tokens &prompt, bool all) const;
     void allow_reuse(size_t cells) { reusable_ = cells; }
 
     void save(const std::string &path) const;

@@ -24,6 +24,8 @@ namespace portable {
 struct RunOptions {
     std::optional<uint32_t> seed;
     Spans meant;
+    bool bare = false;
+    bool reuse = false;
 };
 
 struct Session {
@@ -47,6 +49,7 @@ struct Session {
     std::vector<std::vector<float>> rows; // hidden states or logits, by entry, until the next run
     bool paused = false;                  // the next run goes on in the middle of the answer
     RunOptions next_run;
+    int reused_tokens = 0; // that the last run has found in the cache
 
     // Only one function at a time works on the model. Throws a Failure when there is one already.
     void claim();

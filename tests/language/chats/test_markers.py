@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rkllmd.language.sessions.chat_markers import PLAIN, Markers, of_gguf, of_template
+from rkllmd.language.chats.markers import PLAIN, Markers, of_gguf, of_template
 
 
 @pytest.mark.parametrize(

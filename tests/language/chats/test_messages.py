@@ -1,0 +1,97 @@
+"""Messages as clients give them: what is refused, and by what they are compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rkllmd.abi.json import schemas
+from rkllmd.errors import InvalidParams
+from rkllmd.language.chats import messages
+from rkllmd.language.chats.messages import MESSAGES, Message, answer, question, read
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"b": 1, "a": "x"}'}}
+
+
+def test_text_comes_alone_or_in_parts() -> None:
+    parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
+    said = read([{"role": "system", "content": None}, {"role": "user", "content": parts}])
+    assert [message.text for message in said] == ["", "one two"]
+    assert said[1].digest == question("one two").digest
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ([{"role": "user", "content": "a\0b"}], "$.messages[0].content"),
+        ([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "$.messages[1].role"),
+        ([{"role": "system", "content": "a"}], "$.messages[0].role"),
+    ],
+)
+def test_what_can_not_be_answered_is_refused(given: Any, path: str) -> None:
+    with pytest.raises(InvalidParams) as refused:
+        read(given)
+    assert refused.value.data["path"] == path
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        [{"content": "a"}],
+        [{"role": "robot", "content": "a"}],
+        [{"role": "user", "content": 7}],
+        [{"role": "user", "content": [{"type": "text"}]}],
+        [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}],
+        [{"role": "assistant", "tool_calls": [{"name": "f"}]}],
+        [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": 7}}]}],
+    ],
+)
+def test_the_schema_refuses_the_rest(given: Any) -> None:
+    with pytest.raises(InvalidParams):
+        schemas.check(schemas.validator(MESSAGES.schema), given, "$.messages")
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        {"role": "assistant", "content": "Hello.", "tool_calls": [CALL]},
+        {"role": "assistant", "content": " Hello.\n", "tool_calls": [{**CALL, "id": "other"}]},
+        {"role": "assistant", "content": "Hello.", "reasoning": "hm", "tool_calls": [CALL]},
+        {
+            "role": "assistant",
+            "content": "Hello.",
+            "tool_calls": [{"function": {"name": "f", "arguments": {"a": "x", "b": 1}}}],
+        },
+    ],
+)
+def test_an_answer_that_comes_back_is_the_same_however_a_client_writes_it(again: Any) -> None:
+    said = read([again, {"role": "user", "content": ""}])[0]
+    assert said.digest == answer("Hello.", calls=[CALL]).digest
+
+
+def test_what_differs_for_the_model_is_another_message() -> None:
+    told = [
+        question("a"),
+        question(" a"),
+        question("a", special=True),
+        Message("system", "a"),
+        Message("tool", "a"),
+        answer("a"),
+        answer("a", calls=[CALL]),
+        answer("a", calls=[{"function": {"name": "f", "arguments": "no JSON"}}]),
+        answer("a", calls=[{"function": {"name": "g"}}]),
+    ]
+    assert len({message.digest for message in told}) == len(told)
+
+
+def test_control_markers_count_in_no_answer() -> None:
+    said = read([{"role": "assistant", "content": "<E>"}, {"role": "user", "content": "<E>"}], special=True)
+    assert [message.special for message in said] == [False, True]
+
+
+def test_deeply_nested_arguments_are_plain_text() -> None:
+    deep = "[" * 100_000
+    assert answer("", calls=[{"function": {"name": "f", "arguments": deep}}]).calls == [("f", deep)]
+    assert messages.TOOLS.name == "tools"

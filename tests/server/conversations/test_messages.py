@@ -1,0 +1,136 @@
+"""Conversations as ``messages``: what the model is told, and that it reads new words only (protocol, section 3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.daemon import Daemon, Start, kind
+from tests.server.conversations.talking import Talk
+
+TEMPLATE = ["", "<U>", "<E>\n<A>"]
+
+
+@pytest.fixture(params=["1.2.3", "1.3.1"])
+def echo(request: pytest.FixtureRequest, start: Start) -> Daemon:
+    """Start a daemon whose model answers with what it was given; a token is a byte, and all that are read count."""
+    daemon = start(version=request.param)
+    daemon.load(max_new_tokens=0)
+    return daemon
+
+
+def test_each_turn_reads_its_own_words_only(echo: Daemon) -> None:
+    with echo.connect() as wire:
+        talk = Talk(wire, "Be brief.")
+        assert talk.ask("one")["text"].endswith("Be brief.\n\none")
+        for number in range(20):
+            result = talk.ask(f"question {number}")
+            assert result["perf"]["prefill_tokens"] == len(f"question {number}"), "as the first of all"
+            assert result["template"] == "words"
+            assert result["prompt_tokens"] == result["cached_tokens"] + result["perf"]["prefill_tokens"]
+            assert result["cached_tokens"] > 20 * number
+    assert echo.calls("rkllm_clear_kv_cache") == 0
+
+
+def test_a_conversation_goes_on_over_any_connection_of_its_user(echo: Daemon) -> None:
+    with echo.connect() as wire:
+        talk = Talk(wire)
+        talk.ask("one")
+    with echo.connect() as talk.wire:
+        result = talk.ask("two")
+        assert result["perf"]["prefill_tokens"] == 3
+        assert "history_reset" not in result
+
+
+def test_an_edited_conversation_is_told_anew_and_nothing_of_the_old_one(echo: Daemon) -> None:
+    with echo.connect() as wire:
+        wire.ask("rkllm.set_chat_template", [None, *TEMPLATE])
+        talk = Talk(wire)
+        first = talk.ask("one")["text"]
+        talk.ask("secret")
+        del talk.messages[2:]
+        told = talk.ask("two")
+        assert told["text"] == f"[user] <U>one<E>\n<A>{first}<E>\n<U>two<E>\n<A>"
+        assert (told["template"], told["cached_tokens"]) == ("markers", 0)
+        assert echo.calls("rkllm_clear_kv_cache") == 1
+        assert talk.ask("three")["perf"]["prefill_tokens"] == len("three")
+
+
+def test_what_another_client_has_said_is_not_heard(echo: Daemon) -> None:
+    with echo.connect() as wire, echo.connect() as other:
+        talk = Talk(wire)
+        talk.ask("one")
+        assert "one" not in other.ask("rkllm.run", {"prompt": "plain", "keep_history": 1})["result"]["text"]
+        told = talk.ask("two")
+        assert "plain" not in told["text"]
+        assert "one" in told["text"]
+        assert "history_reset" not in told, "nothing is lost"
+        assert other.ask("rkllm.run", {"prompt": "plain", "keep_history": 1})["result"]["history_reset"] is True
+
+
+def test_a_streamed_one_and_a_job_are_the_same_conversation(echo: Daemon) -> None:
+    with echo.connect() as wire:
+        talk = Talk(wire)
+        talk.ask("one")
+        talk.messages.append({"role": "user", "content": "two"})
+        wire.request("rkllm.run_async", {"messages": talk.messages}, 1)
+        parts = wire.until_final(1)
+        assert parts[-1]["result"]["perf"]["prefill_tokens"] == 3
+        said = "".join(part["result"]["text"] for part in parts)
+        talk.messages += [{"role": "assistant", "content": said}, {"role": "user", "content": "three"}]
+        submitted = {"method": "rkllm.run", "params": {"messages": talk.messages}}
+        job = wire.ask("server.submit", submitted)["result"]["job"]
+        while (found := wire.ask("server.job", {"job": job})["result"])["status"] != "completed":
+            pass
+        assert found["result"]["perf"]["prefill_tokens"] == len("three")
+
+
+def test_a_run_that_failed_leaves_nothing_to_go_on_with(start: Start) -> None:
+    daemon = start(changing=True)
+    daemon.load(max_new_tokens=0)
+    with daemon.connect() as wire:
+        talk = Talk(wire)
+        talk.ask("one")
+        daemon.play(run="error@1")
+        failed = [*talk.messages, {"role": "user", "content": "lost"}]
+        assert kind(wire.ask("rkllm.run", {"messages": failed})) == "RuntimeError"
+        daemon.play()
+        told = talk.ask("two")
+        assert told["text"].startswith("[user] User: one\n\nAssistant: ")
+        assert "lost" not in told["text"]
+
+
+def test_functions_are_told_and_their_results_too(echo: Daemon) -> None:
+    tools = [{"type": "function", "function": {"name": "get_weather"}}]
+    with echo.connect() as wire:
+        talk = Talk(wire)
+        assert '"name":"get_weather"' in talk.ask("one", tools=tools)["text"]
+        talk.messages.append({"role": "tool", "content": "21 degrees"})
+        result = wire.ask("rkllm.run", {"messages": talk.messages, "tools": tools})["result"]
+        assert result["text"].endswith("<tool_response>\n21 degrees\n</tool_response>")
+        assert result["cached_tokens"] > 0
+        assert wire.ask("rkllm.run", {"messages": talk.messages})["result"]["cached_tokens"] == 0, "without tools"
+
+
+@pytest.mark.parametrize(
+    ("params", "path"),
+    [
+        ({"messages": []}, "$.messages"),
+        ({"messages": [{"role": "user"}], "prompt_input": "x"}, "$"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "$.messages[0].role"),
+        ({"messages": [{"role": "user", "content": "x"}], "mode": "RKLLM_INFER_GET_LOGITS"}, "$.messages"),
+        ({"messages": [{"role": "user", "content": "x" * 300_000}]}, "$.messages"),
+        ({"prompt": "x", "tools": [{}]}, "$.tools"),
+        ({"tools": [{}]}, "$.rkllm_input"),
+    ],
+)
+def test_what_is_no_conversation_is_refused(start: Start, params: dict[str, Any], path: str) -> None:
+    daemon = start()
+    daemon.load(max_context_len=1024)
+    with daemon.connect() as wire:
+        error = wire.ask("rkllm.run", params)["error"]
+        assert (error["code"], error["data"]["path"]) == (-32602, path)
+        both = wire.ask("rkllm.run", {"messages": [{"role": "user", "content": "x"}]}, session="a")["error"]
+        assert both["data"]["member"] == "session"
+    assert daemon.calls("rkllm_run") == 0
