@@ -1,4 +1,4 @@
 """What a chat is in text: how messages become a prompt, and what the model means by its answer.
 
-Without I/O and without C. It may import errors, json_types and ``config``.
+Without C, and it waits for nothing. It may import ``config``, ``portable`` and what everybody may use.
 """

@@ -1,4 +1,4 @@
-"""Reads a model's chat template and sizes out of a GGUF file: pairs of keys and typed values before the weights.
+"""Reads a model's chat template, control tokens and sizes out of a GGUF file: keys and typed values before the weights.
 
 Source: the GGUF specification (ggml's docs/gguf.md), version 3. The file is read and not mapped: if somebody cuts it
 short meanwhile, reading ends early, whereas a mapping would end the process.
@@ -24,11 +24,21 @@ _COUNTS: Final = (4, 5)
 _STRING: Final = 8
 _ARRAY: Final = 9
 _WORDS: Final = "tokenizer.ggml.tokens"
+_KINDS: Final = "tokenizer.ggml.token_type"
 # Sizes stand before the vocabulary. So far is looked for them, on the event loop: a model of one size per block has a
 # few hundred.
 _MOST_KEYS: Final = 1000
 _MOST_BLOCKS: Final = 1024
 _MOST_TEXT_BYTES: Final = 65_536
+_MOST_LONG_TEXT_BYTES: Final = 2**20
+# A vocabulary has up to 300,000 words with ten bytes each.
+_MOST_WORDS: Final = 2**20
+_MOST_WORD_BYTES: Final = 2**25
+# Kinds of tokens, by their numbers in tokenizer.ggml.token_type.
+_UNKNOWN: Final = 2
+_CONTROL: Final = 3
+_USER_DEFINED: Final = 4
+_NAMED_TOKENS: Final = ("bos", "eos", "unknown", "padding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,49 @@ class Sizes:
     inner_width: int
     vocabulary: int
     context: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """What the file says of text: chat templates by their names, and tokens that are no words.
+
+    ``named``: the texts of the tokens that have a role ("bos", "eos", "unknown", "padding"). ``control``: those that
+    steer the model, ``user_defined``: others that stand for themselves, such as tags.
+    """
+
+    templates: dict[str, str]
+    named: dict[str, str]
+    control: tuple[str, ...]
+    user_defined: tuple[str, ...]
+
+
+def tokenizer(path: str) -> Tokenizer | None:
+    """Return the tokenizer's templates and special tokens; None for a file that is no GGUF. Raises OSError.
+
+    It reads the whole vocabulary, which takes tenths of a second: not on the event loop.
+    """
+    with open(path, "rb") as file:
+        try:
+            found = _Reader(file).tokenizer()
+        except (ValueError, struct.error, KeyError, RecursionError):
+            return None
+    return None if found is None else _tokenizer(*found)
+
+
+def _tokenizer(texts: dict[str, str], numbers: dict[str, int], words: list[str], kinds: list[int]) -> Tokenizer:
+    named = {role: numbers.get(f"tokenizer.ggml.{role}_token_id", len(words)) for role in _NAMED_TOKENS}
+    templates = {
+        key.removeprefix(_TEMPLATE).removeprefix(".") or "default": text
+        for key, text in texts.items()
+        if key.startswith(_TEMPLATE)
+    }
+    pairs = list(zip(words, kinds, strict=False))
+    return Tokenizer(
+        templates=templates,
+        named={role: words[number] for role, number in named.items() if number < len(words)},
+        control=tuple(word for word, kind in pairs if kind in (_UNKNOWN, _CONTROL)),
+        user_defined=tuple(word for word, kind in pairs if kind == _USER_DEFINED),
+    )
 
 
 def sizes(path: str) -> Sizes | None:
@@ -146,6 +199,51 @@ class _Reader:
             else:
                 self._skip(kind)
 
+    def tokenizer(self) -> tuple[dict[str, str], dict[str, int], list[str], list[int]] | None:
+        """Return the texts and numbers that a tokenizer has, the vocabulary, and the kind of each word."""
+        if self._take(4) != _MAGIC:
+            return None
+        self._number("<I")  # version
+        self._number("<Q")  # tensors
+        texts: dict[str, str] = {}
+        numbers: dict[str, int] = {}
+        words: list[str] = []
+        kinds: list[int] = []
+        for _ in range(self._number("<Q")):
+            key = self._text()
+            kind = self._number("<I")
+            if kind == _STRING and key.startswith("tokenizer."):
+                texts[key] = self._long_text()
+            elif kind in _COUNTS and key.startswith("tokenizer."):
+                numbers[key] = self._number("<I")
+            elif kind == _ARRAY and key == _WORDS:
+                words = self._words()
+            elif kind == _ARRAY and key == _KINDS:
+                kinds = self._kinds()
+            else:
+                self._skip(kind)
+        return texts, numbers, words, kinds
+
+    def _words(self) -> list[str]:
+        of, count = self._number("<I"), self._number("<Q")
+        if of != _STRING or count > _MOST_WORDS:
+            raise ValueError("no vocabulary")
+        words: list[str] = []
+        size = 0
+        for _ in range(count):
+            word = self._take(self._number("<Q"))
+            size += len(word)
+            if size > _MOST_WORD_BYTES:
+                raise ValueError("no vocabulary is so large")
+            words.append(word.decode("utf-8", "replace"))
+        return words
+
+    def _kinds(self) -> list[int]:
+        of, count = self._number("<I"), self._number("<Q")
+        if of not in _COUNTS or count > _MOST_WORDS:
+            raise ValueError("no kinds of tokens")
+        return [number for (number,) in struct.iter_unpack("<I", self._take(4 * count))]
+
     def _few_counts(self) -> list[int]:
         """Return the values of an array of counts, one for each block; those of another array are passed over."""
         of, count = self._number("<I"), self._number("<Q")
@@ -160,6 +258,12 @@ class _Reader:
         size = self._number("<Q")
         if size > _MOST_TEXT_BYTES:
             raise ValueError("no name is so long")
+        return self._take(size).decode()
+
+    def _long_text(self) -> str:
+        size = self._number("<Q")
+        if size > _MOST_LONG_TEXT_BYTES:
+            raise ValueError("no template is so long")
         return self._take(size).decode()
 
     def _skip(self, kind: int) -> None:

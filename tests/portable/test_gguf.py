@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rkllmd.json_types import Json
 from rkllmd.portable import gguf
 from rkllmd.portable.demo import MODEL as DEMO_MODEL
-from rkllmd.portable.demo.text.layout import CHAT_TEMPLATE
+from rkllmd.portable.demo.text.layout import CHAT_TEMPLATE, CONTROL_TOKENS, END_OF_TEXT, END_OF_TURN, TAG_TOKENS
+from tests.portable import gguf_files
 
 
 def string(text: str) -> bytes:
@@ -128,3 +130,42 @@ def test_the_sizes_up_to_the_vocabulary(tmp_path: Path) -> None:
 )
 def test_a_file_that_does_not_say_its_sizes(tmp_path: Path, pairs: list[bytes]) -> None:
     assert sizes_of(tmp_path / "model.gguf", *pairs) is None
+
+
+def test_the_tokenizer_has_templates_and_tokens_that_are_no_words() -> None:
+    found = gguf.tokenizer(str(DEMO_MODEL))
+    assert found is not None
+    assert found.templates == {"default": CHAT_TEMPLATE}
+    assert found.named == {"bos": END_OF_TEXT, "eos": END_OF_TURN}
+    assert (found.control, found.user_defined) == (CONTROL_TOKENS, TAG_TOKENS)
+
+
+def test_templates_have_names_and_tokens_may_have_no_kinds(tmp_path: Path) -> None:
+    keys = {
+        "tokenizer.chat_template": "a",
+        "tokenizer.chat_template.tool_use": "b",
+        "tokenizer.ggml.tokens": ["x", "y"],
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+    }
+    found = gguf.tokenizer(str(gguf_files.write(tmp_path / "a.gguf", keys, {})))
+    assert found == gguf.Tokenizer({"default": "a", "tool_use": "b"}, {"bos": "y"}, (), ())
+
+
+@pytest.mark.parametrize("size", [0, 3, 100, 5000])
+def test_a_file_that_is_cut_off_has_no_tokenizer(tmp_path: Path, size: int) -> None:
+    (tmp_path / "a.gguf").write_bytes(DEMO_MODEL.read_bytes()[:size])
+    assert gguf.tokenizer(str(tmp_path / "a.gguf")) is None
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"tokenizer.chat_template": "a" * (2**20 + 1)},
+        {"tokenizer.ggml.tokens": [1, 2]},
+        {"tokenizer.ggml.token_type": ["a"]},
+        {"tokenizer.ggml.tokens": ["a" * 2**24] * 3},
+    ],
+)
+def test_a_tokenizer_has_a_size_and_types(tmp_path: Path, keys: dict[str, Json]) -> None:
+    assert gguf.tokenizer(str(gguf_files.write(tmp_path / "a.gguf", keys, {}))) is None

@@ -1,0 +1,109 @@
+"""In which forms a template takes what a message has: asked by rendering a small conversation in each form.
+
+Published templates differ: most take a message's content as a text, those of models that see pictures as a list of
+parts, many either. A tool call's arguments are an object to some, and JSON text to others. A template says nothing of
+it, and in the wrong form it writes Python's notation of a list, or nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from rkllmd.json_types import Json, JsonObject
+
+# Renders messages; None if the template refuses them.
+Try = Callable[[list[JsonObject]], str | None]
+
+_NEEDLE: Final = "3f9c51e7"
+_NAME: Final = "a1c73e5b"
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """``text``, ``parts``: in which forms content can be; ``object_arguments``: whether arguments are an object."""
+
+    text: bool
+    parts: bool
+    object_arguments: bool
+
+    def message(self, message: JsonObject) -> JsonObject:
+        """Return a message in the forms that the template takes, without what is null."""
+        formed = {key: value for key, value in message.items() if value is not None}
+        content = formed.get("content")
+        if isinstance(content, list) and not self.parts:
+            formed["content"] = joined(content)
+        elif isinstance(content, str) and not self.text:
+            formed["content"] = [{"type": "text", "text": content}]
+        if isinstance(formed.get("tool_calls"), list):
+            formed["tool_calls"] = [self._call(call) for call in formed["tool_calls"]]
+        return formed
+
+    def _call(self, call: Json) -> Json:
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or "arguments" not in function:
+            return call
+        arguments = function["arguments"]
+        if isinstance(arguments, str) and self.object_arguments:
+            arguments = _parsed(arguments)
+        elif not isinstance(arguments, str) and not self.object_arguments:
+            arguments = orjson.dumps(arguments).decode()
+        return {**call, "function": {**function, "arguments": arguments}}
+
+
+def joined(content: Sequence[Json]) -> str:
+    """Return the texts of a message's parts as one."""
+    return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+
+
+def _parsed(arguments: str) -> Json:
+    """Return the object that a text says; the text itself if it is none, as a model may have written it."""
+    try:
+        found = orjson.loads(arguments or "{}")
+    except orjson.JSONDecodeError:
+        return arguments
+    return found if isinstance(found, dict) else arguments
+
+
+def ask(render: Try) -> Forms:
+    """Return the forms that a template takes."""
+    return Forms(_takes_text(render), _takes_parts(render), _takes_objects(render))
+
+
+def _takes_text(render: Try) -> bool:
+    """Return whether a text is shown; also where nothing is, since that is what a template is most likely to take."""
+    shown = render([{"role": "user", "content": _NEEDLE}])
+    return (shown is not None and _NEEDLE in shown) or not _takes_parts(render)
+
+
+def _takes_parts(render: Try) -> bool:
+    """Return whether the text of a part is shown, and not the part."""
+    shown = render([{"role": "user", "content": [{"type": "text", "text": _NEEDLE}]}])
+    return shown is not None and _NEEDLE in shown and "'text'" not in shown and '"text"' not in shown
+
+
+def _takes_objects(render: Try) -> bool:
+    """Return whether the arguments of a call are shown as JSON if they are an object; also where none are shown."""
+    as_object = _with_call(render, {_NAME: _NEEDLE})
+    if as_object is not None:
+        return f"'{_NAME}'" not in as_object
+    return _with_call(render, orjson.dumps({_NAME: _NEEDLE}).decode()) is None
+
+
+def _with_call(render: Try, arguments: Json) -> str | None:
+    """Return what a conversation with a call becomes; None if its arguments are not shown."""
+    call = {"id": "call00000", "type": "function", "function": {"name": "look", "arguments": arguments}}
+    for content in (None, ""):  # some templates look for calls only in messages without content
+        shown = render(
+            [
+                {"role": "user", "content": "look"},
+                {"role": "assistant", "content": content, "tool_calls": [call]},
+                {"role": "tool", "content": "done", "tool_call_id": "call00000", "name": "look"},
+            ]
+        )
+        if shown is not None and _NEEDLE in shown:
+            return shown
+    return None

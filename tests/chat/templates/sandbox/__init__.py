@@ -1,0 +1,1 @@
+"""Tests of ``rkllmd/chat/templates/sandbox``."""

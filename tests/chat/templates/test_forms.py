@@ -1,0 +1,88 @@
+"""In which forms a template takes what a message has."""
+
+from __future__ import annotations
+
+import pytest
+from jinja2 import TemplateError
+
+from rkllmd.chat.templates.forms import Forms, ask, joined
+from rkllmd.chat.templates.sandbox.budget import LEAST_UNITS, limited
+from rkllmd.chat.templates.sandbox.environment import ChatEnvironment
+from rkllmd.json_types import Json, JsonObject
+from tests.chat.templates.common import PUBLISHED, ours
+
+ONLY_PARTS = (
+    "{% for m in messages %}{% for c in m.content %}{% if c.type == 'text' %}{{ c.text }}{% endif %}"
+    "{% endfor %}{% endfor %}"
+)
+
+
+def forms_of(template: str) -> Forms:
+    environment = ChatEnvironment()
+
+    def render(messages: list[JsonObject]) -> str | None:
+        with limited(LEAST_UNITS):
+            compiled = environment.compiled(template)
+        try:
+            with limited(LEAST_UNITS):
+                return compiled.render(messages=messages, bos_token="", add_generation_prompt=False)
+        except (TemplateError, TypeError):
+            return None
+
+    return ask(render)
+
+
+@pytest.mark.parametrize(
+    ("name", "forms"),
+    [
+        ("qwen2", Forms(text=True, parts=False, object_arguments=True)),
+        ("qwen2_5", Forms(text=True, parts=False, object_arguments=True)),
+        ("gemma", Forms(text=True, parts=True, object_arguments=True)),
+        ("deepseek_r1", Forms(text=True, parts=False, object_arguments=False)),
+        ("minicpm", Forms(text=True, parts=False, object_arguments=True)),
+    ],
+)
+def test_a_template_is_asked_what_it_takes(name: str, forms: Forms) -> None:
+    assert forms_of(PUBLISHED[name]) == forms
+
+
+def test_a_template_for_pictures_may_take_parts_only() -> None:
+    assert forms_of(ONLY_PARTS) == Forms(text=False, parts=True, object_arguments=True)
+    assert ours(ONLY_PARTS, [{"role": "user", "content": "hello"}]) == "hello"
+
+
+def test_a_template_that_shows_nothing_is_given_texts() -> None:
+    assert forms_of("") == Forms(text=True, parts=False, object_arguments=True)
+
+
+def test_content_gets_the_form_that_is_taken() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}]
+    assert Forms(True, False, True).message({"role": "user", "content": parts}) == {"role": "user", "content": "ab"}
+    assert Forms(True, True, True).message({"content": parts})["content"] == parts
+    assert Forms(False, True, True).message({"content": "a"})["content"] == [{"type": "text", "text": "a"}]
+    assert Forms(True, False, True).message({"content": None, "name": None}) == {}
+    assert joined(parts) == "ab"
+
+
+@pytest.mark.parametrize(
+    ("given", "as_object", "as_text"),
+    [
+        ({"a": 1}, {"a": 1}, '{"a":1}'),
+        ('{"a": 1}', {"a": 1}, '{"a": 1}'),
+        ("", {}, ""),
+        ("no JSON", "no JSON", "no JSON"),
+        ("[1]", "[1]", "[1]"),
+    ],
+)
+def test_arguments_get_the_form_that_is_taken(given: Json, as_object: Json, as_text: Json) -> None:
+    def arguments(forms: Forms) -> Json:
+        call = {"id": "1", "function": {"name": "f", "arguments": given}}
+        return forms.message({"role": "assistant", "tool_calls": [call]})["tool_calls"][0]["function"]["arguments"]
+
+    assert arguments(Forms(True, True, object_arguments=True)) == as_object
+    assert arguments(Forms(True, True, object_arguments=False)) == as_text
+
+
+def test_calls_of_another_shape_stay_as_they_are() -> None:
+    calls = [{"name": "f", "arguments": "{}"}, "x", {"function": "f"}]
+    assert Forms(True, True, True).message({"tool_calls": calls})["tool_calls"] == calls
