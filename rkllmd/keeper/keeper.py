@@ -215,6 +215,7 @@ class Keeper:
         )
         if self._status is None:
             self._course.ended(time.monotonic())
+            code = report.first_end(code, rest.stacks)
             end, crashes = words.end_of(code), self._course.crashes
             sentence = f"The daemon (pid {child.pid}) has ended: {end}. It is started again."
             words.log("error", "daemon_ended", sentence, pid=child.pid, end=end, crashes=crashes)

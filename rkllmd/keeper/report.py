@@ -9,7 +9,7 @@ import contextlib
 import os
 import struct
 import time
-from signal import SIGKILL
+from signal import SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV
 
 from rkllmd.keeper import journal, kills, words
 from rkllmd.keeper.spawn import Child
@@ -23,6 +23,16 @@ _MOST_BYTES = 2**20
 _PART_BYTES = 65_536
 # What is printed to a pipe that nobody has read is 64 KiB at most (pipe(7)), unless somebody still prints.
 _PIPE_BYTES = 2**20
+
+# How faulthandler begins, and what it says of each signal.
+_FATAL = b"Fatal Python error: "
+_SIGNALS = {
+    b"Segmentation fault": SIGSEGV,
+    b"Aborted": SIGABRT,
+    b"Floating point exception": SIGFPE,
+    b"Illegal instruction": SIGILL,
+    b"Bus error": SIGBUS,
+}
 
 
 class Rest:
@@ -51,10 +61,19 @@ def rest_of(child: Child) -> Rest:
 
 
 def unlogged(rest: Rest) -> bytes:
-    """Return what is in no log yet: lines of C, and where the threads were."""
+    """Return what is in no log yet: lines of C, and where the threads were; the last line has its end as well."""
     read, count = journal.output(rest.journal)
-    printed = read[len(read) - count :] + rest.printed
-    return printed + (b"" if not printed or printed.endswith(b"\n") else b"\n") + rest.stacks
+    parts = read[len(read) - count :] + rest.printed, rest.stacks
+    return b"".join(part if part.endswith(b"\n") else part + b"\n" for part in parts if part)
+
+
+def first_end(code: int, stacks: bytes) -> int:
+    """Return what began the end of a process, as ``code`` has it.
+
+    faulthandler looks at threads that run on meanwhile, and about once in a thousand times crashes over that itself.
+    """
+    title = stacks.removeprefix(_FATAL).partition(b"\n")[0] if stacks.startswith(_FATAL) else b""
+    return -_SIGNALS.get(title, -code) if -code in _SIGNALS.values() else code
 
 
 def facts_of(child: Child, code: int, crashes: int) -> dict[str, object]:

@@ -105,7 +105,7 @@ class FakeDaemon:
 
     def do_stacks(self, text: str) -> None:
         """Write what faulthandler would."""
-        os.write(self.tied.stacks, text.encode())
+        os.write(self.tied.stacks, text.replace("\\n", "\n").encode())
 
     def do_exit(self, status: str) -> None:
         """End with this status."""

@@ -188,9 +188,11 @@ def test_one_that_somebody_has_stopped_is_known() -> None:
 
 
 def test_what_it_printed_last_and_its_stacks_are_in_the_log(keep: Keep) -> None:
-    kept = keep("bind; ready; settled; print the last words; stacks Current thread; kill SIGSEGV", SERVE)
+    script = r"stacks Fatal Python error: Aborted\n\nCurrent thread; kill SIGSEGV"
+    kept = keep(f"bind; ready; settled; print the last words; {script}", SERVE)
     assert kept.ask() == 2
-    assert "the last words\nCurrent thread" in kept.log()
+    assert "the last words\nFatal Python error: Aborted\n\nCurrent thread" in kept.log()
+    assert [event["end"] for event in kept.events("daemon_ended")] == ["SIGABRT"], "the second came of the stacks"
     assert kept.end() == 0
 
 

@@ -64,8 +64,8 @@ def test_what_is_in_no_log_yet_is_said_once() -> None:
         content[at : at + len(piece)] = piece
     journal.NUMBER.pack_into(content, journal.PRINTED, 11)
     journal.NUMBER.pack_into(content, journal.LOGGED, 7)
-    assert report.unlogged(Rest(bytes(content), b" and not", b"Fatal")) == b"read and not\nFatal"
-    assert report.unlogged(Rest(bytes(journal.SIZE), b"", b"Fatal")) == b"Fatal"
+    assert report.unlogged(Rest(bytes(content), b" and not", b"Fatal")) == b"read and not\nFatal\n"
+    assert report.unlogged(Rest(bytes(journal.SIZE), b"", b"Fatal\n")) == b"Fatal\n"
 
 
 @pytest.fixture
@@ -100,3 +100,22 @@ def test_how_it_ended(
     facts = report.facts_of(child, code, 4)
     assert tuple(facts[name] for name in ("end", "signal", "exit_status", "out_of_memory")) == expected
     assert (facts["crashes"], facts["stuck"], facts["pid"]) == (4, is_stuck, child.pid)
+
+
+ABORTED = b"Fatal Python error: Aborted\n\nThread 0x00007f3ae153c6c0 (most recent call first):\n  File "
+
+
+@pytest.mark.parametrize(
+    ("code", "stacks", "expected"),
+    [
+        (-signal.SIGABRT, ABORTED, -signal.SIGABRT),
+        (-signal.SIGSEGV, ABORTED + b"Fatal Python error: Segmentation fault\n\n", -signal.SIGABRT),
+        (-signal.SIGSEGV, b"Fatal Python error: Bus error\n\n", -signal.SIGBUS),
+        (-signal.SIGSEGV, b"Fatal Python error: something else\n", -signal.SIGSEGV),
+        (-signal.SIGSEGV, b"", -signal.SIGSEGV),
+        (-signal.SIGKILL, ABORTED, -signal.SIGKILL),
+        (3, ABORTED, 3),
+    ],
+)
+def test_a_crash_in_the_writing_of_the_stacks_hides_none_before_it(code: int, stacks: bytes, expected: int) -> None:
+    assert report.first_end(code, stacks) == expected
