@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.cli.commands import run
 from tests.cli.terminal import CTRL_C, CTRL_D, Terminal
 from tests.client.played import again
 from tests.daemon import Daemon
@@ -31,14 +32,7 @@ def sit_at(start: Callable[..., Daemon]) -> Iterator[Callable[..., Terminal]]:
 
 def talk(daemon: Daemon, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Send lines through a pipe."""
-    return subprocess.run(
-        [sys.executable, "-m", "rkllmd", "chat", "--socket", daemon.path, *arguments],
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run("chat", "--socket", daemon.path, *arguments, stdin=text.encode())
 
 
 def kv_size(daemon: Daemon) -> int:

@@ -14,6 +14,8 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryFile
 from typing import IO
 
 from rkllmd.abi.c import this_process
@@ -22,6 +24,8 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 # Only something broken makes a fork take that long.
 _ANSWER_SECONDS = 120
+# Nor does a command of a test.
+_RUN_SECONDS = 300
 # Variables that act when the interpreter, a library or the measurement of coverage is loaded; in a daemon they must be
 # what they were in the nursery.
 _EARLY = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "GLIBC_", "ASAN_", "LSAN_", "TSAN_", "UBSAN_")
@@ -98,13 +102,35 @@ class Nursery:
         """Return whether a daemon with this environment can be forked from what has been loaded."""
         return _early(environ) == self._early
 
-    def fork(self, arguments: Sequence[str], environ: Mapping[str, str], stderr: IO[bytes]) -> Forked:
+    def run(self, arguments: Sequence[str], environ: Mapping[str, str], stdin: bytes) -> CompletedProcess[bytes]:
+        """Run ``rkllmd`` to its end, as ``subprocess.run`` does. Raises OSError."""
+        with TemporaryFile() as given, TemporaryFile() as said:
+            given.write(stdin)
+            given.seek(0)
+            process = self.fork(arguments, environ, said, given)
+            assert process.stdout is not None
+            patience = threading.Timer(_RUN_SECONDS, process.kill)
+            patience.start()
+            with process.stdout:
+                printed = process.stdout.read()
+            status = process.wait()
+            patience.cancel()
+            said.seek(0)
+            return CompletedProcess(process.args, status, printed, said.read())
+
+    def fork(
+        self,
+        arguments: Sequence[str],
+        environ: Mapping[str, str],
+        stderr: IO[bytes],
+        stdin: IO[bytes] | None = None,
+    ) -> Forked:
         """Start ``rkllmd`` with these arguments, with a pipe as its standard output. Raises OSError."""
         request = json.dumps({"arguments": arguments, "environ": dict(environ)}).encode()
         reader, writer = os.pipe()
         stdout = open(reader, "rb")  # noqa: SIM115  the process's, as it is Popen's
         with open(writer, "wb"), open(os.devnull, "rb") as nothing, self._lock, _adopting():
-            descriptors = [nothing.fileno(), writer, stderr.fileno()]
+            descriptors = [(stdin or nothing).fileno(), writer, stderr.fileno()]
             socket.send_fds(self._connection, [request], descriptors)
             answer = self._connection.recv(100)
         if not answer:
