@@ -8,7 +8,7 @@ other descriptors than those it would have, and dies with the test's process.
 
 A daemon may have a keeper. That is a program of its own, which starts the next daemon after a crash: both are executed.
 In a process from the nursery ``execve`` becomes the program instead, with what the kernel would leave of the process
-before (``execution.py``).
+before (``execution.py``). Under coverage the nursery is measured from its start, and each daemon from its fork.
 
 What is not the same: what the interpreter does at its start, and the modules' import, happened earlier and elsewhere;
 ``/proc/PID/cmdline`` is the nursery's; memory is shared, so that figures of it mean little. Where that matters, tests
@@ -17,6 +17,5 @@ start "cold" (``Daemon(cold=True)``): each kind of start and of end is tested so
 - with a launcher or descriptors: they are about the process that is executed;
 - with a variable that acts when an interpreter or a library is loaded (``PYTHONPATH``, ``LD_PRELOAD`` …) or that a
   service manager sets;
-- under coverage, which has to see the modules' import;
 - outside pytest: ``make bench`` measures the real thing. ``make crashes`` and ``make kills`` may fork.
 """

@@ -28,9 +28,9 @@ _ANSWER_SECONDS = 120
 _RUN_SECONDS = 300
 # Variables that act when the interpreter, a library or the measurement of coverage is loaded; in a daemon they must be
 # what they were in the nursery.
-_EARLY = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "GLIBC_", "ASAN_", "LSAN_", "TSAN_", "UBSAN_")
+_EARLY = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "GLIBC_", "ASAN_", "LSAN_", "TSAN_", "UBSAN_", "COV")
 # Variables with which a daemon is always started cold.
-_COLD = ("LISTEN_", "NOTIFY_", "COVERAGE_PROCESS", "COV_CORE_")
+_COLD = ("LISTEN_", "NOTIFY_")
 
 
 class Forked:
