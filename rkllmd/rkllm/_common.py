@@ -8,6 +8,7 @@ from rkllmd.json_types import Json
 from rkllmd.language import placeholders
 from rkllmd.language.chats.messages import MESSAGES, TOOLS
 from rkllmd.language.model import Model
+from rkllmd.language.runs.answers import RAW
 from rkllmd.language.runs.run_options import SEED, SPECIAL, STOP
 
 LLM = Handle("handle", ("llm",), "model")
@@ -23,6 +24,7 @@ RUN_PARAMETERS: tuple[Parameter, ...] = (
     STOP,
     MESSAGES,
     TOOLS,
+    RAW,
 )
 
 

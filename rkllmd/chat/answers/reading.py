@@ -29,25 +29,23 @@ class AnswerReader:
         *,
         stop: Sequence[str] = (),
         tools: Iterable[JsonObject] = (),
-        raw: bool = False,
         is_open: bool = False,
         new_id: Callable[[], str] | None = None,
     ) -> None:
         """Begin with nothing.
 
-        ``tools`` are those that the model was told of; without any, nothing is a call. ``raw``: all is text, up to a
-        stop string. ``is_open``: the prompt has opened the reasoning (``Dialect.opens_reasoning``). ``new_id`` gives
-        the ids of calls.
+        ``tools`` are those that the model was told of; without any, nothing is a call. ``is_open``: the prompt has
+        opened the reasoning (``Dialect.opens_reasoning``). ``new_id`` gives the ids of calls.
         """
         self.stopped_by: str | None = None
         self._events: list[Event] = []
         self._stop = StopMatcher(stop) if stop else None
-        self._end = TurnEnd(dialect.ends) if dialect.ends and not raw else None
+        self._end = TurnEnd(dialect.ends) if dialect.ends else None
         self._source = Source()
         parameters = parameters_by_tool(tools)
-        self._prose = Prose(self._events.append, before_calls=bool(parameters) and not raw)
+        self._prose = Prose(self._events.append, before_calls=bool(parameters))
         answer = Answer(self._source, self._prose, self._events.append, parameters, new_id or dialect.new_id)
-        self._reading = _all_of(answer) if raw else _answer(answer, dialect, is_open=is_open)
+        self._reading = _answer(answer, dialect, is_open=is_open)
         next(self._reading)  # up to where it needs text
 
     def feed(self, text: str) -> list[Event]:

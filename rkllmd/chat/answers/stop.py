@@ -48,7 +48,7 @@ class StopMatcher:
         """Take the next piece and return what can be shown now; after a match nothing any more."""
         if self.found is not None:
             return ""
-        if self._node is self._root and self._best is None and self._root.next.keys().isdisjoint(text):
+        if self._node is self._root and self._root.next.keys().isdisjoint(text):
             return text
         before, held, node, best = len(self._held), self._held + text, self._node, self._best
         for end, char in enumerate(text, before + 1):

@@ -20,7 +20,7 @@ from rkllmd.language.model import Model
 from rkllmd.language.models import cross_attention
 from rkllmd.language.models.loading import load_again, put_to_sleep
 from rkllmd.language.parts import Language
-from rkllmd.language.runs import counting, prompt_cache_names, run_options, turns
+from rkllmd.language.runs import answers, counting, prompt_cache_names, run_options, turns
 from rkllmd.language.runs.run import Run, RunArguments
 from rkllmd.language.runs.turns import ConversationTurn
 from rkllmd.language.texts.transcript import Transcript
@@ -60,6 +60,7 @@ def check(language: Language, invocation: Invocation, **asked: Unpack[RunArgumen
     placeholders.check_input(model, rkllm_input)
     prompt_cache_names.check_saving(run)
     turns.check(run)
+    answers.check(run)
 
 
 def abort(language: Language, model: Model) -> None:
@@ -173,6 +174,7 @@ def _attempt(run: Run, turn: ConversationTurn | None) -> _Ended:
         if invocation.is_cancelled:  # since it left the queue
             generation.abort_requested = True
             return _Ended(generation, None)
+        answers.read(run, turn, generation.transcript)
         run_options.apply(run, turn)
         failure = _call(run, generation)
         if failure is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from rkllmd.language.chats.markers import PLAIN, Markers, of_gguf, of_template
+from rkllmd.language.chats.markers import Markers, of_gguf, of_template
 from rkllmd.portable import gguf
 
 if TYPE_CHECKING:
@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 def of_model(model: Model, runtime: str) -> Markers:
     """Return the markers for a model that ``runtime`` has loaded; plain words if nothing is known."""
     strings = model.strings.get("rkllm_set_chat_template")
-    if strings is not None:
-        return of_template(strings)
-    return _of_file(model.file) if runtime == "portable" and model.file is not None else PLAIN
+    return of_gguf(template_of(model, runtime)) if strings is None else of_template(strings)
+
+
+def template_of(model: Model, runtime: str) -> str | None:
+    """Return the Jinja template in the model's file, or None if it has none or can't be read."""
+    return _of_file(model.file) if runtime == "portable" and model.file is not None else None
 
 
 @lru_cache(maxsize=8)
-def _of_file(file: FileIdentity) -> Markers:
-    """Return the markers of a GGUF file. Cached: the vocabulary precedes the template, and skipping it takes long."""
+def _of_file(file: FileIdentity) -> str | None:
+    """Return the template of a GGUF file. Cached: the vocabulary precedes it, and skipping that takes long."""
     try:
-        return of_gguf(gguf.chat_template(file.path))
+        return gguf.chat_template(file.path)
     except OSError:
-        return PLAIN
+        return None

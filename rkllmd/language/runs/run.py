@@ -27,6 +27,7 @@ class RunArguments(TypedDict):
     stop: NotRequired[list[str] | None]
     messages: NotRequired[list[JsonObject] | None]
     tools: NotRequired[list[JsonObject] | None]
+    raw: NotRequired[bool | None]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -46,6 +47,8 @@ class Run:
     # A conversation in the place of a prompt, and the functions that the model may call in it.
     messages: list[JsonObject] | None = None
     tools: list[JsonObject] | None = None
+    # Whether the answer to it is shown as the model writes it.
+    raw: bool | None = None
     # Whether the method is rkllm.run_async.
     asynchronous: bool = False
 
@@ -63,6 +66,7 @@ class Run:
             asked.get("stop") or (),
             asked.get("messages"),
             asked.get("tools"),
+            asked.get("raw"),
             asynchronous,
         )
 

@@ -97,8 +97,8 @@ class TextJoiner:
 class Transcript:
     """What a run has generated so far, as partial results and as the final one."""
 
-    def __init__(self, n_batch: int, stop: Sequence[str] = (), reader: AnswerReader | None = None) -> None:
-        """``stop`` are the stop strings of each entry; a ``reader``, of a single one, looks for its own."""
+    def __init__(self, n_batch: int, stop: Sequence[str] = ()) -> None:
+        """``stop`` are the stop strings of each entry."""
         self.n_batch = n_batch
         # Every entry that goes on has come to a stop string: nothing more is to be generated.
         self.is_stopped = False
@@ -106,7 +106,12 @@ class Transcript:
         self.made = 0  # the tokens of all entries: an entry of a batch that has ended makes none
         self._joiners = [TextJoiner(stop) for _ in range(n_batch)]
         self._may_stop = bool(stop)
-        self._answer = None if reader is None else Answer(reader)
+        self._answer: Answer | None = None
+
+    def read_by(self, reader: AnswerReader) -> None:
+        """Let the text of a single entry be read from its beginning on; the reader looks for its own stop strings."""
+        self._joiners = [TextJoiner()]
+        self._answer = Answer(reader)
 
     def partial(self, state: int, entries: list[Token]) -> JsonObject:
         """Return the partial result of one callback."""

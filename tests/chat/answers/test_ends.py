@@ -39,10 +39,6 @@ def test_after_a_call_and_before_a_stop_string() -> None:
     assert read_in_all_ways(CHATML, "a<|im_end|>\nUser:", stop=["User:"]) == Whole("a", stopped_by="User:")
 
 
-def test_raw_text_keeps_it() -> None:
-    assert read_in_all_ways(CHATML, "a<|im_end|>", raw=True) == Whole("a<|im_end|>")
-
-
 def test_text_without_a_mark_waits_for_nothing() -> None:
     end = TurnEnd(("<|im_end|>",))
     assert [end.feed(piece) for piece in ("a <", "b", "<|im_", "x")] == ["a ", "<b", "", "<|im_x"]

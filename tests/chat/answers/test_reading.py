@@ -75,14 +75,6 @@ def test_without_tools_nothing_is_a_call() -> None:
     assert read_in_all_ways("hermes", CALL, tools=[]) == Whole(CALL)
 
 
-def test_raw_text_is_as_it_came_up_to_a_stop_string() -> None:
-    text = f"<think>a</think>\n{CALL}"
-    assert read_in_all_ways("hermes", text, raw=True, is_open=True) == Whole(text)
-    assert read_in_all_ways("hermes", text, raw=True, stop=["</tool"]) == Whole(
-        text.removesuffix("</tool_call>"), stopped_by="</tool"
-    )
-
-
 def test_a_stop_string_within_a_call_leaves_no_call() -> None:
     reader = AnswerReader(DIALECTS["hermes"], stop=["Paris"], tools=TOOLS, new_id=lambda: "call_1")
     begun = [*reader.feed(CALL[:50])]

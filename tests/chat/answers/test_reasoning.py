@@ -54,6 +54,12 @@ def test_the_prompt_may_have_opened_it(text: str, reasoning: str, answer: str) -
     assert read_in_all_ways("deepseek", text, is_open=True) == Whole(answer, reasoning)
 
 
+def test_each_mark_is_closed_by_its_own() -> None:
+    dialect = choose("<think>{{ content.split('</think>') }} [THINK]{{ content.split('[/THINK]') }}")
+    assert read_in_all_ways(dialect, "<think>a [/THINK] b</think>c") == Whole("c", "a [/THINK] b")
+    assert read_in_all_ways(dialect, "a [/THINK] b", is_open=True) == Whole("b", "a")
+
+
 def test_a_call_within_reasoning_is_none() -> None:
     text = '<think>I could <tool_call>{"name": "search", "arguments": {}}</tool_call>.</think>No.'
     assert read("hermes", [text]).calls == []

@@ -56,9 +56,12 @@ def generation(
     streamed: bool = True,
     reader: AnswerReader | None = None,
 ) -> Generation:
+    transcript = Transcript(n_batch)
+    if reader is not None:
+        transcript.read_by(reader)
     return Generation(
         mode=mode,
-        transcript=Transcript(n_batch, reader=reader),
+        transcript=transcript,
         max_new_tokens=max_new_tokens,
         can_free_buffer=can_free_buffer,
         wake=loop.wake,

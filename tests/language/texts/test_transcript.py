@@ -186,7 +186,9 @@ CALL = b'<tool_call>{"name": "search", "arguments": {"query": "\xe2\x82\xac"}}</
 
 
 def read(**options: Any) -> Transcript:
-    return Transcript(1, reader=AnswerReader(DIALECTS["hermes"], tools=[{"name": "search"}], **options))
+    transcript = Transcript(1, options.get("stop", ()))
+    transcript.read_by(AnswerReader(DIALECTS["hermes"], tools=[{"name": "search"}], **options))
+    return transcript
 
 
 def test_a_reader_gets_whole_characters_and_its_partials_are_numbered() -> None:

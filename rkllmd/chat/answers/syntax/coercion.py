@@ -30,8 +30,7 @@ def coerce(text: str, name: str, parameters: JsonObject) -> Json:
     """Return the value of the parameter ``name`` that a model wrote as ``text``; the text, if it fits no type."""
     properties = parameters.get("properties")
     schema = properties.get(name) if isinstance(properties, dict) else None
-    types = _types(schema, parameters)
-    for kind in sorted(types, key=lambda kind: kind == "string"):  # a string takes anything, so it is asked last
+    for kind in _types(schema, parameters):
         value = _value(text.strip(), kind)
         if value is not _NONE:
             return value

@@ -1,0 +1,50 @@
+"""How the answer of a conversation is read: what of it is reasoning, text, a call (``chat/answers``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rkllmd.calls.declaration import Value
+from rkllmd.chat.answers import dialect
+from rkllmd.chat.answers.reading import AnswerReader
+from rkllmd.errors import InvalidParams
+from rkllmd.language.runs.markers import template_of
+
+if TYPE_CHECKING:
+    from rkllmd.language.runs.run import Run
+    from rkllmd.language.runs.turns import ConversationTurn
+    from rkllmd.language.texts.transcript import Transcript
+
+RAW: Final = Value(
+    "raw",
+    {
+        "type": ["boolean", "null"],
+        "description": "true: the answer to messages as the model writes it, with its marks for reasoning and calls",
+    },
+    required=False,
+    in_c=False,
+)
+# A model whose template the daemon does not render is told of tools in words, which ask for calls in this form.
+_TOLD: Final = "hermes"
+
+
+def check(run: Run) -> None:
+    """Refuse what has no meaning for a plain run. Raises InvalidParams."""
+    if run.raw is not None and run.messages is None:
+        raise InvalidParams(
+            "raw goes with messages; the answer to a prompt is as the model writes it anyway.",
+            path="$.raw",
+            keyword="dependentRequired",
+        )
+
+
+def read(run: Run, turn: ConversationTurn | None, transcript: Transcript) -> None:
+    """Let the transcript tell what the answer to messages means, unless it is wanted raw; after the model was told."""
+    if turn is None or turn.template is None or run.messages is None or run.raw:
+        return
+    template = template_of(run.model, run.language.runtime.name)
+    spoken = dialect.choose(template, None if turn.template.source == "model" else _TOLD)
+    # What a user has written at the end opens nothing.
+    last, is_control = turn.told.text.parts[-1]
+    is_open = is_control and spoken.opens_reasoning(last)
+    transcript.read_by(AnswerReader(spoken, stop=run.stop, tools=run.tools or (), is_open=is_open))

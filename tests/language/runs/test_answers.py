@@ -1,0 +1,66 @@
+"""How the answer of a conversation is read."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rkllmd.errors import InvalidParams
+from rkllmd.language.chats.text import Text
+from rkllmd.language.runs import answers
+from rkllmd.language.texts.transcript import NORMAL, Transcript
+
+CALL = '<tool_call>{"name": "search"}</tool_call>'
+TOOLS = [{"type": "function", "function": {"name": "search"}}]
+
+
+def shown(text: str, *, told: tuple[str, bool] = ("Hello", False), source: str = "words", **asked: Any) -> Any:
+    """Return what an answer shows; ``told``: the end of what the model was told."""
+    run: Any = SimpleNamespace(
+        model=SimpleNamespace(file=None),
+        language=SimpleNamespace(runtime=SimpleNamespace(name="portable")),
+        **{"messages": [{"role": "user"}], "tools": None, "raw": None, "stop": (), **asked},
+    )
+    turn: Any = SimpleNamespace(template=SimpleNamespace(source=source), told=SimpleNamespace(text=Text.of([told])))
+    transcript = Transcript(1, run.stop)
+    answers.read(run, turn, transcript)
+    transcript.partial(NORMAL, [(1, text.encode())])
+    return transcript.final(whole=True)
+
+
+def test_reasoning_and_calls_are_members() -> None:
+    found = shown(f"<think>So.</think>I look.{CALL}", tools=TOOLS)
+    assert (found["text"], found["reasoning"]) == ("I look.", "So.")
+    assert [call["function"] for call in found["tool_calls"]] == [{"name": "search", "arguments": {}}]
+
+
+def test_nothing_is_a_call_without_tools() -> None:
+    assert shown(CALL)["text"] == CALL
+
+
+@pytest.mark.parametrize("asked", [{"raw": True}, {"messages": None}])
+def test_raw_answers_and_those_to_prompts_are_as_they_came(asked: dict[str, Any]) -> None:
+    text = f"<think>So.</think>{CALL}"
+    found = shown(text, tools=TOOLS, **asked)
+    assert found["text"] == text
+    assert "tool_calls" not in found
+
+
+def test_only_the_template_opens_reasoning_never_the_user() -> None:
+    assert shown("So.</think>Yes.", told=("<think>\n", True))["reasoning"] == "So."
+    assert shown("So.</think>Yes.", told=("What is <think>", False))["text"] == "So.</think>Yes."
+
+
+def test_stop_strings_are_found_in_the_text_as_it_came() -> None:
+    found = shown("<think>So. END</think>Yes.", stop=["END"])
+    assert (found["text"], found["reasoning"], found["stop_sequence"]) == ("", "So.", "END")
+
+
+def test_raw_is_refused_beside_a_prompt() -> None:
+    for raw in (True, False):
+        with pytest.raises(InvalidParams):
+            answers.check(SimpleNamespace(raw=raw, messages=None))  # type: ignore[arg-type]  # what of a run it reads
+    answers.check(SimpleNamespace(raw=True, messages=[]))  # type: ignore[arg-type]  # as above
+    answers.check(SimpleNamespace(raw=None, messages=None))  # type: ignore[arg-type]  # as above
