@@ -131,6 +131,7 @@ class Driver:
         meant: Sequence[tuple[int, int]] = (),
         bare: bool = False,
         reuse: bool = False,
+        show_special: bool = False,
     ) -> Outcome:
         """Call rkllm_run; with ``function="run_async"``, the outcome grows while the caller goes on."""
         given = [prompt(item) if isinstance(item, str) else item for item in inputs]
@@ -145,8 +146,9 @@ class Driver:
             param.sampling_params = ctypes.pointer(self.sampling(**sampling))
         self.outcome = outcome = Outcome(tokens=[[] for _ in given], texts=[b"" for _ in given])
         self.decide = decide
-        if seed is not None or meant or bare or reuse:
-            self.extension.next_run(self.handle, NextRun(seed, meant, bare, reuse))
+        options = NextRun(seed, meant, bare, reuse, show_special)
+        if options != NextRun():
+            self.extension.next_run(self.handle, options)
         self._kept[2:] = [array, given, param]
         outcome.status = self.call(function, array, ctypes.byref(param), None)
         return outcome

@@ -21,6 +21,7 @@ ALL: Final[tuple[Span, ...]] = ((0, 2**31),)
 # Flags of rkllm_portable_next_run.
 _BARE: Final = 1
 _REUSE: Final = 2
+_SHOW_SPECIAL: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,15 @@ class NextRun:
     """What the next run of a handle does that C's RKLLM has no field for.
 
     ``meant``: where its text has control tokens, not text. ``bare``: no template stands around the text. ``reuse``: the
-    text is a conversation from its beginning, and what the cache has in common with it stays there.
+    text is a conversation from its beginning, and what the cache has in common with it stays there. ``show_special``:
+    control tokens that the model generates are shown, except for the one that ends the run.
     """
 
     seed: int | None = None
     meant: Sequence[Span] = ()
     bare: bool = False
     reuse: bool = False
+    show_special: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class Extension:
         meant, seed = options.meant, options.seed
         offsets = (c_size_t * (2 * len(meant)))(*(offset for span in meant for offset in span))
         seeds = None if seed is None else byref(c_uint32(seed))
-        flags = (_BARE if options.bare else 0) | (_REUSE if options.reuse else 0)
+        chosen = ((_BARE, options.bare), (_REUSE, options.reuse), (_SHOW_SPECIAL, options.show_special))
+        flags = sum(flag for flag, is_wanted in chosen if is_wanted)
         return int(self._next_run(handle, seeds, offsets, len(meant), flags))
 
     def reused_tokens(self, handle: c_void_p) -> int:

@@ -69,10 +69,17 @@ def test_the_next_run_gets_its_seed_and_its_spans(
 
 
 @pytest.mark.parametrize(
-    ("bare", "reuse", "flags"), [(False, False, 0), (True, False, 1), (False, True, 2), (True, True, 3)]
+    ("options", "flags"),
+    [
+        (NextRun(), 0),
+        (NextRun(bare=True), 1),
+        (NextRun(reuse=True), 2),
+        (NextRun(show_special=True), 4),
+        (NextRun(bare=True, reuse=True, show_special=True), 7),
+    ],
 )
-def test_the_next_run_gets_its_flags(library: Path, bare: bool, reuse: bool, flags: int) -> None:
-    Extension(library).next_run(HANDLE, NextRun(bare=bare, reuse=reuse))
+def test_the_next_run_gets_its_flags(library: Path, options: NextRun, flags: int) -> None:
+    Extension(library).next_run(HANDLE, options)
     assert ctypes.c_int.in_dll(ctypes.CDLL(str(library)), "seen_flags").value == flags
 
 

@@ -77,7 +77,12 @@ def apply(run: Run, turn: ConversationTurn | None) -> None:
     meant: Sequence[Span] = ALL if run.special else ()
     if turn is not None and turn.is_rewritten:
         meant = turn.told.text.spans
-    reuse = turn is not None and not turn.told.goes_on
-    bare = turn is not None and turn.is_bare
-    if run.seed is not None or meant or reuse or bare:
-        extension.next_run(run.model.pointer, NextRun(run.seed, meant, bare, reuse))
+    options = NextRun(
+        run.seed,
+        meant,
+        bare=turn is not None and turn.is_bare,
+        reuse=turn is not None and not turn.told.goes_on,
+        show_special=run.messages is not None,  # among them are the marks by which models say what they mean
+    )
+    if options != NextRun():
+        extension.next_run(run.model.pointer, options)

@@ -62,6 +62,7 @@ def test_what_c_does_anyway_is_taken_everywhere(options: dict[str, Any]) -> None
         ({}, {"is_bare": True}, [NextRun(None, ((2, 5),), bare=True, reuse=True)]),
         ({}, {"goes_on": True, "is_rewritten": False}, []),
         ({"special": True}, {"goes_on": True, "is_rewritten": False}, [NextRun(None, ALL)]),
+        ({"messages": []}, {"goes_on": True, "is_rewritten": False}, [NextRun(show_special=True)]),
     ],
 )
 def test_what_the_portable_runtime_gets(options: dict[str, Any], turn: dict[str, bool] | None, gets: list[Any]) -> None:

@@ -98,6 +98,19 @@ def test_special_tokens_are_shown_on_demand(load: Load) -> None:
     assert shown.tokens == hidden.tokens
 
 
+def test_special_tokens_are_shown_for_one_run(load: Load) -> None:
+    driver = load(ignore_eos_token=True)
+    shown, hidden = (driver.run("Hello", max_new_tokens=40, show_special=show) for show in (True, False))
+    assert layout.END_OF_TURN in shown.text
+    assert layout.END_OF_TURN not in hidden.text
+    assert shown.tokens == hidden.tokens
+
+
+def test_the_token_that_ends_a_run_is_never_shown(load: Load) -> None:
+    driver = load()
+    assert driver.run("Hello", show_special=True).text == driver.run("Hello").text
+
+
 # Pausing, aborting, running in the background
 
 

@@ -23,6 +23,7 @@ int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *me
         }
         options.bare = (flags & RKLLM_PORTABLE_BARE) != 0;
         options.reuse = (flags & RKLLM_PORTABLE_REUSE) != 0;
+        options.show_special = (flags & RKLLM_PORTABLE_SHOW_SPECIAL) != 0;
         Claim claim(session);
         session->next_run = std::move(options);
         return 0;

@@ -19,6 +19,8 @@ enum {
     // The text is a conversation from its beginning: the tokens that the cache has in common with it stay, whatever run
     // has left them there, the others go, and only the rest is read.
     RKLLM_PORTABLE_REUSE = 2,
+    // Control tokens that the model generates are shown, whatever skip_special_token says; not the one that ends the run.
+    RKLLM_PORTABLE_SHOW_SPECIAL = 4,
 };
 
 // How many tokens the last run did not need to read, as the cache had them. Returns -1 after an error.

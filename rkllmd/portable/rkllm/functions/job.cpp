@@ -114,6 +114,7 @@ Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &p
         }
     }
     job.reuse = options.reuse;
+    job.show_special = options.show_special || !session.param.skip_special_token;
     job.turn = turn_of(session, job.keep_history, options.reuse);
     for (Sequence &sequence : session.sequences) {
         job.entries.push_back(prepare_entry(session, sequence, inputs[sequence.id()], job.turn, options));

@@ -19,6 +19,7 @@ struct Job {
     RKLLMInferMode mode = RKLLM_INFER_GENERATE;
     bool keep_history = false;
     bool reuse = false; // whatever the cache has in common with the prompt
+    bool show_special = false; // among the generated tokens
     int max_new_tokens = 0; // 0 or less: as many as the model likes
     RKLLMSamplingParam sampling{};
     uint32_t seed = 0;

@@ -110,14 +110,14 @@ Tokens Vocabulary::encode_by_callback(const std::string &text) const {
     return tokens;
 }
 
-std::string Vocabulary::piece(llama_token token) const {
+std::string Vocabulary::piece(llama_token token, bool special) const {
     char buffer[256];
-    int length = llama_token_to_piece(model_.vocab(), token, buffer, sizeof buffer, 0, !skip_special_);
+    int length = llama_token_to_piece(model_.vocab(), token, buffer, sizeof buffer, 0, special);
     if (length >= 0) {
         return std::string(buffer, static_cast<size_t>(length));
     }
     std::string text(static_cast<size_t>(-length), '\0');
-    length = llama_token_to_piece(model_.vocab(), token, text.data(), -length, 0, !skip_special_);
+    length = llama_token_to_piece(model_.vocab(), token, text.data(), -length, 0, special);
     text.resize(length > 0 ? static_cast<size_t>(length) : 0);
     return text;
 }

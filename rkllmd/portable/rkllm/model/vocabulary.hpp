@@ -14,8 +14,8 @@ namespace portable {
 class Vocabulary {
   public:
     // `stop`: whether the run that wants tokens is aborted.
-    Vocabulary(const Model &model, const RKLLMCallback &callback, bool skip_special, const std::atomic<bool> &stop)
-        : model_(model), callback_(callback), skip_special_(skip_special), tokenizer_(model.vocab(), stop) {}
+    Vocabulary(const Model &model, const RKLLMCallback &callback, const std::atomic<bool> &stop)
+        : model_(model), callback_(callback), tokenizer_(model.vocab(), stop) {}
 
     // By the caller's tokenizer if there is one. `start`: the text begins a sequence, so the model's first token goes
     // before it.
@@ -24,8 +24,8 @@ class Vocabulary {
     // Whether the text holds a marker that would become a control token.
     bool has_marker(const std::string &text) const;
 
-    // The bytes that a token stands for; they need not be whole characters.
-    std::string piece(llama_token token) const;
+    // The bytes that a token stands for; they need not be whole characters. A control token has none unless `special`.
+    std::string piece(llama_token token, bool special) const;
 
     bool ends_generation(llama_token token) const { return llama_vocab_is_eog(model_.vocab(), token); }
 
@@ -40,7 +40,6 @@ class Vocabulary {
 
     const Model &model_;
     const RKLLMCallback &callback_;
-    bool skip_special_;
     mutable Tokenizer tokenizer_; // used by whoever has claimed the session
 };
 

@@ -242,7 +242,7 @@ bool Run::give_out() {
         if (lane.done) {
             continue;
         }
-        lane.partial += session_.vocabulary.piece(lane.token);
+        lane.partial += session_.vocabulary.piece(lane.token, job_.show_special);
         size_t whole = whole_characters(lane.partial);
         lane.text = lane.partial.substr(0, whole);
         lane.partial.erase(0, whole);

@@ -7,7 +7,7 @@ namespace portable {
 
 Session::Session(const RKLLMParam &init_param, const RKLLMCallback &init_callback)
     : param(init_param), callback(init_callback), model(init_param),
-      vocabulary(model, callback, init_param.skip_special_token, stop),
+      vocabulary(model, callback, stop),
       chat(llama_model_chat_template(model.model(), nullptr)), decoder(model, callback) {
     param.model_path = nullptr; // the caller's text; not needed any more
     check_sampling(sampling_of(param));

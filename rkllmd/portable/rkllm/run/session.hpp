@@ -26,6 +26,7 @@ struct RunOptions {
     Spans meant;
     bool bare = false;
     bool reuse = false;
+    bool show_special = false;
 };
 
 struct Session {
