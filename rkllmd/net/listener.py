@@ -10,9 +10,9 @@ import contextlib
 import errno
 import fcntl
 import os
-import select
 import shlex
 import socket as stdlib_socket
+from collections import Counter
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Final
@@ -21,9 +21,13 @@ import structlog
 import trio
 
 from rkllmd import open_files
+from rkllmd.errors import QueueFull
 from rkllmd.keeper import socket_file
 from rkllmd.machine.keeper_link import KeeperLink
 from rkllmd.net import serving, takeover
+from rkllmd.net.lobby import MOST_OF_USER, Lobby
+from rkllmd.wire import jsonrpc
+from rkllmd.wire.credentials import credentials_of
 
 log = structlog.get_logger()
 
@@ -32,11 +36,22 @@ _FIRST_INHERITED: Final = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
 # the socket is never accessible to others; what the umask has removed is added afterwards. Changing the umask instead
 # would affect all threads.
 _MODE: Final = 0o660
-# One client is accepted in each round of the event loop, so that clients are served in the order in which they came.
+# One client is served in each round of the event loop, so that clients are served in the order in which they came.
 # With many busy clients a round takes half a millisecond for each of them: so after this many new clients in a row,
-# several are accepted at once, which takes well under a millisecond.
+# several are served at once, which takes well under a millisecond; but not to a user that has far too many.
 _IN_ORDER: Final = 16
-_ACCEPT_AT_ONCE: Final = 8
+_SERVED_AT_ONCE: Final = 8
+# So many are taken from the kernel in each round, at 15 microseconds for one that is not served. They have to be taken
+# faster than somebody can connect: with a full backlog, others could not connect at all.
+_TAKEN_AT_ONCE: Final = 512
+_REFUSAL: Final = jsonrpc.error_line(
+    QueueFull(
+        f"{MOST_OF_USER} connections of this user wait to be served: try again later.",
+        queued=MOST_OF_USER,
+        limit=MOST_OF_USER,
+        retry_after_ms=1000,
+    )
+)
 # When descriptors have run out, accept again after this long, as trio.serve_listeners does.
 _RETRY_SECONDS: Final = 0.1
 # How often to look whether the socket's file is still there: one stat(2), two microseconds.
@@ -216,23 +231,33 @@ def _is_on_disk(lock: int) -> bool:
 
 
 async def accept(listener: Listener, serve: Callable[[stdlib_socket.socket], None]) -> None:
-    """Accept connections until cancelled; each is given, non-blocking, to ``serve``, which must not raise."""
+    """Accept connections until cancelled; each is given, non-blocking, to ``serve``, which must not raise.
+
+    Users take turns. Of one user only so many wait, the others are refused.
+    """
+    lobby: Lobby[stdlib_socket.socket] = Lobby()
+    try:
+        await _accept(listener, lobby, serve)
+    finally:  # who was taken from the kernel is answered
+        while lobby:
+            serve(lobby.next())
+
+
+async def _accept(
+    listener: Listener, lobby: Lobby[stdlib_socket.socket], serve: Callable[[stdlib_socket.socket], None]
+) -> None:
     short_of_resources = False
-    socket = None
     in_a_row = 0
     while True:
-        if socket is not listener.socket:
-            socket = listener.socket  # the first one, or a new one (``keep_bound``)
-            socket.setblocking(False)
-            burst = select.poll()
-            burst.register(socket, select.POLLIN)
-        if not burst.poll(0):
-            in_a_row = 0
+        socket = listener.socket  # the first one, or a new one (``keep_bound``)
+        socket.setblocking(False)
         try:
-            await trio.lowlevel.wait_readable(socket)
-            for _ in range(1 if in_a_row < _IN_ORDER else _ACCEPT_AT_ONCE):
-                _accept_one(socket, serve)
-                in_a_row += 1
+            if lobby:
+                await trio.lowlevel.checkpoint()
+            else:
+                in_a_row = 0
+                await trio.lowlevel.wait_readable(socket)
+            if _take(socket, lobby):
                 short_of_resources = False
         except trio.ClosedResourceError:
             continue
@@ -241,14 +266,49 @@ async def accept(listener: Listener, serve: Callable[[stdlib_socket.socket], Non
                 if not short_of_resources:  # one line for each shortage, not ten per second
                     log.error("accept_failed", reason=open_files.sentence(error))
                 short_of_resources = True
-                await trio.sleep(_RETRY_SECONDS)
-            # Otherwise no more clients wait, or the client left before it was accepted.
+                if not lobby:
+                    await trio.sleep(_RETRY_SECONDS)
+            # Otherwise the client left before it was accepted.
+        at_once = 1 if in_a_row < _IN_ORDER or lobby.is_crowded else _SERVED_AT_ONCE
+        for _ in range(min(len(lobby), at_once)):
+            serve(lobby.next())
+            in_a_row += 1
 
 
-def _accept_one(socket: stdlib_socket.socket, serve: Callable[[stdlib_socket.socket], None]) -> None:
-    client, _ = socket.accept()
-    client.setblocking(False)
-    serve(client)
+def _take(socket: stdlib_socket.socket, lobby: Lobby[stdlib_socket.socket]) -> bool:
+    """Take connections from the kernel, so many at once; return whether there were any. Raises OSError."""
+    refused: Counter[int] = Counter()
+    count = 0
+    try:
+        while count < _TAKEN_AT_ONCE and not lobby.is_full:
+            client, _ = socket.accept()
+            count += 1
+            client.setblocking(False)
+            user = credentials_of(client).uid
+            if not lobby.has_room(user):
+                refused[user] += 1
+                with client, contextlib.suppress(OSError):
+                    client.send(_REFUSAL)
+            elif _has_left(client):
+                client.close()
+            else:
+                lobby.add(user, client)
+    except BlockingIOError:
+        pass
+    finally:
+        for user, clients in refused.items():
+            log.warning("connections_refused", uid=user, count=clients, limit=MOST_OF_USER)
+    return count > 0
+
+
+def _has_left(client: stdlib_socket.socket) -> bool:
+    """Return whether a client sends nothing any more, and has sent nothing: serving it would only cost."""
+    try:
+        return not client.recv(1, stdlib_socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 async def keep_bound(listener: Listener, serve: Callable[[stdlib_socket.socket], None]) -> None:
@@ -272,7 +332,9 @@ async def keep_bound(listener: Listener, serve: Callable[[stdlib_socket.socket],
         old.setblocking(False)
         with contextlib.suppress(OSError):  # accept the clients that had found the old one; it blocks after the last
             while True:
-                _accept_one(old, serve)
+                client, _ = old.accept()
+                client.setblocking(False)
+                serve(client)
         trio.lowlevel.notify_closing(old)
         old.close()
         log.warning("socket_bound_again", socket=listener.path)

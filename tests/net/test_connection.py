@@ -25,6 +25,7 @@ from rkllmd.net.receiver import Receiver
 from rkllmd.npu.queue import Limits, Queue
 from rkllmd.npu.worker import Npu
 from rkllmd.service.parts import Service
+from rkllmd.store.store import Store
 from rkllmd.wire import jsonrpc
 
 CALLS = 20
@@ -58,7 +59,7 @@ def make_context(turns: Turns) -> Service:
     methods = {"slow": method}
     current = CurrentConfig(Config())
     npu, timeouts = Npu(Queue(Limits(1, 1, 1000))), Timeouts(current)
-    return Service(current, unused, unused, unused, npu, unused, methods, timeouts, token.run_sync_soon)
+    return Service(current, unused, unused, unused, npu, Store(), methods, timeouts, token.run_sync_soon)
 
 
 async def serve(turns: Turns, data: bytes) -> bytes:

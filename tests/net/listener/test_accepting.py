@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
 import socket as stdlib_socket
 from collections.abc import Callable
@@ -12,6 +14,8 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
+from rkllmd.net import listener, lobby
+from rkllmd.wire.credentials import Credentials
 from tests.net.listener.listening import Accepting, bound, connect
 
 
@@ -20,6 +24,46 @@ async def test_clients_are_accepted_without_blocking(path: str, accepting: Accep
         with trio.fail_after(120):
             await accepting.accepted(2)
         assert [socket.getblocking() for socket in accepting.sockets] == [False, False]
+
+
+async def test_who_has_left_without_a_word_is_no_client(path: str, accepting: Accepting) -> None:
+    rounds = 0
+    with contextlib.ExitStack() as stack:
+        for _ in range(3 * listener._TAKEN_AT_ONCE):
+            connect(path).close()
+        said = stack.enter_context(connect(path))
+        said.send(b"x")
+        said.shutdown(stdlib_socket.SHUT_WR)
+        silent = stack.enter_context(connect(path))
+        while len(accepting.sockets) < 2:
+            await trio.lowlevel.checkpoint()
+            rounds += 1
+        assert accepting.sockets[0].recv(2) == b"x", "nothing was taken from it"
+        silent.send(b"y")
+        assert accepting.sockets[1].recv(2) == b"y"
+    assert rounds < listener._TAKEN_AT_ONCE
+
+
+async def test_nobody_waits_behind_another_users_thousands(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd, more = lobby.MOST_OF_USER, 10
+    users = iter([1000] * (crowd + more) + [1001])
+    monkeypatch.setattr(listener, "credentials_of", lambda _: Credentials(1, next(users), 1))
+    with bound(path) as listening, contextlib.ExitStack() as stack, capture_logs() as logs:
+        many = [stack.enter_context(connect(path)) for _ in range(crowd + more)]
+        other = stack.enter_context(connect(path))
+        other.send(b"other")
+        async with trio.open_nursery() as nursery:
+            accepting = Accepting(listening, nursery)
+            await accepting.accepted(2)
+            assert accepting.sockets[1].recv(10) == b"other", "it was the last one to come"
+            assert len(accepting.sockets) < 5
+            for refused in many[crowd:]:
+                assert json.loads(refused.recv(1000))["error"]["data"]["kind"] == "QueueFull"
+            nursery.cancel_scope.cancel()
+        assert len(accepting.sockets) == crowd + 1, "who was taken is served, whatever comes"
+        for socket in accepting.sockets:
+            socket.close()
+    assert [(line["event"], line["uid"], line["count"]) for line in logs] == [("connections_refused", 1000, more)]
 
 
 async def test_a_burst_of_clients_is_accepted_in_a_few_rounds_of_the_event_loop(path: str) -> None:
