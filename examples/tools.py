@@ -6,16 +6,19 @@ python examples/tools.py [QUESTION]
 from __future__ import annotations
 
 import json
-import re
 import sys
+from typing import Any
 
 from rkllmd.client import CallError, Client, why_no_connection
 
 TOOLS = [
     {
-        "name": "get_weather",
-        "description": "The weather in a city.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "The weather in a city.",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        },
     }
 ]
 
@@ -25,19 +28,31 @@ def get_weather(city: str) -> dict[str, str | int]:
     return {"city": city, "temperature": 21, "sky": "sunny"}
 
 
+FUNCTIONS = {"get_weather": get_weather}
+MOST_ROUNDS = 5
+
+
+def result_of(call: dict[str, Any]) -> str:
+    """Call the function that the model wants, and return what it is told of the result."""
+    name, arguments = call["function"]["name"], call["function"]["arguments"]
+    print(f"  the model calls {name}({arguments})")
+    try:
+        return json.dumps(FUNCTIONS[name](**arguments))
+    except (KeyError, TypeError) as error:  # name and arguments are the model's words
+        return json.dumps({"error": str(error)})
+
+
 def answer(rkllm: Client, question: str) -> str:
-    """Return the model's answer; if it calls the tool first, give it the result."""
-    rkllm.call("rkllm.clear_kv_cache", {"keep_system_prompt": 0})
-    rkllm.call("rkllm.set_function_tools", {"tools": TOOLS, "tool_response_str": "tool_response"})
-    run = {"keep_history": 1, "sampling_params": {"top_k": 1}}
-    said = rkllm.call("rkllm.run", {"role": "user", "prompt": question, **run})["text"]
-    call = re.search(r"<tool_call>(.*?)</tool_call>", said, re.DOTALL)
-    if call is None:
-        return str(said)
-    wanted = json.loads(call[1])
-    print(f"  the model calls {wanted['name']}({wanted['arguments']})")
-    result = json.dumps(get_weather(**wanted["arguments"]))
-    return str(rkllm.call("rkllm.run", {"role": "tool", "prompt": result, **run})["text"])
+    """Return the model's answer; as long as it calls functions, give it their results."""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": question}]
+    for _ in range(MOST_ROUNDS):
+        said = rkllm.call("rkllm.run", {"messages": messages, "tools": TOOLS})
+        calls = said.get("tool_calls", [])
+        if not calls:
+            break
+        messages.append({"role": "assistant", "content": said["text"], "tool_calls": calls})
+        messages += [{"role": "tool", "tool_call_id": call["id"], "content": result_of(call)} for call in calls]
+    return str(said["text"])
 
 
 def main() -> int:
@@ -46,10 +61,7 @@ def main() -> int:
     print(f"> {question}")
     try:
         with Client() as rkllm:
-            try:
-                print(f"  {answer(rkllm, question)}")
-            finally:
-                rkllm.call("rkllm.set_function_tools", {"tools": "", "tool_response_str": ""})
+            print(f"  {answer(rkllm, question)}")
     except OSError as error:
         print(why_no_connection(error), file=sys.stderr)
         return 1
