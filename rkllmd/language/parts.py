@@ -11,6 +11,7 @@ from rkllmd.calls.invocation import Client
 from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
 from rkllmd.json_types import JsonObject
+from rkllmd.language.chats.kept import KeptChats
 from rkllmd.language.model import Model
 from rkllmd.language.prompt_caches.saved import SavedCaches
 from rkllmd.language.prompt_caches.store import PromptCaches
@@ -44,6 +45,8 @@ class Language:
     unaware: set[int] = field(default_factory=set)
     models: Handles[Model] = field(default_factory=lambda: language_models())
     sessions: Sessions = field(default_factory=Sessions)
+    # The conversations of which a prompt cache is kept.
+    kept_chats: KeptChats = field(default_factory=KeptChats)
     remembered: RememberedModels = field(default_factory=RememberedModels)
 
     @property

@@ -26,10 +26,12 @@ class Held:
 
     ``basis``: what it depends on beside its messages, such as tools and adapter. ``digests``: those of its messages,
     the last of them the model's answer. ``text``: all that was read and generated. ``is_exact``: the cache has that and
-    nothing else; otherwise also something of the answer that was not shown, such as a stop string.
+    nothing else; otherwise also something of the answer that was not shown, such as a stop string. ``lora``: the
+    adapter that it was computed with.
     """
 
     basis: str
     digests: tuple[bytes, ...]
     text: Text
     is_exact: bool = True
+    lora: str | None = None

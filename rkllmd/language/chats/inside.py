@@ -66,6 +66,10 @@ class InsideTemplate:
         rest = InsideTemplate(self.markers, "", self.tool_tag).whole(messages[known:])
         return Text.of([(self.markers.after_answer, True)]), rest
 
+    def lead(self, *, thinking: bool) -> Text:
+        """Return what the runtime puts between the text and an answer that may begin with thoughts, or may not."""
+        return Text.of([(self.markers.after_question + ("" if thinking else self.markers.no_thinking), True)])
+
     def _questions(self, messages: Sequence[Message]) -> list[tuple[str, bool]]:
         """Return what is no answer: several messages make one turn."""
         parts: list[tuple[str, bool]] = []
@@ -80,9 +84,9 @@ class InsideTemplate:
         return parts
 
     def _answers(self, messages: Sequence[Message]) -> list[tuple[str, bool]]:
-        begins = self.markers.after_question + ("" if messages[0].thinking else self.markers.no_thinking)
         said = _BETWEEN.join(filter(None, (_said(message) for message in messages)))
-        return [(begins, True), (said, False), (self.markers.after_answer, True)]
+        lead = self.lead(thinking=messages[0].thinking)
+        return [*lead.parts, (said, False), (self.markers.after_answer, True)]
 
 
 def _is_answer(message: Message) -> bool:

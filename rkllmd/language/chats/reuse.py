@@ -38,6 +38,9 @@ class Template(Protocol):
         The first one is what the runtime's own template puts between two turns. Raises RpcError.
         """
 
+    def lead(self, *, thinking: bool) -> Text:
+        """Return what the runtime's own template puts between the text and the answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Telling:

@@ -20,7 +20,14 @@ from rkllmd.language.model import Model
 from rkllmd.language.models import cross_attention
 from rkllmd.language.models.loading import load_again, put_to_sleep
 from rkllmd.language.parts import Language
-from rkllmd.language.runs import answers, counting, prompt_cache_names, run_options, turns
+from rkllmd.language.runs import (
+    answers,
+    conversation_caches,
+    counting,
+    prompt_cache_names,
+    run_options,
+    turns,
+)
 from rkllmd.language.runs.run import Run, RunArguments
 from rkllmd.language.runs.turns import ConversationTurn
 from rkllmd.language.texts.transcript import Transcript
@@ -148,7 +155,7 @@ def _may_do_without_caches(run: Run, turn: ConversationTurn | None, ended: _Ende
         return False
     if not turns.give_up_caches(run, turn):
         return False
-    log.warning("session_turn_without_cache", session=turn.chat.session, error=failure.to_json())
+    log.warning("conversation_without_cache", session=turn.chat.session, error=failure.to_json())
     return True
 
 
@@ -304,6 +311,7 @@ def _take_turn(run: Run) -> bool:
     """
     client, kv_cache = run.invocation.client.number, run.model.kv_cache
     keep_history = bool(run.parameters.keep_history)
+    conversation_caches.keep_held(run.language, run.model)
     clear = kv_cache.is_foreign_to(client, keep_history=keep_history)
     if clear:
         conversations.clear(run.language, run.model)

@@ -21,8 +21,9 @@ from rkllmd.language.chats.inside import InsideTemplate
 from rkllmd.language.chats.messages import Message
 from rkllmd.language.chats.reuse import Telling, Template, plan
 from rkllmd.language.chats.text import Text
+from rkllmd.language.runs import conversation_caches
+from rkllmd.language.runs.conversation_caches import SavedByRuns
 from rkllmd.language.runs.markers import of_model as markers_of
-from rkllmd.language.runs.session_caches import SessionCaches
 from rkllmd.language.sessions.sessions import Session, Turn
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class ConversationTurn:
     # Of the session, those before this one that the model was told anew.
     replayed_turns: int = 0
     cached_tokens: int | None = None
-    caches: SessionCaches | None = None
+    caches: SavedByRuns | None = None
+    lora: str | None = None
     # What C may read during the run.
     keep: list[object] = field(default_factory=list)
 
@@ -109,7 +111,10 @@ def begin(run: Run) -> ConversationTurn | None:
         said = message_list.read(run.messages, special=bool(run.special))
         tools = orjson.dumps(run.tools).decode() if run.tools else ""
         run.parameters.keep_history = 1
-        return ConversationTurn(Chat(user), said, bool(asked.enable_thinking), tools)
+        chat = Chat(user)
+        return ConversationTurn(
+            chat, said, bool(asked.enable_thinking), tools, caches=SavedByRuns(run, chat), lora=_lora(run)
+        )
     name = run.invocation.call.members.session
     if name is None:
         return None
@@ -132,12 +137,14 @@ def begin(run: Run) -> ConversationTurn | None:
             message_list.answer(turn.answer, thinking=turn.thinking),
         )
     )
+    chat = Chat(user, session.number, name)
     return ConversationTurn(
-        Chat(user, session.number, name),
+        chat,
         (*said, message_list.question(text, special=bool(run.special))),
         bool(asked.enable_thinking),
         session=session,
-        caches=SessionCaches(run, session),
+        caches=SavedByRuns(run, chat),
+        lora=_lora(run),
     )
 
 
@@ -152,7 +159,7 @@ def take(run: Run, turn: ConversationTurn) -> None:
     language, model = run.language, run.model
     kv_cache, compares_tokens = model.kv_cache, language.runtime.extension is not None
     turn.template = _template(run, turn)
-    turn.basis = _basis(run, turn)
+    turn.basis = orjson.dumps([turn.tools, turn.template.source, turn.lora]).decode()
     owner = kv_cache.owner
     is_own = isinstance(owner, Chat) and owner.user == turn.chat.user
     turn.telling = plan(
@@ -165,11 +172,7 @@ def take(run: Run, turn: ConversationTurn) -> None:
     )
     turn.replayed_turns = 0 if turn.telling.goes_on or turn.session is None else len(turn.session.turns)
     if not turn.telling.goes_on:
-        # What the cache holds of the same user's conversations is compared with this one, token by token.
-        if owner is not None and not (is_own and compares_tokens):
-            conversations.clear(language, model)
-        if turn.caches is not None:
-            turn.caches.use()
+        _begin_anew(run, turn, turn.template)
     _give(run, turn)
     kv_cache.take_turn(turn.chat, keep_history=True)
 
@@ -179,10 +182,27 @@ def _template(run: Run, turn: ConversationTurn) -> Template:
     return InsideTemplate(markers, turn.tools, _tool_tag(run.model))
 
 
-def _basis(run: Run, turn: ConversationTurn) -> str:
-    """Return what the words in the cache depend on beside the messages."""
-    lora = (run.infer_params.json.get("lora_params") or {}).get("lora_adapter_name")
-    return orjson.dumps([turn.tools, turn.template.source if turn.template else "", lora]).decode()
+def _begin_anew(run: Run, turn: ConversationTurn, template: Template) -> None:
+    """Prepare a conversation that is told from its beginning: of others nothing stays in the cache. Raises RpcError."""
+    language, model = run.language, run.model
+    earlier = language.kept_chats.earlier(turn.chat.user, model.path, turn.basis, turn.messages)
+    if earlier is not None:  # told as it was generated, thoughts included: so it is found in the cache
+        whole = plan(earlier, turn.basis, turn.messages, template, compares_tokens=True).whole
+        turn.telling = Telling(whole, whole, goes_on=False)
+    whole = turn.told.whole
+    conversation_caches.bring_back(language, model, turn.chat, turn.basis, str(whole))
+    owner = model.kv_cache.owner
+    is_own = isinstance(owner, Chat) and owner.user == turn.chat.user
+    # What the cache holds of the same user's conversations is compared with this one, token by token.
+    if owner is not None and not (is_own and language.runtime.extension is not None):
+        conversations.clear(language, model)
+    if turn.caches is not None:
+        turn.caches.use(turn.basis, whole, turn.lora)
+
+
+def _lora(run: Run) -> str | None:
+    name = (run.infer_params.json.get("lora_params") or {}).get("lora_adapter_name")
+    return None if name is None else str(name)
 
 
 def _give(run: Run, turn: ConversationTurn) -> None:
@@ -208,8 +228,8 @@ def ran(run: Run, turn: ConversationTurn, sizes: list[int]) -> None:
         turn.cached_tokens = sizes[0] if sizes else None
     elif run.language.runtime.extension is not None:
         turn.cached_tokens = max(0, run.language.runtime.extension.reused_tokens(run.model.pointer))
-    else:
-        turn.cached_tokens = 0
+    else:  # how much a loaded prompt cache has spared is not known
+        turn.cached_tokens = None if turn.caches is not None and turn.caches.has_loaded else 0
 
 
 def give_up_caches(run: Run, turn: ConversationTurn) -> bool:
@@ -244,7 +264,8 @@ def note(run: Run, turn: ConversationTurn, generation: Generation) -> JsonObject
         known = (*turn.messages, answer)
         is_exact = not (generation.abort_requested or generation.transcript.is_stopped)
         digests = tuple(message.digest for message in known)
-        kv_cache.hold(Held(turn.basis, digests, telling.whole + Text.of([(_raw(generation), False)]), is_exact))
+        text = telling.whole + template.lead(thinking=turn.thinking) + Text.of([(_raw(generation), False)])
+        kv_cache.hold(Held(turn.basis, digests, text, is_exact, turn.lora))
     counts = _counts(turn, generation)
     if turn.session is None:
         return {"template": template.source, **counts}

@@ -6,7 +6,6 @@ next daemon goes on with it.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable
@@ -63,11 +62,6 @@ class Session:
     def size_bytes(self) -> int:
         """Return how many bytes of text the session has."""
         return sum(turn.size_bytes for turn in self.turns)
-
-    @property
-    def cache_name(self) -> str:
-        """Return the name under which its prompt cache is kept."""
-        return hashlib.sha256(f"{self.model_path}\0{self.name}".encode()).hexdigest()[:32]
 
     def turns_that_fit(self, question_bytes: int, tokens: int) -> list[Turn]:
         """Return the latest turns with which a prompt has no more than about ``tokens`` tokens."""

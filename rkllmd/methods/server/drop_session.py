@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
-from rkllmd.errors import RpcError
 from rkllmd.json_types import JsonObject
-from rkllmd.language.runs import session_caches
+from rkllmd.language.runs import conversation_caches
 from rkllmd.service.parts import Service
 
 
@@ -16,7 +13,6 @@ from rkllmd.service.parts import Service
 def drop_session(service: Service, invocation: Invocation, name: str) -> JsonObject:
     """Forget what was said, after the calls that wait; the KV cache is cleared before any other client's turn."""
     dropped = service.language.sessions.drop(invocation.client.user, name)
-    for session in dropped:
-        with contextlib.suppress(RpcError):  # it has no prompt cache
-            service.language.prompt_caches.drop(session_caches.owner_of(session), session.cache_name, [])
+    numbers = {session.number for session in dropped}
+    conversation_caches.forget(service.language, lambda kept: kept.chat.session in numbers)
     return {"dropped": bool(dropped), "name": name}

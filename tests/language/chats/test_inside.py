@@ -42,6 +42,11 @@ def test_tools_and_calls_are_told_in_the_form_that_most_models_know() -> None:
     assert str(InsideTemplate(TAGS, "[]").whole([question("one")])).endswith("\n\none")
 
 
+def test_what_leads_to_an_answer_is_the_runtimes() -> None:
+    assert str(InsideTemplate(TAGS).lead(thinking=False)) == "<E>\n<A><no thoughts>"
+    assert str(InsideTemplate(TAGS).lead(thinking=True)) == "<E>\n<A>"
+
+
 def test_the_result_says_what_it_was() -> None:
     assert (InsideTemplate(PLAIN).source, InsideTemplate(TAGS).source) == ("words", "markers")
     assert not InsideTemplate(TAGS).is_bare

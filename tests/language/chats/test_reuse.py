@@ -30,6 +30,10 @@ class Bare:
         """Return what follows."""
         return Text.of([("]", True)]), self.whole(messages[known:])
 
+    def lead(self, *, thinking: bool) -> Text:
+        """Return nothing: it is a part of the text."""
+        return Text()
+
 
 class Inside(Bare):
     """Leaves the end of a turn to the runtime."""

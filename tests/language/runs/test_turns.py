@@ -47,4 +47,4 @@ def test_what_the_model_did_not_have_to_read_tells_nothing_about_tokens() -> Non
     noted(0)
     assert talk.bytes_per_token == 500, "all of this one was read"
     assert kv_cache.held is not None
-    assert str(kv_cache.held.text).endswith("xtwo")
+    assert str(kv_cache.held.text).endswith("x\n\nAssistant: two")

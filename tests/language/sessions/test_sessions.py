@@ -155,10 +155,3 @@ def test_the_oldest_turns_go_when_the_session_becomes_too_large() -> None:
     assert (talk.dropped_turns, talk.size_bytes, talk.used_at) == (7, 300, 7.0)
     talk.add(Turn("long", "x" * 1000), 350, 8.0)
     assert [turn.question for turn in talk.turns] == ["long"], "the last one stays, however long"
-
-
-def test_the_names_of_prompt_caches_tell_sessions_apart() -> None:
-    names = {
-        Session(1, name, model, 0, 0).cache_name for name, model in (("a", "/m"), ("b", "/m"), ("a", "/n"), ("a/m", ""))
-    }
-    assert len(names) == 4

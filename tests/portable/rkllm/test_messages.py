@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,3 +61,28 @@ def test_control_markers_of_users_stay_text(demo: Daemon) -> None:
             talk.messages = [{"role": "user", "content": evil}, {"role": "assistant", "content": "Hello!"}]
             counts.append(talk.ask("Who are you?", special=special)["prompt_tokens"])
         assert counts[0] > counts[1], "a marker is one token, its text is several"
+
+
+QUESTIONS = ("What is an NPU?", "Tell me a story.", "What is the capital of Norway?", "Write a haiku.") * 2
+
+
+def test_conversations_that_take_turns_read_their_own_words_only(start: Start, tmp_path: Path) -> None:
+    """What the three need more than one that has the model to itself: at most half of it (issue: 1.5 times)."""
+    caches = tmp_path / "caches"
+    caches.mkdir()
+    daemon = start("--model", "demo", "--cache-directory", str(caches), runtime="portable")
+    with daemon.connect() as wire:
+        alone = Talk(wire, "You are number 3.")
+        own = [read(alone.ask(question)) for question in QUESTIONS]
+        talks = [Talk(wire, f"You are number {number}.") for number in range(3)]
+        for number, question in enumerate(QUESTIONS):
+            for talk in talks:
+                result = talk.ask(question)
+                needed = read(result)
+                assert number < 2 or needed <= 1.5 * own[number], "the first ones are too short to be worth a file"
+                assert number < 2 or result["cached_tokens"] > result["prompt_tokens"] / 2
+        assert wire.ask("server.prompt_caches")["result"]["prompt_caches"] == [], "they are the daemon's own"
+        branch = Talk(wire)
+        branch.messages = talks[0].messages[:-4]
+        assert read(branch.ask("Who are you?")) <= 1.5 * max(own[1:])
+    assert len(list(caches.glob("prompts/session-*/*.cache"))) <= 5, "what goes on takes the place of its beginning"

@@ -1,4 +1,7 @@
-"""The prompt caches that the daemon itself adds to sessions: what becomes of a turn whose cache can't be written."""
+"""The prompt caches that the daemon itself adds to runs: when they are used, and what if they can't be written.
+
+Those of the portable runtime are tested in tests/portable/rkllm/test_messages.py.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from tests.daemon import Start
+from tests.server.conversations.talking import Talk
 
 
 def test_a_turn_does_not_fail_because_its_cache_can_not_be_written(start: Start, tmp_path: Path) -> None:
@@ -25,7 +29,7 @@ def test_a_turn_does_not_fail_because_its_cache_can_not_be_written(start: Start,
         result = wire.final(7)["result"]
         assert (result["text"], result["session"]) == ("ab", {"name": "a", "turns": 1, "replayed_turns": 0})
         assert daemon.calls("rkllm_run") == 2
-        assert [event["session"] for event in daemon.wait_event("session_turn_without_cache")] == [1]
+        assert [event["session"] for event in daemon.wait_event("conversation_without_cache")] == [1]
         second = wire.ask("rkllm.run", {"prompt": "two"}, session="a")["result"]
         assert second["session"] == {"name": "a", "turns": 2, "replayed_turns": 0}
     assert [path for path in caches.rglob("*") if path.is_file()] == []
@@ -37,3 +41,22 @@ def test_a_turn_that_failed_otherwise_fails_once(start: Start, tmp_path: Path) -
     with daemon.connect() as wire:
         assert wire.ask("rkllm.run", {"prompt": "one"}, session="a")["error"]["data"]["kind"] == "RuntimeError"
     assert daemon.calls("rkllm_run") == 1
+
+
+def test_a_vendors_runtime_reads_a_conversation_from_a_cache_if_it_is_trusted_to(start: Start, tmp_path: Path) -> None:
+    caches = tmp_path / "caches"
+    caches.mkdir()
+    daemon = start("--session-caches", "always", "--cache-directory", str(caches), scenario="text=short")
+    daemon.load()
+    with daemon.connect() as wire:
+        wire.ask("rkllm.set_chat_template", [None, "", "<U>", "<E>\n<A>"])
+        long, other = Talk(wire, "Be brief. " * 20), Talk(wire)
+        first = long.ask("one")["perf"]["prefill_tokens"]
+        other.ask("another conversation")
+        again = long.ask("two")
+        assert again["perf"]["prefill_tokens"] < first / 4
+        assert "cached_tokens" not in again, "C does not say how many it has found"
+        assert daemon.calls("rkllm_load_prompt_cache") == daemon.calls("rkllm_release_prompt_cache") == 1
+    daemon.stop()
+    start("--session-caches", "always", "--cache-directory", str(caches), scenario="text=short")
+    assert list(caches.glob("prompts/session-*/*.cache")) == [], "nobody knows any more what is in them"
