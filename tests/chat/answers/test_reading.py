@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from rkllmd.chat.answers.dialect import DIALECTS
 from rkllmd.chat.answers.events import CallArguments, CallBegan, CallDropped, CallEnded, Stopped, Text
 from rkllmd.chat.answers.reading import AnswerReader
+from tests.chat.answers import transcripts
+from tests.chat.answers.transcripts import edited
 from tests.chat.answers.whole import TOOLS, Whole, paris, read, read_in_all_ways
 
 NAMES = sorted(DIALECTS)
@@ -37,18 +39,30 @@ def pieces_of(text: str, cuts: list[int]) -> list[str]:
     return [text[start:end] for start, end in pairwise(places)]
 
 
-@given(st.sampled_from(NAMES), ANSWERS, st.lists(st.integers(0, 400), max_size=12), st.booleans())
-def test_how_an_answer_was_cut_makes_no_difference(name: str, text: str, cuts: list[int], is_open: bool) -> None:
+CHOSEN = st.tuples(st.sampled_from(NAMES), ANSWERS) | edited()
+
+
+@given(CHOSEN, st.lists(st.integers(0, 400), max_size=12), st.booleans())
+def test_how_an_answer_was_cut_makes_no_difference(chosen: tuple[str, str], cuts: list[int], is_open: bool) -> None:
+    name, text = chosen
     whole = read(name, [text], is_open=is_open)
     assert read(name, pieces_of(text, cuts), is_open=is_open) == whole
     assert read(name, text, is_open=is_open) == whole
 
 
-@given(st.sampled_from(NAMES), ANSWERS)
-def test_what_is_no_call_and_no_reasoning_is_text_to_the_letter(name: str, text: str) -> None:
+@given(CHOSEN)
+def test_what_is_no_call_and_no_reasoning_is_text_to_the_letter(chosen: tuple[str, str]) -> None:
+    name, text = chosen
     whole = read(name, [text])
     if not whole.calls and name != "harmony" and not text.lstrip().startswith("<think>"):
         assert whole.text == text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_dialect_reads_its_own_answer(name: str) -> None:
+    whole = read_in_all_ways(name, transcripts.ANSWERS[name])
+    assert len(whole.calls) >= 1
+    assert "<" not in whole.text + whole.reasoning
 
 
 @given(st.sampled_from(NAMES), st.lists(st.text(), max_size=8), st.booleans())
