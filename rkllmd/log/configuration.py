@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 import orjson
 import structlog
 
-from rkllmd.log.repetition import Repetition
+from rkllmd.log.repetition import Allowance, Repetition
 from rkllmd.log.writer import LogWriter
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 # RKLLM_LOG_LEVEL 0-3 → the levels of the standard library.
 LEVELS: Final = (40, 30, 20, 10)
-_ALL_OF_THEM: Final = ("left_out", "runtime")
+# What a line of the log has beside what C has printed.
+_AROUND_BYTES: Final = 80
 # For lines that nobody has read yet when the daemon leaves: a service manager that reads again does so at once.
 _FLUSH_SECONDS: Final = 1.0
 
@@ -35,6 +36,7 @@ class Log:
     def __init__(self, descriptor: int) -> None:
         self.writer = LogWriter(descriptor, _say_dropped)
         self._repetition = Repetition()
+        self._printed = Allowance()
         self._lock = threading.Lock()
 
     def describe(self) -> dict[str, int]:
@@ -58,14 +60,20 @@ class Log:
     # structlog's Processor: https://www.structlog.org/en/stable/processors.html
     def leave_out_repetitions(self, _logger: object, name: str, event: EventDict) -> EventDict:
         """Drop an event of which there were too many lately (for structlog)."""
-        # Who asks for debug events wants all of them; what C prints may say why it crashes a moment later.
-        if name != "debug" and event["event"] not in _ALL_OF_THEM:
+        # Who asks for debug events wants all of them.
+        if name != "debug" and event["event"] != "left_out" and not self._is_printed_and_allowed(event):
             self.say_left_out()
             with self._lock:
                 is_admitted = self._repetition.admit((event["event"], _client(event)), time.monotonic())
             if not is_admitted:
                 raise structlog.DropEvent
         return event
+
+    def _is_printed_and_allowed(self, event: EventDict) -> bool:
+        if event["event"] != "runtime":
+            return False
+        with self._lock:
+            return self._printed.admit(_AROUND_BYTES + len(str(event.get("line", ""))), time.monotonic())
 
 
 def _client(event: EventDict) -> str | None:

@@ -10,13 +10,37 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
-# In each window so many events of a kind are logged for one client, the others counted. A runtime prints about a
-# hundred lines at the load of a model, all of one kind.
-WINDOW_SECONDS: Final = 10.0
+# In each window so many events of a kind are logged for one client, the others counted: 90 MB a day at the most, where
+# ten seconds would be half a gigabyte.
+WINDOW_SECONDS: Final = 60.0
 MOST_IN_WINDOW: Final = 200
 # Kinds with a window of their own. More than that share one, so that a client can't make the table grow.
 _MOST_KINDS: Final = 1024
 _OTHERS: Final = "others"
+
+
+# Of what C prints each line counts, since it may say why C crashes a moment later. A load prints a hundred lines, a
+# debug level of RKNN thousands. But a client can have a runtime say the same for each call, hundreds of times a second
+# (10 GB a day were seen): so much is logged, again after an hour of silence, and beyond that as much as of other kinds.
+_PRINTED_BYTES: Final = 2**22
+_PRINTED_BYTES_PER_SECOND: Final = 1024
+
+
+class Allowance:
+    """How many bytes of C's lines are logged, whatever is in them: some megabytes at once, and few for ever."""
+
+    def __init__(self) -> None:
+        self._left: float = _PRINTED_BYTES
+        self._at = 0.0
+
+    def admit(self, size: int, now: float) -> bool:
+        """Take a line of this size from it; return whether there was enough left."""
+        self._left = min(_PRINTED_BYTES, self._left + (now - self._at) * _PRINTED_BYTES_PER_SECOND)
+        self._at = now
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rkllmd.log import repetition
-from rkllmd.log.repetition import Repetition
+from rkllmd.log.repetition import Allowance, Repetition
 
 
 def test_the_first_of_a_kind_are_logged_and_the_others_counted() -> None:
@@ -39,3 +39,14 @@ def test_kinds_without_number_do_not_fill_the_memory() -> None:
     admitted = sum(counted.admit(number, 0) for number in range(100_000))
     assert admitted <= repetition._MOST_KINDS + 1
     assert len(counted.ended(10)) <= repetition._MOST_KINDS + 1
+
+
+def test_megabytes_of_what_c_prints_are_logged_at_once_and_few_for_ever() -> None:
+    allowance = Allowance()
+    now, size = 1000.0, 200
+    assert sum(allowance.admit(size, now) for _ in range(100_000)) == repetition._PRINTED_BYTES // size
+    day = 86_400
+    logged = sum(size for second in range(day) for _ in range(10) if allowance.admit(size, now + second))
+    assert logged <= day * repetition._PRINTED_BYTES_PER_SECOND
+    assert allowance.admit(repetition._PRINTED_BYTES, now + 2 * day)
+    assert not allowance.admit(repetition._PRINTED_BYTES + 1, now + 4 * day)
