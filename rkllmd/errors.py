@@ -245,3 +245,10 @@ class NotKept(RpcError):
 
     code = -32016
     kind = "NotKept"
+
+
+class FormatNotMet(RpcError):
+    """An answer could not be brought to the form that was asked for: ``finish_reason``, why it ended before."""
+
+    code = -32017
+    kind = "FormatNotMet"

@@ -62,6 +62,7 @@ class Generation:
         max_new_tokens: int,
         can_free_buffer: bool,
         keeps_history: bool = False,
+        keeps_up: bool = False,
         wake: Callable[[Callable[[], None]], None],
         send: Callable[[list[JsonObject]], None] | None,
         send_now: Callable[[JsonObject], bool] | None = None,
@@ -73,7 +74,7 @@ class Generation:
         ``wake(drain)`` schedules ``drain`` on the event loop, from any thread. ``send`` takes partial results there;
         it is None if only the final result is wanted. ``send_now`` takes one partial result on any thread and returns
         false if it could not be sent without waiting. ``at_token`` is called after each token, ``on_end`` after the
-        last callback.
+        last callback. ``keeps_up``: the transcript has each token as soon as it has come.
         """
         self.mode = mode
         self.max_new_tokens = max_new_tokens
@@ -87,6 +88,7 @@ class Generation:
         self.lost: str | None = None
         # Why a tokenizer or embedding callback of this run has failed (language/models/callbacks.py).
         self.callback_error: str | None = None
+        self.is_whole = False  # no limit has cut the answer off
         self.perf: JsonObject | None = None
         self.started_at = time.monotonic()
         self.first_token_at: float | None = None
@@ -99,6 +101,7 @@ class Generation:
         self.awaits_abort = False
         self._n_batch = transcript.n_batch
         self._can_free_buffer = can_free_buffer
+        self._keeps_up = keeps_up
         self._wake = wake
         self._send = send
         self._send_now = send_now
@@ -189,6 +192,9 @@ class Generation:
         now = time.monotonic()
         is_slow = now - self.last_at > _AT_ONCE_SECONDS
         self.last_at = now
+        if self._keeps_up:
+            self._take_now(callback, is_slow=is_slow)
+            return True
         # The buffer is looked at first: what the loop has just taken out of it is sent before the loop stops draining.
         # After an abort everything goes through the loop, which repeats the abort as long as tokens come.
         if self._buffer or self._is_draining or self.abort_requested:
@@ -202,6 +208,17 @@ class Generation:
         if result is not None and not self._send_now(result):
             self._append(result)  # later tokens wait behind it
         return True
+
+    def _take_now(self, callback: Callback, *, is_slow: bool) -> None:
+        """Make the partial result on this thread; it is sent at once or waits behind others, as any."""
+        result = self._take(callback)
+        if self.abort_requested:
+            self._wake(self._tell_progress)
+        if result is None or self._send is None:
+            return
+        waits = self._buffer or self._is_draining or self.abort_requested or not is_slow
+        if waits or self._send_now is None or not self._send_now(result):
+            self._append(result)
 
     def _take(self, callback: Callback) -> JsonObject | None:
         """Return the partial result of a callback, or None for one that comes after a stop string."""
@@ -305,7 +322,7 @@ class Generation:
             return "stop"
         if self.abort_requested:
             return "abort"
-        limit_reached = 0 < self.max_new_tokens <= self.transcript.tokens
+        limit_reached = not self.is_whole and 0 < self.max_new_tokens <= self.transcript.tokens
         if limit_reached:
             return "length"
         return "tool_calls" if self.transcript.calls_tools else "stop"

@@ -14,6 +14,8 @@ from rkllmd.json_types import JsonObject
 from rkllmd.language.kv_cache import KvCache
 
 if TYPE_CHECKING:
+    from llguidance import LLTokenizer
+
     from rkllmd.abi.library import Library
     from rkllmd.language.generation import Generation
     from rkllmd.language.prompt_caches.store import PromptCache
@@ -84,6 +86,8 @@ class Model:
     # What rkllm.set_cross_attn_params gave last, and whether that is gone (``models/cross_attention.py``).
     cross_attention: object = None
     has_lost_cross_attention: bool = False
+    # What its tokens stand for, as the judge of formats knows it (guided/tokens.py), and for which load that was read.
+    token_texts: tuple[int | None, LLTokenizer] | None = None
     # How many numbers one embedding for it has, if that is known: C takes the length of a row for granted.
     embedding_width: int | None = None
     # What the portable runtime says about it: the template for prompts ("model", "none", "unknown"), and for how many

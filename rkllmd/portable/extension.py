@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Sequence
-from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 _DESCRIPTION_BYTES: Final = 1024
 
@@ -38,6 +39,26 @@ class NextRun:
     bare: bool = False
     reuse: bool = False
     show_special: bool = False
+
+
+# Called with the token that was chosen last (-1: none), the address of the bits, and how many 32-bit words they are.
+Guide = Callable[[int, int, int], None]
+_GUIDE: Final = CFUNCTYPE(c_int, c_void_p, c_int32, c_void_p, c_size_t)
+
+
+class Piece(NamedTuple):
+    """What a token stands for: ``text``, or the end of the answer; neither for other control tokens."""
+
+    text: bytes
+    ends: bool
+
+
+def _pieces(data: bytes) -> Iterator[Piece]:
+    at = 0
+    while at < len(data):
+        kind, length = struct.unpack_from("=BI", data, at)
+        at += 5 + length
+        yield Piece(data[at - length : at] if kind == 0 else b"", kind == 1)
 
 
 @dataclass(frozen=True)
@@ -71,6 +92,11 @@ class Extension:
         self._engine.argtypes = []
         self._engine.restype = c_char_p
 
+        self._guide_next_run, self._vocabulary = dll.rkllm_portable_guide_next_run, dll.rkllm_portable_vocabulary
+        self._guide_next_run.argtypes = [c_void_p, _GUIDE, c_void_p]
+        self._vocabulary.argtypes = [c_void_p, c_char_p, c_size_t]
+        self._vocabulary.restype = c_int64
+
     @classmethod
     def of(cls, path: Path) -> Extension | None:
         """Return the functions of the library at ``path``, or None if it has only those of RKLLM."""
@@ -99,6 +125,33 @@ class Extension:
     def restore(self, handle: c_void_p, path: Path) -> int:
         """Put what was saved back into the cache, in the place of what is there; return the status."""
         return int(self._restore(handle, bytes(path)))
+
+    def guide_next_run(self, handle: c_void_p, guide: Guide) -> object:
+        """Have ``guide`` say which tokens the handle's next run may choose; keep what is returned until that has ended.
+
+        Raises ValueError if the library refuses.
+        """
+
+        def call(_userdata: int | None, last: int, allowed: int, words: int) -> int:
+            try:
+                guide(last, allowed, words)
+            except BaseException:  # nothing may reach C, SystemExit included; the guide knows what it was
+                return -1
+            return 0
+
+        function = _GUIDE(call)
+        if self._guide_next_run(handle, function, None) != 0:
+            raise ValueError("rkllm_portable_guide_next_run failed")
+        return function
+
+    def vocabulary(self, handle: c_void_p) -> list[Piece]:
+        """Return what each token of the model stands for. Raises ValueError if the library does not say."""
+        size = int(self._vocabulary(handle, None, 0))
+        if size < 0:
+            raise ValueError("rkllm_portable_vocabulary failed")
+        buffer = ctypes.create_string_buffer(size)
+        self._vocabulary(handle, buffer, size)
+        return list(_pieces(buffer.raw))
 
     def describe(self, handle: c_void_p) -> Description | None:
         """Return what the loaded model is like, or None if the library does not say."""

@@ -9,7 +9,7 @@ from rkllmd.language import placeholders
 from rkllmd.language.chats.messages import MESSAGES, TOOLS
 from rkllmd.language.model import Model
 from rkllmd.language.runs.answers import RAW
-from rkllmd.language.runs.run_options import SEED, SPECIAL, STOP
+from rkllmd.language.runs.run_options import FORMAT, SEED, SPECIAL, STOP
 
 LLM = Handle("handle", ("llm",), "model")
 
@@ -25,6 +25,7 @@ RUN_PARAMETERS: tuple[Parameter, ...] = (
     MESSAGES,
     TOOLS,
     RAW,
+    FORMAT,
 )
 
 

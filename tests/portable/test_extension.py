@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rkllmd.portable.extension import ALL, Description, Extension, NextRun
+from rkllmd.portable.extension import ALL, Description, Extension, NextRun, Piece
 
 SOURCE = r"""
 #include <stdint.h>
@@ -22,6 +22,18 @@ int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *sp
     seen_count = count;
     memcpy(seen, spans, 2 * count * sizeof *spans);
     return handle ? 5 : -1;
+}
+int (*seen_guide)(void *, int32_t, uint32_t *, size_t);
+int rkllm_portable_guide_next_run(void *handle, int (*guide)(void *, int32_t, uint32_t *, size_t), void *userdata) {
+    seen_guide = guide;
+    return handle ? 0 : -1;
+}
+int ask(int32_t last, uint32_t *allowed, size_t words) { return seen_guide(NULL, last, allowed, words); }
+int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size) {
+    static const uint8_t all[] = {0, 2, 0, 0, 0, 'a', 255, 1, 1, 0, 0, 0, 'E', 2, 0, 0, 0, 0};
+    if (!handle) return -1;
+    if (buffer && size >= sizeof all) memcpy(buffer, all, sizeof all);
+    return sizeof all;
 }
 int rkllm_portable_describe(void *handle, char *text, size_t size) {
     if (!handle) return 0;
@@ -96,6 +108,33 @@ def test_a_model_is_described_unless_the_library_does_not_say_or_says_too_much(l
     assert extension.describe(HANDLE) == Description(512, 2048, 10, 2, "model")
     assert extension.describe(ctypes.c_void_p(0)) is None
     assert extension.describe(ctypes.c_void_p(2)) is None, "it did not fit"
+
+
+def test_a_guide_is_asked_for_each_token(library: Path) -> None:
+    extension, dll = Extension(library), ctypes.CDLL(str(library))
+    asked: list[tuple[int, int]] = []
+
+    def guide(last: int, allowed: int, words: int) -> None:
+        if last == 7:
+            raise SystemExit
+        asked.append((last, words))
+        ctypes.c_uint32.from_address(allowed).value = 5
+
+    kept = extension.guide_next_run(HANDLE, guide)
+    bits = (ctypes.c_uint32 * 2)()
+    dll.ask.argtypes = [ctypes.c_int32, ctypes.c_void_p, ctypes.c_size_t]
+    assert (dll.ask(-1, bits, 2), bits[0], asked) == (0, 5, [(-1, 2)])
+    assert dll.ask(7, bits, 2) == -1, "it could not say"
+    with pytest.raises(ValueError, match="guide_next_run"):
+        extension.guide_next_run(ctypes.c_void_p(0), guide)
+    del kept
+
+
+def test_each_token_is_text_or_the_end_or_neither(library: Path) -> None:
+    extension = Extension(library)
+    assert extension.vocabulary(HANDLE) == [Piece(b"a\xff", False), Piece(b"", True), Piece(b"", False)]
+    with pytest.raises(ValueError, match="vocabulary"):
+        extension.vocabulary(ctypes.c_void_p(0))
 
 
 def test_what_the_engine_was_compiled_for_may_be_any_bytes(library: Path) -> None:

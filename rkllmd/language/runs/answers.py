@@ -40,7 +40,7 @@ def check(run: Run) -> None:
 
 def read(run: Run, turn: ConversationTurn | None, transcript: Transcript) -> None:
     """Let the transcript tell what the answer to messages means, unless it is wanted raw; after the model was told."""
-    if turn is None or turn.template is None or run.messages is None or run.raw:
+    if turn is None or turn.template is None or run.messages is None or run.raw or run.form is not None:
         return
     template = template_of(run.model, run.language.runtime.name)
     spoken = dialect.choose(template, None if turn.template.source == "model" else _TOLD)

@@ -24,6 +24,7 @@ from rkllmd.language.runs import (
     answers,
     conversation_caches,
     counting,
+    guiding,
     prompt_cache_names,
     run_options,
     turns,
@@ -53,6 +54,7 @@ def check(language: Language, invocation: Invocation, **asked: Unpack[RunArgumen
     run = Run.of(language, invocation, asked)
     model, rkllm_input = run.model, run.input
     run_options.check(run)
+    guiding.check(run)
     invocation.call.members.check("stream")
     given = len(rkllm_input.json) if isinstance(rkllm_input.json, list) else 1
     if given != model.n_batch:
@@ -99,6 +101,7 @@ def generate(run: Run) -> Callable[[], JsonObject]:
     """Run the model, on the worker thread; return the function that makes the final result on the event loop."""
     for file in run.model.watched_files:
         file.check(run.language.runtime.run_function(asynchronous=run.asynchronous))
+    guiding.begin(run)
     saving = prompt_cache_names.begin_saving(run)
     turn = turns.begin(run)
     prefilled = False
@@ -110,7 +113,8 @@ def generate(run: Run) -> Callable[[], JsonObject]:
         if ended.failure is not None:
             # Raised here, so that the supervisor sees it; the last partial results go out before the error.
             run.language.run_soon(partial(_let_go, run, generation))
-            raise ended.failure
+            raise guiding.explain(run) or ended.failure
+        guiding.end(run, generation)
         tensors = generation.tensors(run.invocation.tensor)
         return partial(_final, run, ended, turn, extra | tensors)
     finally:
@@ -183,6 +187,7 @@ def _attempt(run: Run, turn: ConversationTurn | None) -> _Ended:
             return _Ended(generation, None)
         answers.read(run, turn, generation.transcript)
         run_options.apply(run, turn)
+        guiding.apply(run)
         failure = _call(run, generation)
         if failure is None:
             language.runtime.remember_kv_cache_sizes(model)
@@ -213,6 +218,7 @@ def _generation(run: Run) -> Generation:
         transcript=Transcript(model.n_batch, run.stop),
         max_new_tokens=model.most_tokens(parameters),
         keeps_history=bool(parameters.keep_history),
+        keeps_up=run.form is not None,
         can_free_buffer=language.runtime.library.layout.name != "1.2",
         wake=language.run_soon,
         send=send,

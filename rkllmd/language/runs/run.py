@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NotRequired, Self, TypedDict
 
 from rkllmd.abi.c import Struct, byref
 from rkllmd.json_types import JsonObject
+from rkllmd.language.guided.form import Form
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
@@ -28,6 +29,7 @@ class RunArguments(TypedDict):
     messages: NotRequired[list[JsonObject] | None]
     tools: NotRequired[list[JsonObject] | None]
     raw: NotRequired[bool | None]
+    format: NotRequired[str | JsonObject | None]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -49,12 +51,15 @@ class Run:
     tools: list[JsonObject] | None = None
     # Whether the answer to it is shown as the model writes it.
     raw: bool | None = None
+    # What its answer must be.
+    form: Form | None = None
     # Whether the method is rkllm.run_async.
     asynchronous: bool = False
 
     @classmethod
     def of(cls, language: Language, invocation: Invocation, asked: RunArguments, *, asynchronous: bool = False) -> Self:
-        """Return the run that a call asks for."""
+        """Return the run that a call asks for. Raises InvalidParams, NotSupported: a form that can't be guaranteed."""
+        form = asked.get("format")
         return cls(
             language,
             invocation,
@@ -67,6 +72,7 @@ class Run:
             asked.get("messages"),
             asked.get("tools"),
             asked.get("raw"),
+            None if form is None else Form(form),
             asynchronous,
         )
 

@@ -49,6 +49,15 @@ STOP: Final = Value(
     required=False,
     in_c=False,
 )
+FORMAT: Final = Value(
+    "format",
+    {
+        "anyOf": [{"type": "object"}, {"enum": ["json", None]}],
+        "description": 'what the answer must be: "json", a JSON object; or a JSON Schema',
+    },
+    required=False,
+    in_c=False,
+)
 
 
 def check(run: Run) -> None:

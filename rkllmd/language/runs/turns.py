@@ -112,9 +112,9 @@ def begin(run: Run) -> ConversationTurn | None:
         tools = orjson.dumps(run.tools).decode() if run.tools else ""
         run.parameters.keep_history = 1
         chat = Chat(user)
-        return ConversationTurn(
-            chat, said, bool(asked.enable_thinking), tools, caches=SavedByRuns(run, chat), lora=_lora(run)
-        )
+        # An answer in a form has no place for thoughts.
+        thinking = bool(asked.enable_thinking) and run.form is None
+        return ConversationTurn(chat, said, thinking, tools, caches=SavedByRuns(run, chat), lora=_lora(run))
     name = run.invocation.call.members.session
     if name is None:
         return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from rkllmd.abi.layouts.rkllm import LLMCallState
@@ -31,7 +31,7 @@ class TextJoiner:
     From a stop string on, there is no more text.
     """
 
-    __slots__ = ("_decoder", "_held", "_is_whole", "_stop", "parts")
+    __slots__ = ("_decoder", "_held", "_is_whole", "_rest", "_stop", "parts")
 
     def __init__(self, stop: Sequence[str] = ()) -> None:
         """``stop`` are the stop strings."""
@@ -39,6 +39,7 @@ class TextJoiner:
         self._held = b""
         self._is_whole = True  # no bytes of a character are held, by the decoder either
         self._stop = StopMatcher(stop) if stop else None
+        self._rest = ""  # what was added at the end and not shown yet
         self.parts: list[str] = []
 
     @property
@@ -83,15 +84,24 @@ class TextJoiner:
     def _with_held(self, data: bytes) -> bytes:
         return data if data.startswith(self._held) else self._held + data
 
+    def close(self, ending: Callable[[str], str]) -> None:
+        """End the text with what ``ending`` returns for it; bytes that were never completed are left out."""
+        self._decoder.reset()
+        self._held = b""
+        held = "" if self._stop is None else self._stop.end()
+        self._rest = held + ending("".join(self.parts) + held)
+        self.parts.append(self._rest)
+
     def end(self) -> str:
-        """Return what was held back, and what stands for bytes that were never completed."""
+        """Return what was held back, what was added, and what stands for bytes that were never completed."""
         text = self._decoder.decode(self._held, final=True)
         if self._stop is not None:
             text = self._stop.feed(text) + self._stop.end()
         self._held = b""
         if text:
             self.parts.append(text)
-        return text
+        rest, self._rest = self._rest, ""
+        return rest + text
 
 
 class Transcript:
@@ -149,6 +159,10 @@ class Transcript:
             return self._answer.whole()
         texts = ["".join(joiner.parts) for joiner in self._joiners]
         return {"text": texts[0]} if self.n_batch == 1 else {"batch": [{"text": text} for text in texts]}
+
+    def close(self, ending: Callable[[str], str]) -> None:
+        """End the text of a single entry with what ``ending`` returns for it, before the final result is made."""
+        self._joiners[0].close(ending)
 
     def final(self, *, whole: bool) -> JsonObject:
         """Return the text members of the final result: the ``whole`` text, or only what was still incomplete."""

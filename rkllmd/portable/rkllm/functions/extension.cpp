@@ -64,6 +64,44 @@ int rkllm_portable_restore(void *handle, const char *path) {
     });
 }
 
+int rkllm_portable_guide_next_run(void *handle, rkllm_portable_guide guide, void *userdata) {
+    return guarded("rkllm_portable_guide_next_run", [&] {
+        std::shared_ptr<Session> session = session_of(handle);
+        require(reinterpret_cast<const void *>(guide), "guide");
+        if (session->sequences.size() > 1) {
+            throw Failure("only a run with n_batch 1 can be guided");
+        }
+        Claim claim(session);
+        session->next_run.guide = [guide, userdata](int32_t last, uint32_t *allowed, size_t words) {
+            return guide(userdata, last, allowed, words);
+        };
+        return 0;
+    });
+}
+
+int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size) {
+    int64_t length = -1;
+    guarded("rkllm_portable_vocabulary", [&] {
+        std::shared_ptr<Session> session = session_of(handle);
+        std::string all;
+        for (llama_token token = 0; token < session->model.vocabulary(); ++token) {
+            std::string piece = session->vocabulary.piece(token, false);
+            bool ends = session->vocabulary.ends_generation(token);
+            bool is_text = !ends && !piece.empty() && !session->vocabulary.is_marker(token);
+            all += static_cast<char>(ends ? 1 : is_text ? 0 : 2);
+            auto count = static_cast<uint32_t>(piece.size());
+            all.append(reinterpret_cast<const char *>(&count), sizeof count);
+            all += piece;
+        }
+        if (buffer && all.size() <= size) {
+            all.copy(reinterpret_cast<char *>(buffer), all.size());
+        }
+        length = static_cast<int64_t>(all.size());
+        return 0;
+    });
+    return length;
+}
+
 int rkllm_portable_describe(void *handle, char *json, size_t size) {
     return guarded("rkllm_portable_describe", [&] {
         std::shared_ptr<Session> session = session_of(handle);

@@ -1,5 +1,6 @@
 // What C's RKLLM does not have: a run's own seed, which parts of its text may be control tokens, what it may take from
-// the cache, that cache in a file, and what the loaded model is like. Only the portable library exports these, so a caller looks for them by name.
+// the cache, that cache in a file, who chooses among a run's tokens, and what the loaded model is like. Only the
+// portable library exports these, so a caller looks for them by name.
 #pragma once
 
 #include <cstddef>
@@ -29,6 +30,18 @@ int rkllm_portable_reused_tokens(void *handle);
 // Writes all that the cache holds to a file, and puts it back in the place of what is there. Both return 0 or -1.
 int rkllm_portable_save(void *handle, const char *path);
 int rkllm_portable_restore(void *handle, const char *path);
+
+// What the next token may be: sets bit i % 32 of allowed[i / 32] for each token i that is; `words` are all 0 before.
+// `last` is the token that was chosen last, -1 at first. Returns 0; anything else fails the run.
+typedef int (*rkllm_portable_guide)(void *userdata, int32_t last, uint32_t *allowed, size_t words);
+
+// For the handle's next run only, and after rkllm_portable_next_run: each token is one that `guide` allows; where it
+// allows none, the run ends. Only with n_batch 1. Returns 0 or -1.
+int rkllm_portable_guide_next_run(void *handle, rkllm_portable_guide guide, void *userdata);
+
+// The vocabulary, token by token: a byte that says what it is (0: text, 1: it ends the answer, 2: neither), the number
+// of its bytes (uint32, this machine's order), and these. Written if `size` bytes are enough. Returns the length or -1.
+int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size);
 
 // Writes a JSON object about the loaded model and a closing zero, if `size` bytes are enough. Returns its length or -1.
 int rkllm_portable_describe(void *handle, char *json, size_t size);

@@ -105,6 +105,7 @@ Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &p
     job.max_new_tokens = param.max_new_tokens > 0 ? param.max_new_tokens : session.param.max_new_tokens;
     job.sampling = param.sampling_params ? *param.sampling_params : sampling_of(session.param);
     job.seed = options.seed.value_or(sampling_seed());
+    job.guide = options.guide;
     job.userdata = userdata;
     check_sampling(job.sampling);
     if (param.lora_params && param.lora_params->lora_adapter_name) {

@@ -23,6 +23,7 @@ struct Job {
     int max_new_tokens = 0; // 0 or less: as many as the model likes
     RKLLMSamplingParam sampling{};
     uint32_t seed = 0;
+    Guide guide;
     std::string save_path;
     std::string lora;
     void *userdata = nullptr;

@@ -3,6 +3,7 @@
 
 #include "abi.hpp"
 #include "model.hpp"
+#include "special_tokens.hpp"
 #include "text.hpp"
 #include "tokenizer.hpp"
 
@@ -28,6 +29,9 @@ class Vocabulary {
     std::string piece(llama_token token, bool special) const;
 
     bool ends_generation(llama_token token) const { return llama_vocab_is_eog(model_.vocab(), token); }
+
+    // Whether it is a control token, which stands for no text.
+    bool is_marker(llama_token token) const { return (llama_vocab_get_attr(model_.vocab(), token) & MARKERS) != 0; }
 
     // The engine aborts the process when it looks up a token that the vocabulary does not have.
     void check(const Tokens &tokens) const;

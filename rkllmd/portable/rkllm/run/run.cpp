@@ -203,6 +203,14 @@ void Run::sample(Lane &lane, int output) {
     }
     // The sampler would abort the process over a NaN, which embeddings or an adapter from outside can cause.
     check_numbers(logits, session_.model.vocabulary());
+    if (job_.guide) {
+        std::vector<uint32_t> allowed((static_cast<size_t>(session_.model.vocabulary()) + 31) / 32);
+        if (job_.guide(lane.token, allowed.data(), allowed.size()) != 0) {
+            throw Failure("what guides the run has failed");
+        }
+        lane.token = sample_allowed(lane.sampler.get(), logits, session_.model.vocabulary(), allowed);
+        return;
+    }
     lane.token = llama_sampler_sample(lane.sampler.get(), session_.model.context(), output);
 }
 
@@ -223,7 +231,9 @@ void Run::finish_lanes() {
         if (lane.done) {
             continue;
         }
-        bool ended = !session_.param.ignore_eos_token && session_.vocabulary.ends_generation(lane.token);
+        // A guide allows the end where it has to be.
+        bool may_end = job_.guide || !session_.param.ignore_eos_token;
+        bool ended = lane.token == Sequence::NO_TOKEN || (may_end && session_.vocabulary.ends_generation(lane.token));
         if (ended) {
             lane.sequence->unread = lane.token;
         }

@@ -58,6 +58,28 @@ uint32_t sampling_seed() {
     return strcmp(text, "random") == 0 ? std::random_device{}() : static_cast<uint32_t>(strtoul(text, nullptr, 10));
 }
 
+llama_token sample_allowed(llama_sampler *sampler, const float *logits, int vocabulary,
+                           const std::vector<uint32_t> &allowed) {
+    std::vector<llama_token_data> candidates;
+    for (llama_token token = 0; token < vocabulary; ++token) {
+        auto index = static_cast<size_t>(token);
+        if ((allowed[index / 32] >> (index % 32) & 1) != 0) {
+            candidates.push_back({token, logits[token], 0});
+        }
+    }
+    if (candidates.empty()) {
+        return LLAMA_TOKEN_NULL;
+    }
+    llama_token_data_array choice{candidates.data(), candidates.size(), -1, false};
+    llama_sampler_apply(sampler, &choice);
+    if (choice.selected < 0) {
+        throw Failure("the engine has chosen no token");
+    }
+    llama_token chosen = choice.data[choice.selected].id;
+    llama_sampler_accept(sampler, chosen);
+    return chosen;
+}
+
 llama_sampler_ptr make_sampler(const RKLLMSamplingParam &param, int vocabulary, uint32_t seed) {
     if (seed == LLAMA_DEFAULT_SEED) {
         seed = FIXED_SEED; // the engine takes this value for "random"

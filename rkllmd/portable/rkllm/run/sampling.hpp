@@ -5,6 +5,7 @@
 #include "llama-cpp.h"
 
 #include <cstdint>
+#include <vector>
 
 namespace portable {
 
@@ -16,6 +17,10 @@ void check_sampling(const RKLLMSamplingParam &param);
 
 // Fixed, so that a run can be repeated, unless RKLLM_PORTABLE_SEED says otherwise ("random" or a number).
 uint32_t sampling_seed();
+
+// Chooses among the tokens that are allowed, a bit each; NO_TOKEN if none is.
+llama_token sample_allowed(llama_sampler *sampler, const float *logits, int vocabulary,
+                           const std::vector<uint32_t> &allowed);
 
 llama_sampler_ptr make_sampler(const RKLLMSamplingParam &param, int vocabulary, uint32_t seed);
 

@@ -20,6 +20,9 @@
 
 namespace portable {
 
+// Says which tokens may be next (rkllm_portable_guide).
+using Guide = std::function<int(int32_t last, uint32_t *allowed, size_t words)>;
+
 // What the library's own functions (extension.hpp) say about the next run.
 struct RunOptions {
     std::optional<uint32_t> seed;
@@ -27,6 +30,7 @@ struct RunOptions {
     bool bare = false;
     bool reuse = false;
     bool show_special = false;
+    Guide guide;
 };
 
 struct Session {

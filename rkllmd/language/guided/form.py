@@ -1,0 +1,63 @@
+"""The form that a run's answer must have (``format``): what was asked for, what is legal, and whether it was kept.
+
+It is made when the request comes, which checks the schema; the judge reads it later, on the worker thread.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Final
+
+from rkllmd.errors import InvalidParams
+from rkllmd.json_types import Json, JsonObject
+from rkllmd.language.guided import schemas
+from rkllmd.language.guided.checking import fault
+from rkllmd.language.guided.grammar import Grammar, check_installed
+from rkllmd.language.guided.judge import Judge
+from rkllmd.language.guided.tokens import TokenGuide
+
+# Many runs ask for the same form; reading a large one takes tens of milliseconds.
+_KEPT_GRAMMARS: Final = 16
+
+
+class Form:
+    """What the answer of one run must be."""
+
+    def __init__(self, asked: Json) -> None:
+        """``asked`` is "json" for any JSON object, or a JSON Schema. Raises InvalidParams, NotSupported."""
+        check_installed()
+        self.schema: JsonObject = asked if isinstance(asked, dict) else schemas.JSON_OBJECT
+        self._rewritten = json.dumps(schemas.rewrite(self.schema))
+        # What guides the runtime through one run of it, and what C calls for that.
+        self.guide: TokenGuide | None = None
+        self.keep_alive: object = None
+
+    def grammar(self) -> Grammar:
+        """Return what is legal; not on the event loop. Raises InvalidParams for what can't be guaranteed."""
+        return _grammar(self._rewritten)
+
+    def rest(self, text: str) -> str | None:
+        """Return what must follow for the answer ``text`` to be whole; None if it can't become that."""
+        judge = Judge(self.grammar())
+        data = text.encode()
+        if judge.accept(data) < len(data):
+            return None
+        end = judge.shortest_end()
+        return None if end is None else end.decode()
+
+    def fault(self, text: str) -> str | None:
+        """Return what is wrong with a whole answer by another judge than the one that guided it, or None."""
+        return fault(text, self.schema)
+
+
+@lru_cache(maxsize=_KEPT_GRAMMARS)
+def _grammar(rewritten: str) -> Grammar:
+    grammar = Grammar(json.loads(rewritten))
+    if Judge(grammar).shortest_end() is None:
+        raise InvalidParams(
+            "format: no answer of at most 3000 bytes is known that fits the schema.",
+            path="$.format",
+            keyword="format",
+        )
+    return grammar

@@ -1,0 +1,64 @@
+"""Regular expressions that mean the same to ECMAScript, Rust and Python, and those that do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from rkllmd.language.guided.patterns import Unreadable, check
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "^a+$",
+        "^[a-z]{2,5}$",
+        "^(?:a|b)*?$",
+        "\\d{3}-\\d{4}",
+        "^[\\w.-]+@\\w+\\.com$",
+        "[-a]",
+        "\\u00e9|ü",
+        "a{0}",
+        "[^\\]]",
+    ],
+)
+def test_what_everybody_reads_alike_is_taken(pattern: str) -> None:
+    check(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        ("(?=a)b", "group"),
+        ("(?i)a", "group"),
+        ("(?<n>a)", "group"),
+        ("(a)\\1", "escape"),
+        ("\\bword", "escape"),
+        ("\\p{L}", "escape"),
+        ("\\ud800", "digits"),
+        ("\\x4", "ends too early"),
+        ("a\\", "ends too early"),
+        ("[a[b]]", "in [ ]"),
+        ("[a&&b]", "in [ ]"),
+        ("[]a]", "without a character"),
+        ("[z-a]", "range"),
+        ("[\\d-z]", "range"),
+        ("[a", "ends too early"),
+        ("(a", "without a )"),
+        ("a)", "without a ("),
+        ("a{", "means nothing"),
+        ("a{,3}", "means nothing"),
+        ("a{3,2}", "wrong way round"),
+        ("a{10000}", "9999"),
+        ("*a", "means nothing"),
+        ("a**", "repeats a repetition"),
+        ("a++", "repeats a repetition"),
+        ("((a{100}){100}){100}", "parts"),
+        ("(" * 20 + "a" + ")" * 20, "in each other"),
+        ("a" * 513, "longer"),
+    ],
+)
+def test_what_somebody_reads_otherwise_or_takes_long_is_not(pattern: str, why: str) -> None:
+    with pytest.raises(Unreadable) as caught:
+        check(pattern)
+    assert why in str(caught.value)

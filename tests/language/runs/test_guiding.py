@@ -1,0 +1,110 @@
+"""Answers in a form, on the real daemon: the portable runtime, which is asked before each token."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.daemon import Daemon, Start, Wire, kind
+from tests.language.guided.schema_maker import REFUSED, is_valid
+
+LAMP = {
+    "type": "object",
+    "properties": {"room": {"enum": ["kitchen", "bath"]}, "brightness": {"type": "integer", "minimum": 1}},
+    "required": ["room", "brightness"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def demo(start_for_module: Start) -> Daemon:
+    return start_for_module("--model", "demo", runtime="portable")
+
+
+def run(wire: Wire, form: Any, **params: Any) -> dict[str, Any]:
+    asked = {"prompt": "Tell me a story.", "format": form, "max_new_tokens": 60, **params}
+    answer: dict[str, Any] = wire.ask("rkllm.run", asked)
+    return answer
+
+
+def test_the_answer_is_the_json_that_was_asked_for(demo: Daemon) -> None:
+    with demo.connect() as wire:
+        result = run(wire, LAMP)["result"]
+        assert is_valid(result["text"], LAMP)
+        assert result["finish_reason"] == "stop"
+        anything = run(wire, "json")["result"]
+        assert isinstance(json.loads(anything["text"]), dict)
+        assert run(wire, {"enum": ["nö"]})["result"]["text"] == '"nö"'
+        # Guided runs leave nothing behind.
+        assert not wire.ask("rkllm.run", {"prompt": "What is an NPU?"})["result"]["text"].startswith("{")
+
+
+def test_an_answer_that_reaches_its_limit_is_ended(demo: Daemon) -> None:
+    with demo.connect() as wire:
+        form = {"type": "array", "minItems": 3, "items": {"type": "string", "minLength": 20}}
+        result = run(wire, form, max_new_tokens=8)["result"]
+        assert result["finish_reason"] == "length"
+        assert is_valid(result["text"], form)
+        assert result["perf"]["generate_tokens"] <= 8
+
+
+def test_partial_results_make_up_the_final_text(demo: Daemon) -> None:
+    with demo.connect() as wire:
+        asked = {"prompt": "Hi", "format": {"type": "string", "minLength": 40}, "max_new_tokens": 10}
+        wire.request("rkllm.run_async", asked, "run")
+        texts, final = [], {}
+        while "finish_reason" not in final:
+            final = wire.receive()["result"]
+            texts.append(final["text"])
+        assert is_valid("".join(texts), asked["format"])
+        assert final["finish_reason"] == "length"
+
+
+def test_a_stop_string_ends_the_text_and_not_the_form(demo: Daemon) -> None:
+    with demo.connect() as wire:
+        form = {"type": "object", "properties": {"a": {"const": "one two"}, "b": {}}, "required": ["a", "b"]}
+        result = run(wire, form, stop=["two"])["result"]
+        assert (result["finish_reason"], result["stop_sequence"]) == ("stop", "two")
+        assert is_valid(result["text"], form)
+
+
+@pytest.mark.parametrize("keyword", REFUSED)
+def test_what_cannot_be_guaranteed_is_refused_by_name(demo: Daemon, keyword: str) -> None:
+    with demo.connect() as wire:
+        answer = run(wire, {"type": "object", "properties": {"a": {keyword: REFUSED[keyword]}}})
+        assert kind(answer) == "InvalidParams"
+        assert answer["error"]["data"]["path"].startswith(f"$.format.properties.a.{keyword}")
+
+
+@pytest.mark.parametrize(
+    ("form", "path"),
+    [
+        ({"$ref": "#"}, "$.format"),
+        ({"allOf": [{"type": "string"}, {"type": "null"}]}, "$.format"),
+        ("xml", "$.format"),
+        ({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}, "$.format"),
+    ],
+)
+def test_a_schema_that_nothing_fits_is_refused(demo: Daemon, form: Any, path: str) -> None:
+    with demo.connect() as wire:
+        answer = run(wire, form)
+        assert (kind(answer), answer["error"]["data"]["path"]) == ("InvalidParams", path)
+
+
+def test_only_generated_text_has_a_form(demo: Daemon) -> None:
+    with demo.connect() as wire:
+        answer = run(wire, LAMP, mode="RKLLM_INFER_GET_LOGITS")
+        assert (kind(answer), answer["error"]["data"]["path"]) == ("InvalidParams", "$.format")
+
+
+def test_an_answer_to_messages_has_a_form_too(demo: Daemon) -> None:
+    with demo.connect() as wire:
+        messages = [{"role": "user", "content": "What is an NPU?"}]
+        first = wire.ask("rkllm.run", {"messages": messages, "format": LAMP, "max_new_tokens": 60})["result"]
+        assert is_valid(first["text"], LAMP)
+        messages += [{"role": "assistant", "content": first["text"]}, {"role": "user", "content": "And now?"}]
+        second = wire.ask("rkllm.run", {"messages": messages, "format": LAMP, "max_new_tokens": 60})["result"]
+        assert is_valid(second["text"], LAMP)
+        assert second["cached_tokens"] > 0
