@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import math
 import os
 import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.crashes.rounds import ENDS, FUNCTIONS, Crash, Rounds
+from tests.daemon import Daemon
 from tests.nursery import forking
 
 _MID_GENERATION: Final = "mid-generation"
@@ -29,6 +32,8 @@ _LOAD_MS: Final = 200
 _LIMIT_MS: Final = 1000
 # What a call may take that does not hang: a millisecond, but here the machine is busy.
 _PATIENCE_MS: Final = 3000
+# Of the log of a daemon that did what nobody expected.
+_LOG_CHARACTERS: Final = 4000
 _SHARES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "worst": 1.0}
 
 
@@ -80,27 +85,44 @@ def _percentiles(times: Sequence[float]) -> str:
     return "   ".join(f"{name} {ms:>5.0f}" for name, ms in at.items())
 
 
-def _crash(rig: int, numbers: Iterator[int], given: argparse.Namespace, findings: Findings) -> str:
-    """Do rounds as long as there are some; return what the keeper's memory was."""
+def _crash(rig: int, numbers: Iterator[int], given: argparse.Namespace, findings: Findings) -> list[str]:
+    """Do rounds as long as there are some; return what the memory of each keeper was."""
     is_mid = given.only == _MID_GENERATION
     functions = [function for function in FUNCTIONS if not is_mid or function.startswith("rkllm_run")]
     kinds = [kind for kind in ENDS if given.only in (None, kind, _MID_GENERATION)]
     crashes = list(itertools.product(functions, kinds))
     # Rigs that are at different places do not all wait for a call that hangs at once.
     first = rig * len(crashes) // given.rigs
-    with tempfile.TemporaryDirectory() as directory:
-        rounds = Rounds(Path(directory), limit_ms=_PATIENCE_MS, load_ms=_LOAD_MS if is_mid else 0)
-        try:
-            for number in numbers:
-                for function, kind in crashes[first:] + crashes[:first]:
-                    findings.add(number, function, kind, rounds.crash(function, kind))
-                if number % 10 == 0:
-                    print(f"  round {number}", flush=True)
-        finally:
-            rounds.daemon.stop()
-        assert rounds.leftovers is not None
-        memory = [size // 1024 for size in rounds.leftovers.memory]
-        return f"{memory[0]} kB, {memory[len(memory) // 2]} in the middle, {memory[-1]} in the end"
+    memories: list[str] = []
+    rounds: Rounds | None = None
+    with contextlib.ExitStack() as stack:
+        for number in numbers:
+            for function, kind in crashes[first:] + crashes[:first]:
+                if rounds is None:
+                    directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                    rounds = Rounds(directory, limit_ms=_PATIENCE_MS, load_ms=_LOAD_MS if is_mid else 0)
+                    stack.callback(rounds.daemon.stop)
+                try:
+                    crash = rounds.crash(function, kind)
+                except (AssertionError, OSError):  # nobody knows in which state it is: the next one has another keeper
+                    crash = Crash(math.inf, math.inf, [_what_happened(rounds.daemon)], [])
+                findings.add(number, function, kind, crash)
+                if crash.answered_ms == math.inf:
+                    memories.append(_memory(rounds))
+                    rounds = None
+            if number % 10 == 0:
+                print(f"  round {number}", flush=True)
+        return [*memories, *([] if rounds is None else [_memory(rounds)])]
+
+
+def _what_happened(daemon: Daemon) -> str:
+    return f"{traceback.format_exc()}\n{daemon.log()[-_LOG_CHARACTERS:]}"
+
+
+def _memory(rounds: Rounds) -> str:
+    assert rounds.leftovers is not None
+    memory = [size // 1024 for size in rounds.leftovers.memory]
+    return f"{memory[0]} kB, {memory[len(memory) // 2]} in the middle, {memory[-1]} in the end"
 
 
 def main() -> int:
@@ -118,7 +140,7 @@ def main() -> int:
         ThreadPoolExecutor(given.rigs) as threads,
     ):
         rigs = [threads.submit(_crash, rig, numbers, given, findings) for rig in range(given.rigs)]
-    memories = [rig.result() for rig in rigs]
+    memories = [memory for rig in rigs for memory in rig.result()]
     findings.print_table()
     if is_mid:
         findings.print_times()

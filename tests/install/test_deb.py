@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import json
 import os
@@ -33,13 +34,19 @@ Told = Callable[..., list[str]]
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the package."""
-    folder = tmp_path_factory.mktemp("package")
-    done = packaging.make(folder, "--python", PYTHON)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (made,) = folder.glob("rkllmd_0.2.0_*.deb")
-    assert done.stdout == f"Made {made}. Install it with: sudo apt install {made}\n"
-    return made
+    """Return the package; whoever comes first makes it for all who run tests of this session beside each other."""
+    own = tmp_path_factory.mktemp("package")
+    shared = own.parents[1] / "package" if "PYTEST_XDIST_WORKER" in os.environ else own / "made"
+    shared.mkdir(exist_ok=True)
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "said").exists():
+            done = packaging.make(shared, "--python", PYTHON)
+            assert done.returncode == 0, done.stdout + done.stderr
+            (shared / "said").write_text(done.stdout)
+    (made,) = shared.glob("rkllmd_0.2.0_*.deb")
+    assert (shared / "said").read_text() == f"Made {made}. Install it with: sudo apt install {made}\n"
+    return Path(shutil.copy(made, own))
 
 
 @pytest.fixture(scope="module")

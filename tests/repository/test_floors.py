@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -22,9 +24,35 @@ _CONTRACTS: Final = tomllib.loads(_PROJECT.read_text())["tool"]["importlinter"][
 # From the highest floor down; the rooms of one floor are beside each other.
 _FLOORS: Final = [re.split(r" [|:] ", floor) for floor in _CONTRACTS[0]["layers"]]
 
+Lint = Callable[..., str]
 
-def _lint(folder: Path, importer: str, imported: str, *, only_for_types: bool = False) -> str:
-    """Return what lint-imports says of a house with one import; nothing if it keeps every contract."""
+# Forks for each folder that is named, so that the linter's modules are imported once.
+_LINTER: Final = """
+import os, sys
+from importlinter.cli import lint_imports_command as main
+for line in sys.stdin:
+    if (child := os.fork()) == 0:
+        os.chdir(line.rstrip("\\n"))
+        for number in (1, 2):
+            os.dup2(os.open("said", os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
+        main(["--no-cache", "--no-logo"])
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def lint() -> Iterator[Lint]:
+    """Give a function that returns what lint-imports says of a house with one import; nothing if it may have that."""
+    command = [sys.executable, "-c", _LINTER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as linter:
+        yield partial(_lint, linter)
+
+
+def _lint(
+    linter: subprocess.Popen[str], folder: Path, importer: str, imported: str, *, only_for_types: bool = False
+) -> str:
+    assert linter.stdin is not None
+    assert linter.stdout is not None
     for module in ("rknn", "rkllmd", *(f"rkllmd.{room}" for floor in _FLOORS for room in floor)):
         place = folder.joinpath(*module.split("."))
         place.mkdir()
@@ -32,28 +60,28 @@ def _lint(folder: Path, importer: str, imported: str, *, only_for_types: bool = 
         head = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n" if only_for_types else ""
         place.joinpath("__init__.py").write_text(head + statement if module == importer else "")
     folder.joinpath("pyproject.toml").write_text(_PROJECT.read_text())
-    program = "from importlinter.cli import lint_imports_command as main; main(['--no-cache', '--no-logo'])"
-    ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert ended.returncode in (0, 1), ended.stdout + ended.stderr
-    return ended.stdout if ended.returncode else ""
+    linter.stdin.write(f"{folder}\n")
+    linter.stdin.flush()
+    status = int(linter.stdout.readline())
+    said = folder.joinpath("said").read_text()
+    assert status in (0, 1), said
+    return said if status else ""
 
 
 @pytest.mark.parametrize(
     ("lower", "upper"),
     [(lower, upper) for above, below in pairwise(_FLOORS) for lower in below for upper in above],
 )
-def test_an_import_upwards_fails_on_each_floor(tmp_path: Path, lower: str, upper: str) -> None:
-    said = _lint(tmp_path, f"rkllmd.{lower}", f"rkllmd.{upper}", only_for_types=True)
+def test_an_import_upwards_fails_on_each_floor(lint: Lint, tmp_path: Path, lower: str, upper: str) -> None:
+    said = lint(tmp_path, f"rkllmd.{lower}", f"rkllmd.{upper}", only_for_types=True)
     assert f"rkllmd.{lower} is not allowed to import rkllmd.{upper}" in said
 
 
 @pytest.mark.parametrize(
     ("room", "beside"), [(floor[at], floor[at - 1]) for floor in _FLOORS if len(floor) > 1 for at in range(len(floor))]
 )
-def test_rooms_on_one_floor_do_not_know_each_other(tmp_path: Path, room: str, beside: str) -> None:
-    said = _lint(tmp_path, f"rkllmd.{room}", f"rkllmd.{beside}")
+def test_rooms_on_one_floor_do_not_know_each_other(lint: Lint, tmp_path: Path, room: str, beside: str) -> None:
+    said = lint(tmp_path, f"rkllmd.{room}", f"rkllmd.{beside}")
     assert f"rkllmd.{room} is not allowed to import rkllmd.{beside}" in said
 
 
@@ -71,16 +99,16 @@ def test_rooms_on_one_floor_do_not_know_each_other(tmp_path: Path, room: str, be
         ("rkllmd.chat", "trio"),
     ],
 )
-def test_what_a_room_must_not_know_fails(tmp_path: Path, importer: str, imported: str) -> None:
-    assert f"{importer} is not allowed to import {imported}" in _lint(tmp_path, importer, imported)
+def test_what_a_room_must_not_know_fails(lint: Lint, tmp_path: Path, importer: str, imported: str) -> None:
+    assert f"{importer} is not allowed to import {imported}" in lint(tmp_path, importer, imported)
 
 
 @pytest.mark.parametrize(
     ("importer", "imported"),
     [("rkllmd.cli", "rkllmd.daemon"), ("rkllmd.abi", "ctypes"), ("rkllmd.portable", "ctypes"), ("rknn", "rkllmd.abi")],
 )
-def test_an_import_downwards_passes(tmp_path: Path, importer: str, imported: str) -> None:
-    assert not _lint(tmp_path, importer, imported)
+def test_an_import_downwards_passes(lint: Lint, tmp_path: Path, importer: str, imported: str) -> None:
+    assert not lint(tmp_path, importer, imported)
 
 
 def test_every_room_outside_abi_and_portable_is_forbidden_ctypes() -> None:

@@ -8,17 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulator.build import build
+from tests.daemon import simulator as built_simulator
 from tests.simulator.player import Model, Simulator
 
 VERSIONS = {"1.2": "1.2.3", "1.3": "1.3.0", "1.3.1": "1.3.1"}
 Script = Callable[[str], None]
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    directory = tmp_path_factory.mktemp("simulator")
-    return {layout: build(layout, version, directory) for layout, version in VERSIONS.items()}
 
 
 @pytest.fixture(params=VERSIONS)
@@ -27,9 +21,9 @@ def layout(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def library(layout: str, built: dict[str, Path], tmp_path: Path) -> Path:
+def library(layout: str, tmp_path: Path) -> Path:
     """Return a copy of its own, so that its counters start at zero."""
-    return Path(shutil.copy(built[layout], tmp_path))
+    return Path(shutil.copy(built_simulator(VERSIONS[layout], layout), tmp_path))
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulator.build import build_rknn
+from tests.daemon import rknn_simulator
 from tests.simulator.rknn_player import RknnSimulator
 from tests.simulator.tests.rknn.models import Script
 
 
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_rknn("2.3.2", tmp_path_factory.mktemp("rknn"))
+@pytest.fixture
+def built() -> Path:
+    return rknn_simulator()
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from pathlib import Path
 from typing import Any
 
 from rkllmd.abi.layouts import rknn_custom_op
 from rkllmd.abi.layouts.rknn_constants import rknn_error
-from tests.simulator.build import build_operator, build_rknn
+from tests.daemon import BUILD_DIRECTORY, rknn_simulator
+from tests.simulator.build import build_operator
 from tests.simulator.rknn_player import RknnSimulator, Type
 from tests.simulator.tests.rknn.models import SCALED, play, signed
 
@@ -134,15 +134,15 @@ def test_operator_without_callbacks(simulator: RknnSimulator) -> None:
     context.destroy()
 
 
-def test_example_operator(tmp_path: Path) -> None:
+def test_example_operator() -> None:
     """In a process of its own: the plug-in finds the library that is loaded already by its name."""
     program = f"""
 import ctypes
 from pathlib import Path
 from rkllmd.abi.layouts.rknn_custom_op import rknn_custom_op
 from tests.simulator.rknn_player import RknnSimulator
-simulator = RknnSimulator(Path({str(build_rknn("2.3.2", tmp_path))!r}))
-plug_in = ctypes.CDLL({str(build_operator(tmp_path))!r})
+simulator = RknnSimulator(Path({str(rknn_simulator())!r}))
+plug_in = ctypes.CDLL({str(build_operator(BUILD_DIRECTORY))!r})
 plug_in.get_rknn_custom_op.restype = ctypes.POINTER(rknn_custom_op)
 context = simulator.init({SCALED!r})
 assert context.register_custom_ops(plug_in.get_rknn_custom_op(), 1) == 0
