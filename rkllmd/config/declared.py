@@ -19,7 +19,7 @@ from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
 
 # The keys of a declared model that are not fields of RKLLMParam.
-_OURS: Final = ("lora_adapters", "chat_template", "autoload", "idle_minutes")
+_OURS: Final = ("lora_adapters", "chat_template", "tokenizer", "autoload", "idle_minutes")
 TEMPLATE_STRINGS: Final = ("system_prompt", "prompt_prefix", "prompt_postfix")
 # A name stands where a path may stand, so it has no slash and does not begin with a dot.
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -34,6 +34,8 @@ class DeclaredModel:
     # Each as rkllm.load_lora takes it.
     lora_adapters: tuple[JsonObject, ...] = ()
     chat_template: dict[str, str] | None = None
+    # The folder of its tokenizer, in which its own chat template is.
+    tokenizer: str | None = None
     autoload: bool = False
     # None: as the setting model_idle_minutes says.
     idle_minutes: float | None = None
@@ -75,7 +77,7 @@ def _model(name: str, table: JsonObject) -> DeclaredModel:
         said = error.message.removesuffix(".")
         found = _at(table, str(error.data["path"]).removeprefix(where))
         raise WrongMember(said if isinstance(found, Mapping) else f"{said}, it is {str(found)[:200]!r}") from None
-    for key in ("model_path", "tokenizer_path", "embedding_path"):
+    for key in ("model_path", "tokenizer_path", "embedding_path", "tokenizer"):
         _check_path(table.get(key), f"{where}.{key}")
     adapters = tuple(
         {"lora_adapter_path": item} if isinstance(item, str) else dict(item) for item in table.get("lora_adapters", ())
@@ -88,6 +90,7 @@ def _model(name: str, table: JsonObject) -> DeclaredModel:
         param={key: item for key, item in table.items() if key not in _OURS},
         lora_adapters=adapters,
         chat_template=table.get("chat_template"),
+        tokenizer=table.get("tokenizer"),
         autoload=table.get("autoload", False),
         idle_minutes=table.get("idle_minutes"),
     )
@@ -109,6 +112,7 @@ def _schema() -> schemas.Schema:
             **param["properties"],
             "lora_adapters": {"type": "array", "items": adapter},
             "chat_template": template,
+            "tokenizer": {"type": "string"},
             "autoload": {"type": "boolean"},
             "idle_minutes": {"type": "number", "minimum": 0, "maximum": MOST_MINUTES},
         },

@@ -57,7 +57,9 @@ def clear(language: Language, model: Model, by: int | None = None) -> int | Chat
     ``by`` is the client whose call does it and who therefore knows; None if the owner is to be told in any case.
     Raises RuntimeFailure.
     """
-    language.runtime.call("rkllm_clear_kv_cache", model.pointer, 1, None, None)
+    # What was rendered by the daemon has its own system prompt, and C's must not stand before it.
+    keeps_system_prompt = 0 if model.is_bare else 1
+    language.runtime.call("rkllm_clear_kv_cache", model.pointer, keeps_system_prompt, None, None)
     return model.kv_cache.clear(by)
 
 

@@ -100,6 +100,10 @@ class Model:
     watched_files: list[WatchedFile] = field(default_factory=list)
     # Its tokenizer_path and embedding_path.
     callback_files: tuple[str | None, str | None] = (None, None)
+    # C puts no template around prompts now, and nobody but the daemon has wanted that.
+    is_bare: bool = False
+    # The folder of its tokenizer with its own chat template, where the configuration declares one.
+    tokenizer: str | None = None
     # The files that it and its adapters (by their names) were loaded from: a prompt cache depends on them.
     file: FileIdentity | None = None
     lora_files: dict[str, FileIdentity] = field(default_factory=dict)

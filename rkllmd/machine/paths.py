@@ -44,16 +44,29 @@ def readable_file(
     Raises InvalidParams if there is no such file, PermissionDenied if it may not be read.
     """
     path = _resolve(given, allowed, where, setting, base, viewer)
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise InvalidParams(f"{lead(where)}{given}: {reason}.", path=where, keyword="file") from None
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(_mode(path, given, where)):
         raise InvalidParams(f"{lead(where)}{given} is not a regular file.", path=where, keyword="file")
     if not os.access(path, os.R_OK):
         raise PermissionDenied(f"{lead(where)}the daemon's user may not read {given}.", path=where)
     return path
+
+
+def readable_directory(given: str, allowed: Sequence[str], where: str, *, base: str = "") -> Path:
+    """Return the directory that the configuration names. Raises what ``readable_file`` raises."""
+    path = _resolve(given, allowed, where, "allowed_directories", base)
+    if not stat.S_ISDIR(_mode(path, given, where)):
+        raise InvalidParams(f"{lead(where)}{given} is not a directory.", path=where, keyword="file")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise PermissionDenied(f"{lead(where)}the daemon's user may not read {given}.", path=where)
+    return path
+
+
+def _mode(path: Path, given: str, where: str | None) -> int:
+    try:
+        return path.stat().st_mode
+    except OSError as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise InvalidParams(f"{lead(where)}{given}: {reason}.", path=where, keyword="file") from None
 
 
 def writable_file(given: str, allowed: Sequence[str], where: str, *, viewer: Viewer | None = None) -> Path:

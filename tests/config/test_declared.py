@@ -19,6 +19,7 @@ model_path = "/models/qwen3.rkllm"
 top_k = 40
 lora_adapters = ["/models/lora/coding.rkllm", {lora_adapter_path = "/models/l2.rkllm", scale = 0.5}]
 chat_template = {system_prompt = "Be brief.", prompt_prefix = "<u>"}
+tokenizer = "/models/qwen3/"
 autoload = true
 idle_minutes = 0.5
 
@@ -49,6 +50,7 @@ def test_what_is_declared_is_what_is_there(tmp_path: Path) -> None:
         {"lora_adapter_path": "/models/lora/coding.rkllm"},
         {"lora_adapter_path": "/models/l2.rkllm", "scale": 0.5},
     )
+    assert (whole.tokenizer, other.tokenizer) == ("/models/qwen3/", None)
     assert whole.chat_template == {"system_prompt": "Be brief.", "prompt_prefix": "<u>"}
     assert (other.name, other.autoload, other.idle_minutes, other.chat_template) == ("other-1.5b", False, None, None)
 
@@ -74,6 +76,7 @@ def test_what_the_client_gives_stands_before_what_is_declared(tmp_path: Path) ->
         ("autoload = 1", "models.m.autoload must be true or false, it is '1'"),
         ("idle_minutes = -1", "models.m.idle_minutes must be at least 0, it is '-1'"),
         ("idle_minutes = 999999", "models.m.idle_minutes must be at most 525600, it is '999999'"),
+        ("tokenizer = 'qwen3'", "models.m.tokenizer is 'qwen3', allowed is an absolute path"),
         ("lora_adapters = 'x'", "models.m.lora_adapters must be an array, it is 'x'"),
         ("lora_adapters = ['x']", "models.m.lora_adapters[0] is 'x', allowed is an absolute path"),
         ("lora_adapters = [{scale = 1.0}]", "models.m.lora_adapters[0] needs lora_adapter_path"),

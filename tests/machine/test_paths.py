@@ -12,7 +12,7 @@ import pytest
 from rkllmd.errors import InvalidParams, PermissionDenied, RpcError
 from rkllmd.machine import paths
 from rkllmd.machine.disk.seeing import Viewer
-from rkllmd.machine.paths import readable_file, writable_file
+from rkllmd.machine.paths import readable_directory, readable_file, writable_file
 from rkllmd.wire.long_strings import LongString
 
 WHERE = "$.model_path"
@@ -230,3 +230,12 @@ def test_what_is_outside_gets_one_answer_whether_it_is_there_or_not(inside: Path
                 readable_file(f"{outside}/{name}", [str(inside)], WHERE, viewer=viewer)
             said.add(caught.value.message.replace(f"{outside}/{name}", "PATH"))
     assert len(said) == 1
+
+
+def test_a_directory_to_read_is_one(inside: Path, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert readable_directory(f"{inside}/", [str(inside)], WHERE) == inside
+    refused(readable_directory, InvalidParams, inside / "model", inside)
+    refused(readable_directory, InvalidParams, inside / "absent", inside)
+    refused(readable_directory, PermissionDenied, outside, inside)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    refused(readable_directory, PermissionDenied, inside, inside)

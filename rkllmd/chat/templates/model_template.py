@@ -12,10 +12,10 @@ from rkllmd.chat.templates import forms, sources
 from rkllmd.chat.templates.forms import Forms
 from rkllmd.chat.templates.messages import check_roles, plain_data, values_in, with_placeholders, with_reasoning
 from rkllmd.chat.templates.plain_words import PlainWords
+from rkllmd.chat.templates.rendered import PLACEHOLDERS, Rendered
 from rkllmd.chat.templates.sandbox.budget import LEAST_UNITS, OverBudget, limited
 from rkllmd.chat.templates.sandbox.weight import NotAllowed
 from rkllmd.chat.templates.sources import Source
-from rkllmd.chat.templates.template import PLACEHOLDERS, ChatTemplate, Rendered
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.requirements import install_command
@@ -32,10 +32,8 @@ _UNITS_PER_CHARACTER: Final = 2
 _LONGEST_REASON: Final = 300
 
 
-class ModelTemplate(ChatTemplate):
+class ModelTemplate:
     """Made from a Source that has a template. Raises NotSupported without jinja2."""
-
-    origin = "model"
 
     def __init__(self, source: Source, now: Callable[[], datetime] = datetime.now) -> None:
         self._source = source
@@ -68,27 +66,43 @@ class ModelTemplate(ChatTemplate):
         tools: Sequence[JsonObject] | None = None,
         enable_thinking: bool | None = None,
         add_generation_prompt: bool = True,
+        special: bool = False,
         placeholders: Mapping[str, str] | None = PLACEHOLDERS,
         more: Mapping[str, Json] | None = None,
     ) -> Rendered:
-        """Return the text of a conversation (``ChatTemplate.render``)."""
+        """Return the text of a conversation.
+
+        ``messages``: objects with ``role`` (system, user, assistant, tool) and ``content`` (a text, a list of parts
+        ``{"type": "text", "text": …}``, ``{"type": "image" | "video" | "audio", …}``, or null), an assistant's also
+        with ``tool_calls`` and ``reasoning_content``, a tool's with ``tool_call_id`` and ``name``. ``tools``: as of the
+        OpenAI interface. ``enable_thinking`` None: as the template has it. ``special``: whether control tokens in the
+        messages count as such. ``placeholders``: what stands for the parts that are no text, by their types; None: the
+        template has its own. ``more``: further variables of the template, such as ``documents``.
+
+        Raises InvalidParams where the template refuses the conversation, RuntimeFailure for a template that is broken
+        or does too much.
+        """
         check_roles(messages)
+        messages = plain_data(messages)
         prepared = self._prepared(self._source.template(with_tools=tools is not None) or "")
-        words = PlainWords(
-            self._source.control, prepared.written_tags, () if placeholders is None else PLACEHOLDERS.values()
-        )
+        control, tags = (frozenset(), frozenset()) if special else (self._source.control, prepared.written_tags)
+        words = PlainWords(control, tags, () if placeholders is None else PLACEHOLDERS.values())
         plain = with_placeholders(words.of_messages(messages), placeholders)
         variables: JsonObject = {
             **dict(self._source.named_tokens),
             **({} if enable_thinking is None else {"enable_thinking": enable_thinking}),
             **words.of_value(dict(more or {})),
             "documents": words.of_value((more or {}).get("documents")),
-            "tools": None if tools is None else words.of_value(list(tools)),
+            "tools": None if tools is None else words.of_value(plain_data(list(tools))),
             "messages": [with_reasoning(prepared.forms.message(message)) for message in plain],
             "add_generation_prompt": add_generation_prompt,
         }
         text = _with_some_content(prepared, plain_data(variables))
-        return Rendered(text, self.origin, words.spans(text))
+        if "\0" in text:
+            raise InvalidParams(
+                "messages must not contain NUL, which ends a C string.", path="$.messages", keyword="pattern"
+            )
+        return Rendered(text, PlainWords(self._source.control, ()).spans(text))
 
     def _prepared(self, template: str) -> _Prepared:
         return _prepare(self._source.place, template, self._source.named_tokens, self._source.tags, self._now)

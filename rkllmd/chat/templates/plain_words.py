@@ -21,6 +21,16 @@ from rkllmd.json_types import Json, JsonObject
 
 # Who says what was not written for the model alone.
 _OUTSIDERS: Final = ("user", "tool")
+# Control tokens of the models that RKLLM converts, for a model whose tokenizer is not there to tell.
+_KNOWN: Final = frozenset(
+    (
+        *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|action_start|>", "<|action_end|>", "<|observation|>"),
+        *("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+        *("<|eom_id|>", "<|python_tag|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>"),
+        *("<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<s>", "</s>", "[INST]", "[/INST]"),
+        *("<｜User｜>", "<｜Assistant｜>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"),  # noqa: RUF001 - DeepSeek's
+    )
+)
 # A marker has at least so many characters: a single one can't be split.
 _SHORTEST: Final = 2
 # Splitting a marker may complete another one; no known tokenizer needs a second round.
@@ -66,6 +76,12 @@ class PlainWords:
         if "content" in message:
             plain["content"] = _of_parts(content, pattern) if isinstance(content, list) else _mapped(content, pattern)
         return {key: plain[key] for key in message}
+
+
+def without_markers(text: str) -> str:
+    """Return a text for a model whose tokenizer is not known, with the control tokens of all common ones as words."""
+    pattern = _pattern(_KNOWN)
+    return text if pattern is None else _split(text, pattern)
 
 
 @lru_cache(maxsize=64)

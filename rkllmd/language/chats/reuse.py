@@ -32,10 +32,11 @@ class Template(Protocol):
     def whole(self, messages: Sequence[Message]) -> Text:
         """Return the conversation, up to where the next answer begins. Raises RpcError."""
 
-    def after(self, messages: Sequence[Message], known: int) -> tuple[Text, Text]:
+    def after(self, messages: Sequence[Message], known: int) -> tuple[Text, Text] | None:
         """Return what follows the first ``known`` messages, the last of them an answer, in two parts.
 
-        The first one is what the runtime's own template puts between two turns. Raises RpcError.
+        The first one is what the runtime's own template puts between two turns. None if that can't be told apart: the
+        conversation is then told from its beginning. Raises RpcError.
         """
 
     def lead(self, *, thinking: bool) -> Text:
@@ -71,10 +72,11 @@ def plan(
     known = 0
     if held is not None and held.basis == basis:
         known = _known(held.digests, messages, is_same_session=is_same_session)
-    if held is None or not known:
+    following = template.after(messages, known) if known else None
+    if held is None or following is None:
         whole = template.whole(messages)
         return Telling(whole, whole, goes_on=False)
-    between, rest = template.after(messages, known)
+    between, rest = following
     whole = held.text + between + rest
     if compares_tokens and not held.is_exact:
         return Telling(whole, whole, goes_on=False)

@@ -71,6 +71,7 @@ def make(language: Language, recipe: Recipe) -> Model:
         file=identify(recipe.path),
         kv_cache=KvCache(partial(conversations.can_hear, language)),
         callback_files=(recipe.tokenizer_path, recipe.embedding_path),
+        tokenizer=recipe.tokenizer,
         seen_by=recipe.seen_by,
     )
     give_callbacks(model, recipe)
@@ -241,6 +242,8 @@ def give_strings(runtime: Runtime, model: Model, function: str, values: Sequence
         model.refused_strings[function] = given
         raise
     model.refused_strings.pop(function, None)
+    if function == "rkllm_set_chat_template":
+        model.is_bare = False
     model.strings.pop(function, None)  # so that the last call comes last in the order
     model.strings[function] = given
 
@@ -275,6 +278,7 @@ def _init(language: Language, model: Model) -> list[str]:
             model.embedding_width = gguf.embedding_width(model.path)
     _learn(language, model, pointer)
     model.pointer = pointer
+    model.is_bare = False
     model.watched_files = watched
     return lines
 

@@ -56,6 +56,8 @@ class Recipe:
     name: str | None
     adapters: tuple[Adapter, ...]
     chat_template: tuple[bytes, ...] | None
+    # The folder with its own chat template, if one is declared.
+    tokenizer: str | None
     idle_minutes: float | None
     # Who has to be allowed to read the files that a client has named, by their paths.
     seen_by: Mapping[str, Viewer]
@@ -68,7 +70,7 @@ class Recipe:
         param = from_c(self.param)
         param["extend_param"] = {**param["extend_param"], "base_domain_id": None}
         adapters = [from_c(adapter.struct) for adapter in self.adapters]
-        return param, self.tokenizer_path, self.embedding_path, adapters, self.chat_template
+        return param, self.tokenizer_path, self.embedding_path, adapters, self.chat_template, self.tokenizer
 
 
 def make(language: Language, given: Mapping[str, Json], where: str, viewer: Viewer | None = None) -> Recipe:
@@ -122,6 +124,7 @@ def make(language: Language, given: Mapping[str, Json], where: str, viewer: View
         name=declared.name if declared is not None else None,
         adapters=() if declared is None else tuple(_adapters(language, declared)),
         chat_template=None if declared is None else _template(language, declared),
+        tokenizer=None if declared is None else _tokenizer(language, declared),
         idle_minutes=declared.idle_minutes if declared is not None else None,
         npu_cores=None if cores is None else int(cores),
         seen_by=seen_by,
@@ -234,6 +237,15 @@ def _template(language: Language, declared: DeclaredModel) -> tuple[bytes, ...] 
         where = f"models.{declared.name}.chat_template.{name}"
         placeholders.check_text(string, language.runtime.library.layout, where)
     return tuple(strings.values())
+
+
+def _tokenizer(language: Language, declared: DeclaredModel) -> str | None:
+    if declared.tokenizer is None:
+        return None
+    config, where = language.config, f"models.{declared.name}.tokenizer"
+    return str(
+        paths.readable_directory(declared.tokenizer, config.allowed_directories, where, base=config.model_directory)
+    )
 
 
 def _refuse_batches_of_unknown_size(language: Language, param: Struct) -> None:

@@ -8,7 +8,8 @@ from rkllmd.calls.declaration import Value
 from rkllmd.chat.answers import dialect
 from rkllmd.chat.answers.reading import AnswerReader
 from rkllmd.errors import InvalidParams
-from rkllmd.language.runs.markers import template_of
+from rkllmd.language.chats.own_template import OwnTemplate
+from rkllmd.language.runs.rendering.markers import template_of
 
 if TYPE_CHECKING:
     from rkllmd.language.runs.run import Run
@@ -42,7 +43,8 @@ def read(run: Run, turn: ConversationTurn | None, transcript: Transcript) -> Non
     """Let the transcript tell what the answer to messages means, unless it is wanted raw; after the model was told."""
     if turn is None or turn.template is None or run.messages is None or run.raw or run.form is not None:
         return
-    template = template_of(run.model, run.language.runtime.name)
+    own = turn.template.template.source if isinstance(turn.template, OwnTemplate) else None
+    template = own or template_of(run.model, run.language.runtime.name)
     spoken = dialect.choose(template, None if turn.template.source == "model" else _TOLD)
     # What a user has written at the end opens nothing.
     last, is_control = turn.told.text.parts[-1]

@@ -29,6 +29,7 @@ from rkllmd.language.runs import (
     run_options,
     turns,
 )
+from rkllmd.language.runs.rendering import plain_prompts
 from rkllmd.language.runs.run import Run, RunArguments
 from rkllmd.language.runs.turns import ConversationTurn
 from rkllmd.language.texts.transcript import Transcript
@@ -168,6 +169,7 @@ def _attempt(run: Run, turn: ConversationTurn | None) -> _Ended:
     cross_attention.check(model)
     generation = _generation(run)
     history_reset = False
+    goes_on = turn is None and plain_prompts.goes_on(run)
     try:
         if turn is None:
             history_reset = _take_turn(run)
@@ -188,7 +190,8 @@ def _attempt(run: Run, turn: ConversationTurn | None) -> _Ended:
         answers.read(run, turn, generation.transcript)
         run_options.apply(run, turn)
         guiding.apply(run)
-        failure = _call(run, generation)
+        with plain_prompts.wrapped(run, goes_on=goes_on) if turn is None else contextlib.nullcontext():
+            failure = _call(run, generation)
         if failure is None:
             language.runtime.remember_kv_cache_sizes(model)
         model.kv_cache.end_turn(is_paused=generation.paused)

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMInputType
+from rkllmd.chat.templates.plain_words import without_markers
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations, placeholders, prompt_length
 from rkllmd.language.chats import messages as message_list
 from rkllmd.language.chats.held import Chat, Held
-from rkllmd.language.chats.inside import InsideTemplate
 from rkllmd.language.chats.messages import Message
 from rkllmd.language.chats.reuse import Telling, Template, plan
 from rkllmd.language.chats.text import Text
 from rkllmd.language.runs import conversation_caches
 from rkllmd.language.runs.conversation_caches import SavedByRuns
-from rkllmd.language.runs.markers import of_model as markers_of
+from rkllmd.language.runs.rendering import templates
 from rkllmd.language.sessions.sessions import Session, Turn
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def take(run: Run, turn: ConversationTurn) -> None:
     language, model = run.language, run.model
     kv_cache, compares_tokens = model.kv_cache, language.runtime.extension is not None
     turn.template = _template(run, turn)
+    templates.tell_c(language, model, is_bare=turn.template.is_bare)
     turn.basis = orjson.dumps([turn.tools, turn.template.source, turn.lora]).decode()
     owner = kv_cache.owner
     is_own = isinstance(owner, Chat) and owner.user == turn.chat.user
@@ -178,8 +179,7 @@ def take(run: Run, turn: ConversationTurn) -> None:
 
 
 def _template(run: Run, turn: ConversationTurn) -> Template:
-    markers = markers_of(run.model, run.language.runtime.name)
-    return InsideTemplate(markers, turn.tools, _tool_tag(run.model))
+    return templates.of_conversation(run, turn.tools, _tool_tag(run.model), thinking=turn.thinking)
 
 
 def _begin_anew(run: Run, turn: ConversationTurn, template: Template) -> None:
@@ -208,11 +208,15 @@ def _lora(run: Run) -> str | None:
 def _give(run: Run, turn: ConversationTurn) -> None:
     """Make the text the run's prompt."""
     asked, told = run.only_input, turn.told
-    turn.is_rewritten = not (told.goes_on and asked.role == b"tool")
+    turn.is_rewritten = turn.is_bare or not (told.goes_on and asked.role == b"tool")
     if not turn.is_rewritten:
         return  # the runtime knows by itself how a function's result is put into the conversation
     layout = run.model.library.layout
     text = told.text.changed(lambda part: placeholders.as_plain_words(part, layout))
+    if run.language.runtime.extension is None and not turn.is_bare:  # C takes every marker for one
+        text = Text(
+            tuple((part if is_control else without_markers(part), is_control) for part, is_control in text.parts)
+        )
     turn.telling = replace(told, text=text)
     prompt = text.encode()
     prompt_length.check_size(run.model, len(prompt), "$.messages")

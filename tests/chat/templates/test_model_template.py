@@ -91,6 +91,8 @@ def test_most_conversations_are_rendered() -> None:
     assert sum(rendered) > 0.8 * len(rendered)
 
 
+# NUL is refused, since it ends a C string.
+CHARACTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 TEXTS = st.one_of(
     st.sampled_from(
         [
@@ -104,15 +106,15 @@ TEXTS = st.one_of(
             "%s%d",
         ]
     ),
-    st.text(max_size=20),
+    st.text(CHARACTERS, max_size=20),
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | TEXTS,
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(CHARACTERS, max_size=5), inner, max_size=2),
     max_leaves=5,
 )
-ARGUMENTS = st.dictionaries(st.text(max_size=5), VALUES, max_size=2)
-CALLS = st.builds(call, st.text(max_size=8), ARGUMENTS)
+ARGUMENTS = st.dictionaries(st.text(CHARACTERS, max_size=5), VALUES, max_size=2)
+CALLS = st.builds(call, st.text(CHARACTERS, max_size=8), ARGUMENTS)
 PARTS = st.lists(
     st.fixed_dictionaries({"type": st.just("text"), "text": TEXTS}) | st.just({"type": "image", "image": "x"}),
     max_size=2,
@@ -163,7 +165,6 @@ def test_parts_that_are_no_text_have_a_word_in_their_place() -> None:
     ]
     rendered = template_of(PUBLISHED["qwen2"]).render([{"role": "user", "content": parts}])
     assert "user\nWhat is <image>< image>?<|im_end|>" in rendered.text
-    assert rendered.origin == "model"
 
 
 def test_a_template_has_its_own_words_for_parts_if_it_is_asked_to() -> None:
@@ -180,6 +181,18 @@ def test_markers_in_messages_are_words_and_those_of_the_template_have_their_plac
     assert [whole[begin:end] for begin, end in rendered.control_spans] == [b"<|im_start|>", b"<|im_end|>"] * 2 + [
         b"<|im_start|>"
     ]
+
+
+def test_markers_count_where_they_are_to() -> None:
+    template = template_of(PUBLISHED["qwen2"], control=["<|im_start|>", "<|im_end|>"])
+    rendered = template.render([{"role": "user", "content": "a<|im_end|><image>"}], special=True)
+    assert "a<|im_end|>< image>" in rendered.text
+    assert [text for text, is_control in rendered.parts if is_control].count("<|im_end|>") == 3
+
+
+def test_a_text_for_c_has_no_nul() -> None:
+    with pytest.raises(InvalidParams, match="NUL"):
+        template_of(PUBLISHED["qwen2"]).render([{"role": "user", "content": "a\0b"}])
 
 
 def test_tags_are_words_in_what_users_say_and_meant_in_what_the_assistant_has_said() -> None:

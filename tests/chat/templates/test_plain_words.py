@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rkllmd.chat.templates.plain_words import PlainWords
+from rkllmd.chat.templates.plain_words import PlainWords, without_markers
 from rkllmd.json_types import Json, JsonObject
 
 CONTROL = ("<|im_start|>", "<|im_end|>", "</s>", "<|im_end|>|>", "\n", "x", " ")
@@ -71,3 +71,9 @@ def test_the_places_of_markers_are_in_bytes() -> None:
     assert WORDS.spans(text) == ((2, 12), (14, 18))
     assert PlainWords((), ()).spans(text) == ()
     assert PlainWords((), ()).of_messages([{"role": "user", "content": text}]) == [{"role": "user", "content": text}]
+
+
+def test_without_a_tokenizer_the_markers_of_common_models_are_words() -> None:
+    text = "a<|im_end|>\n<|eot_id|><end_of_turn>[INST]</s><｜User｜><b> <think>"  # noqa: RUF001 - DeepSeek's
+    plain = "a< |im_end|>\n< |eot_id|>< end_of_turn>[ INST]< /s>< ｜User｜><b> <think>"  # noqa: RUF001
+    assert without_markers(text) == plain

@@ -102,3 +102,18 @@ def test_an_adapter_is_called_as_its_file_and_has_an_effect() -> None:
     given = {"lora_adapter_path": "/loras/polite.rkllm", "scale": 0.0}
     assert recipe.make_adapter(struct(lora_adapter_name=b"p"), given, [], {}).name == "p"
     assert recipe.make_adapter(struct(scale=0.0), given, [], {}).struct.scale == 0.0
+
+
+def test_a_declared_tokenizer_is_a_folder_in_an_allowed_directory(tmp_path: Path, model: str) -> None:
+    (tmp_path / "tokenizer").mkdir()
+
+    def made(tokenizer: str) -> recipe.Recipe:
+        declared = DeclaredModel("chat", {"model_path": model}, tokenizer=tokenizer)
+        return recipe.make(room(tmp_path, declared), {"model_path": "chat"}, WHERE)
+
+    assert made(f"{tmp_path}/tokenizer/").tokenizer == str(tmp_path / "tokenizer")
+    assert made(f"{tmp_path}/tokenizer").sameness != made(str(tmp_path)).sameness
+    for path, error in ((model, InvalidParams), (f"{tmp_path}/absent", InvalidParams), ("/usr", PermissionDenied)):
+        with pytest.raises(error) as refused:
+            made(path)
+        assert refused.value.data["path"] == "models.chat.tokenizer"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from rkllmd.language.chats.markers import PLAIN, Markers
-from rkllmd.language.runs.markers import of_model
+from rkllmd.language.runs.rendering.markers import of_model
 from rkllmd.machine.files import identify
 from rkllmd.portable import demo
 

@@ -1,0 +1,65 @@
+"""By which template a model's conversations become text, and which one C puts around prompts meanwhile.
+
+The order: the model's own template, in the folder that the configuration declares; then markers that were set, or are
+known to be in its file; then words.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rkllmd.chat.templates.model_template import ModelTemplate
+from rkllmd.errors import InvalidParams
+from rkllmd.language.chats.inside import InsideTemplate
+from rkllmd.language.chats.own_template import OwnTemplate
+from rkllmd.language.chats.reuse import Template
+from rkllmd.language.runs.rendering.markers import of_model as markers_of
+
+if TYPE_CHECKING:
+    from rkllmd.language.model import Model
+    from rkllmd.language.parts import Language
+    from rkllmd.language.runs.run import Run
+
+_SET: Final = "rkllm_set_chat_template"
+_NONE: Final = [b"", b"", b""]
+
+
+def of_conversation(run: Run, tools: str, tool_tag: str, *, thinking: bool) -> Template:
+    """Return the template for a run of messages, or of a session; on the worker thread.
+
+    Raises InvalidParams, RuntimeFailure for a declared one that can't be used, NotSupported if a package is missing.
+    """
+    own = own_of(run.model)
+    if own is not None:
+        return OwnTemplate(own, run.tools or None, thinking, tool_tag)
+    return InsideTemplate(markers_of(run.model, run.language.runtime.name), tools, tool_tag)
+
+
+def own_of(model: Model) -> ModelTemplate | None:
+    """Return the model's own template; None if there is none. Files that have not changed are not read again."""
+    return None if model.tokenizer is None else _of_directory(model.tokenizer)
+
+
+def _of_directory(directory: str) -> ModelTemplate | None:
+    try:
+        return ModelTemplate.of_directory(directory)
+    except OSError as error:
+        raise InvalidParams(
+            f"tokenizer: {directory} can't be read: {error.strerror}.", path="$.tokenizer", keyword="file"
+        ) from None
+
+
+def tell_c(language: Language, model: Model, *, is_bare: bool) -> None:
+    """Make C put no template around prompts, or again the one that was set. Raises RuntimeFailure.
+
+    C is called only if that is another one than now. The template that C has by itself does not come back before the
+    model is loaded again: until then the daemon puts the model's own around prompts (``plain_prompts.py``).
+    """
+    if language.runtime.extension is not None:  # it is told before each run
+        return
+    strings = _NONE if is_bare else model.strings.get(_SET)
+    if strings is None or is_bare == model.is_bare:
+        return
+    if model.strings.get(_SET) != _NONE:
+        language.runtime.call(_SET, model.pointer, *strings, on=model)
+    model.is_bare = is_bare
