@@ -88,6 +88,10 @@ class Config:
         choice("auto", "always", "never"),
         "whether the worker asks rkllm_is_running around a run of rkllm_run_async; auto: from runtime 1.2.2 on",
     )
+    # Whether the cache of a paused run has the token that it was paused at; where this is wrong, answers fit as well.
+    format_by: str = _setting(
+        "auto", choice("auto", "pauses", "pauses_uncached"), "how a format is kept; auto: by tokens, else by pauses"
+    )
     # Containers hide the device tree, and new boards are in no table yet.
     soc: str = _setting("auto", choice("auto", *SOCS), "which SoC it is; auto: what the machine says")
     # enabled_cpus_num follows from it. A model that runs on the slow processors is slower, and one that gets fewer than
@@ -114,10 +118,7 @@ class Config:
     )
     # Clients of servers that kept their models in one place say only what is below it.
     model_directory: str = _setting(
-        "",
-        optional_directory,
-        "where relative paths of models and adapters begin; empty: they are refused",
-        reload=True,
+        "", optional_directory, "where relative paths of models and adapters begin; empty: none are taken", reload=True
     )
     # A client that asks for another model would take the loaded one from all others: the operator has to allow that.
     second_init: str = _setting(

@@ -82,13 +82,13 @@ class Generation:
         self.transcript = transcript
         self.abort_requested = False
         self.pause_requested = False
-        self.paused = False
+        self.needs_words = self.paused = False  # by us: the model needs other words than its own; or by anybody
         self.failed = False
         # Why a result of the runtime could not be taken, which leaves the answer incomplete.
         self.lost: str | None = None
         # Why a tokenizer or embedding callback of this run has failed (language/models/callbacks.py).
         self.callback_error: str | None = None
-        self.is_whole = False  # no limit has cut the answer off
+        self.is_whole = self.cut_off = False  # no limit has cut the answer off; another than that of tokens has
         self.perf: JsonObject | None = None
         self.started_at = time.monotonic()
         self.first_token_at: float | None = None
@@ -149,7 +149,7 @@ class Generation:
                 callback = (state, [(result.token_id, result.text) for result in self._each(results)])
             if not self._deliver(callback):
                 self._append(callback)
-            if self.pause_requested and not self.transcript.is_stopped:
+            if (self.pause_requested or self.needs_words) and not self.transcript.is_stopped:
                 self.paused = True
                 self._thread_state.release()
                 self._end()
@@ -169,7 +169,7 @@ class Generation:
             if state == ERROR:
                 self.failed = True
             elif results:
-                self.perf = from_c(results[0].perf)
+                self.perf = _added(self.perf, from_c(results[0].perf))
         finally:  # whatever is wrong with the figures, somebody waits for the end
             if state == FINISH:
                 self.finished.set()
@@ -214,7 +214,23 @@ class Generation:
         result = self._take(callback)
         if self.abort_requested:
             self._wake(self._tell_progress)
-        if result is None or self._send is None:
+        judged = self.transcript.legal
+        self.needs_words = judged is not None and (judged.needs_words or self.is_at_limit)
+        if result is not None:
+            self._pass_on(result, is_slow=is_slow)
+
+    def put(self, words: bytes) -> None:
+        """Go on with words that are not the model's; on the worker thread, while it does not generate."""
+        self._pass_on(self.transcript.put(words), is_slow=True)
+
+    def go_on(self) -> None:
+        """Begin another C call of the same run, after one that has paused."""
+        self.needs_words = self.paused = False
+        self.ended.clear()
+        self.finished.clear()
+
+    def _pass_on(self, result: JsonObject, *, is_slow: bool) -> None:
+        if self._send is None:
             return
         waits = self._buffer or self._is_draining or self.abort_requested or not is_slow
         if waits or self._send_now is None or not self._send_now(result):
@@ -322,10 +338,14 @@ class Generation:
             return "stop"
         if self.abort_requested:
             return "abort"
-        limit_reached = not self.is_whole and 0 < self.max_new_tokens <= self.transcript.tokens
-        if limit_reached:
+        if not self.is_whole and (self.cut_off or self.is_at_limit):
             return "length"
         return "tool_calls" if self.transcript.calls_tools else "stop"
+
+    @property
+    def is_at_limit(self) -> bool:
+        """Return whether the model has made as many tokens as it may."""
+        return 0 < self.max_new_tokens <= self.transcript.rounds
 
     def final(self) -> JsonObject:
         """Return the final result, to which the caller adds what it knows."""
@@ -337,3 +357,13 @@ class Generation:
         if self.perf is not None:
             result["perf"] = self.perf
         return result
+
+
+def _added(before: JsonObject | None, perf: JsonObject) -> JsonObject:
+    """Return the figures of several C calls of one run: times and tokens add up, memory is the most."""
+    if before is None:
+        return perf
+    return {
+        name: max(before[name], value) if name == "memory_usage_mb" else before[name] + value
+        for name, value in perf.items()
+    }

@@ -11,10 +11,11 @@ from typing import Final
 
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
-from rkllmd.language.guided import schemas
 from rkllmd.language.guided.checking import fault
+from rkllmd.language.guided.corrections import Corrections
 from rkllmd.language.guided.grammar import Grammar, check_installed
 from rkllmd.language.guided.judge import Judge
+from rkllmd.language.guided.schema import schemas
 from rkllmd.language.guided.tokens import TokenGuide
 
 # Many runs ask for the same form; reading a large one takes tens of milliseconds.
@@ -32,6 +33,8 @@ class Form:
         # What guides the runtime through one run of it, and what C calls for that.
         self.guide: TokenGuide | None = None
         self.keep_alive: object = None
+        # What is done where the runtime can't be guided, and says something illegal.
+        self.corrections: Corrections | None = None
 
     def grammar(self) -> Grammar:
         """Return what is legal; not on the event loop. Raises InvalidParams for what can't be guaranteed."""

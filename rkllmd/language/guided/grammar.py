@@ -39,7 +39,7 @@ _SYNTAX: Final = b"\\^$.|?*+()[]{}"
 
 
 class Grammar:
-    """What a rewritten schema (schemas.py) allows; ``matcher`` follows an answer through it."""
+    """What a rewritten schema (schema/schemas.py) allows; ``matcher`` follows an answer through it."""
 
     def __init__(self, schema: JsonObject, path: str = "$.format") -> None:
         """Take about a millisecond, and more for a large schema: not on the event loop.

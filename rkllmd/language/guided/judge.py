@@ -52,18 +52,42 @@ class Judge:
         return self._matcher.get_error() or None
 
     def forced(self) -> bytes:
-        """Return what must follow, whatever the model would like to say, with no space that can be left out."""
+        """Return what must follow, whatever the model would like to say.
+
+        Of the spaces that can be left out it has those that models write: behind a colon or comma that is not the last.
+        """
         matcher, place = self._matcher.deep_copy(), self._place.copy()
         forced = bytearray()
         while len(forced) < _MOST_FORCED and not matcher.is_accepting():
-            choice = allowed(matcher)
-            if not place.in_string and len(choice) > 1:
-                choice = [byte for byte in choice if byte not in _SPACES]
+            choice = self._real_choice(matcher, place)
             if len(choice) != 1 or not matcher.consume_token(choice[0]):
                 break
             forced += bytes(choice)
             place.go_on(bytes(choice))
-        return bytes(forced)
+        spaced = self._place.copy().with_spaces(bytes(forced))
+        return spaced if self.would_accept(spaced) else bytes(forced)
+
+    def would_accept(self, data: bytes) -> bool:
+        """Return whether all of ``data`` is legal; the answer does not go on."""
+        return bool(self._matcher.validate_tokens(list(data)) == len(data))
+
+    def next_words(self) -> bytes:
+        """Return how the shortest end begins, up to where there is a choice again; nothing if none is known."""
+        end = self.shortest_end() or b""
+        matcher, place = self._matcher.deep_copy(), self._place.copy()
+        for count, byte in enumerate(end, 1):
+            matcher.consume_token(byte)
+            place.go_on(bytes([byte]))
+            is_whole = byte < 0x80 or not any(0x80 <= choice < 0xC0 for choice in allowed(matcher))
+            if is_whole and len(self._real_choice(matcher, place)) > 1:
+                return end[:count]
+        return end
+
+    @staticmethod
+    def _real_choice(matcher: LLMatcher, place: Place) -> list[int]:
+        """Return the bytes that may follow, without the spaces that can be left out."""
+        choice = allowed(matcher)
+        return choice if place.in_string or len(choice) < 2 else [byte for byte in choice if byte not in _SPACES]
 
     def shortest_end(self, most: int = ending.MOST_BYTES) -> bytes | None:
         """Return a short text after which the answer is whole; None if ``most`` bytes are not known to be enough."""

@@ -6,6 +6,7 @@ from typing import Final
 
 _QUOTE: Final = ord('"')
 _BACKSLASH: Final = ord("\\")
+_SEPARATORS: Final = b":,"
 
 
 class Place:
@@ -20,6 +21,16 @@ class Place:
     def copy(self) -> Place:
         """Return another one that goes its own way."""
         return Place(self.in_string, self.is_escaped)
+
+    def with_spaces(self, data: bytes) -> bytes:
+        """Go past some bytes, and return them with a space behind each colon and comma but the last byte."""
+        spaced = bytearray()
+        for index, byte in enumerate(data, 1):
+            spaced.append(byte)
+            if not self.in_string and byte in _SEPARATORS and index < len(data):
+                spaced += b" "
+            self.go_on(bytes([byte]))
+        return bytes(spaced)
 
     def go_on(self, data: bytes) -> None:
         """Go past some bytes of legal JSON."""

@@ -6,10 +6,19 @@ just before each C call, and after it ``explain`` if it has failed, else ``end``
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-from rkllmd.abi.layouts.rkllm import RKLLMInferMode
-from rkllmd.errors import FormatNotMet, InvalidParams, RpcError
+import structlog
+
+from rkllmd.abi.c import Struct, c_int, pointer
+from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMInputType
+from rkllmd.errors import FormatNotMet, InvalidParams, RpcError, RuntimeFailure
+from rkllmd.language import conversations, placeholders
+from rkllmd.language.guided.corrections import Correction, Corrections
+from rkllmd.language.guided.judge import Judge
+from rkllmd.language.guided.legal_text import LegalText
 from rkllmd.language.guided.tokens import TokenGuide, tokenizer_of
 
 if TYPE_CHECKING:
@@ -18,6 +27,12 @@ if TYPE_CHECKING:
     from rkllmd.language.generation import Generation
     from rkllmd.language.runs.run import Run
     from rkllmd.portable.extension import Extension
+
+log = structlog.get_logger()
+
+# How a run chooses that is to choose something else than it just did: top_k and top_p, and a temperature for each try.
+_OTHER_CHOICES: Final = (40, 0.95)
+_WARMER: Final = 0.9
 
 
 def check(run: Run) -> None:
@@ -30,8 +45,15 @@ def check(run: Run) -> None:
             path="$.format",
             keyword="const",
         )
-    if run.language.runtime.extension is None:
-        raise run.language.runtime.not_supported("format", needs="the portable runtime")
+    if pauses(run) and run.messages is None and (run.parameters.keep_history or run.invocation.call.members.session):
+        raise run.language.runtime.not_supported(
+            "format with keep_history or a session", needs="messages: only a run without history can be paused"
+        )
+
+
+def pauses(run: Run) -> bool:
+    """Return whether the form is kept by pausing the run at what is illegal: the runtime does not ask before."""
+    return run.form is not None and (run.language.config.format_by != "auto" or run.language.runtime.extension is None)
 
 
 def begin(run: Run) -> None:
@@ -40,10 +62,21 @@ def begin(run: Run) -> None:
         run.form.grammar()
 
 
+def judged(run: Run) -> LegalText | None:
+    """Return what judges the text of one attempt at a run that is kept to its form by pauses; None for others."""
+    if run.form is None or not pauses(run):
+        return None
+    legal = LegalText(Judge(run.form.grammar()))
+    # Only from 1.3 on does a run have sampling parameters of its own.
+    samples_anew = "RKLLMSamplingParam" in run.model.library.layout.structs
+    run.form.corrections = Corrections(legal, samples_anew=samples_anew)
+    return legal
+
+
 def apply(run: Run) -> None:
     """Have the runtime ask which tokens may be next. Raises InvalidParams."""
     form, extension = run.form, run.language.runtime.extension
-    if form is None or extension is None:
+    if form is None or extension is None or pauses(run):
         return
     form.guide = TokenGuide(form.grammar(), _tokenizer(run, extension))
     form.keep_alive = extension.guide_next_run(run.model.pointer, form.guide)
@@ -56,6 +89,89 @@ def _tokenizer(run: Run, extension: Extension) -> LLTokenizer:
         with run.language.runtime.journal.calling("rkllm_portable_vocabulary", model):
             model.token_texts = model.pointer.value, tokenizer_of(extension.vocabulary(model.pointer))
     return model.token_texts[1]
+
+
+def call(
+    run: Run, generation: Generation, once: Callable[[Run, Generation], RuntimeFailure | None]
+) -> RuntimeFailure | None:
+    """Run the model by ``once``, and again after each pause with other words; return how it failed, if it did."""
+    corrections = None if run.form is None else run.form.corrections
+    if corrections is None:
+        return once(run, generation)
+    # The blocking function shows the end of a paused run by itself. C's structs are changed for the later calls.
+    now = replace(run, asynchronous=False)
+    failure = once(now, generation)
+    while failure is None and generation.needs_words and not _is_over(run, generation):
+        run.language.runtime.remember_kv_cache_sizes(run.model)
+        sizes = run.model.kv_cache_sizes
+        correction = corrections.next(sizes[0] if sizes else 0)
+        if correction is None:
+            generation.cut_off = not corrections.text.judge.may_end
+            break
+        _drop(run, correction.dropped)
+        generation.put(correction.shown)
+        corrections.text.go_on()
+        if corrections.text.judge.is_complete or generation.transcript.is_stopped:
+            break
+        now = _again(run, generation, correction)
+        generation.go_on()
+        failure = once(now, generation)
+    if generation.needs_words and generation.paused:
+        generation.paused = False
+        conversations.clear(run.language, run.model)
+    if run.messages is not None:  # what the cache holds is not what was said
+        run.model.kv_cache.keep_nothing()
+    return failure
+
+
+def _is_over(run: Run, generation: Generation) -> bool:
+    """Return whether the run ends here whatever the model would have said."""
+    if run.invocation.is_cancelled:
+        generation.abort_requested = True
+    transcript = generation.transcript
+    complete = transcript.legal is not None and transcript.legal.judge.is_complete
+    return generation.abort_requested or transcript.is_stopped or generation.is_at_limit or complete
+
+
+def _drop(run: Run, tokens: int) -> None:
+    """Take the last tokens out of the cache; a runtime that does not do it goes on with them, which costs quality."""
+    language, model = run.language, run.model
+    sizes = model.kv_cache_sizes
+    # The portable runtime reads the token that it was paused at later, and forgets it where the range goes beyond.
+    is_pending = language.runtime.extension is not None
+    is_cached = not is_pending and language.config.format_by != "pauses_uncached"
+    start = (sizes[0] if sizes else 0) - tokens + (not is_cached)
+    end = start + tokens if is_cached or is_pending else start + tokens - 1
+    if not sizes or not 0 <= start < end:
+        return
+    status, lines = language.runtime.invoke(
+        "rkllm_clear_kv_cache", model.pointer, 1, (c_int * 1)(start), (c_int * 1)(end), on=model
+    )
+    if status != 0:
+        log.warning("illegal_tokens_not_dropped", handle=model.number, status=status, log=lines)
+
+
+def _again(run: Run, generation: Generation, correction: Correction) -> Run:
+    """Return the run that goes on with a correction's words."""
+    words = correction.words.decode()
+    text = placeholders.as_plain_words(words, run.model.library.layout).encode()
+    given: Struct = type(run.only_input)()
+    given.input_type = RKLLMInputType.RKLLM_INPUT_PROMPT
+    if hasattr(given, "role"):
+        given.role = b"user"
+    given.prompt_input = text
+    parameters = run.parameters
+    parameters.prompt_cache_params = None
+    keep: list[object] = [text]
+    if hasattr(parameters, "max_new_tokens") and generation.max_new_tokens > 0:
+        parameters.max_new_tokens = generation.max_new_tokens - generation.transcript.rounds
+    if correction.tries and hasattr(parameters, "sampling_params"):
+        sampling = type(run.model.sampling).from_buffer_copy(run.model.sampling)
+        sampling.top_k, sampling.top_p = _OTHER_CHOICES
+        sampling.temperature = _WARMER * correction.tries
+        parameters.sampling_params = pointer(sampling)
+        keep.append(sampling)
+    return replace(run, asynchronous=False, input=replace(run.input, c=given, json={}, keep=keep))
 
 
 def explain(run: Run) -> RpcError | None:
@@ -72,7 +188,7 @@ def end(run: Run, generation: Generation) -> None:
     An aborted one stays as it is: legal as far as it goes, and its finish_reason says so.
     """
     form, transcript = run.form, generation.transcript
-    if form is None or (generation.abort_requested and not transcript.is_stopped):
+    if form is None or generation.paused or (generation.abort_requested and not transcript.is_stopped):
         return
 
     def ending(text: str) -> str:

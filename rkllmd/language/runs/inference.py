@@ -191,7 +191,7 @@ def _attempt(run: Run, turn: ConversationTurn | None) -> _Ended:
         run_options.apply(run, turn)
         guiding.apply(run)
         with plain_prompts.wrapped(run, goes_on=goes_on) if turn is None else contextlib.nullcontext():
-            failure = _call(run, generation)
+            failure = guiding.call(run, generation, _call)
         if failure is None:
             language.runtime.remember_kv_cache_sizes(model)
         model.kv_cache.end_turn(is_paused=generation.paused)
@@ -218,7 +218,7 @@ def _generation(run: Run) -> Generation:
         send_now = client.partial_sender(call, as_notifications=shape == "notify")
     return Generation(
         mode=parameters.mode,
-        transcript=Transcript(model.n_batch, run.stop),
+        transcript=Transcript(model.n_batch, run.stop, guiding.judged(run)),
         max_new_tokens=model.most_tokens(parameters),
         keeps_history=bool(parameters.keep_history),
         keeps_up=run.form is not None,

@@ -21,7 +21,7 @@ from rkllmd.language.chats.held import Chat, Held
 from rkllmd.language.chats.messages import Message
 from rkllmd.language.chats.reuse import Telling, Template, plan
 from rkllmd.language.chats.text import Text
-from rkllmd.language.runs import conversation_caches
+from rkllmd.language.runs import conversation_caches, guiding
 from rkllmd.language.runs.conversation_caches import SavedByRuns
 from rkllmd.language.runs.rendering import templates
 from rkllmd.language.sessions.sessions import Session, Turn
@@ -110,7 +110,7 @@ def begin(run: Run) -> ConversationTurn | None:
     if run.messages is not None:
         said = message_list.read(run.messages, special=bool(run.special))
         tools = orjson.dumps(run.tools).decode() if run.tools else ""
-        run.parameters.keep_history = 1
+        run.parameters.keep_history = int(not guiding.pauses(run))
         chat = Chat(user)
         # An answer in a form has no place for thoughts.
         thinking = bool(asked.enable_thinking) and run.form is None
@@ -126,7 +126,7 @@ def begin(run: Run) -> ConversationTurn | None:
     if asked.role == b"tool":
         tag = _tool_tag(model)
         text = f"<{tag}>\n{text}\n</{tag}>"
-    run.parameters.keep_history = 1
+    run.parameters.keep_history = int(not guiding.pauses(run))
     # At most half of the context is left to the answer.
     tokens = model.max_context_len - min(max(model.max_new_tokens, 0), model.max_context_len // 2)
     said = tuple(
@@ -164,7 +164,7 @@ def take(run: Run, turn: ConversationTurn) -> None:
     owner = kv_cache.owner
     is_own = isinstance(owner, Chat) and owner.user == turn.chat.user
     turn.telling = plan(
-        kv_cache.held if is_own else None,
+        kv_cache.held if is_own and not guiding.pauses(run) else None,
         turn.basis,
         turn.messages,
         turn.template,
@@ -175,7 +175,7 @@ def take(run: Run, turn: ConversationTurn) -> None:
     if not turn.telling.goes_on:
         _begin_anew(run, turn, turn.template)
     _give(run, turn)
-    kv_cache.take_turn(turn.chat, keep_history=True)
+    kv_cache.take_turn(turn.chat, keep_history=bool(run.parameters.keep_history))
 
 
 def _template(run: Run, turn: ConversationTurn) -> Template:

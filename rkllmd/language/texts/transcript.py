@@ -14,6 +14,7 @@ from rkllmd.abi.layouts.rkllm import LLMCallState
 from rkllmd.chat.answers.reading import AnswerReader
 from rkllmd.chat.answers.stop import StopMatcher
 from rkllmd.json_types import JsonObject
+from rkllmd.language.guided.legal_text import LegalText
 from rkllmd.language.texts.answer import Answer
 
 NORMAL: Final = int(LLMCallState.RKLLM_RUN_NORMAL)
@@ -31,10 +32,11 @@ class TextJoiner:
     From a stop string on, there is no more text.
     """
 
-    __slots__ = ("_decoder", "_held", "_is_whole", "_rest", "_stop", "parts")
+    __slots__ = ("_decoder", "_held", "_is_whole", "_legal", "_rest", "_stop", "parts")
 
-    def __init__(self, stop: Sequence[str] = ()) -> None:
-        """``stop`` are the stop strings."""
+    def __init__(self, stop: Sequence[str] = (), legal: LegalText | None = None) -> None:
+        """``stop`` are the stop strings; ``legal`` says which text may be shown at all."""
+        self._legal = legal
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = b""
         self._is_whole = True  # no bytes of a character are held, by the decoder either
@@ -53,6 +55,14 @@ class TextJoiner:
         What may still become one is held back.
         """
         text = self._complete(state, data)
+        return self._show(text if self._legal is None else self._legal.feed(text))
+
+    def put(self, words: bytes) -> str:
+        """Go on with words that are not the model's; return as ``add`` what is complete now."""
+        assert self._legal is not None, "only an answer that is judged gets such words"
+        return self._show(self._legal.put(words))
+
+    def _show(self, text: str) -> str:
         if self._stop is not None:
             text = self._stop.feed(text)
         if text:
@@ -107,14 +117,16 @@ class TextJoiner:
 class Transcript:
     """What a run has generated so far, as partial results and as the final one."""
 
-    def __init__(self, n_batch: int, stop: Sequence[str] = ()) -> None:
-        """``stop`` are the stop strings of each entry."""
+    def __init__(self, n_batch: int, stop: Sequence[str] = (), legal: LegalText | None = None) -> None:
+        """``stop`` are the stop strings of each entry; ``legal`` says what of a single one may be shown."""
         self.n_batch = n_batch
         # Every entry that goes on has come to a stop string: nothing more is to be generated.
         self.is_stopped = False
         self.tokens = 0  # so far: the number of the next partial result
+        self.rounds = 0  # callbacks with tokens of the model
         self.made = 0  # the tokens of all entries: an entry of a batch that has ended makes none
-        self._joiners = [TextJoiner(stop) for _ in range(n_batch)]
+        self.legal = legal
+        self._joiners = [TextJoiner(stop, legal) for _ in range(n_batch)]
         self._may_stop = bool(stop)
         self._answer: Answer | None = None
 
@@ -127,6 +139,7 @@ class Transcript:
         """Return the partial result of one callback."""
         seq = self.tokens
         self.tokens += 1
+        self.rounds += 1
         if self.n_batch == 1:
             self.made += 1
             token_id, data = entries[0]
@@ -146,6 +159,14 @@ class Transcript:
         if self._may_stop:
             self.is_stopped = self._have_all_stopped(entries)
         return {"batch": batch, "_callback_state": state, "seq": seq}
+
+    def put(self, words: bytes) -> JsonObject:
+        """Return the partial result of words that are not the model's: they have no token."""
+        seq = self.tokens
+        self.tokens += 1
+        text = self._joiners[0].put(words)
+        self.is_stopped = self._joiners[0].stopped_by is not None
+        return {"text": text, "token_id": -1, "_callback_state": NORMAL, "seq": seq}
 
     def _have_all_stopped(self, entries: list[Token]) -> bool:
         """Return whether each entry has come to a stop string, or has ended by itself: then it has no token."""

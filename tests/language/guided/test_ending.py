@@ -8,7 +8,7 @@ import pytest
 
 from rkllmd.language.guided.grammar import Grammar
 from rkllmd.language.guided.judge import Judge
-from rkllmd.language.guided.schemas import rewrite
+from rkllmd.language.guided.schema.schemas import rewrite
 
 LIST: Any = {
     "type": "object",

@@ -9,7 +9,7 @@ import pytest
 
 from rkllmd.errors import InvalidParams, NotSupported
 from rkllmd.language.guided.grammar import Grammar, check_installed
-from rkllmd.language.guided.schemas import rewrite
+from rkllmd.language.guided.schema.schemas import rewrite
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from rkllmd.errors import InvalidParams
 from rkllmd.language.guided.form import Form
 from rkllmd.language.guided.grammar import Grammar
 from rkllmd.language.guided.judge import Judge, allowed
-from rkllmd.language.guided.schemas import rewrite
+from rkllmd.language.guided.schema.schemas import rewrite
 from tests.language.guided.schema_maker import SchemaMaker, is_valid
 
 # 500 with `make fuzz`.
@@ -74,13 +74,13 @@ def test_it_goes_as_far_as_a_text_is_legal_and_no_further() -> None:
 @pytest.mark.parametrize(
     ("before", "forced"),
     [
-        (b"", b'{"name":"'),
-        (b'{"name":"k', b'itchen","n":'),
-        (b'{"name" : "bath"', b',"n":'),
+        (b"", b'{"name": "'),
+        (b'{"name":"k', b'itchen", "n":'),
+        (b'{"name" : "bath"', b', "n":'),
         (b'{"name":"bath","n":100', b"}"),
     ],
 )
-def test_what_must_follow_is_known_without_spaces(before: bytes, forced: bytes) -> None:
+def test_what_must_follow_is_known(before: bytes, forced: bytes) -> None:
     found = judge(LAMP)
     assert found.accept(before) == len(before)
     assert found.forced() == forced

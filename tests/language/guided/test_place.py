@@ -19,3 +19,8 @@ def test_a_string_ends_at_a_quotation_mark_that_is_not_escaped(text: bytes, in_s
     other = place.copy()
     other.go_on(b'"' if in_string else b'["')
     assert (place.in_string, other.in_string) == (in_string, not in_string)
+
+
+def test_a_space_stands_behind_a_colon_or_a_comma_between_parts() -> None:
+    assert Place().with_spaces(b'{"a:b":1,"c":') == b'{"a:b": 1, "c":'
+    assert Place(in_string=True).with_spaces(b'a,b","') == b'a,b", "'

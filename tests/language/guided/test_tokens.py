@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rkllmd.language.guided.grammar import Grammar
-from rkllmd.language.guided.schemas import rewrite
+from rkllmd.language.guided.schema.schemas import rewrite
 from rkllmd.language.guided.tokens import TokenGuide, tokenizer_of
 from rkllmd.portable.extension import Piece
 

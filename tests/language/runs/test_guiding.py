@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
 
 from tests.daemon import Daemon, Start, Wire, kind
-from tests.language.guided.schema_maker import REFUSED, is_valid
+from tests.language.guided.schema_maker import REFUSED, SchemaMaker, is_valid
 
+# 500 with `make fuzz`.
+SCHEMAS = int(os.environ.get("RKLLMD_SCHEMAS", "60"))
 LAMP = {
     "type": "object",
     "properties": {"room": {"enum": ["kitchen", "bath"]}, "brightness": {"type": "integer", "minimum": 1}},
@@ -91,6 +94,20 @@ def test_a_schema_that_nothing_fits_is_refused(demo: Daemon, form: Any, path: st
     with demo.connect() as wire:
         answer = run(wire, form)
         assert (kind(answer), answer["error"]["data"]["path"]) == ("InvalidParams", path)
+
+
+def test_schemas_at_random(demo: Daemon) -> None:
+    judged = 0
+    with demo.connect() as wire:
+        for seed in range(SCHEMAS):
+            schema = SchemaMaker(seed).make()
+            warm = {"temperature": 2.0, "top_k": 1000, "top_p": 1.0}
+            answer = run(wire, schema, max_new_tokens=30, sampling_params=warm, seed=seed)
+            if kind(answer) == "InvalidParams":
+                continue
+            judged += 1
+            assert is_valid(answer["result"]["text"], schema), (seed, answer)
+    assert judged > SCHEMAS / 2
 
 
 def test_only_generated_text_has_a_form(demo: Daemon) -> None:

@@ -49,11 +49,11 @@ Job::Entry prepare_entry(const Session &session, const Sequence &sequence, const
         return entry;
     }
     if (turn == Turn::RESUMED || must_read(session, sequence.unread, templated, options.bare)) {
-        Segment unread;
-        if (sequence.unread != Sequence::NO_TOKEN) {
+        if (sequence.unread != Sequence::NO_TOKEN) { // a caller may have dropped it
+            Segment unread;
             unread.tokens.push_back(sequence.unread);
+            entry.prompt.insert(entry.prompt.begin(), unread);
         }
-        entry.prompt.insert(entry.prompt.begin(), unread);
     }
     size_t size = prompt_size(entry.prompt);
     if (size == 0) {

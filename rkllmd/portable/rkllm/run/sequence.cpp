@@ -71,6 +71,16 @@ void Sequence::remove(size_t start, size_t end) {
     changed();
 }
 
+void Sequence::drop_unread() {
+    if (unread == NO_TOKEN) {
+        return;
+    }
+    unread = NO_TOKEN;
+    if (!answer.empty()) {
+        answer.pop_back();
+    }
+}
+
 bool Sequence::could_make_room(size_t cells, size_t keep) const {
     size_t limit = static_cast<size_t>(model_.context_limit()), used = tokens_.size();
     return used + cells <= limit || (model_.can_shift() && std::min(keep, used) + cells <= limit);

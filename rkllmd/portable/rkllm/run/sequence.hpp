@@ -25,6 +25,8 @@ class Sequence {
     void cut(size_t cells);
     // Drops cells [start, end) and moves the later ones down.
     void remove(size_t start, size_t end);
+    // Forgets the token that was given out last, if the cache does not have it yet.
+    void drop_unread();
     // Makes room for more cells by dropping the older half behind the first `keep`. False if that is impossible.
     bool make_room(size_t cells, size_t keep);
     bool could_make_room(size_t cells, size_t keep) const;

@@ -101,7 +101,11 @@ void Session::clear_ranges(const int *start, const int *end) {
         }
     }
     for (Sequence &sequence : sequences) {
-        sequence.remove(static_cast<size_t>(start[sequence.id()]), static_cast<size_t>(end[sequence.id()]));
+        auto from = static_cast<size_t>(start[sequence.id()]), to = static_cast<size_t>(end[sequence.id()]);
+        if (paused && to > static_cast<size_t>(sequence.size())) {
+            sequence.drop_unread(); // the token that it was paused at would stand there
+        }
+        sequence.remove(from, to);
     }
 }
 

@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 
-from rkllmd.language.guided.formats import PATTERNS, with_patterns
+from rkllmd.language.guided.schema.formats import PATTERNS, with_patterns
 
 
 @pytest.mark.parametrize(

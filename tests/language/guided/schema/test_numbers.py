@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rkllmd.errors import InvalidParams
-from rkllmd.language.guided.numbers import check, check_divisor, without_open_ends
+from rkllmd.language.guided.schema.numbers import check, check_divisor, without_open_ends
 
 
 @pytest.mark.parametrize("value", [2**53 + 1, -1e300, True, "1", None])

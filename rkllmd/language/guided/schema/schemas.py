@@ -13,7 +13,7 @@ from typing import Final
 
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
-from rkllmd.language.guided import formats, numbers, patterns, references
+from rkllmd.language.guided.schema import formats, numbers, patterns, references
 
 # What is refused costs nothing: these say what reading a schema may cost, well below the limits of the judge.
 MOST_SCHEMAS: Final = 600

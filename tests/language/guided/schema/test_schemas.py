@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rkllmd.errors import InvalidParams
-from rkllmd.language.guided.schemas import MOST_SCHEMAS, rewrite
+from rkllmd.language.guided.schema.schemas import MOST_SCHEMAS, rewrite
 from tests.language.guided.schema_maker import REFUSED
 
 

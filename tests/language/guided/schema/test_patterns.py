@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rkllmd.language.guided.patterns import Unreadable, check
+from rkllmd.language.guided.schema.patterns import Unreadable, check
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rkllmd.errors import InvalidParams
-from rkllmd.language.guided.references import check, target
+from rkllmd.language.guided.schema.references import check, target
 
 PLACES = {"$.format", "$.format.$defs.a", "$.format.anyOf[1]", "$.format.$defs.a/b~ c"}
 
