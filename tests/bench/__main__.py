@@ -9,11 +9,15 @@ import argparse
 import subprocess
 import sys
 import tempfile
+import timeit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from rkllmd.chat.answers.dialect import DIALECTS, Dialect
+from rkllmd.chat.answers.reading import AnswerReader
+from rkllmd.language.texts.transcript import NORMAL, Transcript
 from tests.bench import cached_prompt, camera, footprint, journal, measure, stress, tensors
 from tests.daemon import Daemon
 
@@ -280,11 +284,29 @@ def _journal() -> None:
     _line("the first one of a method", f"{first:.2f} µs")
 
 
+def _answers() -> None:
+    tokens = [
+        (7, piece) for piece in (b"<think>", b" So", b"</think>", b" I", b" look", b".", b" <", b" b", b">") * 500
+    ]
+    for what, dialect in (("as it comes", None), ("read as an answer", DIALECTS["hermes"])):
+
+        def transcribe(dialect: Dialect | None = dialect) -> None:
+            transcript = Transcript(1)
+            if dialect is not None:
+                transcript.read_by(AnswerReader(dialect, tools=[{"name": "get_weather"}]))
+            for token in tokens:
+                transcript.partial(NORMAL, [token])
+
+        seconds = min(timeit.repeat(transcribe, number=1, repeat=20))
+        _line(f"a token into a partial result, its text {what}, us", f"{1e6 * seconds / len(tokens):.2f}", "<= 50")
+
+
 _PARTS: Final[dict[str, Callable[[Path, bool], None]]] = {
     "footprint": lambda directory, quick: _footprint(directory, 3 if quick else 10),
     "journal": lambda directory, quick: _journal(),
     "requests": lambda directory, quick: _requests(directory),
     "streams": lambda directory, quick: _streams(directory),
+    "answers": lambda directory, quick: _answers(),
     "tensors": _tensors,
     "steps": lambda directory, quick: _longest_steps(directory, 10 if quick else 50),
     "cached-prompt": lambda directory, quick: _cached_prompt(directory, 5 if quick else 25),
