@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rkllmd.errors import InvalidParams
+from rkllmd.language.chats.own_template import OwnTemplate
 from rkllmd.language.chats.text import Text
 from rkllmd.language.runs import answers
 from rkllmd.language.texts.transcript import NORMAL, Transcript
@@ -16,14 +17,16 @@ CALL = '<tool_call>{"name": "search"}</tool_call>'
 TOOLS = [{"type": "function", "function": {"name": "search"}}]
 
 
-def shown(text: str, *, told: tuple[str, bool] = ("Hello", False), source: str = "words", **asked: Any) -> Any:
-    """Return what an answer shows; ``told``: the end of what the model was told."""
+def shown(text: str, *, told: tuple[str, bool] = ("Hello", False), jinja: str | None = None, **asked: Any) -> Any:
+    """Return what an answer shows; ``told``: the end of what the model was told; ``jinja``: its own template."""
     run: Any = SimpleNamespace(
         model=SimpleNamespace(file=None),
         language=SimpleNamespace(runtime=SimpleNamespace(name="portable")),
-        **{"messages": [{"role": "user"}], "tools": None, "raw": None, "stop": (), **asked},
+        **{"messages": [{"role": "user"}], "tools": None, "raw": None, "form": None, "stop": (), **asked},
     )
-    turn: Any = SimpleNamespace(template=SimpleNamespace(source=source), told=SimpleNamespace(text=Text.of([told])))
+    own: Any = SimpleNamespace(source=jinja)
+    template = SimpleNamespace(source="words") if jinja is None else OwnTemplate(own, TOOLS, thinking=False)
+    turn: Any = SimpleNamespace(template=template, told=SimpleNamespace(text=Text.of([told])))
     transcript = Transcript(1, run.stop)
     answers.read(run, turn, transcript)
     transcript.partial(NORMAL, [(1, text.encode())])
@@ -40,8 +43,8 @@ def test_nothing_is_a_call_without_tools() -> None:
     assert shown(CALL)["text"] == CALL
 
 
-@pytest.mark.parametrize("asked", [{"raw": True}, {"messages": None}])
-def test_raw_answers_and_those_to_prompts_are_as_they_came(asked: dict[str, Any]) -> None:
+@pytest.mark.parametrize("asked", [{"raw": True}, {"messages": None}, {"form": object()}])
+def test_raw_answers_and_guided_ones_and_those_to_prompts_are_as_they_came(asked: dict[str, Any]) -> None:
     text = f"<think>So.</think>{CALL}"
     found = shown(text, tools=TOOLS, **asked)
     assert found["text"] == text
@@ -51,6 +54,12 @@ def test_raw_answers_and_those_to_prompts_are_as_they_came(asked: dict[str, Any]
 def test_only_the_template_opens_reasoning_never_the_user() -> None:
     assert shown("So.</think>Yes.", told=("<think>\n", True))["reasoning"] == "So."
     assert shown("So.</think>Yes.", told=("What is <think>", False))["text"] == "So.</think>Yes."
+
+
+def test_the_dialect_is_that_of_the_template_by_which_the_tools_were_told() -> None:
+    text = '[TOOL_CALLS][{"name": "search"}]'
+    assert "tool_calls" in shown(text, tools=TOOLS, jinja="… [TOOL_CALLS] …")
+    assert shown(text, tools=TOOLS)["text"] == text
 
 
 def test_stop_strings_are_found_in_the_text_as_it_came() -> None:
