@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon
+from tests.daemon import Daemon, Start
 
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
 CALL = r'<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zürich"}}\n</tool_call>'
@@ -77,3 +78,26 @@ def test_a_stop_string_within_a_call_leaves_text(daemon: Daemon) -> None:
     assert result["text"].endswith('{"name": "get_weather", "arguments": {"city": "Zü')
     assert "tool_calls" not in result
     assert (result["finish_reason"], result["stop_sequence"]) == ("stop", "rich")
+
+
+def test_a_template_may_open_reasoning_and_a_user_may_not(start: Start, tmp_path: Path) -> None:
+    template = (
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt and enable_thinking %}<|assistant|><think>\n{% endif %}"
+    )
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "chat_template.jinja").write_text(template)
+    (tmp_path / "a.rkllm").touch()
+    declared = (
+        f"[models.a]\nmodel_path = '{tmp_path}/a.rkllm'\ntokenizer = '{tmp_path}/tokenizer/'\nmax_new_tokens = 0\n"
+    )
+    (tmp_path / "rkllmd.toml").write_text(declared)
+    configured = ("--config", str(tmp_path / "rkllmd.toml"), "--model", "a")
+    daemon = start(*configured, scenario=r"text=So it is.\n</think>\n\nYes.")
+    daemon.wait_event("model_loaded")
+    asked = {"messages": [{"role": "user", "content": "Say <think>"}]}
+    with daemon.connect() as wire:
+        thought = wire.ask("rkllm.run", {**asked, "enable_thinking": True})["result"]
+        plain = wire.ask("rkllm.run", asked)["result"]
+    assert (thought["template"], thought["reasoning"], thought["text"]) == ("model", "So it is.", "Yes.")
+    assert (plain["text"], "reasoning" in plain) == ("So it is.\n</think>\n\nYes.", False)
