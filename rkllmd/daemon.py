@@ -27,10 +27,10 @@ from rkllmd.config.values import ConfigError
 from rkllmd.errors import QueueFull, RpcError, ShuttingDown
 from rkllmd.keeper.ties import ENDS_WITH, HANGUP, HURRY, READ, REPLACE_ME, SETTLED, STOP
 from rkllmd.language import conversations
+from rkllmd.language.caching import kept_conversations
 from rkllmd.language.models.bringing_back import Returning
 from rkllmd.language.models.idle import unload_idle_models
 from rkllmd.language.models.loading import unload
-from rkllmd.language.runs import conversation_caches
 from rkllmd.log import configuration
 from rkllmd.machine import lifetime, runtime_output
 from rkllmd.machine.crash_journal import CrashJournal
@@ -127,7 +127,7 @@ class Daemon:
         if self._keeper is not None:
             aftermath.take_over(service, self._keeper.reports)
             self._tell_keeper(READ)
-        conversation_caches.forget_all(service.language)
+        kept_conversations.forget_all(service.language)
         hangups = HangupWatcher()
         connect = partial(Connection, service=service, hangups=hangups, receiver=receiver)
         async with trio.open_nursery() as nursery:

@@ -133,6 +133,12 @@ class Metrics:
             _MODEL,
             unit="tokens",
         )
+        self.cached_tokens = Counter(
+            "rkllmd_cached_prompt_tokens",
+            "Tokens of conversations that models did not have to read again, where that is known.",
+            _MODEL,
+            unit="tokens",
+        )
         self.first_tokens = Histogram(
             "rkllmd_time_to_first_token_seconds",
             "From the beginning of a run, after its wait, to its first token.",
@@ -169,6 +175,7 @@ class Metrics:
                 self.waits,
                 self.generated_tokens,
                 self.prompt_tokens,
+                self.cached_tokens,
                 self.first_tokens,
                 self.speeds,
                 self.loads,

@@ -12,7 +12,7 @@ def test_what_is_counted_can_be_rendered_as_openmetrics() -> None:
     metrics = Metrics()
     metrics.calls.add("rkllm.run", "ok")
     metrics.waits.observe(0.2)
-    for counter in (metrics.generated_tokens, metrics.prompt_tokens):
+    for counter in (metrics.generated_tokens, metrics.prompt_tokens, metrics.cached_tokens):
         counter.add("model")
     for histogram in (metrics.first_tokens, metrics.speeds, metrics.loads):
         histogram.observe(1.0, "model")

@@ -23,6 +23,8 @@ ALL: Final[tuple[Span, ...]] = ((0, 2**31),)
 _BARE: Final = 1
 _REUSE: Final = 2
 _SHOW_SPECIAL: Final = 4
+_PART: Final = 8
+_THINKING: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,19 @@ def _pieces(data: bytes) -> Iterator[Piece]:
         yield Piece(data[at - length : at] if kind == 0 else b"", kind == 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How a text is counted: with the model's template around it, ``bare``, or as a ``part`` of a prompt.
+
+    ``meant``: where it has control tokens, not text. ``thinking``: the answer may begin with thoughts.
+    """
+
+    meant: Sequence[Span] = ()
+    bare: bool = False
+    part: bool = False
+    thinking: bool = False
+
+
 @dataclass(frozen=True)
 class Description:
     """What a loaded model is like; ``chat_template`` is "model", "none", "unknown" or "set"."""
@@ -83,6 +98,8 @@ class Extension:
             dll.rkllm_portable_engine,
         )
         self._reused_tokens = dll.rkllm_portable_reused_tokens
+        self._count_tokens = dll.rkllm_portable_count_tokens
+        self._count_tokens.argtypes = [c_void_p, c_char_p, POINTER(c_size_t), c_size_t, c_int]
         self._save, self._restore = dll.rkllm_portable_save, dll.rkllm_portable_restore
         self._next_run.argtypes = [c_void_p, POINTER(c_uint32), POINTER(c_size_t), c_size_t, c_int]
         self._reused_tokens.argtypes = [c_void_p]
@@ -108,11 +125,16 @@ class Extension:
     def next_run(self, handle: c_void_p, options: NextRun) -> int:
         """Set the options of the handle's next run; return the status."""
         meant, seed = options.meant, options.seed
-        offsets = (c_size_t * (2 * len(meant)))(*(offset for span in meant for offset in span))
         seeds = None if seed is None else byref(c_uint32(seed))
         chosen = ((_BARE, options.bare), (_REUSE, options.reuse), (_SHOW_SPECIAL, options.show_special))
         flags = sum(flag for flag, is_wanted in chosen if is_wanted)
-        return int(self._next_run(handle, seeds, offsets, len(meant), flags))
+        return int(self._next_run(handle, seeds, _offsets(meant), len(meant), flags))
+
+    def count_tokens(self, handle: c_void_p, text: bytes, options: Counted) -> int:
+        """Return how many tokens a text has; negative after an error."""
+        chosen = ((_BARE, options.bare), (_PART, options.part), (_THINKING, options.thinking))
+        flags = sum(flag for flag, is_wanted in chosen if is_wanted)
+        return int(self._count_tokens(handle, text, _offsets(options.meant), len(options.meant), flags))
 
     def reused_tokens(self, handle: c_void_p) -> int:
         """Return how many tokens the handle's last run has found in the cache; negative after an error."""
@@ -163,3 +185,7 @@ class Extension:
     def engine(self) -> str:
         """Return what the engine was compiled for, as llama.cpp says it."""
         return str(self._engine().decode("utf-8", "replace"))
+
+
+def _offsets(spans: Sequence[Span]) -> ctypes.Array[c_size_t]:
+    return (c_size_t * (2 * len(spans)))(*(offset for span in spans for offset in span))

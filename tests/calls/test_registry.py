@@ -165,7 +165,8 @@ def test_kinds_are_those_of_the_protocol() -> None:
     for kind, names in KINDS.items():
         assert {item.name for item in METHODS.values() if item.kind is kind and item.name.startswith(of_c)} == names
     own = {item.name for item in METHODS.values() if item.kind is not Kind.INSTANT and not item.name.startswith(of_c)}
-    assert own == {"server.drop_prompt_cache", "server.drop_session"}, "they work with files, and overtake no load"
+    files = {"server.drop_prompt_cache", "server.drop_session"}
+    assert own == {"server.count_tokens", *files}, "they work with C or with files, and overtake no load"
 
 
 def test_what_makes_or_releases_handles_says_so() -> None:

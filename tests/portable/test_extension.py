@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rkllmd.portable.extension import ALL, Description, Extension, NextRun, Piece
+from rkllmd.portable.extension import ALL, Counted, Description, Extension, NextRun, Piece
 
 SOURCE = r"""
 #include <stdint.h>
@@ -40,6 +40,9 @@ int rkllm_portable_describe(void *handle, char *text, size_t size) {
     if (handle == (void *)2) return (int)size;
     return snprintf(text, size, "{\"context_len\": 512, \"trained_context_len\": 2048, \"context_bytes\": 10, "
                                 "\"threads\": 2, \"chat_template\": \"model\"}");
+}
+int rkllm_portable_count_tokens(void *handle, const char *text, const size_t *spans, size_t count, int flags) {
+    return handle ? (int)(100 * strlen(text) + 10 * count) + flags : -1;
 }
 int rkllm_portable_reused_tokens(void *handle) { return handle ? 17 : -1; }
 int rkllm_portable_save(void *handle, const char *path) { return handle ? (strcpy(seen_path, path), 1) : -1; }
@@ -93,6 +96,19 @@ def test_the_next_run_gets_its_seed_and_its_spans(
 def test_the_next_run_gets_its_flags(library: Path, options: NextRun, flags: int) -> None:
     Extension(library).next_run(HANDLE, options)
     assert ctypes.c_int.in_dll(ctypes.CDLL(str(library)), "seen_flags").value == flags
+
+
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [
+        (Counted(), 300),
+        (Counted(meant=((0, 1), (2, 3))), 320),
+        (Counted(bare=True), 301),
+        (Counted(part=True, thinking=True), 324),
+    ],
+)
+def test_a_text_is_counted(library: Path, how: Counted, found: int) -> None:
+    assert Extension(library).count_tokens(HANDLE, b"abc", how) == found
 
 
 def test_the_cache_goes_into_a_file_and_comes_back(library: Path) -> None:

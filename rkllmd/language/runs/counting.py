@@ -10,12 +10,17 @@ if TYPE_CHECKING:
     from rkllmd.metrics import Metrics
 
 
-def count(metrics: Metrics, model: Model, generation: Generation) -> None:
-    """Count the tokens of a run, whose last partial result is made, and its times; on the event loop."""
+def count(metrics: Metrics, model: Model, generation: Generation, cached_tokens: int | None = None) -> None:
+    """Count the tokens of a run, whose last partial result is made, and its times; on the event loop.
+
+    ``cached_tokens``: how many of its conversation it did not have to read; None if that is not known.
+    """
     label = metrics.model(model.name, model.path)
     read = 0 if generation.perf is None else int(generation.perf["prefill_tokens"])
     if read > 0:
         metrics.prompt_tokens.add(label, by=read)
+    if cached_tokens:
+        metrics.cached_tokens.add(label, by=cached_tokens)
     made, first_at = generation.transcript.made, generation.first_token_at
     if first_at is None:
         return

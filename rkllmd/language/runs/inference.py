@@ -15,6 +15,7 @@ from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations, placeholders, prompt_length, runtime_reports
+from rkllmd.language.caching import kept_conversations
 from rkllmd.language.generation import Generation
 from rkllmd.language.model import Model
 from rkllmd.language.models import cross_attention
@@ -22,7 +23,6 @@ from rkllmd.language.models.loading import load_again, put_to_sleep
 from rkllmd.language.parts import Language
 from rkllmd.language.runs import (
     answers,
-    conversation_caches,
     counting,
     guiding,
     prompt_cache_names,
@@ -113,7 +113,7 @@ def generate(run: Run) -> Callable[[], JsonObject]:
         extra = prompt_cache_names.keep(run, saving, prefilled=prefilled)
         if ended.failure is not None:
             # Raised here, so that the supervisor sees it; the last partial results go out before the error.
-            run.language.run_soon(partial(_let_go, run, generation))
+            run.language.run_soon(partial(_let_go, run, generation, turn))
             raise guiding.explain(run) or ended.failure
         guiding.end(run, generation)
         tensors = generation.tensors(run.invocation.tensor)
@@ -285,7 +285,7 @@ def _final(run: Run, ended: _Ended, turn: ConversationTurn | None, extra: JsonOb
     """Send the last partials and return the final result; on the event loop, after the run."""
     language, invocation, model = run.language, run.invocation, run.model
     generation = ended.generation
-    _let_go(run, generation)
+    _let_go(run, generation, turn)
     estimates.learn(language.npu.durations, model.path, generation)
     final = generation.final()
     if turn is not None:
@@ -300,10 +300,11 @@ def _final(run: Run, ended: _Ended, turn: ConversationTurn | None, extra: JsonOb
     return {**final, **extra}
 
 
-def _let_go(run: Run, generation: Generation) -> None:
+def _let_go(run: Run, generation: Generation, turn: ConversationTurn | None) -> None:
     """Send the last partials of a run that has ended, and count what it has done; on the event loop."""
     generation.drain_rest()
-    counting.count(run.language.npu.metrics, run.model, generation)
+    cached_tokens = None if turn is None else turn.cached_tokens
+    counting.count(run.language.npu.metrics, run.model, generation, cached_tokens)
 
 
 def _failure(function: str, how: str, status: int, log: list[str], known: str | None, advice: str) -> RuntimeFailure:
@@ -320,7 +321,7 @@ def _take_turn(run: Run) -> bool:
     """
     client, kv_cache = run.invocation.client.number, run.model.kv_cache
     keep_history = bool(run.parameters.keep_history)
-    conversation_caches.keep_held(run.language, run.model)
+    kept_conversations.keep_held(run.language, run.model)
     clear = kv_cache.is_foreign_to(client, keep_history=keep_history)
     if clear:
         conversations.clear(run.language, run.model)

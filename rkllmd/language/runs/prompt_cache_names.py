@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from rkllmd.calls import authority
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.language.caching.made_with import of_model as made_with_now
 from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
 from rkllmd.language.prompt_caches import by_path
 from rkllmd.language.prompt_caches.by_path import SavingToPath
 from rkllmd.language.prompt_caches.store import PromptCache, Saving
-from rkllmd.language.runs.made_with import of_model as made_with_now
 from rkllmd.machine import paths
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from rkllmd.errors import RpcError
+from rkllmd.language.caching.made_with import of_model as made_with_now
 from rkllmd.language.models.loading import give_strings, wake
-from rkllmd.language.runs.made_with import of_model as made_with_now
 from rkllmd.machine import paths
 from rkllmd.machine.disk.unchanged import unchanged
 

@@ -7,7 +7,7 @@ is a conversation whose messages the daemon keeps, so that a client need not sen
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -16,23 +16,21 @@ from rkllmd.chat.templates.plain_words import without_markers
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations, placeholders, prompt_length
+from rkllmd.language.caching import kept_conversations
+from rkllmd.language.caching.kept_conversations import SavedByRuns
 from rkllmd.language.chats import messages as message_list
 from rkllmd.language.chats.held import Chat, Held
 from rkllmd.language.chats.messages import Message
 from rkllmd.language.chats.reuse import Telling, Template, plan
 from rkllmd.language.chats.text import Text
-from rkllmd.language.runs import conversation_caches, guiding
-from rkllmd.language.runs.conversation_caches import SavedByRuns
+from rkllmd.language.runs import guiding
 from rkllmd.language.runs.rendering import templates
 from rkllmd.language.sessions.sessions import Session, Turn
 
 if TYPE_CHECKING:
     from rkllmd.language.generation import Generation
-    from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
     from rkllmd.language.runs.run import Run
-
-_TOOL_TAG: Final = "tool_response"
 
 
 def check(run: Run) -> None:
@@ -114,7 +112,14 @@ def begin(run: Run) -> ConversationTurn | None:
         chat = Chat(user)
         # An answer in a form has no place for thoughts.
         thinking = bool(asked.enable_thinking) and run.form is None
-        return ConversationTurn(chat, said, thinking, tools, caches=SavedByRuns(run, chat), lora=_lora(run))
+        return ConversationTurn(
+            chat,
+            said,
+            thinking,
+            tools,
+            caches=_caches(run, chat),
+            lora=_lora(run),
+        )
     name = run.invocation.call.members.session
     if name is None:
         return None
@@ -124,7 +129,7 @@ def begin(run: Run) -> ConversationTurn | None:
     )
     text = (asked.prompt_input or b"").decode("utf-8", "replace")
     if asked.role == b"tool":
-        tag = _tool_tag(model)
+        tag = templates.tool_tag(model)
         text = f"<{tag}>\n{text}\n</{tag}>"
     run.parameters.keep_history = int(not guiding.pauses(run))
     # At most half of the context is left to the answer.
@@ -143,22 +148,16 @@ def begin(run: Run) -> ConversationTurn | None:
         (*said, message_list.question(text, special=bool(run.special))),
         bool(asked.enable_thinking),
         session=session,
-        caches=SavedByRuns(run, chat),
+        caches=_caches(run, chat),
         lora=_lora(run),
     )
-
-
-def _tool_tag(model: Model) -> str:
-    """Return the tag between which a function's result stands."""
-    strings = model.strings.get("rkllm_set_function_tools", [b"", b"", b""])
-    return strings[2].decode("utf-8", "replace").strip("<>") or _TOOL_TAG
 
 
 def take(run: Run, turn: ConversationTurn) -> None:
     """Make sure that the model knows what was said before, and nothing of others; give C the text. Raises RpcError."""
     language, model = run.language, run.model
     kv_cache, compares_tokens = model.kv_cache, language.runtime.extension is not None
-    turn.template = _template(run, turn)
+    turn.template = templates.of_conversation(language, model, run.tools or (), thinking=turn.thinking)
     templates.tell_c(language, model, is_bare=turn.template.is_bare)
     turn.basis = orjson.dumps([turn.tools, turn.template.source, turn.lora]).decode()
     owner = kv_cache.owner
@@ -178,10 +177,6 @@ def take(run: Run, turn: ConversationTurn) -> None:
     kv_cache.take_turn(turn.chat, keep_history=bool(run.parameters.keep_history))
 
 
-def _template(run: Run, turn: ConversationTurn) -> Template:
-    return templates.of_conversation(run, turn.tools, _tool_tag(run.model), thinking=turn.thinking)
-
-
 def _begin_anew(run: Run, turn: ConversationTurn, template: Template) -> None:
     """Prepare a conversation that is told from its beginning: of others nothing stays in the cache. Raises RpcError."""
     language, model = run.language, run.model
@@ -190,7 +185,7 @@ def _begin_anew(run: Run, turn: ConversationTurn, template: Template) -> None:
         whole = plan(earlier, turn.basis, turn.messages, template, compares_tokens=True).whole
         turn.telling = Telling(whole, whole, goes_on=False)
     whole = turn.told.whole
-    conversation_caches.bring_back(language, model, turn.chat, turn.basis, str(whole))
+    kept_conversations.bring_back(language, model, turn.chat, turn.basis, str(whole))
     owner = model.kv_cache.owner
     is_own = isinstance(owner, Chat) and owner.user == turn.chat.user
     # What the cache holds of the same user's conversations is compared with this one, token by token.
@@ -198,6 +193,10 @@ def _begin_anew(run: Run, turn: ConversationTurn, template: Template) -> None:
         conversations.clear(language, model)
     if turn.caches is not None:
         turn.caches.use(turn.basis, whole, turn.lora)
+
+
+def _caches(run: Run, chat: Chat) -> SavedByRuns:
+    return SavedByRuns(run.language, run.model, run.parameters, chat)
 
 
 def _lora(run: Run) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.json_types import JsonObject
-from rkllmd.language.runs import conversation_caches
+from rkllmd.language.caching import kept_conversations
 from rkllmd.service.parts import Service
 
 
@@ -14,5 +14,5 @@ def drop_session(service: Service, invocation: Invocation, name: str) -> JsonObj
     """Forget what was said, after the calls that wait; the KV cache is cleared before any other client's turn."""
     dropped = service.language.sessions.drop(invocation.client.user, name)
     numbers = {session.number for session in dropped}
-    conversation_caches.forget(service.language, lambda kept: kept.chat.session in numbers)
+    kept_conversations.forget(service.language, lambda kept: kept.chat.session in numbers)
     return {"dropped": bool(dropped), "name": name}

@@ -11,12 +11,12 @@ from rkllmd.metrics import Metrics
 
 def counted(**run: Any) -> dict[str, Any]:
     """Return the values of the families that a run has changed."""
-    made, tokens = run.pop("made", 0), run.pop("tokens", 0)
+    made, tokens, cached = run.pop("made", 0), run.pop("tokens", 0), run.pop("cached", None)
     whole: Any = {"started_at": 10.0, "first_token_at": None, "last_at": 0.0, "perf": None, **run}
     generation: Any = SimpleNamespace(transcript=SimpleNamespace(made=made), tokens=tokens, **whole)
     model: Any = SimpleNamespace(name="chat", path="/m")
     metrics = Metrics()
-    counting.count(metrics, model, generation)
+    counting.count(metrics, model, generation, cached)
     found = {item["name"].removeprefix("rkllmd_"): item["samples"] for item in metrics.describe()}
     assert all(sample["labels"] == {"model": "chat"} for samples in found.values() for sample in samples)
     values = {name: samples[0]["value"] for name, samples in found.items() if samples}
@@ -42,6 +42,7 @@ def test_a_run_without_a_first_token_has_made_none() -> None:
     assert counted() == {}
     assert counted(perf={"prefill_tokens": 7}) == {"prompt_tokens": 7}
     assert counted(perf={"prefill_tokens": 0}) == {}, "1.2.1 does not say it"
+    assert counted(perf={"prefill_tokens": 7}, cached=30) == {"prompt_tokens": 7, "cached_prompt_tokens": 30}
 
 
 def test_hidden_states_are_no_tokens() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Start, Wire
+from tests.daemon import Daemon, Start, Wire, kind
 from tests.server.conversations.talking import Talk
 
 
@@ -86,3 +86,19 @@ def test_conversations_that_take_turns_read_their_own_words_only(start: Start, t
         branch.messages = talks[0].messages[:-4]
         assert read(branch.ask("Who are you?")) <= 1.5 * max(own[1:])
     assert len(list(caches.glob("prompts/session-*/*.cache"))) <= 5, "what goes on takes the place of its beginning"
+
+
+def test_tokens_are_counted_as_a_run_reads_them(demo: Daemon) -> None:
+    with demo.connect() as wire:
+        talk = Talk(wire, "You are counted.")
+        for thinking in (False, True):
+            result = talk.ask("What is an NPU?", enable_thinking=thinking)
+            asked = {"messages": talk.messages[:-1], "enable_thinking": thinking}
+            counted = wire.ask("server.count_tokens", asked)["result"]
+            assert counted == {"tokens": result["prompt_tokens"], "template": result["template"]}
+        marker = wire.ask("server.count_tokens", {"text": "<|im_end|>", "special": True})["result"]
+        assert marker == {"tokens": 1}
+        assert wire.ask("server.count_tokens", {"text": "<|im_end|>"})["result"]["tokens"] > 1
+        assert wire.ask("server.count_tokens", {"text": ""})["result"] == {"tokens": 0}
+        for wrong in ({}, {"text": "x", "messages": talk.messages[:2]}, {"messages": talk.messages}):
+            assert kind(wire.ask("server.count_tokens", wrong)) == "InvalidParams"

@@ -6,10 +6,14 @@ known to be in its file; then words.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
+
+import orjson
 
 from rkllmd.chat.templates.model_template import ModelTemplate
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.language.chats.inside import InsideTemplate
 from rkllmd.language.chats.own_template import OwnTemplate
 from rkllmd.language.chats.reuse import Template
@@ -18,21 +22,28 @@ from rkllmd.language.runs.rendering.markers import of_model as markers_of
 if TYPE_CHECKING:
     from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
-    from rkllmd.language.runs.run import Run
 
+_TOOL_TAG: Final = "tool_response"
 _SET: Final = "rkllm_set_chat_template"
 _NONE: Final = [b"", b"", b""]
 
 
-def of_conversation(run: Run, tools: str, tool_tag: str, *, thinking: bool) -> Template:
-    """Return the template for a run of messages, or of a session; on the worker thread.
+def of_conversation(language: Language, model: Model, tools: Sequence[JsonObject], *, thinking: bool) -> Template:
+    """Return the template for a conversation with these tools; on the worker thread.
 
     Raises InvalidParams, RuntimeFailure for a declared one that can't be used, NotSupported if a package is missing.
     """
-    own = own_of(run.model)
+    own, tag = own_of(model), tool_tag(model)
     if own is not None:
-        return OwnTemplate(own, run.tools or None, thinking, tool_tag)
-    return InsideTemplate(markers_of(run.model, run.language.runtime.name), tools, tool_tag)
+        return OwnTemplate(own, tools or None, thinking, tag)
+    told = orjson.dumps(list(tools)).decode() if tools else ""
+    return InsideTemplate(markers_of(model, language.runtime.name), told, tag)
+
+
+def tool_tag(model: Model) -> str:
+    """Return the tag between which a function's result stands."""
+    strings = model.strings.get("rkllm_set_function_tools", [b"", b"", b""])
+    return strings[2].decode("utf-8", "replace").strip("<>") or _TOOL_TAG
 
 
 def own_of(model: Model) -> ModelTemplate | None:

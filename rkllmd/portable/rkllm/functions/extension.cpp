@@ -8,6 +8,21 @@
 
 using namespace portable;
 
+namespace {
+
+Spans spans_of(const size_t *offsets, size_t count) {
+    Spans spans;
+    if (count > 0) {
+        require(offsets, "meant");
+    }
+    for (size_t i = 0; i < count; ++i) {
+        spans.emplace_back(offsets[2 * i], offsets[2 * i + 1]);
+    }
+    return spans;
+}
+
+} // namespace
+
 int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *meant, size_t n_meant, int flags) {
     return guarded("rkllm_portable_next_run", [&] {
         std::shared_ptr<Session> session = session_of(handle);
@@ -15,12 +30,7 @@ int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *me
         if (seed) {
             options.seed = *seed;
         }
-        if (n_meant > 0) {
-            require(meant, "meant");
-        }
-        for (size_t i = 0; i < n_meant; ++i) {
-            options.meant.emplace_back(meant[2 * i], meant[2 * i + 1]);
-        }
+        options.meant = spans_of(meant, n_meant);
         options.bare = (flags & RKLLM_PORTABLE_BARE) != 0;
         options.reuse = (flags & RKLLM_PORTABLE_REUSE) != 0;
         options.show_special = (flags & RKLLM_PORTABLE_SHOW_SPECIAL) != 0;
@@ -35,6 +45,26 @@ int rkllm_portable_reused_tokens(void *handle) {
         std::shared_ptr<Session> session = session_of(handle);
         Claim claim(session);
         return session->reused_tokens;
+    });
+}
+
+int rkllm_portable_count_tokens(void *handle, const char *text, const size_t *meant, size_t n_meant, int flags) {
+    return guarded("rkllm_portable_count_tokens", [&] {
+        std::shared_ptr<Session> session = session_of(handle);
+        require(text, "text");
+        Spans spans = spans_of(meant, n_meant);
+        Claim claim(session);
+        session->stop = false;
+        if (flags & RKLLM_PORTABLE_PART) {
+            return static_cast<int>(session->vocabulary.encode(split(text, spans), false).size());
+        }
+        bool bare = (flags & RKLLM_PORTABLE_BARE) != 0;
+        RKLLMInput input{};
+        input.input_type = RKLLM_INPUT_PROMPT;
+        input.prompt_input = text;
+        input.enable_thinking = (flags & RKLLM_PORTABLE_THINKING) != 0;
+        PromptReader reader(session->model, session->vocabulary, session->chat, spans, bare);
+        return static_cast<int>(reader.tokens_of(input, Turn::FIRST).size());
     });
 }
 

@@ -22,10 +22,18 @@ enum {
     RKLLM_PORTABLE_REUSE = 2,
     // Control tokens that the model generates are shown, whatever skip_special_token says; not the one that ends the run.
     RKLLM_PORTABLE_SHOW_SPECIAL = 4,
+    // Of a text that is counted: it is a part of one, with no template around it and no first token before it.
+    RKLLM_PORTABLE_PART = 8,
+    // Of one with the template around it: the answer may begin with thoughts.
+    RKLLM_PORTABLE_THINKING = 16,
 };
 
 // How many tokens the last run did not need to read, as the cache had them. Returns -1 after an error.
 int rkllm_portable_reused_tokens(void *handle);
+
+// How many tokens the prompt of a run with this text would have, from its beginning. `meant`, `n_meant`, `flags`: as for
+// rkllm_portable_next_run; with RKLLM_PORTABLE_PART those of the text alone. Returns -1 after an error.
+int rkllm_portable_count_tokens(void *handle, const char *text, const size_t *meant, size_t n_meant, int flags);
 
 // Writes all that the cache holds to a file, and puts it back in the place of what is there. Both return 0 or -1.
 int rkllm_portable_save(void *handle, const char *path);

@@ -105,8 +105,7 @@ Prompt PromptReader::read(const RKLLMInput &input, Turn turn) const {
         if (!input.prompt_input && turn != Turn::RESUMED) {
             throw Failure("prompt_input is NULL");
         }
-        prompt.push_back(
-            {vocabulary_.encode(templated(input, input.prompt_input, turn), turn == Turn::FIRST), {}, 0, {}});
+        prompt.push_back({tokens_of(input, turn), {}, 0, {}});
         break;
     case RKLLM_INPUT_TOKEN:
         prompt = read_tokens(input.token_input);
@@ -129,6 +128,10 @@ Prompt PromptReader::read(const RKLLMInput &input, Turn turn) const {
                       std::to_string(limit) + " tokens");
     }
     return prompt;
+}
+
+Tokens PromptReader::tokens_of(const RKLLMInput &input, Turn turn) const {
+    return vocabulary_.encode(templated(input, input.prompt_input, turn), turn == Turn::FIRST);
 }
 
 Texts PromptReader::templated(const RKLLMInput &input, const char *text, Turn turn) const {

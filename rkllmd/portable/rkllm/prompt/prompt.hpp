@@ -41,6 +41,8 @@ class PromptReader {
         : model_(model), vocabulary_(vocabulary), chat_(chat), meant_(meant), bare_(bare) {}
 
     Prompt read(const RKLLMInput &input, Turn turn) const;
+    // Those of an input that is text alone.
+    Tokens tokens_of(const RKLLMInput &input, Turn turn) const;
 
   private:
     Texts templated(const RKLLMInput &input, const char *text, Turn turn) const;

@@ -16,18 +16,18 @@ import structlog
 from rkllmd.abi.c import c_void_p, pointer
 from rkllmd.abi.layouts.rkllm_common import RKLLMPromptCacheParam
 from rkllmd.errors import RpcError
+from rkllmd.language.caching.made_with import of_model as made_with_now
 from rkllmd.language.chats.held import Chat, Held
 from rkllmd.language.chats.kept import KeptChat, common_length
-from rkllmd.language.runs.made_with import of_model as made_with_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rkllmd.abi.c import Struct
     from rkllmd.language.chats.text import Text
     from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
     from rkllmd.language.prompt_caches.store import PromptCache, Saving
-    from rkllmd.language.runs.run import Run
 
 log = structlog.get_logger()
 
@@ -85,8 +85,11 @@ def bring_back(language: Language, model: Model, chat: Chat, basis: str, whole: 
 class SavedByRuns:
     """The caches of one run, where runs save and use them: the one that is loaded for it, and the next one."""
 
-    def __init__(self, run: Run, chat: Chat) -> None:
-        self._run = run
+    def __init__(self, language: Language, model: Model, parameters: Struct, chat: Chat) -> None:
+        """``parameters``: the run's RKLLMInferParam, which says what it saves."""
+        self._language = language
+        self._model = model
+        self._parameters = parameters
         self._chat = chat
         self._loaded: PromptCache | None = None
         self._saving: Saving | None = None
@@ -98,7 +101,7 @@ class SavedByRuns:
 
     def use(self, basis: str, whole: Text, lora: str | None) -> None:
         """Load what fits the conversation, and let the run save it as it will be; it runs without that as well."""
-        language, model, parameters = self._run.language, self._run.model, self._run.parameters
+        language, model, parameters = self._language, self._model, self._parameters
         if (
             language.runtime.extension is not None
             or not self._may_use
@@ -117,28 +120,28 @@ class SavedByRuns:
         return self._loaded is not None
 
     def _load(self, kept: KeptChat) -> None:
-        cache = _open(self._run.language, self._run.model, kept)
+        cache = _open(self._language, self._model, kept)
         if cache is None:
             return
         try:
-            self._run.language.runtime.call("rkllm_load_prompt_cache", self._run.model.pointer, bytes(cache.path))
+            self._language.runtime.call("rkllm_load_prompt_cache", self._model.pointer, bytes(cache.path))
         except RpcError as error:
             log.debug("conversation_not_loaded", reason=error.message)
         else:
             self._loaded = cache
 
     def _begin_saving(self, held: Held) -> None:
-        language = self._run.language
+        language = self._language
         name = language.kept_chats.new_name()
         try:
             self._saving = language.prompt_caches.begin(_owner(self._chat.user), name, [])
         except RpcError as error:
             log.debug("conversation_not_kept", reason=error.message)
             return
-        self._kept = KeptChat(name, self._chat, self._run.model.path, held)
+        self._kept = KeptChat(name, self._chat, self._model.path, held)
         cache = RKLLMPromptCacheParam(1, bytes(self._saving.path))
         self._keep.append(cache)
-        self._run.parameters.prompt_cache_params = pointer(cache)
+        self._parameters.prompt_cache_params = pointer(cache)
 
     def give_up(self) -> bool:
         """Take the caches away from the run; return whether there were any."""
@@ -146,8 +149,8 @@ class SavedByRuns:
             return False
         self._may_use = False
         if self._saving is not None:
-            self._run.language.prompt_caches.discard(self._saving)
-            self._run.parameters.prompt_cache_params = None
+            self._language.prompt_caches.discard(self._saving)
+            self._parameters.prompt_cache_params = None
             self._saving = None
         self._release()
         self._loaded = None
@@ -155,7 +158,7 @@ class SavedByRuns:
 
     def end(self, *, succeeded: bool) -> None:
         """Keep or remove what was saved, and release what was loaded."""
-        language, model = self._run.language, self._run.model
+        language, model = self._language, self._model
         if self._saving is not None and self._kept is not None and succeeded:
             _commit(language, model, self._saving, self._kept, self._loaded)
         elif self._saving is not None:
@@ -163,9 +166,9 @@ class SavedByRuns:
         self._release()
 
     def _release(self) -> None:
-        if self._loaded is not None and self._run.model.pointer:
+        if self._loaded is not None and self._model.pointer:
             try:
-                self._run.language.runtime.call("rkllm_release_prompt_cache", self._run.model.pointer)
+                self._language.runtime.call("rkllm_release_prompt_cache", self._model.pointer)
             except RpcError as error:
                 log.warning("conversation_not_released", error=error.to_json())
 

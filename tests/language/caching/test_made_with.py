@@ -6,8 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from rkllmd.language.caching.made_with import of_model
 from rkllmd.language.prompt_caches.fingerprint import differences
-from rkllmd.language.runs.made_with import of_model
 from rkllmd.machine.files import FileIdentity, identify
 
 

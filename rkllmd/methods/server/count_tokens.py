@@ -1,0 +1,80 @@
+"""server.count_tokens: how many tokens a text has, or the prompt of a run with these messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rkllmd.calls.declaration import Kind, Value, method
+from rkllmd.calls.invocation import Invocation
+from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
+from rkllmd.language import placeholders, prompt_length
+from rkllmd.language.chats.messages import MESSAGES, TOOLS, read
+from rkllmd.language.model import Model
+from rkllmd.language.runs.rendering import templates
+from rkllmd.portable.extension import ALL, Counted
+from rkllmd.rkllm._common import LLM
+from rkllmd.service.parts import Service
+
+if TYPE_CHECKING:
+    from rkllmd.language.runtime import Runtime
+
+_TEXT: Final = Value("text", {"type": ["string", "null"], "description": "counted as it is"}, required=False)
+_THINKING: Final = Value("enable_thinking", {"type": ["boolean", "null"]}, required=False)
+_SPECIAL: Final = Value(
+    "special",
+    {"type": ["boolean", "null"], "description": "true: control markers in the text are control tokens"},
+    required=False,
+)
+
+
+def _check(
+    service: Service,
+    invocation: Invocation,
+    model: Model,
+    text: str | None = None,
+    messages: list[JsonObject] | None = None,
+    **_: object,
+) -> None:
+    if (text is None) == (messages is None):
+        raise InvalidParams("It counts a text or messages: give one of them.", path="$", keyword="oneOf")
+    said = [text or ""] if messages is None else [message.text for message in read(messages)]
+    where = "$.text" if messages is None else "$.messages"
+    prompt_length.check_size(model, sum(len(part.encode()) for part in said), where)
+    if service.language.runtime.extension is None:
+        raise service.language.runtime.not_supported("server.count_tokens", needs="the portable runtime")
+
+
+@method(Kind.ORDERED, [LLM, _TEXT, MESSAGES, TOOLS, _THINKING, _SPECIAL], check=_check)
+def count_tokens(
+    service: Service,
+    invocation: Invocation,
+    model: Model,
+    text: str | None = None,
+    messages: list[JsonObject] | None = None,
+    tools: list[JsonObject] | None = None,
+    enable_thinking: bool | None = None,
+    special: bool | None = None,
+) -> JsonObject:
+    """Return the count; that of messages includes all that the chat template adds, up to where the answer begins."""
+    language = service.language
+    if messages is None:
+        counted = Counted(ALL if special else (), part=True)
+        return {"tokens": _count(language.runtime, model, (text or "").encode(), counted)}
+    template = templates.of_conversation(language, model, tools or (), thinking=bool(enable_thinking))
+    told = template.whole(read(messages, special=bool(special)))
+    told = told.changed(lambda part: placeholders.as_plain_words(part, model.library.layout))
+    counted = Counted(told.spans, bare=template.is_bare, thinking=bool(enable_thinking))
+    return {"tokens": _count(language.runtime, model, told.encode(), counted), "template": template.source}
+
+
+def _count(runtime: Runtime, model: Model, data: bytes, how: Counted) -> int:
+    """Return how many tokens the runtime counts. Raises RuntimeFailure."""
+    assert runtime.extension is not None, "the check has seen it"
+    mark = runtime.output.mark()
+    with runtime.journal.calling("rkllm_portable_count_tokens", model):
+        found = runtime.extension.count_tokens(model.pointer, data, how)
+    lines = runtime.output.since(mark)
+    if found < 0:
+        raise runtime.failure("rkllm_portable_count_tokens", found, lines)
+    return found
