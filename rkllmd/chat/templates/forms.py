@@ -15,20 +15,27 @@ import orjson
 
 from rkllmd.json_types import Json, JsonObject
 
-# Renders messages; None if the template refuses them.
-Try = Callable[[list[JsonObject]], str | None]
+# Renders messages with these functions; None if the template refuses them.
+Try = Callable[[list[JsonObject], list[JsonObject] | None], str | None]
 
 _NEEDLE: Final = "3f9c51e7"
 _NAME: Final = "a1c73e5b"
+_RESULT: Final = "d08b42f6"
 
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """``text``, ``parts``: in which forms content can be; ``object_arguments``: whether arguments are an object."""
+    """``text``, ``parts``: in which forms content can be; ``object_arguments``: whether arguments are an object.
+
+    ``tools``, ``calls``, ``system``: whether functions, their calls with the results, and a system message are shown.
+    """
 
     text: bool
     parts: bool
     object_arguments: bool
+    tools: bool = True
+    calls: bool = True
+    system: bool = True
 
     def message(self, message: JsonObject) -> JsonObject:
         """Return a message in the forms that the template takes, without what is null."""
@@ -48,7 +55,7 @@ class Forms:
             return call
         arguments = function["arguments"]
         if isinstance(arguments, str) and self.object_arguments:
-            arguments = _parsed(arguments)
+            arguments = parsed(arguments)
         elif not isinstance(arguments, str) and not self.object_arguments:
             arguments = orjson.dumps(arguments).decode()
         return {**call, "function": {**function, "arguments": arguments}}
@@ -59,7 +66,7 @@ def joined(content: Sequence[Json]) -> str:
     return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
 
 
-def _parsed(arguments: str) -> Json:
+def parsed(arguments: str) -> Json:
     """Return the object that a text says; the text itself if it is none, as a model may have written it."""
     try:
         found = orjson.loads(arguments or "{}")
@@ -70,27 +77,45 @@ def _parsed(arguments: str) -> Json:
 
 def ask(render: Try) -> Forms:
     """Return the forms that a template takes."""
-    return Forms(_takes_text(render), _takes_parts(render), _takes_objects(render))
+    parts = _takes_parts(render)
+    as_object = _with_call(render, {_NAME: _NEEDLE})
+    as_text = _with_call(render, orjson.dumps({_NAME: _NEEDLE}).decode()) if as_object is None else None
+    shown = as_object or as_text
+    return Forms(
+        text=_takes_text(render) or not parts,
+        parts=parts,
+        # Also where neither is shown.
+        object_arguments=as_text is None and f"'{_NAME}'" not in (as_object or ""),
+        tools=_shows_tools(render),
+        calls=shown is not None and _RESULT in shown,
+        system=_shows_system(render),
+    )
 
 
 def _takes_text(render: Try) -> bool:
-    """Return whether a text is shown; also where nothing is, since that is what a template is most likely to take."""
-    shown = render([{"role": "user", "content": _NEEDLE}])
-    return (shown is not None and _NEEDLE in shown) or not _takes_parts(render)
+    shown = render([{"role": "user", "content": _NEEDLE}], None)
+    return shown is not None and _NEEDLE in shown
 
 
 def _takes_parts(render: Try) -> bool:
     """Return whether the text of a part is shown, and not the part."""
-    shown = render([{"role": "user", "content": [{"type": "text", "text": _NEEDLE}]}])
+    shown = render([{"role": "user", "content": [{"type": "text", "text": _NEEDLE}]}], None)
     return shown is not None and _NEEDLE in shown and "'text'" not in shown and '"text"' not in shown
 
 
-def _takes_objects(render: Try) -> bool:
-    """Return whether the arguments of a call are shown as JSON if they are an object; also where none are shown."""
-    as_object = _with_call(render, {_NAME: _NEEDLE})
-    if as_object is not None:
-        return f"'{_NAME}'" not in as_object
-    return _with_call(render, orjson.dumps({_NAME: _NEEDLE}).decode()) is None
+def _shows_tools(render: Try) -> bool:
+    function = {"name": _NEEDLE, "description": _NAME, "parameters": {"type": "object", "properties": {}}}
+    shown = render([{"role": "user", "content": _NAME}], [{"type": "function", "function": function}])
+    return shown is not None and _NEEDLE in shown
+
+
+def _shows_system(render: Try) -> bool:
+    """Return whether a system message is shown, or at least one that is a list of parts."""
+    for content in (_NEEDLE, [{"type": "text", "text": _NEEDLE}]):
+        shown = render([{"role": "system", "content": content}, {"role": "user", "content": _NAME}], None)
+        if shown is not None and _NEEDLE in shown:
+            return True
+    return False
 
 
 def _with_call(render: Try, arguments: Json) -> str | None:
@@ -101,8 +126,9 @@ def _with_call(render: Try, arguments: Json) -> str | None:
             [
                 {"role": "user", "content": "look"},
                 {"role": "assistant", "content": content, "tool_calls": [call]},
-                {"role": "tool", "content": "done", "tool_call_id": "call00000", "name": "look"},
-            ]
+                {"role": "tool", "content": _RESULT, "tool_call_id": "call00000", "name": "look"},
+            ],
+            None,
         )
         if shown is not None and _NEEDLE in shown:
             return shown

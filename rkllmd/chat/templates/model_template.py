@@ -59,6 +59,10 @@ class ModelTemplate:
         """Return the template's text, that for conversations with tools where there are two."""
         return self._source.template(with_tools=True)
 
+    def forms(self, *, with_tools: bool) -> Forms:
+        """Return in which forms the template takes messages, and what it shows of them. Raises RuntimeFailure."""
+        return self._prepared(self._source.template(with_tools) or "").forms
+
     def render(
         self,
         messages: Sequence[JsonObject],
@@ -141,8 +145,8 @@ def _prepare(
     except Exception as error:
         raise _failure(place, _reason(error)) from None
 
-    def attempt(messages: list[JsonObject]) -> str | None:
-        variables = {**dict(named_tokens), "messages": messages, "tools": None, "add_generation_prompt": False}
+    def attempt(messages: list[JsonObject], tools: list[JsonObject] | None) -> str | None:
+        variables = {**dict(named_tokens), "messages": messages, "tools": tools, "add_generation_prompt": False}
         try:
             return _render(place, template, {**variables, "documents": None})
         except InvalidParams:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rkllmd.chat.templates.in_words import adapted
 from rkllmd.chat.templates.model_template import ModelTemplate
 from rkllmd.chat.templates.rendered import Rendered
 from rkllmd.json_types import JsonObject
@@ -61,9 +62,11 @@ class OwnTemplate:
         return Text.of([*rest.without_end(len(lead)).parts, (lead, True)])
 
     def _rendered(self, messages: Sequence[Message], *, answer: bool = True) -> Rendered:
+        given = [message.given or self._of_session(message) for message in messages]
+        told, tools = adapted(given, self.tools, self.template.forms(with_tools=self.tools is not None))
         return self.template.render(
-            [message.given or self._of_session(message) for message in messages],
-            tools=self.tools,
+            told,
+            tools=tools,
             enable_thinking=self.thinking,
             add_generation_prompt=answer,
             special=any(message.special for message in messages),

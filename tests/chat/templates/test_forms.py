@@ -20,12 +20,12 @@ ONLY_PARTS = (
 def forms_of(template: str) -> Forms:
     environment = ChatEnvironment()
 
-    def render(messages: list[JsonObject]) -> str | None:
+    def render(messages: list[JsonObject], tools: list[JsonObject] | None) -> str | None:
         with limited(LEAST_UNITS):
             compiled = environment.compiled(template)
         try:
             with limited(LEAST_UNITS):
-                return compiled.render(messages=messages, bos_token="", add_generation_prompt=False)
+                return compiled.render(messages=messages, tools=tools, bos_token="", add_generation_prompt=False)
         except (TemplateError, TypeError):
             return None
 
@@ -35,11 +35,11 @@ def forms_of(template: str) -> Forms:
 @pytest.mark.parametrize(
     ("name", "forms"),
     [
-        ("qwen2", Forms(text=True, parts=False, object_arguments=True)),
-        ("qwen2_5", Forms(text=True, parts=False, object_arguments=True)),
-        ("gemma", Forms(text=True, parts=True, object_arguments=True)),
-        ("deepseek_r1", Forms(text=True, parts=False, object_arguments=False)),
-        ("minicpm", Forms(text=True, parts=False, object_arguments=True)),
+        ("qwen2", Forms(True, False, True, tools=False, calls=False)),
+        ("qwen2_5", Forms(True, False, True)),
+        ("gemma", Forms(True, True, True, tools=False, calls=False)),
+        ("deepseek_r1", Forms(True, False, False, tools=False)),
+        ("minicpm", Forms(True, False, True)),
     ],
 )
 def test_a_template_is_asked_what_it_takes(name: str, forms: Forms) -> None:
@@ -47,12 +47,12 @@ def test_a_template_is_asked_what_it_takes(name: str, forms: Forms) -> None:
 
 
 def test_a_template_for_pictures_may_take_parts_only() -> None:
-    assert forms_of(ONLY_PARTS) == Forms(text=False, parts=True, object_arguments=True)
+    assert forms_of(ONLY_PARTS) == Forms(False, True, True, tools=False, calls=False)
     assert ours(ONLY_PARTS, [{"role": "user", "content": "hello"}]) == "hello"
 
 
 def test_a_template_that_shows_nothing_is_given_texts() -> None:
-    assert forms_of("") == Forms(text=True, parts=False, object_arguments=True)
+    assert forms_of("") == Forms(True, False, True, tools=False, calls=False, system=False)
 
 
 def test_content_gets_the_form_that_is_taken() -> None:
@@ -62,6 +62,11 @@ def test_content_gets_the_form_that_is_taken() -> None:
     assert Forms(False, True, True).message({"content": "a"})["content"] == [{"type": "text", "text": "a"}]
     assert Forms(True, False, True).message({"content": None, "name": None}) == {}
     assert joined(parts) == "ab"
+
+
+def test_a_template_may_refuse_the_system() -> None:
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}{{ messages[0].content }}"
+    assert not forms_of(refusing).system
 
 
 @pytest.mark.parametrize(
