@@ -81,16 +81,15 @@ class KeptChats:
         return best, longest
 
     def earlier(self, user: int | None, model_path: str, basis: str, messages: Sequence[Message]) -> Held | None:
-        """Return the longest conversation of the user with which these messages begin, all of it."""
-        digests = tuple(message.digest for message in messages)
+        """Return the user's conversation that has most messages in common with these, up to an answer."""
+        digests = [message.digest for message in messages]
         found = [
             kept.held
             for kept in self._kept
             if (kept.chat.user, kept.model_path, kept.held.basis) == (user, model_path, basis)
-            and 0 < len(kept.held.digests) < len(digests)
-            and digests[: len(kept.held.digests)] == kept.held.digests
+            and kept.held.common(digests)[0]
         ]
-        return max(found, key=lambda held: len(held.digests), default=None)
+        return max(found, key=lambda held: held.common(digests)[0], default=None)
 
 
 def common_length(one: str, other: str) -> int:

@@ -36,6 +36,11 @@ class OwnTemplate:
         """Return whether the runtime must not put a template of its own around the text."""
         return True
 
+    @property
+    def tells_in_words(self) -> bool:
+        """Return whether the functions are told in words, which ask for calls in a form of their own."""
+        return bool(self.tools) and not self.template.forms(with_tools=True).tools
+
     def whole(self, messages: Sequence[Message]) -> Text:
         """Return the conversation, up to where the next answer begins. Raises InvalidParams, RuntimeFailure."""
         rendered = self._rendered(messages)

@@ -47,12 +47,14 @@ class Template(Protocol):
 class Telling:
     """What the model is told: ``text``, from the beginning unless ``goes_on`` behind what the cache holds.
 
-    ``whole`` is the conversation from its beginning in any case.
+    ``whole`` is the conversation from its beginning in any case, ``ends`` as in ``Held``: of the answers in it that are
+    told as they were generated.
     """
 
     text: Text
     whole: Text
     goes_on: bool
+    ends: tuple[tuple[int, int], ...] = ()
 
 
 def plan(
@@ -74,13 +76,33 @@ def plan(
         known = _known(held.digests, messages, is_same_session=is_same_session)
     following = template.after(messages, known) if known else None
     if held is None or following is None:
-        whole = template.whole(messages)
-        return Telling(whole, whole, goes_on=False)
+        same = None
+        if held is not None and held.basis == basis and compares_tokens:
+            same = _from_the_same_beginning(held, messages, template)
+        return same or _anew(template.whole(messages))
     between, rest = following
     whole = held.text + between + rest
+    ends = held.ends if known == len(held.digests) else ()
     if compares_tokens and not held.is_exact:
-        return Telling(whole, whole, goes_on=False)
-    return Telling(between + rest if template.is_bare else rest, whole, goes_on=True)
+        return Telling(whole, whole, goes_on=False, ends=ends)
+    return Telling(between + rest if template.is_bare else rest, whole, goes_on=True, ends=ends)
+
+
+def _anew(whole: Text) -> Telling:
+    return Telling(whole, whole, goes_on=False)
+
+
+def _from_the_same_beginning(held: Held, messages: Sequence[Message], template: Template) -> Telling | None:
+    """Return a conversation that begins as ``held`` does, told so far as that was: its tokens are in the cache.
+
+    The template may write earlier answers otherwise than they were generated. None if nothing begins so.
+    """
+    count, parts = held.common([message.digest for message in messages])
+    following = template.after(messages, count) if count else None
+    if following is None:
+        return None
+    whole = Text(held.text.parts[:parts]) + following[0] + following[1]
+    return Telling(whole, whole, goes_on=False, ends=tuple(end for end in held.ends if end[0] <= count))
 
 
 def _known(digests: Sequence[bytes], messages: Sequence[Message], *, is_same_session: bool) -> int:

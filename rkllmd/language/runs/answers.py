@@ -43,9 +43,9 @@ def read(run: Run, turn: ConversationTurn | None, transcript: Transcript) -> Non
     """Let the transcript tell what the answer to messages means, unless it is wanted raw; after the model was told."""
     if turn is None or turn.template is None or run.messages is None or run.raw or run.form is not None:
         return
-    own = turn.template.template.source if isinstance(turn.template, OwnTemplate) else None
-    template = own or template_of(run.model, run.language.runtime.name)
-    spoken = dialect.choose(template, None if turn.template.source == "model" else _TOLD)
+    own = turn.template if isinstance(turn.template, OwnTemplate) else None
+    template = template_of(run.model, run.language.runtime.name) if own is None else own.template.source
+    spoken = dialect.choose(template, _TOLD if own is None or own.tells_in_words else None)
     # What a user has written at the end opens nothing.
     last, is_control = turn.told.text.parts[-1]
     is_open = is_control and spoken.opens_reasoning(last)

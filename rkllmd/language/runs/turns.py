@@ -181,9 +181,11 @@ def _begin_anew(run: Run, turn: ConversationTurn, template: Template) -> None:
     """Prepare a conversation that is told from its beginning: of others nothing stays in the cache. Raises RpcError."""
     language, model = run.language, run.model
     earlier = language.kept_chats.earlier(turn.chat.user, model.path, turn.basis, turn.messages)
-    if earlier is not None:  # told as it was generated, thoughts included: so it is found in the cache
-        whole = plan(earlier, turn.basis, turn.messages, template, compares_tokens=True).whole
-        turn.telling = Telling(whole, whole, goes_on=False)
+    told = max((count for count, _ in turn.told.ends), default=0)
+    # Told as it was generated, thoughts included: so it is found in the cache.
+    if earlier is not None and earlier.common([message.digest for message in turn.messages])[0] > told:
+        found = plan(earlier, turn.basis, turn.messages, template, compares_tokens=True)
+        turn.telling = replace(found, text=found.whole, goes_on=False)
     whole = turn.told.whole
     kept_conversations.bring_back(language, model, turn.chat, turn.basis, str(whole))
     owner = model.kv_cache.owner
@@ -268,7 +270,8 @@ def note(run: Run, turn: ConversationTurn, generation: Generation) -> JsonObject
         is_exact = not (generation.abort_requested or generation.transcript.is_stopped)
         digests = tuple(message.digest for message in known)
         text = telling.whole + template.lead(thinking=turn.thinking) + Text.of([(_raw(generation), False)])
-        kv_cache.hold(Held(turn.basis, digests, text, is_exact, turn.lora))
+        ends = (*telling.ends, (len(digests), len(text.parts)))
+        kv_cache.hold(Held(turn.basis, digests, text, is_exact, turn.lora, ends))
     counts = _counts(turn, generation)
     if turn.session is None:
         return {"template": template.source, **counts}

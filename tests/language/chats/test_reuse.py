@@ -88,3 +88,15 @@ def test_a_session_may_have_dropped_its_oldest_turns_or_told_fewer() -> None:
     assert not told(held(ONE, FIRST), ONE, SECOND, THREE, **same)[0]
     assert not told(held(ONE, FIRST), TWO, **same)[0], "a new one of the same name"
     assert not told(held(ONE, FIRST, TWO, SECOND), TWO, SECOND, THREE)[0], "of others nothing is left out"
+
+
+def test_an_edited_one_begins_as_it_was_generated_where_tokens_are_compared() -> None:
+    """The template may write earlier answers otherwise, which are then not in the cache."""
+    text = Text.of([("[one", False), ("1raw", False), ("][two", False), ("2raw", False)])
+    cache = Held("b", tuple(message.digest for message in (ONE, FIRST, TWO, SECOND)), text, ends=((2, 2), (4, 4)))
+    edited = plan(cache, "b", (ONE, FIRST, THREE), Bare(), compares_tokens=True)
+    assert (str(edited.whole), edited.goes_on, edited.ends) == ("[one1raw][three]", False, ((2, 2),))
+    assert str(plan(cache, "b", (ONE, FIRST, THREE), Bare(), compares_tokens=False).whole) == "[one][1][three]"
+    assert str(plan(cache, "b", (TWO, FIRST, THREE), Bare(), compares_tokens=True).whole) == "[two][1][three]"
+    goes_on = plan(cache, "b", (ONE, FIRST, TWO, SECOND, THREE), Bare(), compares_tokens=True)
+    assert (goes_on.goes_on, goes_on.ends) == (True, ((2, 2), (4, 4)))

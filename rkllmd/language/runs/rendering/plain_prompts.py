@@ -36,7 +36,7 @@ def wrapped(run: Run, *, goes_on: bool) -> Iterator[None]:
     Raises RuntimeFailure, InvalidParams.
     """
     templates.tell_c(run.language, run.model, is_bare=False)
-    own = templates.own_of(run.model) if run.model.is_bare else None
+    own = templates.own_of(run.language, run.model) if run.model.is_bare else None
     holders = [] if own is None else [holder for asked in _inputs(run) if (holder := _holder(asked)) is not None]
     given = [getattr(part, name) for _, part, name in holders]
     try:

@@ -1,7 +1,7 @@
 """By which template a model's conversations become text, and which one C puts around prompts meanwhile.
 
-The order: the model's own template, in the folder that the configuration declares; then markers that were set, or are
-known to be in its file; then words.
+The order: the model's own template, in the folder that the configuration declares or in its GGUF file; then markers
+that were set, or are known to be in its file; then words.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import orjson
+import structlog
 
 from rkllmd.chat.templates.model_template import ModelTemplate
-from rkllmd.errors import InvalidParams
+from rkllmd.errors import InvalidParams, NotSupported
 from rkllmd.json_types import JsonObject
 from rkllmd.language.chats.inside import InsideTemplate
 from rkllmd.language.chats.own_template import OwnTemplate
@@ -22,6 +23,8 @@ from rkllmd.language.runs.rendering.markers import of_model as markers_of
 if TYPE_CHECKING:
     from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
+
+log = structlog.get_logger()
 
 _TOOL_TAG: Final = "tool_response"
 _SET: Final = "rkllm_set_chat_template"
@@ -33,7 +36,7 @@ def of_conversation(language: Language, model: Model, tools: Sequence[JsonObject
 
     Raises InvalidParams, RuntimeFailure for a declared one that can't be used, NotSupported if a package is missing.
     """
-    own, tag = own_of(model), tool_tag(model)
+    own, tag = own_of(language, model), tool_tag(model)
     if own is not None:
         return OwnTemplate(own, tools or None, thinking, tag)
     told = orjson.dumps(list(tools)).decode() if tools else ""
@@ -46,9 +49,15 @@ def tool_tag(model: Model) -> str:
     return strings[2].decode("utf-8", "replace").strip("<>") or _TOOL_TAG
 
 
-def own_of(model: Model) -> ModelTemplate | None:
+def own_of(language: Language, model: Model) -> ModelTemplate | None:
     """Return the model's own template; None if there is none. Files that have not changed are not read again."""
-    return None if model.tokenizer is None else _of_directory(model.tokenizer)
+    own = None if model.tokenizer is None else _of_directory(model.tokenizer)
+    if own is None and language.runtime.name == "portable" and model.file is not None:
+        try:
+            own = ModelTemplate.of_gguf(model.file.path)
+        except (OSError, NotSupported) as error:  # the markers of common templates are known without jinja2
+            log.debug("chat_template_not_used", model_path=model.path, reason=str(error))
+    return own
 
 
 def _of_directory(directory: str) -> ModelTemplate | None:

@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> Any:
         pointer=1, strings={}, is_bare=True, tokenizer=str(tmp_path), max_context_len=1000, callback_files=(None, None)
     )
     return SimpleNamespace(
-        language=SimpleNamespace(runtime=SimpleNamespace(extension=None)),
+        language=SimpleNamespace(runtime=SimpleNamespace(extension=None, name="simulator")),
         model=model,
         input=SimpleNamespace(json=[{}, {}, {}], c=[prompt, pictures, tokens]),
     )

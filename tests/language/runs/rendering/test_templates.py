@@ -10,6 +10,8 @@ import pytest
 
 from rkllmd.errors import InvalidParams
 from rkllmd.language.runs.rendering import templates
+from rkllmd.portable import demo
+from rkllmd.portable.demo.text.layout import CHAT_TEMPLATE
 
 
 class Calls:
@@ -26,9 +28,13 @@ class Calls:
 
 
 def model(**fields: Any) -> Any:
-    return SimpleNamespace(**{"pointer": 1, "strings": {}, "is_bare": False, "tokenizer": None} | fields)
+    return SimpleNamespace(
+        **{"pointer": 1, "strings": {}, "is_bare": False, "tokenizer": None, "file": None, "path": ""} | fields
+    )
 
 
+VENDOR: Any = SimpleNamespace(runtime=SimpleNamespace(name="simulator"))
+PORTABLE: Any = SimpleNamespace(runtime=SimpleNamespace(name="portable"))
 SET = [b"s", b"<U>", b"<A>"]
 NONE = (b"", b"", b"")
 
@@ -64,10 +70,10 @@ def test_the_portable_runtime_is_told_before_each_run() -> None:
 
 
 def test_a_folder_has_the_models_own_template_or_none(tmp_path: Path) -> None:
-    assert templates.own_of(model()) is None
-    assert templates.own_of(model(tokenizer=str(tmp_path))) is None
+    assert templates.own_of(VENDOR, model()) is None
+    assert templates.own_of(VENDOR, model(tokenizer=str(tmp_path))) is None
     (tmp_path / "chat_template.jinja").write_text("own")
-    own = templates.own_of(model(tokenizer=str(tmp_path)))
+    own = templates.own_of(VENDOR, model(tokenizer=str(tmp_path)))
     assert own is not None
     assert own.source == "own"
 
@@ -78,4 +84,17 @@ def test_a_folder_that_can_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr("rkllmd.chat.templates.sources.of_directory", fails)
     with pytest.raises(InvalidParams, match="Permission denied"):
-        templates.own_of(model(tokenizer=str(tmp_path)))
+        templates.own_of(VENDOR, model(tokenizer=str(tmp_path)))
+
+
+def test_on_the_portable_runtime_the_models_file_has_one(tmp_path: Path) -> None:
+    file = SimpleNamespace(path=str(demo.MODEL))
+    own = templates.own_of(PORTABLE, model(file=file))
+    assert own is not None
+    assert own.source == CHAT_TEMPLATE
+    assert templates.own_of(VENDOR, model(file=file)) is None
+    assert templates.own_of(PORTABLE, model(file=SimpleNamespace(path=str(tmp_path / "gone")))) is None
+    (tmp_path / "chat_template.jinja").write_text("own")
+    declared = templates.own_of(PORTABLE, model(file=file, tokenizer=str(tmp_path)))
+    assert declared is not None
+    assert declared.source == "own"
