@@ -25,7 +25,8 @@ RAW: Final = Value(
     required=False,
     in_c=False,
 )
-# A model whose template the daemon does not render is told of tools in words, which ask for calls in this form.
+# A model whose template the daemon does not render, or that has no place for tools, is told of them in words, which
+# ask for calls in this form.
 _TOLD: Final = "hermes"
 
 
@@ -45,7 +46,8 @@ def read(run: Run, turn: ConversationTurn | None, transcript: Transcript) -> Non
         return
     own = turn.template if isinstance(turn.template, OwnTemplate) else None
     template = template_of(run.model, run.language.runtime.name) if own is None else own.template.source
-    spoken = dialect.choose(template, _TOLD if own is None or own.tells_in_words else None)
+    is_told = turn.template.source != "model" or (own is not None and own.tells_in_words)
+    spoken = dialect.choose(template, _TOLD if is_told else None)
     # What a user has written at the end opens nothing.
     last, is_control = turn.told.text.parts[-1]
     is_open = is_control and spoken.opens_reasoning(last)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rkllmd.chat.templates.forms import Forms
 from rkllmd.errors import InvalidParams
 from rkllmd.language.chats.own_template import OwnTemplate
 from rkllmd.language.chats.text import Text
@@ -24,7 +25,8 @@ def shown(text: str, *, told: tuple[str, bool] = ("Hello", False), jinja: str | 
         language=SimpleNamespace(runtime=SimpleNamespace(name="portable")),
         **{"messages": [{"role": "user"}], "tools": None, "raw": None, "form": None, "stop": (), **asked},
     )
-    own: Any = SimpleNamespace(source=jinja)
+    forms = Forms(text=True, parts=False, object_arguments=True, tools="tools" in (jinja or ""))
+    own: Any = SimpleNamespace(source=jinja, forms=lambda *, with_tools: forms)
     template = SimpleNamespace(source="words") if jinja is None else OwnTemplate(own, TOOLS, thinking=False)
     turn: Any = SimpleNamespace(template=template, told=SimpleNamespace(text=Text.of([told])))
     transcript = Transcript(1, run.stop)
@@ -58,8 +60,9 @@ def test_only_the_template_opens_reasoning_never_the_user() -> None:
 
 def test_the_dialect_is_that_of_the_template_by_which_the_tools_were_told() -> None:
     text = '[TOOL_CALLS][{"name": "search"}]'
-    assert "tool_calls" in shown(text, tools=TOOLS, jinja="… [TOOL_CALLS] …")
+    assert "tool_calls" in shown(text, tools=TOOLS, jinja="… tools … [TOOL_CALLS] …")
     assert shown(text, tools=TOOLS)["text"] == text
+    assert "tool_calls" in shown(CALL, tools=TOOLS, jinja="… [TOOL_CALLS] …"), "the template has no place for tools"
 
 
 def test_stop_strings_are_found_in_the_text_as_it_came() -> None:

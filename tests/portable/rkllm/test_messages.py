@@ -90,8 +90,8 @@ def test_conversations_that_take_turns_read_their_own_words_only(start: Start, t
 
 def test_tokens_are_counted_as_a_run_reads_them(demo: Daemon) -> None:
     with demo.connect() as wire:
-        talk = Talk(wire, "You are counted.")
         for thinking in (False, True):
+            talk = Talk(wire, "You are counted.")
             result = talk.ask("What is an NPU?", enable_thinking=thinking)
             asked = {"messages": talk.messages[:-1], "enable_thinking": thinking}
             counted = wire.ask("server.count_tokens", asked)["result"]
