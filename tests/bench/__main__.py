@@ -18,7 +18,7 @@ from typing import Final
 from rkllmd.chat.answers.dialect import DIALECTS, Dialect
 from rkllmd.chat.answers.reading import AnswerReader
 from rkllmd.language.texts.transcript import NORMAL, Transcript
-from tests.bench import cached_prompt, camera, footprint, journal, measure, stress, tensors
+from tests.bench import cached_prompt, camera, chats, footprint, journal, measure, stress, tensors
 from tests.daemon import Daemon
 
 # The simulator writes a line for each call otherwise.
@@ -301,6 +301,24 @@ def _answers() -> None:
         _line(f"a token into a partial result, its text {what}, us", f"{1e6 * seconds / len(tokens):.2f}", "<= 50")
 
 
+def _chats(directory: Path) -> None:
+    found = chats.on_the_simulator(_folder(directory, "chats-simulator"))
+    what = f"turn {chats.TURNS} of messages, first token"
+    _line(
+        f"{what}, 15 ms a token, ms", f"{1000 * found.took:,.0f}", f"<= {1200 * found.own:,.0f}", "1.2 x its own words"
+    )
+    found = chats.on_the_portable_runtime(_folder(directory, "chats-portable"))
+    _line(
+        f"{what}, three taking turns, portable, tokens read",
+        f"{found.tokens}",
+        f"<= {1.5 * found.own_tokens:.0f}",
+        "1.5 x one alone",
+    )
+    _line(
+        f"{what}, three taking turns, portable, ms", f"{1000 * found.took:,.1f}", "", f"alone {1000 * found.own:,.1f}"
+    )
+
+
 _PARTS: Final[dict[str, Callable[[Path, bool], None]]] = {
     "footprint": lambda directory, quick: _footprint(directory, 3 if quick else 10),
     "journal": lambda directory, quick: _journal(),
@@ -310,6 +328,7 @@ _PARTS: Final[dict[str, Callable[[Path, bool], None]]] = {
     "tensors": _tensors,
     "steps": lambda directory, quick: _longest_steps(directory, 10 if quick else 50),
     "cached-prompt": lambda directory, quick: _cached_prompt(directory, 5 if quick else 25),
+    "chats": lambda directory, quick: _chats(directory),
     "camera": lambda directory, quick: _vision_between_tokens(directory, 60 if quick else 300),
     "stress": _stress,
     "loading": lambda directory, quick: _loading(directory, 3 if quick else 30),

@@ -46,7 +46,7 @@ typedef struct {
     char *text;
     int64_t tokens; /* bytes per token; 0: words */
     int64_t repeat, batch_step, stamp, utf8, waiting_text, finish_text, null_text_at, empty_text_at;
-    int64_t pace_us, prefill_ms, prefill_abort, prefill_hold, finish_hold, abort_lag, finish_after_abort, finish_after_pause;
+    int64_t pace_us, prefill_ms, prefill_token_us, prefill_abort, prefill_hold, finish_hold, abort_lag, finish_after_abort, finish_after_pause;
     int64_t thread, perf_zero, is_running_inverted;
     int64_t embd, vocab, rows, embed_each_token;
     int64_t echo_params, echo_hash;

@@ -195,9 +195,13 @@ static void prefill(Run *run)
     Model *model = run->model;
     if (run->scenario->prefill_hold)
         hold();
-    int64_t end = now_ns() + run->scenario->prefill_ms * 1000000;
-    if (!run->scenario->prefill_ms)
+    int64_t tokens = -(int64_t)run->cached_tokens;
+    for (int entry = 0; entry < model->n_batch; entry++)
+        tokens += run->input_tokens[entry];
+    int64_t ns = run->scenario->prefill_ms * 1000000 + tokens * run->scenario->prefill_token_us * 1000;
+    if (ns <= 0)
         return;
+    int64_t end = now_ns() + ns;
     if (!run->scenario->prefill_abort) {
         sleep_until(end);
         return;

@@ -17,6 +17,7 @@ const Key keys[] = {
     NUMBER(empty_text_at, AT_NEVER, 0, INT64_MAX),
     NUMBER(pace_us, 0, 0, INT_MAX),
     NUMBER(prefill_ms, 0, 0, INT_MAX),
+    NUMBER(prefill_token_us, 0, 0, INT_MAX),
     SWITCH(prefill_abort, 0),
     SWITCH(prefill_hold, 0),
     SWITCH(finish_hold, 0),

@@ -121,6 +121,13 @@ def test_pace_and_prefill_last_as_long_as_they_say(load: Callable[..., Model]) -
     assert stamps[-1] - before >= 69_000_000  # 49 paces more, whenever the first token came
 
 
+def test_prefill_may_take_its_time_for_each_token(load: Callable[..., Model]) -> None:
+    model = load("text=x;prefill_token_us=10000;stamp=1")
+    before = time.monotonic_ns()
+    recorder = model.play()[1]
+    assert int(recorder.output.split()[0]) - before >= recorder.events[-1].prefill_tokens * 10_000_000
+
+
 def test_delay_of_a_function(load: Callable[..., Model]) -> None:
     model = load("delay.rkllm_is_running=30")
     before = time.monotonic()

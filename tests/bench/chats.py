@@ -1,0 +1,75 @@
+"""Conversations that are sent whole: the time to the first token of a late turn, beside the time for its own words."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rkllmd.portable.demo import MODEL as DEMO_MODEL
+from tests.daemon import Daemon, Wire
+
+TURNS: Final = 20
+_TOKEN_US: Final = 15_000
+_QUESTION: Final = "What is an NPU?"
+# Of the turns that are measured.
+_LAST: Final = 5
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Seconds to the first token, and tokens that were read for it; ``own``: what the words of the turn alone take."""
+
+    took: float
+    own: float
+    tokens: int
+    own_tokens: int
+
+
+class _Talk:
+    def __init__(self, wire: Wire, name: str) -> None:
+        self._wire = wire
+        self._messages: list[dict[str, Any]] = [{"role": "system", "content": f"You are {name}. " * 10}]
+
+    def ask(self) -> tuple[float, int]:
+        """Take a turn; return the seconds to its first token, and the tokens that were read."""
+        self._messages.append({"role": "user", "content": _QUESTION})
+        started = time.perf_counter()
+        self._wire.request("rkllm.run_async", {"messages": self._messages, "max_new_tokens": 4})
+        said = self._wire.receive()["result"]["text"]
+        took = time.perf_counter() - started
+        *parts, final = self._wire.until_final(1)
+        said += "".join(part["result"]["text"] for part in (*parts, final))
+        self._messages.append({"role": "assistant", "content": said})
+        return took, int(final["result"]["perf"]["prefill_tokens"])
+
+
+def on_the_simulator(folder: Path) -> Figures:
+    """Return the figures of the last turn, where a token takes 15 ms to be read."""
+    scenario = f"text=ok;prefill_token_us={_TOKEN_US}"
+    with Daemon(folder, scenario=scenario, environ={"RKLLM_SIMULATOR_TRACE": ""}) as daemon, daemon.connect() as wire:
+        daemon.load()
+        talk = _Talk(wire, "brief")
+        for _ in range(TURNS):
+            took, tokens = talk.ask()
+    return Figures(took, len(_QUESTION) * _TOKEN_US / 1e6, tokens, len(_QUESTION))
+
+
+def on_the_portable_runtime(folder: Path) -> Figures:
+    """Return the figures of the last turns of three conversations that take turns, beside one that is alone."""
+    caches = folder / "caches"
+    caches.mkdir()
+    with Daemon(folder, "--cache-directory", str(caches), runtime="portable") as daemon, daemon.connect() as wire:
+        wire.ask("rkllm.init", {"model_path": str(DEMO_MODEL), "max_context_len": 2048})
+        alone = _Talk(wire, "alone")
+        own = [alone.ask() for _ in range(TURNS)][-_LAST:]
+        talks = [_Talk(wire, name) for name in ("first", "second", "third")]
+        turns = [talk.ask() for _ in range(TURNS) for talk in talks][-_LAST * len(talks) :]
+    return Figures(
+        statistics.median(took for took, _ in turns),
+        statistics.median(took for took, _ in own),
+        max(tokens for _, tokens in turns),
+        max(tokens for _, tokens in own),
+    )
