@@ -10,8 +10,8 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -33,15 +33,19 @@ def main() -> None:
         counts = Counter[str]()
         ways = [way for way in WAYS if given.only in (None, "kills", way)]
         if ways:
-            numbers = iter(range(1, given.rounds + 1))
-            with forking.allowed(), ThreadPoolExecutor(given.rigs) as threads:
-                seeds = range(given.seed, given.seed + given.rigs)
-                boards = [threads.submit(_kill, Path(name), seed, numbers, ways) for seed in seeds]
+            # Each in a process: one that adopts daemons (tests/nursery) would get those of another keeper too.
+            with ProcessPoolExecutor(given.rigs) as processes:
+                parts = [len(range(rig, given.rounds, given.rigs)) for rig in range(given.rigs)]
+                boards = [
+                    processes.submit(_kill, Path(name), given.seed + rig, rounds, ways)
+                    for rig, rounds in enumerate(parts)
+                    if rounds
+                ]
             for board in boards:
                 counts += board.result()
         if given.only in (None, "power"):
             power = PowerCuts(Path(name) / "power", given.seed)
-            _repeat(iter(range(1, given.rounds + 1)), [power.round])
+            _repeat(given.rounds, [power.round])
             power.close()
             counts += power.counts
     print(f"{time.monotonic() - began:.0f} s; no store was damaged, no job was lost or done twice:")
@@ -49,19 +53,20 @@ def main() -> None:
         print(f"  {number:>8} {what}")
 
 
-def _kill(directory: Path, seed: int, numbers: Iterator[int], ways: list[str]) -> Counter[str]:
-    board = Board(directory / f"kills-{seed}", seed)
-    _repeat(numbers, [partial(board.round, way) for way in ways])
-    board.close()
+def _kill(directory: Path, seed: int, rounds: int, ways: list[str]) -> Counter[str]:
+    with forking.allowed():
+        board = Board(directory / f"kills-{seed}", seed)
+        _repeat(rounds, [partial(board.round, way) for way in ways])
+        board.close()
     return board.counts
 
 
-def _repeat(numbers: Iterator[int], kinds: list[Callable[[], None]]) -> None:
-    for number in numbers:
+def _repeat(rounds: int, kinds: list[Callable[[], None]]) -> None:
+    for number in range(rounds):
         for kind in kinds:
             kind()
-        if number % 50 == 0:
-            print(f"  round {number}", flush=True)
+        if number % 50 == 49:
+            print(f"  round {number + 1}", flush=True)
 
 
 if __name__ == "__main__":
