@@ -157,7 +157,9 @@ def take(run: Run, turn: ConversationTurn) -> None:
     """Make sure that the model knows what was said before, and nothing of others; give C the text. Raises RpcError."""
     language, model = run.language, run.model
     kv_cache, compares_tokens = model.kv_cache, language.runtime.extension is not None
-    turn.template = templates.of_conversation(language, model, run.tools or (), thinking=turn.thinking)
+    turn.template = templates.of_conversation(
+        language, model, run.tools or (), thinking=turn.thinking, is_session=turn.session is not None
+    )
     templates.tell_c(language, model, is_bare=turn.template.is_bare)
     turn.basis = orjson.dumps([turn.tools, turn.template.source, turn.lora]).decode()
     owner = kv_cache.owner

@@ -102,3 +102,16 @@ def test_tokens_are_counted_as_a_run_reads_them(demo: Daemon) -> None:
         assert wire.ask("server.count_tokens", {"text": ""})["result"] == {"tokens": 0}
         for wrong in ({}, {"text": "x", "messages": talk.messages[:2]}, {"messages": talk.messages}):
             assert kind(wire.ask("server.count_tokens", wrong)) == "InvalidParams"
+
+
+def test_what_was_set_for_prompts_holds_in_sessions(start: Start) -> None:
+    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {"city": "string"}}}]
+    daemon = start("--model", "demo", runtime="portable")
+    with daemon.connect() as wire:
+        wire.ask("rkllm.set_function_tools", {"tools": tools})
+        for session, city in (("kitchen", "Berlin"), ("garage", "Oslo")):
+            said = wire.ask("rkllm.run", {"prompt": f"What is the weather in {city}?"}, session=session)["result"]
+            assert "get_weather" in said["text"]
+        result = wire.ask("rkllm.run", {"prompt": '{"temperature": 21}', "role": "tool"}, session="kitchen")["result"]
+        assert result["session"]["replayed_turns"] == 1
+        assert "21" in result["text"]

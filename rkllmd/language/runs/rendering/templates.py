@@ -27,16 +27,22 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _TOOL_TAG: Final = "tool_response"
+_SET_TOOLS: Final = "rkllm_set_function_tools"
 _SET: Final = "rkllm_set_chat_template"
 _NONE: Final = [b"", b"", b""]
 
 
-def of_conversation(language: Language, model: Model, tools: Sequence[JsonObject], *, thinking: bool) -> Template:
+def of_conversation(
+    language: Language, model: Model, tools: Sequence[JsonObject], *, thinking: bool, is_session: bool = False
+) -> Template:
     """Return the template for a conversation with these tools; on the worker thread.
 
+    A session is made of prompts, so what a client has set for prompts (template, system prompt, functions) holds there.
     Raises InvalidParams, RuntimeFailure for a declared one that can't be used, NotSupported if a package is missing.
     """
-    own, tag = own_of(language, model), tool_tag(model)
+    own, tag = None, tool_tag(model)
+    if not is_session or model.strings.keys().isdisjoint((_SET, _SET_TOOLS)):
+        own = own_of(language, model)
     if own is not None:
         return OwnTemplate(own, tools or None, thinking, tag)
     told = orjson.dumps(list(tools)).decode() if tools else ""
@@ -45,7 +51,7 @@ def of_conversation(language: Language, model: Model, tools: Sequence[JsonObject
 
 def tool_tag(model: Model) -> str:
     """Return the tag between which a function's result stands."""
-    strings = model.strings.get("rkllm_set_function_tools", [b"", b"", b""])
+    strings = model.strings.get(_SET_TOOLS, [b"", b"", b""])
     return strings[2].decode("utf-8", "replace").strip("<>") or _TOOL_TAG
 
 
