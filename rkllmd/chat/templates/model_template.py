@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 # The longest published one has 20 KB.
 LONGEST_TEMPLATE: Final = 32_768
-# What a conversation adds to the budget, for each value in it, and each character: a template that reads each message a
-# few dozen times.
+# What a conversation adds to the budget, for each value in it, and each character: some templates for pictures look at
+# each character of a text, to see whether it is a part. The most take two seconds.
 _UNITS_PER_VALUE: Final = 100
-_UNITS_PER_CHARACTER: Final = 2
+_UNITS_PER_CHARACTER: Final = 16
+_MOST_UNITS: Final = 4_000_000
 _LONGEST_REASON: Final = 300
 
 
@@ -164,8 +165,9 @@ def _render(place: str, template: Template, variables: JsonObject) -> str:
     from rkllmd.chat.templates.sandbox.calls import Refused
 
     values, characters = values_in(variables)
+    units = LEAST_UNITS + _UNITS_PER_VALUE * values + _UNITS_PER_CHARACTER * characters
     try:
-        with limited(LEAST_UNITS + _UNITS_PER_VALUE * values + _UNITS_PER_CHARACTER * characters):
+        with limited(min(units, _MOST_UNITS)):
             text = template.render(variables)
         text.encode()
     except Refused as error:

@@ -85,6 +85,12 @@ def test_conversations_become_what_transformers_makes_of_them(name: str, number:
         assert mine == other or (other is None and SILENT in messages)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_long_conversations_are_within_the_budget(name: str) -> None:
+    messages = [QUESTION | {"content": "word " * 40}, ANSWER] * 25 + [QUESTION]
+    assert ours(ALL[name], messages) == theirs(ALL[name], messages)
+
+
 def test_most_conversations_are_rendered() -> None:
     """What is refused by both is equal as well."""
     rendered = [outcome(ours, text, messages) is not None for text in PUBLISHED.values() for messages in CONVERSATIONS]
