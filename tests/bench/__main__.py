@@ -18,7 +18,7 @@ from typing import Final
 from rkllmd.chat.answers.dialect import DIALECTS, Dialect
 from rkllmd.chat.answers.reading import AnswerReader
 from rkllmd.language.texts.transcript import NORMAL, Transcript
-from tests.bench import cached_prompt, camera, chats, footprint, journal, measure, stress, tensors
+from tests.bench import cached_prompt, camera, chats, footprint, formats, journal, measure, stress, tensors
 from tests.daemon import Daemon
 
 # The simulator writes a line for each call otherwise.
@@ -236,6 +236,18 @@ def _cached_prompt(directory: Path, rounds: int) -> None:
     _line(f"loading that prompt cache of {found.size_bytes / 2**20:.1f} MiB, ms", f"{1000 * found.load:,.1f}")
 
 
+def _formats(rounds: int) -> None:
+    found = formats.measure(rounds)
+    _line("format: reading a schema, ms", f"{1000 * found.schema:,.2f}")
+    for what, seconds in (
+        ("the judge, portable runtime", found.exact),
+        ("all in all, beside an unguided run", found.exact_beside),
+        ("the judge, a vocabulary of 150,000 tokens", found.large_vocabulary),
+        ("the judge, by pauses", found.by_pauses),
+    ):
+        _line(f"format: {what}, us a token", f"{1e6 * seconds:,.1f}", "<= 50")
+
+
 def _longest_steps(directory: Path, rounds: int) -> None:
     ways = {"come in": tensors.base64_in, "go out": tensors.base64_out}
     for way, transfer in ways.items():
@@ -329,6 +341,7 @@ _PARTS: Final[dict[str, Callable[[Path, bool], None]]] = {
     "steps": lambda directory, quick: _longest_steps(directory, 10 if quick else 50),
     "cached-prompt": lambda directory, quick: _cached_prompt(directory, 5 if quick else 25),
     "chats": lambda directory, quick: _chats(directory),
+    "formats": lambda _, quick: _formats(5 if quick else 15),
     "camera": lambda directory, quick: _vision_between_tokens(directory, 60 if quick else 300),
     "stress": _stress,
     "loading": lambda directory, quick: _loading(directory, 3 if quick else 30),

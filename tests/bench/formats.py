@@ -1,0 +1,117 @@
+"""What it costs a token to be kept to a format: on the portable runtime, for a large vocabulary, and by pauses."""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import statistics
+import string
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rkllmd.language.guided.form import Form
+from rkllmd.language.guided.judge import Judge
+from rkllmd.language.guided.legal_text import LegalText
+from rkllmd.language.guided.tokens import TokenGuide, tokenizer_of
+from rkllmd.portable import build
+from rkllmd.portable.demo import MODEL as DEMO_MODEL
+from rkllmd.portable.driver import Driver
+from rkllmd.portable.extension import Guide, Piece
+
+_TOKENS: Final = 120
+# As many tokens as large models have; words like theirs.
+_VOCABULARY: Final = 150_000
+_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "story": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name", "story", "age"],
+    "additionalProperties": False,
+}
+_ANSWER: Final = '{"name": "Ada", "story": "Once upon a time there was a little machine that told stories.", "age": 7}'
+
+
+@dataclass(frozen=True)
+class Figures:
+    """In seconds: to read a schema, and for each token."""
+
+    schema: float
+    exact: float
+    exact_beside: float
+    large_vocabulary: float
+    by_pauses: float
+
+
+def measure(rounds: int) -> Figures:
+    """Return the figures of so many rounds."""
+    started = time.perf_counter()
+    Judge(Form(_SCHEMA).grammar())
+    schema = time.perf_counter() - started
+    judged, beside = _on_the_demo_model(rounds)
+    return Figures(schema, judged, beside, _large_vocabulary(), _by_pauses(rounds))
+
+
+def _on_the_demo_model(rounds: int) -> tuple[float, float]:
+    """Return what the judge takes for a token, and how much longer a token of a guided run takes in all."""
+    with Driver(build.build(), DEMO_MODEL, ignore_eos_token=True) as driver:
+        tokenizer = tokenizer_of(driver.extension.vocabulary(driver.handle))
+        form = Form({"type": "array", "items": {"type": "string"}, "minItems": 64})
+        judged: list[float] = []
+        guided, free = [], []
+        for _ in range(rounds):
+            free.append(_seconds_per_token(driver))
+            timed = _Timed(TokenGuide(form.grammar(), tokenizer))
+            kept = driver.extension.guide_next_run(driver.handle, timed)
+            guided.append(_seconds_per_token(driver))
+            judged += timed.seconds
+            del kept
+    # The best of each: what else happens on the machine only ever adds to it.
+    return statistics.median(judged), min(guided) - min(free)
+
+
+def _seconds_per_token(driver: Driver) -> float:
+    outcome = driver.run("Tell me a story.", max_new_tokens=_TOKENS)
+    return outcome.perf["generate_time_ms"] / 1000 / len(outcome.tokens[0])
+
+
+class _Timed:
+    def __init__(self, guide: Guide) -> None:
+        self._guide = guide
+        self.seconds: list[float] = []
+
+    def __call__(self, last: int, allowed: int, words: int) -> None:
+        started = time.perf_counter()
+        self._guide(last, allowed, words)
+        self.seconds.append(time.perf_counter() - started)
+
+
+def _large_vocabulary() -> float:
+    chance = random.Random(1)
+    words = {bytes([byte]) for byte in range(256)}
+    while len(words) < _VOCABULARY:
+        letters = string.ascii_lowercase if chance.random() < 0.95 else string.punctuation
+        word = "".join(chance.choices(letters, k=chance.randint(1, 9)))
+        words.add((chance.choice(("", " ")) + word).encode())
+    pieces = [*(Piece(word, False) for word in sorted(words)), Piece(b"", True)]
+    guide = TokenGuide(Form(_SCHEMA).grammar(), tokenizer_of(pieces))
+    size = (len(pieces) + 31) // 32
+    bits = (ctypes.c_uint32 * size)()
+    token_of = {piece.text: token for token, piece in enumerate(pieces)}
+    tokens = [-1, *(token_of[bytes([byte])] for byte in _ANSWER.encode())]
+    return _middle(lambda token: guide(token, ctypes.addressof(bits), size), tokens)
+
+
+def _by_pauses(rounds: int) -> float:
+    pieces = [_ANSWER[at : at + 3] for at in range(0, len(_ANSWER), 3)]
+    return min(_middle(LegalText(Judge(Form(_SCHEMA).grammar())).feed, pieces) for _ in range(rounds))
+
+
+def _middle(call: Callable[[Any], object], values: list[Any]) -> float:
+    """Return the median of what the calls take, one after the other."""
+    taken = []
+    for value in values:
+        started = time.perf_counter()
+        call(value)
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
