@@ -9,7 +9,7 @@ from rkllmd.language import placeholders
 from rkllmd.language.chats.messages import MESSAGES, TOOLS
 from rkllmd.language.model import Model
 from rkllmd.language.runs.answers import RAW
-from rkllmd.language.runs.run_options import FORMAT, SEED, SPECIAL, STOP
+from rkllmd.language.runs.run_options import FORMAT, SEED, SPECIAL, STOP, TOOL_CHOICE
 
 LLM = Handle("handle", ("llm",), "model")
 
@@ -26,6 +26,7 @@ RUN_PARAMETERS: tuple[Parameter, ...] = (
     TOOLS,
     RAW,
     FORMAT,
+    TOOL_CHOICE,
 )
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rkllmd.language.guided.form import Form
 from rkllmd.language.guided.judge import Judge
 from rkllmd.language.guided.legal_text import LegalText
 from rkllmd.language.guided.tokens import TokenGuide, tokenizer_of
@@ -19,6 +18,7 @@ from rkllmd.portable import build
 from rkllmd.portable.demo import MODEL as DEMO_MODEL
 from rkllmd.portable.driver import Driver
 from rkllmd.portable.extension import Guide, Piece
+from tests.language.guided.schema_maker import form_of
 
 _TOKENS: Final = 120
 # As many tokens as large models have; words like theirs.
@@ -46,7 +46,7 @@ class Figures:
 def measure(rounds: int) -> Figures:
     """Return the figures of so many rounds."""
     started = time.perf_counter()
-    Judge(Form(_SCHEMA).grammar())
+    Judge(form_of(_SCHEMA).grammar())
     schema = time.perf_counter() - started
     judged, beside = _on_the_demo_model(rounds)
     return Figures(schema, judged, beside, _large_vocabulary(), _by_pauses(rounds))
@@ -56,7 +56,7 @@ def _on_the_demo_model(rounds: int) -> tuple[float, float]:
     """Return what the judge takes for a token, and how much longer a token of a guided run takes in all."""
     with Driver(build.build(), DEMO_MODEL, ignore_eos_token=True) as driver:
         tokenizer = tokenizer_of(driver.extension.vocabulary(driver.handle))
-        form = Form({"type": "array", "items": {"type": "string"}, "minItems": 64})
+        form = form_of({"type": "array", "items": {"type": "string"}, "minItems": 64})
         judged: list[float] = []
         guided, free = [], []
         for _ in range(rounds):
@@ -94,7 +94,7 @@ def _large_vocabulary() -> float:
         word = "".join(chance.choices(letters, k=chance.randint(1, 9)))
         words.add((chance.choice(("", " ")) + word).encode())
     pieces = [*(Piece(word, False) for word in sorted(words)), Piece(b"", True)]
-    guide = TokenGuide(Form(_SCHEMA).grammar(), tokenizer_of(pieces))
+    guide = TokenGuide(form_of(_SCHEMA).grammar(), tokenizer_of(pieces))
     size = (len(pieces) + 31) // 32
     bits = (ctypes.c_uint32 * size)()
     token_of = {piece.text: token for token, piece in enumerate(pieces)}
@@ -104,7 +104,7 @@ def _large_vocabulary() -> float:
 
 def _by_pauses(rounds: int) -> float:
     pieces = [_ANSWER[at : at + 3] for at in range(0, len(_ANSWER), 3)]
-    return min(_middle(LegalText(Judge(Form(_SCHEMA).grammar())).feed, pieces) for _ in range(rounds))
+    return min(_middle(LegalText(Judge(form_of(_SCHEMA).grammar())).feed, pieces) for _ in range(rounds))
 
 
 def _middle(call: Callable[[Any], object], values: list[Any]) -> float:

@@ -6,11 +6,13 @@ It is made when the request comes, which checks the schema; the judge reads it l
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, Self
 
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.language.guided import calls
 from rkllmd.language.guided.checking import fault
 from rkllmd.language.guided.corrections import Corrections
 from rkllmd.language.guided.grammar import Grammar, check_installed
@@ -25,16 +27,33 @@ _KEPT_GRAMMARS: Final = 16
 class Form:
     """What the answer of one run must be."""
 
-    def __init__(self, asked: Json) -> None:
-        """``asked`` is "json" for any JSON object, or a JSON Schema. Raises InvalidParams, NotSupported."""
-        check_installed()
-        self.schema: JsonObject = asked if isinstance(asked, dict) else schemas.JSON_OBJECT
-        self._rewritten = json.dumps(schemas.rewrite(self.schema))
+    def __init__(self, schema: JsonObject, rewritten: JsonObject, *, is_call: bool = False) -> None:
+        """``rewritten`` is what the judge is told of the schema; ``is_call``: the answer is the call of a function."""
+        self.schema = schema
+        self.is_call = is_call
+        self._rewritten = json.dumps(rewritten)
         # What guides the runtime through one run of it, and what C calls for that.
         self.guide: TokenGuide | None = None
         self.keep_alive: object = None
         # What is done where the runtime can't be guided, and says something illegal.
         self.corrections: Corrections | None = None
+
+    @classmethod
+    def of(cls, asked: Json, tools: Sequence[JsonObject] | None = None, choice: Json = None) -> Self | None:
+        """Return the form that a run asks for by ``format`` or ``tool_choice``, None if it asks for none.
+
+        ``asked`` is "json" for any JSON object, or a JSON Schema. Raises InvalidParams, NotSupported.
+        """
+        call = calls.form_of(tools, choice)
+        if asked is not None and call is not None:
+            raise InvalidParams("tool_choice: a call has its own form.", path="$.tool_choice", keyword="format")
+        if asked is None and call is None:
+            return None
+        check_installed()
+        if call is not None:
+            return cls(*call, is_call=True)
+        schema: JsonObject = asked if isinstance(asked, dict) else schemas.JSON_OBJECT
+        return cls(schema, schemas.rewrite(schema))
 
     def grammar(self) -> Grammar:
         """Return what is legal; not on the event loop. Raises InvalidParams for what can't be guaranteed."""

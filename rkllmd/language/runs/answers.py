@@ -28,6 +28,8 @@ RAW: Final = Value(
 # A model whose template the daemon does not render, or that has no place for tools, is told of them in words, which
 # ask for calls in this form.
 _TOLD: Final = "hermes"
+# What stands around a call in it.
+_CALL: Final = ("<tool_call>\n", "\n</tool_call>")
 
 
 def check(run: Run) -> None:
@@ -42,7 +44,11 @@ def check(run: Run) -> None:
 
 def read(run: Run, turn: ConversationTurn | None, transcript: Transcript) -> None:
     """Let the transcript tell what the answer to messages means, unless it is wanted raw; after the model was told."""
-    if turn is None or turn.template is None or run.messages is None or run.raw or run.form is not None:
+    if turn is None or turn.template is None or run.messages is None or run.raw:
+        return
+    if run.form is not None:
+        if run.form.is_call:
+            transcript.read_call_by(AnswerReader(dialect.DIALECTS[_TOLD], tools=run.tools or ()), *_CALL)
         return
     own = turn.template if isinstance(turn.template, OwnTemplate) else None
     template = template_of(run.model, run.language.runtime.name) if own is None else own.template.source

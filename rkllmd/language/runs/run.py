@@ -30,6 +30,7 @@ class RunArguments(TypedDict):
     tools: NotRequired[list[JsonObject] | None]
     raw: NotRequired[bool | None]
     format: NotRequired[str | JsonObject | None]
+    tool_choice: NotRequired[str | JsonObject | None]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -59,7 +60,7 @@ class Run:
     @classmethod
     def of(cls, language: Language, invocation: Invocation, asked: RunArguments, *, asynchronous: bool = False) -> Self:
         """Return the run that a call asks for. Raises InvalidParams, NotSupported: a form that can't be guaranteed."""
-        form = asked.get("format")
+        choice = asked.get("tool_choice")
         return cls(
             language,
             invocation,
@@ -70,9 +71,9 @@ class Run:
             asked.get("special"),
             asked.get("stop") or (),
             asked.get("messages"),
-            asked.get("tools"),
+            None if choice == "none" else asked.get("tools"),
             asked.get("raw"),
-            None if form is None else Form(form),
+            Form.of(asked.get("format"), asked.get("tools"), choice),
             asynchronous,
         )
 

@@ -58,6 +58,26 @@ FORMAT: Final = Value(
     required=False,
     in_c=False,
 )
+TOOL_CHOICE: Final = Value(
+    "tool_choice",
+    {
+        "anyOf": [
+            {"enum": ["auto", "none", "required", None]},
+            {
+                "type": "object",
+                "properties": {
+                    "type": {"enum": ["function"]},
+                    "name": {"type": "string"},
+                    "function": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+                },
+                "anyOf": [{"required": ["name"]}, {"required": ["function"]}],
+            },
+        ],
+        "description": "whether the answer to messages must be a call of one of the tools, or of which",
+    },
+    required=False,
+    in_c=False,
+)
 
 
 def check(run: Run) -> None:

@@ -129,11 +129,19 @@ class Transcript:
         self._joiners = [TextJoiner(stop, legal) for _ in range(n_batch)]
         self._may_stop = bool(stop)
         self._answer: Answer | None = None
+        self._after_call = ""
 
     def read_by(self, reader: AnswerReader) -> None:
         """Let the text of a single entry be read from its beginning on; the reader looks for its own stop strings."""
         self._joiners = [TextJoiner()]
         self._answer = Answer(reader)
+
+    def read_call_by(self, reader: AnswerReader, before: str, after: str) -> None:
+        """Let the text be read as a call: it is one, without the marks that the reader knows calls by."""
+        self._joiners = [TextJoiner(legal=self.legal)]
+        self._answer = Answer(reader)
+        self._answer.add(before)
+        self._after_call = after
 
     def partial(self, state: int, entries: list[Token]) -> JsonObject:
         """Return the partial result of one callback."""
@@ -144,13 +152,7 @@ class Transcript:
             self.made += 1
             token_id, data = entries[0]
             text = self._joiners[0].add(state, data)
-            if self._answer is not None:
-                members = self._answer.add(text)
-                self.is_stopped = self._answer.stopped_by is not None
-                return {**members, "token_id": token_id, "_callback_state": state, "seq": seq}
-            if self._may_stop:
-                self.is_stopped = self._joiners[0].stopped_by is not None
-            return {"text": text, "token_id": token_id, "_callback_state": state, "seq": seq}
+            return {**self._members(text), "token_id": token_id, "_callback_state": state, "seq": seq}
         self.made += sum(data is not None for _, data in entries)
         batch = [
             {"text": joiner.add(state, data), "token_id": token_id}
@@ -165,8 +167,17 @@ class Transcript:
         seq = self.tokens
         self.tokens += 1
         text = self._joiners[0].put(words)
-        self.is_stopped = self._joiners[0].stopped_by is not None
-        return {"text": text, "token_id": -1, "_callback_state": NORMAL, "seq": seq}
+        return {**self._members(text), "token_id": -1, "_callback_state": NORMAL, "seq": seq}
+
+    def _members(self, text: str) -> JsonObject:
+        """Return what a partial result of a single entry shows of its next characters."""
+        if self._answer is not None:
+            members = self._answer.add(text)
+            self.is_stopped = self._answer.stopped_by is not None
+            return members
+        if self._may_stop:
+            self.is_stopped = self._joiners[0].stopped_by is not None
+        return {"text": text}
 
     def _have_all_stopped(self, entries: list[Token]) -> bool:
         """Return whether each entry has come to a stop string, or has ended by itself: then it has no token."""
@@ -189,7 +200,7 @@ class Transcript:
         """Return the text members of the final result: the ``whole`` text, or only what was still incomplete."""
         rests = [joiner.end() for joiner in self._joiners]
         if self._answer is not None:
-            return self._final_answer(self._answer, rests[0], whole=whole)
+            return self._final_answer(self._answer, rests[0] + self._after_call, whole=whole)
         texts = ["".join(joiner.parts) for joiner in self._joiners] if whole else rests
         stopped_by = [joiner.stopped_by for joiner in self._joiners]
         found = [{} if string is None else {"stop_sequence": string} for string in stopped_by]

@@ -8,6 +8,8 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from rkllmd.language.guided.form import Form
+
 PATTERNS = (
     "^[a-z]{2,5}$",
     "^(ab|c)+$",
@@ -154,3 +156,10 @@ def is_valid(text: str, schema: Any) -> bool:
     """Return whether a client that knows nothing of the daemon finds the answer right, formats included."""
     checker = Draft202012Validator.FORMAT_CHECKER
     return bool(Draft202012Validator(schema, format_checker=checker).is_valid(json.loads(text)))
+
+
+def form_of(schema: Any) -> Form:
+    """Return the form of an answer that fits a schema. Raises InvalidParams."""
+    form = Form.of(schema)
+    assert form is not None
+    return form

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from rkllmd.errors import InvalidParams
-from rkllmd.language.guided.form import Form
 from rkllmd.language.guided.grammar import Grammar
 from rkllmd.language.guided.judge import Judge, allowed
 from rkllmd.language.guided.schema.schemas import rewrite
-from tests.language.guided.schema_maker import SchemaMaker, is_valid
+from tests.language.guided.schema_maker import SchemaMaker, form_of, is_valid
 
 # 500 with `make fuzz`.
 SCHEMAS = int(os.environ.get("RKLLMD_SCHEMAS", "60"))
@@ -49,7 +48,7 @@ def test_each_legal_beginning_has_an_end_that_fits_the_schema(seeds: range) -> N
     for seed in seeds:
         schema = SchemaMaker(seed).make()
         try:
-            grammar = Form(schema).grammar()
+            grammar = form_of(schema).grammar()
         except InvalidParams:
             continue
         found = Judge(grammar)

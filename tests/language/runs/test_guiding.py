@@ -125,3 +125,27 @@ def test_an_answer_to_messages_has_a_form_too(demo: Daemon) -> None:
         second = wire.ask("rkllm.run", {"messages": messages, "format": LAMP, "max_new_tokens": 60})["result"]
         assert is_valid(second["text"], LAMP)
         assert second["cached_tokens"] > 0
+
+
+def test_an_answer_that_must_be_a_call_is_one(demo: Daemon) -> None:
+    room = {"properties": {"room": {"enum": ["bath"]}}, "required": ["room"], "additionalProperties": False}
+    functions = [{"name": "light", "parameters": room}, {"name": "nothing", "parameters": {"maxProperties": 0}}]
+    tools = [{"type": "function", "function": function} for function in functions]
+    asked = {"messages": [{"role": "user", "content": "Hello"}], "tools": tools, "max_new_tokens": 60}
+    with demo.connect() as wire:
+        for choice in ("required", {"type": "function", "function": {"name": "light"}}):
+            result = wire.ask("rkllm.run", {**asked, "tool_choice": choice})["result"]
+            assert (result["finish_reason"], result["text"]) == ("tool_calls", ""), result
+            (call,) = result["tool_calls"]
+            assert call["function"]["name"] in ("light", "nothing")
+        assert call["function"]["name"] == "light"
+        assert call["function"]["arguments"]["room"] == "bath"
+        wire.request("rkllm.run_async", {**asked, "tool_choice": choice}, "stream")
+        shown, final = "", wire.receive()["result"]
+        while "finish_reason" not in final:
+            shown += "".join(call.get("arguments_text", "") for call in final.get("tool_calls", ()))
+            final = wire.receive()["result"]
+        assert json.loads(shown) == final["tool_calls"][0]["function"]["arguments"]
+        assert "tool_calls" not in wire.ask("rkllm.run", {**asked, "tool_choice": "none"})["result"]
+        refused = wire.ask("rkllm.run", {"prompt": "Hello", "tool_choice": "required"})
+        assert (kind(refused), refused["error"]["data"]["path"]) == ("InvalidParams", "$.tool_choice")
