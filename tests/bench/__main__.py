@@ -18,7 +18,8 @@ from typing import Final
 from rkllmd.chat.answers.dialect import DIALECTS, Dialect
 from rkllmd.chat.answers.reading import AnswerReader
 from rkllmd.language.texts.transcript import NORMAL, Transcript
-from tests.bench import cached_prompt, camera, chats, footprint, formats, journal, measure, stress, tensors
+from tests.bench import camera, chats, footprint, journal, measure, stress, tensors
+from tests.bench.language import cached_prompt, formats
 from tests.daemon import Daemon
 
 # The simulator writes a line for each call otherwise.
