@@ -52,7 +52,7 @@ class World:
             self._daemons = 0
             self.play({}, {})
             self.daemon = self._start(
-                *("--max-models", "2", "--between-tokens", "always", "--grace-ms", "20"),
+                *("--max-models", "2", "--between-tokens", "always", "--grace-ms", "200"),
                 # No limit of the configuration's is for a machine that is slow.
                 *("--device-retry-seconds", "1", "--timeouts-ms", "default=3600000", "--token-timeout-ms", "3600000"),
                 scenario=CALM,
