@@ -87,7 +87,7 @@ soak: $(VENV)/.soak compiler
 	@$(BIN)/python -m tests.soak --hours $(HOURS) --output $(or $(OUTPUT),build/soak)
 
 kills: $(VENV)/.test compiler
-	@$(BIN)/python -m tests.kills --rounds $(ROUNDS) $(addprefix --only ,$(ONLY))
+	@$(BIN)/python -m tests.kills --rounds $(ROUNDS) $(addprefix --only ,$(ONLY)) $(addprefix --rigs ,$(RIGS))
 
 torture: $(VENV)/.test compiler
 	@$(BIN)/python -m tests.torture $(addprefix --only ,$(ONLY))
