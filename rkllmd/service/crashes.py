@@ -13,6 +13,7 @@ import structlog
 from rkllmd.json_types import JsonObject
 from rkllmd.keeper import journal, report
 from rkllmd.keeper.report import Rest
+from rkllmd.keeper.ties import REPLACE_ME
 from rkllmd.store.learned import LAST, Learned
 
 log = structlog.get_logger()
@@ -23,6 +24,9 @@ _LINE_LENGTH: Final = 1000
 _STACKS_LENGTH: Final = 16_384
 # What faulthandler writes of the thread that got the signal.
 _CURRENT: Final = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)
+
+# What the worker asks again and again while a run goes on (language/runs/inference.py).
+_QUESTIONS: Final = ("rkllm_is_running",)
 
 
 class Crashes:
@@ -53,7 +57,7 @@ def describe(facts: JsonObject, rest: Rest) -> JsonObject:
     """Return a crash as docs/protocol.md has it."""
     stacks = rest.stacks.decode("utf-8", "replace")
     calls = journal.calls(rest.journal)
-    call = _guilty(calls, stacks, on_loop=facts["stuck"])
+    call = _guilty(calls, stacks, on_loop=facts["stuck"], hangs=facts["exit_status"] == REPLACE_ME)
     died_at = float(facts["monotonic"])
     return {
         "at": datetime.fromtimestamp(float(facts["at"]), UTC).isoformat(timespec="milliseconds"),
@@ -72,17 +76,19 @@ def describe(facts: JsonObject, rest: Rest) -> JsonObject:
     }
 
 
-def _guilty(calls: list[JsonObject], stacks: str, *, on_loop: bool) -> JsonObject | None:
+def _guilty(calls: list[JsonObject], stacks: str, *, on_loop: bool, hangs: bool) -> JsonObject | None:
     """Return the call of which the daemon has died: of the thread that got the signal, else the one that began last.
 
-    Where the event loop stood still, it is the loop's if that was in one; the others have done nothing then.
+    Where the event loop stood still, it is the loop's if that was in one; the others have done nothing then. A question
+    about a run dies on its own thread, or ``hangs``: on a thread that C has made, it was the run.
     """
     if on_loop:
         return next((call for call in reversed(calls) if call["on_loop"]), None)
     thread = _CURRENT.search(stacks)
     number = math.nan if thread is None else int(thread[1], 16)
     on_the_thread = [call for call in calls if call["thread"] == number]
-    return next((found[-1] for found in (on_the_thread, calls) if found), None)
+    others = [call for call in calls if hangs or call["function"] not in _QUESTIONS]
+    return next((found[-1] for found in (on_the_thread, others, calls) if found), None)
 
 
 def _call(call: JsonObject, died_at: float) -> JsonObject:

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from rkllmd.calls.crash_schema import CRASH
 from rkllmd.keeper import journal, report
 from rkllmd.keeper.report import Rest
+from rkllmd.keeper.ties import REPLACE_ME
 from rkllmd.service import crashes
 from rkllmd.service.crashes import Crashes
 from rkllmd.store.learned import last_crash
@@ -68,6 +69,23 @@ def test_of_its_calls_the_innermost_one_is() -> None:
     crash = crashes.describe(FACTS, rest)
     assert crash["call"]["function"] == "rknn_run"
     assert [call["function"] for call in crash["beside"]] == ["rkllm_run"]
+
+
+@pytest.mark.parametrize(
+    ("exit_status", "stacks", "expected"),
+    [
+        (None, b"Current thread 0xef (", "rkllm_run_async"),
+        (None, b"Current thread 0x1 (", "rkllm_is_running"),
+        (3, b"", "rkllm_run_async"),
+        (REPLACE_ME, b"", "rkllm_is_running"),
+    ],
+)
+def test_a_thread_of_c_belongs_to_the_run_and_not_to_a_question_about_it(
+    exit_status: int | None, stacks: bytes, expected: str
+) -> None:
+    calls = ("rkllm_run_async", 1.0, 1, False), ("rkllm_is_running", 2.0, 1, False)
+    assert guilty(left(*calls, stacks=stacks), exit_status=exit_status) == expected
+    assert guilty(left(calls[1], stacks=stacks), exit_status=exit_status) == "rkllm_is_running"
 
 
 def test_where_the_event_loop_stood_still_it_is_the_loops_call() -> None:
