@@ -25,7 +25,7 @@ from rkllmd.json_types import Json, JsonObject
 _LONGEST_TIME_FORMAT: Final = 200
 # What a call takes, and how much more it is that of a macro, or of a loop in itself.
 _CALL_UNITS: Final = 2
-_OWN_UNITS: Final = 24
+_OWN_UNITS: Final = 48
 # What is of the template itself: what it does pays when it does it.
 OWN: Final = (Macro, BlockReference, LoopContext)
 # Objects whose methods do little, but may compare what they are given.

@@ -14,7 +14,7 @@ from rkllmd.chat.templates.sandbox.budget import characters
 _STEPS_PER_UNIT: Final = 8
 # What takes longer than a step: an attribute is looked up by the sandbox, an operator is checked.
 _STEPS: Final[dict[type[nodes.Node], int]] = {
-    nodes.NSRef: 16,
+    nodes.NSRef: 24,
     **dict.fromkeys((nodes.Getattr, nodes.Getitem, nodes.Call, nodes.Filter, nodes.Test), 8),
     **dict.fromkeys((nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow), 8),
     **dict.fromkeys((nodes.Compare, nodes.Concat, nodes.Output), 8),
