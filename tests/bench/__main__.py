@@ -332,6 +332,14 @@ def _chats(directory: Path) -> None:
     )
 
 
+def _templates() -> None:
+    ours, theirs = chats.rendering()
+    what = "41 messages by a model's chat template, and by transformers"
+    _line(what, f"{1000 * ours:.1f} ms", "", f"{1000 * theirs:.1f} ms")
+    name, seconds = chats.slowest_template()
+    _line(f"a hostile chat template is an error ({name})", f"{1000 * seconds:.0f} ms", "≤ 100 ms", "of CPU")
+
+
 _PARTS: Final[dict[str, Callable[[Path, bool], None]]] = {
     "footprint": lambda directory, quick: _footprint(directory, 3 if quick else 10),
     "journal": lambda directory, quick: _journal(),
@@ -341,6 +349,7 @@ _PARTS: Final[dict[str, Callable[[Path, bool], None]]] = {
     "tensors": _tensors,
     "steps": lambda directory, quick: _longest_steps(directory, 10 if quick else 50),
     "cached-prompt": lambda directory, quick: _cached_prompt(directory, 5 if quick else 25),
+    "templates": lambda directory, quick: _templates(),
     "chats": lambda directory, quick: _chats(directory),
     "formats": lambda _, quick: _formats(5 if quick else 15),
     "camera": lambda directory, quick: _vision_between_tokens(directory, 60 if quick else 300),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rkllmd.errors import RuntimeFailure
 from rkllmd.portable.demo import MODEL as DEMO_MODEL
+from tests.chat.templates.common import PUBLISHED, template_of, theirs
+from tests.chat.templates.hostile import DEPTH, SIZE, TIME
 from tests.daemon import Daemon, Wire
 
 TURNS: Final = 20
@@ -73,3 +77,36 @@ def on_the_portable_runtime(folder: Path) -> Figures:
         max(tokens for _, tokens in turns),
         max(tokens for _, tokens in own),
     )
+
+
+def rendering() -> tuple[float, float]:
+    """Return the CPU seconds in which 41 messages are rendered, by us and by transformers: the best of five."""
+    asked = {"role": "user", "content": _QUESTION}
+    messages = [*[asked, {"role": "assistant", "content": "It is a chip. " * 20}] * 20, asked]
+    template, text = template_of(PUBLISHED["qwen3"]), PUBLISHED["qwen3"]
+    ours = min(_cpu_seconds(lambda: template.render(messages)) for _ in range(5))
+    return ours, min(_cpu_seconds(lambda: theirs(text, messages, add_generation_prompt=True)) for _ in range(5))
+
+
+def slowest_template() -> tuple[str, float]:
+    """Return the hostile template that goes on for longest until it is stopped, in CPU seconds: the best of three."""
+    took = {name: min(_until_stopped(text) for _ in range(3)) for name, text in (TIME | SIZE | DEPTH).items()}
+    slowest = max(took, key=lambda name: took[name])
+    return slowest, took[slowest]
+
+
+def _until_stopped(template: str) -> float:
+    def render() -> None:
+        try:
+            template_of(template).render([{"role": "user", "content": _QUESTION}])
+        except RuntimeFailure:
+            return
+        raise AssertionError("it was not stopped")
+
+    return _cpu_seconds(render)
+
+
+def _cpu_seconds(work: Callable[[], object]) -> float:
+    begin = time.thread_time()
+    work()
+    return time.thread_time() - begin
