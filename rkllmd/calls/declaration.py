@@ -10,10 +10,10 @@ otherwise. It returns the result as JSON, or, if it streams, a function that mak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final, TypeVar
 
 from rkllmd.abi.json import schemas
@@ -186,6 +186,7 @@ class Declaration:
     model_of: Callable[..., str | None] | None = None
     repeatable: bool | frozenset[str] = False
     alters: str | None = None
+    together: Callable[..., tuple[Hashable, int] | None] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -264,46 +265,48 @@ def method(
     model_of: Callable[..., str | None] | None = None,
     repeatable: bool | frozenset[str] = False,
     alters: str | None = None,
+    together: Callable[..., tuple[Hashable, int] | None] | None = None,
 ) -> Callable[[F], F]:
     """Declare the function that serves this module's method.
 
-    ``check`` is called likewise on the event loop before the call is queued: a call that can be refused at once
-    must not wait for a minute first. ``abort`` is called with the part and the model, on the event loop, to make a
-    running call end early; a method without it can't be interrupted. ``group``: the name under which older clients put
-    several plain parameters into one object. ``changes``: the types of handles that a call makes or releases.
-    ``known``: for an instant method, whether the daemon knows the answer by itself; if not, the call goes to the worker
-    thread. ``prepare``, for an instant method: called with the part, the client, the call and the parameters while the
-    call is prepared, on a helper thread if it is long; what it returns is the function's only argument, ``prepared``.
+    ``check`` is called likewise on the event loop before the call is queued: what can be refused must not wait first.
+    ``abort``, called with the part and the model on the event loop, makes a running call end early; without it none can
+    be interrupted. ``group``: the name under which older clients put several plain parameters into one object.
+    ``changes``: the types of handles that a call makes or releases. ``known``: for an instant method, whether the
+    daemon knows the answer by itself; if not, the call goes to the worker thread. ``prepare``, for an instant method:
+    called with the part, the client, the call and the parameters while the call is prepared, on a helper thread if it
+    is long; the function gets what it returns as ``prepared``.
 
     ``loads``: it reads a model's file into memory, which shows as progress. ``fits_between_tokens``: whether it may run
-    while a generation waits at a token, or a function of the given parameters that says so; None: as its namespace says
-    (RKNN's may). ``ends_runs``: it waits itself for a run that does not block; before all other methods, the worker
-    waits for the end of such a run. ``proves_npu``: it can't succeed without the NPU. ``model_of``, called with the
-    part and the parameters by name, may return the file that the call works on, if no handle says so.
-    ``repeatable``: a client whose connection has ended may send it again over another one, since it changes nothing and
-    its answer needs nothing of the connection; names: unless one of these parameters is given and true. ``alters``: the
-    ``argument`` of the handle whose object it changes or unloads: of a shared one, not everybody may do that
-    (``calls/authority.py``).
+    while a generation waits at a token, or a function of the given parameters that says so; None: RKNN's may.
+    ``ends_runs``: it waits itself for a run that does not block; before all others, the worker does. ``proves_npu``: it
+    can't succeed without the NPU. ``model_of``, called with the part and the parameters by name, may return the file
+    that the call works on, if no handle says so. ``repeatable``: it may be sent again over another connection, since it
+    changes nothing and needs nothing of the first one; names: unless one of these parameters is given and true.
+    ``alters``: the ``argument`` of the handle whose object it changes or unloads, which not everybody may do to a
+    shared one. ``together``, as ``check``: see ``Together``.
     """
+    declared = Declaration(
+        kind,
+        tuple(parameters),
+        check,
+        abort,
+        group,
+        frozenset(changes),
+        known,
+        prepare,
+        loads,
+        fits_between_tokens,
+        ends_runs,
+        proves_npu,
+        model_of,
+        repeatable,
+        alters,
+        together,
+    )
+    return partial(_mark, declared=declared)
 
-    def declare(function: F) -> F:
-        function.__rkllmd__ = Declaration(  # type: ignore[attr-defined]  # our mark
-            kind,
-            tuple(parameters),
-            check,
-            abort,
-            group,
-            frozenset(changes),
-            known,
-            prepare,
-            loads,
-            fits_between_tokens,
-            ends_runs,
-            proves_npu,
-            model_of,
-            repeatable,
-            alters,
-        )
-        return function
 
-    return declare
+def _mark(function: F, *, declared: Declaration) -> F:
+    function.__rkllmd__ = declared  # type: ignore[attr-defined]  # our mark
+    return function

@@ -19,7 +19,7 @@ from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
 
 # The keys of a declared model that are not fields of RKLLMParam.
-_OURS: Final = ("lora_adapters", "chat_template", "tokenizer", "autoload", "idle_minutes")
+_OURS: Final = ("lora_adapters", "chat_template", "tokenizer", "autoload", "idle_minutes", "coalesce")
 TEMPLATE_STRINGS: Final = ("system_prompt", "prompt_prefix", "prompt_postfix")
 # A name stands where a path may stand, so it has no slash and does not begin with a dot.
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -39,6 +39,8 @@ class DeclaredModel:
     autoload: bool = False
     # None: as the setting model_idle_minutes says.
     idle_minutes: float | None = None
+    # None: as the setting coalesce says.
+    coalesce: bool | None = None
     path: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,6 +95,7 @@ def _model(name: str, table: JsonObject) -> DeclaredModel:
         tokenizer=table.get("tokenizer"),
         autoload=table.get("autoload", False),
         idle_minutes=table.get("idle_minutes"),
+        coalesce=table.get("coalesce"),
     )
 
 
@@ -114,6 +117,7 @@ def _schema() -> schemas.Schema:
             "chat_template": template,
             "tokenizer": {"type": "string"},
             "autoload": {"type": "boolean"},
+            "coalesce": {"type": "boolean"},
             "idle_minutes": {"type": "number", "minimum": 0, "maximum": MOST_MINUTES},
         },
         "required": ["model_path"],

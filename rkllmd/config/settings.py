@@ -6,9 +6,9 @@ How they are put together from the file, the environment and the command line is
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, TypeVar, cast
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 from rkllmd.config.socs import SOCS
 from rkllmd.config.values import (
@@ -27,6 +27,7 @@ from rkllmd.config.values import (
     text,
     users,
 )
+from rkllmd.config.values import setting as _setting
 from rkllmd.wire.members import MOST_MS
 
 if TYPE_CHECKING:
@@ -39,24 +40,6 @@ def _models(value: object) -> tuple[DeclaredModel, ...]:
     from rkllmd.config import declared  # it brings the schemas of the methods, which a client does not need
 
     return declared.parse(value)
-
-
-T = TypeVar("T")
-
-
-def _setting(
-    default: T,
-    parse: Callable[[object], object],
-    help_text: str,
-    *,
-    env: str | None = None,
-    reload: bool = False,
-    only_in_file: bool = False,
-) -> T:
-    metadata = {"parse": parse, "help": help_text, "env": env, "reload": reload, "only_in_file": only_in_file}
-    if isinstance(default, dict):
-        return cast(T, field(default_factory=lambda: dict(default), metadata=metadata))
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +118,16 @@ class Config:
     # To load it again takes up to a minute and loses the conversation: the operator knows whether memory is worth that.
     model_idle_minutes: float = _setting(
         0.0, minutes, "unload a language model that nobody used for so many minutes; 0: never", reload=True
+    )
+
+    # Runtimes 1.2.1 and 1.2.2 were reported to crash with n_batch above 1, and what one does with a batch in which some
+    # entries end early was never seen. The portable runtime's batches are ours, and proven.
+    coalesce: str = _setting(
+        "auto",
+        choice("auto", "always", "never"),
+        "whether runs of several clients share the batches of a model with n_batch above 1; auto: with the portable "
+        "runtime",
+        reload=True,
     )
 
     # SIGHUP is the reload of a service and the end of a terminal; which of them it is follows from where stderr leads.

@@ -9,7 +9,8 @@ import os
 import pwd
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from dataclasses import field
+from typing import Final, TypeVar, cast
 
 from rkllmd.abi.layouts.rknn_constants import rknn_core_mask
 from rkllmd.wire.members import MOST_MS
@@ -26,6 +27,9 @@ DEFAULT_TIMEOUTS_MS: Final = {
 _SOCKET_PATH_BYTES: Final = 107
 # A year; more is a mistake in the unit.
 MOST_MINUTES: Final = 365 * 24 * 60
+
+
+T = TypeVar("T")
 
 
 class ConfigError(Exception):
@@ -168,3 +172,22 @@ def core_mask(value: object) -> str | int:
         if text in (member.name, str(member.value)) and member is not rknn_core_mask.RKNN_NPU_CORE_UNDEFINED:
             return int(member)
     raise ValueError("auto, or a mask of NPU cores: 1, 2, 4, 3, 7, 65535, or its C name such as RKNN_NPU_CORE_0_1")
+
+
+def setting(
+    default: T,
+    parse: Callable[[object], object],
+    help_text: str,
+    *,
+    env: str | None = None,
+    reload: bool = False,
+    only_in_file: bool = False,
+) -> T:
+    """Return the field of a setting; ``reload``: SIGHUP takes it over, ``env``: the name of its variable, if special.
+
+    ``only_in_file``: neither the environment nor the command line gives it.
+    """
+    metadata = {"parse": parse, "help": help_text, "env": env, "reload": reload, "only_in_file": only_in_file}
+    if isinstance(default, dict):
+        return cast(T, field(default_factory=lambda: dict(default), metadata=metadata))
+    return field(default=default, metadata=metadata)

@@ -54,6 +54,9 @@ _DRAIN_AT_ONCE: Final = 128
 class Generation:
     """One run of a model, from its first callback to its final result."""
 
+    # Whether others have a part in the same call of C.
+    shares_batch = False
+
     def __init__(
         self,
         *,
@@ -144,11 +147,9 @@ class Generation:
                 return self._keep_tensors(results)
             if self._n_batch == 1:  # as nearly always: a slow token pays for each step to its client
                 result = results[0]  # a ValueError for NULL
-                callback = (state, [(result.token_id, result.text)])
+                self.take((state, [(result.token_id, result.text)]))
             else:
-                callback = (state, [(result.token_id, result.text) for result in self._each(results)])
-            if not self._deliver(callback):
-                self._append(callback)
+                self.take((state, [(result.token_id, result.text) for result in self._each(results)]))
             if (self.pause_requested or self.needs_words) and not self.transcript.is_stopped:
                 self.paused = True
                 self._thread_state.release()
@@ -162,6 +163,11 @@ class Generation:
             if results and state not in _LAST:
                 self.lost = f"{type(error).__name__}: {error}"
         return _CONTINUE
+
+    def take(self, callback: Callback) -> None:
+        """Take the copy of a callback, and send it at once or leave it to the event loop."""
+        if not self._deliver(callback):
+            self._append(callback)
 
     def _on_last(self, results: Pointer[RKLLMResult], state: int) -> None:
         self._thread_state.release()

@@ -11,10 +11,13 @@ is cleared, the model is unloaded.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rkllmd.language.chats.held import Chat, Held
+
+# No client has this number.
+_SEVERAL: Final = -1
 
 
 class KvCache:
@@ -75,6 +78,10 @@ class KvCache:
     def hold(self, held: Held) -> None:
         """Note what was said in the owner's conversation, its last turn included."""
         self._held = held
+
+    def take_turn_of_several(self) -> None:
+        """Note that several clients have a turn together: what it leaves is foreign to each of them."""
+        self.take_turn(_SEVERAL, keep_history=False)
 
     def end_turn(self, *, is_paused: bool) -> None:
         """Note that the turn's run has ended, and whether it can be resumed."""

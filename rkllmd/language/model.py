@@ -67,6 +67,8 @@ class Model:
     # setting model_idle_minutes says).
     name: str | None = None
     idle_minutes: float | None = None
+    # Whether runs of different clients share its batches, where the configuration says that of this model.
+    coalesce: bool | None = None
     # The last argument of rkllm_init, which is the same for each load.
     callback: object = None
     # Every string and callback given to rkllm_init stays alive as long as the handle: freeing model_path after the load

@@ -7,9 +7,11 @@ job runs.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rkllmd.machine.crash_journal import Asked
@@ -37,6 +39,8 @@ class Generating(Protocol):
     last_at: float
     max_new_tokens: int
     keeps_history: bool
+    # Whether others have a part in the same call of C.
+    shares_batch: bool
     # Set by others: its next callback asks the runtime to stop there.
     pause_requested: bool
 
@@ -46,6 +50,20 @@ class Generating(Protocol):
 
     def so_far(self) -> JsonObject:
         """Return the text that has come so far."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Together:
+    """With which others a job may go into one call of C (``together/along.py``): those of the same ``key``.
+
+    ``places``: how many there may be in all. ``share`` makes one job of several, whose turn it is; it ends each of them
+    when that one's part is done (``Npu.end_member``). ``call`` is what it needs of this job.
+    """
+
+    key: Hashable
+    places: int
+    share: Callable[[Sequence[Job]], Job]
+    call: object
 
 
 class Job:
@@ -63,7 +81,8 @@ class Job:
     work still goes on; ``done`` is called later nevertheless. ``is_generation``: it progresses with each token.
     Everything else progresses only by ending, and if it can be aborted it has time to end when the daemon leaves.
     ``load`` is how far a load is. ``most_tokens``: after how many tokens a generation ends at the latest (0: no limit;
-    None: it is no generation). ``ask``: what the crash journal is told of it, if it calls C.
+    None: it is no generation). ``ask``: what the crash journal is told of it, if it calls C. ``together``: with which
+    others it may go into one call of C. ``members``: of a job that was made of several, those of them that go on.
     """
 
     __slots__ = (
@@ -85,6 +104,7 @@ class Job:
         "is_loading",
         "load",
         "looked_at",
+        "members",
         "method",
         "model_name",
         "most_tokens",
@@ -98,6 +118,7 @@ class Job:
         "state",
         "target",
         "timeout",
+        "together",
         "user",
         "work",
     )
@@ -124,26 +145,25 @@ class Job:
         load: Load | None = None,
         most_tokens: int | None = None,
         ask: Callable[[], Asked] | None = None,
+        together: Together | None = None,
+        members: Sequence[Job] = (),
     ) -> None:
         self.method = method
         self.work = work
         self.done = done
-        self.client = client
-        self.target = target
-        self.changes = changes
-        self.user = user
-        self.priority = priority
+        self.client, self.target, self.changes = client, target, changes
+        self.user, self.priority = user, priority
         self.model_name = model_name
         self.fits_between_tokens = fits_between_tokens
-        self.proves_npu = proves_npu
+        self.proves_npu, self.is_kept = proves_npu, is_kept
         self.deadlines = deadlines
         self.give_up = give_up
         self.abort = abort
         self.load = load
-        self.is_kept = is_kept
         self.ends_soon = abort is not None and not is_generation
         self.most_tokens = most_tokens
         self.ask = self._own if ask is None else ask
+        self.together, self.members = together, list(members)
         # What it generates, once that has begun.
         self.generation: Generating | None = None
         # Returns when a generation last had a token (by the monotonic clock; 0: not yet). None: it is no generation.
@@ -184,6 +204,15 @@ class Job:
         if self.deadlines is None:
             self.deadlines = deadlines
 
+    def join(self, abort: Callable[[], None]) -> None:
+        """Note that it goes into one call of C with others, which ``abort`` makes it leave.
+
+        Whether there is a sign of life is looked at for all of them together.
+        """
+        self.abort = abort
+        if self.deadlines is not None:
+            self.deadlines = replace(self.deadlines, lifeless=math.inf)
+
     def begin(self, generation: Generating) -> None:
         """Note the generation that it has begun, whose tokens are its progress."""
         self.generation = generation
@@ -212,17 +241,21 @@ class Job:
         """Note that it has run, or was dropped."""
         self.state = "finished"
         # These refer back to the job: what the client has sent would stay until the garbage collector comes.
-        self.progressed_at = None
+        self.progressed_at = self.together = None
         self.ask = _nothing_to_ask
 
     @contextmanager
     def loading(self) -> Iterator[None]:
         """Give it the time of a load for this part of its work; after that, its own time begins anew."""
-        self.phase_at, self.is_loading = time.monotonic(), True
+        self._note_load(begins=True)
         try:
             yield
         finally:
-            self.phase_at, self.is_loading = time.monotonic(), False
+            self._note_load(begins=False)
+
+    def _note_load(self, *, begins: bool) -> None:
+        for job in (self, *self.members):
+            job.phase_at, job.is_loading = time.monotonic(), begins
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:

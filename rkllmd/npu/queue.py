@@ -107,8 +107,34 @@ class Queue:
                     return job
         return None
 
+    def first(self) -> Job | None:
+        """Return the job that would have the next turn, which waits on."""
+        return next((jobs[0] for clients in self._levels.values() for jobs in clients.values()), None)
+
+    def take_along(self, job: Job) -> None:
+        """Take a waiting job along with another one (``together/along.py``): that counts as its client's turn."""
+        clients = self._levels[job.priority]
+        jobs = clients.pop(job.client)
+        jobs.remove(job)
+        if jobs:
+            clients[job.client] = jobs
+        self._count(job, -1)
+        job.take()
+
+    def run(self, shared: Job) -> None:
+        """Note that the job whose turn it was runs as a part of ``shared``."""
+        self.running = shared
+        shared.take()
+
+    @property
+    def members(self) -> list[Job]:
+        """Return the jobs that have a part in the running one."""
+        return [] if self.running is None else list(self.running.members)
+
     def finished(self, job: Job) -> None:
-        """Note that the running job has ended."""
+        """Note that the running job, or one that has a part in it, has ended."""
+        if self.running is not None and job in self.running.members:
+            self.running.members.remove(job)
         job.finish()
         if self.running is job:
             self.running = None

@@ -62,6 +62,7 @@ class Supervisor:
         # Until when ``watch`` sleeps, and what wakes it for something earlier.
         self._looks_at = math.inf
         self._sooner = trio.Event()
+        self._starts_at = math.inf  # when the next job is to begin whose turn it is already
 
     # -- deadlines ---------------------------------------------------------------------------------------------------
 
@@ -70,6 +71,7 @@ class Supervisor:
         while True:
             now = time.monotonic()
             self._looks_at = min((next_look(job, now) for _, _, job in self._due()), default=math.inf)
+            self._looks_at = min(self._looks_at, self._starts_at)
             if self.outage is not None and self._queue.running is None and len(self._queue):  # jobs of the daemon wait
                 self._looks_at = min(self._looks_at, self.outage.retry_at)
             if self.outage is not None and self._stuck is not None:
@@ -87,8 +89,16 @@ class Supervisor:
         if due < self._looks_at:
             self._sooner.set()
 
+    def start_at(self, when: float) -> None:
+        """Let the next job begin at this time."""
+        self._starts_at = when
+        if when < self._looks_at:
+            self._sooner.set()
+
     def check(self, now: float) -> None:
         """Do what is due by ``now``."""
+        if self._starts_at <= now:
+            self._starts_at = math.inf
         for due, step, job in self._due():
             if due <= now:
                 self._expire(job, step, now)
@@ -97,7 +107,7 @@ class Supervisor:
         self._start()
 
     def _due(self) -> list[tuple[float, Step, Job]]:
-        jobs = [*self._queue.waiting(), self._queue.running, self._queue.at_boundary]
+        jobs = [*self._queue.waiting(), *self._queue.members, self._queue.running, self._queue.at_boundary]
         # For the call that does not return, nothing more is due.
         watched = [job for job in jobs if job is not None and job.deadlines is not None and job is not self._stuck]
         return [(*next_step(job), job) for job in watched]

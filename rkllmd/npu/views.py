@@ -72,6 +72,11 @@ def elapsed_ms(since: float, now: float) -> float:
     return round((now - since) * 1000, 1)
 
 
+def owner_of(job: Job) -> object:
+    """Return the client of a job; of one that several share, the first of those."""
+    return next((member.client for member in job.members), job.client)
+
+
 def describe_client(client: object) -> str | None:
     """Return who has made a call, or None for the daemon itself."""
     return None if client is None else cast(_Client, client).describe()

@@ -28,10 +28,12 @@ from rkllmd.npu import estimates
 from rkllmd.npu.beside import Beside
 from rkllmd.npu.deadlines import Deadlines
 from rkllmd.npu.durations import Durations
-from rkllmd.npu.job import Job
+from rkllmd.npu.job import Job, Together
 from rkllmd.npu.outage import Outage
 from rkllmd.npu.queue import Queue
 from rkllmd.npu.supervisor import Supervisor
+from rkllmd.npu.together.along import along
+from rkllmd.npu.together.gathering import Gathering
 from rkllmd.npu.token_boundary import Boundaries, Boundary
 
 log = structlog.get_logger()
@@ -100,6 +102,7 @@ class Npu:
         )
         self.beside = Beside(patience, self.supervisor.note_late_abort)
         # A daemon thread: a call that never returns must not keep the process from leaving.
+        self._gathering = Gathering()
         self._thread = threading.Thread(target=self._serve, name="npu", daemon=True)
         self._thread.start()
 
@@ -117,7 +120,7 @@ class Npu:
             return "idle"
         if job.cancelled:
             return "aborting"
-        is_waking = job.client is not None and getattr(job.target, "is_asleep", False)
+        is_waking = (job.client is not None or job.members) and getattr(job.target, "is_asleep", False)
         return "loading" if job.load is not None or is_waking else "running"
 
     def submit(self, job: Job) -> None:
@@ -158,7 +161,8 @@ class Npu:
             if job.client is client:
                 self.cancel(job)
         # The load of a language model goes on: the model is the daemon's, and rkllm_init can't be interrupted anyway.
-        for running in (self.queue.running, self.queue.at_boundary):
+        self._gathering.forget(client)
+        for running in (*self.queue.members, self.queue.running, self.queue.at_boundary):
             if running is None or running.client is not client or running.abort is None:
                 continue
             if not running.is_kept:
@@ -181,13 +185,45 @@ class Npu:
 
     def _start_next(self) -> None:
         # When the daemon leaves, its own jobs run whatever the NPU does: it does not wait for them too long.
-        job = self.queue.next() if self.closing or self.supervisor.lets_start() else None
+        if not (self.closing or self.supervisor.lets_start()) or self._gathers():
+            return
+        job = self.queue.next()
         if job is None:
             return
+        if job.together is not None:
+            job = self._share(job, job.together)
         if self.idle.is_set():  # otherwise somebody may be waiting for the event that there is
             self.idle = trio.Event()
         self._begin(job)
         self._when_handled(partial(self._given.put, job))
+
+    def _gathers(self) -> bool:
+        """Return whether the next job waits for a moment, since others are expected that may go along with it."""
+        first = self.queue.first() if self.queue.running is None and not self.closing else None
+        if first is None or first.together is None:
+            return False
+        now = time.monotonic()
+        until = self._gathering.until(first, self.queue, now)
+        if until > now:
+            self.supervisor.start_at(until)
+        return until > now
+
+    def _share(self, first: Job, how: Together) -> Job:
+        """Let others go along with the job whose turn it is; return the one job that does the work of all."""
+        companions = along(first, self.queue, time.monotonic())
+        for job in companions:
+            self.queue.take_along(job)
+        shared = how.share([first, *companions])
+        for job in shared.members:
+            self._begin(job)
+        self.queue.run(shared)
+        return shared
+
+    def end_member(self, job: Job, result: outcome.Outcome[object]) -> None:
+        """End a job that has a part in the running one, which goes on."""
+        if job.state == "running":
+            self._gathering.note_end(job, time.monotonic())
+            self._tell_end(job, result)
 
     def _begin(self, job: Job) -> None:
         job.start(time.monotonic())
@@ -239,9 +275,12 @@ class Npu:
         self._grant(boundary)
 
     def _note_end(self, job: Job, result: outcome.Outcome[object]) -> None:
+        self.supervisor.judge(job, result)
+        self._tell_end(job, result)
+
+    def _tell_end(self, job: Job, result: outcome.Outcome[object]) -> None:
         took = time.monotonic() - job.started_at
         self.queue.finished(job)
-        self.supervisor.judge(job, result)
         self._tell(job, result)
         if self._observer is not None:
             self._observer.ended(job, result)

@@ -106,6 +106,8 @@ class Extension:
         self._save.argtypes = self._restore.argtypes = [c_void_p, c_char_p]
         self._describe.argtypes = [c_void_p, c_char_p, c_size_t]
         self._describe.restype = c_int
+        self._next_entries = dll.rkllm_portable_next_entries
+        self._next_entries.argtypes = [c_void_p, c_int]
         self._engine.argtypes = []
         self._engine.restype = c_char_p
 
@@ -174,6 +176,10 @@ class Extension:
         buffer = ctypes.create_string_buffer(size)
         self._vocabulary(handle, buffer, size)
         return list(_pieces(buffer.raw))
+
+    def next_entries(self, handle: c_void_p, entries: int) -> bool:
+        """Let the handle's next run have so many entries of its batch; return whether it will."""
+        return int(self._next_entries(handle, entries)) == 0
 
     def describe(self, handle: c_void_p) -> Description | None:
         """Return what the loaded model is like, or None if the library does not say."""

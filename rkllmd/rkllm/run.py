@@ -11,13 +11,22 @@ from typing import Unpack
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.json_types import JsonObject
+from rkllmd.language.batches import running
 from rkllmd.language.parts import Language
 from rkllmd.language.runs import inference
 from rkllmd.language.runs.run import Run, RunArguments
+from rkllmd.language.runs.together import coalescing
 from rkllmd.rkllm._common import RUN_PARAMETERS
 
 
-@method(Kind.NPU, RUN_PARAMETERS, check=inference.check, abort=inference.abort, proves_npu=True)
+@method(
+    Kind.NPU,
+    RUN_PARAMETERS,
+    check=inference.check,
+    abort=inference.abort,
+    proves_npu=True,
+    together=coalescing.together,
+)
 def run(language: Language, invocation: Invocation, **asked: Unpack[RunArguments]) -> Callable[[], JsonObject]:
     """Run the model; the member "stream" beside "method" chooses another shape of answer."""
-    return inference.generate(Run.of(language, invocation, asked))
+    return running.generate(Run.of(language, invocation, asked))

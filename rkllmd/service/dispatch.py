@@ -14,11 +14,12 @@ from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.calls.results import LATER
 from rkllmd.errors import PermissionDenied, RpcError
 from rkllmd.interruption import Interruption
-from rkllmd.npu.job import Job
+from rkllmd.npu.job import Job, Together
 from rkllmd.npu.load import Load
 from rkllmd.service.execution import Execution
 from rkllmd.service.parts import Service
 from rkllmd.service.preparation import Prepared, check, model_name, most_tokens
+from rkllmd.service.sharing import share
 from rkllmd.wire.jsonrpc import Call
 
 
@@ -73,7 +74,17 @@ def _job(service: Service, invocation: Invocation, prepared: Prepared) -> Job:
         load=Load(name) if method.loads else None,
         most_tokens=most_tokens(prepared),
         ask=execution.ask,
+        together=_together(service, invocation, prepared, execution),
     )
+
+
+def _together(service: Service, invocation: Invocation, prepared: Prepared, execution: Execution) -> Together | None:
+    """Return with which others the call may go into one call of C; none if it can't be known before its turn."""
+    method = prepared.method
+    if method.together is None or not prepared.is_complete:
+        return None
+    found = method.together(service.own(method), invocation, **prepared.arguments)
+    return None if found is None else Together(*found, partial(share, service), execution)
 
 
 def refuse(client: Client, call: Call, error: Exception) -> None:

@@ -150,7 +150,7 @@ class Events:
 def _about(job: Job) -> JsonObject:
     return {
         "method": job.method,
-        "client": views.describe_client(job.client),
+        "client": views.describe_client(views.owner_of(job)),
         "model_path": job.model_name or None,
         "elapsed_ms": views.elapsed_ms(job.started_at, time.monotonic()),
     }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import orjson
 import outcome
 
 from rkllmd.calls.binding.written_paths import as_written
-from rkllmd.calls.declaration import Kind
+from rkllmd.calls.declaration import Kind, Method
 from rkllmd.calls.detached.call import DetachedCall
 from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Invocation
@@ -15,6 +17,7 @@ from rkllmd.interruption import is_interrupted, obeying
 from rkllmd.json_types import Json
 from rkllmd.language.model import Model
 from rkllmd.language.models.loading import using
+from rkllmd.language.runs.run import Run, RunArguments
 from rkllmd.machine.crash_journal import Asked
 from rkllmd.service.parts import Service
 from rkllmd.service.preparation import Prepared, check, complete, model_name, most_tokens
@@ -47,7 +50,7 @@ class Execution:
         if isinstance(invocation.client, DetachedCall):
             invocation.client.begin()
         if prepared.objects is not None:
-            prepared.check_alive("waited")
+            self.check_alive()
         if not prepared.is_complete:
             complete(service, invocation.client, prepared)
             check(service, invocation, prepared)
@@ -60,6 +63,21 @@ class Execution:
         wakes = method.kind is not Kind.INSTANT and not method.changes
         with using(service.language, prepared.target, wakes=wakes), as_written(prepared.given):
             return method.call(service.own(method), invocation, **prepared.arguments)
+
+    @property
+    def method(self) -> Method:
+        """Return the method that is called."""
+        return self._invocation.method
+
+    def run(self) -> Run:
+        """Return the run of a language model that the call is."""
+        asked = cast(RunArguments, self._prepared.arguments)
+        is_async = self.method.kind is Kind.STREAMING
+        return Run.of(self._service.language, self._invocation, asked, asynchronous=is_async)
+
+    def check_alive(self) -> None:
+        """Raise the error for an object of the call that is gone by now."""
+        self._prepared.check_alive("waited")
 
     def ask(self) -> Asked:
         """Return what the crash journal is told of it; on any thread."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rkllmd.npu.job import Job
+from rkllmd.npu.job import Job, Together
 
 
 def nothing(*_: Any) -> None:
     pass
+
+
+def alike(key: object = "a model", places: int = 4) -> Together:
+    """Return what makes jobs of this key go into one call of C, by a job without a client."""
+    return Together(key, places, lambda jobs: Job("shared", nothing, nothing, members=jobs), None)
 
 
 def job(
@@ -20,6 +25,7 @@ def job(
     user: int | None = None,
     target: object = None,
     changes: Iterable[str] = (),
+    together: Together | None = None,
 ) -> Job:
     return Job(
         method,
@@ -30,4 +36,5 @@ def job(
         user=user,
         target=target,
         changes=frozenset(changes),
+        together=together,
     )

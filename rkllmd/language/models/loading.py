@@ -67,6 +67,7 @@ def make(language: Language, recipe: Recipe) -> Model:
         given=recipe.given,
         name=recipe.name,
         idle_minutes=recipe.idle_minutes,
+        coalesce=recipe.coalesce,
         keep_alive=[recipe.keep],
         file=identify(recipe.path),
         kv_cache=KvCache(partial(conversations.can_hear, language)),

@@ -59,6 +59,7 @@ class Recipe:
     # The folder with its own chat template, if one is declared.
     tokenizer: str | None
     idle_minutes: float | None
+    coalesce: bool | None
     # Who has to be allowed to read the files that a client has named, by their paths.
     seen_by: Mapping[str, Viewer]
     # The number of NPU cores for which, as the client says, the file was converted.
@@ -126,6 +127,7 @@ def make(language: Language, given: Mapping[str, Json], where: str, viewer: View
         chat_template=None if declared is None else _template(language, declared),
         tokenizer=None if declared is None else _tokenizer(language, declared),
         idle_minutes=declared.idle_minutes if declared is not None else None,
+        coalesce=declared.coalesce if declared is not None else None,
         npu_cores=None if cores is None else int(cores),
         seen_by=seen_by,
     )

@@ -16,7 +16,7 @@ def count(metrics: Metrics, model: Model, generation: Generation, cached_tokens:
     ``cached_tokens``: how many of its conversation it did not have to read; None if that is not known.
     """
     label = metrics.model(model.name, model.path)
-    read = 0 if generation.perf is None else int(generation.perf["prefill_tokens"])
+    read = 0 if generation.perf is None else int(generation.perf.get("prefill_tokens", 0))
     if read > 0:
         metrics.prompt_tokens.add(label, by=read)
     if cached_tokens:

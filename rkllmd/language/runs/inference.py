@@ -31,6 +31,7 @@ from rkllmd.language.runs import (
 )
 from rkllmd.language.runs.rendering import plain_prompts
 from rkllmd.language.runs.run import Run, RunArguments
+from rkllmd.language.runs.together import coalescing
 from rkllmd.language.runs.turns import ConversationTurn
 from rkllmd.language.texts.transcript import Transcript
 from rkllmd.machine.c_runtime import NO_WORDS, last_words
@@ -58,7 +59,7 @@ def check(language: Language, invocation: Invocation, **asked: Unpack[RunArgumen
     guiding.check(run)
     invocation.call.members.check("stream")
     given = len(rkllm_input.json) if isinstance(rkllm_input.json, list) else 1
-    if given != model.n_batch:
+    if given != model.n_batch and not coalescing.shares_batch(run):
         raise InvalidParams(
             f"The model was loaded with n_batch {model.n_batch}: rkllm_input must be "
             + (f"an array of {model.n_batch} inputs." if model.n_batch > 1 else "one input."),
@@ -113,7 +114,7 @@ def generate(run: Run) -> Callable[[], JsonObject]:
         extra = prompt_cache_names.keep(run, saving, prefilled=prefilled)
         if ended.failure is not None:
             # Raised here, so that the supervisor sees it; the last partial results go out before the error.
-            run.language.run_soon(partial(_let_go, run, generation, turn))
+            run.language.run_soon(partial(let_go, run, generation, turn))
             raise guiding.explain(run) or ended.failure
         guiding.end(run, generation)
         tensors = generation.tensors(run.invocation.tensor)
@@ -167,7 +168,7 @@ def _may_do_without_caches(run: Run, turn: ConversationTurn | None, ended: _Ende
 def _attempt(run: Run, turn: ConversationTurn | None) -> _Ended:
     language, invocation, model = run.language, run.invocation, run.model
     cross_attention.check(model)
-    generation = _generation(run)
+    generation = generation_of(run, run.model.n_batch)
     history_reset = False
     goes_on = turn is None and plain_prompts.goes_on(run)
     try:
@@ -191,7 +192,7 @@ def _attempt(run: Run, turn: ConversationTurn | None) -> _Ended:
         run_options.apply(run, turn)
         guiding.apply(run)
         with plain_prompts.wrapped(run, goes_on=goes_on) if turn is None else contextlib.nullcontext():
-            failure = guiding.call(run, generation, _call)
+            failure = guiding.call(run, generation, call_c)
         if failure is None:
             language.runtime.remember_kv_cache_sizes(model)
         model.kv_cache.end_turn(is_paused=generation.paused)
@@ -206,7 +207,8 @@ def _attempt(run: Run, turn: ConversationTurn | None) -> _Ended:
         generation.on_progress = None  # the two refer to each other and to the model
 
 
-def _generation(run: Run) -> Generation:
+def generation_of(run: Run, n_batch: int) -> Generation:
+    """Return what takes the tokens of a run of ``n_batch`` inputs."""
     language, model, parameters = run.language, run.model, run.parameters
     client, call = run.invocation.client, run.invocation.call
     # A model that was loaded with is_async streams, since C's rkllm_run then returns before it calls back.
@@ -218,7 +220,7 @@ def _generation(run: Run) -> Generation:
         send_now = client.partial_sender(call, as_notifications=shape == "notify")
     return Generation(
         mode=parameters.mode,
-        transcript=Transcript(model.n_batch, run.stop, guiding.judged(run)),
+        transcript=Transcript(n_batch, run.stop, guiding.judged(run)),
         max_new_tokens=model.most_tokens(parameters),
         keeps_history=bool(parameters.keep_history),
         keeps_up=run.form is not None,
@@ -240,7 +242,7 @@ def _abort_where_due(run: Run, generation: Generation) -> None:
         abort(run.language, run.model)
 
 
-def _call(run: Run, generation: Generation) -> RuntimeFailure | None:
+def call_c(run: Run, generation: Generation) -> RuntimeFailure | None:
     """Call the C function and wait for the run's end; return how it failed, if it did."""
     runtime, model = run.language.runtime, run.model
     function = runtime.run_function(asynchronous=run.asynchronous)
@@ -285,7 +287,7 @@ def _final(run: Run, ended: _Ended, turn: ConversationTurn | None, extra: JsonOb
     """Send the last partials and return the final result; on the event loop, after the run."""
     language, invocation, model = run.language, run.invocation, run.model
     generation = ended.generation
-    _let_go(run, generation, turn)
+    let_go(run, generation, turn)
     estimates.learn(language.npu.durations, model.path, generation)
     final = generation.final()
     if turn is not None:
@@ -300,7 +302,12 @@ def _final(run: Run, ended: _Ended, turn: ConversationTurn | None, extra: JsonOb
     return {**final, **extra}
 
 
-def _let_go(run: Run, generation: Generation, turn: ConversationTurn | None) -> None:
+def final_of(run: Run, generation: Generation, *, history_reset: bool) -> JsonObject:
+    """Return the final result of a run that was a part of a batch; on the event loop."""
+    return _final(run, _Ended(generation, None, history_reset), None, {})
+
+
+def let_go(run: Run, generation: Generation, turn: ConversationTurn | None = None) -> None:
     """Send the last partials of a run that has ended, and count what it has done; on the event loop."""
     generation.drain_rest()
     cached_tokens = None if turn is None else turn.cached_tokens

@@ -26,5 +26,7 @@ def pause(service: Service, invocation: Invocation, id: Id = None, job: str | No
         return {"paused": False}
     if generation.keeps_history:
         return {"paused": False, "reason": "A run with keep_history, or of a session, can't be paused."}
+    if generation.shares_batch:
+        return {"paused": False, "reason": "A run that shares a batch with those of others can't be paused."}
     generation.pause_requested = True
     return {"paused": True}

@@ -85,10 +85,21 @@ def _current(service: Service, now: float) -> JsonObject | None:
         return None
     return {
         "method": job.method,
-        "client": describe_client(job.client),
+        "client": describe_client(views.owner_of(job)),
         "elapsed_ms": elapsed_ms(job.started_at, now),
         "progress": views.of(job, service.npu.durations, now),
+        "together": _members(service, now),
     }
+
+
+def _members(service: Service, now: float) -> list[JsonObject] | None:
+    """Return the calls that share the batch that runs; None if nothing shares one."""
+    members = service.npu.queue.members
+    shown = [
+        {"client": describe_client(job.client), "progress": views.of(job, service.npu.durations, now)}
+        for job in members
+    ]
+    return shown or None
 
 
 def _context(item: objects.Context) -> JsonObject:

@@ -31,6 +31,7 @@ from rkllmd.npu.job import Job
 from rkllmd.npu.outage import Outage
 from rkllmd.npu.queue import Limits, Queue
 from rkllmd.npu.supervisor import Supervisor
+from rkllmd.npu.together.gathering import Gathering
 from tests.npu.jobs import nothing
 
 
@@ -45,6 +46,7 @@ class Worker(npu.Npu):
         self.idle = trio.Event()
         self.idle.set()
         self._given = SimpleQueue()
+        self._gathering = Gathering()
         self._own_deadlines = lambda: None
         self._when_handled = lambda function: function()
         self.supervisor = Supervisor(self.queue, self.cancel, self._start_next)

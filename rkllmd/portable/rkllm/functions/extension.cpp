@@ -132,6 +132,18 @@ int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size) {
     return length;
 }
 
+int rkllm_portable_next_entries(void *handle, int entries) {
+    return guarded("rkllm_portable_next_entries", [&] {
+        std::shared_ptr<Session> session = session_of(handle);
+        if (entries < 1 || entries > session->model.entries()) {
+            throw Failure(std::to_string(entries) + " entries of " + std::to_string(session->model.entries()));
+        }
+        Claim claim(session);
+        session->next_entries = static_cast<size_t>(entries);
+        return 0;
+    });
+}
+
 int rkllm_portable_describe(void *handle, char *json, size_t size) {
     return guarded("rkllm_portable_describe", [&] {
         std::shared_ptr<Session> session = session_of(handle);

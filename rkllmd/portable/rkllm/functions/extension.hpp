@@ -51,6 +51,9 @@ int rkllm_portable_guide_next_run(void *handle, rkllm_portable_guide guide, void
 // of its bytes (uint32, this machine's order), and these. Written if `size` bytes are enough. Returns the length or -1.
 int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size);
 
+// For the handle's next run only: it has this many entries, of n_batch at most. Returns 0 or -1.
+int rkllm_portable_next_entries(void *handle, int entries);
+
 // Writes a JSON object about the loaded model and a closing zero, if `size` bytes are enough. Returns its length or -1.
 int rkllm_portable_describe(void *handle, char *json, size_t size);
 

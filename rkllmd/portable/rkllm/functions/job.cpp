@@ -118,6 +118,9 @@ Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &p
     job.show_special = options.show_special || !session.param.skip_special_token;
     job.turn = turn_of(session, job.keep_history, options.reuse);
     for (Sequence &sequence : session.sequences) {
+        if (options.entries > 0 && job.entries.size() == options.entries) {
+            break;
+        }
         job.entries.push_back(prepare_entry(session, sequence, inputs[sequence.id()], job.turn, options));
     }
     if (param.prompt_cache_params && param.prompt_cache_params->save_prompt_cache) {

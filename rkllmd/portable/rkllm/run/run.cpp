@@ -43,6 +43,7 @@ class Run {
         llama_token token = Sequence::NO_TOKEN;
         std::string partial; // bytes of a character that is not whole yet
         std::string text;
+        int prefilled = 0;
         int made = 0;
         bool done = false;
     };
@@ -119,10 +120,12 @@ bool Run::prefill() {
             lanes_.back().done = true;
             continue;
         }
+        int before = performance_.prefill_tokens;
         if (!prefill_entry(sequence, job_.entries[i], session_.rows[i])) {
             return false;
         }
         begin_lane(sequence, i);
+        lanes_.back().prefilled = performance_.prefill_tokens - before;
         if (wanted() == Rows::NONE) {
             // Now, since reading the next entry's prompt takes these logits away.
             sample(lanes_.back(), -1);
@@ -263,8 +266,13 @@ bool Run::give_out() {
         waiting = waiting && lane.text.empty() && !lane.partial.empty();
         results[i].token_id = lane.token;
         results[i].text = lane.text.c_str();
+        results[i].perf.prefill_tokens = lane.prefilled;
     }
     session_.paused = call_back(results, waiting ? RKLLM_RUN_WAITING : RKLLM_RUN_NORMAL) == 1;
+    for (size_t i = 0; i < lanes_.size() && lanes_.size() > 1; ++i) {
+        lanes_[i].done = lanes_[i].done || results[i].token_id == Sequence::NO_TOKEN; // the callback wants no more of it
+        lanes_[i].sequence->answered = lanes_[i].done;
+    }
     return !session_.paused;
 }
 

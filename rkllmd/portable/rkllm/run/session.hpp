@@ -31,6 +31,7 @@ struct RunOptions {
     bool reuse = false;
     bool show_special = false;
     Guide guide;
+    size_t entries = 0; // of the batch; 0: all
 };
 
 struct Session {
@@ -55,6 +56,7 @@ struct Session {
     bool paused = false;                  // the next run goes on in the middle of the answer
     RunOptions next_run;
     int reused_tokens = 0; // that the last run has found in the cache
+    size_t next_entries = 0;
 
     // Only one function at a time works on the model. Throws a Failure when there is one already.
     void claim();

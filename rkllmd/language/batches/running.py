@@ -1,0 +1,158 @@
+"""One call of C for the runs of a company, on the worker thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rkllmd.calls.arguments import Converted
+from rkllmd.errors import RuntimeFailure
+from rkllmd.json_types import JsonObject
+from rkllmd.language import conversations
+from rkllmd.language.batches.company import Company, Lane
+from rkllmd.language.models import cross_attention
+from rkllmd.language.models.loading import load_again, put_to_sleep
+from rkllmd.language.runs import inference, run_options
+from rkllmd.language.runs.rendering import plain_prompts
+from rkllmd.language.runs.run import Run
+from rkllmd.language.runs.together import coalescing
+
+if TYPE_CHECKING:
+    from rkllmd.language.model import Model
+    from rkllmd.language.parts import Language
+
+log = structlog.get_logger()
+
+
+def lane_of(run: Run) -> Lane:
+    """Return the lane for a run that shares a batch."""
+    return Lane(run, inference.generation_of(run, n_batch=1))
+
+
+def company_of(lanes: Sequence[Lane], on_end_of_lane: Callable[[Lane], None]) -> Company:
+    """Return the company of these lanes of one model."""
+    language = lanes[0].run.language
+    company = Company(
+        lanes,
+        may_mute=language.runtime.extension is not None,
+        on_end_of_lane=on_end_of_lane,
+        wake=language.run_soon,
+        at_token=language.npu.at_token,
+        on_end=language.npu.boundaries.wake,
+    )
+    for lane in lanes:
+        lane.generation.on_progress = partial(company.look_at, lane)
+    return company
+
+
+def generate(run: Run) -> Callable[[], JsonObject]:
+    """Run the model for one client, on the worker thread; return what makes the final result on the event loop.
+
+    A run that was to share a batch has one to itself, if its model was not known before its turn, or for its seed.
+    """
+    if not coalescing.shares_batch(run):
+        return inference.generate(run)
+    lane, job = lane_of(run), run.invocation.job
+    company = company_of([lane], lambda _: None)
+    if job is not None:
+        job.begin(lane.generation)
+    try:
+        run_company(company)
+    except RuntimeFailure:
+        run.language.run_soon(partial(inference.let_go, run, lane.generation))
+        raise
+    return partial(inference.final_of, run, lane.generation, history_reset=company.history_reset)
+
+
+def run_company(company: Company) -> None:
+    """Run the model; each lane that has not failed is closed when this returns. Raises RuntimeFailure for the rest."""
+    first = company.lanes[0].run
+    language, model = first.language, first.model
+    for file in model.watched_files:
+        file.check(language.runtime.run_function(asynchronous=first.asynchronous))
+    failure = _attempt(language, model, company)
+    if failure is not None and model.is_in_doubt and not company.has_begun:
+        log.warning("model_was_dead", handle=model.number, model_path=model.path, error=failure.to_json())
+        put_to_sleep(language, model)
+        load_again(language, model)
+        company.failed = False
+        company.ended.clear()
+        failure = _attempt(language, model, company)
+    if failure is not None:
+        raise failure
+    if not company.abort_requested:
+        model.is_in_doubt = False
+    for lane in company.lanes:
+        company.close(lane)
+
+
+def _attempt(language: Language, model: Model, company: Company) -> RuntimeFailure | None:
+    cross_attention.check(model)
+    entries = company.enter()
+    if not entries:
+        return None
+    try:
+        _take_turn(language, model, company)
+    except RuntimeFailure as error:
+        return error
+    language.runtime.remember_kv_cache_sizes(model)
+    model.generation = company
+    company.on_progress = partial(_abort_if_deserted, language, model, company)
+    try:
+        if company.is_deserted:
+            return None
+        run = _run_of(language, model, company, entries)
+        run_options.apply(run, None)
+        with plain_prompts.wrapped(run, goes_on=False):
+            failure = inference.call_c(run, company)
+        if failure is None:
+            language.runtime.remember_kv_cache_sizes(model)
+        return None if company.abort_requested else failure
+    finally:
+        with company.aborting:
+            model.generation = None
+        company.on_progress = None
+
+
+def _abort_if_deserted(language: Language, model: Model, company: Company) -> None:
+    if company.is_deserted and model.generation is company:
+        inference.abort(language, model)
+
+
+def _take_turn(language: Language, model: Model, company: Company) -> None:
+    """Make sure that nobody's words leak into the batch, and that none of its words leak out of it."""
+    if model.kv_cache.holds_words:
+        conversations.clear(language, model)
+        company.history_reset = True
+    model.kv_cache.take_turn_of_several()
+
+
+def _run_of(language: Language, model: Model, company: Company, entries: Sequence[Lane]) -> Run:
+    """Return the one run that C is given: an array of inputs, with the parameters that all of them have."""
+    first = entries[0].run
+    inputs = [lane.run.only_input for lane in entries]
+    # C takes n_batch inputs, always. What it makes of an empty one is not known of the vendor's runtime, so an entry
+    # that nobody has is given the shortest of the prompts once more; the portable runtime may be given fewer.
+    extension = language.runtime.extension
+    if extension is None or not extension.next_entries(model.pointer, len(inputs)):
+        shortest = min(inputs, key=_length)
+        inputs += [shortest] * (model.n_batch - len(inputs))
+    array = (type(inputs[0]) * len(inputs))(*inputs)
+    parameters = type(first.parameters).from_buffer_copy(first.parameters)
+    if hasattr(parameters, "max_new_tokens"):
+        # 0 means what the model was loaded with, which is no less than any run's own if none of them says more.
+        parameters.max_new_tokens = max(0, company.max_new_tokens)
+    return replace(
+        first,
+        input=Converted(array, [lane.run.input.json for lane in entries], first.input.path, first.input.sources),
+        infer_params=Converted(parameters, None, first.infer_params.path, first.infer_params.sources),
+    )
+
+
+def _length(rkllm_input: object) -> int:
+    prompt = getattr(rkllm_input, "prompt_input", None)
+    return len(prompt) if isinstance(prompt, bytes) else 0

@@ -1,0 +1,70 @@
+"""Which runs share a batch with those of other clients, of a model that was loaded with n_batch above 1. It decides."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Unpack
+
+from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMInputType
+from rkllmd.language.runs.run import Run, RunArguments
+
+if TYPE_CHECKING:
+    from rkllmd.calls.invocation import Invocation
+    from rkllmd.language.model import Model
+    from rkllmd.language.parts import Language
+
+_TYPES = (RKLLMInputType.RKLLM_INPUT_PROMPT, RKLLMInputType.RKLLM_INPUT_TOKEN)
+
+
+def is_on(language: Language, model: Model) -> bool:
+    """Return whether runs of several clients may share this model's batches."""
+    if model.n_batch == 1:
+        return False
+    if model.coalesce is not None:
+        return model.coalesce
+    setting = language.config.coalesce
+    return language.runtime.name == "portable" if setting == "auto" else setting == "always"
+
+
+def shares_batch(run: Run) -> bool:
+    """Return whether a run has one entry of a batch, and others may have the rest; otherwise it gives all inputs.
+
+    What would leave something in the KV cache does not: the entry may be another one the next time.
+    """
+    parameters, members = run.parameters, run.invocation.call.members
+    cache = parameters.prompt_cache_params
+    return (
+        not isinstance(run.input.json, list)
+        and is_on(run.language, run.model)
+        and parameters.mode == RKLLMInferMode.RKLLM_INFER_GENERATE
+        and run.input.c.input_type in _TYPES
+        and not parameters.keep_history
+        and not (cache and cache.contents.save_prompt_cache)
+        and members.session is None
+        and run.messages is None
+        and run.form is None
+    )
+
+
+def together(language: Language, invocation: Invocation, **asked: Unpack[RunArguments]) -> tuple[Hashable, int] | None:
+    """Return what has to be equal for runs to share a batch, and how many there may be; None: this one is alone.
+
+    With a seed it is: the portable runtime gives the entries of a batch different ones.
+    """
+    if asked.get("format") is not None:  # which would be looked at once more
+        return None
+    run = Run.of(language, invocation, asked)
+    if run.seed is not None or not shares_batch(run):
+        return None
+    lora = run.parameters.lora_params
+    adapter = lora.contents.lora_adapter_name if lora else None
+    key = (run.model, run.input.c.input_type, adapter or None, _sampling(run), bool(run.special))
+    return key, run.model.n_batch
+
+
+def _sampling(run: Run) -> bytes:
+    """Return the sampling parameters as C will have them; from layout 1.3 on a run may have its own."""
+    given = getattr(run.parameters, "sampling_params", None)
+    if given:
+        return bytes(given.contents)
+    return bytes(run.model.sampling) if hasattr(run.parameters, "sampling_params") else b""

@@ -1,0 +1,1 @@
+"""Tests of which runs share a batch."""

@@ -1,0 +1,1 @@
+"""Tests of the calls that share one call of C."""

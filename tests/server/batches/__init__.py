@@ -1,0 +1,1 @@
+"""Runs of several clients in one batch of a model."""

@@ -1,0 +1,173 @@
+"""Clients whose runs share a batch: each has what it would have alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.daemon import Daemon, Start, Wire, kind, streamed, until
+
+PLACES = 4
+SLOW = {"text": "ab", "repeat": 100_000, "batch_step": 0, "pace_us": 2000}
+
+
+@pytest.fixture
+def daemon(start: Start) -> Daemon:
+    """Return a daemon whose model has batches of four; a run does not begin before the test lets it."""
+    daemon = start("--coalesce", "always", scenario="prefill_hold=1", changing=True)
+    daemon.load(extend_param={"n_batch": PLACES}, max_new_tokens=0)
+    return daemon
+
+
+@pytest.fixture
+def wires(daemon: Daemon) -> Iterator[list[Wire]]:
+    """Return connections: one for a first run, one for each place of a batch, and one that looks on."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(daemon.connect()) for _ in range(PLACES + 2)]
+
+
+def begin(daemon: Daemon, wire: Wire) -> None:
+    """Let a first run begin, which is alone: those that come from now on wait for its end."""
+    wire.request("rkllm.run_async", {"prompt": "the first", "max_new_tokens": 2})
+    daemon.wait_enter("rkllm_run_async")
+
+
+def has_ended(looker: Wire, job: str) -> bool:
+    return "result" in looker.ask("server.job", {"job": job})["result"]
+
+
+def wait_until_queued(looker: Wire, length: int) -> None:
+    until(f"{length} calls wait", lambda: looker.ask("server.status", call_id="s")["result"]["queue_length"] == length)
+
+
+def ask_together(daemon: Daemon, wires: list[Wire], asked: Sequence[dict[str, Any]]) -> list[Wire]:
+    """Let runs begin together, behind a first one; return their connections."""
+    first, *others, looker = wires
+    begin(daemon, first)
+    for wire, item in zip(others, asked, strict=False):
+        wire.request("rkllm.run_async", **{"params": {"prompt": "?"}, **item})
+    wait_until_queued(looker, len(asked))
+    daemon.let_go()
+    first.final(1)
+    return others[: len(asked)]
+
+
+def test_each_has_its_own_answer_as_if_it_were_alone(daemon: Daemon, wires: list[Wire]) -> None:
+    prompts = ["a", "beta and more", "gamma", "the longest of them all"]
+    asked = [{"params": {"prompt": prompt}} for prompt in prompts]
+    shared = [wire.until_final(1) for wire in ask_together(daemon, wires, asked)]
+    assert daemon.calls("rkllm_run_async") == 2, "one for the first, one for the others"
+    for messages, prompt in zip(shared, prompts, strict=True):
+        wires[-1].request("rkllm.run_async", {"prompt": prompt})
+        alone = wires[-1].until_final(1)
+        assert streamed(messages) == streamed(alone)
+        assert messages[:-1] == alone[:-1]
+        final, other = messages[-1]["result"], alone[-1]["result"]
+        assert final.pop("perf")["generate_tokens"] == other.pop("perf")["generate_tokens"] == len(messages) - 1
+        assert final == other
+
+
+def test_each_has_its_own_limit_stop_string_and_shape(daemon: Daemon, wires: list[Wire]) -> None:
+    asked: list[dict[str, Any]] = [
+        {"params": {"prompt": "one two three", "max_new_tokens": 5}},
+        {"params": {"prompt": "one two three", "stop": ["two"]}},
+        {"params": {"prompt": "one two three"}, "stream": "final"},
+    ]
+    limited, stopped, whole = (wire.until_final(1) for wire in ask_together(daemon, wires, asked))
+    assert daemon.calls("rkllm_run_async") == 2
+    assert streamed(limited) == "[user] one"[:10]
+    assert limited[-1]["result"]["finish_reason"] == "length"
+    assert streamed(stopped) == "[user] one "
+    assert stopped[-1]["result"]["stop_sequence"] == "two"
+    assert [message["result"]["text"] for message in whole] == ["[user] one two three"]
+
+
+def test_what_does_not_fit_together_goes_one_after_the_other(daemon: Daemon, wires: list[Wire]) -> None:
+    asked: list[dict[str, Any]] = [
+        {"params": {"prompt": "a"}},
+        {"params": {"prompt": "b", "sampling_params": {"temperature": 0.5}}},
+        {"params": {"prompt": "c"}},
+        {"params": {"input_type": "RKLLM_INPUT_TOKEN", "token_input": {"input_ids": [1, 2]}}},
+    ]
+    texts = [streamed(wire.until_final(1)) for wire in ask_together(daemon, wires, asked)]
+    assert texts == ["[user] a", "[user] b", "[user] c", "[user] [tokens n=2 sum=3]"]
+    assert daemon.calls("rkllm_run_async") == 4
+
+
+def test_one_that_leaves_costs_the_others_nothing(daemon: Daemon, wires: list[Wire]) -> None:
+    """By cancelling, by hanging up, by a time limit; the last one goes on until it is aborted."""
+    daemon.play(**SLOW, prefill_hold=1)
+    asked: list[dict[str, Any]] = [{}, {}, {"run_timeout_ms": 300}, {}]
+    cancelled, gone, late, last = ask_together(daemon, wires, asked)
+    looker = wires[-1]
+    for wire in (cancelled, gone, late, last):
+        wire.receive()
+    cancelled.request("server.cancel", {"id": 1}, "cancel")
+    assert cancelled.final(1)["result"]["finish_reason"] == "abort"
+    gone.socket.close()
+    assert late.final(1)["result"]["finish_reason"] == "timeout"
+    current = looker.ask("server.status")["result"]["current"]
+    assert [member["client"] for member in current["together"]], "the last one goes on"
+    before = last.receive()["result"]["seq"]
+    assert last.receive()["result"]["seq"] == before + 1
+    assert daemon.calls("rkllm_abort") == 0, "C was not told to stop"
+    assert looker.ask("rkllm.abort")["result"]["aborted"]
+    assert last.final(1)["result"]["finish_reason"] == "abort"
+    daemon.wait_finished(2)
+    daemon.let_go()
+    daemon.play()
+    assert looker.ask("rkllm.run", {"prompt": "next"})["result"]["text"] == "[user] next"
+
+
+def test_when_all_have_left_c_is_aborted(daemon: Daemon, wires: list[Wire]) -> None:
+    daemon.play(**SLOW, prefill_hold=1)
+    pair = ask_together(daemon, wires, [{}, {}])
+    for wire in pair:
+        wire.receive()
+        wire.socket.close()
+    daemon.wait_enter("rkllm_abort")
+    daemon.wait_finished(2)
+
+
+def test_a_failure_is_told_to_each(daemon: Daemon, wires: list[Wire]) -> None:
+    daemon.play(prefill_hold=1, text="abcd", batch_step=0, run="error@1", run_nth=2)
+    pair = ask_together(daemon, wires, [{}, {}])
+    for wire in pair:
+        messages = wire.until_final(1)
+        assert [message["result"]["text"] for message in messages[:-1]] == ["ab"], "what came before is not lost"
+        assert kind(messages[-1]) == "RuntimeError"
+
+
+def test_jobs_share_a_batch_too(daemon: Daemon, wires: list[Wire]) -> None:
+    first, *_, looker = wires
+    begin(daemon, first)
+    jobs = [
+        looker.ask("server.submit", {"method": "rkllm.run", "params": {"prompt": prompt}})["result"]["job"]
+        for prompt in ("a", "b")
+    ]
+    daemon.let_go()
+    for job, text in zip(jobs, ("[user] a", "[user] b"), strict=True):
+        until("the job has ended", partial(has_ended, looker, job))
+        assert looker.ask("server.job", {"job": job})["result"]["result"]["text"] == text
+    assert daemon.calls("rkllm_run") == 1
+
+
+def test_whoever_gives_all_inputs_has_the_batch_alone(daemon: Daemon, wires: list[Wire]) -> None:
+    daemon.let_go()
+    inputs = [{"prompt_input": str(number), "input_type": 0} for number in range(PLACES)]
+    found = wires[0].ask("rkllm.run", {"rkllm_input": inputs})["result"]
+    assert [entry["text"] for entry in found["batch"]] == [f"[user] {number}" for number in range(PLACES)]
+    history = {"prompt": "a", "keep_history": 1}
+    assert kind(wires[0].ask("rkllm.run", history)) == "InvalidParams", "an entry has no history"
+
+
+def test_it_is_off_on_boards(start: Start) -> None:
+    daemon = start()
+    daemon.load(extend_param={"n_batch": 2})
+    with daemon.connect() as wire:
+        refused = wire.ask("rkllm.run", {"prompt": "a"})
+    assert refused["error"]["data"]["limit"] == 2
