@@ -242,7 +242,7 @@ class Daemon:
         with scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(listener.keep_bound, listening, serve)
-                await listener.accept(listening, serve)
+                await listener.accept(listening, serve, service.config.max_connections)
 
     async def _serve_client(
         self, socket: stdlib_socket.socket, service: Service, connect: Callable[[stdlib_socket.socket], Connection]

@@ -15,6 +15,7 @@ import socket as stdlib_socket
 from collections import Counter
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import structlog
@@ -25,7 +26,7 @@ from rkllmd.errors import QueueFull
 from rkllmd.keeper import socket_file
 from rkllmd.machine.keeper_link import KeeperLink
 from rkllmd.net import serving, takeover
-from rkllmd.net.lobby import MOST_OF_USER, Lobby
+from rkllmd.net.lobby import Lobby
 from rkllmd.wire import jsonrpc
 from rkllmd.wire.credentials import credentials_of
 
@@ -44,14 +45,7 @@ _SERVED_AT_ONCE: Final = 8
 # So many are taken from the kernel in each round, at 15 microseconds for one that is not served. They have to be taken
 # faster than somebody can connect: with a full backlog, others could not connect at all.
 _TAKEN_AT_ONCE: Final = 512
-_REFUSAL: Final = jsonrpc.error_line(
-    QueueFull(
-        f"{MOST_OF_USER} connections of this user wait to be served: try again later.",
-        queued=MOST_OF_USER,
-        limit=MOST_OF_USER,
-        retry_after_ms=1000,
-    )
-)
+_RETRY_MS: Final = 1000
 # When descriptors have run out, accept again after this long, as trio.serve_listeners does.
 _RETRY_SECONDS: Final = 0.1
 # How often to look whether the socket's file is still there: one stat(2), two microseconds.
@@ -230,12 +224,12 @@ def _is_on_disk(lock: int) -> bool:
     return not os.readlink(f"/proc/self/fd/{lock}").startswith("/memfd:")
 
 
-async def accept(listener: Listener, serve: Callable[[stdlib_socket.socket], None]) -> None:
+async def accept(listener: Listener, serve: Callable[[stdlib_socket.socket], None], most_connections: int = 0) -> None:
     """Accept connections until cancelled; each is given, non-blocking, to ``serve``, which must not raise.
 
-    Users take turns. Of one user only so many wait, the others are refused.
+    Users take turns. Of one user only so many wait as may be connected, the others are refused.
     """
-    lobby: Lobby[stdlib_socket.socket] = Lobby()
+    lobby: Lobby[stdlib_socket.socket] = Lobby(most_connections)
     try:
         await _accept(listener, lobby, serve)
     finally:  # who was taken from the kernel is answered
@@ -278,7 +272,7 @@ async def _accept(
 def _take(socket: stdlib_socket.socket, lobby: Lobby[stdlib_socket.socket]) -> bool:
     """Take connections from the kernel, so many at once; return whether there were any. Raises OSError."""
     refused: Counter[int] = Counter()
-    count = 0
+    refusal, count = _refusal(lobby.most_of_user), 0
     try:
         while count < _TAKEN_AT_ONCE and not lobby.is_full:
             client, _ = socket.accept()
@@ -288,7 +282,7 @@ def _take(socket: stdlib_socket.socket, lobby: Lobby[stdlib_socket.socket]) -> b
             if not lobby.has_room(user):
                 refused[user] += 1
                 with client, contextlib.suppress(OSError):
-                    client.send(_REFUSAL)
+                    client.send(refusal)
             elif _has_left(client):
                 client.close()
             else:
@@ -297,8 +291,14 @@ def _take(socket: stdlib_socket.socket, lobby: Lobby[stdlib_socket.socket]) -> b
         pass
     finally:
         for user, clients in refused.items():
-            log.warning("connections_refused", uid=user, count=clients, limit=MOST_OF_USER)
+            log.warning("connections_refused", uid=user, count=clients, limit=lobby.most_of_user)
     return count > 0
+
+
+@cache
+def _refusal(limit: int) -> bytes:
+    message = f"{limit} connections of this user wait to be served: try again later."
+    return jsonrpc.error_line(QueueFull(message, queued=limit, limit=limit, retry_after_ms=_RETRY_MS))
 
 
 def _has_left(client: stdlib_socket.socket) -> bool:

@@ -11,17 +11,20 @@ from typing import Final, Generic, TypeVar
 
 C = TypeVar("C")
 
-# Of one user. A program that opens a hundred connections at once finds room; who has more is served too slowly anyway.
-MOST_OF_USER: Final = 256
-# Of all users: each has a descriptor. Those that come then wait in the kernel.
-_MOST: Final = 1024
+# Of one user, where it may not have more connections than that anyway: a program that opens a hundred at once finds
+# room.
+LEAST_ROOM: Final = 256
+# Of all users, so many times what one may have: each has a descriptor. Those that come then wait in the kernel.
+_USERS: Final = 4
 _CROWD: Final = 128
 
 
 class Lobby(Generic[C]):
     """The clients by their users, each user's in their order."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_connections: int = 0) -> None:
+        """``most_connections``: how many clients may be connected, so that as many of one user may wait as well."""
+        self.most_of_user = max(LEAST_ROOM, most_connections)
         self._waiting: OrderedDict[int, deque[C]] = OrderedDict()
         self._count = 0
 
@@ -32,7 +35,7 @@ class Lobby(Generic[C]):
     @property
     def is_full(self) -> bool:
         """Return whether no more are to be taken now."""
-        return self._count >= _MOST
+        return self._count >= _USERS * self.most_of_user
 
     @property
     def is_crowded(self) -> bool:
@@ -41,7 +44,7 @@ class Lobby(Generic[C]):
 
     def has_room(self, user: int) -> bool:
         """Return whether another client of this user may wait."""
-        return len(self._waiting.get(user, ())) < MOST_OF_USER
+        return len(self._waiting.get(user, ())) < self.most_of_user
 
     def add(self, user: int, client: C) -> None:
         """Let a client wait."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rkllmd.net import lobby
-from rkllmd.net.lobby import MOST_OF_USER, Lobby
+from rkllmd.net.lobby import LEAST_ROOM, Lobby
 
 ANNA, BERTA = 1000, 1001
 
@@ -19,7 +19,7 @@ def test_users_take_turns_and_each_ones_clients_come_in_their_order() -> None:
 def test_of_one_user_only_so_many_wait() -> None:
     waiting: Lobby[int] = Lobby()
     waiting.add(BERTA, 7)
-    for number in range(MOST_OF_USER):
+    for number in range(LEAST_ROOM):
         assert waiting.is_crowded == (number > lobby._CROWD)
         assert waiting.has_room(ANNA)
         waiting.add(ANNA, number)
@@ -27,15 +27,16 @@ def test_of_one_user_only_so_many_wait() -> None:
     assert waiting.has_room(BERTA)
     assert [waiting.next(), waiting.next()] == [7, 0]
     assert waiting.has_room(ANNA)
-    assert len(waiting) == MOST_OF_USER - 1
+    assert len(waiting) == LEAST_ROOM - 1
 
 
 def test_of_all_users_only_so_many_are_taken() -> None:
-    waiting: Lobby[int] = Lobby()
+    waiting: Lobby[int] = Lobby(500)
     number = 0
     while not waiting.is_full:
-        waiting.add(number % 10, number)
+        assert waiting.has_room(number % 5)
+        waiting.add(number % 5, number)
         number += 1
-    assert number == lobby._MOST
+    assert number == 500 * lobby._USERS
     waiting.next()
     assert not waiting.is_full

@@ -45,7 +45,7 @@ async def test_who_has_left_without_a_word_is_no_client(path: str, accepting: Ac
 
 
 async def test_nobody_waits_behind_another_users_thousands(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    crowd, more = lobby.MOST_OF_USER, 10
+    crowd, more = lobby.LEAST_ROOM, 10
     users = iter([1000] * (crowd + more) + [1001])
     monkeypatch.setattr(listener, "credentials_of", lambda _: Credentials(1, next(users), 1))
     with bound(path) as listening, contextlib.ExitStack() as stack, capture_logs() as logs:
