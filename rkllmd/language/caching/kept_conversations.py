@@ -44,7 +44,9 @@ def keep_held(language: Language, model: Model, but: str = "") -> None:
     Where the runtime can't, or the configuration does not want it, nothing is done.
     """
     extension, owner, held = language.runtime.extension, model.kv_cache.owner, model.kv_cache.held
-    if extension is None or held is None or not isinstance(owner, Chat) or not _may_use(language, model):
+    if extension is None or held is None or held.has_media or not isinstance(owner, Chat):
+        return
+    if not _may_use(language, model):
         return
     text = str(held.text)
     if len(text) - common_length(text, but) < _WORTH or _is_kept(language, owner, model, held):

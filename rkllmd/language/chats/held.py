@@ -37,6 +37,8 @@ class Held:
     text: Text
     is_exact: bool = True
     lora: str | None = None
+    # There is more in it than text.
+    has_media: bool = False
     ends: tuple[tuple[int, int], ...] = ()
 
     def common(self, digests: Sequence[bytes]) -> tuple[int, int]:

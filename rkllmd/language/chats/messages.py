@@ -8,12 +8,15 @@ that a client may send an answer back without them.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import orjson
 
+from rkllmd.calls.binding.attachments import are_named_in
 from rkllmd.calls.declaration import Value
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
@@ -22,6 +25,7 @@ from rkllmd.wire.long_strings import LongString
 _MOST_MESSAGES: Final = 1024
 _MOST_PARTS: Final = 256
 _MOST_TOOLS: Final = 256
+MEDIA: Final = ("image", "video", "audio")
 _TEXT: Final = ["string", "null"]
 _CALL: Final[JsonObject] = {
     "type": "object",
@@ -38,8 +42,13 @@ _CALL: Final[JsonObject] = {
 }
 _PART: Final[JsonObject] = {
     "type": "object",
-    "properties": {"type": {"enum": ["text"]}, "text": {"type": "string"}},
-    "required": ["type", "text"],
+    "properties": {
+        "type": {"enum": ["text", *MEDIA]},
+        "text": {"type": "string"},
+        # What RKLLMMultiModalInput has under this name.
+        **{kind: {"type": "object"} for kind in MEDIA},
+    },
+    "required": ["type"],
 }
 _MESSAGE: Final[JsonObject] = {
     "type": "object",
@@ -64,6 +73,7 @@ MESSAGES: Final = Value(
     },
     required=False,
     in_c=False,
+    is_tensor=True,
 )
 TOOLS: Final = Value(
     "tools",
@@ -78,9 +88,40 @@ TOOLS: Final = Value(
 )
 
 
+# Stands in a message's text for a picture, a video or audio. Nobody outside can know it, so nobody can write it.
+_MARK: Final = secrets.token_hex(8)
+
+
 @dataclass(frozen=True, slots=True)
+class Medium:
+    """A picture, a video or audio in a message: what the client gave for it, and where that stood."""
+
+    kind: str
+    given: JsonObject
+    path: str
+
+    @property
+    def mark(self) -> str:
+        """Return what stands for it in the message's text."""
+        return f"{_MARK}{self.kind}{_MARK}"
+
+    @property
+    def digest(self) -> str:
+        """Return what it is compared by; of what may have changed since (a memory) no two are equal."""
+        if are_named_in(self.given):
+            return secrets.token_hex(16)
+        return hashlib.sha256(orjson.dumps(self.given, default=_digest_of_long)).hexdigest()
+
+
+def _digest_of_long(item: object) -> str:
+    if not isinstance(item, LongString):
+        raise TypeError
+    return hashlib.sha256(item.data).hexdigest()
+
+
+@dataclass(frozen=True)
 class Message:
-    """One message; ``given`` is what the client wrote, for templates.
+    """One message; ``given`` is what the client wrote, for templates, without the contents of media.
 
     ``special``: whether control markers in the text count as such. ``thinking``: of an answer, whether it may have
     begun with thoughts.
@@ -91,13 +132,16 @@ class Message:
     given: JsonObject = field(default_factory=dict)
     special: bool = False
     thinking: bool = False
-    digest: bytes = field(init=False)
+    media: tuple[Medium, ...] = ()
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def digest(self) -> bytes:
+        """Return what the message is compared by; on the worker thread, since there may be megabytes in it."""
         # White space around an answer is lost on its way through many clients.
         text = self.text.strip() if self.role == "assistant" else self.text
-        said = [self.role, text, self.special, [[name, arguments] for name, arguments in self.calls]]
-        object.__setattr__(self, "digest", hashlib.sha256(orjson.dumps(said)).digest())
+        calls = [[name, arguments] for name, arguments in self.calls]
+        said = [self.role, text, self.special, calls, [medium.digest for medium in self.media]]
+        return hashlib.sha256(orjson.dumps(said)).digest()
 
     @property
     def calls(self) -> list[tuple[str, str]]:
@@ -132,13 +176,35 @@ def read(given: Sequence[JsonObject], *, special: bool = False, path: str = "$.m
 
 def _read_one(given: JsonObject, path: str, *, special: bool) -> Message:
     content = given.get("content")
-    parts = [part["text"] for part in content] if isinstance(content, list) else [content or ""]
-    text = "".join(str(part) if isinstance(part, LongString) else part for part in parts)
+    media: tuple[Medium, ...] = ()
+    if isinstance(content, list):
+        text, media = _parts(content, f"{path}.content")
+        given = {**given, "content": [_without_media(part) for part in content]}
+    else:
+        text = str(content or "")
     if "\0" in text:
         where = f"{path}.content"
         raise InvalidParams(f"{where} must not contain NUL, which ends a C string.", path=where, keyword="pattern")
     # An answer is never more than text, whoever asks for control markers in what is said.
-    return Message(given["role"], text, given, special and given["role"] != "assistant")
+    return Message(given["role"], text, given, special and given["role"] != "assistant", media=media)
+
+
+def _parts(content: Sequence[JsonObject], path: str) -> tuple[str, tuple[Medium, ...]]:
+    text, media = "", []
+    for index, part in enumerate(content):
+        kind, where = part["type"], f"{path}[{index}]"
+        if part.get(kind) is None:
+            raise InvalidParams(f"{where}.{kind} is required.", path=f"{where}.{kind}", keyword="required")
+        if kind == "text":
+            text += str(part["text"])
+        else:
+            media.append(Medium(kind, part[kind], f"{where}.{kind}"))
+            text += media[-1].mark
+    return text, tuple(media)
+
+
+def _without_media(part: JsonObject) -> JsonObject:
+    return {"type": "text", "text": str(part["text"])} if part["type"] == "text" else {"type": part["type"]}
 
 
 def question(text: str, *, special: bool = False) -> Message:

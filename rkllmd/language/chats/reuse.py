@@ -48,13 +48,14 @@ class Telling:
     """What the model is told: ``text``, from the beginning unless ``goes_on`` behind what the cache holds.
 
     ``whole`` is the conversation from its beginning in any case, ``ends`` as in ``Held``: of the answers in it that are
-    told as they were generated.
+    told as they were generated. ``known``: how many messages the cache has already.
     """
 
     text: Text
     whole: Text
     goes_on: bool
     ends: tuple[tuple[int, int], ...] = ()
+    known: int = 0
 
 
 def plan(
@@ -85,7 +86,7 @@ def plan(
     ends = held.ends if known == len(held.digests) else ()
     if compares_tokens and not held.is_exact:
         return Telling(whole, whole, goes_on=False, ends=ends)
-    return Telling(between + rest if template.is_bare else rest, whole, goes_on=True, ends=ends)
+    return Telling(between + rest if template.is_bare else rest, whole, goes_on=True, ends=ends, known=known)
 
 
 def _anew(whole: Text) -> Telling:

@@ -12,6 +12,7 @@ from rkllmd.language.guided.form import Form
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
+    from rkllmd.calls.binding.attachments import Attachments
     from rkllmd.calls.invocation import Invocation
     from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
@@ -26,7 +27,7 @@ class RunArguments(TypedDict):
     seed: NotRequired[int | None]
     special: NotRequired[bool | None]
     stop: NotRequired[list[str] | None]
-    messages: NotRequired[list[JsonObject] | None]
+    messages: NotRequired[Converted | None]
     tools: NotRequired[list[JsonObject] | None]
     raw: NotRequired[bool | None]
     format: NotRequired[str | JsonObject | None]
@@ -54,13 +55,15 @@ class Run:
     raw: bool | None = None
     # What its answer must be.
     form: Form | None = None
+    # What the media in messages refer to.
+    sources: Attachments | None = None
     # Whether the method is rkllm.run_async.
     asynchronous: bool = False
 
     @classmethod
     def of(cls, language: Language, invocation: Invocation, asked: RunArguments, *, asynchronous: bool = False) -> Self:
         """Return the run that a call asks for. Raises InvalidParams, NotSupported: a form that can't be guaranteed."""
-        choice = asked.get("tool_choice")
+        choice, messages = asked.get("tool_choice"), asked.get("messages")
         return cls(
             language,
             invocation,
@@ -70,10 +73,11 @@ class Run:
             asked.get("seed"),
             asked.get("special"),
             asked.get("stop") or (),
-            asked.get("messages"),
+            None if messages is None else messages.json,
             None if choice == "none" else asked.get("tools"),
             asked.get("raw"),
             Form.of(asked.get("format"), asked.get("tools"), choice),
+            None if messages is None else messages.sources,
             asynchronous,
         )
 

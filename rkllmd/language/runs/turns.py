@@ -15,7 +15,7 @@ from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMInputType
 from rkllmd.chat.templates.plain_words import without_markers
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import JsonObject
-from rkllmd.language import conversations, placeholders, prompt_length
+from rkllmd.language import conversations, prompt_length
 from rkllmd.language.caching import kept_conversations
 from rkllmd.language.caching.kept_conversations import SavedByRuns
 from rkllmd.language.chats import messages as message_list
@@ -24,7 +24,7 @@ from rkllmd.language.chats.messages import Message
 from rkllmd.language.chats.reuse import Telling, Template, plan
 from rkllmd.language.chats.text import Text
 from rkllmd.language.runs import guiding
-from rkllmd.language.runs.rendering import templates
+from rkllmd.language.runs.rendering import media, templates
 from rkllmd.language.sessions.sessions import Session, Turn
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def _check_messages(run: Run) -> None:
         )
     said = message_list.read(run.messages or [], special=bool(run.special))
     prompt_length.check_size(run.model, sum(len(message.text.encode()) for message in said), "$.messages")
+    media.check(said)
 
 
 @dataclass(eq=False)
@@ -89,6 +90,11 @@ class ConversationTurn:
 
     # Whether the prompt is what the daemon has made of the messages, not what the client has written.
     is_rewritten: bool = False
+
+    @property
+    def has_media(self) -> bool:
+        """Return whether there is more than text in the conversation."""
+        return any(message.media for message in self.messages)
 
     @property
     def told(self) -> Telling:
@@ -169,7 +175,7 @@ def take(run: Run, turn: ConversationTurn) -> None:
         turn.basis,
         turn.messages,
         turn.template,
-        compares_tokens=compares_tokens,
+        compares_tokens=compares_tokens and not turn.has_media,
         is_same_session=turn.session is not None and owner == turn.chat,
     )
     turn.replayed_turns = 0 if turn.telling.goes_on or turn.session is None else len(turn.session.turns)
@@ -185,7 +191,8 @@ def _begin_anew(run: Run, turn: ConversationTurn, template: Template) -> None:
     earlier = language.kept_chats.earlier(turn.chat.user, model.path, turn.basis, turn.messages)
     told = max((count for count, _ in turn.told.ends), default=0)
     # Told as it was generated, thoughts included: so it is found in the cache.
-    if earlier is not None and earlier.common([message.digest for message in turn.messages])[0] > told:
+    digests = [message.digest for message in turn.messages]
+    if earlier is not None and not turn.has_media and earlier.common(digests)[0] > told:
         found = plan(earlier, turn.basis, turn.messages, template, compares_tokens=True)
         turn.telling = replace(found, text=found.whole, goes_on=False)
     whole = turn.told.whole
@@ -215,7 +222,8 @@ def _give(run: Run, turn: ConversationTurn) -> None:
     if not turn.is_rewritten:
         return  # the runtime knows by itself how a function's result is put into the conversation
     layout = run.model.library.layout
-    text = told.text.changed(lambda part: placeholders.as_plain_words(part, layout))
+    shown = turn.messages[told.known :]
+    text = media.in_place(told.text, shown, layout, is_bare=turn.is_bare)
     if run.language.runtime.extension is None and not turn.is_bare:  # C takes every marker for one
         text = Text(
             tuple((part if is_control else without_markers(part), is_control) for part, is_control in text.parts)
@@ -224,7 +232,10 @@ def _give(run: Run, turn: ConversationTurn) -> None:
     prompt = text.encode()
     prompt_length.check_size(run.model, len(prompt), "$.messages")
     turn.keep.append(prompt)
-    asked.prompt_input = prompt
+    if any(message.media for message in shown):
+        media.give(run, prompt, shown, turn.keep)
+    else:
+        asked.input_type, asked.prompt_input = int(RKLLMInputType.RKLLM_INPUT_PROMPT), prompt
     if asked.role == b"tool":
         asked.role = b"user"
 
@@ -273,7 +284,7 @@ def note(run: Run, turn: ConversationTurn, generation: Generation) -> JsonObject
         digests = tuple(message.digest for message in known)
         text = telling.whole + template.lead(thinking=turn.thinking) + Text.of([(_raw(generation), False)])
         ends = (*telling.ends, (len(digests), len(text.parts)))
-        kv_cache.hold(Held(turn.basis, digests, text, is_exact, turn.lora, ends))
+        kv_cache.hold(Held(turn.basis, digests, text, is_exact, turn.lora, ends=ends, has_media=turn.has_media))
     counts = _counts(turn, generation)
     if turn.session is None:
         return {"template": template.source, **counts}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rkllmd.calls.arguments import Converted
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
@@ -33,12 +34,16 @@ def _check(
     invocation: Invocation,
     model: Model,
     text: str | None = None,
-    messages: list[JsonObject] | None = None,
+    messages: Converted | None = None,
     **_: object,
 ) -> None:
     if (text is None) == (messages is None):
         raise InvalidParams("It counts a text or messages: give one of them.", path="$", keyword="oneOf")
-    said = [text or ""] if messages is None else [message.text for message in read(messages)]
+    if messages is not None and any(message.media for message in read(messages.json)):
+        raise InvalidParams(
+            "The tokens of pictures, video and audio can't be counted.", path="$.messages", keyword="type"
+        )
+    said = [text or ""] if messages is None else [message.text for message in read(messages.json)]
     where = "$.text" if messages is None else "$.messages"
     prompt_length.check_size(model, sum(len(part.encode()) for part in said), where)
     if service.language.runtime.extension is None:
@@ -51,7 +56,7 @@ def count_tokens(
     invocation: Invocation,
     model: Model,
     text: str | None = None,
-    messages: list[JsonObject] | None = None,
+    messages: Converted | None = None,
     tools: list[JsonObject] | None = None,
     enable_thinking: bool | None = None,
     special: bool | None = None,
@@ -62,7 +67,7 @@ def count_tokens(
         counted = Counted(ALL if special else (), part=True)
         return {"tokens": _count(language.runtime, model, (text or "").encode(), counted)}
     template = templates.of_conversation(language, model, tools or (), thinking=bool(enable_thinking))
-    told = template.whole(read(messages, special=bool(special)))
+    told = template.whole(read(messages.json, special=bool(special)))
     told = told.changed(lambda part: placeholders.as_plain_words(part, model.library.layout))
     counted = Counted(told.spans, bare=template.is_bare, thinking=bool(enable_thinking))
     return {"tokens": _count(language.runtime, model, told.encode(), counted), "template": template.source}

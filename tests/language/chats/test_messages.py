@@ -27,6 +27,7 @@ def test_text_comes_alone_or_in_parts() -> None:
         ([{"role": "user", "content": "a\0b"}], "$.messages[0].content"),
         ([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "$.messages[1].role"),
         ([{"role": "system", "content": "a"}], "$.messages[0].role"),
+        ([{"role": "user", "content": [{"type": "text"}]}], "$.messages[0].content[0].text"),
     ],
 )
 def test_what_can_not_be_answered_is_refused(given: Any, path: str) -> None:
@@ -42,7 +43,7 @@ def test_what_can_not_be_answered_is_refused(given: Any, path: str) -> None:
         [{"content": "a"}],
         [{"role": "robot", "content": "a"}],
         [{"role": "user", "content": 7}],
-        [{"role": "user", "content": [{"type": "text"}]}],
+        [{"role": "user", "content": [{"type": "image", "image": "x"}]}],
         [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}],
         [{"role": "assistant", "tool_calls": [{"name": "f"}]}],
         [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": 7}}]}],
@@ -95,3 +96,14 @@ def test_deeply_nested_arguments_are_plain_text() -> None:
     deep = "[" * 100_000
     assert answer("", calls=[{"function": {"name": "f", "arguments": deep}}]).calls == [("f", deep)]
     assert messages.TOOLS.name == "tools"
+
+
+def test_media_are_compared_by_what_is_in_them_unless_that_may_change() -> None:
+    def picture(embeddings: Any) -> Message:
+        part = {"type": "image", "image": {"image_embed": embeddings}}
+        return read([{"role": "user", "content": [part, {"type": "text", "text": "?"}]}])[0]
+
+    same = picture([1.0, 2.0])
+    assert same.digest == picture([1.0, 2.0]).digest
+    assert len({same.digest, picture([1.0]).digest, picture({"mem": 1}).digest, picture({"mem": 1}).digest}) == 4
+    assert same.given["content"] == [{"type": "image"}, {"type": "text", "text": "?"}], "templates get no tensors"

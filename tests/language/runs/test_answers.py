@@ -45,7 +45,7 @@ def test_nothing_is_a_call_without_tools() -> None:
     assert shown(CALL)["text"] == CALL
 
 
-@pytest.mark.parametrize("asked", [{"raw": True}, {"messages": None}, {"form": object()}])
+@pytest.mark.parametrize("asked", [{"raw": True}, {"messages": None}, {"form": SimpleNamespace(is_call=False)}])
 def test_raw_answers_and_guided_ones_and_those_to_prompts_are_as_they_came(asked: dict[str, Any]) -> None:
     text = f"<think>So.</think>{CALL}"
     found = shown(text, tools=TOOLS, **asked)

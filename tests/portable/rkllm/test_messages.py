@@ -115,3 +115,20 @@ def test_what_was_set_for_prompts_holds_in_sessions(start: Start) -> None:
         result = wire.ask("rkllm.run", {"prompt": '{"temperature": 21}', "role": "tool"}, session="kitchen")["result"]
         assert result["session"]["replayed_turns"] == 1
         assert "21" in result["text"]
+
+
+def test_a_picture_goes_with_the_message_in_which_it_stands(demo: Daemon) -> None:
+    picture = {"image_embed": {"data": [0.01] * 512, "shape": [1, 4, 128]}, "image_width": 4, "image_height": 4}
+    with demo.connect() as wire:
+        talk = Talk(wire)
+        talk.messages = [
+            {"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": "Who are you?"}]}
+        ]
+        first = wire.ask("rkllm.run", {"messages": talk.messages, "max_new_tokens": 8})["result"]
+        without = [{"role": "user", "content": "<image>Who are you?"}]
+        talk.messages.append({"role": "assistant", "content": first["text"]})
+        second = talk.ask("What is an NPU?")
+        assert second["cached_tokens"] > first["prompt_tokens"] > 4, "four cells of it are the picture"
+        assert read(second) <= own_tokens(wire, "What is an NPU?") + 2
+        plain = wire.ask("rkllm.run", {"messages": without, "max_new_tokens": 1})["result"]
+        assert "perf" in plain, "a placeholder that somebody has typed is a word"

@@ -134,3 +134,63 @@ def test_what_is_no_conversation_is_refused(start: Start, params: dict[str, Any]
         both = wire.ask("rkllm.run", {"messages": [{"role": "user", "content": "x"}]}, session="a")["error"]
         assert both["data"]["member"] == "session"
     assert daemon.calls("rkllm_run") == 0
+
+
+PICTURE = {"image_embed": {"data": [1.0] * 16, "shape": [1, 2, 8]}, "image_width": 2, "image_height": 1}
+
+
+def with_picture(text: str, **more: Any) -> dict[str, Any]:
+    return {
+        "role": "user",
+        "content": [{"type": "image", "image": {**PICTURE, **more}}, {"type": "text", "text": text}],
+    }
+
+
+def test_a_picture_is_seen_once_and_stays_in_the_conversation(echo: Daemon) -> None:
+    with echo.connect() as wire:
+        talk = Talk(wire)
+        talk.messages = [with_picture("What is <image>?")]
+        first = wire.ask("rkllm.run", {"messages": talk.messages})["result"]
+        assert "<image>What is < image>?" in first["text"]
+        assert "[image n=1x2 sum=16" in first["text"], "its embeddings have reached C"
+        talk.messages.append({"role": "assistant", "content": first["text"]})
+        second = talk.ask("And now?")
+        assert second["perf"]["prefill_tokens"] == len("And now?"), "the picture is not read again"
+        talk.messages[1] = {"role": "assistant", "content": "edited"}
+        assert "[image n=1x2 sum=16" in talk.ask("Once more?")["text"]
+
+
+def test_a_tensor_memory_is_a_picture_too_and_may_be_another_one_each_time(echo: Daemon) -> None:
+    with echo.connect() as wire:
+        context = wire.ask("rknn.init", {"model_path": str(echo.model)})["result"]["context"]
+        memory = wire.ask("rknn.create_mem", {"ctx": context, "size": 64})["result"]["mem"]
+        talk = Talk(wire)
+        embeddings = {"mem": memory, "dtype": "float32", "shape": [1, 2, 8]}
+        talk.messages = [with_picture("What is it?", image_embed=embeddings)]
+        said = wire.ask("rkllm.run", {"messages": talk.messages})["result"]["text"]
+        assert "[image n=1x2 sum=0" in said
+        talk.messages.append({"role": "assistant", "content": said})
+        assert talk.ask("And now?")["cached_tokens"] == 0, "what is in the memory may have changed"
+
+
+@pytest.mark.parametrize(
+    ("message", "path"),
+    [
+        (
+            {"role": "user", "content": [*with_picture("x")["content"], *with_picture("y")["content"]]},
+            "content[2].image",
+        ),
+        ({"role": "user", "content": [{"type": "image"}]}, "content[0].image"),
+        (with_picture("x", image_embed=[]), "content[0].image.image_embed"),
+        (with_picture("x", image_embed={"data": [1.0] * 32, "shape": [2, 2, 8]}), "content[0].image"),
+        (with_picture("x", colour="red"), "content[0].image"),
+    ],
+    ids=["two", "nothing", "empty", "two in one", "unknown field"],
+)
+def test_what_is_no_picture_is_refused(start: Start, message: dict[str, Any], path: str) -> None:
+    daemon = start()
+    daemon.load()
+    with daemon.connect() as wire:
+        error = wire.ask("rkllm.run", {"messages": [message]})["error"]
+        assert (error["code"], error["data"]["path"]) == (-32602, f"$.messages[0].{path}")
+    assert daemon.calls("rkllm_run") == 0

@@ -108,7 +108,7 @@ SAVING = RKLLMPromptCacheParam(save_prompt_cache=1, prompt_cache_path=b"/c")
         {"keep_history": 1},
         {"prompt_cache_params": pointer(SAVING)},
         {"session": "kitchen"},
-        {"messages": [{"role": "user", "content": "Hello"}]},
+        {"messages": SimpleNamespace(json=[{"role": "user", "content": "Hello"}], sources=None)},
         {"seed": 1},
     ],
     ids=lambda changed: next(iter(changed)),
