@@ -48,7 +48,7 @@ class Corrections:
         """Return what comes next, None to end the answer here; ``cells``: how many tokens the cache has now."""
         text = self.text
         self._rounds += 1
-        if text.refused is None or text.judge.may_end or self._rounds > MOST_ROUNDS:
+        if text.refused is None or text.judge.may_end or text.judge.error or self._rounds > MOST_ROUNDS:
             return None
         if text.pieces or text.legal_part:
             self._tries = 0

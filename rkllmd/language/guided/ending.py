@@ -7,6 +7,7 @@ alone: nothing is shorter.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 MOST_BYTES: Final = 3000
 # How many bytes are tried in all: some hundred milliseconds.
 _MOST_TRIES: Final = 8_000
+# For schemas that were made to take long: a try takes up to half a second.
+_MOST_SECONDS: Final = 5.0
 # How many beginnings of one length there are, and of those in the same state, as far as that can be seen. Digits of a
 # number look alike, but it may have to be a multiple of something.
 _BESIDE: Final = 16
@@ -65,7 +68,8 @@ def shortest(matcher: LLMatcher, place: Place, hints: bytes, most: int) -> bytes
     """
     search = _Search(bytes(dict.fromkeys(hints[:_MOST_HINTS] + _PREFERRED)), hints[:2] + b"a0")
     level = [_Beginning(matcher, place, b"", _mask(matcher))]
-    while level and len(level[0].text) <= most and search.tries < _MOST_TRIES:
+    until = time.monotonic() + _MOST_SECONDS
+    while level and len(level[0].text) <= most and search.tries < _MOST_TRIES and time.monotonic() < until:
         for beginning in level:
             if beginning.matcher.is_accepting():
                 return beginning.text

@@ -6,7 +6,9 @@ each byte is a token, so that no model's tokenizer is needed.
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -19,12 +21,12 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLParserLimits, LLTokenizer
     from llguidance._lib import JsonCompileOptions
 
-# What one step of reading a schema or judging a token may take: some ten milliseconds each, and 64 MB.
+# What one step of reading a schema or judging a token may take: some ten milliseconds each, and 150 MB.
 _LIMITS: Final = {
     "initial_lexer_fuel": 500_000,
     "step_lexer_fuel": 200_000,
     "step_max_items": 20_000,
-    "max_lexer_states": 40_000,
+    "max_lexer_states": 100_000,
     "max_grammar_size": 50_000,
 }
 # Between two parts there may be a line break and spaces, and no more: a model that writes only spaces would never end.
@@ -52,11 +54,14 @@ class Grammar:
         self._path = path
         # The characters of its regular expressions, which strings may need.
         self.hints = bytes(byte for byte in dict.fromkeys("".join(_patterns(schema)).encode()) if byte not in _SYNTAX)
-        self._on_bytes = self._read(byte_tokenizer())
+        self._read(byte_tokenizer())
 
     def on_bytes(self) -> LLMatcher:
-        """Return a matcher at the beginning of an answer, whose tokens are bytes."""
-        return self._on_bytes.deep_copy()
+        """Return a matcher at the beginning of an answer, whose tokens are bytes.
+
+        It is made anew: copies share what llguidance has found out so far, up to a limit at which all of them fail.
+        """
+        return self._read(byte_tokenizer())
 
     def on_tokens(self, tokenizer: LLTokenizer) -> LLMatcher:
         """Return a matcher at the beginning of an answer made of the tokens of a model. Raises InvalidParams."""
@@ -86,12 +91,11 @@ def _patterns(schema: Json) -> Iterator[str]:
 
 def check_installed() -> None:
     """Raise NotSupported, with the command that helps, where llguidance is missing."""
-    try:
-        import llguidance  # noqa: F401 -- only whether it can be imported
-    except ImportError:
+    # It is imported on the worker thread: that takes too long for the event loop.
+    if "llguidance" not in sys.modules and importlib.util.find_spec("llguidance") is None:
         raise NotSupported(
             f"format needs llguidance on the daemon's machine: {install_command('llguidance')}", needs="llguidance"
-        ) from None
+        )
 
 
 @lru_cache(maxsize=1)

@@ -60,6 +60,12 @@ def test_a_runtime_without_sampling_of_a_runs_own_gets_the_shortest_text_at_once
     assert corrections({"type": "boolean"}, "maybe").next(12) == Correction(1, b"true", b"true")
 
 
+def test_a_judge_that_has_come_to_its_limits_says_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = corrections({"const": {"a": 1}}, "Sure")
+    monkeypatch.setattr(Judge, "error", "too many states")
+    assert found.next(5) is None
+
+
 def test_an_answer_that_is_whole_or_was_corrected_too_often_ends() -> None:
     assert corrections({"type": "integer"}, "12", "a").next(5) is None
     found = corrections({"type": "string"}, '"a')
