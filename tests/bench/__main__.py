@@ -19,7 +19,7 @@ from rkllmd.chat.answers.dialect import DIALECTS, Dialect
 from rkllmd.chat.answers.reading import AnswerReader
 from rkllmd.language.texts.transcript import NORMAL, Transcript
 from tests.bench import camera, chats, footprint, journal, measure, stress, tensors
-from tests.bench.language import cached_prompt, formats
+from tests.bench.language import batches, cached_prompt, formats
 from tests.daemon import Daemon
 
 # The simulator writes a line for each call otherwise.
@@ -237,6 +237,21 @@ def _cached_prompt(directory: Path, rounds: int) -> None:
     _line(f"loading that prompt cache of {found.size_bytes / 2**20:.1f} MiB, ms", f"{1000 * found.load:,.1f}")
 
 
+def _batches(directory: Path, rounds: int) -> None:
+    measured = (
+        ("the simulator, 5 ms a step", batches.simulated, 3.5),
+        ("the portable runtime", batches.portable, 2.0),
+    )
+    for number, (what, measure_one, least) in enumerate(measured):
+        found = measure_one(_folder(directory, f"batches-{number}"), rounds)
+        _line(
+            f"four clients in batches, {what}, times the tokens/s",
+            f"{found.together / found.alone:.2f}",
+            f">= {least}",
+            f"{found.together:,.0f}/s, one by one {found.alone:,.0f}/s",
+        )
+
+
 def _formats(rounds: int) -> None:
     found = formats.measure(rounds)
     _line("format: reading a schema, ms", f"{1000 * found.schema:,.2f}")
@@ -351,6 +366,7 @@ _PARTS: Final[dict[str, Callable[[Path, bool], None]]] = {
     "cached-prompt": lambda directory, quick: _cached_prompt(directory, 5 if quick else 25),
     "templates": lambda directory, quick: _templates(),
     "chats": lambda directory, quick: _chats(directory),
+    "batches": lambda directory, quick: _batches(directory, 12 if quick else 24),
     "formats": lambda _, quick: _formats(5 if quick else 15),
     "camera": lambda directory, quick: _vision_between_tokens(directory, 60 if quick else 300),
     "stress": _stress,

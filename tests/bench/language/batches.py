@@ -1,0 +1,74 @@
+"""Four clients that ask one question after the other: the tokens per second in shared batches, and one by one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rkllmd.portable.demo import MODEL as DEMO_MODEL
+from tests.daemon import Daemon
+
+_CLIENTS: Final = 4
+_QUESTIONS: Final = ("What is an NPU?", "Hello", "What is bread?", "Tell me a joke.")
+_TOKENS: Final = 48
+# A step of a board takes as long for one entry as for four.
+_STEP_US: Final = 5_000
+_SIMULATED: Final = f"text=abc ;repeat={_TOKENS};tokens=words;batch_step=0;pace_us={_STEP_US}"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Tokens per second of all clients together."""
+
+    alone: float
+    together: float
+
+
+def simulated(folder: Path, rounds: int) -> Figures:
+    """Return the figures of the simulator, where a step has its cost whatever the batch."""
+    speeds = []
+    for n_batch in (1, _CLIENTS):
+        with Daemon(_made(folder, n_batch), "--coalesce", "always", scenario=_SIMULATED) as daemon:
+            daemon.load(max_new_tokens=0, extend_param={"n_batch": n_batch})
+            speeds.append(_speed(daemon, rounds))
+    return Figures(*speeds)
+
+
+def portable(folder: Path, rounds: int) -> Figures:
+    """Return the figures of the portable runtime with the demo model."""
+    param = {"ignore_eos_token": True, "max_new_tokens": _TOKENS, "max_context_len": 512}
+    speeds = []
+    for n_batch in (1, _CLIENTS):
+        with Daemon(_made(folder, n_batch), runtime="portable") as daemon:
+            daemon.load(model_path=str(DEMO_MODEL), extend_param={"n_batch": n_batch}, **param)
+            speeds.append(_speed(daemon, rounds))
+    return Figures(*speeds)
+
+
+def _made(folder: Path, n_batch: int) -> Path:
+    own = folder / f"n-batch-{n_batch}"
+    own.mkdir()
+    return own
+
+
+def _speed(daemon: Daemon, rounds: int) -> float:
+    tokens: list[int] = []
+    threads = [threading.Thread(target=_ask, args=(daemon, number, rounds, tokens)) for number in range(_CLIENTS)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tokens) == _CLIENTS * rounds
+    return sum(tokens) / (time.perf_counter() - began)
+
+
+def _ask(daemon: Daemon, number: int, rounds: int, tokens: list[int]) -> None:
+    with daemon.connect() as wire:
+        for asked in range(rounds):
+            params: Any = {"prompt": _QUESTIONS[(number + asked) % len(_QUESTIONS)]}
+            wire.request("rkllm.run_async", params)
+            tokens.append(len(wire.until_final(1)) - 1)
