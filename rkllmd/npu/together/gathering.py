@@ -8,9 +8,10 @@ from typing import Final
 from rkllmd.npu.job import Job
 from rkllmd.npu.together.along import along
 
-# A client that sends its next request when it has the answer to the last one needs a fraction of it, and a token takes
-# a board 20 to 200 ms.
-GATHER_SECONDS: Final = 0.01
+# For how long it is waited for: this part of the time that its run took, so that no batch is much slower for it, and
+# no longer than a token takes a board.
+GATHER_PART: Final = 0.05
+GATHER_SECONDS: Final = 0.05
 
 
 class Gathering:
@@ -28,7 +29,8 @@ class Gathering:
         """Expect the client of a job that has ended to come again, unless the client itself has ended it."""
         self._forget_late(now)
         if job.together is not None and isinstance(job.client, Hashable) and not job.cancelled:
-            self._expected[job.client] = (job.together.key, now + GATHER_SECONDS)
+            patience = min(GATHER_PART * (now - job.started_at), GATHER_SECONDS)
+            self._expected[job.client] = (job.together.key, now + patience)
 
     def forget(self, client: object) -> None:
         """Do not expect a client that is gone."""

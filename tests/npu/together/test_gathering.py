@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rkllmd.npu.job import Job
-from rkllmd.npu.together.gathering import GATHER_SECONDS, Gathering
+from rkllmd.npu.together.gathering import GATHER_PART, GATHER_SECONDS, Gathering
 from tests.npu.jobs import alike, job
 
 NOW = 1000.0
@@ -26,6 +28,13 @@ def test_a_client_that_has_just_had_its_answer_is_expected_until_it_comes() -> N
     assert gathering.until(first, [first], NOW) == NOW + GATHER_SECONDS
     assert gathering.until(first, [first, of("b")], NOW) == NOW
     assert gathering.until(first, [first], NOW + GATHER_SECONDS) == NOW + GATHER_SECONDS, "it does not come"
+
+
+def test_a_short_run_is_not_waited_for_as_long() -> None:
+    gathering, first, short = Gathering(), of("a"), of("b")
+    short.start(NOW - 0.1)
+    gathering.note_end(short, NOW)
+    assert gathering.until(first, [first], NOW) == pytest.approx(NOW + 0.1 * GATHER_PART)
 
 
 def test_a_client_does_not_wait_for_itself() -> None:
