@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.daemon import ENDLESS, Daemon, Start, Wire, kind
+from tests.server.conversations.talking import Talk
 from tests.server.limits.users import ANNA, BERTA, Connect, only_root
 
 pytestmark = only_root
 
 LORA, CACHE = "adapter.rkllm", "cache"
+QUESTION = "Tell me a story. My password is swordfish, and nobody else knows it."
+OTHER = "Write a haiku about the street in which I live. That is Elm Street, by the way."
 
 
 def changes(daemon: Daemon, handle: int) -> dict[str, Any]:
@@ -174,3 +179,28 @@ def test_the_loader_is_remembered(start: Start, connect: Connect, tmp_path: Path
     with connect(after, ANNA) as anna, connect(after, BERTA) as berta:
         assert refused(berta, "rkllm.destroy", [handle])["owner"] == ANNA
         done(anna, "rkllm.destroy", [handle])
+
+
+def read(result: dict[str, Any]) -> int:
+    return int(result["perf"]["prefill_tokens"])
+
+
+@pytest.mark.parametrize("runtime", ["simulator", "portable"])
+def test_the_same_words_of_another_user_are_read_anew(
+    start: Start, connect: Connect, public: Path, runtime: str
+) -> None:
+    caches = public / "caches"
+    caches.mkdir()
+    if runtime == "portable":
+        daemon = start("--model", "demo", "--cache-directory", str(caches), runtime=runtime)
+    else:
+        daemon = start("--session-caches", "always", "--cache-directory", str(caches), scenario="text=word")
+        daemon.load()
+    with connect(daemon, ANNA) as first, connect(daemon, BERTA) as second:
+        needed = read(Talk(first).ask(QUESTION))
+        assert read(Talk(second).ask(QUESTION)) > 3 / 4 * needed, "it was in the KV cache"
+        needed = read(Talk(first).ask(OTHER))
+        Talk(first).ask("Who are you?")  # takes its place, and a prompt cache is kept of it
+        assert read(Talk(second).ask(OTHER)) > 3 / 4 * needed
+        assert read(Talk(second).ask(OTHER)) < needed / 4, "her own words are found"
+        assert read(Talk(first).ask(OTHER)) < needed / 4, "and Anna's by Anna"
