@@ -115,6 +115,9 @@ def call(
             break
         now = _again(run, generation, correction)
         generation.go_on()
+        if _is_over(run, generation):  # an abort between two calls is not heard
+            generation.needs_words = generation.paused = True
+            break
         failure = once(now, generation)
     if generation.needs_words and generation.paused:
         generation.paused = False
