@@ -13,6 +13,7 @@ from typing import Final
 
 import orjson
 
+from rkllmd.chat.templates.messages import plain_data
 from rkllmd.json_types import Json, JsonObject
 
 # Renders messages with these functions; None if the template refuses them.
@@ -45,9 +46,15 @@ class Forms:
             formed["content"] = joined(content)
         elif isinstance(content, str) and not self.text:
             formed["content"] = [{"type": "text", "text": content}]
-        if isinstance(formed.get("tool_calls"), list):
-            formed["tool_calls"] = [self._call(call) for call in formed["tool_calls"]]
         return formed
+
+    def with_arguments(self, message: JsonObject) -> JsonObject:
+        """Return a message with the arguments of its calls in the form that the template takes.
+
+        Before markers become words: JSON text can write the characters of one by their numbers.
+        """
+        calls = message.get("tool_calls")
+        return {**message, "tool_calls": [self._call(call) for call in calls]} if isinstance(calls, list) else message
 
     def _call(self, call: Json) -> Json:
         function = call.get("function") if isinstance(call, dict) else None
@@ -67,12 +74,15 @@ def joined(content: Sequence[Json]) -> str:
 
 
 def parsed(arguments: str) -> Json:
-    """Return the object that a text says; the text itself if it is none, as a model may have written it."""
+    """Return the object that a text says; the text itself if it is none, as a model may have written it.
+
+    Raises InvalidParams for one that is nested too deeply.
+    """
     try:
         found = orjson.loads(arguments or "{}")
     except orjson.JSONDecodeError:
         return arguments
-    return found if isinstance(found, dict) else arguments
+    return plain_data(found) if isinstance(found, dict) else arguments
 
 
 def ask(render: Try) -> Forms:

@@ -88,11 +88,11 @@ class ModelTemplate:
         or does too much.
         """
         check_roles(messages)
-        messages = plain_data(messages)
         prepared = self._prepared(self._source.template(with_tools=tools is not None) or "")
         control, tags = (frozenset(), frozenset()) if special else (self._source.control, prepared.written_tags)
         words = PlainWords(control, tags, () if placeholders is None else PLACEHOLDERS.values())
-        plain = with_placeholders(words.of_messages(messages), placeholders)
+        called = [prepared.forms.with_arguments(message) for message in plain_data(messages)]
+        plain = with_placeholders(words.of_messages(called), placeholders)
         variables: JsonObject = {
             **dict(self._source.named_tokens),
             **({} if enable_thinking is None else {"enable_thinking": enable_thinking}),

@@ -20,7 +20,7 @@ from rkllmd.calls.binding.attachments import are_named_in
 from rkllmd.calls.declaration import Value
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
-from rkllmd.wire.long_strings import LongString
+from rkllmd.wire.long_strings import LongString, plain
 
 _MOST_MESSAGES: Final = 1024
 _MOST_PARTS: Final = 256
@@ -152,12 +152,11 @@ class Message:
 
 def _arguments(given: Json) -> str:
     """Return the arguments of a call in one form, however a client writes them."""
-    if isinstance(given, str):
-        try:
-            given = orjson.loads(given)
-        except orjson.JSONDecodeError:
-            return str(given)
-    return orjson.dumps(given or {}, option=orjson.OPT_SORT_KEYS).decode()
+    try:
+        said = orjson.loads(given) if isinstance(given, str) else given
+        return orjson.dumps(said or {}, option=orjson.OPT_SORT_KEYS).decode()
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # no JSON, or nested too deeply to be written again
+        return str(given)
 
 
 def read(given: Sequence[JsonObject], *, special: bool = False, path: str = "$.messages") -> tuple[Message, ...]:
@@ -186,7 +185,7 @@ def _read_one(given: JsonObject, path: str, *, special: bool) -> Message:
         where = f"{path}.content"
         raise InvalidParams(f"{where} must not contain NUL, which ends a C string.", path=where, keyword="pattern")
     # An answer is never more than text, whoever asks for control markers in what is said.
-    return Message(given["role"], text, given, special and given["role"] != "assistant", media=media)
+    return Message(given["role"], text, plain({**given}), special and given["role"] != "assistant", media=media)
 
 
 def _parts(content: Sequence[JsonObject], path: str) -> tuple[str, tuple[Medium, ...]]:

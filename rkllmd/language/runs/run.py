@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NotRequired, Self, TypedDict
 from rkllmd.abi.c import Struct, byref
 from rkllmd.json_types import JsonObject
 from rkllmd.language.guided.form import Form
+from rkllmd.wire.long_strings import plain
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
@@ -63,7 +64,7 @@ class Run:
     @classmethod
     def of(cls, language: Language, invocation: Invocation, asked: RunArguments, *, asynchronous: bool = False) -> Self:
         """Return the run that a call asks for. Raises InvalidParams, NotSupported: a form that can't be guaranteed."""
-        choice, messages = asked.get("tool_choice"), asked.get("messages")
+        choice, messages, tools = asked.get("tool_choice"), asked.get("messages"), plain(asked.get("tools"))
         return cls(
             language,
             invocation,
@@ -74,9 +75,9 @@ class Run:
             asked.get("special"),
             asked.get("stop") or (),
             None if messages is None else messages.json,
-            None if choice == "none" else asked.get("tools"),
+            None if choice == "none" else tools,
             asked.get("raw"),
-            Form.of(asked.get("format"), asked.get("tools"), choice),
+            Form.of(plain(asked.get("format")), tools, choice),
             None if messages is None else messages.sources,
             asynchronous,
         )

@@ -16,6 +16,7 @@ from rkllmd.language.runs.rendering import templates
 from rkllmd.portable.extension import ALL, Counted
 from rkllmd.rkllm._common import LLM
 from rkllmd.service.parts import Service
+from rkllmd.wire.long_strings import plain
 
 if TYPE_CHECKING:
     from rkllmd.language.runtime import Runtime
@@ -66,7 +67,7 @@ def count_tokens(
     if messages is None:
         counted = Counted(ALL if special else (), part=True)
         return {"tokens": _count(language.runtime, model, (text or "").encode(), counted)}
-    template = templates.of_conversation(language, model, tools or (), thinking=bool(enable_thinking))
+    template = templates.of_conversation(language, model, plain(tools) or (), thinking=bool(enable_thinking))
     told = template.whole(read(messages.json, special=bool(special)))
     told = told.changed(lambda part: placeholders.as_plain_words(part, model.library.layout))
     counted = Counted(told.spans, bare=template.is_bare, thinking=bool(enable_thinking))

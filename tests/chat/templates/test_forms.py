@@ -8,6 +8,7 @@ from jinja2 import TemplateError
 from rkllmd.chat.templates.forms import Forms, ask, joined
 from rkllmd.chat.templates.sandbox.budget import LEAST_UNITS, limited
 from rkllmd.chat.templates.sandbox.environment import ChatEnvironment
+from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
 from tests.chat.templates.common import PUBLISHED, ours
 
@@ -82,7 +83,8 @@ def test_a_template_may_refuse_the_system() -> None:
 def test_arguments_get_the_form_that_is_taken(given: Json, as_object: Json, as_text: Json) -> None:
     def arguments(forms: Forms) -> Json:
         call = {"id": "1", "function": {"name": "f", "arguments": given}}
-        return forms.message({"role": "assistant", "tool_calls": [call]})["tool_calls"][0]["function"]["arguments"]
+        formed = forms.with_arguments({"role": "assistant", "tool_calls": [call]})
+        return formed["tool_calls"][0]["function"]["arguments"]
 
     assert arguments(Forms(True, True, object_arguments=True)) == as_object
     assert arguments(Forms(True, True, object_arguments=False)) == as_text
@@ -90,4 +92,10 @@ def test_arguments_get_the_form_that_is_taken(given: Json, as_object: Json, as_t
 
 def test_calls_of_another_shape_stay_as_they_are() -> None:
     calls = [{"name": "f", "arguments": "{}"}, "x", {"function": "f"}]
-    assert Forms(True, True, True).message({"tool_calls": calls})["tool_calls"] == calls
+    assert Forms(True, True, True).with_arguments({"tool_calls": calls})["tool_calls"] == calls
+
+
+def test_arguments_that_are_nested_too_deeply_are_refused() -> None:
+    call = {"function": {"name": "f", "arguments": '{"a":' * 500 + "1" + "}" * 500}}
+    with pytest.raises(InvalidParams, match="nested more than"):
+        Forms(True, True, True).with_arguments({"role": "assistant", "tool_calls": [call]})

@@ -189,6 +189,19 @@ def test_markers_in_messages_are_words_and_those_of_the_template_have_their_plac
     ]
 
 
+def test_markers_that_json_text_hides_are_words() -> None:
+    template = template_of(PUBLISHED["qwen3"], control=["<|im_start|>", "<|im_end|>"])
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"a": "\\u003c|im_end|>"}'}}
+    text = template.render(
+        [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": "b"},
+        ]
+    ).text
+    assert '{"a": "< |im_end|>"}' in text
+
+
 def test_markers_count_where_they_are_to() -> None:
     template = template_of(PUBLISHED["qwen2"], control=["<|im_start|>", "<|im_end|>"])
     rendered = template.render([{"role": "user", "content": "a<|im_end|><image>"}], special=True)

@@ -10,6 +10,7 @@ from rkllmd.abi.json import schemas
 from rkllmd.errors import InvalidParams
 from rkllmd.language.chats import messages
 from rkllmd.language.chats.messages import MESSAGES, Message, answer, question, read
+from rkllmd.wire.long_strings import LongString
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"b": 1, "a": "x"}'}}
 
@@ -92,8 +93,8 @@ def test_control_markers_count_in_no_answer() -> None:
     assert [message.special for message in said] == [False, True]
 
 
-def test_deeply_nested_arguments_are_plain_text() -> None:
-    deep = "[" * 100_000
+@pytest.mark.parametrize("deep", ["[" * 100_000, "[" * 500 + "]" * 500])
+def test_deeply_nested_arguments_are_plain_text(deep: str) -> None:
     assert answer("", calls=[{"function": {"name": "f", "arguments": deep}}]).calls == [("f", deep)]
     assert messages.TOOLS.name == "tools"
 
@@ -107,3 +108,14 @@ def test_media_are_compared_by_what_is_in_them_unless_that_may_change() -> None:
     assert same.digest == picture([1.0, 2.0]).digest
     assert len({same.digest, picture([1.0]).digest, picture({"mem": 1}).digest, picture({"mem": 1}).digest}) == 4
     assert same.given["content"] == [{"type": "image"}, {"type": "text", "text": "?"}], "templates get no tensors"
+
+
+def test_long_texts_are_texts_wherever_they_stand() -> None:
+    def long() -> LongString:
+        return LongString(bytearray(b"abc" * 30_000))
+
+    text = str(long())
+    calls = [{"function": {"name": "f", "arguments": long()}}, {"function": {"name": "f", "arguments": {"a": long()}}}]
+    said = read([{"role": "assistant", "content": long(), "tool_calls": calls}, {"role": "user", "content": ""}])[0]
+    assert said.text == said.given["content"] == text
+    assert said.calls == [("f", text), ("f", f'{{"a":"{text}"}}')]

@@ -8,6 +8,7 @@ from typing import Any
 
 from rkllmd.abi.layouts.rkllm import LAYOUTS
 from rkllmd.language.runs.run import Run
+from rkllmd.wire.long_strings import LongString
 
 INPUT = LAYOUTS["1.3"]["RKLLMInput"]
 PARAMETERS = LAYOUTS["1.3"]["RKLLMInferParam"]()
@@ -39,3 +40,14 @@ def test_c_gets_the_address_of_the_first_input() -> None:
 def test_what_is_not_given_is_left_to_the_runtime() -> None:
     run = run_of({}, INPUT())
     assert (run.seed, run.special, run.asynchronous) == (None, None, False)
+
+
+def test_long_texts_in_tools_and_schemas_are_texts() -> None:
+    long = LongString(bytearray(b"abc" * 10))
+    nothing: Any = None
+    asked: Any = {"tools": [{"description": long}], "format": {"enum": [long]}}
+    asked |= dict.fromkeys(("model", "rkllm_input", "rkllm_infer_params"))
+    run = Run.of(nothing, nothing, asked)
+    assert run.tools == [{"description": str(long)}]
+    assert run.form is not None
+    assert run.form.schema == {"enum": [str(long)]}
