@@ -25,6 +25,7 @@ TIME: Final = {
     "empty loops": many(""),
     "loops with a false condition": "{% for i in range(100000) %}{% for i in range(100000) if false %}" + _END,
     "a long body": many("{% set a = 1 %}" * 2000),
+    "a long text of short words": "{{ ('a-' * 200000) | title }}",
     "a macro that calls itself": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
     "exponential macros": "{% macro m(n) %}{% if n %}{% set a = m(n - 1) %}{% set b = m(n - 1) %}{% endif %}"
     "{% endmacro %}{{ m(50) }}",

@@ -27,6 +27,8 @@ from rkllmd.json_types import Json
 _LARGEST_NUMBER: Final = 1000
 # Sorting looks at each value so many times.
 _COMPARISONS: Final = 20
+# To split a word off takes as long as to copy so many characters.
+_CHARACTERS_OF_WORD: Final = 256
 _LONGEST_SEPARATOR: Final = 32
 
 # What a filter or test takes beside its own work.
@@ -143,6 +145,11 @@ def _long_text(value: Json, arguments: _Values) -> None:
     _numbers(value, arguments)
 
 
+def _each_character(value: Json, arguments: _Values) -> None:
+    """Of what makes a text of each word, which may have one character."""
+    charge(value, _CHARACTERS_OF_WORD, printed=True)
+
+
 def _deep(value: Json, arguments: _Values) -> None:
     charge(value)
 
@@ -223,7 +230,7 @@ _FILTERS: Final[Mapping[str, Cost]] = {
     **dict.fromkeys(("abs", "attr", "count", "d", "default", "first", "last", "length", "safe"), _step),
     **dict.fromkeys(("items", "list", "reverse"), _items),
     **dict.fromkeys(("map", "reject", "rejectattr", "select", "selectattr"), _each),
-    **dict.fromkeys(("capitalize", "e", "escape", "forceescape", "lower", "string", "title", "upper"), _text),
+    **dict.fromkeys(("capitalize", "e", "escape", "forceescape", "lower", "string", "upper"), _text),
     **dict.fromkeys(("center", "urlencode", "wordcount"), _long_text),
     **dict.fromkeys(("dictsort", "groupby", "max", "min", "sort", "unique"), _sorted),
     **dict.fromkeys(("batch", "slice"), _portions),
@@ -233,6 +240,7 @@ _FILTERS: Final[Mapping[str, Cost]] = {
     "join": _join,
     "replace": _replace,
     "round": _round,
+    "title": _each_character,
     "trim": _trim,
     "truncate": _truncate,
 }
