@@ -32,6 +32,7 @@ _CALL: Final = _object(
         "uid": _NUMBER_OR_NULL,
         "request": {"type": ["string", "integer", "null"], "description": "the request's id"},
         "job": _TEXT_OR_NULL,
+        "runs": {"type": "integer", "minimum": 1, "description": "how many clients' runs shared it; this is the first"},
         "elapsed_ms": {"type": "number", "minimum": 0, "description": "for how long it had run"},
         "thread": {"enum": ["npu", "event loop"]},
     }

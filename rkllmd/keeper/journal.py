@@ -29,8 +29,8 @@ FREE, VALID = 0, 1
 # What it begins with: since when (monotonic), the thread's number, whether that is the event loop's, VALID or FREE.
 HEAD = struct.Struct("<dQQQ")
 STATE = HEAD.size - NUMBER.size
-# A handle (0: none); a process and a user (-1: none).
-_HANDLE, _CLIENT = struct.Struct("<Q"), struct.Struct("<qq")
+# A handle (0: none); a process and a user (-1: none), and how many calls of clients it is for.
+_HANDLE, _CLIENT = struct.Struct("<Q"), struct.Struct("<qqQ")
 # Texts have their length in a byte before them. All of them fit into a record.
 _MOST_BYTES = {"function": 64, "name": 64, "path": 255, "method": 64, "request": 64, "job": 32}
 # Of a path, its end says more.
@@ -57,9 +57,9 @@ def model(handle: int, name: str, path: str) -> bytes:
     return _HANDLE.pack(max(0, handle)) + _text("name", name) + _text("path", path)
 
 
-def asked(method: str, pid: int | None, user: int | None, request: str, job: str) -> bytes:
-    """Return the part of a record that says for what the call is made, and for whom."""
-    client = _CLIENT.pack(-1 if pid is None else pid, -1 if user is None else user)
+def asked(method: str, pid: int | None, user: int | None, request: str, job: str, runs: int = 1) -> bytes:
+    """Return the part of a record that says for what the call is made, and for whom: the first of so many ``runs``."""
+    client = _CLIENT.pack(-1 if pid is None else pid, -1 if user is None else user, runs)
     return client + _text("method", method) + _text("request", request) + _text("job", job)
 
 
@@ -103,7 +103,7 @@ def _call(content: bytes, at: int) -> dict[str, object]:
     at += _HANDLE.size
     take("name")
     take("path")
-    found["pid"], found["user"] = _CLIENT.unpack_from(content, at)
+    found["pid"], found["user"], found["runs"] = _CLIENT.unpack_from(content, at)
     at += _CLIENT.size
     for name in ("method", "request", "job"):
         take(name)

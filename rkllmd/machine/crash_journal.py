@@ -33,6 +33,8 @@ class Asked(NamedTuple):
     # The request's id as JSON; the id of a detached call.
     request: str = ""
     job: str = ""
+    # How many calls of clients it is for, of which this is the first.
+    runs: int = 1
 
 
 class _Work:
@@ -57,9 +59,8 @@ class _Work:
         asked = self._asked
         is_for_target = on is None or on is self._target
         model = _model(self._target, asked.path) if is_for_target else _model(on)
-        made = journal.body(
-            function, model, journal.asked(asked.method, asked.pid, asked.user, asked.request, asked.job)
-        )
+        client = journal.asked(asked.method, asked.pid, asked.user, asked.request, asked.job, asked.runs)
+        made = journal.body(function, model, client)
         if is_for_target:
             self._bodies[function] = made
         return made

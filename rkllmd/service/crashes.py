@@ -102,6 +102,7 @@ def _call(call: JsonObject, died_at: float) -> JsonObject:
         "uid": None if call["user"] < 0 else call["user"],
         "request": _request(call["request"]),
         "job": call["job"] or None,
+        "runs": call["runs"],
         "elapsed_ms": round(max(0.0, died_at - call["since"]) * 1000, 1),
         "thread": "event loop" if call["on_loop"] else "npu",
     }

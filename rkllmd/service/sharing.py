@@ -112,4 +112,4 @@ class SharedRun:
         """Return what the crash journal is told: the first of those that go on; on any thread."""
         lanes = zip(self._company.lanes, self._executions, strict=True)
         first = next((execution for lane, execution in lanes if lane.is_open), self._executions[0])
-        return first.ask()
+        return first.ask()._replace(runs=max(1, len(self.job.members)))

@@ -21,7 +21,7 @@ def written(*records: tuple[bytes, int, float, bool]) -> bytearray:
 
 def body(path: str = "/m/a.rkllm", request: str = '"x"', name: str = "qwen") -> bytes:
     its_model = journal.model(3, name, path)
-    return journal.body("rkllm_run", its_model, journal.asked("rkllm.run", 812, 1000, request, "j0b"))
+    return journal.body("rkllm_run", its_model, journal.asked("rkllm.run", 812, 1000, request, "j0b", runs=2))
 
 
 def test_a_call_is_read_as_it_was_written() -> None:
@@ -36,6 +36,7 @@ def test_a_call_is_read_as_it_was_written() -> None:
         "path": "/m/a.rkllm",
         "pid": 812,
         "user": 1000,
+        "runs": 2,
         "method": "rkllm.run",
         "request": '"x"',
         "job": "j0b",

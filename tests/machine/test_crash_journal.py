@@ -57,6 +57,7 @@ def test_a_call_is_there_as_long_as_it_lasts(both: Both) -> None:
                 "path": "/m/qwen.rkllm",
                 "pid": 812,
                 "user": 1000,
+                "runs": 1,
                 "method": "rkllm.run",
                 "request": "17",
                 "job": "j0b",

@@ -109,6 +109,7 @@ def test_the_form() -> None:
         "uid": 0,
         "request": 1,
         "job": None,
+        "runs": 1,
         "elapsed_ms": 500.0,
         "thread": "npu",
     }

@@ -171,3 +171,19 @@ def test_it_is_off_on_boards(start: Start) -> None:
     with daemon.connect() as wire:
         refused = wire.ask("rkllm.run", {"prompt": "a"})
     assert refused["error"]["data"]["limit"] == 2
+
+
+def test_a_crash_says_how_many_runs_it_has_ended(start: Start) -> None:
+    daemon = start("--coalesce", "always", scenario="prefill_hold=1", changing=True, keeper=True)
+    daemon.load(extend_param={"n_batch": PLACES}, max_new_tokens=0)
+    with ExitStack() as stack:
+        wires = [stack.enter_context(daemon.connect()) for _ in range(PLACES + 1)]
+        begin(daemon, wires[0])
+        for wire in wires[1:-1]:
+            wire.request("rkllm.run_async", {"prompt": "?"})
+        wait_until_queued(wires[-1], PLACES - 1)
+        daemon.play(prefill_hold=1, run="segfault")
+        daemon.let_go()
+        crash = daemon.wait_event("crashed")[0]
+    assert crash["call"]["runs"] == PLACES - 1
+    assert crash["call"]["method"] == "rkllm.run_async"

@@ -52,6 +52,7 @@ def test_a_crash_is_known_with_its_call_and_its_last_lines(start: Start, tmp_pat
         "uid": os.getuid(),
         "request": "my id",
         "job": None,
+        "runs": 1,
         "thread": "npu",
     }
     assert crash["lines"][-1] == "E rkllm: the last words"
