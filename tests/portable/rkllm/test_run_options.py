@@ -82,12 +82,14 @@ def test_a_session_that_is_told_again_has_the_same_words(start: Start) -> None:
         run(wire, "somebody else")
         again = run(wire, "é", "a", max_new_tokens=1)
         assert again["session"]["replayed_turns"] == 1
-        between = ("<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", "<|im_end|>\n<|im_start|>user\n")
-        first = len(EVIL), len(EVIL) + len(between[0])
+        # As the model's own template has it: without the thoughts of earlier answers.
+        between = ("<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n<|im_start|>user\n")
+        words = EVIL.replace("<|", "< |")
+        first = len(words), len(words) + len(between[0])
         second = first[1] + len(answer.encode()), first[1] + len(answer.encode()) + len(between[1])
-        text = f"{EVIL}{between[0]}{answer}{between[1]}é"
+        text = f"{words}{between[0]}{answer}{between[1]}é"
         assert again["perf"]["prefill_tokens"] == prefilled(text, [first, second])
-        assert again["perf"]["prefill_tokens"] > prefilled(text, [(0, 999)])
+        assert again["perf"]["prefill_tokens"] > prefilled(text.replace(words, EVIL), [(0, 999)])
 
         run(wire, EVIL, "b", max_new_tokens=1, special=True)
         run(wire, "somebody else")
