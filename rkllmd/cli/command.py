@@ -1,4 +1,4 @@
-"""The command line: serve, stop, call, chat, help. An error is one plain sentence that says what to do."""
+"""The command line: serve, stop, call, chat, gateway, help. An error is one plain sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import orjson
 
 from rkllmd import __version__, client
-from rkllmd.cli import terminal
+from rkllmd.cli import gateway, terminal
 from rkllmd.config import settings, sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
@@ -112,7 +112,7 @@ def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.A
     description = "Serves a Rockchip NPU as JSON-RPC 2.0 over a Unix socket."
     parser = _Parser(prog="rkllmd", description=description, allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="print the version and the runtime that was found")
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="{serve,stop,call,chat,help}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="{serve,stop,call,chat,gateway,help}")
     # An abbreviation that works today is ambiguous once there is another option that begins so.
     add = partial(commands.add_parser, allow_abbrev=False)
 
@@ -158,11 +158,19 @@ def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.A
     _add_connection(chat)
     chat.set_defaults(run=_chat)
 
+    _add_gateway(add("gateway", help="serve HTTP: OpenAI's and Ollama's clients, and monitors"))
+
     help_ = add("help", help="describe a method, with an example: rkllmd help rkllm.run", allow_abbrev=False)
     help_.add_argument("method", nargs="?", help="a method, a namespace (rkllm, rknn, server), or a command")
     help_.add_argument("--socket", help="path of the daemon's socket; without a daemon the program itself is asked")
     help_.set_defaults(run=_help)
     return parser, dict(commands.choices)
+
+
+def _add_gateway(parser: argparse.ArgumentParser) -> None:
+    gateway.add_arguments(parser)
+    _add_connection(parser)
+    parser.set_defaults(run=_gateway)
 
 
 def _add_connection(parser: argparse.ArgumentParser) -> None:
@@ -322,3 +330,10 @@ def _chat(given: argparse.Namespace) -> int:
             raise _UsageError(str(error)) from None
         except orjson.JSONEncodeError as error:  # a session's name
             raise _UsageError(f"this can't be sent as JSON: {error}.") from None
+
+
+def _gateway(given: argparse.Namespace) -> int:
+    try:
+        return gateway.run(given)
+    except gateway.GatewayError as error:
+        raise _UsageError(str(error)) from None

@@ -19,6 +19,7 @@ DOCUMENTS = [
     CHECKOUT / "docs/design.md",
     CHECKOUT / "docs/protocol.md",
     CHECKOUT / "docs/configuration.md",
+    CHECKOUT / "docs/gateway.md",
 ]
 # Where a path in a document may begin: the table of the design names modules of the package by their rooms.
 BEGINNINGS = (CHECKOUT, CHECKOUT / "rkllmd")

@@ -1,0 +1,104 @@
+"""Who may come: API keys, and which browsers' pages.
+
+A browser sends what any page in it wants to every address that it can reach, this machine's own included. So a request
+that names another origin is refused, and without keys also one that calls this machine by a name that somebody else may
+have pointed at it (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+from rkllmd.gateway.failures import Failure
+
+# Balancers ask these without a key; they say no more than whether somebody serves.
+WITHOUT_KEY: Final = ("/health", "/ready")
+_HASH: Final = re.compile("[0-9a-f]{64}")
+_BEARER: Final = re.compile("bearer +", re.IGNORECASE)
+
+
+class KeysError(Exception):
+    """The file of keys is wrong; the message is one sentence that says what to do."""
+
+
+def read_keys(text: str) -> frozenset[str]:
+    """Return the hashes of a file: on each line the SHA-256 of a key in hex, then perhaps whose it is.
+
+    Raises KeysError.
+    """
+    found = set()
+    for number, line in enumerate(text.splitlines(), 1):
+        word = line.partition("#")[0].strip().partition(" ")[0]
+        if not word:
+            continue
+        if not _HASH.fullmatch(word):
+            raise KeysError(f"line {number} must begin with the SHA-256 of a key, as sha256sum prints it.")
+        found.add(word)
+    if not found:
+        raise KeysError("there is no key in it.")
+    return frozenset(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Decides on requests. ``keys``: hashes, empty where none is wanted; ``origins``: pages that may ask."""
+
+    keys: frozenset[str] = frozenset()
+    origins: frozenset[str] = field(default_factory=frozenset)
+
+    def refusal(self, path: str, headers: Mapping[str, str]) -> Failure | None:
+        """Return why a request is refused, None if it is not; the names of ``headers`` are in lower case."""
+        host = headers.get("host", "")
+        origin = headers.get("origin")
+        if origin is not None and origin not in self.origins and urlsplit(origin).netloc != host:
+            return Failure(403, "PermissionDenied", "Pages of this origin may not ask: allow it with --allow-origin.")
+        if not self.keys:
+            if _is_own(host):
+                return None
+            return Failure(
+                403, "PermissionDenied", "Without API keys this is served under addresses and local names only."
+            )
+        if path in WITHOUT_KEY or self._knows(_given_keys(headers)):
+            return None
+        return Failure(401, "PermissionDenied", "The API key is missing or wrong: send it as Authorization: Bearer.")
+
+    def _knows(self, given: Iterable[str]) -> bool:
+        hashes = [hashlib.sha256(key.encode()).hexdigest() for key in given]
+        # All are compared, so that the time says nothing.
+        return sum(hmac.compare_digest(known, found) for known in self.keys for found in hashes) > 0
+
+
+def _given_keys(headers: Mapping[str, str]) -> Iterable[str]:
+    if (value := headers.get("authorization")) and (scheme := _BEARER.match(value)):
+        yield value[scheme.end() :].strip()
+    if value := headers.get("x-api-key"):
+        yield value
+
+
+def _is_own(host: str) -> bool:
+    """Return whether a Host header can't be a name of the public DNS: an address, or a name that is only known here."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        ipaddress.ip_address(name)
+    except ValueError:
+        name = host.partition(":")[0].lower()
+        return "." not in name or name.endswith((".localhost", ".local"))
+    return True
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address of ``--listen`` is reached from this machine only."""
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

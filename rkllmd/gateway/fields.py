@@ -1,0 +1,113 @@
+"""The fields of a request's JSON object: each is taken once, with a check, and none is left over unnoticed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rkllmd.json_types import Json, JsonObject
+
+
+class WrongField(Exception):
+    """A field that can't be served as it is; ``name`` says which, as a path such as ``messages[0].content``."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class Fields:
+    """An object of which everything is taken that is understood. Null is as if left out."""
+
+    def __init__(self, given: Json, where: str = "") -> None:
+        """Begin with all of it; ``where`` is the path of the object in the request. Raises WrongField for no object."""
+        if not isinstance(given, dict):
+            raise WrongField(where, f"{where or 'The body of the request'} must be a JSON object.")
+        self._left = {name: value for name, value in given.items() if value is not None}
+        self._where = f"{where}." if where else ""
+
+    def path(self, name: str) -> str:
+        """Return the path of a field in the whole request."""
+        return self._where + name
+
+    def wrong(self, name: str, message: str) -> WrongField:
+        """Return the error for a field; the message is what follows its name."""
+        return WrongField(self.path(name), f"{self.path(name)} {message}")
+
+    def any(self, name: str) -> Json:
+        """Take a field of any type."""
+        return self._left.pop(name, None)
+
+    def text(self, name: str) -> str | None:
+        """Take a string."""
+        value: Json = self._left.pop(name, None)
+        if value is not None and not isinstance(value, str):
+            raise self.wrong(name, "must be a string.")
+        return value
+
+    def flag(self, name: str) -> bool | None:
+        """Take a boolean."""
+        value: Json = self._left.pop(name, None)
+        if value is not None and not isinstance(value, bool):
+            raise self.wrong(name, "must be true or false.")
+        return value
+
+    def number(self, name: str) -> float | None:
+        """Take a number; whether it is in its range, the daemon says."""
+        value: Json = self._left.pop(name, None)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise self.wrong(name, "must be a number.")
+        return value
+
+    def integer(self, name: str, least: int | None = None) -> int | None:
+        """Take a whole number of at least ``least``."""
+        value = self.number(name)
+        if value is None:
+            return None
+        if value != int(value) or (least is not None and value < least):
+            raise self.wrong(name, "must be a whole number" + ("." if least is None else f" of at least {least}."))
+        return int(value)
+
+    def choice(self, name: str, choices: Sequence[str]) -> str | None:
+        """Take one of some strings."""
+        value = self.text(name)
+        if value is not None and value not in choices:
+            raise self.wrong(name, f"must be one of {', '.join(choices)}.")
+        return value
+
+    def objects(self, name: str) -> list[JsonObject] | None:
+        """Take an array of objects."""
+        value: Json = self._left.pop(name, None)
+        if value is not None and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
+            raise self.wrong(name, "must be an array of objects.")
+        return value
+
+    def texts(self, name: str) -> list[str] | None:
+        """Take a string, or an array of them."""
+        value: Json = self._left.pop(name, None)
+        if isinstance(value, str):
+            return [value]
+        if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+            raise self.wrong(name, "must be a string or an array of strings.")
+        return value or None
+
+    def inner(self, name: str) -> Fields:
+        """Take an object, empty if it is not there."""
+        value: Json = self._left.pop(name, None)
+        return Fields({} if value is None else value, self.path(name))
+
+    def neutral(self, values: Mapping[str, Sequence[Json]], why: str = "is not supported here: leave it out.") -> None:
+        """Take fields that may only have values that change nothing."""
+        for name, allowed in values.items():
+            value = self._left.pop(name, None)
+            if value is not None and not any(value == item and type(value) is type(item) for item in allowed):
+                raise self.wrong(name, why)
+
+    def without_effect(self, names: Sequence[str]) -> None:
+        """Take fields that change no answer, whatever they are."""
+        for name in names:
+            self._left.pop(name, None)
+
+    def end(self) -> None:
+        """Raise WrongField if anything is left."""
+        for name in self._left:
+            raise self.wrong(name, "is not a field that is known here: leave it out.")

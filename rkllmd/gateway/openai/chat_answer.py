@@ -1,0 +1,105 @@
+"""The answer of /v1/chat/completions: the daemon's results as chunks of a stream, or as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import orjson
+
+from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.openai import shape
+from rkllmd.gateway.run import Answer, check_ended
+from rkllmd.json_types import Json, JsonObject
+
+_REASONS = {"stop": "stop", "length": "length", "timeout": "length", "tool_calls": "tool_calls"}
+
+
+class ChatAnswer(Answer):
+    """An answer: the role once in the first delta, an empty delta in the chunk that says why it ended."""
+
+    def __init__(self, model: str, answer_id: str, created: int, *, includes_usage: bool) -> None:
+        """Begin; ``created`` is in seconds since 1970; ``includes_usage`` is that of the request."""
+        self._model = model
+        self._id = answer_id
+        self._created = created
+        self._includes_usage = includes_usage
+        # Calls of which not everything has come, and how many were sent whole.
+        self._calls: dict[int, JsonObject] = {}
+        self._sent = 0
+
+    def begin(self) -> Iterable[JsonObject]:
+        """Return the chunk with the role."""
+        return [self._chunk({"role": "assistant", "content": ""})]
+
+    def partial(self, result: JsonObject) -> Iterable[JsonObject]:
+        """Return the chunks of what has come."""
+        if reasoning := result.get("reasoning"):
+            yield self._chunk({"reasoning_content": reasoning})
+        if text := result.get("text"):
+            yield self._chunk({"content": text})
+        for call in result.get("tool_calls") or ():
+            if (whole := self._call(call)) is not None:
+                yield self._chunk({"tool_calls": [whole]})
+
+    def _call(self, shown: JsonObject) -> JsonObject | None:
+        """Take what has come of a call; return all of it when it has ended.
+
+        Not before: what turns out to be no call comes as text, and no client can take back what it was sent.
+        """
+        call = self._calls.setdefault(shown["index"], {"arguments_text": ""})
+        text = call["arguments_text"] + shown.get("arguments_text", "")
+        call |= {**shown, "arguments_text": text}
+        if "arguments" not in shown.get("function", ()):
+            return None
+        self._sent += 1
+        return {"index": self._sent - 1, **_whole_call(call)}
+
+    def final(self, result: JsonObject) -> Iterable[JsonObject]:
+        """Return what was held back, why it has ended, and if it is wanted, how many tokens that took."""
+        check_ended(result)
+        yield from self.partial({name: result.get(name) for name in ("reasoning", "text")})
+        last = self._chunk({}, self._reason(result))
+        if times := shape.timings(result):
+            last["timings"] = times
+        yield last
+        if self._includes_usage:
+            yield {**self._chunk({}), "choices": [], "usage": shape.usage(result)}
+
+    def whole(self, result: JsonObject) -> JsonObject:
+        """Return the answer as one object."""
+        check_ended(result)
+        calls = [_whole_call(call) for call in result.get("tool_calls") or ()]
+        message: JsonObject = {"role": "assistant", "content": result["text"] or (None if calls else "")}
+        if reasoning := result.get("reasoning"):
+            message["reasoning_content"] = reasoning
+        if calls:
+            message["tool_calls"] = calls
+        choice: Json = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._reason(result)}
+        answer = {**self._head("chat.completion"), "choices": [choice], "usage": shape.usage(result)}
+        times = shape.timings(result)
+        return answer if times is None else {**answer, "timings": times}
+
+    def idle(self) -> Iterable[JsonObject]:
+        """Return nothing: comments keep the connection alive."""
+        return ()
+
+    def error(self, failure: Failure) -> JsonObject:
+        """Return the error that ends a stream."""
+        return shape.error_body(failure)
+
+    def _reason(self, result: JsonObject) -> str:
+        return _REASONS.get(result.get("finish_reason", ""), "stop")
+
+    def _chunk(self, delta: JsonObject, reason: str | None = None) -> JsonObject:
+        choice: Json = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return {**self._head("chat.completion.chunk"), "choices": [choice]}
+
+    def _head(self, kind: str) -> JsonObject:
+        return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
+
+
+def _whole_call(call: JsonObject) -> JsonObject:
+    """Return a call with its arguments as a JSON text: that of the model where it wrote JSON."""
+    text = call.get("arguments_text") or orjson.dumps(call["function"].get("arguments") or {}).decode()
+    function = {"name": call["function"]["name"], "arguments": text}
+    return {"id": call["id"], "type": "function", "function": function}

@@ -1,0 +1,152 @@
+"""A request for /v1/chat/completions, as the parameters of a run."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rkllmd.gateway import sampling
+from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.run import Wanted
+from rkllmd.json_types import Json, JsonObject
+
+# These say who asks, or where something is billed or kept: no answer depends on them.
+WITHOUT_EFFECT: Final = (
+    "user",
+    "metadata",
+    "safety_identifier",
+    "prompt_cache_key",
+    "timings_per_token",
+    "cache_prompt",
+)
+# What would change nothing may be said.
+NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
+    "n": (1,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+    "store": (False,),
+    "service_tier": ("auto", "default"),
+    "modalities": (["text"],),
+    "parallel_tool_calls": (True,),
+    "functions": ([],),
+    "function_call": ("auto", "none"),
+}
+_EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
+_ROLES: Final = ("system", "developer", "user", "assistant", "tool")
+
+
+def read(body: Json) -> Wanted:
+    """Return the request. Raises WrongField for what is wrong or can't be done."""
+    fields = Fields(body)
+    messages = fields.objects("messages")
+    if not messages:
+        raise fields.wrong("messages", "is missing: give the conversation, which the model is to go on with.")
+    params: JsonObject = {"messages": [_message(item, f"messages[{index}]") for index, item in enumerate(messages)]}
+    params |= _limits(fields) | sampling.take(fields) | _thinking(fields) | _tools(fields)
+    _check_format(fields)
+    streams = fields.flag("stream") or False
+    options = fields.inner("stream_options")
+    includes_usage = options.flag("include_usage") or False
+    options.neutral({"include_obfuscation": (False, True)})
+    options.end()
+    model = fields.text("model")
+    fields.neutral(NEUTRAL)
+    fields.without_effect(WITHOUT_EFFECT)
+    fields.end()
+    return Wanted(model, params, streams, includes_usage)
+
+
+def _limits(fields: Fields) -> JsonObject:
+    """Take what ends the answer."""
+    both = [fields.integer(name, 1) for name in ("max_completion_tokens", "max_tokens")]
+    limits = [item for item in both if item is not None]
+    params: JsonObject = {"max_new_tokens": min(limits)} if limits else {}
+    if stop := fields.texts("stop"):
+        params["stop"] = stop
+    return params
+
+
+def _thinking(fields: Fields) -> JsonObject:
+    """Take what says whether the model thinks before it answers."""
+    effort = fields.choice("reasoning_effort", _EFFORTS)
+    options = fields.inner("chat_template_kwargs")
+    thinks = options.flag("enable_thinking")
+    options.end()
+    if thinks is None and effort is not None:
+        thinks = effort != "none"
+    return {} if thinks is None else {"enable_thinking": thinks}
+
+
+def _tools(fields: Fields) -> JsonObject:
+    """Take the functions that the model may call."""
+    tools = fields.objects("tools")
+    choice = fields.any("tool_choice")
+    if choice not in (None, "auto", "none"):
+        raise fields.wrong("tool_choice", "can be auto or none here: no call can be forced.")
+    for index, tool in enumerate(tools or ()):
+        if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
+            raise fields.wrong(f"tools[{index}]", 'must be {"type": "function", "function": {…}}.')
+    return {"tools": tools} if tools and choice != "none" else {}
+
+
+def _check_format(fields: Fields) -> None:
+    wanted = fields.inner("response_format")
+    if wanted.choice("type", ("text", "json_object", "json_schema")) not in (None, "text"):
+        raise fields.wrong("response_format", "can only be text here: no other form can be guaranteed yet.")
+    wanted.end()
+
+
+def _message(given: JsonObject, where: str) -> JsonObject:
+    """Return a message as the daemon takes it."""
+    fields = Fields(given, where)
+    role = fields.choice("role", _ROLES)
+    if role is None:
+        raise fields.wrong("role", f"is missing: it is one of {', '.join(_ROLES)}.")
+    message: JsonObject = {"role": "system" if role == "developer" else role}
+    message["content"] = _content(fields.any("content"), f"{where}.content")
+    # Who of several users spoke is told to no model; models know which call a result belongs to by their order.
+    fields.without_effect(("name",))
+    if role == "assistant":
+        reasoning = [fields.text(name) for name in ("reasoning_content", "reasoning")]
+        if said := next(filter(None, reasoning), None):
+            message["reasoning"] = said
+        if calls := fields.objects("tool_calls"):
+            message["tool_calls"] = [_call(item, f"{where}.tool_calls[{i}]") for i, item in enumerate(calls)]
+        fields.neutral({"refusal": ("",), "annotations": ([],), "function_call": ()})
+    if role == "tool" and (call_id := fields.text("tool_call_id")) is not None:
+        message["tool_call_id"] = call_id
+    fields.end()
+    return message
+
+
+def _call(given: JsonObject, where: str) -> JsonObject:
+    """Return a call of a function that an answer had."""
+    fields = Fields(given, where)
+    call: JsonObject = {name: value for name in ("id", "type") if (value := fields.text(name)) is not None}
+    function = fields.inner("function")
+    name = function.text("name")
+    if name is None:
+        raise function.wrong("name", "is missing.")
+    call["function"] = {"name": name, "arguments": function.any("arguments")}
+    function.end()
+    fields.without_effect(("index",))  # a client that keeps the pieces of a stream sends it back
+    fields.end()
+    return call
+
+
+def _content(given: Json, where: str) -> Json:
+    if not isinstance(given, list):
+        fields = Fields({"content": given}, where.removesuffix(".content"))
+        return fields.text("content") or ""
+    parts: list[Json] = []
+    for index, item in enumerate(given):
+        fields = Fields(item, f"{where}[{index}]")
+        kind = fields.text("type")
+        if kind != "text":
+            raise fields.wrong("type", f"can only be text here: {kind} is not supported.")
+        text = fields.text("text")
+        if text is None:
+            raise fields.wrong("text", "is missing.")
+        fields.end()
+        parts.append({"type": "text", "text": text})
+    return parts

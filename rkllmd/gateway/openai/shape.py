@@ -1,0 +1,97 @@
+"""What all of OpenAI's answers have in common: errors, and how tokens are counted."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.models import ServedModel
+from rkllmd.json_types import JsonObject
+
+_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "unavailable_error",
+}
+_CODES: Final = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
+
+
+def error_body(failure: Failure) -> JsonObject:
+    """Return a failure as OpenAI has it; ``code`` is the daemon's kind where OpenAI has none of its own."""
+    is_model = failure.param == "model"
+    code = _CODES.get(failure.status) if failure.status != 404 or is_model else None
+    return {
+        "error": {
+            "message": failure.message,
+            "type": _TYPES.get(failure.status, "server_error"),
+            "param": failure.param,
+            "code": code or failure.kind,
+        }
+    }
+
+
+def usage(result: JsonObject) -> JsonObject:
+    """Return how many tokens a run took: all of the conversation, and of those what was not read anew."""
+    prompt, made, cached = prompt_tokens(result), generated_tokens(result), result.get("cached_tokens") or 0
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": made,
+        "total_tokens": prompt + made,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
+
+
+def timings(result: JsonObject) -> JsonObject | None:
+    """Return how long a run took, as llama.cpp's server has it; None where the runtime does not say it."""
+    perf = result.get("perf")
+    if not perf:
+        return None
+    read, made = perf["prefill_tokens"], perf["generate_tokens"]
+    read_ms, made_ms = perf["prefill_time_ms"], perf["generate_time_ms"]
+    return {
+        "cache_n": result.get("cached_tokens") or 0,
+        "prompt_n": read,
+        "prompt_ms": read_ms,
+        "prompt_per_second": _speed(read, read_ms),
+        "predicted_n": made,
+        "predicted_ms": made_ms,
+        "predicted_per_second": _speed(made, made_ms),
+    }
+
+
+def _speed(tokens: int, milliseconds: float) -> float:
+    return round(tokens * 1000 / milliseconds, 3) if milliseconds > 0 else 0.0
+
+
+def prompt_tokens(result: JsonObject) -> int:
+    """Return of how many tokens the conversation was, 0 where that is not known."""
+    found = result.get("prompt_tokens")
+    return int(found if found is not None else (result.get("perf") or {}).get("prefill_tokens", 0))
+
+
+def generated_tokens(result: JsonObject) -> int:
+    """Return how many tokens the answer has, 0 where that is not known."""
+    return int((result.get("perf") or {}).get("generate_tokens", 0))
+
+
+def model_list(models: list[ServedModel]) -> JsonObject:
+    """Return the models as OpenAI has them, with what llama.cpp's and vLLM's servers add."""
+    return {"object": "list", "data": [model_entry(item) for item in models]}
+
+
+def model_entry(model: ServedModel) -> JsonObject:
+    """Return one model; ``created`` is 0, since nobody knows when a file was made."""
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "rkllmd",
+        "max_model_len": model.context_length,
+        "meta": {"n_ctx": model.context_length, "n_ctx_train": model.trained_length, "size": model.size_bytes},
+        "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
+        "status": {"value": "sleeping" if model.is_asleep else "loaded"},
+    }

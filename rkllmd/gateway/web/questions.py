@@ -1,0 +1,86 @@
+"""Requests that the daemon answers at any time: which models there are, how it is, what it has counted."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rkllmd.client import CallTimeout, ClientError
+from rkllmd.gateway import exposition, failures, health, models
+from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.openai import shape
+from rkllmd.gateway.web.answers import Upstream, answer_json
+from rkllmd.json_types import Json, JsonObject
+
+# What is instant at the daemon, but for one that is just being started.
+_SECONDS = 3.0
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Questions:
+    """The endpoints; each is a function of Starlette's."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        """Ask the daemon behind ``upstream``."""
+        self._upstream = upstream
+
+    async def ask(self, *methods: str) -> list[Json]:
+        """Return what the daemon answers to methods without parameters. Raises Failure, also while it is restarted."""
+        try:
+            async with self._upstream.connect(reconnect=False) as client:
+                return [await client.call(method, timeout=_SECONDS) for method in methods]
+        except CallTimeout:
+            raise Failure(503, "Restarting", "The NPU daemon is being started again.", again=True) from None
+        except ClientError as error:
+            raise failures.of(error) from None
+
+    def endpoint(
+        self, method: str, shown: Callable[[Json], Json], error: Callable[[Failure], JsonObject] = shape.error_body
+    ) -> Endpoint:
+        """Return an endpoint that shows what a method answers."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                [found] = await self.ask(method)
+                return answer_json(shown(found))
+            except Failure as failure:
+                return answer_json(error(failure), failure.status, failure.headers)
+
+        return answer
+
+    async def model(self, request: Request) -> Response:
+        """Return one model as OpenAI has it."""
+        try:
+            [status] = await self.ask("server.status")
+            return answer_json(shape.model_entry(models.choose(status, request.path_params["name"])))
+        except Failure as failure:
+            return answer_json(shape.error_body(failure), failure.status, failure.headers)
+
+    async def health(self, request: Request) -> Response:
+        """Return whether the daemon serves: 503 while it is restarted."""
+        try:
+            status, queue = await self.ask("server.status", "server.queue")
+        except Failure as failure:
+            return answer_json({"status": failure.kind, "message": failure.message}, 503)
+        code, shown = health.health(status, queue)
+        return answer_json(shown, code)
+
+    async def ready(self, request: Request) -> Response:
+        """Return whether a run would be begun."""
+        try:
+            [status] = await self.ask("server.status")
+        except Failure as failure:
+            return answer_json({"ready": False, "state": failure.kind, "models": []}, 503)
+        code, shown = health.readiness(status)
+        return answer_json(shown, code)
+
+    async def metrics(self, request: Request) -> Response:
+        """Return what the daemon has counted, as Prometheus wants it."""
+        try:
+            [found] = await self.ask("server.metrics")
+        except Failure as failure:
+            return answer_json(shape.error_body(failure), failure.status)
+        text, content_type = exposition.render(found["families"], request.headers.get("accept", ""))
+        return Response(text, media_type=content_type)

@@ -1,0 +1,77 @@
+"""Which address is what, and what stands before all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rkllmd.gateway import models
+from rkllmd.gateway.access import Access
+from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.openai import shape
+from rkllmd.gateway.openai.chat import CHAT
+from rkllmd.gateway.web.answers import Upstream, answer_json
+from rkllmd.gateway.web.questions import Questions
+from rkllmd.gateway.web.relay import RelayEndpoint
+from rkllmd.gateway.web.runs import RunEndpoint
+
+_KINDS: Final = {404: "NotFound", 405: "MethodNotAllowed"}
+
+
+def application(upstream: Upstream, access: Access) -> ASGIApp:
+    """Return the gateway as an ASGI application."""
+    questions = Questions(upstream)
+    routes = [
+        Route("/health", questions.health),
+        Route("/ready", questions.ready),
+        Route("/metrics", questions.metrics),
+        Route("/rpc", RelayEndpoint(upstream), methods=["POST"]),
+        *_openai(upstream, questions),
+    ]
+    middleware = [Middleware(_Guard, access=access)]
+    if access.origins:
+        middleware.insert(0, Middleware(CORSMiddleware, allow_origins=sorted(access.origins), allow_headers=["*"]))
+    return Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _http_error})
+
+
+def _openai(upstream: Upstream, questions: Questions) -> Iterable[Route]:
+    models_listed = questions.endpoint("server.status", lambda status: shape.model_list(models.served(status)))
+    for prefix in ("/v1", ""):
+        yield Route(f"{prefix}/chat/completions", RunEndpoint(upstream, CHAT), methods=["POST"])
+        yield Route(f"{prefix}/models", models_listed)
+        yield Route(f"{prefix}/models/{{name:path}}", questions.model)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Return what Starlette refuses itself: an address or a method that is not served."""
+    assert isinstance(error, HTTPException)
+    kind = _KINDS.get(error.status_code, "RequestError")
+    failure = Failure(error.status_code, kind, f"{request.method} {request.url.path} is not served here.")
+    return answer_json(shape.error_body(failure), error.status_code, {**(error.headers or {}), **failure.headers})
+
+
+class _Guard:
+    """Refuses who may not come, before anything of the request is read."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            refusal = self._access.refusal(scope["path"], headers)
+            if refusal is not None:
+                response = answer_json(shape.error_body(refusal), refusal.status, refusal.headers)
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -1,0 +1,105 @@
+"""Requests for chat completions: what becomes of each field, and which are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rkllmd.gateway.fields import WrongField
+from rkllmd.gateway.openai import chat_request
+
+HELLO = [{"role": "user", "content": "Hello"}]
+TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+
+
+def params(**fields: Any) -> dict[str, Any]:
+    return chat_request.read({"messages": HELLO, **fields}).params
+
+
+def test_what_a_client_sends_at_least() -> None:
+    wanted = chat_request.read({"model": "demo", "messages": HELLO})
+    assert (wanted.model, wanted.streams, wanted.includes_usage) == ("demo", False, False)
+    assert wanted.params == {"messages": HELLO}
+
+
+def test_a_stream_may_count_tokens() -> None:
+    wanted = chat_request.read({"messages": HELLO, "stream": True, "stream_options": {"include_usage": True}})
+    assert (wanted.streams, wanted.includes_usage) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"max_tokens": 3}, {"max_new_tokens": 3}),
+        ({"max_completion_tokens": 4}, {"max_new_tokens": 4}),
+        ({"max_tokens": 3, "max_completion_tokens": 4}, {"max_new_tokens": 3}),
+        ({"stop": "a"}, {"stop": ["a"]}),
+        ({"stop": []}, {}),
+        ({"temperature": 0.5, "seed": 7}, {"sampling_params": {"temperature": 0.5}, "seed": 7}),
+        ({"reasoning_effort": "none"}, {"enable_thinking": False}),
+        ({"reasoning_effort": "low"}, {"enable_thinking": True}),
+        ({"reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": False}}, {"enable_thinking": False}),
+        ({"tools": [TOOL], "tool_choice": "auto"}, {"tools": [TOOL]}),
+        ({"tools": [TOOL], "tool_choice": "none"}, {}),
+        ({"n": 1, "user": "me", "store": False, "response_format": {"type": "text"}, "logit_bias": {}}, {}),
+    ],
+)
+def test_fields_become_parameters(fields: dict[str, Any], shown: dict[str, Any]) -> None:
+    assert params(**fields) == {"messages": HELLO, **shown}
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": "Hello"}, "messages"),
+        ({"messages": [{"content": "Hello"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
+        ({"messages": [{"role": "user", "content": "", "audio": {}}]}, "messages[0].audio"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]},
+            "messages[0].tool_calls[0].function.name",
+        ),
+        ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0]"),
+        ({"parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"stream_options": {"usage": True}}, "stream_options.usage"),
+        ({"chat_template_kwargs": {"add_vision_id": True}}, "chat_template_kwargs.add_vision_id"),
+        ({"max_token": 3}, "max_token"),
+    ],
+)
+def test_a_wrong_field_is_named(fields: dict[str, Any], name: str) -> None:
+    with pytest.raises(WrongField) as refused:
+        params(**fields)
+    assert refused.value.name == name
+
+
+def test_messages_become_the_daemons() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    given = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hi"}], "name": "me"},
+        {
+            "role": "assistant",
+            "content": None,
+            "reasoning_content": "Hm.",
+            "refusal": None,
+            "tool_calls": [{**call, "index": 0}],
+        },
+        {"role": "tool", "content": "21", "tool_call_id": "call_1"},
+    ]
+    assert params(messages=given)["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+        {"role": "assistant", "content": "", "reasoning": "Hm.", "tool_calls": [call]},
+        {"role": "tool", "content": "21", "tool_call_id": "call_1"},
+    ]

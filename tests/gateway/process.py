@@ -1,0 +1,42 @@
+"""The real gateway as a process, over the socket of a real daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.nursery import forking
+
+
+@contextmanager
+def gateway(socket: str, folder: Path, *arguments: str) -> Iterator[str]:
+    """Start one on a free port, with its own log in ``folder``; yield its address (``http://…``), and end it."""
+    given = ["gateway", "--socket", socket, "--listen", "127.0.0.1:0", *arguments]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("RKLLM_", "RKNN_"))}
+    log_path = folder / "gateway.log"
+    with log_path.open("wb") as log:
+        nursery = forking.find(environ)
+        process: subprocess.Popen[bytes] | forking.Forked
+        if nursery is not None:
+            process = nursery.fork(given, environ, log)
+        else:
+            command = [sys.executable, "-m", "rkllmd", *given]
+            process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=log)
+    assert process.stdout is not None
+    try:
+        with process.stdout:
+            line = process.stdout.readline().decode()
+            assert line.startswith("rkllmd gateway serves http://127.0.0.1:"), line + log_path.read_text()
+            yield line.split()[-1]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0, log_path.read_text()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    assert "Traceback" not in log_path.read_text()

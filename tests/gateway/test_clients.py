@@ -1,0 +1,157 @@
+"""People's clients, pinned and as they are, over the real gateway and the real daemon with the demo model."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from tests.daemon import Start
+from tests.gateway.process import gateway
+
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture(scope="module")
+def address(start_for_module: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return where a gateway is, in front of the demo model."""
+    daemon = start_for_module("--model", "demo", runtime="portable")
+    with daemon.connect() as wire:
+        # The model is loaded after the daemon serves: what waits for it is answered then.
+        assert "result" in wire.ask("rkllm.run", {"prompt": "", "max_new_tokens": 1})
+    with gateway(daemon.path, tmp_path_factory.mktemp("gateway")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def http(address: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=address, timeout=60) as found:
+        yield found
+
+
+# -- openai ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_and_a_whole_answer_say_the_same(client: openai.OpenAI) -> None:
+    whole = client.chat.completions.create(model="demo", messages=HELLO, temperature=0)
+    assert whole.usage is not None
+    assert whole.choices[0].finish_reason == "stop"
+    assert whole.usage.completion_tokens > 1
+    chunks = list(
+        client.chat.completions.create(
+            model="demo", messages=HELLO, temperature=0, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    *parts, end, count = chunks
+    assert "".join(part.choices[0].delta.content or "" for part in parts) == whole.choices[0].message.content
+    assert [part.choices[0].delta.role for part in parts[:2]] == ["assistant", None]
+    assert (end.choices[0].finish_reason, end.choices[0].delta.content) == ("stop", None)
+    assert (count.choices, count.usage and count.usage.total_tokens) == ([], whole.usage.total_tokens)
+
+
+def test_a_conversation_that_goes_on_is_not_read_anew(client: openai.OpenAI) -> None:
+    first = client.chat.completions.create(model="demo", messages=HELLO)
+    said: Any = {"role": "assistant", "content": first.choices[0].message.content}
+    second = client.chat.completions.create(model="demo", messages=[*HELLO, said, *HELLO])
+    assert second.usage is not None
+    assert second.usage.prompt_tokens_details is not None
+    assert (second.usage.prompt_tokens_details.cached_tokens or 0) >= 10
+
+
+def test_limits_end_an_answer(client: openai.OpenAI) -> None:
+    short = client.chat.completions.create(model="demo", messages=HELLO, max_completion_tokens=2)
+    assert (short.choices[0].finish_reason, short.usage and short.usage.completion_tokens) == ("length", 2)
+    whole = client.chat.completions.create(model="demo", messages=HELLO, temperature=0, seed=1)
+    text = whole.choices[0].message.content or ""
+    ended = client.chat.completions.create(model="demo", messages=HELLO, temperature=0, seed=1, stop=[text[3:6]])
+    assert ended.choices[0].message.content == text[:3]
+
+
+def test_a_wrong_field_is_named(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model="demo", messages=HELLO, n=2)
+    assert (refused.value.param, refused.value.response.headers["x-should-retry"]) == ("n", "false")
+    with pytest.raises(openai.BadRequestError) as refused:  # the daemon's own check
+        client.chat.completions.create(model="demo", messages=HELLO, temperature=11)
+    assert refused.value.param == "temperature"
+
+
+def test_another_model_is_not_found(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as refused:
+        client.chat.completions.create(model="gpt-4", messages=HELLO)
+    assert refused.value.code == "model_not_found"
+
+
+def test_models_are_listed(client: openai.OpenAI, http: httpx.Client) -> None:
+    assert [item.id for item in client.models.list()] == ["demo"]
+    assert client.models.retrieve("demo").id == "demo"
+    assert http.get("/models").json()["data"][0]["meta"]["n_ctx"] == 1024
+
+
+# -- what is asked over HTTP as it is ----------------------------------------------------------------------------------
+
+
+def test_no_event_has_an_id_and_the_stream_is_chunked(http: httpx.Client) -> None:
+    asked = {"messages": HELLO, "stream": True}
+    with http.stream("POST", "/chat/completions", json=asked) as answer:
+        assert answer.headers["transfer-encoding"] == "chunked"
+        lines = [line for line in answer.iter_lines() if line]
+    assert {line.partition(":")[0] for line in lines} == {"data"}
+    assert lines[-1] == "data: [DONE]"
+
+
+def test_health_readiness_and_metrics(http: httpx.Client) -> None:
+    assert http.get("/health").json()["slots"]["active"] == 0
+    assert http.get("/ready").json()["models"] == ["demo"]
+    accepted = {"accept": "application/openmetrics-text; version=1.0.0"}
+    text = http.get("/metrics", headers=accepted).text
+    names = {item.name for item in text_string_to_metric_families(text)}  # type: ignore[no-untyped-call]
+    assert {"rkllmd_calls", "rkllmd_generated_tokens", "rkllmd_npu_load_ratio"} <= names
+
+
+def test_rpc_is_the_daemons_own_protocol(http: httpx.Client) -> None:
+    def ask(value: Any, **headers: str) -> httpx.Response:
+        return http.post("/rpc", json=value, headers=headers)
+
+    running = {"jsonrpc": "2.0", "id": 1, "method": "rkllm.is_running"}
+    assert ask(running).json()["result"]["is_running"] is False
+    assert len(ask([running, {**running, "id": 2}]).json()) == 2
+    assert ask({"jsonrpc": "2.0", "method": "rkllm.is_running"}).status_code == 204
+    run = {"jsonrpc": "2.0", "id": 1, "method": "rkllm.run_async", "params": {"prompt": "Hello", "max_new_tokens": 2}}
+    for headers in ({}, {"accept": "application/x-ndjson"}):
+        answer = ask(run, **headers)
+        assert answer.headers["content-type"] == "application/x-ndjson"
+        assert len(answer.text.splitlines()) == 3
+
+
+def test_what_is_no_request_is_refused_in_openais_shape(http: httpx.Client) -> None:
+    found = [
+        http.post("/v1/chat/completions", content=b"{"),
+        http.post("/v1/chat/completions", json=[]),
+        http.get("/v1/chat/completions"),
+        http.get("/nothing"),
+        http.get("/v1/models/other"),
+        http.get("/health", headers={"origin": "https://evil.example"}),
+        http.post("/v1/chat/completions", content=b" " * (16 * 1024 * 1024 + 1)),
+    ]
+    assert [answer.status_code for answer in found] == [400, 400, 405, 404, 404, 403, 413]
+    assert all(answer.json()["error"]["message"] for answer in found)
+    assert all(answer.headers["x-should-retry"] == "false" for answer in found)
+
+
+def test_headers_without_end_are_refused(address: str) -> None:
+    host, _, port = address.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), 60) as raw:
+        raw.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 40000)
+        assert raw.recv(100).startswith(b"HTTP/1.1 431")

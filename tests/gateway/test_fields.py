@@ -1,0 +1,71 @@
+"""Each field of a request is taken with its check, and what is left over is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rkllmd.gateway.fields import Fields, WrongField
+
+
+@pytest.mark.parametrize(
+    ("take", "value"),
+    [
+        ("text", 1),
+        ("flag", 1),
+        ("number", "1"),
+        ("number", True),
+        ("integer", 1.5),
+        ("objects", [1]),
+        ("objects", {}),
+        ("texts", [1]),
+        ("inner", []),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_by_its_path(take: str, value: Any) -> None:
+    with pytest.raises(WrongField) as refused:
+        getattr(Fields({"name": value}, "messages[0]"), take)("name")
+    assert refused.value.name == "messages[0].name"
+    assert str(refused.value).startswith("messages[0].name must be ")
+
+
+def test_null_is_as_if_left_out() -> None:
+    fields = Fields({"a": None, "b": None})
+    assert (fields.text("a"), fields.objects("b"), fields.texts("c"), fields.integer("d")) == (None,) * 4
+    fields.end()
+
+
+def test_whole_numbers_have_a_least_value() -> None:
+    assert Fields({"n": 3.0}).integer("n", 1) == 3
+    with pytest.raises(WrongField, match=r"^n must be a whole number of at least 1\.$"):
+        Fields({"n": 0}).integer("n", 1)
+
+
+def test_a_string_is_an_array_of_one() -> None:
+    assert Fields({"stop": "a"}).texts("stop") == ["a"]
+    assert Fields({"stop": ["a", "b"]}).texts("stop") == ["a", "b"]
+
+
+def test_what_changes_nothing_may_be_said_and_nothing_else() -> None:
+    Fields({"n": 1, "logit_bias": {}}).neutral({"n": (1,), "logit_bias": ({},)})
+    for value in (2, True, "1"):
+        with pytest.raises(WrongField, match=r"^n is not supported"):
+            Fields({"n": value}).neutral({"n": (1,)})
+
+
+def test_what_is_left_over_is_refused_by_name() -> None:
+    fields = Fields({"model": "demo", "max_token": 3})
+    fields.text("model")
+    with pytest.raises(WrongField, match=r"^max_token is not a field"):
+        fields.end()
+
+
+def test_a_body_that_is_no_object_is_refused() -> None:
+    with pytest.raises(WrongField, match="must be a JSON object"):
+        Fields([1])
+
+
+def test_a_choice_is_one_of_some() -> None:
+    with pytest.raises(WrongField, match=r"^role must be one of user, tool\.$"):
+        Fields({"role": "me"}).choice("role", ("user", "tool"))
