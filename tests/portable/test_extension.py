@@ -44,6 +44,7 @@ int rkllm_portable_describe(void *handle, char *text, size_t size) {
 int rkllm_portable_count_tokens(void *handle, const char *text, const size_t *spans, size_t count, int flags) {
     return handle ? (int)(100 * strlen(text) + 10 * count) + flags : -1;
 }
+int rkllm_portable_next_entries(void *handle, int entries) { return handle && entries < 3 ? 0 : -1; }
 int rkllm_portable_reused_tokens(void *handle) { return handle ? 17 : -1; }
 int rkllm_portable_save(void *handle, const char *path) { return handle ? (strcpy(seen_path, path), 1) : -1; }
 int rkllm_portable_restore(void *handle, const char *path) { return handle ? (strcpy(seen_path, path), 2) : -1; }
@@ -155,3 +156,10 @@ def test_each_token_is_text_or_the_end_or_neither(library: Path) -> None:
 
 def test_what_the_engine_was_compiled_for_may_be_any_bytes(library: Path) -> None:
     assert Extension(library).engine() == "x86-64 \ufffd"
+
+
+def test_a_run_may_have_fewer_entries(library: Path) -> None:
+    extension = Extension(library)
+    handle = ctypes.c_void_p(1)
+    assert extension.next_entries(handle, 2)
+    assert not extension.next_entries(handle, 3), "the library says no"
