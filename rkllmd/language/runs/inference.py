@@ -58,6 +58,7 @@ def check(language: Language, invocation: Invocation, **asked: Unpack[RunArgumen
     run_options.check(run)
     guiding.check(run)
     invocation.call.members.check("stream")
+    turns.check(run)
     given = len(rkllm_input.json) if isinstance(rkllm_input.json, list) else 1
     if given != model.n_batch and not coalescing.shares_batch(run):
         raise InvalidParams(
@@ -70,7 +71,6 @@ def check(language: Language, invocation: Invocation, **asked: Unpack[RunArgumen
     prompt_length.check(model, rkllm_input)
     placeholders.check_input(model, rkllm_input)
     prompt_cache_names.check_saving(run)
-    turns.check(run)
     answers.check(run)
 
 

@@ -48,7 +48,11 @@ def check(run: Run) -> None:
     if members.session is None:
         return
     is_text = run.model.n_batch == 1 and run.only_input.input_type == RKLLMInputType.RKLLM_INPUT_PROMPT
-    if not is_text or run.parameters.mode != RKLLMInferMode.RKLLM_INFER_GENERATE or run.messages is not None:
+    if run.messages is not None:
+        raise InvalidParams(
+            "messages bring their whole conversation along: leave out session.", member="session", keyword="const"
+        )
+    if not is_text or run.parameters.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
         raise InvalidParams(
             "A session is made of prompts and generated answers: prompt_input, mode RKLLM_INFER_GENERATE, n_batch 1.",
             member="session",

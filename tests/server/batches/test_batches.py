@@ -165,6 +165,11 @@ def test_whoever_gives_all_inputs_has_the_batch_alone(daemon: Daemon, wires: lis
     assert kind(wires[0].ask("rkllm.run", history)) == "InvalidParams", "an entry has no history"
 
 
+def test_messages_say_that_they_have_no_place_in_a_batch(daemon: Daemon, wires: list[Wire]) -> None:
+    refused = wires[0].ask("rkllm.run", {"messages": [{"role": "user", "content": "a"}]})
+    assert refused["error"]["data"]["path"] == "$.messages"
+
+
 def test_it_is_off_on_boards(start: Start) -> None:
     daemon = start()
     daemon.load(extend_param={"n_batch": 2})
