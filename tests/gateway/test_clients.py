@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import ollama
 import openai
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -31,6 +33,12 @@ def address(start_for_module: Start, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="module")
 def client(address: str) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def ollamas(address: str) -> Iterator[ollama.Client]:
+    with ollama.Client(host=address) as found:
         yield found
 
 
@@ -78,6 +86,27 @@ def test_limits_end_an_answer(client: openai.OpenAI) -> None:
     assert ended.choices[0].message.content == text[:3]
 
 
+def test_an_answer_fits_its_schema_and_a_call_can_be_forced(client: openai.OpenAI) -> None:
+    schema: Any = {"type": "object", "properties": {"lamp": {"enum": ["on", "off"]}}, "required": ["lamp"]}
+    schema["additionalProperties"] = False
+    wanted: Any = {"type": "json_schema", "json_schema": {"name": "lamp", "schema": schema, "strict": True}}
+    answer = client.chat.completions.create(model="demo", messages=HELLO, response_format=wanted)
+    assert json.loads(answer.choices[0].message.content or "")["lamp"] in ("on", "off")
+    tool: Any = {"type": "function", "function": {"name": "switch", "parameters": schema}}
+    for streams in (False, True):
+        asked: Any = {"model": "demo", "messages": HELLO, "tools": [tool], "tool_choice": "required"}
+        if streams:
+            chunks = list(client.chat.completions.create(**asked, stream=True))
+            calls: Any = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or ()]
+            reason = chunks[-1].choices[0].finish_reason
+        else:
+            choice = client.chat.completions.create(**asked).choices[0]
+            calls, reason = choice.message.tool_calls, choice.finish_reason
+        assert [call.function.name for call in calls] == ["switch"]
+        assert json.loads(calls[0].function.arguments)["lamp"] in ("on", "off")
+        assert reason == "tool_calls"
+
+
 def test_a_wrong_field_is_named(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         client.chat.completions.create(model="demo", messages=HELLO, n=2)
@@ -97,6 +126,40 @@ def test_models_are_listed(client: openai.OpenAI, http: httpx.Client) -> None:
     assert [item.id for item in client.models.list()] == ["demo"]
     assert client.models.retrieve("demo").id == "demo"
     assert http.get("/models").json()["data"][0]["meta"]["n_ctx"] == 1024
+
+
+# -- ollama -----------------------------------------------------------------------------------------------------------
+
+
+def test_ollamas_client_chats_and_generates(ollamas: ollama.Client) -> None:
+    asked: Any = {"model": "demo", "options": {"temperature": 0, "num_ctx": 8192}}
+    whole = ollamas.chat(messages=HELLO, think=False, keep_alive=-1, **asked)
+    lines = list(ollamas.chat(messages=HELLO, think=False, stream=True, **asked))
+    assert "".join(line.message.content or "" for line in lines) == whole.message.content
+    assert (lines[-1].done, lines[-1].done_reason) == (True, "stop")
+    assert lines[-1].eval_count == whole.eval_count
+    generated = ollamas.generate(prompt="Hello", think=False, **asked)
+    assert generated.response == whole.message.content
+    in_form = ollamas.chat(model="demo", messages=HELLO, format={"enum": ["yes", "no"]})
+    assert json.loads(in_form.message.content or "") in ("yes", "no")
+
+
+def test_ollamas_client_sees_models(ollamas: ollama.Client, http: httpx.Client) -> None:
+    assert [item.model for item in ollamas.list().models] == ["demo"]
+    assert [item.model for item in ollamas.ps().models] == ["demo"]
+    shown = ollamas.show("demo")
+    assert shown.modelinfo is not None
+    assert shown.modelinfo["rkllm.context_length"] == 1024
+    assert http.get("/api/version").json()["version"]
+    assert (http.get("/").text, http.head("/").status_code) == ("Ollama is running", 200)
+
+
+def test_ollamas_client_is_told_what_is_wrong(ollamas: ollama.Client) -> None:
+    with pytest.raises(ollama.ResponseError) as refused:
+        ollamas.chat(model="other", messages=HELLO)
+    assert refused.value.status_code == 404
+    with pytest.raises(ollama.ResponseError, match="images"):
+        ollamas.chat(model="demo", messages=[{"role": "user", "content": "", "images": [b"a"]}])
 
 
 # -- what is asked over HTTP as it is ----------------------------------------------------------------------------------

@@ -42,8 +42,7 @@ def read(body: Json) -> Wanted:
     if not messages:
         raise fields.wrong("messages", "is missing: give the conversation, which the model is to go on with.")
     params: JsonObject = {"messages": [_message(item, f"messages[{index}]") for index, item in enumerate(messages)]}
-    params |= _limits(fields) | sampling.take(fields) | _thinking(fields) | _tools(fields)
-    _check_format(fields)
+    params |= _limits(fields) | sampling.take(fields) | _thinking(fields) | _tools(fields) | _format(fields)
     streams = fields.flag("stream") or False
     options = fields.inner("stream_options")
     includes_usage = options.flag("include_usage") or False
@@ -81,19 +80,30 @@ def _tools(fields: Fields) -> JsonObject:
     """Take the functions that the model may call."""
     tools = fields.objects("tools")
     choice = fields.any("tool_choice")
-    if choice not in (None, "auto", "none"):
-        raise fields.wrong("tool_choice", "can be auto or none here: no call can be forced.")
     for index, tool in enumerate(tools or ()):
         if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
             raise fields.wrong(f"tools[{index}]", 'must be {"type": "function", "function": {…}}.')
-    return {"tools": tools} if tools and choice != "none" else {}
+    if not tools:
+        if choice in (None, "auto", "none"):
+            return {}
+        raise fields.wrong("tool_choice", "needs tools.")
+    return {"tools": tools} if choice in (None, "auto") else {"tools": tools, "tool_choice": choice}
 
 
-def _check_format(fields: Fields) -> None:
+def _format(fields: Fields) -> JsonObject:
+    """Take the form that the answer is to have; what is named "strict" and what is not are kept to it alike."""
     wanted = fields.inner("response_format")
-    if wanted.choice("type", ("text", "json_object", "json_schema")) not in (None, "text"):
-        raise fields.wrong("response_format", "can only be text here: no other form can be guaranteed yet.")
+    kind = wanted.choice("type", ("text", "json_object", "json_schema"))
+    described = wanted.inner("json_schema")
+    described.without_effect(("name", "description", "strict"))
+    schema = described.any("schema")
+    described.end()
     wanted.end()
+    if kind == "json_schema":
+        if not isinstance(schema, dict):
+            raise described.wrong("schema", "is missing: give the JSON Schema of the answer.")
+        return {"format": schema}
+    return {"format": "json"} if kind == "json_object" else {}
 
 
 def _message(given: JsonObject, where: str) -> JsonObject:

@@ -10,8 +10,12 @@ from starlette.responses import Response
 from rkllmd.client import CallTimeout, ClientError
 from rkllmd.gateway import exposition, failures, health, models
 from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.fields import WrongField
+from rkllmd.gateway.ollama import shape as ollama_shape
 from rkllmd.gateway.openai import shape
+from rkllmd.gateway.web import body
 from rkllmd.gateway.web.answers import Upstream, answer_json
+from rkllmd.gateway.web.body import GoneError
 from rkllmd.json_types import Json, JsonObject
 
 # What is instant at the daemon, but for one that is just being started.
@@ -57,6 +61,18 @@ class Questions:
             return answer_json(shape.model_entry(models.choose(status, request.path_params["name"])))
         except Failure as failure:
             return answer_json(shape.error_body(failure), failure.status, failure.headers)
+
+    async def show(self, request: Request) -> Response:
+        """Return one model as Ollama shows it."""
+        try:
+            asked = await body.read_json(request.scope, request.receive)
+            [status] = await self.ask("server.status")
+            return answer_json(ollama_shape.shown(status, asked))
+        except GoneError:
+            return Response()
+        except (Failure, WrongField) as error:
+            failure = failures.of(error)
+            return answer_json(ollama_shape.error_body(failure), failure.status, failure.headers)
 
     async def health(self, request: Request) -> Response:
         """Return whether the daemon serves: 503 while it is restarted."""

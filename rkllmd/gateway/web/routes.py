@@ -17,6 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rkllmd.gateway import models
 from rkllmd.gateway.access import Access
 from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.ollama import shape as ollama_shape
+from rkllmd.gateway.ollama.run_answer import CHAT as OLLAMA_CHAT
+from rkllmd.gateway.ollama.run_answer import GENERATE
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.openai.chat import CHAT
 from rkllmd.gateway.web.answers import Upstream, answer_json
@@ -36,6 +39,7 @@ def application(upstream: Upstream, access: Access) -> ASGIApp:
         Route("/metrics", questions.metrics),
         Route("/rpc", RelayEndpoint(upstream), methods=["POST"]),
         *_openai(upstream, questions),
+        *_ollama(upstream, questions),
     ]
     middleware = [Middleware(_Guard, access=access)]
     if access.origins:
@@ -49,6 +53,25 @@ def _openai(upstream: Upstream, questions: Questions) -> Iterable[Route]:
         yield Route(f"{prefix}/chat/completions", RunEndpoint(upstream, CHAT), methods=["POST"])
         yield Route(f"{prefix}/models", models_listed)
         yield Route(f"{prefix}/models/{{name:path}}", questions.model)
+
+
+def _ollama(upstream: Upstream, questions: Questions) -> Iterable[Route]:
+    error = ollama_shape.error_body
+    yield Route("/", _is_running)
+    yield Route("/api/version", _version)
+    yield Route("/api/tags", questions.endpoint("server.status", ollama_shape.tags, error))
+    yield Route("/api/ps", questions.endpoint("server.status", ollama_shape.running, error))
+    yield Route("/api/show", questions.show, methods=["POST"])
+    yield Route("/api/chat", RunEndpoint(upstream, OLLAMA_CHAT), methods=["POST"])
+    yield Route("/api/generate", RunEndpoint(upstream, GENERATE), methods=["POST"])
+
+
+async def _is_running(request: Request) -> Response:
+    return Response("Ollama is running", media_type="text/plain")
+
+
+async def _version(request: Request) -> Response:
+    return answer_json({"version": ollama_shape.VERSION})
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

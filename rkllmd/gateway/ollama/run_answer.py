@@ -1,0 +1,92 @@
+"""The answers of /api/chat and /api/generate: the daemon's results as lines, or as one object."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.ollama import shape
+from rkllmd.gateway.ollama.run_request import read_chat, read_generate
+from rkllmd.gateway.openai.shape import generated_tokens, prompt_tokens
+from rkllmd.gateway.run import Answer, Protocol, check_ended
+from rkllmd.json_types import Json, JsonObject
+
+_NANOSECONDS_PER_MS: Final = 1_000_000
+_REASONS: Final = {"length": "length", "timeout": "length"}
+
+
+class RunAnswer(Answer):
+    """An answer; ``is_chat``: it is a message, else a text. Durations are whole nanoseconds."""
+
+    def __init__(self, model: str, created_at: str, began_ns: int, *, is_chat: bool) -> None:
+        """Begin; ``created_at`` is as Ollama has times, ``began_ns`` that of the monotonic clock."""
+        self._head: JsonObject = {"model": model, "created_at": created_at}
+        self._began_ns = began_ns
+        self._is_chat = is_chat
+
+    def begin(self) -> Iterable[JsonObject]:
+        """Return nothing: the first line is the first piece."""
+        return ()
+
+    def partial(self, result: JsonObject) -> Iterable[JsonObject]:
+        """Return the line of what has come; a call comes when it is whole."""
+        calls = [call for call in result.get("tool_calls") or () if "arguments" in call.get("function", ())]
+        text, reasoning = result.get("text") or "", result.get("reasoning") or ""
+        if text or reasoning or calls:
+            yield self._line(text, reasoning, calls)
+
+    def final(self, result: JsonObject) -> Iterable[JsonObject]:
+        """Return what was held back, and the line that says why it has ended and how long it took."""
+        check_ended(result)
+        yield from self.partial({name: result.get(name) for name in ("reasoning", "text")})
+        yield {**self._line("", "", ()), **self._end(result)}
+
+    def whole(self, result: JsonObject) -> JsonObject:
+        """Return the answer as one object."""
+        check_ended(result)
+        said = self._line(result["text"], result.get("reasoning") or "", result.get("tool_calls") or ())
+        return {**said, **self._end(result)}
+
+    def idle(self) -> Iterable[JsonObject]:
+        """Return an empty piece: a line that is none would be an error for clients."""
+        return (self._line("", "", ()),)
+
+    def error(self, failure: Failure) -> JsonObject:
+        """Return the error that ends a stream."""
+        return shape.error_body(failure)
+
+    def _line(self, text: str, reasoning: str, calls: Iterable[JsonObject]) -> JsonObject:
+        said: JsonObject = {"thinking": reasoning} if reasoning else {}
+        if not self._is_chat:
+            return {**self._head, "response": text, **said, "done": False}
+        if shown := [_call(call) for call in calls]:
+            said["tool_calls"] = shown
+        return {**self._head, "message": {"role": "assistant", "content": text, **said}, "done": False}
+
+    def _end(self, result: JsonObject) -> JsonObject:
+        perf = result.get("perf") or {}
+        return {
+            "done": True,
+            "done_reason": _REASONS.get(result["finish_reason"], "stop"),
+            "total_duration": time.monotonic_ns() - self._began_ns,
+            "load_duration": 0,
+            "prompt_eval_count": prompt_tokens(result),
+            "prompt_eval_duration": round(perf.get("prefill_time_ms", 0) * _NANOSECONDS_PER_MS),
+            "eval_count": generated_tokens(result),
+            "eval_duration": round(perf.get("generate_time_ms", 0) * _NANOSECONDS_PER_MS),
+        }
+
+
+def _call(call: JsonObject) -> Json:
+    function = call["function"]
+    return {"function": {"name": function["name"], "arguments": function.get("arguments") or {}}}
+
+
+def _begin(model: str, *, is_chat: bool) -> RunAnswer:
+    return RunAnswer(model, shape.now(), time.monotonic_ns(), is_chat=is_chat)
+
+
+CHAT: Final = Protocol(read_chat, lambda _, model: _begin(model, is_chat=True), shape.error_body, is_sse=False)
+GENERATE: Final = Protocol(read_generate, lambda _, model: _begin(model, is_chat=False), shape.error_body, is_sse=False)

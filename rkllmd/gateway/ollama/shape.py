@@ -1,0 +1,95 @@
+"""What Ollama's answers have in common: errors, times, and how models are described."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Final
+
+from rkllmd.gateway import models
+from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.models import ServedModel
+from rkllmd.json_types import Json, JsonObject
+
+# The version of Ollama whose protocol this is: clients ask for it to learn what they may send.
+VERSION: Final = "0.13.0"
+# Nobody knows when a file was made, nor until when a model stays.
+_UNKNOWN_PAST: Final = "1970-01-01T00:00:00Z"
+_UNKNOWN_FUTURE: Final = "2318-01-01T00:00:00Z"
+_CAPABILITIES: Final = ("completion", "tools", "thinking")
+
+
+def error_body(failure: Failure) -> JsonObject:
+    """Return a failure as Ollama has it."""
+    return {"error": failure.message}
+
+
+def now() -> str:
+    """Return the time as Ollama writes it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def tags(status: JsonObject) -> JsonObject:
+    """Return the models that can be asked, for ``server.status``."""
+    return {"models": [_entry(item) for item in models.served(status)]}
+
+
+def running(status: JsonObject) -> JsonObject:
+    """Return the models that are loaded."""
+    return {
+        "models": [
+            {
+                **_entry(item),
+                "expires_at": _UNKNOWN_FUTURE,
+                "size_vram": item.size_bytes,
+                "context_length": item.context_length or 0,
+            }
+            for item in models.served(status)
+            if not item.is_asleep
+        ]
+    }
+
+
+def shown(status: JsonObject, body: Json) -> JsonObject:
+    """Return what /api/show answers to a request. Raises WrongField, Failure."""
+    fields = Fields(body)
+    names = [fields.text(name) for name in ("model", "name")]
+    fields.without_effect(("verbose", "system", "template", "options"))
+    fields.end()
+    model = models.choose(status, next(filter(None, names), None))
+    info: JsonObject = {"general.architecture": "rkllm", "general.basename": model.name}
+    if model.context_length is not None:
+        info["rkllm.context_length"] = model.context_length
+    return {
+        "modelfile": "",
+        "parameters": "",
+        "template": "{{ .Messages }}",
+        "details": _details(),
+        "model_info": info,
+        "capabilities": list(_CAPABILITIES),
+        "modified_at": _UNKNOWN_PAST,
+    }
+
+
+def _entry(model: ServedModel) -> JsonObject:
+    digest = hashlib.sha256(f"{model.name} {model.size_bytes}".encode()).hexdigest()
+    return {
+        "name": model.name,
+        "model": model.name,
+        "modified_at": _UNKNOWN_PAST,
+        "size": model.size_bytes,
+        "digest": digest,
+        "details": _details(),
+    }
+
+
+def _details() -> JsonObject:
+    return {
+        "parent_model": "",
+        "format": "rkllm",
+        "family": "rkllm",
+        "families": ["rkllm"],
+        "parameter_size": "",
+        "quantization_level": "",
+    }

@@ -1,0 +1,69 @@
+"""The daemon's results as Ollama's lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.ollama.run_answer import RunAnswer
+
+PERF = {"prefill_tokens": 3, "prefill_time_ms": 30.5, "generate_tokens": 2, "generate_time_ms": 0.25}
+FINAL = {"text": "", "finish_reason": "stop", "prompt_tokens": 12, "perf": PERF}
+CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+
+
+def answer(*, is_chat: bool = True) -> RunAnswer:
+    return RunAnswer("demo", "2026-11-28T00:00:00Z", 0, is_chat=is_chat)
+
+
+def messages(*results: dict[str, Any]) -> list[dict[str, Any]]:
+    making = answer()
+    lines = [*making.begin()]
+    for result in results:
+        lines += making.final(result) if "finish_reason" in result else making.partial(result)
+    assert [line["done"] for line in lines] == [False] * (len(lines) - 1) + [True]
+    return [line["message"] for line in lines]
+
+
+def test_what_comes_is_a_line_and_a_call_when_it_is_whole() -> None:
+    head = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f"}}
+    assert messages(
+        {"text": ""},
+        {"text": "", "reasoning": "Hm."},
+        {"text": "a", "tool_calls": [head]},
+        {"text": "", "tool_calls": [CALL]},
+        {**FINAL, "text": "b", "tool_calls": [CALL]},
+    ) == [
+        {"role": "assistant", "content": "", "thinking": "Hm."},
+        {"role": "assistant", "content": "a"},
+        {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]},
+        {"role": "assistant", "content": "b"},
+        {"role": "assistant", "content": ""},
+    ]
+
+
+def test_durations_are_whole_nanoseconds() -> None:
+    whole = answer().whole({**FINAL, "text": "a"})
+    assert whole["message"] == {"role": "assistant", "content": "a"}
+    assert (whole["done"], whole["done_reason"]) == (True, "stop")
+    numbers = [whole[name] for name in ("prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration")]
+    assert numbers == [12, 30_500_000, 2, 250_000]
+    assert all(type(number) is int for number in [*numbers, whole["total_duration"], whole["load_duration"]])
+
+
+def test_a_runtime_that_counts_nothing_gives_numbers_too() -> None:
+    whole = answer(is_chat=False).whole({"text": "a", "finish_reason": "length"})
+    assert (whole["response"], whole["done_reason"], whole["eval_duration"]) == ("a", "length", 0)
+
+
+def test_waiting_shows_an_empty_piece() -> None:
+    [line] = answer(is_chat=False).idle()
+    assert (line["response"], line["done"]) == ("", False)
+
+
+def test_a_run_that_was_stopped_is_an_error() -> None:
+    with pytest.raises(Failure) as stopped:
+        answer().whole({**FINAL, "finish_reason": "abort"})
+    assert answer().error(stopped.value) == {"error": stopped.value.message}

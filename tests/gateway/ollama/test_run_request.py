@@ -1,0 +1,92 @@
+"""Requests of Ollama's clients: what becomes of each field, and which are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rkllmd.gateway.fields import WrongField
+from rkllmd.gateway.ollama.run_request import read_chat, read_generate
+
+HELLO = [{"role": "user", "content": "Hello"}]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({}, {}),
+        ({"options": {"num_predict": 3, "num_ctx": 8192}, "keep_alive": -1}, {"max_new_tokens": 3}),
+        ({"options": {"num_predict": -1}}, {}),
+        (
+            {"options": {"temperature": 0.5, "seed": 7, "stop": ["a"], "repeat_last_n": 64}},
+            {"sampling_params": {"temperature": 0.5}, "seed": 7, "stop": ["a"]},
+        ),
+        ({"think": False, "format": ""}, {"enable_thinking": False}),
+        ({"think": "low"}, {"enable_thinking": True}),
+        ({"tools": [TOOL]}, {"tools": [TOOL]}),
+        ({"format": "json"}, {"format": "json"}),
+        ({"format": {"enum": [1]}}, {"format": {"enum": [1]}}),
+    ],
+)
+def test_fields_become_parameters(fields: dict[str, Any], shown: dict[str, Any]) -> None:
+    wanted = read_chat({"model": "demo", "messages": HELLO, **fields})
+    assert (wanted.model, wanted.params, wanted.streams) == ("demo", {"messages": HELLO, **shown}, True)
+    assert read_chat({"messages": HELLO, "stream": False}).streams is False
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "me"}]}, "messages[0].role"),
+        ({"messages": [{"content": ""}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "images": ["AAAA"]}]}, "messages[0].images"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls[0].function.name"),
+        ({"options": {"num_predict": -3}}, "options.num_predict"),
+        ({"options": {"temprature": 1}}, "options.temprature"),
+        ({"options": {"repeat_last_n": 3}}, "options.repeat_last_n"),
+        ({"think": "much"}, "think"),
+        ({"format": "xml"}, "format"),
+        ({"suffix": "a"}, "suffix"),
+    ],
+)
+def test_a_wrong_field_is_named(fields: dict[str, Any], name: str) -> None:
+    with pytest.raises(WrongField) as refused:
+        read_chat({"messages": HELLO, **fields})
+    assert refused.value.name == name
+
+
+def test_messages_become_the_daemons() -> None:
+    given = [
+        {
+            "role": "assistant",
+            "content": "",
+            "thinking": "Hm.",
+            "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}],
+        },
+        {"role": "tool", "content": "21", "tool_name": "f"},
+    ]
+    assert read_chat({"messages": given}).params["messages"] == [
+        {
+            "role": "assistant",
+            "content": "",
+            "reasoning": "Hm.",
+            "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}],
+        },
+        {"role": "tool", "content": "21"},
+    ]
+
+
+def test_a_prompt_is_a_question() -> None:
+    wanted = read_generate({"prompt": "Hello", "system": "Be brief.", "raw": False, "suffix": ""})
+    assert wanted.params == {"messages": [{"role": "system", "content": "Be brief."}, *HELLO]}
+    for wrong, name in (
+        ({}, "prompt"),
+        ({"prompt": "a", "raw": True}, "raw"),
+        ({"prompt": "a", "messages": []}, "messages"),
+    ):
+        with pytest.raises(WrongField) as refused:
+            read_generate(wrong)
+        assert refused.value.name == name

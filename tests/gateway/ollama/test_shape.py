@@ -1,0 +1,41 @@
+"""Models as Ollama's clients want them."""
+
+from __future__ import annotations
+
+import pytest
+
+from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.fields import WrongField
+from rkllmd.gateway.ollama import shape
+from tests.gateway.statuses import TWO
+
+
+def test_models_are_listed_by_their_names() -> None:
+    assert [(item["name"], item["model"]) for item in shape.tags(TWO)["models"]] == [
+        ("demo", "demo"),
+        ("qwen3-1.7b", "qwen3-1.7b"),
+    ]
+
+
+def test_models_that_sleep_do_not_run() -> None:
+    first, second = TWO["models"]
+    shown = shape.running({**TWO, "models": [first, {**second, "state": "asleep"}]})["models"]
+    assert [(item["name"], item["context_length"]) for item in shown] == [("demo", 4096)]
+
+
+@pytest.mark.parametrize("body", [{"model": "demo"}, {"name": "demo:latest", "verbose": True}])
+def test_a_model_is_shown(body: dict[str, object]) -> None:
+    shown = shape.shown(TWO, body)
+    assert shown["model_info"]["rkllm.context_length"] == 4096
+    assert "tools" in shown["capabilities"]
+
+
+def test_another_model_and_another_field_are_refused() -> None:
+    with pytest.raises(Failure):
+        shape.shown(TWO, {"model": "other"})
+    with pytest.raises(WrongField):
+        shape.shown(TWO, {"model": "demo", "modl": "x"})
+
+
+def test_times_are_utc() -> None:
+    assert shape.now().endswith("Z")
