@@ -14,6 +14,8 @@ before)
     systemctl --quiet cat rkllmd.service > /dev/null 2>&1 || exit 0
     # The socket too: it would start the service again for the next client.
     attempt systemctl --quiet disable --now rkllmd.socket rkllmd.service
+    systemctl --quiet cat rkllmd-gateway.service > /dev/null 2>&1 || exit 0
+    attempt systemctl --quiet disable --now rkllmd-gateway.service
     ;;
 after) attempt systemctl daemon-reload ;;
 esac

@@ -55,9 +55,12 @@ put() { # put FILE DESTINATION: copy it unchanged, readable for all
 socket_changed=
 cmp -s "$units/rkllmd.socket" "$destdir/usr/lib/systemd/system/rkllmd.socket" || socket_changed=yes
 put "$units/rkllmd.socket" /usr/lib/systemd/system/rkllmd.socket
-put "$units/rkllmd.service" /usr/lib/systemd/system/rkllmd.service
 escaped=$(printf '%s' "$prefix" | sed 's/[&|\\]/\\&/g')
-sed "s|@PREFIX@|$escaped|" "$units/rkllmd.service" > "$destdir/usr/lib/systemd/system/rkllmd.service"
+# The gateway's needs pip install 'rkllmd[gateway]' in the environment before it is enabled.
+for unit in rkllmd.service rkllmd-gateway.service; do
+    put "$units/$unit" "/usr/lib/systemd/system/$unit"
+    sed "s|@PREFIX@|$escaped|" "$units/$unit" > "$destdir/usr/lib/systemd/system/$unit"
+done
 put "$units/rkllmd.sysusers" /usr/lib/sysusers.d/rkllmd.conf
 put "$units/rkllmd.tmpfiles" /usr/lib/tmpfiles.d/rkllmd.conf
 [ -e "$destdir/etc/rkllmd.toml" ] || put "$units/rkllmd.toml" /etc/rkllmd.toml

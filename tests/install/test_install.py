@@ -21,6 +21,7 @@ def test_what_is_put_where(machine: Machine) -> None:
         "usr/local/bin/rkllmd",
         "usr/lib/systemd/system/rkllmd.service",
         "usr/lib/systemd/system/rkllmd.socket",
+        "usr/lib/systemd/system/rkllmd-gateway.service",
         "usr/lib/sysusers.d/rkllmd.conf",
         "usr/lib/tmpfiles.d/rkllmd.conf",
         "etc/rkllmd.toml",

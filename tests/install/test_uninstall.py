@@ -104,7 +104,10 @@ def deactivate(machine: Machine, stage: str, *, booted: bool = True, known: bool
 
 
 def test_the_socket_is_stopped_with_the_service(machine: Machine) -> None:
-    assert deactivate(machine, "before") == ["--quiet disable --now rkllmd.socket rkllmd.service"]
+    assert deactivate(machine, "before") == [
+        "--quiet disable --now rkllmd.socket rkllmd.service",
+        "--quiet disable --now rkllmd-gateway.service",
+    ]
 
 
 def test_systemd_forgets_the_units(machine: Machine) -> None:

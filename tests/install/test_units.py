@@ -56,6 +56,34 @@ def test_systemd_has_nothing_to_say_against_them(units: tuple[str, str]) -> None
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.fixture
+def gateway(tmp_path: Path, units: tuple[str, str]) -> str:
+    """Return the path of the gateway's unit beside the others."""
+    unit = tmp_path / "rkllmd-gateway.service"
+    unit.write_text((UNITS / unit.name).read_text().replace("@PREFIX@", str(tmp_path / "prefix")))
+    return str(unit)
+
+
+@analyze
+def test_systemd_has_nothing_to_say_against_the_gateway(gateway: str) -> None:
+    done = run("systemd-analyze", "verify", "--man=no", gateway)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = run("systemd-analyze", "security", "--offline=true", "--threshold=20", gateway)
+    assert done.returncode == 0, done.stdout
+
+
+@analyze
+def test_what_the_gateway_may_do_has_its_reason(gateway: str) -> None:
+    done = run("systemd-analyze", "security", "--offline=true", "--json=short", gateway)
+    assert _without_reason(done.stdout, gateway) == []
+
+
+def test_the_gateway_is_a_user_of_its_own_without_the_npu() -> None:
+    lines = (UNITS / "rkllmd-gateway.service").read_text().splitlines()
+    assert {"DynamicUser=yes", "PrivateDevices=yes", "DevicePolicy=closed"} <= set(lines)
+    assert not any(line.startswith("DeviceAllow=") for line in lines)
+
+
 @analyze
 def test_a_mistake_in_a_unit_would_be_found(units: tuple[str, str]) -> None:
     service = Path(units[0])
@@ -76,11 +104,16 @@ def test_the_service_may_do_little(units: tuple[str, str]) -> None:
 @analyze
 def test_what_it_may_do_nevertheless_has_its_reason(units: tuple[str, str]) -> None:
     done = run("systemd-analyze", "security", "--offline=true", "--json=short", units[0])
-    costly = [item["name"] for item in json.loads(done.stdout) if item["exposure"] is not None and not item["set"]]
+    assert _without_reason(done.stdout, units[0]) == []
+
+
+def _without_reason(said: str, unit: str) -> list[str]:
+    """Return what a unit leaves open, as systemd says it, and has no comment about."""
+    costly = [item["name"] for item in json.loads(said) if item["exposure"] is not None and not item["set"]]
     assert costly, "it says what is left open"
-    reasons = "\n".join(line for line in Path(units[0]).read_text().splitlines() if line.startswith("# "))
+    reasons = "\n".join(line for line in Path(unit).read_text().splitlines() if line.startswith("# "))
     # Such as "SystemCallFilter=~@resources" and "RootDirectory=/RootImage=".
-    assert [name for name in costly if f"{name.partition('=')[0]}=" not in reasons] == []
+    return [name for name in costly if f"{name.partition('=')[0]}=" not in reasons]
 
 
 @pytest.mark.parametrize("setting", sorted(RELIABILITY))
