@@ -77,6 +77,7 @@ USES = {
     "rknn.query",
     "rknn.run",
     "rknn.wait",
+    "server.count_tokens",
 }
 
 

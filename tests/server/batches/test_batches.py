@@ -192,3 +192,17 @@ def test_a_crash_says_how_many_runs_it_has_ended(start: Start) -> None:
         crash = daemon.wait_event("crashed")[0]
     assert crash["call"]["runs"] == PLACES - 1
     assert crash["call"]["method"] == "rkllm.run_async"
+
+
+def test_c_that_hangs_keeps_nobody_waiting(start: Start) -> None:
+    """Each is answered at its own limit, and the NPU counts as stuck since the call of C does not return."""
+    limits = ("--token-timeout-ms", "100", "--grace-ms", "100")
+    daemon = start("--coalesce", "always", *limits, scenario="text=a b c;tokens=words;batch_step=0;run=hang@2")
+    daemon.load(extend_param={"n_batch": 2})
+    with daemon.connect() as wire:
+        wire.request("rkllm.run_async", {"prompt": "?"})
+        messages = wire.until_final(1)
+        assert kind(messages[-1]) == "Timeout"
+        assert [message["result"]["text"] for message in messages[:-1]] == ["a ", "b "]
+        until("the NPU counts as stuck", lambda: wire.ask("server.status")["result"]["state"] == "wedged")
+        daemon.process.kill()
