@@ -28,7 +28,8 @@ fi
 [ -n "$destdir" ] || sh "$units/deactivate.sh" before
 rm -rf "$venv"
 rm -f "$destdir/usr/lib/systemd/system/rkllmd.service" "$destdir/usr/lib/systemd/system/rkllmd.socket" \
-    "$destdir/usr/lib/systemd/system/rkllmd-gateway.service" "$destdir/usr/lib/sysusers.d/rkllmd.conf" "$destdir/usr/lib/tmpfiles.d/rkllmd.conf"
+    "$destdir/usr/lib/systemd/system/rkllmd-gateway.service" \
+    "$destdir/usr/lib/sysusers.d/rkllmd.conf" "$destdir/usr/lib/tmpfiles.d/rkllmd.conf"
 command=$destdir/usr/local/bin/rkllmd
 if [ -L "$command" ] && [ "$(readlink "$command")" = "$prefix/bin/rkllmd" ]; then
     rm -f "$command"
