@@ -23,7 +23,9 @@ BEATS, PRINTED, LOGGED = 0, 8, 16
 FIRST_RECORD, RECORD_BYTES, RECORDS = 1024, 1024, 15
 # The end of C's output; as much as the daemon reads at once has room twice.
 OUTPUT, OUTPUT_BYTES = 16_384, 32_768
-SIZE = OUTPUT + OUTPUT_BYTES
+# Where the daemon reads it to at first: how much it had read before, and the bytes, with zeros behind them.
+ARRIVAL, ARRIVAL_BYTES = OUTPUT + OUTPUT_BYTES, 16_384
+SIZE = ARRIVAL + NUMBER.size + ARRIVAL_BYTES
 
 FREE, VALID = 0, 1
 # What it begins with: since when (monotonic), the thread's number, whether that is the event loop's, VALID or FREE.
@@ -127,9 +129,13 @@ def output(content: bytes) -> tuple[bytes, int]:
     if len(content) < SIZE:
         return b"", 0
     (printed,), (logged,) = NUMBER.unpack_from(content, PRINTED), NUMBER.unpack_from(content, LOGGED)
-    ring, at = content[OUTPUT:SIZE], printed % OUTPUT_BYTES
+    ring, at = content[OUTPUT:ARRIVAL], printed % OUTPUT_BYTES
     found = ring[at:] + ring[:at] if printed > OUTPUT_BYTES else ring[:printed]
-    return found, min(max(0, printed - logged), len(found))
+    # The process died when this had left the pipe and did not stand behind the others yet.
+    has_arrived = NUMBER.unpack_from(content, ARRIVAL) == (printed,)
+    arrived = content[ARRIVAL + NUMBER.size : SIZE].rstrip(b"\0") if has_arrived else b""
+    found += arrived
+    return found, min(max(0, printed - logged) + len(arrived), len(found))
 
 
 # -- the keeper's looks ------------------------------------------------------------------------------------------------

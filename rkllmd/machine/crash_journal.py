@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable
 from threading import get_ident
 from time import monotonic
@@ -77,6 +78,8 @@ class CrashJournal:
         self._memory = mmap.mmap(descriptor, journal.SIZE)
         self._beats = 0
         self._printed = 0
+        # How much of the place where output arrives has been written to.
+        self._arrived = 0
         # The numbers of free records, and what is written in each.
         self._free = list(range(journal.RECORDS))
         self._bodies = [b""] * journal.RECORDS
@@ -126,8 +129,23 @@ class CrashJournal:
 
     # -- what C prints; one thread at a time -------------------------------------------------------------------------
 
-    def printed(self, data: bytes) -> None:
-        """Keep the end of what C has printed, as it was read."""
+    def read(self, descriptor: int) -> bytes:
+        """Read what C has printed, and keep the end of it. Raises BlockingIOError.
+
+        It comes into the journal by the reading itself: it would be lost if the process died before it could be
+        written there.
+        """
+        begin = journal.ARRIVAL + journal.NUMBER.size
+        self._memory[begin : begin + self._arrived] = bytes(self._arrived)
+        self._arrived = 0
+        journal.NUMBER.pack_into(self._memory, journal.ARRIVAL, self._printed)
+        with memoryview(self._memory) as memory, memory[begin : begin + journal.ARRIVAL_BYTES] as room:
+            self._arrived = os.readv(descriptor, [room])
+        data = self._memory[begin : begin + self._arrived]
+        self._keep(data)
+        return data
+
+    def _keep(self, data: bytes) -> None:
         for at, piece in journal.pieces(self._printed, data):
             self._memory[at : at + len(piece)] = piece
         self._printed += len(data)

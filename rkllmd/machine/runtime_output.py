@@ -29,7 +29,6 @@ _LINE_LENGTH: Final = 1000
 # A runtime that never stops printing must not keep a reader for ever: the thread reads one piece at a time, and the end
 # of a call reads what is in the pipe and what is printed meanwhile, a megabyte at most. What is read at once has room
 # in the crash journal until it is logged.
-_READ_BYTES: Final = 16_384
 _READS_AT_ONCE: Final = 64
 
 
@@ -111,12 +110,11 @@ class RuntimeOutput:
         with self._lock:
             for _ in range(at_most):
                 try:
-                    data = os.read(self._reader, _READ_BYTES)
+                    data = self.journal.read(self._reader)
                 except BlockingIOError:
                     break
                 if not data:
                     return False
-                self.journal.printed(data)
                 *lines, self._rest = (self._rest + data).split(b"\n")
                 for line in lines:
                     self._keep(line)

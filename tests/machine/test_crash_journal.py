@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -144,13 +145,40 @@ def test_a_call_that_raises_has_returned(both: Both) -> None:
     assert both.calls() == []
 
 
-def test_what_c_prints_is_there_and_how_much_of_it_is_logged(both: Both) -> None:
-    both.journal.printed(b"one\ntwo")
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def test_what_c_prints_is_there_and_how_much_of_it_is_logged(both: Both, pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    os.write(writer, b"one\ntwo")
+    assert both.journal.read(reader) == b"one\ntwo"
     both.journal.logged(3)
     assert journal.output(both.content()) == (b"one\ntwo", 3)
-    both.journal.printed(b"x" * journal.OUTPUT_BYTES)
+    os.write(writer, b"x" * journal.OUTPUT_BYTES)
+    for _ in range(journal.OUTPUT_BYTES // journal.ARRIVAL_BYTES):
+        both.journal.read(reader)
     both.journal.logged(0)
     assert journal.output(both.content()) == (b"x" * journal.OUTPUT_BYTES, 0)
+
+
+def test_what_has_left_the_pipe_is_there_at_once(
+    both: Both, pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = pipe
+    os.write(writer, b"a first line\n")
+    both.journal.read(reader)
+    both.journal.logged(0)
+    os.write(writer, b"last words\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(CrashJournal, "_keep", lambda self, data: sys.exit("it dies here"))
+        with pytest.raises(SystemExit):
+            both.journal.read(reader)
+    assert journal.output(both.content()) == (b"a first line\nlast words\n", 11)
 
 
 def test_beats_are_counted(both: Both) -> None:

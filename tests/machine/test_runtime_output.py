@@ -167,15 +167,16 @@ def test_one_look_is_bounded() -> None:
     reads, finished = said(
         """
 reads = []
-real = os.read
-def endless(descriptor, count):
-    reads.append(count)
-    return b"again and again\\n"
-os.read = endless
+real = os.readv
+def endless(descriptor, buffers):
+    reads.append(len(buffers[0]))
+    buffers[0][:16] = b"again and again\\n"
+    return 16
+os.readv = endless
 output.since(output.mark())
 of_a_call = len(reads)
 output._read(at_most=1)
-os.read = real
+os.readv = real
 answer = [of_a_call, len(reads) - of_a_call]
 """
     )
