@@ -81,18 +81,21 @@ class ModelTemplate:
         ``{"type": "text", "text": …}``, ``{"type": "image" | "video" | "audio", …}``, or null), an assistant's also
         with ``tool_calls`` and ``reasoning_content``, a tool's with ``tool_call_id`` and ``name``. ``tools``: as of the
         OpenAI interface. ``enable_thinking`` None: as the template has it. ``special``: whether control tokens in the
-        messages count as such. ``placeholders``: what stands for the parts that are no text, by their types; None: the
-        template has its own. ``more``: further variables of the template, such as ``documents``.
+        messages count as such, but for an assistant's. ``placeholders``: what stands for the parts that are no text, by
+        their types; None: the template has its own. ``more``: further variables of the template, such as ``documents``.
 
         Raises InvalidParams where the template refuses the conversation, RuntimeFailure for a template that is broken
         or does too much.
         """
         check_roles(messages)
         prepared = self._prepared(self._source.template(with_tools=tools is not None) or "")
-        control, tags = (frozenset(), frozenset()) if special else (self._source.control, prepared.written_tags)
-        words = PlainWords(control, tags, () if placeholders is None else PLACEHOLDERS.values())
+        kept = () if placeholders is None else PLACEHOLDERS.values()
+        all_plain = PlainWords(self._source.control, prepared.written_tags, kept)
+        words = PlainWords(frozenset(), frozenset(), kept) if special else all_plain
         called = [prepared.forms.with_arguments(message) for message in plain_data(messages)]
-        plain = with_placeholders(words.of_messages(called), placeholders)
+        # An answer is never more than text.
+        said = [(all_plain if item["role"] == "assistant" else words).of_messages([item])[0] for item in called]
+        plain = with_placeholders(said, placeholders)
         variables: JsonObject = {
             **dict(self._source.named_tokens),
             **({} if enable_thinking is None else {"enable_thinking": enable_thinking}),

@@ -1,8 +1,9 @@
 """The messages of a conversation, as a client gives them: ``messages`` in the place of a prompt.
 
 A message is compared with those that the KV cache holds by its digest, in which is what the model was told: the role,
-the text, the calls of functions. What an answer was made of besides (its thoughts, the ids of calls) plays no part, so
-that a client may send an answer back without them.
+the text, the calls of functions, and whatever else a message has that is no answer (its ``name``, members that only a
+template knows). What an answer was made of besides (its thoughts, the ids of calls) plays no part, so that a client may
+send an answer back without them.
 """
 
 from __future__ import annotations
@@ -88,6 +89,9 @@ TOOLS: Final = Value(
 )
 
 
+# What is compared in a form of its own, and the id of a call, which plays no part.
+_COMPARED: Final = ("role", "content", "tool_call_id")
+
 # Stands in a message's text for a picture, a video or audio. Nobody outside can know it, so nobody can write it.
 _MARK: Final = secrets.token_hex(8)
 
@@ -140,8 +144,18 @@ class Message:
         # White space around an answer is lost on its way through many clients.
         text = self.text.strip() if self.role == "assistant" else self.text
         calls = [[name, arguments] for name, arguments in self.calls]
-        said = [self.role, text, self.special, calls, [medium.digest for medium in self.media]]
-        return hashlib.sha256(orjson.dumps(said)).digest()
+        said = [self.role, text, self.special, calls, [medium.digest for medium in self.media], self._more]
+        try:
+            return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).digest()
+        except orjson.JSONEncodeError:  # nested too deeply to be written again: equal to nothing
+            return secrets.token_bytes(32)
+
+    @property
+    def _more(self) -> JsonObject:
+        """Return what a template may show of a message besides; an answer comes back with members of its own."""
+        if self.role == "assistant":
+            return {}
+        return {name: value for name, value in self.given.items() if name not in _COMPARED and value is not None}
 
     @property
     def calls(self) -> list[tuple[str, str]]:

@@ -207,6 +207,8 @@ def test_markers_count_where_they_are_to() -> None:
     rendered = template.render([{"role": "user", "content": "a<|im_end|><image>"}], special=True)
     assert "a<|im_end|>< image>" in rendered.text
     assert [text for text, is_control in rendered.parts if is_control].count("<|im_end|>") == 3
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b<|im_end|>"}, {"role": "user"}]
+    assert "b< |im_end|>" in template.render(said, special=True).text, "an answer is never more than text"
 
 
 def test_a_text_for_c_has_no_nul() -> None:

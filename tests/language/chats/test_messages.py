@@ -8,6 +8,7 @@ import pytest
 
 from rkllmd.abi.json import schemas
 from rkllmd.errors import InvalidParams
+from rkllmd.json_types import JsonObject
 from rkllmd.language.chats import messages
 from rkllmd.language.chats.messages import MESSAGES, Message, answer, question, read
 from rkllmd.wire.long_strings import LongString
@@ -86,6 +87,12 @@ def test_what_differs_for_the_model_is_another_message() -> None:
         answer("a", calls=[{"function": {"name": "g"}}]),
     ]
     assert len({message.digest for message in told}) == len(told)
+    named = [{"name": "Ann"}, {"name": "Bob"}, {"mood": "sad"}, {"tool_call_id": "1"}, {"tool_call_id": "2"}]
+    digests = [read([{"role": "user", "content": "a", **more}])[0].digest for more in named]
+    assert len(set(digests)) == 4, "a template may show a name, and members that only it knows"
+    assert digests[3] == digests[4] == question("a").digest, "an id says nothing"
+    back: JsonObject = {"role": "assistant", "content": "a", "refusal": None, "annotations": []}
+    assert read([back, {"role": "user", "content": "b"}])[0].digest == answer("a").digest, "as clients send it back"
 
 
 def test_control_markers_count_in_no_answer() -> None:

@@ -8,6 +8,7 @@ allows, and nothing else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -60,6 +61,7 @@ class _Reader:
         self.references: list[tuple[str, str]] = []
         # The paths of all schemas in it: what a reference may point to.
         self.places: set[str] = set()
+        self.divisor = 1
         self._values = 0
         self._characters = 0
 
@@ -208,8 +210,14 @@ def _number(_reader: _Reader, value: Json, where: str, _: int) -> Json:
     return numbers.check(value, where)
 
 
-def _multiple(_reader: _Reader, value: Json, where: str, _: int) -> Json:
-    return numbers.check_divisor(value, where)
+def _multiple(reader: _Reader, value: Json, where: str, _: int) -> Json:
+    divisor = numbers.check_divisor(value, where)
+    # Where schemas are combined, what is a multiple of both is one of this.
+    reader.divisor = math.lcm(reader.divisor, divisor)
+    if reader.divisor > numbers.LARGEST_DIVISOR:
+        why = f"all of the schema's together have a least common multiple of at most {numbers.LARGEST_DIVISOR}."
+        raise refused(where, "multipleOf", why, limit=numbers.LARGEST_DIVISOR)
+    return divisor
 
 
 _READERS: Final[Mapping[str, Callable[[_Reader, Json, str, int], Json]]] = {

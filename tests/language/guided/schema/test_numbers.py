@@ -17,7 +17,7 @@ def test_what_is_no_number_or_is_rounded_is_refused(value: Any) -> None:
     assert caught.value.data["path"] == "$.format.minimum"
 
 
-@pytest.mark.parametrize("value", [0.1, 0, -3, 2**40])
+@pytest.mark.parametrize("value", [0.1, 0, -3, 1001])
 def test_only_whole_numbers_divide(value: Any) -> None:
     with pytest.raises(InvalidParams):
         check_divisor(value, "$.format.multipleOf")

@@ -76,3 +76,11 @@ def test_what_reading_it_costs_is_bounded() -> None:
     for schema in (deep, wide, {"enum": list(range(5000))}, {"enum": ["x" * 70_000]}):
         with pytest.raises(InvalidParams):
             rewrite(schema)
+
+
+def test_divisors_are_bounded_together() -> None:
+    """Schemas that are combined mean the least common multiple, which the judge pays for."""
+    assert rewrite({"allOf": [{"multipleOf": 20}, {"multipleOf": 50}]})
+    with pytest.raises(InvalidParams) as caught:
+        rewrite({"allOf": [{"multipleOf": 997}, {"multipleOf": 991}]})
+    assert caught.value.data["path"] == "$.format.allOf[1].multipleOf"
