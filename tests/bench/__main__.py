@@ -239,7 +239,7 @@ def _cached_prompt(directory: Path, rounds: int) -> None:
 
 def _batches(directory: Path, rounds: int) -> None:
     measured = (
-        ("the simulator, 5 ms a step", batches.simulated, 3.5),
+        ("the simulator, 20 ms a step", batches.simulated, 3.5),
         ("the portable runtime", batches.portable, 2.0),
     )
     for number, (what, measure_one, least) in enumerate(measured):
