@@ -33,7 +33,7 @@ def model(owner: int | None = OWNER) -> Any:
     kv_cache = KvCache()
     if owner is not None:
         kv_cache.take_turn(owner, keep_history=True)
-    return SimpleNamespace(kv_cache=kv_cache, pointer=1, number=7, path="/m")
+    return SimpleNamespace(kv_cache=kv_cache, pointer=1, number=7, path="/m", is_bare=False)
 
 
 def call_of(client: int) -> Any:
