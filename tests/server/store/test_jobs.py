@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import ENDLESS, Daemon, Start, Wire, kind
+from tests.daemon import ENDLESS, UNMEASURED, Daemon, Start, Wire, kind
 from tests.server.jobs.submitting import done_so_far, ended, look, submit
 from tests.store.stores import file_of
 
@@ -290,7 +290,7 @@ def test_without_jobs_a_new_daemon_begins_empty(board: Board) -> None:
 def test_a_job_that_can_not_be_kept_is_not_promised(board: Board) -> None:
     board.start().stop()
     limit = 'ulimit -f 256; exec "$@"'  # blocks of 512 bytes
-    daemon = board.start(scenario="text=ab", launcher=["sh", "-c", limit, "sh"])
+    daemon = board.start(scenario="text=ab", launcher=[*UNMEASURED, "sh", "-c", limit, "sh"])
     daemon.load(max_context_len=1024)
     with daemon.connect() as wire:
         prompt = "x" * 200_000

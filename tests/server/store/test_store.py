@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rkllmd.store import learned
-from tests.daemon import Daemon, Start, kind, until
+from tests.daemon import UNMEASURED, Daemon, Start, kind, until
 from tests.store.stores import file_of, opened
 
 
@@ -77,7 +77,8 @@ def test_a_disk_without_room_fails_no_call(start: Start, tmp_path: Path) -> None
     state.mkdir()
     start("--state-directory", str(state)).stop()
     limit = 'ulimit -f 32; exec "$@"'  # blocks of 512 bytes
-    daemon = start("--state-directory", str(state), launcher=["sh", "-c", limit, "sh"], scenario="text=ab")
+    launcher = [*UNMEASURED, "sh", "-c", limit, "sh"]
+    daemon = start("--state-directory", str(state), launcher=launcher, scenario="text=ab")
     daemon.load()
     with daemon.connect() as wire:
         for _ in range(3):
