@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rkllmd.gateway.access import Access, KeysError, is_loopback, read_keys
-
 _EXTRA = "the gateway needs packages that are not installed: pip install 'rkllmd[gateway]' (missing is {})."
 
 
@@ -38,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Serve until a signal comes; return the exit status. Raises GatewayError."""
+    from rkllmd.gateway.access import Access, is_loopback  # no other command, the daemon least, has to load it
+
     addresses = given.listen or ["127.0.0.1:8080"]
     for address in addresses:
         _check_address(address)
@@ -65,6 +65,8 @@ def _check_address(address: str) -> None:
 
 
 def _keys(path: Path | None) -> frozenset[str]:
+    from rkllmd.gateway.access import KeysError, read_keys
+
     if path is None:
         return frozenset()
     try:

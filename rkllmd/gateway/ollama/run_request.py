@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rkllmd.gateway import sampling
+from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.run import Wanted
 from rkllmd.json_types import Json, JsonObject
@@ -44,10 +44,7 @@ _EFFORTS: Final = ("low", "medium", "high")
 def read_chat(body: Json) -> Wanted:
     """Return a request for /api/chat. Raises WrongField for what is wrong or can't be done."""
     fields = Fields(body)
-    messages = fields.objects("messages")
-    if not messages:
-        raise fields.wrong("messages", "is missing: give the conversation, which the model is to go on with.")
-    params: JsonObject = {"messages": [_message(item, f"messages[{index}]") for index, item in enumerate(messages)]}
+    params: JsonObject = {"messages": conversation.messages(fields, _message)}
     if tools := fields.objects("tools"):
         params["tools"] = tools
     return _rest(fields, params)
@@ -97,34 +94,23 @@ def _rest(fields: Fields, params: JsonObject) -> Wanted:
 def _message(given: JsonObject, where: str) -> JsonObject:
     """Return a message as the daemon takes it."""
     fields = Fields(given, where)
-    role = fields.choice("role", _ROLES)
-    if role is None:
-        raise fields.wrong("role", f"is missing: it is one of {', '.join(_ROLES)}.")
-    message: JsonObject = {"role": role, "content": fields.text("content") or ""}
+    message: JsonObject = {"role": conversation.role(fields, _ROLES), "content": fields.text("content") or ""}
     fields.neutral({"images": ([],)}, "can't be seen here: leave it out.")
     # Models know which call a result belongs to by their order.
     fields.without_effect(("tool_name", "name"))
     for name, ours in (("thinking", "reasoning"), ("tool_call_id", "tool_call_id")):
         if value := fields.text(name):
             message[ours] = value
-    if calls := fields.objects("tool_calls"):
-        message["tool_calls"] = [_call(item, f"{where}.tool_calls[{index}]") for index, item in enumerate(calls)]
+    message |= conversation.calls(fields, where, _call)
     fields.end()
     return message
 
 
-def _call(given: JsonObject, where: str) -> JsonObject:
+def _call(fields: Fields) -> JsonObject:
     """Return a call of a function that an answer had."""
-    fields = Fields(given, where)
-    function = fields.inner("function")
-    name = function.text("name")
-    if name is None:
-        raise function.wrong("name", "is missing.")
-    call: JsonObject = {"type": "function", "function": {"name": name, "arguments": function.any("arguments")}}
+    call: JsonObject = {"type": "function", "function": conversation.function(fields, ("index", "description"))}
     if (call_id := fields.text("id")) is not None:
         call["id"] = call_id
-    function.without_effect(("index", "description"))
-    function.end()
     fields.without_effect(("type",))
     fields.end()
     return call

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rkllmd.gateway import sampling
+from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.run import Wanted
 from rkllmd.json_types import Json, JsonObject
@@ -38,10 +38,7 @@ _ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 def read(body: Json) -> Wanted:
     """Return the request. Raises WrongField for what is wrong or can't be done."""
     fields = Fields(body)
-    messages = fields.objects("messages")
-    if not messages:
-        raise fields.wrong("messages", "is missing: give the conversation, which the model is to go on with.")
-    params: JsonObject = {"messages": [_message(item, f"messages[{index}]") for index, item in enumerate(messages)]}
+    params: JsonObject = {"messages": conversation.messages(fields, _message)}
     params |= _limits(fields) | sampling.take(fields) | _thinking(fields) | _tools(fields) | _format(fields)
     streams = fields.flag("stream") or False
     options = fields.inner("stream_options")
@@ -109,9 +106,7 @@ def _format(fields: Fields) -> JsonObject:
 def _message(given: JsonObject, where: str) -> JsonObject:
     """Return a message as the daemon takes it."""
     fields = Fields(given, where)
-    role = fields.choice("role", _ROLES)
-    if role is None:
-        raise fields.wrong("role", f"is missing: it is one of {', '.join(_ROLES)}.")
+    role = conversation.role(fields, _ROLES)
     message: JsonObject = {"role": "system" if role == "developer" else role}
     message["content"] = _content(fields.any("content"), f"{where}.content")
     # Who of several users spoke is told to no model; models know which call a result belongs to by their order.
@@ -120,8 +115,7 @@ def _message(given: JsonObject, where: str) -> JsonObject:
         reasoning = [fields.text(name) for name in ("reasoning_content", "reasoning")]
         if said := next(filter(None, reasoning), None):
             message["reasoning"] = said
-        if calls := fields.objects("tool_calls"):
-            message["tool_calls"] = [_call(item, f"{where}.tool_calls[{i}]") for i, item in enumerate(calls)]
+        message |= conversation.calls(fields, where, _call)
         fields.neutral({"refusal": ("",), "annotations": ([],), "function_call": ()})
     if role == "tool" and (call_id := fields.text("tool_call_id")) is not None:
         message["tool_call_id"] = call_id
@@ -129,16 +123,10 @@ def _message(given: JsonObject, where: str) -> JsonObject:
     return message
 
 
-def _call(given: JsonObject, where: str) -> JsonObject:
+def _call(fields: Fields) -> JsonObject:
     """Return a call of a function that an answer had."""
-    fields = Fields(given, where)
     call: JsonObject = {name: value for name in ("id", "type") if (value := fields.text(name)) is not None}
-    function = fields.inner("function")
-    name = function.text("name")
-    if name is None:
-        raise function.wrong("name", "is missing.")
-    call["function"] = {"name": name, "arguments": function.any("arguments")}
-    function.end()
+    call["function"] = conversation.function(fields)
     fields.without_effect(("index",))  # a client that keeps the pieces of a stream sends it back
     fields.end()
     return call

@@ -1,0 +1,45 @@
+"""The conversation of a request, as far as OpenAI's and Ollama's are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rkllmd.gateway.fields import Fields
+from rkllmd.json_types import JsonObject
+
+
+def messages(fields: Fields, read: Callable[[JsonObject, str], JsonObject]) -> list[JsonObject]:
+    """Take the messages, each as ``read(message, where)`` returns it for the daemon. Raises WrongField."""
+    given = fields.objects("messages")
+    if not given:
+        raise fields.wrong("messages", "is missing: give the conversation, which the model is to go on with.")
+    return [read(item, f"messages[{index}]") for index, item in enumerate(given)]
+
+
+def role(fields: Fields, roles: Sequence[str]) -> str:
+    """Take who speaks in a message. Raises WrongField."""
+    speaker = fields.choice("role", roles)
+    if speaker is None:
+        raise fields.wrong("role", f"is missing: it is one of {', '.join(roles)}.")
+    return speaker
+
+
+def calls(fields: Fields, where: str, read: Callable[[Fields], JsonObject]) -> JsonObject:
+    """Take the calls of functions that an answer had, as a member of the message; ``read`` takes one of them."""
+    given = fields.objects("tool_calls")
+    if not given:
+        return {}
+    each = [Fields(item, f"{where}.tool_calls[{index}]") for index, item in enumerate(given)]
+    return {"tool_calls": [read(call) for call in each]}
+
+
+def function(call: Fields, without_effect: Sequence[str] = ()) -> JsonObject:
+    """Take the function of a call; ``without_effect``: further members of it. Raises WrongField."""
+    given = call.inner("function")
+    name = given.text("name")
+    if name is None:
+        raise given.wrong("name", "is missing.")
+    called: JsonObject = {"name": name, "arguments": given.any("arguments")}
+    given.without_effect(without_effect)
+    given.end()
+    return called

@@ -1,0 +1,49 @@
+"""rkllmd/gateway/conversation.py: what both dialects read alike; what is wrong is named by its path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rkllmd.gateway import conversation
+from rkllmd.gateway.fields import Fields, WrongField
+from rkllmd.json_types import Json, JsonObject
+
+
+def _call(fields: Fields) -> JsonObject:
+    return {"function": conversation.function(fields, ("index",))}
+
+
+def test_messages_calls_and_functions_are_taken() -> None:
+    function: JsonObject = {"name": "f", "arguments": "{}", "index": 0}
+    given: JsonObject = {"role": "assistant", "tool_calls": [{"function": function}]}
+
+    def read(message: JsonObject, where: str) -> JsonObject:
+        fields = Fields(message, where)
+        return {"role": conversation.role(fields, ("assistant",)), **conversation.calls(fields, where, _call)}
+
+    expected = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    assert conversation.messages(Fields({"messages": [given]}), read) == [expected]
+    assert conversation.calls(Fields({"tool_calls": []}), "m", _call) == {}
+
+
+@pytest.mark.parametrize(
+    ("take", "given", "path"),
+    [
+        (lambda fields: conversation.messages(fields, lambda *_: {}), {}, "m.messages"),
+        (lambda fields: conversation.messages(fields, lambda *_: {}), {"messages": []}, "m.messages"),
+        (lambda fields: conversation.role(fields, ("user",)), {}, "m.role"),
+        (lambda fields: conversation.role(fields, ("user",)), {"role": "tool"}, "m.role"),
+        (lambda fields: conversation.calls(fields, "m", _call), {"tool_calls": [{}]}, "m.tool_calls[0].function.name"),
+        (
+            lambda fields: conversation.calls(fields, "m", _call),
+            {"tool_calls": [{"function": {"name": "f", "more": 1}}]},
+            "m.tool_calls[0].function.more",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(take: Callable[[Fields], object], given: Json, path: str) -> None:
+    with pytest.raises(WrongField) as caught:
+        take(Fields(given, "m"))
+    assert caught.value.name == path
