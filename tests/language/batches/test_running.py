@@ -19,8 +19,8 @@ from rkllmd.language.texts.transcript import FINISH, NORMAL
 from rkllmd.machine.crash_journal import CrashJournal
 from rkllmd.metrics import Metrics
 from rkllmd.npu.durations import Durations
-from rkllmd.wire.members import NO_MEMBERS
 from tests.language.generation.generations import NULL, results
+from tests.language.stand_ins import invocation
 
 LAYOUT = LAYOUTS["1.3"]
 PLACES = 3
@@ -95,16 +95,9 @@ class Stage:
         infer_params = LAYOUT["RKLLMInferParam"](mode=RKLLMInferMode.RKLLM_INFER_GENERATE, max_new_tokens=limit)
         rkllm_input = LAYOUT["RKLLMInput"]()
         rkllm_input.prompt_input = prompt.encode()
-        invocation: Any = SimpleNamespace(
-            client=SimpleNamespace(number=client, user=None),
-            call=SimpleNamespace(members=NO_MEMBERS, finished=False),
-            job=None,
-            is_cancelled=False,
-            tensor=None,
-        )
         given: Any = SimpleNamespace(c=rkllm_input, json={}, path="$", sources=None, keep=[])
         parameters: Any = SimpleNamespace(c=infer_params, json={}, path="$", sources=None, keep=[])
-        return Run(self.language, invocation, self.model, given, parameters)
+        return Run(self.language, invocation(client), self.model, given, parameters)
 
     def company(self, *runs: Run) -> Company:
         """Return the company of these runs."""

@@ -17,7 +17,7 @@ from rkllmd.language.runs.run import Run
 from rkllmd.machine.crash_journal import CrashJournal
 from rkllmd.metrics import Metrics
 from rkllmd.npu.durations import Durations
-from rkllmd.wire.members import NO_MEMBERS
+from tests.language.stand_ins import invocation
 
 LAYOUT = LAYOUTS["1.3"]
 FINISH, ERROR = int(LLMCallState.RKLLM_RUN_FINISH), int(LLMCallState.RKLLM_RUN_ERROR)
@@ -98,14 +98,7 @@ class Stage:
         )
         parameters: Any = SimpleNamespace(c=infer_params, json={}, path="$")
         given: Any = SimpleNamespace(c=LAYOUT["RKLLMInput"](), json={}, path="$")
-        invocation: Any = SimpleNamespace(
-            client=SimpleNamespace(number=client, user=None),
-            call=SimpleNamespace(members=NO_MEMBERS, finished=False),
-            job=None,
-            is_cancelled=False,
-            tensor=None,
-        )
-        return inference.generate(Run(self.language, invocation, self.model, given, parameters))()
+        return inference.generate(Run(self.language, invocation(client), self.model, given, parameters))()
 
 
 def test_the_words_of_another_are_cleared_and_who_builds_upon_them_is_told() -> None:

@@ -5,16 +5,9 @@ from __future__ import annotations
 import orjson
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from rkllmd.chat.answers.syntax.json_text import dump, parse, parse_object
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=5,
-)  # fmt: skip
+from tests.chat.answers.syntax.values import VALUES
 
 
 @given(VALUES)
