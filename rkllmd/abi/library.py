@@ -110,14 +110,17 @@ class Functions:
         If it needs a type that this library does not have, the function is there too, and raises NotSupported when it
         is called. Raises ValueError if ``text`` does not declare a function.
         """
-        name, signature, needs = c_signature.name_of(text), None, f"a build that exports {c_signature.name_of(text)}"
+        name = c_signature.name_of(text)
+        if self._dll is not None and name in self.functions:
+            return
+        signature, needs = None, f"a build that exports {name}"
         try:
             signature = c_signature.parse(text, self._types)[1]
         except LookupError as error:
             needs = f"a build that exports it; {error.args[0]}"
         if self._dll is None:  # the functions made in this process may not exist before the first of them is called
             self._absent[name] = _missing(name, self.runtime, needs)
-        elif name not in self.functions:
+        else:
             missing = _missing(name, self.runtime, needs)
             self.functions[name] = missing if signature is None else bind(self._dll, name, signature, self.runtime)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from rkllmd.config.socs import SOCS
@@ -385,9 +386,11 @@ def settable_outside() -> list[Field[object]]:
     return [item for item in fields(Config) if not item.metadata["only_in_file"]]
 
 
+@cache
+def _environment_names() -> dict[str, str]:
+    return {item.name: item.metadata["env"] or f"RKLLM_{item.name.upper()}" for item in fields(Config)}
+
+
 def environment_name(setting: str) -> str:
     """Return the environment variable of a setting."""
-    for item in fields(Config):
-        if item.name == setting and item.metadata["env"]:
-            return str(item.metadata["env"])
-    return f"RKLLM_{setting.upper()}"
+    return _environment_names()[setting]

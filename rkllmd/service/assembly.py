@@ -71,7 +71,7 @@ def assemble(
     Raises ConfigError.
     """
     platform, current, store = Platform(), CurrentConfig(config), _store(config)
-    methods = registry.discover()
+    methods = registry.known()
     timeouts.check(config, methods)
     limits, run_soon = Timeouts(current), _run_soon(trio.lowlevel.current_trio_token())
     npu = Npu(

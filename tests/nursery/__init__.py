@@ -11,8 +11,9 @@ In a process from the nursery ``execve`` becomes the program instead, with what 
 before (``execution.py``). Under coverage the nursery is measured from its start, and each daemon from its fork.
 
 What is not the same: what the interpreter does at its start, and the modules' import, happened earlier and elsewhere;
-``/proc/PID/cmdline`` is the nursery's; memory is shared, so that figures of it mean little. Where that matters, tests
-start "cold" (``Daemon(cold=True)``): each kind of start and of end is tested so at least once. These always start cold:
+``/proc/PID/cmdline`` is the nursery's; memory is shared, so that figures of it mean little; and at its end nothing of
+the interpreter is taken apart, which would copy all that memory for nothing. Where that matters, tests start "cold"
+(``Daemon(cold=True)``): each kind of start and of end is tested so at least once. These always start cold:
 
 - with a launcher or descriptors: they are about the process that is executed;
 - with a variable that acts when an interpreter or a library is loaded (``PYTHONPATH``, ``LD_PRELOAD`` …) or that a

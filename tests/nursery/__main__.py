@@ -40,7 +40,7 @@ def main() -> NoReturn:
     """Fork until the connection ends; in each daemon, be it."""
     # Ctrl-C is for the daemons and the tests: the nursery ends with its connection.
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    registry.warm_up(registry.discover())  # imports the methods' modules
+    registry.warm_up(registry.known())  # imports the methods' modules
     generators = [item for item in gc.get_objects() if isinstance(item, random.Random)]
     parent = os.getppid()
     gc.collect()
@@ -55,8 +55,7 @@ def main() -> NoReturn:
     os.closerange(3, max(descriptors) + 1)
     execution.begin(["rkllmd", *request["arguments"]], request["environ"], generators)
     execution.replace_execution(generators)
-    command.main()
-    raise AssertionError("the command line leaves with its status")
+    execution.run(command.main)
 
 
 def _fork_until_wanted(connection: socket.socket) -> tuple[Request, list[int]]:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
@@ -37,7 +38,7 @@ def replace_execution(generators: Sequence[Random]) -> None:
             given = len(options) + 1
             if path == sys.executable and tuple(argv[1:given]) == options:
                 begin(["rkllmd", *argv[given:]], dict(environ), generators)
-                _run(program)
+                run(program)
         _execve(path, list(argv), environ)
 
     def execv(path: str, argv: Sequence[str]) -> NoReturn:
@@ -68,7 +69,7 @@ def begin(argv: Sequence[str], environ: Mapping[str, str], generators: Sequence[
     sys.orig_argv[:] = [sys.executable, "-m", "rkllmd", *argv[1:]]
 
 
-def _run(program: Callable[[], int | None]) -> NoReturn:
+def run(program: Callable[[], int | None]) -> NoReturn:
     """Run it and end the process with its status: the frames that are below belong to the program before."""
     status: object = 1
     try:
@@ -80,6 +81,7 @@ def _run(program: Callable[[], int | None]) -> NoReturn:
     if isinstance(status, str):
         print(status, file=sys.stderr)
         status = 1
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
