@@ -5,6 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import Enum
+
+import orjson
 
 from rkllmd.gateway.failures import Failure
 from rkllmd.json_types import Json, JsonObject
@@ -49,17 +52,52 @@ class Answer(ABC):
         """Return what a stream ends with that has failed."""
 
 
+class Framing(Enum):
+    """What a stream is made of: lines of JSON, or server-sent events.
+
+    NAMED_EVENTS have the ``type`` of what is in them as their names; EVENTS have none, and ``[DONE]`` at the end.
+    """
+
+    LINES = "lines"
+    EVENTS = "events"
+    NAMED_EVENTS = "named events"
+
+
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """A protocol of clients: how a request is read, an answer begun for it by the model's name, an error shown.
 
-    ``read`` raises WrongField or Failure. ``is_sse``: a stream is made of server-sent events, else of lines of JSON.
+    ``read`` raises WrongField or Failure.
     """
 
     read: Callable[[Json], Wanted]
     answer: Callable[[Wanted, str], Answer]
     error: Callable[[Failure], JsonObject]
-    is_sse: bool
+    framing: Framing
+
+
+class WholeCalls:
+    """The calls of functions in a stream, each of which is shown when it has ended.
+
+    Not before: what turns out to be no call comes as text, and no client can take back what it was sent.
+    """
+
+    def __init__(self) -> None:
+        self._begun: dict[int, JsonObject] = {}
+
+    def take(self, result: JsonObject) -> Iterable[JsonObject]:
+        """Yield the calls that have ended with this partial result, with all of their ``arguments_text``."""
+        for shown in result.get("tool_calls") or ():
+            call = self._begun.setdefault(shown["index"], {"arguments_text": ""})
+            text = call["arguments_text"] + shown.get("arguments_text", "")
+            call |= {**shown, "arguments_text": text}
+            if "arguments" in shown.get("function", ()):
+                yield call
+
+
+def arguments_text(call: JsonObject) -> str:
+    """Return the arguments of a whole call as a JSON text: that of the model where it wrote JSON."""
+    return call.get("arguments_text") or orjson.dumps(call["function"].get("arguments") or {}).decode()
 
 
 def check_ended(result: JsonObject) -> JsonObject:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rkllmd.gateway.failures import Failure
-from rkllmd.gateway.run import check_ended
+from rkllmd.gateway.run import WholeCalls, arguments_text, check_ended
 
 
 def test_an_answer_that_somebody_else_has_ended_is_no_answer() -> None:
@@ -13,3 +13,18 @@ def test_an_answer_that_somebody_else_has_ended_is_no_answer() -> None:
     for reason in ("abort", "pause"):
         with pytest.raises(Failure, match="somebody else"):
             check_ended({"finish_reason": reason})
+
+
+def test_a_call_is_shown_when_it_has_ended() -> None:
+    calls = WholeCalls()
+    head = {"index": 0, "id": "a", "function": {"name": "f"}, "arguments_text": '{"a": '}
+    assert not list(calls.take({"tool_calls": [head, {"index": 1, "id": "b", "function": {"name": "g"}}]}))
+    assert not list(calls.take({"tool_calls": [{"index": 1, "dropped": True}]}))
+    end = {"index": 0, "function": {"name": "f", "arguments": {"a": 1}}, "arguments_text": "1}"}
+    [whole] = calls.take({"tool_calls": [end]})
+    assert (whole["id"], arguments_text(whole)) == ("a", '{"a": 1}')
+
+
+def test_arguments_that_were_no_json_become_it() -> None:
+    assert arguments_text({"function": {"name": "f", "arguments": {"a": 1}}}) == '{"a":1}'
+    assert arguments_text({"function": {"name": "f", "arguments": None}}) == "{}"

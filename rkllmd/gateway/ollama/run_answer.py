@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.ollama import shape
 from rkllmd.gateway.ollama.run_request import read_chat, read_generate
 from rkllmd.gateway.openai.shape import generated_tokens, prompt_tokens
-from rkllmd.gateway.run import Answer, Protocol, check_ended
+from rkllmd.gateway.run import Answer, Framing, Protocol, Wanted, check_ended
 from rkllmd.json_types import Json, JsonObject
 
 _NANOSECONDS_PER_MS: Final = 1_000_000
@@ -84,9 +84,12 @@ def _call(call: JsonObject) -> Json:
     return {"function": {"name": function["name"], "arguments": function.get("arguments") or {}}}
 
 
-def _begin(model: str, *, is_chat: bool) -> RunAnswer:
-    return RunAnswer(model, shape.now(), time.monotonic_ns(), is_chat=is_chat)
+def _protocol(read: Callable[[Json], Wanted], *, is_chat: bool) -> Protocol:
+    def begin(wanted: Wanted, model: str) -> RunAnswer:
+        return RunAnswer(model, shape.now(), time.monotonic_ns(), is_chat=is_chat)
+
+    return Protocol(read, begin, shape.error_body, Framing.LINES)
 
 
-CHAT: Final = Protocol(read_chat, lambda _, model: _begin(model, is_chat=True), shape.error_body, is_sse=False)
-GENERATE: Final = Protocol(read_generate, lambda _, model: _begin(model, is_chat=False), shape.error_body, is_sse=False)
+CHAT: Final = _protocol(read_chat, is_chat=True)
+GENERATE: Final = _protocol(read_generate, is_chat=False)

@@ -8,7 +8,7 @@ from typing import Final
 
 from rkllmd.gateway.openai import chat_request, shape
 from rkllmd.gateway.openai.chat_answer import ChatAnswer
-from rkllmd.gateway.run import Protocol, Wanted
+from rkllmd.gateway.run import Framing, Protocol, Wanted
 
 
 def _answer(wanted: Wanted, model: str) -> ChatAnswer:
@@ -16,4 +16,4 @@ def _answer(wanted: Wanted, model: str) -> ChatAnswer:
     return ChatAnswer(model, answer_id, int(time.time()), includes_usage=wanted.includes_usage)
 
 
-CHAT: Final = Protocol(chat_request.read, _answer, shape.error_body, is_sse=True)
+CHAT: Final = Protocol(chat_request.read, _answer, shape.error_body, Framing.EVENTS)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import orjson
-
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.openai import shape
-from rkllmd.gateway.run import Answer, check_ended
+from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended
 from rkllmd.json_types import Json, JsonObject
 
 _REASONS = {"stop": "stop", "length": "length", "timeout": "length", "tool_calls": "tool_calls"}
@@ -23,9 +21,8 @@ class ChatAnswer(Answer):
         self._id = answer_id
         self._created = created
         self._includes_usage = includes_usage
-        # Calls of which not everything has come, and how many were sent whole.
-        self._calls: dict[int, JsonObject] = {}
-        self._sent = 0
+        self._calls = WholeCalls()
+        self._sent = 0  # how many calls
 
     def begin(self) -> Iterable[JsonObject]:
         """Return the chunk with the role."""
@@ -37,22 +34,9 @@ class ChatAnswer(Answer):
             yield self._chunk({"reasoning_content": reasoning})
         if text := result.get("text"):
             yield self._chunk({"content": text})
-        for call in result.get("tool_calls") or ():
-            if (whole := self._call(call)) is not None:
-                yield self._chunk({"tool_calls": [whole]})
-
-    def _call(self, shown: JsonObject) -> JsonObject | None:
-        """Take what has come of a call; return all of it when it has ended.
-
-        Not before: what turns out to be no call comes as text, and no client can take back what it was sent.
-        """
-        call = self._calls.setdefault(shown["index"], {"arguments_text": ""})
-        text = call["arguments_text"] + shown.get("arguments_text", "")
-        call |= {**shown, "arguments_text": text}
-        if "arguments" not in shown.get("function", ()):
-            return None
-        self._sent += 1
-        return {"index": self._sent - 1, **_whole_call(call)}
+        for call in self._calls.take(result):
+            yield self._chunk({"tool_calls": [{"index": self._sent, **_whole_call(call)}]})
+            self._sent += 1
 
     def final(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return what was held back, why it has ended, and if it is wanted, how many tokens that took."""
@@ -99,7 +83,6 @@ class ChatAnswer(Answer):
 
 
 def _whole_call(call: JsonObject) -> JsonObject:
-    """Return a call with its arguments as a JSON text: that of the model where it wrote JSON."""
-    text = call.get("arguments_text") or orjson.dumps(call["function"].get("arguments") or {}).decode()
-    function = {"name": call["function"]["name"], "arguments": text}
+    """Return a call with its arguments as a JSON text."""
+    function = {"name": call["function"]["name"], "arguments": arguments_text(call)}
     return {"id": call["id"], "type": "function", "function": function}

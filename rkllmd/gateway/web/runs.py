@@ -17,7 +17,7 @@ from rkllmd.client import CallError, ClientError, TrioClient
 from rkllmd.gateway import failures, models, progress
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
-from rkllmd.gateway.run import Answer, Protocol, Wanted
+from rkllmd.gateway.run import Answer, Framing, Protocol, Wanted
 from rkllmd.gateway.web import body
 from rkllmd.gateway.web.answers import Upstream, answer_json
 from rkllmd.gateway.web.body import GoneError
@@ -80,10 +80,10 @@ class RunEndpoint:
             raise failure
 
     def _response(self, stream: _Stream) -> Response:
-        if not self._protocol.is_sse:
+        if self._protocol.framing is Framing.LINES:
             return StreamingResponse(stream.lines(), media_type="application/x-ndjson")
         return EventSourceResponse(
-            stream.events(),
+            stream.events(self._protocol.framing),
             sep="\n",
             ping=_KEEP_ALIVE_SECONDS,
             ping_message_factory=lambda: ServerSentEvent(comment=stream.doing, sep="\n"),
@@ -159,12 +159,14 @@ class _Stream:
                 return None
         return {}
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self, framing: Framing) -> AsyncIterator[bytes]:
         """Yield server-sent events. None has an id: with one, openai's client takes each later comment for an event."""
         async with aclosing(self.payloads()) as payloads:  # type: ignore[type-var]  # an async generator
             async for part in payloads:
-                yield b"data: " + orjson.dumps(part) + b"\n\n"
-        yield _DONE
+                name = f"event: {part['type']}\n".encode() if framing is Framing.NAMED_EVENTS else b""
+                yield name + b"data: " + orjson.dumps(part) + b"\n\n"
+        if framing is Framing.EVENTS:
+            yield _DONE
 
     async def lines(self) -> AsyncIterator[bytes]:
         """Yield lines of JSON."""
