@@ -1,14 +1,17 @@
-"""The conversation of a request, as far as OpenAI's and Ollama's are alike."""
+"""The conversation of a request, as far as people's protocols are alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from rkllmd.gateway.fields import Fields
 from rkllmd.json_types import JsonObject
 
+T = TypeVar("T")
 
-def messages(fields: Fields, read: Callable[[JsonObject, str], JsonObject]) -> list[JsonObject]:
+
+def messages(fields: Fields, read: Callable[[JsonObject, str], T]) -> list[T]:
     """Take the messages, each as ``read(message, where)`` returns it for the daemon. Raises WrongField."""
     given = fields.objects("messages")
     if not given:

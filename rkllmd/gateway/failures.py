@@ -91,7 +91,11 @@ def of(error: Exception) -> Failure:
 def _of_call(error: CallError) -> Failure:
     message = without_paths(str(error))
     if error.code == _INVALID:
-        return Failure(400, "InvalidParams", message, _param(error.data.get("path")))
+        path = error.data.get("path")
+        param = _param(path)
+        if param is not None:
+            message = message.replace(str(path), param)
+        return Failure(400, "InvalidParams", message, param)
     status, again = _KINDS.get(error.kind, _OTHER)
     after = error.data.get("retry_after_ms")
     milliseconds = max(1, round(after)) if isinstance(after, int | float) else None

@@ -53,6 +53,12 @@ def test_the_wrong_field_is_named_as_the_client_knows_it() -> None:
     assert failures.of(call_error(-32602, "InvalidParams")).param is None
 
 
+def test_a_message_names_the_field_as_clients_do() -> None:
+    data: dict[str, object] = {"kind": "InvalidParams", "path": "$.sampling_params.top_p"}
+    error = CallError({"code": -32602, "message": "$.sampling_params.top_p must be at most 1.", "data": data})
+    assert str(failures.of(error)) == "top_p must be at most 1."
+
+
 def test_a_failure_stays_what_it_is_and_a_fault_is_none() -> None:
     failure = Failure(404, "ModelNotInitialized", "There is none.")
     assert failures.of(failure) is failure

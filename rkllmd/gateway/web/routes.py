@@ -16,6 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rkllmd.gateway import models
 from rkllmd.gateway.access import Access
+from rkllmd.gateway.anthropic import shape as anthropic_shape
+from rkllmd.gateway.anthropic.messages import MESSAGES
+from rkllmd.gateway.anthropic.request import read_counted
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.ollama import shape as ollama_shape
 from rkllmd.gateway.ollama.run_answer import CHAT as OLLAMA_CHAT
@@ -23,9 +26,11 @@ from rkllmd.gateway.ollama.run_answer import GENERATE
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.openai.chat import CHAT
 from rkllmd.gateway.web.answers import Upstream, answer_json
+from rkllmd.gateway.web.calls import CallEndpoint
 from rkllmd.gateway.web.questions import Questions
 from rkllmd.gateway.web.relay import RelayEndpoint
 from rkllmd.gateway.web.runs import RunEndpoint
+from rkllmd.json_types import JsonObject
 
 _KINDS: Final = {404: "NotFound", 405: "MethodNotAllowed"}
 
@@ -40,6 +45,7 @@ def application(upstream: Upstream, access: Access) -> ASGIApp:
         Route("/rpc", RelayEndpoint(upstream), methods=["POST"]),
         *_openai(upstream, questions),
         *_ollama(upstream, questions),
+        *_anthropic(upstream),
     ]
     middleware = [Middleware(_Guard, access=access)]
     if access.origins:
@@ -66,6 +72,28 @@ def _ollama(upstream: Upstream, questions: Questions) -> Iterable[Route]:
     yield Route("/api/generate", RunEndpoint(upstream, GENERATE), methods=["POST"])
 
 
+def _anthropic(upstream: Upstream) -> Iterable[Route]:
+    count = CallEndpoint(
+        upstream,
+        "server.count_tokens",
+        read_counted,
+        lambda result: {"input_tokens": result["tokens"]},
+        anthropic_shape.error_body,
+    )
+    for prefix in ("/v1", ""):
+        yield Route(f"{prefix}/messages", RunEndpoint(upstream, MESSAGES), methods=["POST"])
+        yield Route(f"{prefix}/messages/count_tokens", count, methods=["POST"])
+
+
+def _error_body(path: str, failure: Failure) -> JsonObject:
+    """Return a failure as the clients have it that ask for this address."""
+    if path.removeprefix("/v1").startswith("/messages"):
+        return anthropic_shape.error_body(failure)
+    if path.startswith("/api/"):
+        return ollama_shape.error_body(failure)
+    return shape.error_body(failure)
+
+
 async def _is_running(request: Request) -> Response:
     return Response("Ollama is running", media_type="text/plain")
 
@@ -79,7 +107,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = _KINDS.get(error.status_code, "RequestError")
     failure = Failure(error.status_code, kind, f"{request.method} {request.url.path} is not served here.")
-    return answer_json(shape.error_body(failure), error.status_code, {**(error.headers or {}), **failure.headers})
+    shown = _error_body(request.url.path, failure)
+    return answer_json(shown, error.status_code, {**(error.headers or {}), **failure.headers})
 
 
 class _Guard:
@@ -94,7 +123,7 @@ class _Guard:
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             refusal = self._access.refusal(scope["path"], headers)
             if refusal is not None:
-                response = answer_json(shape.error_body(refusal), refusal.status, refusal.headers)
+                response = answer_json(_error_body(scope["path"], refusal), refusal.status, refusal.headers)
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)

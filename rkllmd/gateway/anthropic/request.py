@@ -1,0 +1,119 @@
+"""Requests for /v1/messages and /v1/messages/count_tokens, as the parameters of the daemon's methods."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rkllmd.gateway import sampling
+from rkllmd.gateway.anthropic import turns
+from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.run import Wanted
+from rkllmd.json_types import Json, JsonObject
+
+# These say who asks, or where a prompt is kept: no answer depends on them.
+_WITHOUT_EFFECT: Final = ("metadata", *turns.WITHOUT_EFFECT)
+# What would change nothing may be said.
+_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
+    "service_tier": ("auto", "standard_only"),
+    "speed": ("standard",),
+    "mcp_servers": ([],),
+}
+_EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
+# Arguments fit their schema where a call must be made, whatever "strict" says.
+_TOOL_WITHOUT_EFFECT: Final = ("strict", "eager_input_streaming", *turns.WITHOUT_EFFECT)
+_TOOL_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {"defer_loading": (False,), "allowed_callers": (["direct"],)}
+
+
+def read(body: Json) -> Wanted:
+    """Return a request for an answer. Raises WrongField for what is wrong or can't be done."""
+    fields = Fields(body)
+    params = _prompt(fields)
+    params |= _tool_choice(fields, params)
+    if (limit := fields.integer("max_tokens", 1)) is not None:
+        params["max_new_tokens"] = limit
+    if stop := fields.texts("stop_sequences"):
+        params["stop"] = stop
+    params |= sampling.take(fields)
+    streams = fields.flag("stream") or False
+    return Wanted(_end(fields, params), params, streams)
+
+
+def read_counted(body: Json) -> Wanted:
+    """Return a request that wants to know how long its prompt is. Raises WrongField."""
+    fields = Fields(body)
+    params = _prompt(fields)
+    _tool_choice(fields, params)
+    model = _end(fields, params)
+    return Wanted(model, {name: value for name, value in params.items() if name != "format"})
+
+
+def _prompt(fields: Fields) -> JsonObject:
+    """Take what the model is told."""
+    params: JsonObject = {"messages": turns.take(fields)}
+    given = fields.objects("tools")
+    if given:
+        params["tools"] = [_tool(Fields(item, f"tools[{index}]")) for index, item in enumerate(given)]
+    thinking = fields.inner("thinking")
+    kind = thinking.choice("type", ("enabled", "adaptive", "disabled"))
+    # How many of its tokens are thoughts, the model decides.
+    thinking.without_effect(("budget_tokens",))
+    thinking.neutral({"display": ("summarized",)})
+    thinking.end()
+    return params if kind is None else {**params, "enable_thinking": kind != "disabled"}
+
+
+def _end(fields: Fields, params: JsonObject) -> str | None:
+    """Take the rest of both requests; return the model's name."""
+    output = fields.inner("output_config")
+    output.choice("effort", _EFFORTS)
+    form = output.inner("format")
+    kind, schema = form.choice("type", ("json_schema",)), form.any("schema")
+    form.end()
+    output.end()
+    if kind is not None:
+        if not isinstance(schema, dict):
+            raise form.wrong("schema", "is missing: give the JSON Schema of the answer.")
+        params["format"] = schema
+    model = fields.text("model")
+    fields.neutral(_NEUTRAL)
+    fields.without_effect(_WITHOUT_EFFECT)
+    fields.end()
+    return model
+
+
+def _tool(fields: Fields) -> JsonObject:
+    """Take a function that the model may call."""
+    kind = fields.text("type")
+    if kind not in (None, "custom"):
+        raise fields.wrong("type", f"can only be custom: {kind} is a tool that Anthropic's own servers have.")
+    name, description = fields.text("name"), fields.text("description")
+    if name is None:
+        raise fields.wrong("name", "is missing.")
+    schema = fields.any("input_schema")
+    if not isinstance(schema, dict):
+        raise fields.wrong("input_schema", "is missing: give the JSON Schema of the arguments.")
+    fields.neutral(_TOOL_NEUTRAL)
+    fields.without_effect(_TOOL_WITHOUT_EFFECT)
+    fields.end()
+    described: JsonObject = {} if description is None else {"description": description}
+    return {"type": "function", "function": {"name": name, **described, "parameters": schema}}
+
+
+def _tool_choice(fields: Fields, params: JsonObject) -> JsonObject:
+    """Take whether a function must be called."""
+    choice = fields.inner("tool_choice")
+    kind = choice.choice("type", ("auto", "any", "tool", "none"))
+    name = choice.text("name")
+    must_call = kind in ("any", "tool")
+    # A call that must be made is the only one of its answer; how many a model makes otherwise, it decides.
+    choice.neutral({"disable_parallel_tool_use": (False, True) if must_call else (False,)})
+    choice.end()
+    if kind is None or kind == "auto":
+        return {}
+    if must_call and "tools" not in params:
+        raise fields.wrong("tool_choice", "needs tools.")
+    if kind != "tool":
+        return {"tool_choice": "required" if must_call else "none"} if "tools" in params else {}
+    if name is None:
+        raise choice.wrong("name", "is missing: it says which function must be called.")
+    return {"tool_choice": {"type": "function", "function": {"name": name}}}

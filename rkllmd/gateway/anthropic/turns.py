@@ -1,0 +1,153 @@
+"""The conversation of a request: Anthropic's turns, which are made of blocks, as the daemon's messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final
+
+from rkllmd.gateway import conversation
+from rkllmd.gateway.fields import Fields
+from rkllmd.json_types import Json, JsonObject
+
+_ROLES: Final = ("system", "user", "assistant")
+# Where a prompt is to be kept in a cache: the daemon does that by itself.
+WITHOUT_EFFECT: Final = ("cache_control",)
+
+
+def take(fields: Fields) -> list[JsonObject]:
+    """Take ``system`` and ``messages``. Raises WrongField."""
+    system = _texts(blocks(fields, "system"))
+    said: list[JsonObject] = [{"role": "system", "content": system}] if system else []
+    for turn in conversation.messages(fields, _turn):
+        said += turn
+    return [{**message, "content": _shortest(message["content"])} for message in _joined(said)]
+
+
+def blocks(fields: Fields, name: str) -> list[Fields]:
+    """Take a text, or an array of blocks, as the fields of each block. Raises WrongField."""
+    given = fields.any(name)
+    where = fields.path(name)
+    if given is None:
+        return []
+    if isinstance(given, str):
+        return [Fields({"type": "text", "text": given}, where)]
+    if not isinstance(given, list):
+        raise fields.wrong(name, "must be a string or an array of blocks.")
+    return [Fields(item, f"{where}[{index}]") for index, item in enumerate(given)]
+
+
+def _turn(given: JsonObject, where: str) -> list[JsonObject]:
+    fields = Fields(given, where)
+    role = conversation.role(fields, _ROLES)
+    content = blocks(fields, "content")
+    fields.end()
+    if role == "user":
+        return list(_of_user(content))
+    if role == "assistant":
+        return [_of_assistant(content)]
+    return [{"role": role, "content": _texts(content)}]
+
+
+def _of_user(content: Iterable[Fields]) -> Iterable[JsonObject]:
+    """Yield what a user's turn is made of: results of functions are messages of their own."""
+    texts: list[Json] = []
+    is_empty = True
+    for block in content:
+        is_empty = False
+        kind = _kind(block, ("text", "tool_result"))
+        if kind == "text":
+            texts.append(_text(block))
+            continue
+        if texts:
+            yield {"role": "user", "content": texts}
+            texts = []
+        yield _result(block)
+    if texts or is_empty:
+        yield {"role": "user", "content": texts}
+
+
+def _result(block: Fields) -> JsonObject:
+    """Take what a function has returned; of one that has failed the model is told that."""
+    message: JsonObject = {"role": "tool", "content": _texts(blocks(block, "content"))}
+    call_id = block.text("tool_use_id")
+    if call_id is None:
+        raise block.wrong("tool_use_id", "is missing: it says which call this is the result of.")
+    if block.flag("is_error"):
+        message["content"] = [{"type": "text", "text": "Error: "}, *message["content"]]
+    block.without_effect(WITHOUT_EFFECT)
+    block.end()
+    return {**message, "tool_call_id": call_id}
+
+
+def _of_assistant(content: Iterable[Fields]) -> JsonObject:
+    text, thoughts, calls = "", "", []
+    for block in content:
+        kind = _kind(block, ("text", "thinking", "tool_use"))
+        if kind == "text":
+            text += _text(block)["text"]
+        elif kind == "thinking":
+            thoughts += block.text("thinking") or ""
+            block.without_effect(("signature",))
+            block.end()
+        else:
+            calls.append(_call(block))
+    message: JsonObject = {"role": "assistant", "content": text}
+    if thoughts:
+        message["reasoning"] = thoughts
+    return {**message, "tool_calls": calls} if calls else message
+
+
+def _call(block: Fields) -> JsonObject:
+    found: JsonObject = {name: block.text(name) for name in ("id", "name")}
+    for name, value in found.items():
+        if value is None:
+            raise block.wrong(name, "is missing.")
+    arguments = block.any("input")
+    if not isinstance(arguments, dict):
+        raise block.wrong("input", "must be an object.")
+    block.without_effect((*WITHOUT_EFFECT, "caller"))
+    block.end()
+    return {"id": found["id"], "type": "function", "function": {"name": found["name"], "arguments": arguments}}
+
+
+def _kind(block: Fields, kinds: tuple[str, ...]) -> str:
+    kind = block.text("type")
+    if kind not in kinds:
+        raise block.wrong("type", f"can only be {' or '.join(kinds)} here: {kind} is not supported.")
+    return kind
+
+
+def _texts(content: Iterable[Fields]) -> list[Json]:
+    """Return blocks that may only be texts, as the parts of a message."""
+    found: list[Json] = []
+    for block in content:
+        _kind(block, ("text",))
+        found.append(_text(block))
+    return found
+
+
+def _text(block: Fields) -> JsonObject:
+    text = block.text("text")
+    if text is None:
+        raise block.wrong("text", "is missing.")
+    block.neutral({"citations": ([],)})
+    block.without_effect(WITHOUT_EFFECT)
+    block.end()
+    return {"type": "text", "text": text}
+
+
+def _shortest(content: Json) -> Json:
+    """Return the content of a message: a text instead of its only part."""
+    if not isinstance(content, list) or len(content) > 1:
+        return content
+    return content[0]["text"] if content else ""
+
+
+def _joined(said: list[JsonObject]) -> Iterable[JsonObject]:
+    """Yield messages of which no two that follow each other are a user's: many templates know only one at a time."""
+    for message, following in pairwise([*said, {"role": ""}]):
+        if message["role"] == following["role"] == "user":
+            following["content"] = [*message["content"], {"type": "text", "text": "\n\n"}, *following["content"]]
+        else:
+            yield message

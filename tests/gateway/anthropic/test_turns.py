@@ -1,0 +1,90 @@
+"""Turns made of blocks become the daemon's messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rkllmd.gateway.anthropic import turns
+from rkllmd.gateway.fields import Fields, WrongField
+
+
+def text(said: str, **more: Any) -> dict[str, Any]:
+    return {"type": "text", "text": said, **more}
+
+
+def taken(*messages: dict[str, Any], **fields: Any) -> list[Any]:
+    given = Fields({"messages": list(messages), **fields})
+    found = turns.take(given)
+    given.end()
+    return found
+
+
+def test_texts_and_blocks_of_them_are_messages() -> None:
+    kept = text("Be brief.", cache_control={"type": "ephemeral"}, citations=None)
+    two = [text("a"), text("b")]
+    assert taken({"role": "user", "content": two}, system=[kept]) == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": two},
+    ]
+    assert taken({"role": "system", "content": "Be brief."}, {"role": "user", "content": [text("a")]}) == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "a"},
+    ]
+
+
+def test_turns_of_users_that_follow_each_other_are_one() -> None:
+    said = taken(*({"role": "user", "content": word} for word in "abc"))
+    assert [part["text"] for part in said[0]["content"]] == ["a", "\n\n", "b", "\n\n", "c"]
+    assert len(said) == 1
+
+
+def test_calls_thoughts_and_results_are_what_the_daemon_has() -> None:
+    asked = [
+        {"type": "thinking", "thinking": "Hm.", "signature": "x"},
+        text("I look."),
+        {"type": "tool_use", "id": "1", "name": "f", "input": {"a": None}, "cache_control": {}},
+        {"type": "tool_use", "id": "2", "name": "g", "input": {}},
+    ]
+    results = [
+        {"type": "tool_result", "tool_use_id": "1", "content": "21"},
+        {"type": "tool_result", "tool_use_id": "2", "content": [text("no file")], "is_error": True},
+        text("And?"),
+    ]
+    assert taken({"role": "assistant", "content": asked}, {"role": "user", "content": results}) == [
+        {
+            "role": "assistant",
+            "content": "I look.",
+            "reasoning": "Hm.",
+            "tool_calls": [
+                {"id": "1", "type": "function", "function": {"name": "f", "arguments": {"a": None}}},
+                {"id": "2", "type": "function", "function": {"name": "g", "arguments": {}}},
+            ],
+        },
+        {"role": "tool", "content": "21", "tool_call_id": "1"},
+        {"role": "tool", "content": [text("Error: "), text("no file")], "tool_call_id": "2"},
+        {"role": "user", "content": "And?"},
+    ]
+    assert taken({"role": "user", "content": []}) == [{"role": "user", "content": ""}]
+
+
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        ({"role": "tool", "content": "a"}, "role"),
+        ({"role": "user", "content": 1}, "content"),
+        ({"role": "user", "content": [{"type": "image", "source": {}}]}, "content[0].type"),
+        ({"role": "user", "content": [{"type": "text"}]}, "content[0].text"),
+        ({"role": "user", "content": [text("a", citations=[{}])]}, "content[0].citations"),
+        ({"role": "user", "content": [{"type": "tool_result"}]}, "content[0].tool_use_id"),
+        ({"role": "assistant", "content": [{"type": "tool_use", "name": "f", "input": {}}]}, "content[0].id"),
+        ({"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "f"}]}, "content[0].input"),
+        ({"role": "system", "content": [{"type": "thinking"}]}, "content[0].type"),
+        ({"role": "user", "content": "a", "nme": "b"}, "nme"),
+    ],
+)
+def test_a_wrong_field_is_named(message: dict[str, Any], name: str) -> None:
+    with pytest.raises(WrongField) as refused:
+        taken(message)
+    assert refused.value.name == f"messages[0].{name}"

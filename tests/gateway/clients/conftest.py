@@ -1,0 +1,22 @@
+"""One daemon and one gateway for all clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.daemon import starter
+from tests.gateway.process import gateway
+
+
+@pytest.fixture(scope="package")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return where a gateway is, in front of the demo model."""
+    with starter(tmp_path_factory.mktemp("clients")) as start:
+        daemon = start("--model", "demo", runtime="portable")
+        with daemon.connect() as wire:
+            # The model is loaded after the daemon serves: what waits for it is answered then.
+            assert "result" in wire.ask("rkllm.run", {"prompt": "", "max_new_tokens": 1})
+        with gateway(daemon.path, tmp_path_factory.mktemp("gateway")) as found:
+            yield found
