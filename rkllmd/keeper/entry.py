@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 
 from rkllmd.keeper import spawn
+from rkllmd.keeper.spawn import Child
 from rkllmd.keeper.ties import Ties
 
 # Its own command line has these; the daemon alone, or a text, is what is asked for.
@@ -19,7 +21,7 @@ def is_wanted(arguments: list[str]) -> bool:
 
 
 def divide() -> None:
-    """Fork the daemon, in which this returns; the process itself becomes the keeper."""
+    """Fork the daemon, in which this returns; the process itself becomes the keeper, and ends with it."""
     given = sys.argv[1:]
     # As the interpreter was started, so that the daemons after a crash find the same modules.
     before = sys.orig_argv[1 : len(sys.orig_argv) - len(given)]
@@ -29,8 +31,8 @@ def divide() -> None:
     if made is None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, spawn.SIGNALS)
         return
-    for descriptor in made[1:]:
-        os.set_inheritable(descriptor, True)
-    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
-    numbers = ",".join(map(str, made))
-    os.execv(sys.executable, [sys.executable, "-I", "-S", program, numbers, *command])
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:  # only a name
+        file.write("rkllmd-keeper")
+    from rkllmd.keeper.keeper import Keeper  # which the daemon need not load
+
+    sys.exit(Keeper(Child(*made), command, dict(os.environ)).run())

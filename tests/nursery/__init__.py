@@ -6,8 +6,8 @@ daemon when it is asked to (``forking.py``). The daemon that it forks runs ``rkl
 It is a child of the test's own process, in its process group, with its folder, umask and resource limits; it has no
 other descriptors than those it would have, and dies with the test's process.
 
-A daemon may have a keeper. That is a program of its own, which starts the next daemon after a crash: both are executed.
-In a process from the nursery ``execve`` becomes the program instead, with what the kernel would leave of the process
+A daemon may have a keeper, its parent, which executes the next daemon after a crash. In a process from the nursery
+``execve`` becomes the program instead, with what the kernel would leave of the process
 before (``execution.py``). Under coverage the nursery is measured from its start, and each daemon from its fork.
 
 What is not the same: what the interpreter does at its start, and the modules' import, happened earlier and elsewhere;

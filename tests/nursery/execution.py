@@ -1,7 +1,7 @@
 """What becomes of ``execve`` in a process from the nursery: where it would execute Python, it is that program at once.
 
-A keeper executes its own program, and later a daemon after each crash. What a program inherits, and what the kernel
-and the interpreter set back, is done here as they do it; only the interpreter's start and the imports are left out.
+A keeper executes a daemon after each crash. What a program inherits, and what the kernel and the interpreter set back,
+is done here as they do it; only the interpreter's start and the imports are left out.
 """
 
 from __future__ import annotations
@@ -20,12 +20,10 @@ from unittest import mock
 
 from rkllmd import __main__ as command
 from rkllmd.abi.c import this_process
-from rkllmd.keeper import __main__ as keeper
 
 # The interpreter's options, and what runs then.
 _PROGRAMS: Final[dict[tuple[str, ...], Callable[[], int | None]]] = {
     ("-m", "rkllmd"): command.main,
-    ("-I", "-S", os.path.abspath(keeper.__file__)): keeper.main,
 }
 _execve: Final = os.execve
 
@@ -41,11 +39,7 @@ def replace_execution(generators: Sequence[Random]) -> None:
                 run(program)
         _execve(path, list(argv), environ)
 
-    def execv(path: str, argv: Sequence[str]) -> NoReturn:
-        execve(path, argv, os.environ)
-
     mock.patch.object(os, "execve", execve).start()
-    mock.patch.object(os, "execv", execv).start()
 
 
 def begin(argv: Sequence[str], environ: Mapping[str, str], generators: Sequence[Random]) -> None:

@@ -26,7 +26,6 @@ OVER_THE_SOCKET: Final = ("rkllm", "rknn", "server")
 WITHOUT_TWIN: Final = {
     "rkllmd/daemon.py": "its life is that of a process: tests/server/lifetime starts and ends one",
     "rkllmd/gateway/web": "HTTP itself: tests/gateway/test_clients.py and test_hang_up.py ask the real process",
-    "rkllmd/keeper/__main__.py": "what a keeper's process runs; tests/keeper and tests/server start it",
     "rkllmd/portable/demo/text": "what the demo models are trained with; test_evaluate.py asks the trained ones",
     "rkllmd/portable/demo/train_all.py": "trains the demo models by hand (make demo-model)",
     "rkllmd/portable/demo/training": "trains the demo models by hand (make demo-model)",
