@@ -197,8 +197,8 @@ class Daemon:
     def _tell_ready(self, service: Service, listening: listener.Listener) -> None:
         registry.warm_up(service.methods)
         # What exists now stays: a full collection would look at all of it each time, and stop the loop for 20 ms.
-        gc.collect()
         gc.freeze()
+        gc.enable()
         runtime = service.language.runtime.describe()
         self._notifier.send(READY=1, STATUS=f"serving {listening.path} with the {runtime['name']} runtime")
         logger.info(
