@@ -12,7 +12,6 @@ import mmap
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from rkllmd.abi import architecture, c_signature, canary
@@ -20,6 +19,7 @@ from rkllmd.abi.c_types import CFunction
 from rkllmd.abi.layouts import rkllm_common
 from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout, Signature
 from rkllmd.errors import NotSupported, RuntimeUnavailable
+from rkllmd.quick_dataclass import dataclass
 
 SEARCH_DIRECTORIES = (
     "/usr/lib",

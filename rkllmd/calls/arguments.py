@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from rkllmd.abi.c_types import CValue
 from rkllmd.calls.binding.attachments import Attachments
 from rkllmd.json_types import Json
+from rkllmd.quick_dataclass import dataclass
 
 
 @dataclass(slots=True)

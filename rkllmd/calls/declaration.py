@@ -11,13 +11,14 @@ otherwise. It returns the result as JSON, or, if it streams, a function that mak
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from functools import cached_property, partial
 from typing import Final, TypeVar
 
 from rkllmd.abi.json import schemas
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.quick_dataclass import dataclass
 
 # RKLLMExtendParam.n_batch is a uint8.
 MAX_INPUTS: Final = 255

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rkllmd.abi.json.tensors import tensor_to_json
@@ -11,6 +10,7 @@ from rkllmd.interruption import Interruption
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.machine import shared_memory
 from rkllmd.npu.job import Job
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire import jsonrpc
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 

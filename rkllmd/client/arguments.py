@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
 
 from rkllmd.json_types import Json
+from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Final
 
@@ -17,6 +17,7 @@ from rkllmd.abi.json import schemas
 from rkllmd.config.values import MOST_MINUTES, WrongMember
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.quick_dataclass import dataclass
 
 # The keys of a declared model that are not fields of RKLLMParam.
 _OURS: Final = ("lora_adapters", "chat_template", "tokenizer", "autoload", "idle_minutes", "coalesce")

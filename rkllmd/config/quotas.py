@@ -6,8 +6,9 @@ that user takes, and some of it is left for operators, so that they can always l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from rkllmd.config.settings import Config

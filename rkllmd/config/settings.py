@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields, replace
+from dataclasses import Field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from rkllmd.config.values import (
     users,
 )
 from rkllmd.config.values import setting as _setting
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.members import MOST_MS
 
 if TYPE_CHECKING:

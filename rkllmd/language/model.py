@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +12,7 @@ from rkllmd.abi.c import Struct, c_void_p
 from rkllmd.abi.json.from_c import sampling_from
 from rkllmd.json_types import JsonObject
 from rkllmd.language.kv_cache import KvCache
+from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer

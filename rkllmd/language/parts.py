@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from rkllmd.calls.detached.calls import DetachedCalls
 from rkllmd.calls.handles import Handles
@@ -21,6 +21,7 @@ from rkllmd.language.sessions.sessions import Sessions
 from rkllmd.machine.board import Board
 from rkllmd.machine.memory.guard import MemoryGuard
 from rkllmd.npu.worker import Npu
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.trials.trial import Trials
 
 

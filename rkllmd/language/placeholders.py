@@ -12,13 +12,13 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rkllmd.abi.c import Struct
 from rkllmd.abi.layouts.rkllm import Layout, RKLLMInputType
 from rkllmd.errors import InvalidParams
 from rkllmd.language.model import Model
+from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted

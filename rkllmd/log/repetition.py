@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Final
+
+from rkllmd.quick_dataclass import dataclass
 
 # In each window so many events of a kind are logged for one client, the others counted: 90 MB a day at the most, where
 # ten seconds would be half a gigabyte.

@@ -8,7 +8,6 @@ make a load fail, so only what is known of an SoC is applied, and everything can
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -18,6 +17,7 @@ from rkllmd.abi.layouts.rknn_constants import rknn_core_mask
 from rkllmd.config.socs import SOCS, Soc
 from rkllmd.errors import InvalidParams, lead
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from rkllmd.config.settings import Config

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from typing import Final
 
 from rkllmd.errors import RuntimeFailure
+from rkllmd.quick_dataclass import dataclass
 
 # Header, tokenizer and metadata are at one end of a model's file, weights at the other; all of it would take a minute.
 _END_BYTES: Final = 2**20

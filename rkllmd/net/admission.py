@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol, TypeVar
 
 from rkllmd.config import quotas
 from rkllmd.config.quotas import Exceeded, Quota
 from rkllmd.config.settings import Config
 from rkllmd.errors import QueueFull
+from rkllmd.quick_dataclass import dataclass
 
 # A client that connects to send a request has sent it by then, and one that pauses between two requests connects again
 # without its user's noticing.

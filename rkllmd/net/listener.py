@@ -14,7 +14,6 @@ import shlex
 import socket as stdlib_socket
 from collections import Counter
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
@@ -27,6 +26,7 @@ from rkllmd.keeper import socket_file
 from rkllmd.machine.keeper_link import KeeperLink
 from rkllmd.net import serving, takeover
 from rkllmd.net.lobby import Lobby
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire import jsonrpc
 from rkllmd.wire.credentials import credentials_of
 

@@ -17,7 +17,6 @@ import signal
 import socket as stdlib_socket
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +25,7 @@ import orjson
 from rkllmd.client import why_no_connection
 from rkllmd.json_types import JsonObject
 from rkllmd.net.takeover import user_name
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.credentials import credentials_of
 
 _STATUS: Final = b'{"jsonrpc":"2.0","id":1,"method":"server.status"}\n'

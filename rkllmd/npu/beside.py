@@ -13,12 +13,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import structlog
 import trio
 
 from rkllmd.errors import Timeout
+from rkllmd.quick_dataclass import dataclass
 
 log = structlog.get_logger()
 

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
 from rkllmd.errors import Timeout
+from rkllmd.quick_dataclass import dataclass
 
 # However short a limit is, a job is not looked at more often than this.
 _LOOK_SECONDS: Final = 0.05

@@ -8,12 +8,12 @@ computer when it is busy, and then the runs of yesterday say little.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode
 from rkllmd.npu.durations import Durations
 from rkllmd.npu.job import Generating, Job
+from rkllmd.quick_dataclass import dataclass
 
 # These take the place of a method in the durations: the time of a run to its first token, that of each further token,
 # and how many tokens an answer had (which is no time).

@@ -11,10 +11,11 @@ import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rkllmd.machine.crash_journal import Asked
+from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     import outcome

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Final
 
 from rkllmd.errors import DeviceLost
 from rkllmd.json_types import JsonObject
+from rkllmd.quick_dataclass import dataclass
 
 _RESTART: Final = (
     "Restart the daemon (systemctl restart rkllmd); if the NPU is stuck after that as well, reboot the board."

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from rkllmd.config import quotas
 from rkllmd.config.quotas import Exceeded, Quota
 from rkllmd.errors import QueueFull
 from rkllmd.npu.job import UNRESOLVED, Job
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.members import PRIORITIES
 
 # If no such call was seen yet, nothing better is known.

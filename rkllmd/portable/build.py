@@ -18,10 +18,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from rkllmd.portable import march
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.requirements import install_command
 
 HERE = Path(__file__).resolve().parent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final, Self, TypedDict
 
@@ -25,6 +25,7 @@ from rkllmd.abi.layouts.rkllm_common import (
 )
 from rkllmd.portable.extension import Extension, NextRun
 from rkllmd.portable.threads import limit_spinning
+from rkllmd.quick_dataclass import dataclass
 
 
 class Sampling(TypedDict, total=False):

@@ -7,9 +7,10 @@ import json
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from rkllmd.quick_dataclass import dataclass
 
 _DESCRIPTION_BYTES: Final = 1024
 

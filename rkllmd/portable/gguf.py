@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, Final
+
+from rkllmd.quick_dataclass import dataclass
 
 _MAGIC: Final = b"GGUF"
 _TEMPLATE: Final = "tokenizer.chat_template"

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from rkllmd.calls.declaration import Method, Part
@@ -21,6 +21,7 @@ from rkllmd.language.parts import Language
 from rkllmd.machine.platform import Platform
 from rkllmd.metrics import OTHER, Metrics
 from rkllmd.npu.worker import Npu
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.service.crashes import Crashes
 from rkllmd.service.events import Events
 from rkllmd.service.long_requests import LongRequests

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Final, cast
 
@@ -27,6 +27,7 @@ from rkllmd.json_types import Json, JsonObject
 from rkllmd.language.model import Model
 from rkllmd.machine.paths import absolute
 from rkllmd.npu.job import UNRESOLVED
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.service.parts import Service
 from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.wire.jsonrpc import Call

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rkllmd.json_types import Json
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.store.store import Done, Store, nobody_waits
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from rkllmd.json_types import Json
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.store.store import Statement, Store, Value, nobody_waits
 
 log = structlog.get_logger()

@@ -18,10 +18,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from rkllmd.json_types import Json
+from rkllmd.quick_dataclass import dataclass
 
 # The longest that any load may take by default (timeouts_ms of rkllm.init); the call's own limit ends it earlier.
 _LOAD_SECONDS: Final = 900.0

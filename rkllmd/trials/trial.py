@@ -17,7 +17,6 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from resource import RLIM_INFINITY
 from typing import TYPE_CHECKING, Final, Protocol
@@ -29,6 +28,7 @@ from rkllmd.errors import Cancelled, RpcError, RuntimeFailure
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.machine.c_runtime import last_words, no_handle
 from rkllmd.machine.files import identify
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.trials.process import Trier
 from rkllmd.trials.quarantine import Quarantine, state_of
 

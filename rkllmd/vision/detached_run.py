@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import structlog
 import trio
 
 from rkllmd.errors import Timeout
 from rkllmd.interruption import Interruption
+from rkllmd.quick_dataclass import dataclass
 
 log = structlog.get_logger()
 

@@ -5,7 +5,7 @@ Only the NPU's worker thread touches the parts that belong to C: using a context
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import outcome
@@ -15,6 +15,7 @@ from rkllmd.abi.layouts.rknn import rknn_context, rknn_output, rknn_tensor_attr,
 from rkllmd.abi.layouts.rknn_constants import rknn_query_cmd
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_io_attr
 from rkllmd.json_types import JsonObject
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 
 if TYPE_CHECKING:

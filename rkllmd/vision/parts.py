@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from rkllmd.calls.handles import Handles
 from rkllmd.config.current import CurrentConfig
@@ -12,6 +12,7 @@ from rkllmd.json_types import JsonObject
 from rkllmd.machine.board import Board
 from rkllmd.machine.memory.guard import MemoryGuard
 from rkllmd.npu.worker import Npu
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.trials.trial import Trials
 from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.vision.runtime import RknnRuntime

@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from rkllmd.errors import FrameTooLarge, QueueFull
+from rkllmd.quick_dataclass import dataclass
 
 # Of all, so much is for one user, and so much is left for operators alone.
 _PART_OF_USER: Final = 2

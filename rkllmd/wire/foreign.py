@@ -11,10 +11,10 @@ This module only decides, from lines that are no Requests and from the first byt
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from rkllmd.errors import ParseError
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire import jsonrpc
 from rkllmd.wire.long_bytes import LongBytes
 

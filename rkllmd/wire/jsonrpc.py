@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
 from rkllmd.errors import DuplicateId, InternalError, InvalidRequest, OutOfMemory, ParseError, RpcError
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire import long_strings, members, weight
 from rkllmd.wire.budget import Holding
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.quick_dataclass import dataclass
 
 # A model has a handful of inputs; the kernel takes 253 in one message (SCM_MAX_FD).
 MAX_FDS: Final = 16

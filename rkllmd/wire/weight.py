@@ -11,13 +11,13 @@ import itertools
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
 from rkllmd.errors import FrameTooLarge, ParseError
 from rkllmd.json_types import Json
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.long_bytes import LongBytes
 
 MAX_DEPTH: Final = 128

@@ -12,7 +12,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 from ctypes import c_bool, c_char, c_char_p, c_float, c_int32
-from dataclasses import dataclass
 from typing import TypeVar
 
 from rkllmd.abi.c_types import CObject, CType, Struct
@@ -24,6 +23,7 @@ from rkllmd.abi.json.tensors import Sources, Tensor, read_tensor
 from rkllmd.abi.layouts.rkllm import LAYOUTS, RKLLMInputType
 from rkllmd.errors import InvalidParams, NotSupported
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.quick_dataclass import dataclass
 
 KeepAlive = list[object]
 """What C may still point to. It lives as long as the call; what rkllm_init was given, as long as the handle."""

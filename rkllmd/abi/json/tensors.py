@@ -14,13 +14,13 @@ import math
 import struct
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from rkllmd.abi.c import Elements, Pointer, c_float, c_int32
 from rkllmd.abi.json.numbers import ARRAY_CODES, ELEMENTS_AT_ONCE, MAX_RANK, from_numbers
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.long_strings import LongString, LongText, decode, encode
 
 ITEM_SIZES = {

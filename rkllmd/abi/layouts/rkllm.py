@@ -6,7 +6,6 @@ No exported symbol tells the layouts apart, so ``library.py`` chooses by the ver
 from __future__ import annotations
 
 from ctypes import POINTER, c_char_p, c_int, c_void_p
-from dataclasses import dataclass
 from types import ModuleType
 
 from rkllmd.abi.c_types import CType, Signature, Struct
@@ -25,6 +24,7 @@ from rkllmd.abi.layouts.rkllm_common import (
     RKLLMPerfStat,
     RKLLMResult,
 )
+from rkllmd.quick_dataclass import dataclass
 
 __all__ = [
     "LAYOUTS",

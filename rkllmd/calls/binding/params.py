@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
@@ -16,6 +15,7 @@ from rkllmd.abi.json import schemas
 from rkllmd.calls.declaration import MAX_INPUTS, COnly, Count, Handle, Method, Parameter, StructParameter, Value
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.members import MEMBERS
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from rkllmd.chat.answers import ends, reasoning
@@ -19,6 +19,7 @@ from rkllmd.chat.answers.tool_calls.llama import llama
 from rkllmd.chat.answers.tool_calls.minicpm import minicpm
 from rkllmd.chat.answers.tool_calls.mistral import mistral
 from rkllmd.chat.answers.tool_calls.qwen3_coder import qwen3_coder
+from rkllmd.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

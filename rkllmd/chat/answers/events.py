@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from rkllmd.json_types import JsonObject
+from rkllmd.quick_dataclass import dataclass
 
 T = TypeVar("T")
 

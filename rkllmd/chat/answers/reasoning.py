@@ -7,13 +7,13 @@ it, belongs to nobody. Reasoning that does not end is all reasoning.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from rkllmd.chat.answers.events import Event, Reading, Reasoning
 from rkllmd.chat.answers.prose import Prose
 from rkllmd.chat.answers.source import Source
 from rkllmd.chat.answers.stop import StopMatcher, marks
+from rkllmd.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

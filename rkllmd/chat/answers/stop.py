@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
+
+from rkllmd.quick_dataclass import dataclass
 
 
 @dataclass(slots=True, eq=False)

@@ -8,13 +8,13 @@ it, and in the wrong form it writes Python's notation of a list, or nothing at a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
 from rkllmd.chat.templates.messages import plain_data
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.quick_dataclass import dataclass
 
 # Renders messages with these functions; None if the template refuses them.
 Try = Callable[[list[JsonObject], list[JsonObject] | None], str | None]

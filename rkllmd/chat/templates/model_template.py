@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -18,6 +17,7 @@ from rkllmd.chat.templates.sandbox.weight import NotAllowed
 from rkllmd.chat.templates.sources import Source
 from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.requirements import install_command
 
 if TYPE_CHECKING:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+from rkllmd.quick_dataclass import dataclass
 
 # Byte offsets [begin, end) into a text, as in rkllmd/portable/extension.py.
 Span: TypeAlias = tuple[int, int]

@@ -8,7 +8,6 @@ for conversations with tools.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ import orjson
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.portable import gguf
+from rkllmd.quick_dataclass import dataclass
 
 CONFIGURATION: Final = "tokenizer_config.json"
 TEMPLATE: Final = "chat_template.jinja"

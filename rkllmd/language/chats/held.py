@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rkllmd.language.chats.text import Text
+from rkllmd.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

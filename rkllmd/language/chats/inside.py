@@ -8,13 +8,13 @@ plain words (``User: …``, ``Assistant: …``) it is one long question, which m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
 from rkllmd.language.chats.markers import PLAIN, Markers
 from rkllmd.language.chats.messages import Message
 from rkllmd.language.chats.text import Text
+from rkllmd.quick_dataclass import dataclass
 
 _BETWEEN: Final = "\n\n"
 _TOOL_TAG: Final = "tool_response"

@@ -6,11 +6,11 @@ The texts are in memory only, so the caches of an earlier daemon are of no use. 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from rkllmd.language.chats.held import Chat, Held
 from rkllmd.language.chats.messages import Message
+from rkllmd.quick_dataclass import dataclass
 
 # For each, a text is in memory, and a file on the disk.
 _MOST_OF_USER: Final = 16

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from rkllmd.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

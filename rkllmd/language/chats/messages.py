@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Final
 
@@ -21,6 +21,7 @@ from rkllmd.calls.binding.attachments import are_named_in
 from rkllmd.calls.declaration import Value
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.long_strings import LongString, plain
 
 _MOST_MESSAGES: Final = 1024

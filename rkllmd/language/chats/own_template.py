@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from rkllmd.chat.templates.in_words import adapted
@@ -12,6 +11,7 @@ from rkllmd.chat.templates.rendered import Rendered
 from rkllmd.json_types import JsonObject
 from rkllmd.language.chats.messages import Message
 from rkllmd.language.chats.text import Text
+from rkllmd.quick_dataclass import dataclass
 
 # Stands for an answer that the cache holds, to see what follows it.
 _ANSWER: Final = "the answer 6f1d0c93 before"

@@ -10,12 +10,12 @@ both have in common.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from rkllmd.language.chats.held import Held
 from rkllmd.language.chats.messages import Message
 from rkllmd.language.chats.text import Text
+from rkllmd.quick_dataclass import dataclass
 
 
 class Template(Protocol):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from rkllmd.portable.extension import Span
+from rkllmd.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ last the beginning of the shortest legal text. How often this may happen is limi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from rkllmd.language.guided.legal_text import LegalText
+from rkllmd.quick_dataclass import dataclass
 
 MOST_ROUNDS: Final = 64
 _MOST_TRIES: Final = 2

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher

@@ -6,7 +6,6 @@ later), and each needs a memory domain of the NPU of its own (``base_domain_id``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rkllmd.calls import authority
@@ -15,6 +14,7 @@ from rkllmd.errors import InvalidParams, ModelAlreadyLoaded, NotSupported
 from rkllmd.json_types import JsonObject
 from rkllmd.language.models.loading import check_cores
 from rkllmd.machine.files import identify
+from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from rkllmd.language.model import Model

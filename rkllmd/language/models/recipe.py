@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +25,7 @@ from rkllmd.machine import paths
 from rkllmd.machine.disk.seeing import Viewer
 from rkllmd.machine.memory.guard import Demand
 from rkllmd.portable import demo
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.trials.trial import parts_of
 
 if TYPE_CHECKING:

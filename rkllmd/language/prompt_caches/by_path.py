@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import structlog
 from rkllmd import open_files
 from rkllmd.errors import PermissionDenied, lead
 from rkllmd.machine.disk import placing
+from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from rkllmd.language.prompt_caches.saved import SavedCaches

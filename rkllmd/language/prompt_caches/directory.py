@@ -13,7 +13,6 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +21,7 @@ import structlog
 
 from rkllmd.language.prompt_caches.fingerprint import Fingerprint
 from rkllmd.machine.disk import placing
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.store.lock import LOCK_SECONDS, lock
 from rkllmd.wire.members import NAME
 

@@ -14,7 +14,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,7 @@ from rkllmd.language.prompt_caches.directory import DATA, FACTS, CacheDirectory,
 from rkllmd.language.prompt_caches.fingerprint import Fingerprint, differences, in_words
 from rkllmd.machine.disk import placing
 from rkllmd.machine.files import identify
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.members import NAME
 
 log = structlog.get_logger()

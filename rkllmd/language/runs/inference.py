@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final, Unpack
 
@@ -37,6 +37,7 @@ from rkllmd.language.texts.transcript import Transcript
 from rkllmd.machine.c_runtime import NO_WORDS, last_words
 from rkllmd.machine.crash_journal import Asked
 from rkllmd.npu import estimates
+from rkllmd.quick_dataclass import dataclass
 
 log = structlog.get_logger()
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NotRequired, Self, TypedDict
 
 from rkllmd.abi.c import Struct, byref
 from rkllmd.json_types import JsonObject
 from rkllmd.language.guided.form import Form
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.long_strings import plain
 
 if TYPE_CHECKING:

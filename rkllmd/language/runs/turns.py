@@ -6,7 +6,7 @@ is a conversation whose messages the daemon keeps, so that a client need not sen
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -26,6 +26,7 @@ from rkllmd.language.chats.text import Text
 from rkllmd.language.runs import guiding
 from rkllmd.language.runs.rendering import media, templates
 from rkllmd.language.sessions.sessions import Session, Turn
+from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from rkllmd.language.generation import Generation

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from rkllmd.quick_dataclass import dataclass
 from rkllmd.store.sessions import KeptSession, KeptSessions, KeptTurn
 from rkllmd.store.store import Store
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from typing import Final
 
 from rkllmd.machine.disk import acl
+from rkllmd.quick_dataclass import dataclass
 
 # As many as the kernel follows (path_resolution(7)).
 _MOST_LINKS: Final = 40

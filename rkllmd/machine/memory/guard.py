@@ -8,7 +8,6 @@ in the control groups that the daemon is in, less a reserve for everything else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rkllmd.config.current import CurrentConfig
@@ -17,6 +16,7 @@ from rkllmd.json_types import Json, JsonObject
 from rkllmd.machine.memory import cgroups
 from rkllmd.machine.memory.room import Room, has_room, narrowest, reserve_in
 from rkllmd.machine.platform import Platform
+from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from rkllmd.store.learned import Learned

@@ -7,10 +7,10 @@ machine has. So there are several rooms, each in the other, and the narrowest co
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from rkllmd.config.values import DEFAULT_RESERVE
+from rkllmd.quick_dataclass import dataclass
 
 # Unless it is configured, the reserve is at most this part of all memory: a gigabyte is most of a small board.
 _LARGEST_RESERVE: Final = 4

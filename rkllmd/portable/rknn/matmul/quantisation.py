@@ -7,8 +7,6 @@ vendor's own example). Without parameters the scale is 1 and the zero point 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from rkllmd.abi.layouts.rknn_constants import rknn_error
@@ -16,6 +14,7 @@ from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_quant_type, rknn_quant_pa
 from rkllmd.portable.rknn.c_memory import Array
 from rkllmd.portable.rknn.errors import RknnError
 from rkllmd.portable.rknn.matmul.layouts import Size
+from rkllmd.quick_dataclass import dataclass
 
 _PER_CHANNEL = (
     rknn_matmul_quant_type.RKNN_QUANT_TYPE_PER_CHANNEL_SYM,

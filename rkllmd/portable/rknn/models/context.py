@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from rkllmd import interruption
 from rkllmd.abi.layouts.rknn_constants import rknn_error, rknn_flag
@@ -16,6 +16,7 @@ from rkllmd.portable.rknn.models.run import Run
 from rkllmd.portable.rknn.tensors.layouts import Shape
 from rkllmd.portable.rknn.tensors.memories import Memory
 from rkllmd.portable.rknn.tensors.tensors import Form, Tensor, give_out, take_in
+from rkllmd.quick_dataclass import dataclass
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -14,6 +13,7 @@ from rkllmd.portable.rknn.c_memory import Array, Bytes, raw
 from rkllmd.portable.rknn.errors import RknnError
 from rkllmd.portable.rknn.tensors import elements, layouts
 from rkllmd.portable.rknn.tensors.layouts import Shape
+from rkllmd.quick_dataclass import dataclass
 
 _MOST_BYTES = 2**32 - 1  # C's size has 32 bits
 
