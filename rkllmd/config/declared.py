@@ -14,13 +14,15 @@ from functools import cache
 from typing import Final
 
 from rkllmd.abi.json import schemas
+from rkllmd.config import encoders
+from rkllmd.config.encoders import DeclaredEncoder
 from rkllmd.config.values import MOST_MINUTES, WrongMember
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.quick_dataclass import dataclass
 
 # The keys of a declared model that are not fields of RKLLMParam.
-_OURS: Final = ("lora_adapters", "chat_template", "tokenizer", "autoload", "idle_minutes", "coalesce")
+_OURS: Final = ("lora_adapters", "chat_template", "tokenizer", "autoload", "idle_minutes", "coalesce", "vision")
 TEMPLATE_STRINGS: Final = ("system_prompt", "prompt_prefix", "prompt_postfix")
 # A name stands where a path may stand, so it has no slash and does not begin with a dot.
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -42,6 +44,8 @@ class DeclaredModel:
     idle_minutes: float | None = None
     # None: as the setting coalesce says.
     coalesce: bool | None = None
+    # What shows it pictures.
+    vision: DeclaredEncoder | None = None
     path: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +86,7 @@ def _model(name: str, table: JsonObject) -> DeclaredModel:
         raise WrongMember(said if isinstance(found, Mapping) else f"{said}, it is {str(found)[:200]!r}") from None
     for key in ("model_path", "tokenizer_path", "embedding_path", "tokenizer"):
         _check_path(table.get(key), f"{where}.{key}")
+    _check_path(table.get("vision", {}).get("model_path"), f"{where}.vision.model_path")
     adapters = tuple(
         {"lora_adapter_path": item} if isinstance(item, str) else dict(item) for item in table.get("lora_adapters", ())
     )
@@ -97,6 +102,7 @@ def _model(name: str, table: JsonObject) -> DeclaredModel:
         autoload=table.get("autoload", False),
         idle_minutes=table.get("idle_minutes"),
         coalesce=table.get("coalesce"),
+        vision=encoders.parse(table.get("vision")),
     )
 
 
@@ -120,6 +126,7 @@ def _schema() -> schemas.Schema:
             "autoload": {"type": "boolean"},
             "coalesce": {"type": "boolean"},
             "idle_minutes": {"type": "number", "minimum": 0, "maximum": MOST_MINUTES},
+            "vision": encoders.SCHEMA,
         },
         "required": ["model_path"],
         "additionalProperties": False,

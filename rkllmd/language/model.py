@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llguidance import LLTokenizer
 
     from rkllmd.abi.library import Library
+    from rkllmd.config.encoders import DeclaredEncoder
     from rkllmd.language.generation import Generation
     from rkllmd.language.prompt_caches.store import PromptCache
     from rkllmd.machine.disk.seeing import Viewer
@@ -70,6 +71,8 @@ class Model:
     idle_minutes: float | None = None
     # Whether runs of different clients share its batches, where the configuration says that of this model.
     coalesce: bool | None = None
+    # What shows it pictures, where the configuration declares that.
+    vision: DeclaredEncoder | None = None
     # The last argument of rkllm_init, which is the same for each load.
     callback: object = None
     # Every string and callback given to rkllm_init stays alive as long as the handle: freeing model_path after the load

@@ -13,6 +13,7 @@ from rkllmd.config.settings import Config
 from rkllmd.json_types import JsonObject
 from rkllmd.language.chats.kept import KeptChats
 from rkllmd.language.model import Model
+from rkllmd.language.pictures import Pictures
 from rkllmd.language.prompt_caches.saved import SavedCaches
 from rkllmd.language.prompt_caches.store import PromptCaches
 from rkllmd.language.remembered import RememberedModels
@@ -49,6 +50,7 @@ class Language:
     # The conversations of which a prompt cache is kept.
     kept_chats: KeptChats = field(default_factory=KeptChats)
     remembered: RememberedModels = field(default_factory=RememberedModels)
+    pictures: Pictures = field(default_factory=Pictures)
 
     @property
     def config(self) -> Config:

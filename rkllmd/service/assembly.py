@@ -20,6 +20,7 @@ from rkllmd.config.settings import Config
 from rkllmd.language import parts as language_parts
 from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
+from rkllmd.language.pictures import Pictures
 from rkllmd.language.prompt_caches.saved import SavedCaches
 from rkllmd.language.prompt_caches.store import PromptCaches
 from rkllmd.language.remembered import RememberedModels
@@ -47,6 +48,7 @@ from rkllmd.store.store import Store
 from rkllmd.trials.quarantine import Quarantine
 from rkllmd.trials.trial import Trials
 from rkllmd.vision import parts as vision_parts
+from rkllmd.vision.encoders import Encoders
 from rkllmd.vision.objects import Context
 from rkllmd.vision.parts import Vision
 from rkllmd.vision.runtime import RknnRuntime
@@ -91,7 +93,6 @@ def assemble(
     models, contexts = language_parts.language_models(), vision_parts.rknn_contexts()
     its_board, trials = board.decide(config, platform), _trials(store)
     guard = _guard(current, platform, store, models, contexts)
-    arena.bound_by(guard.left_bytes)
     language = Language(
         current,
         rkllm,
@@ -108,6 +109,7 @@ def assemble(
         remembered=RememberedModels(KeptModels(store)),
     )
     vision = Vision(current, rknn, npu, its_board, guard, run_soon, trials, contexts)
+    language.pictures = Pictures(Encoders(vision))
     _declare_functions(methods, rkllm, rknn)
     service = Service(current, language, vision, platform, npu, store, methods, limits, run_soon, pid=pid)
     apply(service)
@@ -129,7 +131,9 @@ def _guard(
     current: CurrentConfig, platform: Platform, store: Store, models: Handles[Model], contexts: Handles[Context]
 ) -> MemoryGuard:
     loaded = [partial(language_parts.loaded, models), partial(vision_parts.loaded, contexts)]
-    return MemoryGuard(current, platform, Footprints(learned.footprints(store)), loaded)
+    guard = MemoryGuard(current, platform, Footprints(learned.footprints(store)), loaded)
+    arena.bound_by(guard.left_bytes)
+    return guard
 
 
 def _store(config: Config) -> Store:

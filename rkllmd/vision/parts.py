@@ -35,6 +35,8 @@ class Vision:
     memories: Handles[TensorMemory] = field(default_factory=lambda: Handles("tensor memory", "rknn.create_mem"))
     # Memories without handles that C has still, since there was no context to free them by.
     left_memories: list[TensorMemory] = field(default_factory=list)
+    # The encoders of the configuration that are loaded, by their paths (encoders.py): they have no handles.
+    encoders: dict[str, Context] = field(default_factory=dict)
 
     @property
     def config(self) -> Config:

@@ -17,6 +17,7 @@ from rkllmd.calls.failure import as_error
 from rkllmd.errors import RpcError
 from rkllmd.npu.job import Job
 from rkllmd.vision import runs
+from rkllmd.vision.encoders import Encoders
 from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.vision.parts import Vision
 
@@ -40,6 +41,7 @@ def release_client(vision: Vision, client: int) -> None:
 def release_all(vision: Vision) -> None:
     """Release everything, on the worker thread, when the daemon ends."""
     runs.finish(vision)
+    Encoders(vision).release_all()
     _destroy_each(vision, vision.memories)
     _destroy_each(vision, [*vision.matmuls, *vision.contexts])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,36 @@ def test_a_memory_that_goes_while_the_question_waits_is_refused(hashing: Simulat
         assert wire.final("destroy")["result"]["success"] is True
         assert wire.final("ask")["error"]["data"]["kind"] == "InvalidHandle"
         assert "result" in other.final(1)
+
+
+def test_a_declared_encoder_sees_for_its_model(start: Callable[..., Daemon], tmp_path: Path) -> None:
+    """The simulator's run copies its input, so the embeddings are the normalised colours: 3 tokens of 8 numbers."""
+    (tmp_path / "vision.rknn").write_bytes(
+        b"RKNNSIM\ninput name=image type=float32 dims=1,1,8,3\noutput name=embed type=float32 dims=1,3,8\n"
+    )
+    (tmp_path / "m.rkllm").touch()
+    config = tmp_path / "rkllmd.toml"
+    config.write_text(
+        f"[models.m]\nmodel_path = '{tmp_path}/m.rkllm'\n[models.m.vision]\nmodel_path = '{tmp_path}/vision.rknn'\n"
+        "size = [8, 1]\nmean = [1, 2, 3]\nstd = [2, 4, 8]\nimage_start = '<see>'\n"
+    )
+    pixels = np.arange(24, dtype=np.uint8).reshape(1, 8, 3)
+    embedding = ((pixels - np.array([1.0, 2.0, 3.0])) / np.array([2.0, 4.0, 8.0])).astype(np.float32)
+    given = {"image_embed": tensor(embedding.reshape(1, 3, 8)), "image_width": 8, "image_height": 1}
+    board = Simulator(start, tmp_path / "board", "--config", str(config), scenario="echo_hash=1")
+    with board.client() as wire:
+        wire.result("rkllm.init", {"model_path": "m"})
+
+        def said(image: Any, text: str = "What? <see>") -> str:
+            parts = [{"type": "image", "image": image}, {"type": "text", "text": text}]
+            return str(wire.result("rkllm.run", {"messages": [{"role": "user", "content": parts}]})["text"])
+
+        expected = said({**given, "image_start": "<see>"}, "What? < see>")
+        assert said({"pixels": tensor(pixels)}) == expected
+        assert said({"pixels": tensor(pixels[::-1].copy())}) == expected, "it is known already"
+        assert board.daemon.calls("rknn_run") == 1
+        wire.result("rkllm.destroy")
+        assert board.daemon.calls("rknn_destroy") == 1
 
 
 def test_the_demo_models_calculate_with_a_picture(start: Callable[..., Daemon]) -> None:

@@ -68,6 +68,7 @@ def make(language: Language, recipe: Recipe) -> Model:
         name=recipe.name,
         idle_minutes=recipe.idle_minutes,
         coalesce=recipe.coalesce,
+        vision=recipe.vision,
         keep_alive=[recipe.keep],
         file=identify(recipe.path),
         kv_cache=KvCache(partial(conversations.can_hear, language)),
@@ -313,6 +314,8 @@ def _give_back(language: Language, model: Model) -> None:
     """Call rkllm_destroy; the C handle is not used again, whatever that returns. Raises RuntimeFailure."""
     pointer, model.pointer = model.pointer, c_void_p()
     model.watched_files = []
+    if model.vision is not None:
+        language.pictures.release(model.vision)
     try:
         language.runtime.call("rkllm_destroy", pointer, on=model)
     except RpcError:

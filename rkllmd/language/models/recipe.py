@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ from rkllmd.abi.json.convert import to_c
 from rkllmd.abi.json.from_c import from_c
 from rkllmd.abi.library import SUPPORTED, layout_of
 from rkllmd.config.declared import TEMPLATE_STRINGS, DeclaredModel, is_name
+from rkllmd.config.encoders import DeclaredEncoder
 from rkllmd.errors import InvalidParams, NotSupported
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.language import placeholders, runtime_reports
@@ -29,6 +31,7 @@ from rkllmd.quick_dataclass import dataclass
 from rkllmd.trials.trial import parts_of
 
 if TYPE_CHECKING:
+    from rkllmd.abi.library import Library
     from rkllmd.language.parts import Language
 
 _CALLBACK_PATHS: Final = ("tokenizer_path", "embedding_path")
@@ -60,6 +63,8 @@ class Recipe:
     tokenizer: str | None
     idle_minutes: float | None
     coalesce: bool | None
+    # What shows it pictures, where that is declared.
+    vision: DeclaredEncoder | None
     # Who has to be allowed to read the files that a client has named, by their paths.
     seen_by: Mapping[str, Viewer]
     # The number of NPU cores for which, as the client says, the file was converted.
@@ -71,7 +76,15 @@ class Recipe:
         param = from_c(self.param)
         param["extend_param"] = {**param["extend_param"], "base_domain_id": None}
         adapters = [from_c(adapter.struct) for adapter in self.adapters]
-        return param, self.tokenizer_path, self.embedding_path, adapters, self.chat_template, self.tokenizer
+        return (
+            param,
+            self.tokenizer_path,
+            self.embedding_path,
+            adapters,
+            self.chat_template,
+            self.tokenizer,
+            self.vision,
+        )
 
 
 def make(language: Language, given: Mapping[str, Json], where: str, viewer: Viewer | None = None) -> Recipe:
@@ -80,8 +93,8 @@ def make(language: Language, given: Mapping[str, Json], where: str, viewer: View
     Raises InvalidParams, PermissionDenied, NotSupported.
     """
     declared = _declared(language, str(given["model_path"]), where)
-    fields = dict(given) if declared is None else declared.merged(given)
     library = language.runtime.library
+    fields = dict(given) if declared is None else {**_tags(library, declared), **declared.merged(given)}
     keep: list[object] = []
     param = to_c(
         fields,
@@ -128,6 +141,7 @@ def make(language: Language, given: Mapping[str, Json], where: str, viewer: View
         tokenizer=None if declared is None else _tokenizer(language, declared),
         idle_minutes=declared.idle_minutes if declared is not None else None,
         coalesce=declared.coalesce if declared is not None else None,
+        vision=None if declared is None else _vision(language, declared),
         npu_cores=None if cores is None else int(cores),
         seen_by=seen_by,
     )
@@ -198,7 +212,8 @@ def _declared(language: Language, model_path: str, where: str) -> DeclaredModel 
         if model.name == model_path:
             return model
     if model_path == demo.NAME:
-        return DeclaredModel(demo.NAME, {"model_path": str(demo.MODEL)})
+        encoder = DeclaredEncoder(str(demo.ENCODER), *demo.PICTURE_SIZE)
+        return DeclaredModel(demo.NAME, {"model_path": str(demo.MODEL)}, vision=encoder)
     if directory and os.path.exists(paths.absolute(model_path, directory)):
         return None
     names = [model.name for model in models]
@@ -248,6 +263,21 @@ def _tokenizer(language: Language, declared: DeclaredModel) -> str | None:
     return str(
         paths.readable_directory(declared.tokenizer, config.allowed_directories, where, base=config.model_directory)
     )
+
+
+def _vision(language: Language, declared: DeclaredModel) -> DeclaredEncoder | None:
+    if declared.vision is None:
+        return None
+    config, where = language.config, f"models.{declared.name}.vision.model_path"
+    path = paths.readable_file(declared.vision.path, config.allowed_directories, where, base=config.model_directory)
+    return replace(declared.vision, path=str(path))
+
+
+def _tags(library: Library, declared: DeclaredModel) -> JsonObject:
+    """Return what stands around a picture as fields of RKLLMParam: in 1.2 it comes with the load."""
+    if declared.vision is None or not hasattr(library.layout.structs["RKLLMParam"], "img_start"):
+        return {}
+    return {name.replace("image", "img"): tag for name, tag in declared.vision.tags}
 
 
 def _refuse_batches_of_unknown_size(language: Language, param: Struct) -> None:

@@ -70,7 +70,7 @@ def _check_messages(run: Run) -> None:
         )
     said = message_list.read(run.messages or [], special=bool(run.special))
     prompt_length.check_size(run.model, sum(len(message.text.encode()) for message in said), "$.messages")
-    media.check(said)
+    media.check(run.model, said)
 
 
 @dataclass(eq=False)
@@ -228,7 +228,9 @@ def _give(run: Run, turn: ConversationTurn) -> None:
         return  # the runtime knows by itself how a function's result is put into the conversation
     layout = run.model.library.layout
     shown = turn.messages[told.known :]
-    text = media.in_place(told.text, shown, layout, is_bare=turn.is_bare)
+    vision = run.model.vision
+    tags = () if vision is None else tuple(tag for _, tag in vision.tags)
+    text = media.in_place(told.text, shown, layout, is_bare=turn.is_bare, tags=tags)
     if run.language.runtime.extension is None and not turn.is_bare:  # C takes every marker for one
         text = Text(
             tuple((part if is_control else without_markers(part), is_control) for part, is_control in text.parts)

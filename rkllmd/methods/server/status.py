@@ -118,6 +118,7 @@ def _model(model: Model, now: float) -> JsonObject:
         "max_context_len": model.max_context_len,
         "trained_context_len": model.trained_context_len,
         "chat_template": model.template_in_use,
+        "vision": None if model.vision is None else model.vision.describe(),
         "lora_adapters": model.lora_adapters,
         "cross_attention": model.cross_attention_state,
         "paused": model.kv_cache.is_paused,

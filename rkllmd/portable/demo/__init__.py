@@ -9,3 +9,6 @@ from typing import Final
 # What a client or the configuration may call it, unless another model is declared by this name.
 NAME: Final = "demo"
 MODEL: Final = Path(__file__).parent / "demo.gguf"
+# What shows it pictures of digits, and how many pixels they have.
+ENCODER: Final = MODEL.with_name("digits_encoder.onnx")
+PICTURE_SIZE: Final = (48, 48)

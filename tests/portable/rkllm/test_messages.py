@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rkllmd.portable.demo.vision.draw import draw_digit
 from tests.daemon import Daemon, Start, Wire, kind
 from tests.server.conversations.talking import Talk
 
@@ -115,6 +117,41 @@ def test_what_was_set_for_prompts_holds_in_sessions(start: Start) -> None:
         result = wire.ask("rkllm.run", {"prompt": '{"temperature": 21}', "role": "tool"}, session="kitchen")["result"]
         assert result["session"]["replayed_turns"] == 1
         assert "21" in result["text"]
+
+
+def digit(number: int, **members: Any) -> dict[str, Any]:
+    """Return a part of a message: a picture of a digit, as pixels."""
+    pixels = base64.b64encode(draw_digit(number, seed=number).tobytes()).decode()
+    return {"type": "image", "image": {"pixels": {"data": pixels, "dtype": "uint8", "shape": [48, 48, 3], **members}}}
+
+
+def words(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def test_the_daemon_encodes_pictures_for_a_model_with_an_encoder(demo: Daemon) -> None:
+    with demo.connect() as wire:
+        (model,) = wire.ask("server.status")["result"]["models"]
+        assert model["vision"] == {"width": 48, "height": 48, "fit": "pad"}
+        talk = Talk(wire)
+        first = talk.ask([words("Repeat after me: "), digit(3)])
+        assert first["text"] == "3"
+        assert talk.ask("What is 2 plus 2?")["cached_tokens"] > first["prompt_tokens"]
+        sums = [words("What is "), digit(3), words(" plus "), digit(4), words("?")]
+        assert Talk(wire).ask(sums)["text"] == "3 + 4 = 7."
+        context = wire.ask("server.status")["result"]["contexts"]
+        assert context == [], "it is no client's"
+
+
+def test_a_picture_that_the_encoder_does_not_take_is_refused(demo: Daemon) -> None:
+    with demo.connect() as wire:
+        for picture, path in (
+            (digit(3, shape=[24, 96, 3]), ".pixels.shape"),
+            (digit(3, data="AAAA"), ".pixels"),
+            ({"type": "image", "image": {"pixels": "AAAA"}}, ".pixels"),
+        ):
+            error = wire.ask("rkllm.run", {"messages": [{"role": "user", "content": [picture]}]})["error"]
+            assert (error["code"], error["data"]["path"]) == (-32602, f"$.messages[0].content[0].image{path}")
 
 
 def test_a_picture_goes_with_the_message_in_which_it_stands(demo: Daemon) -> None:

@@ -26,7 +26,7 @@ class Talk:
         self.wire = wire
         self.messages: list[dict[str, Any]] = [{"role": "system", "content": text} for text in system]
 
-    def ask(self, question: str, **params: Any) -> dict[str, Any]:
+    def ask(self, question: str | list[dict[str, Any]], **params: Any) -> dict[str, Any]:
         """Say something; return the result."""
         self.messages.append({"role": "user", "content": question})
         result: dict[str, Any] = self.wire.ask("rkllm.run", {"messages": self.messages, **params}, "talk")["result"]
