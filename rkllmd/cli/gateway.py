@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rkllmd.gateway.boards.encryption import Tls
 
 _EXTRA = "the gateway needs packages that are not installed: pip install 'rkllmd[gateway]' (missing is {})."
 
@@ -26,6 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-anybody", action="store_true", help="listen beyond this machine without API keys: all may come"
     )
+    parser.add_argument("--tls-certificate", type=Path, metavar="FILE", help="speak HTTPS: the certificate (PEM)")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key (default: in the same file)")
+    parser.add_argument(
+        "--tls-clients",
+        type=Path,
+        metavar="FILE",
+        help="who may come: those with a certificate of this authority (PEM)",
+    )
+    parser.add_argument(
+        "--agent-check",
+        action="append",
+        metavar="HOST:PORT",
+        help="where HAProxy's agent checks are told how busy and how hot this board is; may be given several times",
+    )
     parser.add_argument(
         "--allow-origin",
         action="append",
@@ -38,30 +56,52 @@ def run(given: argparse.Namespace) -> int:
     """Serve until a signal comes; return the exit status. Raises GatewayError."""
     from rkllmd.gateway.access import Access, is_loopback  # no other command, the daemon least, has to load it
 
-    addresses = given.listen or ["127.0.0.1:8080"]
+    addresses, agent_checks = given.listen or ["127.0.0.1:8080"], given.agent_check or []
+    for option, those in (("listen", addresses), ("agent-check", agent_checks)):
+        for address in those:
+            _check_address(option, address)
     for address in addresses:
-        _check_address(address)
-        if not (is_loopback(address) or given.api_keys or given.allow_anybody):
+        if not (is_loopback(address) or given.api_keys or given.tls_clients or given.allow_anybody):
             raise GatewayError(
                 f"{address} can be reached from other machines: name a file of keys with --api-keys, or say "
                 "--allow-anybody."
             )
-    access = Access(_keys(given.api_keys), frozenset(given.allow_origin or ()))
+    tls = _tls(given)
+    access = Access(
+        _keys(given.api_keys), frozenset(given.allow_origin or ()), has_certificates=bool(given.tls_clients)
+    )
     try:
         from rkllmd.gateway.web import answers, serving
     except ModuleNotFoundError as error:
         raise GatewayError(_EXTRA.format(error.name)) from None
+    listening = serving.Listening(addresses, agent_checks, tls)
     try:
-        serving.run(answers.Upstream(given.socket, given.requirepeer), access, addresses)
+        serving.run(answers.Upstream(given.socket, given.requirepeer), access, listening)
     except OSError as error:
-        raise GatewayError(f"{' '.join(addresses)} can't be listened to: {error.strerror or error}.") from None
+        where = " ".join([*addresses, *agent_checks])
+        raise GatewayError(f"{where} can't be listened to: {error.strerror or error}.") from None
     return 0
 
 
-def _check_address(address: str) -> None:
+def _check_address(option: str, address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise GatewayError(f"--listen {address} is not HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080.")
+        raise GatewayError(f"--{option} {address} is not HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080.")
+
+
+def _tls(given: argparse.Namespace) -> Tls | None:
+    from rkllmd.gateway.boards.encryption import Tls, TlsError
+
+    if given.tls_certificate is None:
+        if given.tls_key or given.tls_clients:
+            raise GatewayError("there is no HTTPS without a certificate: name the gateway's with --tls-certificate.")
+        return None
+    tls = Tls(given.tls_certificate, given.tls_key or given.tls_certificate, given.tls_clients)
+    try:
+        tls.check()
+    except TlsError as error:
+        raise GatewayError(str(error)) from None
+    return tls
 
 
 def _keys(path: Path | None) -> frozenset[str]:

@@ -48,10 +48,14 @@ def read_keys(text: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Decides on requests. ``keys``: hashes, empty where none is wanted; ``origins``: pages that may ask."""
+    """Decides on requests. ``keys``: hashes, empty where none is wanted; ``origins``: pages that may ask.
+
+    ``has_certificates``: nobody comes without one, so no browser does that a page from elsewhere has sent.
+    """
 
     keys: frozenset[str] = frozenset()
     origins: frozenset[str] = field(default_factory=frozenset)
+    has_certificates: bool = False
 
     def refusal(self, path: str, headers: Mapping[str, str]) -> Failure | None:
         """Return why a request is refused, None if it is not; the names of ``headers`` are in lower case."""
@@ -60,7 +64,7 @@ class Access:
         if origin is not None and origin not in self.origins and urlsplit(origin).netloc != host:
             return Failure(403, "PermissionDenied", "Pages of this origin may not ask: allow it with --allow-origin.")
         if not self.keys:
-            if _is_own(host):
+            if self.has_certificates or _is_own(host):
                 return None
             return Failure(
                 403, "PermissionDenied", "Without API keys this is served under addresses and local names only."

@@ -9,12 +9,13 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from rkllmd.client import CallError, CallTimeout, ClientError, ConnectError
+from rkllmd.client import CallError, CallTimeout, ClientError, ConnectError, Crashed
 from rkllmd.gateway.fields import WrongField
 
 _INVALID: Final = -32602
 # The daemon's kinds of errors: the status, and whether the same request may well succeed later. What has cost the NPU
-# its time and failed would do so again.
+# its time and failed would do so again. 503 is for what has not begun, and only for that: balancers give it to another
+# board, which one that has crashed this board must not reach.
 _KINDS: Final[dict[str, tuple[int, bool]]] = {
     "ModelNotInitialized": (404, False),
     "InvalidHandle": (404, False),
@@ -23,14 +24,14 @@ _KINDS: Final[dict[str, tuple[int, bool]]] = {
     "NotSupported": (400, False),
     "PermissionDenied": (403, False),
     "Timeout": (504, False),
-    "Cancelled": (503, False),
+    "Cancelled": (500, False),
     "OutOfMemory": (503, False),
     "ShuttingDown": (503, True),
     "Restarting": (503, True),
     "DeviceLost": (503, True),
     "RuntimeUnavailable": (503, False),
     "Quarantined": (503, False),
-    "Crashed": (503, False),
+    "Crashed": (502, False),
 }
 _OTHER: Final = (500, False)
 _SERVICE_UNAVAILABLE: Final = 503
@@ -83,8 +84,9 @@ def of(error: Exception) -> Failure:
     if isinstance(error, CallTimeout):
         return Failure(504, "Timeout", "The NPU daemon did not answer in time.")
     if isinstance(error, ClientError):
-        kind = getattr(error, "kind", "ConnectionLost")
-        return Failure(_SERVICE_UNAVAILABLE, kind, "The NPU daemon ended before it had answered.")
+        lost = isinstance(error, Crashed)
+        status, kind = (_KINDS["Crashed"][0], "Crashed") if lost else (_SERVICE_UNAVAILABLE, "ConnectionLost")
+        return Failure(status, kind, "The NPU daemon ended before it had answered.", again=not lost)
     raise error
 
 

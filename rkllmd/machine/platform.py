@@ -23,6 +23,8 @@ _CPU_LIST = re.compile(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*")
 _CORE_LOAD = re.compile(r"Core(\d+):\s*(\d+)%")
 _SINGLE_LOAD = re.compile(r"NPU load:\s*(\d+)%")
 _DEVFREQ_LOAD = re.compile(r"(\d+)@")
+# The thermal zones that tell how hot the NPU is, the best first: RK3588 and RK3576 have the first, RK356x the second.
+_HEAT = ("npu-thermal", "soc-thermal")
 # More than any of the files has; the kernel makes some of them anew for each read.
 _READ_BYTES = 65_536
 
@@ -129,6 +131,16 @@ class Platform:
             if text.isdecimal():
                 return int(text)
         return None
+
+    def npu_temperature(self) -> float | None:
+        """Return how hot the NPU is in °C, where that is not measured the SoC, or None if neither can be read."""
+        found: dict[str, float] = {}
+        for zone in sorted((self.root / "sys/class/thermal").glob("thermal_zone*")):
+            folder = zone.relative_to(self.root)
+            text = (self.read(f"{folder}/temp") or "").strip()  # in thousandths
+            if text.removeprefix("-").isdecimal():
+                found.setdefault((self.read(f"{folder}/type") or "").strip(), int(text) / 1000)
+        return next((found[name] for name in _HEAT if name in found), None)
 
     def memory(self) -> dict[str, int]:
         """Return total and available memory of the machine and the resident size of this process, in bytes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rkllmd.client import CallError, CallTimeout, Crashed, SocketNotFound
+from rkllmd.client import CallError, CallTimeout, ConnectionLost, Crashed, SocketNotFound
 from rkllmd.gateway import failures
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
@@ -28,7 +28,8 @@ def test_a_full_queue_says_when_to_come_again() -> None:
         (call_error(-32009, "PermissionDenied"), 403),
         (call_error(-32004, "Timeout"), 504),
         (call_error(-32002, "RuntimeError"), 500),
-        (Crashed("rkllm.run_async"), 503),
+        (call_error(-32003, "Cancelled"), 500),
+        (Crashed("rkllm.run_async"), 502),
         (CallTimeout("rkllm.run_async", 3), 504),
         (WrongField("n", "n is not supported."), 400),
     ],
@@ -39,7 +40,12 @@ def test_what_would_fail_again_is_not_tried_again(error: Exception, status: int)
 
 
 @pytest.mark.parametrize(
-    "error", [call_error(-32014, "Restarting"), SocketNotFound(2, "No such file", "/run/rkllm/rkllm.sock")]
+    "error",
+    [
+        call_error(-32014, "Restarting"),
+        ConnectionLost(),
+        SocketNotFound(2, "No such file", "/run/rkllm/rkllm.sock"),
+    ],
 )
 def test_a_daemon_that_comes_back_may_be_asked_again(error: Exception) -> None:
     failure = failures.of(error)

@@ -236,3 +236,17 @@ def test_the_clock_of_the_npu(tmp_path: Path, text: str, frequency: int | None) 
 
 def test_a_machine_without_an_npu_has_no_clock_of_one(tmp_path: Path) -> None:
     assert tree(tmp_path, PC).npu_frequency() is None
+
+
+@pytest.mark.parametrize(
+    ("zones", "celsius"),
+    [
+        ({"0/type": "soc-thermal\n", "0/temp": "41538\n", "6/type": "npu-thermal\n", "6/temp": "62846\n"}, 62.846),
+        ({"0/type": "soc-thermal\n", "0/temp": "-5000\n", "1/type": "gpu-thermal\n", "1/temp": "43888\n"}, -5.0),
+        ({"0/type": "npu-thermal\n", "0/temp": "unknown\n"}, None),
+        ({"0/type": "acpitz\n", "0/temp": "27800\n"}, None),
+    ],
+)
+def test_how_hot_the_npu_is(tmp_path: Path, zones: dict[str, str], celsius: float | None) -> None:
+    files = {f"sys/class/thermal/thermal_zone{name}": text for name, text in zones.items()}
+    assert tree(tmp_path, files).npu_temperature() == celsius

@@ -20,6 +20,7 @@ DOCUMENTS = [
     CHECKOUT / "docs/protocol.md",
     CHECKOUT / "docs/configuration.md",
     CHECKOUT / "docs/gateway.md",
+    CHECKOUT / "docs/boards.md",
 ]
 # Where a path in a document may begin: the table of the design names modules of the package by their rooms.
 BEGINNINGS = (CHECKOUT, CHECKOUT / "rkllmd")

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from rkllmd.client import CallError, ClientError, TrioClient
 from rkllmd.gateway import failures, models, progress
+from rkllmd.gateway.boards import patience
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.run import Answer, Framing, Protocol, Wanted
@@ -71,7 +72,8 @@ class RunEndpoint:
             nursery.start_soon(stream.pump)
             nursery.start_soon(stream.watch)
             try:
-                await unless_gone(receive, stream.begin)
+                wait = patience.seconds(scope["headers"])
+                await unless_gone(receive, lambda: stream.begin(_REFUSAL_SECONDS if wait is None else wait))
                 await self._response(stream)(scope, receive, send)
             except Exception as error:  # the nursery would wrap it
                 failure = error
@@ -126,9 +128,9 @@ class _Stream:
             self.doing = progress.describe(queue, os.getpid(), waited_ms, has_begun=self._has_begun)
         self.doing = progress.GENERATING
 
-    async def begin(self) -> None:
-        """Wait until it is certain, or likely, that the run is not refused. Raises Failure if it is."""
-        with trio.move_on_after(_REFUSAL_SECONDS):
+    async def begin(self, seconds: float) -> None:
+        """Wait until it is certain, or after so long likely, that the run is not refused. Raises Failure if it is."""
+        with trio.move_on_after(seconds):
             self._first = await self._take.receive()
         if isinstance(self._first, Failure):
             raise self._first

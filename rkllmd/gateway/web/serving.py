@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -12,7 +14,10 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 
 from rkllmd.gateway.access import Access
+from rkllmd.gateway.boards import agent
+from rkllmd.gateway.boards.encryption import Tls
 from rkllmd.gateway.web.answers import Upstream
+from rkllmd.gateway.web.questions import Questions
 from rkllmd.gateway.web.routes import application
 
 # Headers of a request, in bytes; a body is bounded by web/body.py.
@@ -22,10 +27,19 @@ _IDLE_SECONDS: Final = 75
 _GRACE_SECONDS: Final = 5
 
 
-def run(upstream: Upstream, access: Access, addresses: Sequence[str]) -> None:
-    """Serve at these addresses (``host:port``) until a signal comes. Raises OSError if one can't be had."""
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where to listen, each as ``host:port``: ``agent_checks`` are for balancers, and never encrypted."""
+
+    addresses: Sequence[str]
+    agent_checks: Sequence[str] = ()
+    tls: Tls | None = None
+
+
+def run(upstream: Upstream, access: Access, listening: Listening) -> None:
+    """Serve until a signal comes. Raises OSError if an address can't be had."""
     try:
-        trio.run(_run, upstream, access, addresses)
+        trio.run(_run, upstream, access, listening)
     except BaseExceptionGroup as group:  # trio's nurseries wrap what ends them
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
@@ -35,24 +49,40 @@ def run(upstream: Upstream, access: Access, addresses: Sequence[str]) -> None:
         raise
 
 
-async def _run(upstream: Upstream, access: Access, addresses: Sequence[str]) -> None:
+async def _run(upstream: Upstream, access: Access, listening: Listening) -> None:
+    config = _config(listening)
+    checks = agent.Agent(Questions(upstream).ask)
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+
+        async def asked_to_end() -> None:
+            async for _ in signals:
+                checks.end()
+                return
+
+        app = application(upstream, access)
+        async with trio.open_nursery() as nursery:
+            if listening.agent_checks:
+                listeners = await agent.listen(listening.agent_checks)
+                nursery.start_soon(partial(trio.serve_listeners, checks.answer, listeners))
+            async with trio.open_nursery() as serving:
+                # Hypercorn's own types name the events of ASGI one by one, Starlette's any mapping.
+                served = partial(serve, app, config, shutdown_trigger=asked_to_end)  # type: ignore[arg-type]
+                binds = await serving.start(served)
+                print(f"rkllmd gateway serves {' '.join(binds)}", flush=True)
+            nursery.cancel_scope.cancel()
+
+
+def _config(listening: Listening) -> Config:
     config = Config()
-    config.bind = list(addresses)
     config.h11_max_incomplete_size = _MOST_HEADERS
     config.h2_max_header_list_size = _MOST_HEADERS
     config.keep_alive_timeout = _IDLE_SECONDS
     config.graceful_timeout = _GRACE_SECONDS
     config.include_server_header = False
     config.loglevel = "WARNING"
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-
-        async def asked_to_end() -> None:
-            async for _ in signals:
-                return
-
-        app = application(upstream, access)
-        async with trio.open_nursery() as nursery:
-            # Hypercorn's own types name the events of ASGI one by one, Starlette's any mapping.
-            served = partial(serve, app, config, shutdown_trigger=asked_to_end)  # type: ignore[arg-type]
-            binds = await nursery.start(served)
-            print(f"rkllmd gateway serves {' '.join(binds)}", flush=True)
+    config.bind = list(listening.addresses)
+    if listening.tls is not None:
+        config.certfile, config.keyfile = str(listening.tls.certificate), str(listening.tls.key)
+        if listening.tls.clients is not None:
+            config.ca_certs, config.verify_mode = str(listening.tls.clients), ssl.CERT_REQUIRED
+    return config

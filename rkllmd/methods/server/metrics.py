@@ -89,6 +89,12 @@ def _read(service: Service) -> list[JsonObject]:
             [({"core": str(core)}, load / 100) for core, load in loads],
         ),
         _gauge("rkllmd_npu_frequency_hertz", "Clock of the NPU, which its cores share.", frequency, unit="hertz"),
+        _gauge(
+            "rkllmd_npu_temperature_celsius",
+            "How hot the NPU is, or the SoC where that has no sensor of its own for it.",
+            service.platform.npu_temperature(),
+            unit="celsius",
+        ),
         _gauge("rkllmd_open_descriptors", "Files that the daemon has open.", _open_descriptors()),
         _gauge(
             "rkllmd_max_descriptors",

@@ -1,0 +1,1 @@
+"""Several boards behind one balancer."""

@@ -1,0 +1,151 @@
+"""Boards on this machine: each a daemon on the simulator with its gateway at an address of its own, behind HAProxy.
+
+HAProxy is set up by the file in examples/boards, of which only names, addresses and the pace of the checks are changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from tests.daemon import Daemon, Start, until
+from tests.gateway.boards.certificates import SCRIPT
+from tests.nursery import forking
+
+_CONFIGURATION = SCRIPT.with_name("haproxy.cfg")
+_PORT, _AGENT_PORT = 8443, 8444
+
+
+def address(number: int) -> str:
+    """Return an address of this machine that no other process of the tests has; 0 is the balancer's."""
+    return f"127.{10 + number}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+
+
+class Board:
+    """One board: ``start`` again after ``kill``."""
+
+    def __init__(self, number: int, folder: Path, certificates: Path, start: Start, scenario: str) -> None:
+        """Start it."""
+        self.address = address(number)
+        self.log_path = folder / f"gateway{number}.log"
+        self._certificates = certificates
+        self._start = start
+        self.start(scenario)
+
+    def start(self, scenario: str) -> None:
+        """Start daemon and gateway, and load the model."""
+        self.daemon: Daemon = self._start(changing=True, scenario=scenario)
+        self.daemon.load()
+        own, authority = self._certificates / f"{self.address}.pem", self._certificates / "authority.pem"
+        given = ["gateway", "--socket", self.daemon.path, "--listen", f"{self.address}:{_PORT}"]
+        given += ["--tls-certificate", str(own), "--tls-clients", str(authority)]
+        given += ["--agent-check", f"{self.address}:{_AGENT_PORT}"]
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("RKLLM_", "RKNN_"))}
+        with self.log_path.open("ab") as log:
+            nursery = forking.find(environ)
+            self.gateway: subprocess.Popen[bytes] | forking.Forked
+            if nursery is not None:
+                self.gateway = nursery.fork(given, environ, log)
+            else:
+                command = [sys.executable, "-m", "rkllmd", *given]
+                self.gateway = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=log)
+        assert self.gateway.stdout is not None
+        with self.gateway.stdout:
+            line = self.gateway.stdout.readline().decode()
+        assert line == f"rkllmd gateway serves https://{self.address}:{_PORT}\n", line + self.log_path.read_text()
+
+    def kill(self) -> None:
+        """Let all of it be gone at once, as when its power is cut."""
+        for process in (self.gateway, self.daemon.process):
+            process.send_signal(signal.SIGKILL)
+        self.gateway.wait(60)
+        self.daemon.wait_end()
+
+    def stop(self) -> None:
+        """End the gateway in order."""
+        self.gateway.send_signal(signal.SIGTERM)
+        assert self.gateway.wait(60) == 0, self.log_path.read_text()
+        assert "Traceback" not in self.log_path.read_text()
+
+    def runs(self) -> int:
+        """Return how many runs have begun here since the last start."""
+        return self.daemon.calls("rkllm_run_async")
+
+    def waiting(self) -> int:
+        """Return how many calls wait for the NPU."""
+        with self.daemon.connect() as wire:
+            return int(wire.ask("server.queue")["result"]["length"])
+
+
+class Client:
+    """A client of the balancer."""
+
+    def __init__(self, certificates: Path) -> None:
+        """Trust the balancer's authority."""
+        trusted = ssl.create_default_context(cafile=str(certificates / "authority.pem"))
+        self._http = httpx.Client(base_url=f"https://{address(0)}:{_PORT}", timeout=300, verify=trusted)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    @contextmanager
+    def asked(self, conversation: str | None = None, **fields: Any) -> Iterator[httpx.Response]:
+        """Ask for an answer; give the response when its headers have come."""
+        headers = {} if conversation is None else {"X-Conversation": conversation}
+        body = {"messages": [{"role": "user", "content": "Hello"}], **fields}
+        with self._http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
+            yield response
+
+    def answer(self, conversation: str | None = None, **fields: Any) -> tuple[int, str]:
+        """Return the status and the text of a whole answer, streamed or not."""
+        with self.asked(conversation, **fields) as response:
+            body = response.read()
+        if not fields.get("stream"):
+            return response.status_code, json.loads(body)["choices"][0]["message"]["content"]
+        events = [json.loads(line[6:]) for line in body.split(b"\n") if line.startswith(b"data: {")]
+        return response.status_code, "".join(event["choices"][0]["delta"].get("content", "") for event in events)
+
+
+def configuration(boards: Sequence[str], certificates: Path) -> str:
+    """Return the example's configuration for these boards."""
+    text = _CONFIGURATION.read_text().replace("/etc/haproxy/boards", str(certificates))
+    text = text.replace("bind :443", f"bind {address(0)}:{_PORT}").replace("inter 1s", "inter 50ms")
+    [server] = re.findall(r"^ *server board1 .*\n", text, re.MULTILINE)
+    servers = [server.replace("board1.example", host).replace("board1", f"board{n}") for n, host in enumerate(boards)]
+    return re.sub(r"(?m)(^ *server .*\n)+", lambda found: "".join(servers), text)
+
+
+@contextmanager
+def balanced(boards: Sequence[str], certificates: Path, environ: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Run HAProxy before the boards."""
+    file = certificates / "haproxy.cfg"
+    file.write_text(configuration(boards, certificates))
+    with subprocess.Popen(["haproxy", "-db", "-f", str(file)], stderr=subprocess.PIPE, env=environ) as process:
+        assert process.stderr is not None
+        try:
+            os.set_blocking(process.stderr.fileno(), False)
+            until("HAProxy listens", lambda: process.poll() is not None or _listens())
+            assert process.poll() is None, process.stderr.read()
+            yield
+        finally:
+            process.kill()
+
+
+def _listens() -> bool:
+    with open("/proc/net/tcp") as sockets:
+        packed = "".join(f"{int(part):02X}" for part in reversed(address(0).split(".")))
+        return any(line.split()[1] == f"{packed}:{_PORT:04X}" and line.split()[3] == "0A" for line in sockets)

@@ -1,0 +1,59 @@
+"""Boards behind HAProxy, set up as examples/boards/haproxy.cfg is."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.daemon import Start, until
+from tests.gateway.boards.board import Board, Client, address, balanced
+from tests.gateway.boards.certificates import make
+
+pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="HAProxy is not installed: apt install haproxy")
+TEXT = "abcdef"
+# The first run of a board stops in the middle, the others do not.
+STUCK = f"text={TEXT};run=hang@2;run_nth=1"
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    folder = tmp_path / "certificates"
+    make(folder, *(address(number) for number in range(3)))
+    (folder / f"{address(0)}.pem").rename(folder / "balancer.pem")
+    return folder
+
+
+@pytest.fixture
+def boards(certificates: Path, tmp_path: Path, start: Start) -> Iterator[list[Board]]:
+    found = [Board(number, tmp_path, certificates, start, STUCK) for number in (1, 2)]
+    with balanced([board.address for board in found], certificates):
+        yield found
+    for board in found:
+        board.stop()
+
+
+def test_nothing_is_lost_that_had_not_begun_and_the_board_comes_back(boards: list[Board], certificates: Path) -> None:
+    with Client(certificates) as client, ThreadPoolExecutor() as threads:
+        with client.asked(stream=True) as begun:
+            killed, other = sorted(boards, key=Board.runs, reverse=True)
+            assert (killed.runs(), other.runs()) == (1, 0)
+            other.daemon.play(text=TEXT)
+            # The same conversation waits for the board that has it, streamed or not; another one goes elsewhere.
+            waiting = [threads.submit(client.answer, stream=stream) for stream in (False, True, True)]
+            until("all of them wait", lambda: killed.waiting() == len(waiting))
+            assert client.answer("another") == (200, TEXT)
+            assert (killed.runs(), other.runs()) == (1, 1)
+            killed.kill()
+            with pytest.raises(httpx.TransportError):
+                begun.read()
+        assert [call.result() for call in waiting] == [(200, TEXT)] * len(waiting)
+        assert other.runs() == 1 + len(waiting)
+        killed.start(f"text={TEXT}")
+        names = (f"conversation {number}" for number in itertools.count())
+        until("it is given work again", lambda: client.answer(next(names)) == (200, TEXT) and killed.runs() > 0)
