@@ -50,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ORIGIN",
         help="let pages of this origin (https://chat.example.org) ask from a browser; may be given several times",
     )
+    parser.add_argument(
+        "--fetch-pictures",
+        choices=("public", "any"),
+        help="fetch pictures that requests name by http(s) addresses: of the internet at large, or of any host, which "
+        "lets clients reach what only this machine does (default: none is fetched)",
+    )
 
 
 def run(given: argparse.Namespace) -> int:
@@ -71,12 +77,15 @@ def run(given: argparse.Namespace) -> int:
         _keys(given.api_keys), frozenset(given.allow_origin or ()), has_certificates=bool(given.tls_clients)
     )
     try:
+        from rkllmd.gateway.pictures.fetching import Reach
+        from rkllmd.gateway.pictures.showing import Pictures
         from rkllmd.gateway.web import answers, serving
     except ModuleNotFoundError as error:
         raise GatewayError(_EXTRA.format(error.name)) from None
+    pictures = Pictures(Reach(given.fetch_pictures) if given.fetch_pictures else None)
     listening = serving.Listening(addresses, agent_checks, tls)
     try:
-        serving.run(answers.Upstream(given.socket, given.requirepeer), access, listening)
+        serving.run(answers.Upstream(given.socket, given.requirepeer, pictures), access, listening)
     except OSError as error:
         where = " ".join([*addresses, *agent_checks])
         raise GatewayError(f"{where} can't be listened to: {error.strerror or error}.") from None

@@ -23,6 +23,8 @@ class ServedModel:
     size_bytes: int = 0
     is_asleep: bool = False
     unused_seconds: float = 0.0
+    # What pictures its encoder takes (width, height, fit); None: it takes text only.
+    vision: JsonObject | None = None
 
 
 def served(status: JsonObject) -> list[ServedModel]:
@@ -43,6 +45,7 @@ def served(status: JsonObject) -> list[ServedModel]:
             item["size_bytes"] or 0,
             item["state"] == "asleep",
             item["unused_s"],
+            item["vision"],
         )
     return list(found.values())
 

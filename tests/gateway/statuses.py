@@ -16,6 +16,7 @@ def status(*found: tuple[int, str | None, str], declared: tuple[str, ...] = ()) 
             "max_context_len": 4096,
             "trained_context_len": None,
             "unused_s": 1.0,
+            "vision": None,
         }
         for handle, name, path in found
     ]

@@ -8,6 +8,7 @@ from typing import Final
 
 from rkllmd.gateway import conversation
 from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.pictures.given import of_base64, of_url
 from rkllmd.json_types import Json, JsonObject
 
 _ROLES: Final = ("system", "user", "assistant")
@@ -55,9 +56,9 @@ def _of_user(content: Iterable[Fields]) -> Iterable[JsonObject]:
     is_empty = True
     for block in content:
         is_empty = False
-        kind = _kind(block, ("text", "tool_result"))
-        if kind == "text":
-            texts.append(_text(block))
+        kind = _kind(block, ("text", "image", "tool_result"))
+        if kind != "tool_result":
+            texts.append(_text(block) if kind == "text" else _picture(block))
             continue
         if texts:
             yield {"role": "user", "content": texts}
@@ -65,6 +66,20 @@ def _of_user(content: Iterable[Fields]) -> Iterable[JsonObject]:
         yield _result(block)
     if texts or is_empty:
         yield {"role": "user", "content": texts}
+
+
+def _picture(block: Fields) -> JsonObject:
+    source = block.inner("source")
+    kind = source.choice("type", ("base64", "url"))
+    name = "url" if kind == "url" else "data"
+    given = source.text(name)
+    if kind is None or given is None:
+        raise source.wrong(name, "is missing.")
+    source.without_effect(("media_type",))
+    source.end()
+    block.without_effect(WITHOUT_EFFECT)
+    block.end()
+    return (of_url if kind == "url" else of_base64)(given, source.path(name)).part()
 
 
 def _result(block: Fields) -> JsonObject:
@@ -139,7 +154,7 @@ def _text(block: Fields) -> JsonObject:
 
 def _shortest(content: Json) -> Json:
     """Return the content of a message: a text instead of its only part."""
-    if not isinstance(content, list) or len(content) > 1:
+    if not isinstance(content, list) or len(content) > 1 or (content and content[0]["type"] != "text"):
         return content
     return content[0]["text"] if content else ""
 

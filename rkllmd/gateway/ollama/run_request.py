@@ -6,6 +6,7 @@ from typing import Final
 
 from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.pictures.given import of_base64
 from rkllmd.gateway.run import Wanted
 from rkllmd.json_types import Json, JsonObject
 
@@ -35,7 +36,6 @@ _ONLY_OF_GENERATE: Final[dict[str, tuple[Json, ...]]] = {
     "suffix": ("",),
     "template": ("",),
     "context": ([],),
-    "images": ([],),
     "raw": (False,),
 }
 _EFFORTS: Final = ("low", "medium", "high")
@@ -58,7 +58,16 @@ def read_generate(body: Json) -> Wanted:
         raise fields.wrong("prompt", "is missing: models are loaded and unloaded by the daemon, not by this request.")
     fields.neutral(_ONLY_OF_GENERATE)
     said: list[Json] = [{"role": "system", "content": system}] if system else []
-    return _rest(fields, {"messages": [*said, {"role": "user", "content": prompt}]})
+    return _rest(fields, {"messages": [*said, {"role": "user", "content": _with_pictures(fields, prompt)}]})
+
+
+def _with_pictures(fields: Fields, text: str) -> Json:
+    """Take ``images``: the content of a message has them before its text, as Ollama's templates do."""
+    given = fields.texts("images")
+    if not given:
+        return text
+    parts = [of_base64(item, f"{fields.path('images')}[{index}]").part() for index, item in enumerate(given)]
+    return [*parts, {"type": "text", "text": text}]
 
 
 def _rest(fields: Fields, params: JsonObject) -> Wanted:
@@ -95,7 +104,7 @@ def _message(given: JsonObject, where: str) -> JsonObject:
     """Return a message as the daemon takes it."""
     fields = Fields(given, where)
     message: JsonObject = {"role": conversation.role(fields, _ROLES), "content": fields.text("content") or ""}
-    fields.neutral({"images": ([],)}, "can't be seen here: leave it out.")
+    message["content"] = _with_pictures(fields, message["content"])
     # Models know which call a result belongs to by their order.
     fields.without_effect(("tool_name", "name"))
     for name, ours in (("thinking", "reasoning"), ("tool_call_id", "tool_call_id")):

@@ -67,7 +67,7 @@ def shown(status: JsonObject, body: Json) -> JsonObject:
         "template": "{{ .Messages }}",
         "details": _details(),
         "model_info": info,
-        "capabilities": list(_CAPABILITIES),
+        "capabilities": [*_CAPABILITIES, *(() if model.vision is None else ("vision",))],
         "modified_at": _UNKNOWN_PAST,
     }
 

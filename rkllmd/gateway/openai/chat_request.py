@@ -6,6 +6,7 @@ from typing import Final
 
 from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.pictures.given import of_url
 from rkllmd.gateway.run import Wanted
 from rkllmd.json_types import Json, JsonObject
 
@@ -108,7 +109,7 @@ def _message(given: JsonObject, where: str) -> JsonObject:
     fields = Fields(given, where)
     role = conversation.role(fields, _ROLES)
     message: JsonObject = {"role": "system" if role == "developer" else role}
-    message["content"] = _content(fields.any("content"), f"{where}.content")
+    message["content"] = _content(fields.any("content"), f"{where}.content", sees=role in ("user", "tool"))
     # Who of several users spoke is told to no model; models know which call a result belongs to by their order.
     fields.without_effect(("name",))
     if role == "assistant":
@@ -132,19 +133,38 @@ def _call(fields: Fields) -> JsonObject:
     return call
 
 
-def _content(given: Json, where: str) -> Json:
+def _content(given: Json, where: str, *, sees: bool) -> Json:
+    """Return the content of a message; ``sees``: whether it may have pictures."""
     if not isinstance(given, list):
         fields = Fields({"content": given}, where.removesuffix(".content"))
         return fields.text("content") or ""
     parts: list[Json] = []
+    kinds = ("text", "image_url") if sees else ("text",)
     for index, item in enumerate(given):
         fields = Fields(item, f"{where}[{index}]")
         kind = fields.text("type")
-        if kind != "text":
-            raise fields.wrong("type", f"can only be text here: {kind} is not supported.")
-        text = fields.text("text")
-        if text is None:
-            raise fields.wrong("text", "is missing.")
+        if kind not in kinds:
+            raise fields.wrong("type", f"can only be {' or '.join(kinds)} here: {kind} is not supported.")
+        parts.append(_text(fields) if kind == "text" else _picture(fields))
         fields.end()
-        parts.append({"type": "text", "text": text})
     return parts
+
+
+def _text(fields: Fields) -> JsonObject:
+    text = fields.text("text")
+    if text is None:
+        raise fields.wrong("text", "is missing.")
+    return {"type": "text", "text": text}
+
+
+def _picture(fields: Fields) -> JsonObject:
+    short = fields.any("image_url")
+    if isinstance(short, str):
+        return of_url(short, fields.path("image_url")).part()
+    given = Fields(short or {}, fields.path("image_url"))
+    url = given.text("url")
+    if url is None:
+        raise given.wrong("url", "is missing.")
+    given.without_effect(("detail",))  # a model's encoder has one size
+    given.end()
+    return of_url(url, given.path("url")).part()

@@ -92,6 +92,9 @@ def model_entry(model: ServedModel) -> JsonObject:
         "owned_by": "rkllmd",
         "max_model_len": model.context_length,
         "meta": {"n_ctx": model.context_length, "n_ctx_train": model.trained_length, "size": model.size_bytes},
-        "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
+        "architecture": {
+            "input_modalities": ["text"] if model.vision is None else ["text", "image"],
+            "output_modalities": ["text"],
+        },
         "status": {"value": "sleeping" if model.is_asleep else "loaded"},
     }

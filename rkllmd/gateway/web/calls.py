@@ -35,8 +35,13 @@ class CallEndpoint:
             wanted = self.read(await body.read_json(scope, receive))
             async with self.upstream.connect() as client:
                 model = models.choose(await client.call("server.status"), wanted.model)
-                params = {"handle": model.handle, **wanted.params}
-                result = await unless_gone(receive, lambda: client.call(self.method, params))
+
+                async def ask() -> JsonObject:
+                    shown = await self.upstream.pictures.shown(wanted.params, model.name, model.vision)
+                    result: JsonObject = await client.call(self.method, {"handle": model.handle, **shown})
+                    return result
+
+                result = await unless_gone(receive, ask)
             response = answer_json(self.shown(result))
         except GoneError:
             return

@@ -58,7 +58,9 @@ class RunEndpoint:
 
     async def _serve(self, client: TrioClient, wanted: Wanted, scope: Scope, receive: Receive, send: Send) -> None:
         model = models.choose(await client.call("server.status"), wanted.model)
-        params = {"handle": model.handle, **wanted.params}
+        pictures = self._upstream.pictures
+        shown = await unless_gone(receive, lambda: pictures.shown(wanted.params, model.name, model.vision))
+        params = {"handle": model.handle, **shown}
         answer = self._protocol.answer(wanted, model.name)
         if wanted.streams:
             await self._stream(_Stream(client, params, answer), scope, receive, send)

@@ -8,6 +8,7 @@ import pytest
 
 from rkllmd.gateway.anthropic import turns
 from rkllmd.gateway.fields import Fields, WrongField
+from rkllmd.gateway.pictures.given import Picture
 
 
 def text(said: str, **more: Any) -> dict[str, Any]:
@@ -32,6 +33,17 @@ def test_texts_and_blocks_of_them_are_messages() -> None:
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "a"},
     ]
+
+
+def test_pictures_are_in_base64_or_at_an_address() -> None:
+    inside = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAEC"}}
+    outside = {"type": "image", "source": {"type": "url", "url": "http://a/"}, "cache_control": {"type": "ephemeral"}}
+    (said,) = taken({"role": "user", "content": [inside, outside]})
+    where = "messages[0].content[{}].source.{}"
+    pictures = [Picture(where.format(0, "data"), b"\0\1\2"), Picture(where.format(1, "url"), address="http://a/")]
+    assert said["content"] == [{"type": "image", "image": picture} for picture in pictures]
+    (alone,) = taken({"role": "user", "content": [inside]})
+    assert alone["content"] == said["content"][:1]
 
 
 def test_turns_of_users_that_follow_each_other_are_one() -> None:
@@ -74,7 +86,7 @@ def test_calls_thoughts_and_results_are_what_the_daemon_has() -> None:
     [
         ({"role": "tool", "content": "a"}, "role"),
         ({"role": "user", "content": 1}, "content"),
-        ({"role": "user", "content": [{"type": "image", "source": {}}]}, "content[0].type"),
+        ({"role": "user", "content": [{"type": "image", "source": {}}]}, "content[0].source.data"),
         ({"role": "user", "content": [{"type": "text"}]}, "content[0].text"),
         ({"role": "user", "content": [text("a", citations=[{}])]}, "content[0].citations"),
         ({"role": "user", "content": [{"type": "tool_result"}]}, "content[0].tool_use_id"),

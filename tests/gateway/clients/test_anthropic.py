@@ -97,7 +97,7 @@ def test_it_is_told_what_is_wrong(client: anthropic.Anthropic) -> None:
         client.messages.create(model="demo", max_tokens=1, messages=HELLO, extra_body={"temperature": 11})
     assert refused.value.response.headers["x-should-retry"] == "false"
     picture: Any = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
-    with pytest.raises(anthropic.BadRequestError, match=r"messages\[0\].content\[0\].type"):
+    with pytest.raises(anthropic.BadRequestError, match=r"messages\[0\].content\[0\].source.data"):
         client.messages.create(model="demo", max_tokens=1, messages=[{"role": "user", "content": [picture]}])
     with pytest.raises(anthropic.BadRequestError, match=r"messages\[1\].role"):
         client.messages.create(model="demo", max_tokens=1, messages=[*HELLO, {"role": "assistant", "content": "A"}])

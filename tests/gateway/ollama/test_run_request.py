@@ -8,6 +8,7 @@ import pytest
 
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.ollama.run_request import read_chat, read_generate
+from rkllmd.gateway.pictures.given import Picture
 
 HELLO = [{"role": "user", "content": "Hello"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -42,7 +43,7 @@ def test_fields_become_parameters(fields: dict[str, Any], shown: dict[str, Any])
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "me"}]}, "messages[0].role"),
         ({"messages": [{"content": ""}]}, "messages[0].role"),
-        ({"messages": [{"role": "user", "images": ["AAAA"]}]}, "messages[0].images"),
+        ({"messages": [{"role": "user", "images": ["AAA"]}]}, "messages[0].images[0]"),
         ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls[0].function.name"),
         ({"options": {"num_predict": -3}}, "options.num_predict"),
         ({"options": {"temprature": 1}}, "options.temprature"),
@@ -90,3 +91,11 @@ def test_a_prompt_is_a_question() -> None:
         with pytest.raises(WrongField) as refused:
             read_generate(wrong)
         assert refused.value.name == name
+
+
+def test_pictures_stand_before_the_text() -> None:
+    image = {"type": "image", "image": Picture("messages[0].images[0]", b"\0\1\2")}
+    said = read_chat({"messages": [{"role": "user", "content": "Hi", "images": ["AAEC"]}]}).params["messages"]
+    assert said == [{"role": "user", "content": [image, {"type": "text", "text": "Hi"}]}]
+    asked = read_generate({"prompt": "Hi", "images": ["AAEC"]}).params["messages"]
+    assert asked[0]["content"][0]["image"] == Picture("images[0]", b"\0\1\2")

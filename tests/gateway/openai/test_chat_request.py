@@ -8,9 +8,13 @@ import pytest
 
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.openai import chat_request
+from rkllmd.gateway.pictures.given import Picture
 
 HELLO = [{"role": "user", "content": "Hello"}]
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+
+URL = "data:image/png;base64,AAEC"
+PICTURE = {"type": "image_url", "image_url": {"url": URL, "detail": "high"}}
 
 
 def params(**fields: Any) -> dict[str, Any]:
@@ -63,7 +67,12 @@ def test_fields_become_parameters(fields: dict[str, Any], shown: dict[str, Any])
         ({"messages": "Hello"}, "messages"),
         ({"messages": [{"content": "Hello"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [{"type": "file"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "system", "content": [PICTURE]}]}, "messages[0].content[0].type"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages[0].content[0].image_url.url",
+        ),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
         ({"messages": [{"role": "user", "content": "", "audio": {}}]}, "messages[0].audio"),
         (
@@ -110,3 +119,16 @@ def test_messages_become_the_daemons() -> None:
         {"role": "assistant", "content": "", "reasoning": "Hm.", "tool_calls": [call]},
         {"role": "tool", "content": "21", "tool_call_id": "call_1"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        (PICTURE, "messages[0].content[0].image_url.url"),
+        ({**PICTURE, "image_url": URL}, "messages[0].content[0].image_url"),
+    ],
+)
+def test_pictures_stand_where_they_were(given: dict[str, Any], where: str) -> None:
+    said = params(messages=[{"role": "user", "content": [given, {"type": "text", "text": "Hi"}]}])["messages"]
+    picture = Picture(where, b"\0\1\2")
+    assert said[0]["content"] == [{"type": "image", "image": picture}, {"type": "text", "text": "Hi"}]

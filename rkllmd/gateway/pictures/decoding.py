@@ -1,0 +1,79 @@
+"""A picture's file becomes pixels. Files are hostile: what is decoded is bounded before it is, by what they say."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Final
+
+from rkllmd.json_types import JsonObject
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+# Some 130 MB while it is decoded: photographs of telephones have a third of it.
+MOST_PIXELS: Final = 2**25
+_GREY: Final = (127, 127, 127)
+_WHITE: Final = (255, 255, 255)
+# A picture is first made smaller in a cheap way, to so many times its last size.
+_SPARE: Final = 2
+
+
+class PictureError(Exception):
+    """A file that is no picture which can be shown; the message is what follows the name of the field."""
+
+
+def pixels(file: bytes, encoder: JsonObject) -> bytes:
+    """Return a picture for an encoder (``width``, ``height``, ``fit``): uint8 height x width x 3, RGB.
+
+    Raises PictureError, ModuleNotFoundError without Pillow.
+    """
+    import PIL.Image  # only gateways that are shown pictures need it
+
+    size = (encoder["width"], encoder["height"])
+    try:
+        with PIL.Image.open(io.BytesIO(file), formats=FORMATS) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise PictureError(f"has {picture.width} x {picture.height} pixels: {MOST_PIXELS} are taken at most.")
+            return _fitted(_small(picture, size), size, stretches=encoder["fit"] == "stretch").tobytes()
+    except PIL.Image.DecompressionBombError:
+        raise PictureError(f"has too many pixels: {MOST_PIXELS} are taken at most.") from None
+    except PictureError:
+        raise
+    except PIL.UnidentifiedImageError:
+        raise PictureError(f"is no picture in a format that is known here ({', '.join(FORMATS)}).") from None
+    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
+        raise PictureError(f"is a broken picture: {str(error)[:200] or type(error).__name__}.") from None
+
+
+def _small(picture: Image, size: tuple[int, int]) -> Image:
+    """Return a picture in RGB on white, the right way up, not much larger than needed."""
+    import PIL.Image
+    import PIL.ImageOps
+
+    side = _SPARE * max(size)
+    picture.draft("RGB", (side, side))
+    if picture.mode.startswith("I"):  # 16 bits of grey, of which the upper ones count
+        picture = picture.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    has_alpha = picture.has_transparency_data
+    picture = picture.convert("RGBA" if has_alpha else "RGB")
+    picture.thumbnail((side, side), PIL.Image.Resampling.BICUBIC, reducing_gap=_SPARE)
+    PIL.ImageOps.exif_transpose(picture, in_place=True)
+    if not has_alpha:
+        return picture
+    below = PIL.Image.new("RGBA", picture.size, _WHITE)
+    return PIL.Image.alpha_composite(below, picture).convert("RGB")
+
+
+def _fitted(picture: Image, size: tuple[int, int], *, stretches: bool) -> Image:
+    """Return it in this size: stretched, or as large as it can be with grey beside it."""
+    import PIL.Image
+
+    if stretches or picture.size == size:
+        return picture.resize(size, PIL.Image.Resampling.BICUBIC)
+    scale = min(size[0] / picture.width, size[1] / picture.height)
+    inner = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    found = PIL.Image.new("RGB", size, _GREY)
+    place = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2)
+    found.paste(picture.resize(inner, PIL.Image.Resampling.BICUBIC), place)
+    return found

@@ -1,0 +1,102 @@
+"""Files of pictures become pixels, or are refused before they take memory."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tracemalloc
+import zlib
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from rkllmd.gateway.pictures.decoding import FORMATS, MOST_PIXELS, PictureError, pixels
+
+GREY, WHITE, RED = (127, 127, 127), (255, 255, 255), (255, 0, 0)
+
+
+def encoder(width: int = 8, height: int = 8, fit: str = "pad") -> dict[str, Any]:
+    return {"width": width, "height": height, "fit": fit}
+
+
+def file(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    target = io.BytesIO()
+    picture.save(target, kind, **options)
+    return target.getvalue()
+
+
+def seen(data: bytes, width: int = 8, height: int = 8, fit: str = "pad") -> Image.Image:
+    found = pixels(data, encoder(width, height, fit))
+    assert len(found) == width * height * 3
+    return Image.frombytes("RGB", (width, height), found)
+
+
+def png(width: int, height: int, data: bytes = b"") -> bytes:
+    """Return a PNG that says it has so many pixels; ``data`` is what is compressed in it."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_picture_of_the_encoders_size_stays_as_it_is(kind: str) -> None:
+    assert seen(file(Image.new("RGB", (8, 8), RED), kind)).getpixel((4, 4))[0] > 200  # type: ignore[index]
+
+
+def test_a_wide_one_gets_grey_above_and_below_or_is_stretched() -> None:
+    wide = file(Image.new("RGB", (400, 200), RED))
+    padded = seen(wide)
+    assert [padded.getpixel((4, row)) for row in range(8)] == [GREY] * 2 + [RED] * 4 + [GREY] * 2
+    assert {color for _, color in seen(wide, fit="stretch").getcolors() or ()} == {RED}
+    assert seen(file(Image.new("RGB", (1, 4000), RED))).getpixel((3, 4)) == RED
+
+
+def test_what_is_transparent_lies_on_white() -> None:
+    assert seen(file(Image.new("RGBA", (8, 8), (0, 0, 0, 0)))).getpixel((1, 1)) == WHITE
+    palette = Image.new("P", (8, 8), 0)
+    assert seen(file(palette, transparency=0)).getpixel((1, 1)) == WHITE
+
+
+def test_grey_of_16_bits_keeps_its_upper_half() -> None:
+    deep = Image.new("I;16", (8, 8), 0x7F7F)
+    assert seen(file(deep)).getpixel((1, 1)) == GREY
+
+
+def test_a_photograph_stands_the_right_way_up() -> None:
+    picture = Image.new("RGB", (8, 4), RED)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    assert seen(file(picture, "JPEG", exif=exif, quality=100)).getpixel((1, 4)) == GREY
+
+
+def test_a_bomb_is_refused_before_it_goes_off() -> None:
+    tracemalloc.start()
+    try:
+        for side in (6000, 60_000):
+            with pytest.raises(PictureError, match=str(MOST_PIXELS)):
+                pixels(png(side, side, bytes(10**6)), encoder())
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GIF89a",
+        b"%PDF-1.7",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        png(8, 8),
+        png(0, 8),
+        png(8, 8, bytes(range(200)))[:99],
+        file(Image.new("RGB", (8, 8)), "JPEG")[:200],
+        file(Image.new("RGB", (8, 8)), "TIFF"),
+    ],
+)
+def test_what_is_broken_or_unknown_is_an_error_of_its_own(data: bytes) -> None:
+    with pytest.raises(PictureError):
+        pixels(data, encoder())
