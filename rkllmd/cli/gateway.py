@@ -79,13 +79,14 @@ def run(given: argparse.Namespace) -> int:
     try:
         from rkllmd.gateway.pictures.fetching import Reach
         from rkllmd.gateway.pictures.showing import Pictures
-        from rkllmd.gateway.web import answers, serving
+        from rkllmd.gateway.upstream.upstream import Upstream
+        from rkllmd.gateway.web import serving
     except ModuleNotFoundError as error:
         raise GatewayError(_EXTRA.format(error.name)) from None
     pictures = Pictures(Reach(given.fetch_pictures) if given.fetch_pictures else None)
     listening = serving.Listening(addresses, agent_checks, tls)
     try:
-        serving.run(answers.Upstream(given.socket, given.requirepeer, pictures), access, listening)
+        serving.run(Upstream(given.socket, given.requirepeer, pictures), access, listening)
     except OSError as error:
         where = " ".join([*addresses, *agent_checks])
         raise GatewayError(f"{where} can't be listened to: {error.strerror or error}.") from None

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from rkllmd.json_types import JsonObject
 
-GENERATING: Final = "generating"
 
-
-def describe(queue: JsonObject, pid: int, waited_ms: float, *, has_begun: bool) -> str:
-    """Return where a call is that was made ``waited_ms`` ago by the process ``pid``; ``queue`` is ``server.queue``.
-
-    The queue does not say which call is whose request, so it is the one of this process that waits about as long.
-    """
+def describe(queue: JsonObject | None, *, has_begun: bool) -> str:
+    """Return where a call is; ``queue`` is what ``server.queue`` has answered to its connection, None if nothing."""
     if has_begun:
-        return GENERATING
-    ours = [item for item in queue["queue"] if f"(pid {pid}," in (item["client"] or "")]
-    nearest = min(ours, key=lambda item: abs(item["queued_ms"] - waited_ms), default=None)
-    if nearest is None or waited_ms - nearest["queued_ms"] > waited_ms / 2:
+        return "generating"
+    if queue is None:
+        return "waiting"
+    own = next((item for item in queue["queue"] if item["own"]), None)
+    if own is not None:
+        wait = own["estimated_wait_ms"]
+        begins = "" if wait is None else f", about {wait / 1000:.0f} s"
+        return f"queued, position {own['position'] + 1} of {queue['length']}{begins}"
+    running = next((item for item in queue["running"] if item["own"]), None)
+    expected = ((running or {}).get("progress") or {}).get("expected_first_token_ms")
+    if running is None or expected is None:
         return "reading the prompt"
-    wait = nearest["estimated_wait_ms"]
-    begins = "" if wait is None else f", about {wait / 1000:.0f} s"
-    return f"queued, position {nearest['position']} of {queue['length']}{begins}"
+    return f"reading the prompt, {running['elapsed_ms'] / 1000:.0f} s of about {expected / 1000:.0f} s"

@@ -137,6 +137,27 @@ class Model:
         """Return whether its handle may be used."""
         return self.is_asleep or bool(self.pointer)
 
+    def describe(self, now: float) -> JsonObject:
+        """Return what clients are told of it; ``now`` is of the monotonic clock."""
+        return {
+            "handle": self.number,
+            "name": self.name,
+            "model_path": self.path,
+            "state": "asleep" if self.is_asleep else "loaded",
+            "size_bytes": self.size_bytes,
+            "base_domain_id": self.domain,
+            "n_batch": self.n_batch,
+            "max_context_len": self.max_context_len,
+            "trained_context_len": self.trained_context_len,
+            "chat_template": self.template_in_use,
+            "vision": None if self.vision is None else self.vision.describe(),
+            "lora_adapters": self.lora_adapters,
+            "cross_attention": self.cross_attention_state,
+            "paused": self.kv_cache.is_paused,
+            "loaded_s": None if self.is_asleep else round(now - self.loaded_at, 1),
+            "unused_s": round(now - self.used_at, 1),
+        }
+
     @property
     def lora_adapters(self) -> list[str]:
         """Return the names of the LoRA adapters."""

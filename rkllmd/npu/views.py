@@ -57,6 +57,26 @@ def waiting(npu: Npu, now: float) -> list[JsonObject]:
     ]
 
 
+def at_work(npu: Npu) -> list[Job]:
+    """Return what runs: one call, those that share a batch, or nothing."""
+    if npu.queue.running is None:
+        return []
+    return npu.queue.members or [npu.queue.running]
+
+
+def running(npu: Npu, now: float) -> list[JsonObject]:
+    """Return what runs, and how far it is."""
+    return [
+        {
+            "method": job.method,
+            "client": describe_client(job.client),
+            "elapsed_ms": elapsed_ms(job.started_at, now),
+            "progress": of(job, npu.durations, now),
+        }
+        for job in at_work(npu)
+    ]
+
+
 def place(npu: Npu, job: Job, now: float) -> JsonObject:
     """Return the position and the wait of one of the waiting calls; one that does not wait is served at once."""
     jobs = list(npu.queue)

@@ -1,4 +1,4 @@
-"""Who watches what (server.watch), and what is sent: changes of the queue, loads, ends of jobs, why there was a crash.
+"""Who watches what (server.watch), and what is sent: the queue, models, loads, ends of jobs, why there was a crash.
 
 While nobody watches, nothing is done: the NPU has no observer, and no timer runs.
 """
@@ -17,6 +17,8 @@ from rkllmd.npu import views
 from rkllmd.wire import jsonrpc
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import outcome
 
     from rkllmd.calls.detached.call import DetachedCall
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-EVENTS: Final = ("queue", "load", "job", "crashed")
+EVENTS: Final = ("queue", "load", "models", "job", "crashed")
+# What of a model says how it is used at the moment, and not what it is.
+_PASSING: Final = ("loaded_s", "unused_s", "paused")
 # A queue may change a thousand times in a second, and nobody would read that: its state is sent at most this often.
 _QUEUE_SECONDS: Final = 0.1
 # Often enough for a person to see it move smoothly.
@@ -37,9 +41,13 @@ _LOAD_SECONDS: Final = 0.25
 class Events:
     """The watching clients. All methods are called on the event loop."""
 
-    def __init__(self, npu: Npu, crashes: Crashes) -> None:
+    def __init__(self, npu: Npu, crashes: Crashes, models: Callable[[], JsonObject]) -> None:
+        """Begin without watchers; ``models`` returns what the event of this name has."""
         self._npu = npu
         self._crashes = crashes
+        self._models = models
+        # As they were sent last, without what passes.
+        self._shown_models: JsonObject | None = None
         self._watchers: dict[str, dict[int, Client]] = {event: {} for event in EVENTS}
         self._queue_moved = trio.Event()
         self._load_runs = trio.Event()
@@ -53,6 +61,8 @@ class Events:
         for event in events:
             self._watchers[event][client.number] = client
         self._observe()
+        if "models" in events:
+            self._send("models", self._models(), [client])
         self._queue_moved.set()
         self._load_runs.set()
         if "crashed" in events and self._crashes.fresh is not None:
@@ -70,13 +80,15 @@ class Events:
         return any(client.number in watchers for watchers in self._watchers.values())
 
     def _observe(self) -> None:
-        self._npu.observe(self if self._watchers["queue"] or self._watchers["load"] else None)
+        observed = any(self._watchers[event] for event in ("queue", "load", "models"))
+        self._npu.observe(self if observed else None)
 
     # -- what happens ------------------------------------------------------------------------------------------------
 
     def moved(self, job: Job) -> None:
         """Note that a job has begun to wait or to run, or was dropped."""
         self._queue_moved.set()
+        self._tell_models()
         if job.load is not None and job.state == "running":
             self._send("load", {"state": "begin", **_about(job)})
             self._load_runs.set()
@@ -84,10 +96,21 @@ class Events:
     def ended(self, job: Job, result: outcome.Outcome[object]) -> None:
         """Note that a job has run."""
         self._queue_moved.set()
+        self._tell_models()
         if job.load is not None:
             error = getattr(result, "error", None)
             told = {} if error is None else {"error": _error(error)}
             self._send("load", {"state": "end", **_about(job), **told})
+
+    def _tell_models(self) -> None:
+        """Send which models there are, if that has changed: only jobs load and unload any."""
+        if not self._watchers["models"]:
+            return
+        now = self._models()
+        lasting = {**now, "models": [_without_passing(model) for model in now["models"]]}
+        if lasting != self._shown_models:
+            self._shown_models = lasting
+            self._send("models", now)
 
     def job_ended(self, call: DetachedCall) -> None:
         """Send to the watchers of the same user that a detached call has ended."""
@@ -154,6 +177,10 @@ def _about(job: Job) -> JsonObject:
         "model_path": job.model_name or None,
         "elapsed_ms": views.elapsed_ms(job.started_at, time.monotonic()),
     }
+
+
+def _without_passing(model: JsonObject) -> JsonObject:
+    return {name: value for name, value in model.items() if name not in _PASSING}
 
 
 def _error(error: BaseException) -> JsonObject:

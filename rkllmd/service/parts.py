@@ -65,7 +65,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.crashes = Crashes(learned.last_crash(self.store))
-        self.events = Events(self.npu, self.crashes)
+        self.events = Events(self.npu, self.crashes, self.describe_models)
         self.budget = Budget(self._bounds, lambda user: self.config.is_operator(user))
 
     @property
@@ -77,6 +77,15 @@ class Service:
     def clients(self) -> dict[int, Client]:
         """Return the connected clients by their numbers."""
         return self.language.clients
+
+    def describe_models(self) -> JsonObject:
+        """Return which models there are, and which daemon says so: it gives each handle once."""
+        now = time.monotonic()
+        return {
+            "models": [model.describe(now) for model in self.language.models],
+            "declared": [model.name for model in self.config.models],
+            "daemon_pid": os.getpid(),
+        }
 
     @property
     def metrics(self) -> Metrics:

@@ -19,6 +19,7 @@ from rkllmd.chat.answers.dialect import DIALECTS, Dialect
 from rkllmd.chat.answers.reading import AnswerReader
 from rkllmd.language.texts.transcript import NORMAL, Transcript
 from tests.bench import camera, chats, footprint, journal, measure, stress, tensors
+from tests.bench.gateway import parts as gateway
 from tests.bench.language import batches, cached_prompt, formats
 from tests.daemon import Daemon
 
@@ -369,6 +370,7 @@ _PARTS: Final[dict[str, Callable[[Path, bool], None]]] = {
     "batches": lambda directory, quick: _batches(directory, 12 if quick else 24),
     "formats": lambda _, quick: _formats(5 if quick else 15),
     "camera": lambda directory, quick: _vision_between_tokens(directory, 60 if quick else 300),
+    "gateway": lambda directory, quick: gateway.measure(_line, directory, quick),
     "stress": _stress,
     "loading": lambda directory, quick: _loading(directory, 3 if quick else 30),
 }

@@ -79,6 +79,7 @@ def test_the_status_of_a_loaded_model(board: Board) -> None:
         "max_context_len": 2048,
         "trained_context_len": None,
         "chat_template": None,
+        "vision": None,
         "lora_adapters": [],
         "cross_attention": None,
         "paused": False,
@@ -121,10 +122,18 @@ def test_the_status_and_the_queue_during_a_run(board: Board) -> None:
         assert queue["length"] == 3
         assert queue["limit"] > 3
         for entry in queue["queue"]:
-            assert set(entry) == {"method", "client", "priority", "position", "queued_ms", "estimated_wait_ms"}
+            assert set(entry) == {"method", "client", "priority", "position", "queued_ms", "estimated_wait_ms", "own"}
+            assert entry["own"] is True
             assert entry["priority"] == "normal"
             assert entry["client"].endswith(f"(pid {os.getpid()}, uid {os.getuid()})")
             assert entry["queued_ms"] >= 0
+        [running] = queue["running"]
+        assert (running["method"], running["progress"]["phase"], running["own"]) == (
+            "rkllm.run_async",
+            "generate",
+            False,
+        )
+        assert not any(entry["own"] for entry in board.result("server.queue")["queue"])
         found = status(board)
         assert (found["state"], found["queue_length"], found["clients"]) == ("running", 3, 3)
         assert found["current"]["method"] == "rkllm.run_async"

@@ -27,6 +27,9 @@ from rkllmd.service.events import Events
 from rkllmd.store.learned import last_crash
 from rkllmd.store.store import Store
 
+# What there is; a test changes it.
+MODELS: dict[str, Any] = {"models": [], "declared": []}
+
 
 class IdleNpu(Npu):
     """A queue without a worker: the test moves its jobs."""
@@ -59,12 +62,29 @@ class Watcher(DetachedCall):
 
 @asynccontextmanager
 async def running() -> AsyncIterator[Events]:
-    events = Events(IdleNpu(), Crashes(last_crash(Store())))
+    events = Events(IdleNpu(), Crashes(last_crash(Store())), lambda: dict(MODELS))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(events.run)
         await wait_all_tasks_blocked()
         yield events
         nursery.cancel_scope.cancel()
+
+
+async def test_models_are_sent_when_they_change(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(**model: Any) -> list[Any]:
+        monkeypatch.setitem(MODELS, "models", [model])
+        events.ended(a_load(), outcome.Value(None))
+        return [event["models"] for event in watcher.events()]
+
+    async with running() as events:
+        watcher = Watcher()
+        events.watch(watcher, ["models"])
+        assert watcher.events() == [{"event": "models", **MODELS}]
+        assert ended(handle=1, unused_s=0.0) == [[{"handle": 1, "unused_s": 0.0}]]
+        assert ended(handle=1, unused_s=5.0) == []
+        assert ended(handle=2, unused_s=5.0) == [[{"handle": 2, "unused_s": 5.0}]]
+        events.forget(watcher.number)
+        assert events._npu._observer is None
 
 
 def a_load() -> Job:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from rkllmd.client import ClientError
-from rkllmd.gateway import failures, models
+from rkllmd.gateway import failures
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.run import Wanted
+from rkllmd.gateway.upstream.run import Run
+from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web import body
-from rkllmd.gateway.web.answers import Upstream, answer_json
+from rkllmd.gateway.web.answers import answer_json
 from rkllmd.gateway.web.body import GoneError
 from rkllmd.gateway.web.hang_up import unless_gone
 from rkllmd.json_types import Json, JsonObject
@@ -33,15 +35,9 @@ class CallEndpoint:
         """Answer one request."""
         try:
             wanted = self.read(await body.read_json(scope, receive))
-            async with self.upstream.connect() as client:
-                model = models.choose(await client.call("server.status"), wanted.model)
-
-                async def ask() -> JsonObject:
-                    shown = await self.upstream.pictures.shown(wanted.params, model.name, model.vision)
-                    result: JsonObject = await client.call(self.method, {"handle": model.handle, **shown})
-                    return result
-
-                result = await unless_gone(receive, ask)
+            async with self.upstream.connection() as connection:
+                run = Run(self.upstream, connection, wanted, self.method)
+                _, result = await unless_gone(receive, run.whole)
             response = answer_json(self.shown(result))
         except GoneError:
             return

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import trio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rkllmd.client import CallTimeout, ClientError
+from rkllmd.client import ClientError
 from rkllmd.gateway import exposition, failures, health, models
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.ollama import shape as ollama_shape
 from rkllmd.gateway.openai import shape
+from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web import body
-from rkllmd.gateway.web.answers import Upstream, answer_json
+from rkllmd.gateway.web.answers import answer_json
 from rkllmd.gateway.web.body import GoneError
 from rkllmd.json_types import Json, JsonObject
 
@@ -33,9 +35,8 @@ class Questions:
     async def ask(self, *methods: str) -> list[Json]:
         """Return what the daemon answers to methods without parameters. Raises Failure, also while it is restarted."""
         try:
-            async with self._upstream.connect(reconnect=False) as client:
-                return [await client.call(method, timeout=_SECONDS) for method in methods]
-        except CallTimeout:
+            return await self._upstream.ask(*methods, seconds=_SECONDS)
+        except trio.TooSlowError:
             raise Failure(503, "Restarting", "The NPU daemon is being started again.", again=True) from None
         except ClientError as error:
             raise failures.of(error) from None

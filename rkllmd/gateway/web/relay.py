@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Final
 
 import orjson
-import trio
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from rkllmd.client import ClientError, ConnectError, default_socket, peer
-from rkllmd.client.errors import connect_error
+from rkllmd.client import ClientError, ConnectError
 from rkllmd.gateway import failures
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.openai import shape
+from rkllmd.gateway.upstream.upstream import Upstream
+from rkllmd.gateway.upstream.wire import Wire
 from rkllmd.gateway.web import body
-from rkllmd.gateway.web.answers import Upstream, answer_json
+from rkllmd.gateway.web.answers import answer_json
 from rkllmd.gateway.web.body import GoneError
 from rkllmd.gateway.web.hang_up import unless_gone
 
@@ -34,12 +35,12 @@ class RelayEndpoint:
         """Relay one request."""
         try:
             line = orjson.dumps(await body.read_json(scope, receive), option=orjson.OPT_APPEND_NEWLINE)
-            async with await self._connect() as stream:
-                await unless_gone(receive, lambda: _ask(stream, line))
+            with closing(await self._upstream.wire()) as wire:
+                await unless_gone(receive, lambda: _ask(wire, line))
                 if _LINES in dict(scope["headers"]).get(b"accept", b"").decode("latin-1"):
-                    await StreamingResponse(_chunks(stream), media_type=_LINES)(scope, receive, send)
+                    await StreamingResponse(_chunks(wire), media_type=_LINES)(scope, receive, send)
                     return
-                answer = await unless_gone(receive, lambda: _all(stream))
+                answer = await unless_gone(receive, lambda: _all(wire))
             kind = _LINES if answer.count(b"\n") > 1 else "application/json"
             response = Response(answer, media_type=kind) if answer else Response(status_code=204)
         except GoneError:
@@ -49,30 +50,17 @@ class RelayEndpoint:
             response = answer_json(shape.error_body(failure), failure.status, failure.headers)
         await response(scope, receive, send)
 
-    async def _connect(self) -> trio.SocketStream:
-        path = self._upstream.socket or default_socket()
-        try:
-            stream = await trio.open_unix_socket(path)
-        except OSError as error:
-            raise connect_error(error, path) from None
-        try:
-            peer.check(stream.socket, path, self._upstream.requirepeer)
-        except BaseException:
-            stream.socket.close()
-            raise
-        return stream
 
-
-async def _ask(stream: trio.SocketStream, line: bytes) -> None:
+async def _ask(wire: Wire, line: bytes) -> None:
     """Send all that is asked: the daemon closes the connection when it has answered."""
-    await stream.send_all(line)
-    await stream.send_eof()
+    await wire.send(line)
+    wire.end()
 
 
-async def _chunks(stream: trio.SocketStream) -> AsyncIterator[bytes]:
-    async for chunk in stream:
-        yield bytes(chunk)
+async def _chunks(wire: Wire) -> AsyncIterator[bytes]:
+    while chunk := await wire.receive():
+        yield chunk
 
 
-async def _all(stream: trio.SocketStream) -> bytes:
-    return b"".join([chunk async for chunk in _chunks(stream)])
+async def _all(wire: Wire) -> bytes:
+    return b"".join([chunk async for chunk in _chunks(wire)])

@@ -25,7 +25,8 @@ from rkllmd.gateway.ollama.run_answer import CHAT as OLLAMA_CHAT
 from rkllmd.gateway.ollama.run_answer import GENERATE
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.openai.chat import CHAT
-from rkllmd.gateway.web.answers import Upstream, answer_json
+from rkllmd.gateway.upstream.upstream import Upstream
+from rkllmd.gateway.web.answers import answer_json
 from rkllmd.gateway.web.calls import CallEndpoint
 from rkllmd.gateway.web.questions import Questions
 from rkllmd.gateway.web.relay import RelayEndpoint

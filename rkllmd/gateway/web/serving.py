@@ -16,7 +16,7 @@ from hypercorn.trio import serve
 from rkllmd.gateway.access import Access
 from rkllmd.gateway.boards import agent
 from rkllmd.gateway.boards.encryption import Tls
-from rkllmd.gateway.web.answers import Upstream
+from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web.questions import Questions
 from rkllmd.gateway.web.routes import application
 
@@ -61,6 +61,7 @@ async def _run(upstream: Upstream, access: Access, listening: Listening) -> None
 
         app = application(upstream, access)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(upstream.watch)
             if listening.agent_checks:
                 listeners = await agent.listen(listening.agent_checks)
                 nursery.start_soon(partial(trio.serve_listeners, checks.answer, listeners))

@@ -1,4 +1,4 @@
-"""server.queue: the calls that wait for the NPU, in the order of their turns."""
+"""server.queue: the calls that wait for the NPU, in the order of their turns, and what runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from rkllmd.service.parts import Service
 
 @method(Kind.INSTANT, repeatable=True)
 def queue(service: Service, invocation: Invocation) -> JsonObject:
-    """Return method, client, position and waiting time of each; the running call is in server.status."""
-    npu = service.npu
-    waiting = views.waiting(npu, time.monotonic())
-    return {"queue": waiting, "length": len(waiting), "limit": npu.queue.limits.total}
+    """Return method, client, position and waiting time of each, and how far those are that run.
+
+    ``own``: it is a call of the connection that asks.
+    """
+    npu, now, client = service.npu, time.monotonic(), invocation.client
+    waiting, running = views.waiting(npu, now), views.running(npu, now)
+    for jobs, shown in ((list(npu.queue), waiting), (views.at_work(npu), running)):
+        for job, item in zip(jobs, shown, strict=True):
+            item["own"] = job.client is client
+    return {"queue": waiting, "length": len(waiting), "limit": npu.queue.limits.total, "running": running}

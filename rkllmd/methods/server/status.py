@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Final
 
@@ -12,7 +11,6 @@ from rkllmd import __version__
 from rkllmd.calls.declaration import Kind, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.json_types import JsonObject
-from rkllmd.language.model import Model
 from rkllmd.log import configuration
 from rkllmd.machine.platform import machine
 from rkllmd.npu import views
@@ -33,8 +31,7 @@ def status(service: Service, invocation: Invocation) -> JsonObject:
         "current": _current(service, now),
         "device_lost": None if outage is None else outage.describe(now),
         "queue_length": len(service.npu.queue),
-        "models": [_model(model, now) for model in service.language.models],
-        "declared": [model.name for model in service.config.models],
+        **service.describe_models(),
         "contexts": [_context(item) for item in service.vision.contexts],
         "matmuls": [
             {"context": item.number, "shape": item.shapes[item.shape_index]} for item in service.vision.matmuls
@@ -45,7 +42,6 @@ def status(service: Service, invocation: Invocation) -> JsonObject:
         ],
         "clients": len(service.clients),
         "pid": service.pid,
-        "daemon_pid": os.getpid(),
         "uptime_s": round(now - service.started_at, 1),
         "store": service.store.describe(),
         "last_crash": service.crashes.last,
@@ -104,24 +100,3 @@ def _members(service: Service, now: float) -> list[JsonObject] | None:
 
 def _context(item: objects.Context) -> JsonObject:
     return {"context": item.number, "model_path": item.path, "size_bytes": item.size_bytes, "runs": item.run_count}
-
-
-def _model(model: Model, now: float) -> JsonObject:
-    return {
-        "handle": model.number,
-        "name": model.name,
-        "model_path": model.path,
-        "state": "asleep" if model.is_asleep else "loaded",
-        "size_bytes": model.size_bytes,
-        "base_domain_id": model.domain,
-        "n_batch": model.n_batch,
-        "max_context_len": model.max_context_len,
-        "trained_context_len": model.trained_context_len,
-        "chat_template": model.template_in_use,
-        "vision": None if model.vision is None else model.vision.describe(),
-        "lora_adapters": model.lora_adapters,
-        "cross_attention": model.cross_attention_state,
-        "paused": model.kv_cache.is_paused,
-        "loaded_s": None if model.is_asleep else round(now - model.loaded_at, 1),
-        "unused_s": round(now - model.used_at, 1),
-    }

@@ -16,7 +16,7 @@ _EVENTS: Final = Value(
         "type": "array",
         "items": {"enum": list(EVENTS)},
         "maxItems": len(EVENTS),
-        "description": "queue: what runs and waits; load: the progress of loads; job: ends of the user's own jobs",
+        "description": "queue: what runs and waits; load: how far one is; models: which exist; job: the user's own",
     },
 )
 

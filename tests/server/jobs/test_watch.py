@@ -128,14 +128,14 @@ def test_a_second_watch_replaces_the_first_and_an_empty_one_ends_it(start: Start
 
 
 @pytest.mark.parametrize(
-    "params", [{}, [], {"events": None}, {"events": "load"}, {"events": ["loads"]}, {"events": ["load"] * 5}, {"x": 1}]
+    "params", [{}, [], {"events": None}, {"events": "load"}, {"events": ["loads"]}, {"events": ["load"] * 6}, {"x": 1}]
 )
 def test_wrong_parameters(start: Start, params: Any) -> None:
     with start().connect() as wire:
         answer = wire.ask("server.watch", params)
         assert kind(answer) == "InvalidParams"
         if params == {"events": ["loads"]}:
-            assert answer["error"]["data"]["limit"] == ["queue", "load", "job", "crashed"]
+            assert answer["error"]["data"]["limit"] == ["queue", "load", "models", "job", "crashed"]
 
 
 def test_a_watcher_that_has_half_closed_is_told_until_it_leaves(start: Start) -> None:

@@ -1,0 +1,83 @@
+"""A connection for one request at a time, and the messages that come over it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Final
+
+import orjson
+
+from rkllmd.client.messages import Reader, is_partial, result_of
+from rkllmd.gateway.upstream.wire import Wire
+from rkllmd.json_types import Json, JsonObject
+
+_STATUS: Final = "server.status"
+
+
+class Connection:
+    """A connection that one task uses. ``daemon``: the process that serves it, once that is known."""
+
+    def __init__(self, wire: Wire) -> None:
+        """Take the wire over."""
+        self.daemon: int | None = None
+        self._wire = wire
+        self._reader = Reader()
+        self._ids = itertools.count(1)
+        # What was asked and not answered, by its id.
+        self._asked: dict[int, str] = {}
+        self._is_lost = False
+        self._was_sent = True
+
+    @property
+    def is_usable(self) -> bool:
+        """Return whether another request may be made: all is answered, and the daemon is still there."""
+        return not self._asked and not self._is_lost and self._wire.is_quiet
+
+    async def begin(self, method: str, params: Json = None, **members: Json) -> int:
+        """Ask for something; return the id that its messages have. Raises ClientError."""
+        call_id = next(self._ids)
+        asked: JsonObject = {"jsonrpc": "2.0", "id": call_id, "method": method, **members}
+        if params is not None:
+            asked["params"] = params
+        self._asked[call_id] = method
+        try:
+            await self._wire.send(orjson.dumps(asked, option=orjson.OPT_APPEND_NEWLINE))
+        except OSError:
+            self._was_sent = False
+            while await self.receive():  # what the daemon said before it closed the connection
+                pass
+        return call_id
+
+    async def receive(self) -> list[JsonObject]:
+        """Return the next messages, at least one. Raises ClientError where no more come."""
+        while True:
+            data = await self._wire.receive()
+            if not data:
+                self._is_lost = True
+                method = next(iter(self._asked.values()), _STATUS)
+                raise self._reader.lost(was_sent=self._was_sent).error(method)
+            messages = self._reader.feed(data)
+            for message in messages:
+                if not is_partial(message):
+                    self._asked.pop(message["id"], None)
+            if messages:
+                return messages
+
+    async def call(self, method: str, params: Json = None, **members: Json) -> Json:
+        """Return the final result of a call. Raises ClientError."""
+        call_id = await self.begin(method, params, **members)
+        while True:
+            for message in await self.receive():
+                if message.get("id") == call_id and not is_partial(message):
+                    return result_of(message)
+
+    async def status(self) -> JsonObject:
+        """Return ``server.status``. Raises ClientError."""
+        status: JsonObject = await self.call(_STATUS)
+        self.daemon = status["daemon_pid"]
+        return status
+
+    def close(self) -> None:
+        """Hang up: what runs is cancelled."""
+        self._wire.close()
+        self._reader.close()

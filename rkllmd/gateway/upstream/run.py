@@ -1,0 +1,92 @@
+"""A call for a model, which waits for its turn and may take long, and what is known of it meanwhile."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rkllmd.client import CallError
+from rkllmd.client.messages import is_partial, result_of
+from rkllmd.gateway.models import ServedModel
+from rkllmd.gateway.run import Wanted
+from rkllmd.gateway.upstream.connection import Connection
+from rkllmd.gateway.upstream.upstream import Upstream
+from rkllmd.json_types import Json, JsonObject
+
+_METHOD: Final = "rkllm.run_async"
+_GONE: Final = ("InvalidHandle", "ModelNotInitialized")
+
+
+class Run:
+    """A call over a connection of its own.
+
+    ``queue``: what ``server.queue`` has answered last, None before that. ``is_misdirected``: its model was unloaded or
+    replaced since its handle was learned, so ``begin`` is to be called again.
+    """
+
+    def __init__(
+        self, upstream: Upstream, connection: Connection, wanted: Wanted, method: str = _METHOD, **members: Json
+    ) -> None:
+        """Prepare the call of ``method``; ``members`` stand beside it."""
+        self.queue: JsonObject | None = None
+        self.is_done = self.is_misdirected = False
+        self._upstream = upstream
+        self._connection = connection
+        self._wanted = wanted
+        self._method = method
+        self._members = members
+        self._id = self._queue_id = 0
+        self._attempts = 0
+        self._has_begun = False
+        self._failure: CallError | None = None
+
+    async def begin(self) -> ServedModel:
+        """Send it; return its model. Raises Failure, ClientError."""
+        is_first, self.is_misdirected = not self._attempts, False
+        self._attempts += 1
+        model = await self._upstream.model(self._connection, self._wanted.model, may_be_known=is_first)
+        shown = await self._upstream.pictures.shown(self._wanted.params, model.name, model.vision)
+        params = {"handle": model.handle, **shown}
+        self._id = await self._connection.begin(self._method, params, **self._members)
+        return model
+
+    async def ask_queue(self) -> None:
+        """Ask where it stands; the answer comes among the results. Raises ClientError."""
+        self._queue_id = await self._connection.begin("server.queue")
+
+    async def results(self) -> list[JsonObject]:
+        """Return what has come, perhaps nothing but the queue; once it is done, the last of them is its result.
+
+        Raises ClientError.
+        """
+        if self._failure is not None:
+            raise self._failure
+        found: list[JsonObject] = []
+        for message in await self._connection.receive():
+            if message.get("id") == self._queue_id:
+                self.queue = message.get("result")
+            elif message.get("id") == self._id:
+                try:
+                    found.append(result_of(message))
+                except CallError as error:
+                    self._fail(error, is_first=not found)
+                else:
+                    self._has_begun = True
+                    self.is_done = not is_partial(message)
+        return found
+
+    def _fail(self, error: CallError, *, is_first: bool) -> None:
+        if error.kind in _GONE and self._attempts == 1 and not self._has_begun:
+            self.is_misdirected = True
+            return
+        self._failure = error
+        if is_first:
+            raise error
+
+    async def whole(self) -> tuple[ServedModel, JsonObject]:
+        """Return its model and its result. Raises Failure, ClientError."""
+        while True:
+            model = await self.begin()
+            while not self.is_misdirected:
+                found = await self.results()
+                if self.is_done:
+                    return model, found[-1]

@@ -1,0 +1,106 @@
+"""The daemon, as all endpoints share it: connections that are kept for the next request, and the models that it has."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Final
+
+import trio
+
+from rkllmd.client import ClientError, TrioClient, open_client
+from rkllmd.gateway import models
+from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.models import ServedModel
+from rkllmd.gateway.pictures.showing import Pictures
+from rkllmd.gateway.upstream.connection import Connection
+from rkllmd.gateway.upstream.wire import Wire
+from rkllmd.json_types import Json, JsonObject
+
+# Connections that wait for a request. A daemon that needs the places closes them, which is found out before their use.
+_MOST_IDLE: Final = 16
+# How long after a daemon has gone it is asked for its models again.
+_AGAIN_SECONDS: Final = 1.0
+
+
+class Upstream:
+    """The daemon: the path of its socket (None: the default), and who has to serve it, as ``Client`` has it.
+
+    ``pictures``: how those of requests are had. ``known``: the last event "models", as long as its daemon lives; None:
+    nobody says which there are.
+    """
+
+    def __init__(
+        self, socket: str | None = None, requirepeer: str | None = None, pictures: Pictures | None = None
+    ) -> None:
+        """Remember where it is; nothing is connected."""
+        self.pictures = pictures or Pictures()
+        self.socket = socket
+        self.requirepeer = requirepeer
+        self._idle: list[Connection] = []
+        self.known: JsonObject | None = None
+
+    def connect(self, *, reconnect: bool | None = None) -> AbstractAsyncContextManager[TrioClient]:
+        """Return a client of its own, for who needs several answers at once."""
+        return open_client(self.socket, reconnect=reconnect, requirepeer=self.requirepeer)
+
+    async def wire(self) -> Wire:
+        """Return a new connection. Raises ConnectError."""
+        return await Wire.connect(self.socket, self.requirepeer)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection for one request: it is closed, and what runs cancelled, unless all was answered.
+
+        Each request has its own, so that the daemon gives turns to them as to any clients. Raises ConnectError.
+        """
+        connection = self._kept()
+        if connection is None:
+            connection = Connection(await self.wire())
+        try:
+            yield connection
+        finally:
+            if len(self._idle) < _MOST_IDLE and connection.is_usable:
+                self._idle.append(connection)
+            else:
+                connection.close()
+
+    def _kept(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_usable:
+                return connection
+            connection.close()
+        return None
+
+    async def model(self, connection: Connection, name: str | None, *, may_be_known: bool = True) -> ServedModel:
+        """Return the model that is meant; ``may_be_known``: it need not be asked for. Raises Failure, ClientError."""
+        known = self.known
+        if may_be_known and known is not None and connection.daemon == known["daemon_pid"]:
+            # What is not among them may have come this moment.
+            with suppress(Failure):
+                return models.choose(known, name)
+        return models.choose(await connection.status(), name)
+
+    async def watch(self) -> None:
+        """Keep in mind which models there are, until cancelled."""
+        while True:
+            try:
+                async with self.connect(reconnect=False) as client:
+                    async for event in client.watch("models"):
+                        self.known = event
+            except ClientError:
+                pass
+            self.known = None
+            await trio.sleep(_AGAIN_SECONDS)
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        while self._idle:
+            self._idle.pop().close()
+
+    async def ask(self, *methods: str, seconds: float) -> list[Json]:
+        """Return what the daemon answers to methods without parameters. Raises ClientError, trio.TooSlowError."""
+        with trio.fail_after(seconds):
+            async with self.connection() as connection:
+                return [await connection.call(method) for method in methods]

@@ -1,0 +1,92 @@
+"""Bytes to and from the daemon: a socket without tasks of its own, so that a token costs one turn of the event loop."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Final, Self
+
+import trio
+
+from rkllmd.client import ConnectError, default_socket, peer
+from rkllmd.client.errors import connect_error
+
+RECEIVE_BYTES: Final = 65_536
+# Where too many wait to be accepted: how often it is tried again, and for how long.
+_PAUSE_SECONDS: Final = 0.01
+_CONNECT_SECONDS: Final = 2.0
+
+
+class Wire:
+    """A connection, for one task that sends and one that receives."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        """Take the socket over."""
+        connected.setblocking(False)
+        self._socket = connected
+
+    @classmethod
+    async def connect(cls, path: str | None, requirepeer: str | None) -> Self:
+        """Connect to whom it should be, as ``Client`` has it. Raises ConnectError."""
+        path = path or default_socket()
+        deadline = trio.current_time() + _CONNECT_SECONDS
+        while True:
+            try:
+                return cls(_connected(path, requirepeer))
+            except ConnectError as error:
+                if error.errno != errno.EAGAIN or trio.current_time() > deadline:
+                    raise
+            await trio.sleep(_PAUSE_SECONDS)
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it. Raises OSError."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self._socket.send(view) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._socket)
+
+    async def receive(self) -> bytes:
+        """Return what comes next, nothing at the end."""
+        await trio.lowlevel.wait_readable(self._socket)
+        try:
+            return self._socket.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return await self.receive()
+        except OSError:
+            return b""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Return whether the daemon has neither said anything nor gone."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def end(self) -> None:
+        """Send no more: the daemon closes the connection when it has answered."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Hang up: what runs is cancelled."""
+        self._socket.close()
+
+
+def _connected(path: str, requirepeer: str | None) -> socket.socket:
+    connected = socket.socket(socket.AF_UNIX)
+    try:
+        connected.setblocking(False)
+        connected.connect(path)
+        peer.check(connected, path, requirepeer)
+    except ConnectError:
+        connected.close()
+        raise
+    except OSError as error:
+        connected.close()
+        raise connect_error(error, path) from None
+    return connected

@@ -1,0 +1,1 @@
+"""The gateway beside the raw socket, and beside a plain server."""
