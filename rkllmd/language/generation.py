@@ -56,6 +56,8 @@ class Generation:
 
     # Whether others have a part in the same call of C.
     shares_batch = False
+    # Whether C's batch has entries beside its own that are nobody's, and whether its own has ended while they go on.
+    has_others = is_over = False
 
     def __init__(
         self,
@@ -147,6 +149,9 @@ class Generation:
                 return self._keep_tensors(results)
             if self._n_batch == 1:  # as nearly always: a slow token pays for each step to its client
                 result = results[0]  # a ValueError for NULL
+                if self.has_others and result.token_id < 0 and result.text is None:
+                    self._be_over()
+                    return _CONTINUE
                 self.take((state, [(result.token_id, result.text)]))
             else:
                 self.take((state, [(result.token_id, result.text) for result in self._each(results)]))
@@ -163,6 +168,11 @@ class Generation:
             if results and state not in _LAST:
                 self.lost = f"{type(error).__name__}: {error}"
         return _CONTINUE
+
+    def _be_over(self) -> None:
+        """Have C told to stop, each time that it calls back for nobody; at the limit of tokens it does by itself."""
+        self.is_over = True
+        self._wake(self._tell_progress)
 
     def take(self, callback: Callback) -> None:
         """Take the copy of a callback, and send it at once or leave it to the event loop."""

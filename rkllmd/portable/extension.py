@@ -30,7 +30,7 @@ _THINKING: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class NextRun:
-    """What the next run of a handle does that C's RKLLM has no field for.
+    """What the next run of a handle, or an entry of it, does that C's RKLLM has no field for.
 
     ``meant``: where its text has control tokens, not text. ``bare``: no template stands around the text. ``reuse``: the
     text is a conversation from its beginning, and what the cache has in common with it stays there. ``show_special``:
@@ -103,12 +103,12 @@ class Extension:
         self._count_tokens.argtypes = [c_void_p, c_char_p, POINTER(c_size_t), c_size_t, c_int]
         self._save, self._restore = dll.rkllm_portable_save, dll.rkllm_portable_restore
         self._next_run.argtypes = [c_void_p, POINTER(c_uint32), POINTER(c_size_t), c_size_t, c_int]
-        self._reused_tokens.argtypes = [c_void_p]
+        self._reused_tokens.argtypes = [c_void_p, c_int]
         self._save.argtypes = self._restore.argtypes = [c_void_p, c_char_p]
         self._describe.argtypes = [c_void_p, c_char_p, c_size_t]
         self._describe.restype = c_int
-        self._next_entries = dll.rkllm_portable_next_entries
-        self._next_entries.argtypes = [c_void_p, c_int]
+        self._next_entry = dll.rkllm_portable_next_entry
+        self._next_entry.argtypes = [c_void_p, c_int, POINTER(c_uint32), POINTER(c_size_t), c_size_t, c_int]
         self._engine.argtypes = []
         self._engine.restype = c_char_p
 
@@ -127,11 +127,14 @@ class Extension:
 
     def next_run(self, handle: c_void_p, options: NextRun) -> int:
         """Set the options of the handle's next run; return the status."""
-        meant, seed = options.meant, options.seed
-        seeds = None if seed is None else byref(c_uint32(seed))
-        chosen = ((_BARE, options.bare), (_REUSE, options.reuse), (_SHOW_SPECIAL, options.show_special))
-        flags = sum(flag for flag, is_wanted in chosen if is_wanted)
-        return int(self._next_run(handle, seeds, _offsets(meant), len(meant), flags))
+        return int(self._next_run(handle, *_arguments(options)))
+
+    def next_entry(self, handle: c_void_p, sequence: int, options: NextRun) -> int:
+        """Add an entry to the handle's next run, read in this part of the cache; return the status.
+
+        The run has those that were added and no others, in the order of its inputs.
+        """
+        return int(self._next_entry(handle, sequence, *_arguments(options)))
 
     def count_tokens(self, handle: c_void_p, text: bytes, options: Counted) -> int:
         """Return how many tokens a text has; negative after an error."""
@@ -139,9 +142,12 @@ class Extension:
         flags = sum(flag for flag, is_wanted in chosen if is_wanted)
         return int(self._count_tokens(handle, text, _offsets(options.meant), len(options.meant), flags))
 
-    def reused_tokens(self, handle: c_void_p) -> int:
-        """Return how many tokens the handle's last run has found in the cache; negative after an error."""
-        return int(self._reused_tokens(handle))
+    def reused_tokens(self, handle: c_void_p, entry: int = 0) -> int:
+        """Return how many tokens an entry of the last run has found in the cache; negative after an error.
+
+        The callback of a run may ask too.
+        """
+        return int(self._reused_tokens(handle, entry))
 
     def save(self, handle: c_void_p, path: Path) -> int:
         """Write what the cache holds to a file; return the status."""
@@ -154,6 +160,7 @@ class Extension:
     def guide_next_run(self, handle: c_void_p, guide: Guide) -> object:
         """Have ``guide`` say which tokens the handle's next run may choose; keep what is returned until that has ended.
 
+        It is for the entry that was added last, if any was.
         Raises ValueError if the library refuses.
         """
 
@@ -178,10 +185,6 @@ class Extension:
         self._vocabulary(handle, buffer, size)
         return list(_pieces(buffer.raw))
 
-    def next_entries(self, handle: c_void_p, entries: int) -> bool:
-        """Let the handle's next run have so many entries of its batch; return whether it will."""
-        return int(self._next_entries(handle, entries)) == 0
-
     def describe(self, handle: c_void_p) -> Description | None:
         """Return what the loaded model is like, or None if the library does not say."""
         text = ctypes.create_string_buffer(_DESCRIPTION_BYTES)
@@ -192,6 +195,14 @@ class Extension:
     def engine(self) -> str:
         """Return what the engine was compiled for, as llama.cpp says it."""
         return str(self._engine().decode("utf-8", "replace"))
+
+
+def _arguments(options: NextRun) -> tuple[object, ...]:
+    """Return the seed, the spans, their number and the flags, as the library takes them."""
+    meant, seed = options.meant, options.seed
+    chosen = ((_BARE, options.bare), (_REUSE, options.reuse), (_SHOW_SPECIAL, options.show_special))
+    flags = sum(flag for flag, is_wanted in chosen if is_wanted)
+    return None if seed is None else byref(c_uint32(seed)), _offsets(meant), len(meant), flags
 
 
 def _offsets(spans: Sequence[Span]) -> ctypes.Array[c_size_t]:

@@ -18,7 +18,6 @@ from rkllmd.errors import InternalError, NotKept
 from rkllmd.language.batches import running
 from rkllmd.language.batches.company import Lane
 from rkllmd.language.models.loading import using
-from rkllmd.language.runs import inference
 from rkllmd.machine.crash_journal import Asked
 from rkllmd.npu.job import Job
 from rkllmd.vision import runs
@@ -88,10 +87,10 @@ class SharedRun:
         """End the call of a lane that was closed, on the event loop."""
         job = self._jobs[lane]
         if lane.refusal is not None:
+            running.let_go(lane)
             self._service.npu.end_member(job, outcome.Error(lane.refusal))
             return
-        final = partial(inference.final_of, lane.run, lane.generation, history_reset=self._company.history_reset)
-        self._service.npu.end_member(job, outcome.Value(final))
+        self._service.npu.end_member(job, outcome.Value(partial(running.final_of, self._company, lane)))
 
     def _done(self, result: outcome.Outcome[object]) -> None:
         """End those whose lanes are open, since the run has failed; on the event loop."""
@@ -100,7 +99,7 @@ class SharedRun:
             if lane.is_open:
                 lane.is_open = False
                 lane.generation.on_progress = None
-                inference.let_go(lane.run, lane.generation)
+                running.let_go(lane)
                 self._service.npu.end_member(job, outcome.Error(error))
 
     def _abort(self) -> None:

@@ -242,6 +242,7 @@ def _batches(directory: Path, rounds: int) -> None:
     measured = (
         ("the simulator, 20 ms a step", batches.simulated, 3.5),
         ("the portable runtime", batches.portable, 2.0),
+        ("the portable runtime, chats", batches.chats, 2.0),
     )
     for number, (what, measure_one, least) in enumerate(measured):
         found = measure_one(_folder(directory, f"batches-{number}"), rounds)

@@ -79,6 +79,33 @@ def test_nobody_is_remembered_who_is_not_there_to_be_told() -> None:
     assert cache.unaware == set()
 
 
+def test_what_parts_hold_until_something_else_is_there() -> None:
+    one, other = (CHAT, Held("", (b"a",), Text())), (CHAT, Held("", (b"b",), Text()))
+
+    def filled() -> KvCache:
+        kv_cache = KvCache()
+        kv_cache.take_turn_of_several([0, 1])
+        kv_cache.hold_in(0, *one)
+        kv_cache.hold_in(1, *other)
+        return kv_cache
+
+    kv_cache = filled()
+    assert not kv_cache.holds_words, "it can be told again"
+    kv_cache.hold_in(0, *one)
+    assert list(kv_cache.parts.items()) == [(1, other), (0, one)], "that of long ago comes first"
+    kv_cache.take_turn_of_several([1])
+    assert dict(kv_cache.parts) == {0: one}
+    kv_cache.take_turn_of_several()
+    assert not kv_cache.parts
+    for change in (KvCache.clear, KvCache.forget_parts, KvCache.keep_nothing, KvCache.lose):
+        kv_cache = filled()
+        change(kv_cache)
+        assert not kv_cache.parts
+    kv_cache = filled()
+    kv_cache.take_turn(1, keep_history=False)
+    assert not kv_cache.parts
+
+
 def test_whose_turn_needs_a_clear_cache() -> None:
     assert not KvCache().is_foreign_to(1, keep_history=True)
     assert held(1).is_foreign_to(2, keep_history=False)

@@ -23,6 +23,10 @@ int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *sp
     memcpy(seen, spans, 2 * count * sizeof *spans);
     return handle ? 5 : -1;
 }
+int rkllm_portable_next_entry(void *handle, int sequence, const uint32_t *seed, const size_t *spans, size_t count,
+                              int flags) {
+    return sequence < 3 ? 10 * sequence + rkllm_portable_next_run(handle, seed, spans, count, flags) : -1;
+}
 int (*seen_guide)(void *, int32_t, uint32_t *, size_t);
 int rkllm_portable_guide_next_run(void *handle, int (*guide)(void *, int32_t, uint32_t *, size_t), void *userdata) {
     seen_guide = guide;
@@ -44,8 +48,7 @@ int rkllm_portable_describe(void *handle, char *text, size_t size) {
 int rkllm_portable_count_tokens(void *handle, const char *text, const size_t *spans, size_t count, int flags) {
     return handle ? (int)(100 * strlen(text) + 10 * count) + flags : -1;
 }
-int rkllm_portable_next_entries(void *handle, int entries) { return handle && entries < 3 ? 0 : -1; }
-int rkllm_portable_reused_tokens(void *handle) { return handle ? 17 : -1; }
+int rkllm_portable_reused_tokens(void *handle, int entry) { return handle ? 17 + entry : -1; }
 int rkllm_portable_save(void *handle, const char *path) { return handle ? (strcpy(seen_path, path), 1) : -1; }
 int rkllm_portable_restore(void *handle, const char *path) { return handle ? (strcpy(seen_path, path), 2) : -1; }
 const char *rkllm_portable_engine(void) { return "x86-64 \xff"; }
@@ -114,7 +117,7 @@ def test_a_text_is_counted(library: Path, how: Counted, found: int) -> None:
 
 def test_the_cache_goes_into_a_file_and_comes_back(library: Path) -> None:
     extension, dll = Extension(library), ctypes.CDLL(str(library))
-    assert extension.reused_tokens(HANDLE) == 17
+    assert (extension.reused_tokens(HANDLE), extension.reused_tokens(HANDLE, 2)) == (17, 19)
     for function, status in ((extension.save, 1), (extension.restore, 2)):
         assert function(HANDLE, Path(f"/tmp/{status}")) == status
         assert (ctypes.c_char * 64).in_dll(dll, "seen_path").value == f"/tmp/{status}".encode()
@@ -158,8 +161,10 @@ def test_what_the_engine_was_compiled_for_may_be_any_bytes(library: Path) -> Non
     assert Extension(library).engine() == "x86-64 \ufffd"
 
 
-def test_a_run_may_have_fewer_entries(library: Path) -> None:
-    extension = Extension(library)
-    handle = ctypes.c_void_p(1)
-    assert extension.next_entries(handle, 2)
-    assert not extension.next_entries(handle, 3), "the library says no"
+def test_an_entry_has_its_place_and_its_options(library: Path) -> None:
+    extension, dll = Extension(library), ctypes.CDLL(str(library))
+    assert extension.next_entry(HANDLE, 2, NextRun(3, [(1, 4)], reuse=True)) == 25
+    assert ctypes.c_uint32.in_dll(dll, "seen_seed").value == 3
+    assert list((ctypes.c_size_t * 8).in_dll(dll, "seen"))[:2] == [1, 4]
+    assert ctypes.c_int.in_dll(dll, "seen_flags").value == 2
+    assert extension.next_entry(HANDLE, 3, NextRun()) == -1, "the library says no"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -23,6 +24,9 @@ from rkllmd.json_types import JsonObject
 from rkllmd.language.generation import ERROR, Generation
 from rkllmd.language.runs.run import Run
 from rkllmd.language.texts.transcript import FINISH, Transcript
+
+if TYPE_CHECKING:
+    from rkllmd.language.runs.turns import ConversationTurn
 
 log = structlog.get_logger()
 
@@ -45,6 +49,11 @@ class Lane:
         self.tokens = 0
         # As the runtime says; 0: it does not.
         self.prefill_tokens = 0
+        # The turn of its conversation, if it is one, and how many of its tokens the cache had, if that is known.
+        self.turn: ConversationTurn | None = None
+        self.cached_tokens: int | None = None
+        # In which part of the cache it is read, and whether that has words of the same user.
+        self.sequence, self.reuses = 0, False
         # Why it has no result, where it was closed before it began.
         self.refusal: RpcError | None = None
         generation.shares_batch = True
@@ -87,12 +96,14 @@ class Company(Generation):
         *,
         may_mute: bool,
         on_end_of_lane: Callable[[Lane], None],
+        cached: Callable[[int], int] = lambda entry: 0,
         wake: Callable[[Callable[[], None]], None],
         at_token: Callable[[], None] | None = None,
         on_end: Callable[[], None] | None = None,
     ) -> None:
         """``on_end_of_lane`` is called on the event loop, once for each lane that is closed.
 
+        ``cached(entry)``: how many tokens of its prompt the cache had, asked when C calls back for the first time.
         ``may_mute``: the runtime ends an entry whose result a callback gives the token -1, as the portable one does.
         """
         most = [lane.generation.max_new_tokens for lane in lanes]
@@ -114,6 +125,7 @@ class Company(Generation):
         self.history_reset = False
         self._may_mute = may_mute
         self._on_end_of_lane = on_end_of_lane
+        self._cached = cached
         self._steps = 0
 
     @property
@@ -128,12 +140,15 @@ class Company(Generation):
     @property
     def is_deserted(self) -> bool:
         """Return whether nobody waits for anything more of the batch."""
-        return not any(lane.is_open for lane in self.lanes)
+        return not any(lane.is_open for lane in self.entries or self.lanes)
 
-    def enter(self) -> tuple[Lane, ...]:
-        """Return the lanes that have an entry in the batch from now on: those that are open."""
-        self.started_at = time.monotonic()
-        self.entries = tuple(lane for lane in self.lanes if lane.is_open)
+    def enter(self, lanes: Sequence[Lane]) -> tuple[Lane, ...]:
+        """Begin a call of C; return those of the lanes that have an entry in its batch: those that are open."""
+        self.started_at, self.first_token_at = time.monotonic(), None
+        self.failed, self._steps = False, 0
+        self.ended.clear()
+        self.finished.clear()
+        self.entries = tuple(lane for lane in lanes if lane.is_open)
         for lane in self.entries:
             lane.generation.started_at = self.started_at
         return self.entries
@@ -149,7 +164,10 @@ class Company(Generation):
             if not self._thread_state.is_kept:
                 self._thread_state.keep()
             self.last_at = time.monotonic()
-            self.first_token_at = self.first_token_at or self.last_at
+            if self.first_token_at is None:
+                self.first_token_at = self.last_at
+                for entry, lane in enumerate(self.entries):
+                    lane.cached_tokens = self._cached(entry)
             self._steps += 1
             for entry, lane in enumerate(self.entries):
                 if lane.is_open:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,16 +11,18 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rkllmd.calls.arguments import Converted
-from rkllmd.errors import RuntimeFailure
+from rkllmd.errors import RpcError, RuntimeFailure
 from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
+from rkllmd.language.batches import telling
 from rkllmd.language.batches.company import Company, Lane
 from rkllmd.language.models import cross_attention
 from rkllmd.language.models.loading import load_again, put_to_sleep
-from rkllmd.language.runs import inference, run_options
-from rkllmd.language.runs.rendering import plain_prompts
+from rkllmd.language.runs import guiding, inference, run_options
+from rkllmd.language.runs.rendering import plain_prompts, templates
 from rkllmd.language.runs.run import Run
 from rkllmd.language.runs.together import coalescing
+from rkllmd.portable.extension import NextRun
 
 if TYPE_CHECKING:
     from rkllmd.language.model import Model
@@ -35,11 +38,17 @@ def lane_of(run: Run) -> Lane:
 
 def company_of(lanes: Sequence[Lane], on_end_of_lane: Callable[[Lane], None]) -> Company:
     """Return the company of these lanes of one model."""
-    language = lanes[0].run.language
+    language, model = lanes[0].run.language, lanes[0].run.model
+    extension = language.runtime.extension
+
+    def cached(entry: int) -> int:
+        return 0 if extension is None else max(0, extension.reused_tokens(model.pointer, entry))
+
     company = Company(
         lanes,
-        may_mute=language.runtime.extension is not None,
+        may_mute=extension is not None,
         on_end_of_lane=on_end_of_lane,
+        cached=cached,
         wake=language.run_soon,
         at_token=language.npu.at_token,
         on_end=language.npu.boundaries.wake,
@@ -62,26 +71,44 @@ def generate(run: Run) -> Callable[[], JsonObject]:
         job.begin(lane.generation)
     try:
         run_company(company)
-    except RuntimeFailure:
-        run.language.run_soon(partial(inference.let_go, run, lane.generation))
+        if lane.refusal is not None:
+            raise lane.refusal
+    except RpcError:
+        run.language.run_soon(partial(let_go, lane))
         raise
-    return partial(inference.final_of, run, lane.generation, history_reset=company.history_reset)
+    return partial(final_of, company, lane)
+
+
+def final_of(company: Company, lane: Lane) -> JsonObject:
+    """Return the final result of a lane that was closed; on the event loop. Raises FormatNotMet."""
+    if lane.turn is not None:
+        lane.turn.cached_tokens = lane.cached_tokens
+    return inference.final_of(lane.run, lane.generation, lane.turn, history_reset=company.history_reset)
+
+
+def let_go(lane: Lane) -> None:
+    """Send the last partials of a lane that has no result, and count what it has done; on the event loop."""
+    inference.let_go(lane.run, lane.generation, lane.turn)
 
 
 def run_company(company: Company) -> None:
-    """Run the model; each lane that has not failed is closed when this returns. Raises RuntimeFailure for the rest."""
+    """Run the model; each lane that has not failed is closed when this returns. Raises RuntimeFailure for the rest.
+
+    A lane whose own words are to blame is closed with the error as its refusal.
+    """
     first = company.lanes[0].run
     language, model = first.language, first.model
     for file in model.watched_files:
         file.check(language.runtime.run_function(asynchronous=first.asynchronous))
-    failure = _attempt(language, model, company)
+    telling.begin(company)
+    failure = _attempt(language, model, company, company.lanes)
     if failure is not None and model.is_in_doubt and not company.has_begun:
         log.warning("model_was_dead", handle=model.number, model_path=model.path, error=failure.to_json())
         put_to_sleep(language, model)
         load_again(language, model)
-        company.failed = False
-        company.ended.clear()
-        failure = _attempt(language, model, company)
+        failure = _attempt(language, model, company, company.lanes)
+    if failure is not None and not company.has_begun and len(company.entries) > 1:
+        failure = _one_by_one(language, model, company, failure)
     if failure is not None:
         raise failure
     if not company.abort_requested:
@@ -90,13 +117,32 @@ def run_company(company: Company) -> None:
         company.close(lane)
 
 
-def _attempt(language: Language, model: Model, company: Company) -> RuntimeFailure | None:
+def _one_by_one(language: Language, model: Model, company: Company, failure: RuntimeFailure) -> RuntimeFailure | None:
+    """Run each alone, since C may have refused what one of them has given it; return the failure if all have failed."""
+    log.warning("batch_refused", handle=model.number, model_path=model.path, error=failure.to_json())
+    lanes, failures = company.entries, list[RuntimeFailure]()
+    for lane in lanes:
+        found = _attempt(language, model, company, (lane,))
+        if found is not None:
+            failures.append(found)
+            telling.refuse(company, lane, found)
+        company.close(lane)
+    return failures[-1] if len(failures) == len(lanes) else None
+
+
+def _attempt(language: Language, model: Model, company: Company, lanes: Sequence[Lane]) -> RuntimeFailure | None:
     cross_attention.check(model)
-    entries = company.enter()
+    lanes = [lane for lane in lanes if lane.is_open]
+    telling.place(language, model, lanes)
+    telling.tell(language, model, company, lanes)
+    entries = company.enter(lanes)
     if not entries:
         return None
+    turn = entries[0].turn  # as that of all the others, or none has one
     try:
         _take_turn(language, model, company)
+        if turn is not None:
+            templates.tell_c(language, model, is_bare=turn.is_bare)
     except RuntimeFailure as error:
         return error
     language.runtime.remember_kv_cache_sizes(model)
@@ -106,11 +152,12 @@ def _attempt(language: Language, model: Model, company: Company) -> RuntimeFailu
         if company.is_deserted:
             return None
         run = _run_of(language, model, company, entries)
-        run_options.apply(run, None)
-        with plain_prompts.wrapped(run, goes_on=False):
+        with contextlib.nullcontext() if turn is not None else plain_prompts.wrapped(run, goes_on=False):
             failure = inference.call_c(run, company)
         if failure is None:
             language.runtime.remember_kv_cache_sizes(model)
+        if failure is not None:
+            model.kv_cache.forget_parts()
         return None if company.abort_requested else failure
     finally:
         with company.aborting:
@@ -128,7 +175,7 @@ def _take_turn(language: Language, model: Model, company: Company) -> None:
     if model.kv_cache.holds_words:
         conversations.clear(language, model)
         company.history_reset = True
-    model.kv_cache.take_turn_of_several()
+    model.kv_cache.take_turn_of_several([lane.sequence for lane in company.entries if language.runtime.extension])
 
 
 def _run_of(language: Language, model: Model, company: Company, entries: Sequence[Lane]) -> Run:
@@ -136,13 +183,19 @@ def _run_of(language: Language, model: Model, company: Company, entries: Sequenc
     first = entries[0].run
     inputs = [lane.run.only_input for lane in entries]
     # C takes n_batch inputs, always. What it makes of an empty one is not known of the vendor's runtime, so an entry
-    # that nobody has is given the shortest of the prompts once more; the portable runtime may be given fewer.
+    # that nobody has is given the shortest of the prompts once more; the portable runtime is given fewer.
     extension = language.runtime.extension
-    if extension is None or not extension.next_entries(model.pointer, len(inputs)):
-        shortest = min(inputs, key=_length)
-        inputs += [shortest] * (model.n_batch - len(inputs))
+    if extension is None:
+        inputs += [min(inputs, key=_length)] * (model.n_batch - len(inputs))
+    else:
+        extension.next_run(model.pointer, NextRun())
+        for lane in entries:
+            options = replace(run_options.of(lane.run, lane.turn), reuse=lane.reuses)
+            extension.next_entry(model.pointer, lane.sequence, options)
+            guiding.apply_in_company(lane.run)
     array = (type(inputs[0]) * len(inputs))(*inputs)
     parameters = type(first.parameters).from_buffer_copy(first.parameters)
+    parameters.keep_history = 0
     if hasattr(parameters, "max_new_tokens"):
         # 0 means what the model was loaded with, which is no less than any run's own if none of them says more.
         parameters.max_new_tokens = max(0, company.max_new_tokens)

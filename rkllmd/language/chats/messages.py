@@ -221,6 +221,12 @@ def _without_media(part: JsonObject) -> JsonObject:
     return {"type": "text", "text": str(part["text"])} if part["type"] == "text" else {"type": part["type"]}
 
 
+def has_media(given: Sequence[JsonObject]) -> bool:
+    """Return whether there is more than text in the messages that a client gives."""
+    contents = [item["content"] for item in given if isinstance(item.get("content"), list)]
+    return any(part["type"] != "text" for content in contents for part in content)
+
+
 def question(text: str, *, special: bool = False) -> Message:
     """Return a user's message."""
     return Message("user", text, special=special)

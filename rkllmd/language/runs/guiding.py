@@ -6,6 +6,7 @@ just before each C call, and after it ``explain`` if it has failed, else ``end``
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -20,13 +21,14 @@ from rkllmd.language.guided.corrections import Correction, Corrections
 from rkllmd.language.guided.judge import Judge
 from rkllmd.language.guided.legal_text import LegalText
 from rkllmd.language.guided.tokens import TokenGuide, tokenizer_of
+from rkllmd.portable.extension import NextRun
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
 
     from rkllmd.language.generation import Generation
     from rkllmd.language.runs.run import Run
-    from rkllmd.portable.extension import Extension
+    from rkllmd.portable.extension import Extension, Guide
 
 log = structlog.get_logger()
 
@@ -39,9 +41,9 @@ def check(run: Run) -> None:
     """Refuse a form for what is no single generated answer. Raises InvalidParams, NotSupported."""
     if run.form is None:
         return
-    if run.model.n_batch != 1 or run.parameters.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
+    if not run.has_one_input or run.parameters.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
         raise InvalidParams(
-            "format: only a single generated answer has one (mode RKLLM_INFER_GENERATE, n_batch 1).",
+            "format: only a single generated answer has one (one input, mode RKLLM_INFER_GENERATE).",
             path="$.format",
             keyword="const",
         )
@@ -73,13 +75,38 @@ def judged(run: Run) -> LegalText | None:
     return legal
 
 
+def renew(run: Run) -> None:
+    """Make what guides the runtime through the next call of C, where it asks. Raises InvalidParams."""
+    form, extension = run.form, run.language.runtime.extension
+    if form is not None and extension is not None and not pauses(run):
+        form.guide = TokenGuide(form.grammar(), _tokenizer(run, extension))
+
+
 def apply(run: Run) -> None:
     """Have the runtime ask which tokens may be next. Raises InvalidParams."""
+    renew(run)
+    _give(run, lambda guide: guide)
+
+
+def apply_in_company(run: Run) -> None:
+    """Have the runtime ask which tokens may be next in one entry of a batch, by what was renewed for this call."""
+    _give(run, _yielding)
+
+
+def _give(run: Run, as_given: Callable[[TokenGuide], Guide]) -> None:
     form, extension = run.form, run.language.runtime.extension
-    if form is None or extension is None or pauses(run):
-        return
-    form.guide = TokenGuide(form.grammar(), _tokenizer(run, extension))
-    form.keep_alive = extension.guide_next_run(run.model.pointer, form.guide)
+    if form is not None and extension is not None and form.guide is not None:
+        form.keep_alive = extension.guide_next_run(run.model.pointer, as_given(form.guide))
+
+
+def _yielding(guide: TokenGuide) -> Guide:
+    """Return a guide that allows nothing where it can say nothing: that ends its own entry, and not the whole batch."""
+
+    def ask(last: int, allowed: int, words: int) -> None:
+        with contextlib.suppress(ValueError):
+            guide(last, allowed, words)
+
+    return ask
 
 
 def _tokenizer(run: Run, extension: Extension) -> LLTokenizer:
@@ -147,9 +174,11 @@ def _drop(run: Run, tokens: int) -> None:
     end = start + tokens if is_cached or is_pending else start + tokens - 1
     if not sizes or not 0 <= start < end:
         return
-    status, lines = language.runtime.invoke(
-        "rkllm_clear_kv_cache", model.pointer, 1, (c_int * 1)(start), (c_int * 1)(end), on=model
-    )
+    # Other entries of the batch are nobody's, and have the same in them; but one that has ended has fewer tokens.
+    limits = [end, *(0 if is_pending else size for size in sizes[1:])]
+    starts = (c_int * len(sizes))(*(min(start, limit) for limit in limits))
+    ends = (c_int * len(sizes))(*(min(end, limit) for limit in limits))
+    status, lines = language.runtime.invoke("rkllm_clear_kv_cache", model.pointer, 1, starts, ends, on=model)
     if status != 0:
         log.warning("illegal_tokens_not_dropped", handle=model.number, status=status, log=lines)
 
@@ -174,6 +203,7 @@ def _again(run: Run, generation: Generation, correction: Correction) -> Run:
         sampling.temperature = _WARMER * correction.tries
         parameters.sampling_params = pointer(sampling)
         keep.append(sampling)
+    run.enter(NextRun())
     return replace(run, asynchronous=False, input=replace(run.input, c=given, json={}, keep=keep))
 
 

@@ -12,7 +12,7 @@ import structlog
 
 from rkllmd.abi.c import byref
 from rkllmd.calls.invocation import Invocation
-from rkllmd.errors import InvalidParams, NotSupported, RuntimeFailure
+from rkllmd.errors import InvalidParams, NotSupported, RpcError, RuntimeFailure
 from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations, placeholders, prompt_length, runtime_reports
 from rkllmd.language.caching import kept_conversations
@@ -31,7 +31,6 @@ from rkllmd.language.runs import (
 )
 from rkllmd.language.runs.rendering import plain_prompts
 from rkllmd.language.runs.run import Run, RunArguments
-from rkllmd.language.runs.together import coalescing
 from rkllmd.language.runs.turns import ConversationTurn
 from rkllmd.language.texts.transcript import Transcript
 from rkllmd.machine.c_runtime import NO_WORDS, last_words
@@ -60,11 +59,11 @@ def check(language: Language, invocation: Invocation, **asked: Unpack[RunArgumen
     guiding.check(run)
     invocation.call.members.check("stream")
     turns.check(run)
-    given = len(rkllm_input.json) if isinstance(rkllm_input.json, list) else 1
-    if given != model.n_batch and not coalescing.shares_batch(run):
+    given = len(rkllm_input.json) if isinstance(rkllm_input.json, list) else model.n_batch
+    if given != model.n_batch:
         raise InvalidParams(
             f"The model was loaded with n_batch {model.n_batch}: rkllm_input must be "
-            + (f"an array of {model.n_batch} inputs." if model.n_batch > 1 else "one input."),
+            + (f"one input, or an array of {model.n_batch}." if model.n_batch > 1 else "one input."),
             path=rkllm_input.path,
             keyword="minItems" if given < model.n_batch else "maxItems",
             limit=model.n_batch,
@@ -81,7 +80,7 @@ def abort(language: Language, model: Model) -> None:
     # After the last callback nothing runs, even if the C function has not returned yet.
     if generation is None or generation.ended.is_set() or model.is_asleep:
         return
-    generation.abort_requested = True
+    generation.abort_requested = generation.abort_requested or not generation.is_over
     if not generation.awaits_abort:
         generation.awaits_abort = True
         running = language.npu.queue.running
@@ -169,7 +168,8 @@ def _may_do_without_caches(run: Run, turn: ConversationTurn | None, ended: _Ende
 def _attempt(run: Run, turn: ConversationTurn | None) -> _Ended:
     language, invocation, model = run.language, run.invocation, run.model
     cross_attention.check(model)
-    generation = generation_of(run, run.model.n_batch)
+    generation = generation_of(run, 1 if run.is_alone_in_batch else model.n_batch)
+    generation.has_others = run.is_alone_in_batch
     history_reset = False
     goes_on = turn is None and plain_prompts.goes_on(run)
     try:
@@ -199,7 +199,7 @@ def _attempt(run: Run, turn: ConversationTurn | None) -> _Ended:
         model.kv_cache.end_turn(is_paused=generation.paused)
         if turn is not None and failure is None:
             turns.ran(run, turn, sizes)
-        if generation.abort_requested:
+        if generation.abort_requested or generation.is_over:
             failure = None  # runtimes differ in how an aborted run ends; what it has generated stays valid
         return _Ended(generation, failure, history_reset)
     finally:
@@ -235,11 +235,12 @@ def generation_of(run: Run, n_batch: int) -> Generation:
 
 
 def _abort_where_due(run: Run, generation: Generation) -> None:
-    """Abort a run at a stop string, and again what was cancelled or has stopped and still produces tokens.
+    """Abort a run at a stop string, and again what was cancelled or has ended and still produces tokens.
 
     An abort before the runtime has begun has no effect.
     """
-    if (run.invocation.is_cancelled or generation.transcript.is_stopped) and run.model.generation is generation:
+    is_due = run.invocation.is_cancelled or generation.transcript.is_stopped or generation.is_over
+    if is_due and run.model.generation is generation:
         abort(run.language, run.model)
 
 
@@ -303,9 +304,17 @@ def _final(run: Run, ended: _Ended, turn: ConversationTurn | None, extra: JsonOb
     return {**final, **extra}
 
 
-def final_of(run: Run, generation: Generation, *, history_reset: bool) -> JsonObject:
-    """Return the final result of a run that was a part of a batch; on the event loop."""
-    return _final(run, _Ended(generation, None, history_reset), None, {})
+def final_of(run: Run, generation: Generation, turn: ConversationTurn | None, *, history_reset: bool) -> JsonObject:
+    """Return the final result of a run that was a part of a batch; on the event loop. Raises FormatNotMet."""
+    try:
+        why = guiding.explain(run)
+        if why is not None:
+            raise why
+        guiding.end(run, generation)
+    except RpcError:
+        let_go(run, generation, turn)
+        raise
+    return _final(run, _Ended(generation, None, history_reset), turn, {})
 
 
 def let_go(run: Run, generation: Generation, turn: ConversationTurn | None = None) -> None:

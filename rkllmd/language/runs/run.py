@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NotRequired, Self, TypedDict
 from rkllmd.abi.c import Struct, byref
 from rkllmd.json_types import JsonObject
 from rkllmd.language.guided.form import Form
+from rkllmd.portable.extension import NextRun
 from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.long_strings import plain
 
@@ -95,9 +96,36 @@ class Run:
         return only
 
     @property
+    def has_one_input(self) -> bool:
+        """Return whether it has a single input, also for a model that takes several."""
+        return not self._is_array or len(self.input.json) == 1
+
+    @property
+    def is_alone_in_batch(self) -> bool:
+        """Return whether it has one entry of the model's batch, and the others are nobody's."""
+        return self.model.n_batch > 1 and not self._is_array
+
+    @property
     def inputs(self) -> object:
-        """Return the argument for C: a reference to the first RKLLMInput."""
+        """Return the argument for C: a reference to the first RKLLMInput.
+
+        C takes n_batch inputs, always. What it makes of an empty one is not known of the vendor's runtime, so entries
+        that are nobody's are given the same as the run's own.
+        """
+        if self.is_alone_in_batch:
+            return (type(self.input.c) * self.model.n_batch)(*[self.input.c] * self.model.n_batch)
         return self.input.c if self._is_array else byref(self.input.c)
+
+    def enter(self, options: NextRun) -> None:
+        """Give the portable runtime these options for its next call, and one entry if the run is alone in a batch."""
+        extension, pointer = self.language.runtime.extension, self.model.pointer
+        if extension is None:
+            return
+        if self.is_alone_in_batch:
+            extension.next_run(pointer, NextRun())
+            extension.next_entry(pointer, 0, options)
+        elif options != NextRun():
+            extension.next_run(pointer, options)
 
     @property
     def _is_array(self) -> bool:

@@ -100,18 +100,18 @@ def check(run: Run) -> None:
 
 def apply(run: Run, turn: ConversationTurn | None) -> None:
     """Give the runtime the options just before the run; ``turn``: of a conversation, if it is that."""
-    extension = run.language.runtime.extension
-    if extension is None:
-        return
+    run.enter(of(run, turn))
+
+
+def of(run: Run, turn: ConversationTurn | None) -> NextRun:
+    """Return the options of a run for the portable runtime; ``turn``: of a conversation, if it is that."""
     meant: Sequence[Span] = ALL if run.special else ()
     if turn is not None and turn.is_rewritten:
         meant = turn.told.text.spans
-    options = NextRun(
+    return NextRun(
         run.seed,
         meant,
         bare=turn is not None and turn.is_bare,
         reuse=turn is not None and not turn.told.goes_on,
         show_special=run.messages is not None,  # among them are the marks by which models say what they mean
     )
-    if options != NextRun():
-        extension.next_run(run.model.pointer, options)

@@ -48,23 +48,23 @@ def check(run: Run) -> None:
         )
     if members.session is None:
         return
-    is_text = run.model.n_batch == 1 and run.only_input.input_type == RKLLMInputType.RKLLM_INPUT_PROMPT
+    is_text = run.has_one_input and run.only_input.input_type == RKLLMInputType.RKLLM_INPUT_PROMPT
     if run.messages is not None:
         raise InvalidParams(
             "messages bring their whole conversation along: leave out session.", member="session", keyword="const"
         )
     if not is_text or run.parameters.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
         raise InvalidParams(
-            "A session is made of prompts and generated answers: prompt_input, mode RKLLM_INFER_GENERATE, n_batch 1.",
+            "A session is made of prompts and generated answers: prompt_input, mode RKLLM_INFER_GENERATE, one input.",
             member="session",
             keyword="const",
         )
 
 
 def _check_messages(run: Run) -> None:
-    if run.model.n_batch != 1 or run.parameters.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
+    if not run.has_one_input or run.parameters.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
         raise InvalidParams(
-            "messages are answered one conversation at a time: mode RKLLM_INFER_GENERATE, n_batch 1.",
+            "messages are answered one conversation at a time: mode RKLLM_INFER_GENERATE, no array of inputs.",
             path="$.messages",
             keyword="const",
         )
@@ -87,6 +87,8 @@ class ConversationTurn:
     basis: str = ""
     # Of the session, those before this one that the model was told anew.
     replayed_turns: int = 0
+    # The part of the cache that it has in a batch with others.
+    sequence: int | None = None
     cached_tokens: int | None = None
     caches: SavedByRuns | None = None
     lora: str | None = None
@@ -117,20 +119,10 @@ def begin(run: Run) -> ConversationTurn | None:
     """Return the run's turn of its conversation, None for a plain run; on the worker thread. Raises InvalidParams."""
     user, asked = run.invocation.client.user, run.only_input
     if run.messages is not None:
-        said = message_list.read(run.messages, special=bool(run.special))
-        tools = orjson.dumps(run.tools).decode() if run.tools else ""
+        turn = of_messages(run, run.messages)
+        turn.caches = _caches(run, turn.chat)
         run.parameters.keep_history = int(not guiding.pauses(run))
-        chat = Chat(user)
-        # An answer in a form has no place for thoughts.
-        thinking = bool(asked.enable_thinking) and run.form is None
-        return ConversationTurn(
-            chat,
-            said,
-            thinking,
-            tools,
-            caches=_caches(run, chat),
-            lora=_lora(run),
-        )
+        return turn
     name = run.invocation.call.members.session
     if name is None:
         return None
@@ -164,30 +156,45 @@ def begin(run: Run) -> ConversationTurn | None:
     )
 
 
+def of_messages(run: Run, messages: list[JsonObject]) -> ConversationTurn:
+    """Return the turn that a run of messages is. Raises InvalidParams."""
+    said = message_list.read(messages, special=bool(run.special))
+    tools = orjson.dumps(run.tools).decode() if run.tools else ""
+    # An answer in a form has no place for thoughts.
+    thinking = bool(run.only_input.enable_thinking) and run.form is None
+    return ConversationTurn(Chat(run.invocation.client.user), said, thinking, tools, lora=_lora(run))
+
+
 def take(run: Run, turn: ConversationTurn) -> None:
     """Make sure that the model knows what was said before, and nothing of others; give C the text. Raises RpcError."""
     language, model = run.language, run.model
     kv_cache, compares_tokens = model.kv_cache, language.runtime.extension is not None
-    turn.template = templates.of_conversation(
-        language, model, run.tools or (), thinking=turn.thinking, is_session=turn.session is not None
-    )
-    templates.tell_c(language, model, is_bare=turn.template.is_bare)
-    turn.basis = orjson.dumps([turn.tools, turn.template.source, turn.lora]).decode()
+    template = choose_template(run, turn)
+    templates.tell_c(language, model, is_bare=template.is_bare)
     owner = kv_cache.owner
     is_own = isinstance(owner, Chat) and owner.user == turn.chat.user
     turn.telling = plan(
         kv_cache.held if is_own and not guiding.pauses(run) else None,
         turn.basis,
         turn.messages,
-        turn.template,
+        template,
         compares_tokens=compares_tokens and not turn.has_media,
         is_same_session=turn.session is not None and owner == turn.chat,
     )
     turn.replayed_turns = 0 if turn.telling.goes_on or turn.session is None else len(turn.session.turns)
     if not turn.telling.goes_on:
-        _begin_anew(run, turn, turn.template)
-    _give(run, turn)
+        _begin_anew(run, turn, template)
+    give(run, turn)
     kv_cache.take_turn(turn.chat, keep_history=bool(run.parameters.keep_history))
+
+
+def choose_template(run: Run, turn: ConversationTurn) -> Template:
+    """Note by what the conversation is rendered, and what it depends on beside its messages. Raises RpcError."""
+    turn.template = template = templates.of_conversation(
+        run.language, run.model, run.tools or (), thinking=turn.thinking, is_session=turn.session is not None
+    )
+    turn.basis = orjson.dumps([turn.tools, template.source, turn.lora]).decode()
+    return template
 
 
 def _begin_anew(run: Run, turn: ConversationTurn, template: Template) -> None:
@@ -220,8 +227,8 @@ def _lora(run: Run) -> str | None:
     return None if name is None else str(name)
 
 
-def _give(run: Run, turn: ConversationTurn) -> None:
-    """Make the text the run's prompt."""
+def give(run: Run, turn: ConversationTurn) -> None:
+    """Make the text that the model is told the run's prompt. Raises InvalidParams, NotSupported."""
     asked, told = run.only_input, turn.told
     turn.is_rewritten = turn.is_bare or not (told.goes_on and asked.role == b"tool")
     if not turn.is_rewritten:
@@ -284,14 +291,18 @@ def note(run: Run, turn: ConversationTurn, generation: Generation) -> JsonObject
     said = shown["text"]
     if telling is None or template is None:  # it was cancelled before the model was told anything
         return {}
-    if generation.transcript.tokens and kv_cache.owner == turn.chat:
+    if generation.transcript.tokens and (turn.sequence is not None or kv_cache.owner == turn.chat):
         answer = message_list.answer(said, thinking=turn.thinking, calls=shown.get("tool_calls", ()))
         known = (*turn.messages, answer)
         is_exact = not (generation.abort_requested or generation.transcript.is_stopped)
         digests = tuple(message.digest for message in known)
         text = telling.whole + template.lead(thinking=turn.thinking) + Text.of([(_raw(generation), False)])
         ends = (*telling.ends, (len(digests), len(text.parts)))
-        kv_cache.hold(Held(turn.basis, digests, text, is_exact, turn.lora, ends=ends, has_media=turn.has_media))
+        held = Held(turn.basis, digests, text, is_exact, turn.lora, ends=ends, has_media=turn.has_media)
+        if turn.sequence is None:
+            kv_cache.hold(held)
+        else:
+            kv_cache.hold_in(turn.sequence, turn.chat, held)
     counts = _counts(turn, generation)
     if turn.session is None:
         return {"template": template.source, **counts}
@@ -305,7 +316,7 @@ def _raw(generation: Generation) -> str:
 
 
 def _counts(turn: ConversationTurn, generation: Generation) -> JsonObject:
-    read = 0 if generation.perf is None else int(generation.perf["prefill_tokens"])
+    read = 0 if generation.perf is None else int(generation.perf.get("prefill_tokens", 0))
     if turn.cached_tokens is None or read <= 0:
         return {}
     return {"prompt_tokens": turn.cached_tokens + read, "cached_tokens": turn.cached_tokens}

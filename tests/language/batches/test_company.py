@@ -57,7 +57,7 @@ class Batch:
         for lane in self.lanes:
             lane.generation.on_progress = self._looking_at(lane)
         self.company.on_progress = self._look
-        self.company.enter()
+        self.company.enter(self.lanes)
 
     def _lane(self, place: int, limit: int, stop: tuple[str, ...]) -> Lane:
         generation = Generation(
@@ -183,7 +183,7 @@ def test_an_entry_that_nobody_wants_is_ended_where_the_runtime_can_do_that() -> 
 def test_lanes_that_were_left_before_have_no_entry() -> None:
     batch = Batch(3)
     batch.leave(0)
-    assert batch.company.enter() == tuple(batch.lanes[1:])
+    assert batch.company.enter(batch.lanes) == tuple(batch.lanes[1:])
     batch.step(b"b", b"c")
     batch.loop.run()
     assert [batch.text(place) for place in range(3)] == ["", "b", "c"]

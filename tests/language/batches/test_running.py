@@ -2,111 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from rkllmd.abi.layouts.rkllm import LAYOUTS, RKLLMInferMode
 from rkllmd.errors import RuntimeFailure
 from rkllmd.language.batches import running
-from rkllmd.language.batches.company import Company, Lane
 from rkllmd.language.generation import ERROR
-from rkllmd.language.kv_cache import KvCache
-from rkllmd.language.runs.run import Run
-from rkllmd.language.texts.transcript import FINISH, NORMAL
-from rkllmd.machine.crash_journal import CrashJournal
-from rkllmd.metrics import Metrics
-from rkllmd.npu.durations import Durations
+from rkllmd.language.texts.transcript import NORMAL
+from tests.language.batches.stage import Extension, Stage, finish
 from tests.language.generation.generations import NULL, results
-from tests.language.stand_ins import invocation
-
-LAYOUT = LAYOUTS["1.3"]
-PLACES = 3
-
-
-class Stage:
-    """A model with batches of three and its runtime; ``play`` is what a run does, given the company."""
-
-    def __init__(self, play: Callable[[Any], int] | None = None, *, extension: Any = None) -> None:
-        self.calls: list[str] = []
-        self.given: list[list[bytes]] = []
-        self.limits, self.ended = list[int](), list[Lane]()
-        self.model: Any = SimpleNamespace(
-            watched_files=[],
-            kv_cache=KvCache(),
-            coalesce=True,
-            has_lost_cross_attention=False,
-            is_in_doubt=False,
-            is_async=False,
-            is_asleep=False,
-            n_batch=PLACES,
-            strings={},
-            is_bare=False,
-            name=None,
-            number=1,
-            path="/m",
-            pointer=1,
-            generation=None,
-            max_context_len=64,
-            most_tokens=lambda params: params.max_new_tokens,
-        )
-
-        def run(_: Any, inputs: Any, parameters: Any, __: Any) -> int:
-            self.calls.append("rkllm_run")
-            self.given.append([item.prompt_input for item in inputs])
-            self.limits.append(parameters._obj.max_new_tokens)
-            return (play or finish)(self.model.generation)
-
-        library = SimpleNamespace(
-            layout=LAYOUT, version="1.3.0", rkllm_run=run, rkllm_abort=lambda _: self.calls.append("rkllm_abort")
-        )
-        self.language: Any = SimpleNamespace(
-            runtime=SimpleNamespace(
-                name="simulator",
-                library=library,
-                extension=extension,
-                output=SimpleNamespace(mark=lambda: 0, since=lambda mark: []),
-                run_function=lambda asynchronous: "rkllm_run",
-                remember_kv_cache_sizes=lambda model: None,
-                call=lambda function, *_: self.calls.append(function),
-                raw_call=lambda function, *arguments, on: getattr(library, function)(*arguments),
-                journal=CrashJournal(),
-            ),
-            npu=SimpleNamespace(
-                queue=SimpleNamespace(running=None),
-                at_token=lambda: None,
-                boundaries=SimpleNamespace(wake=lambda: None),
-                durations=Durations(),
-                metrics=Metrics(),
-                beside=SimpleNamespace(give=lambda name, work: work()),
-            ),
-            run_soon=lambda function: function(),
-            clients={},
-            detached_calls=(),
-            unaware=set(),
-            models=[self.model],
-            config=SimpleNamespace(coalesce="always"),
-        )
-
-    def run(self, prompt: str, limit: int = 0, client: int = 1) -> Run:
-        """Return a run of a client."""
-        infer_params = LAYOUT["RKLLMInferParam"](mode=RKLLMInferMode.RKLLM_INFER_GENERATE, max_new_tokens=limit)
-        rkllm_input = LAYOUT["RKLLMInput"]()
-        rkllm_input.prompt_input = prompt.encode()
-        given: Any = SimpleNamespace(c=rkllm_input, json={}, path="$", sources=None, keep=[])
-        parameters: Any = SimpleNamespace(c=infer_params, json={}, path="$", sources=None, keep=[])
-        return Run(self.language, invocation(client), self.model, given, parameters)
-
-    def company(self, *runs: Run) -> Company:
-        """Return the company of these runs."""
-        return running.company_of([running.lane_of(run) for run in runs], self.ended.append)
-
-
-def finish(company: Any) -> int:
-    company.on_result(NULL, FINISH)
-    return 0
 
 
 def test_c_is_given_all_inputs_and_the_largest_limit() -> None:
@@ -124,22 +29,12 @@ def test_places_that_nobody_has_are_given_the_shortest_prompt_once_more() -> Non
     assert stage.given == [[b"longer", b"bb", b"bb"]]
 
 
-class Extension(SimpleNamespace):
-    """The portable library's own functions; ``takes``: whether it takes fewer entries."""
-
-    def next_entries(self, handle: Any, entries: int) -> bool:
-        """Note how many entries the next run is to have."""
-        self.entries = entries
-        return bool(self.takes)
-
-
-@pytest.mark.parametrize(("takes", "given"), [(True, [b"a", b"bb"]), (False, [b"a", b"bb", b"a"])])
-def test_the_portable_runtime_is_given_no_more_than_there_are(takes: bool, given: Sequence[bytes]) -> None:
-    extension = Extension(takes=takes)
+def test_the_portable_runtime_is_given_no_more_than_there_are() -> None:
+    extension = Extension()
     stage = Stage(extension=extension)
     running.run_company(stage.company(stage.run("a"), stage.run("bb")))
-    assert stage.given == [given]
-    assert extension.entries == 2
+    assert stage.given == [[b"a", b"bb"]]
+    assert extension.entries == [(0, False), (1, False)]
 
 
 def test_words_of_a_conversation_are_cleared_and_each_is_told() -> None:

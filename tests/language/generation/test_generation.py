@@ -345,3 +345,19 @@ def test_any_order_of_tokens_and_turns_gives_each_token_once(events: list[str], 
 def test_a_batch_that_shrinks_is_an_error_and_not_a_mix_up() -> None:
     with pytest.raises(ValueError, match="zip"):
         Transcript(2).partial(NORMAL, entries(b"a"))
+
+
+def test_when_its_own_entry_has_ended_c_is_told_to_stop(loop: Loop) -> None:
+    """The others are nobody's: what they say is not looked at."""
+    run = generation(loop)
+    run.has_others = True
+    told: list[bool] = []
+    run.on_progress = lambda: told.append(run.is_over)
+    for own in ((100, b"a"), (-1, None), (-1, None)):
+        run.on_result(results(own, (100, b"x")), NORMAL)
+        loop.run()
+    assert told == [False, True, True], "again as long as tokens come"
+    run.on_result(results((0, None), (0, None)), FINISH)
+    loop.run()
+    assert [partial["text"] for partial in loop.partials] == ["a"]
+    assert run.final()["finish_reason"] == "stop"

@@ -166,7 +166,7 @@ def test_a_runtime_without_abort_goes_on_to_its_end() -> None:
     stage = Stage()
     stage.language.runtime.library.rkllm_abort = missing
     generation = stage.model.generation = SimpleNamespace(
-        ended=threading.Event(), aborting=threading.Lock(), awaits_abort=False, abort_requested=False
+        ended=threading.Event(), aborting=threading.Lock(), awaits_abort=False, abort_requested=False, is_over=False
     )
     inference.abort(stage.language, stage.model)
     assert generation.abort_requested

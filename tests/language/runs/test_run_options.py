@@ -22,7 +22,7 @@ def run_of(*, portable: bool, **options: Any) -> tuple[Run, list[Any]]:
         not_supported=lambda what, needs: NotSupported(f"{what} is not supported.", needs=needs),
     )
     language: Any = SimpleNamespace(runtime=runtime)
-    model: Any = SimpleNamespace(pointer=1)
+    model: Any = SimpleNamespace(pointer=1, n_batch=1)
     nothing: Any = None
     return Run(language, nothing, model, nothing, nothing, **options), given
 

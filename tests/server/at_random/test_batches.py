@@ -10,14 +10,16 @@ from typing import Any
 
 from tests.daemon import Daemon, Start
 
-# For the long run: RKLLMD_SHARED_RUNS=100000.
+# For the long run: RKLLMD_SHARED_RUNS=100000, a quarter of an hour.
 RUNS = int(os.environ.get("RKLLMD_SHARED_RUNS", "240"))
 CLIENTS = 4
+# So many runs of prompts, then as many of messages: the clients keep step, since they share batches.
+SAME = 8
 
 
 def test_whoever_leaves_when_has_its_own_tokens_and_no_others(start: Start) -> None:
     """Each answer is the echo of its own prompt, which nobody else has, or the beginning of that."""
-    daemon = start("--coalesce", "always", scenario="pace_us=100")
+    daemon = start("--coalesce", "always", scenario="pace_us=100;tokens=words")
     daemon.load(extend_param={"n_batch": CLIENTS})
     with ThreadPoolExecutor(CLIENTS) as clients:
         ends = [end for found in clients.map(lambda number: _client(daemon, number), range(CLIENTS)) for end in found]
@@ -44,7 +46,8 @@ def _client(daemon: Daemon, number: int) -> list[str]:
 def _run(wire: Any, chance: random.Random, prompt: str, run: int) -> str:
     """Ask, and leave or stay; return how it has ended."""
     way = chance.choice(("stays", "stays", "limited", "cancels", "hangs up"))
-    params: dict[str, Any] = {"prompt": prompt}
+    is_chat = run // SAME % 2 == 1
+    params: dict[str, Any] = {"messages": [{"role": "user", "content": prompt}]} if is_chat else {"prompt": prompt}
     if way == "limited":
         params["max_new_tokens"] = chance.randrange(1, 10)
     wire.request("rkllm.run_async", params, run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -161,21 +162,73 @@ def test_whoever_gives_all_inputs_has_the_batch_alone(daemon: Daemon, wires: lis
     inputs = [{"prompt_input": str(number), "input_type": 0} for number in range(PLACES)]
     found = wires[0].ask("rkllm.run", {"rkllm_input": inputs})["result"]
     assert [entry["text"] for entry in found["batch"]] == [f"[user] {number}" for number in range(PLACES)]
-    history = {"prompt": "a", "keep_history": 1}
-    assert kind(wires[0].ask("rkllm.run", history)) == "InvalidParams", "an entry has no history"
 
 
-def test_messages_say_that_they_have_no_place_in_a_batch(daemon: Daemon, wires: list[Wire]) -> None:
-    refused = wires[0].ask("rkllm.run", {"messages": [{"role": "user", "content": "a"}]})
-    assert refused["error"]["data"]["path"] == "$.messages"
+def chat(*said: str, **more: Any) -> dict[str, Any]:
+    """Return the call of a conversation in which the user and the model take turns."""
+    roles = ("user", "assistant")
+    messages = [{"role": roles[at % 2], "content": text} for at, text in enumerate(said)]
+    return {"params": {"messages": messages, **more}}
 
 
-def test_it_is_off_on_boards(start: Start) -> None:
-    daemon = start()
-    daemon.load(extend_param={"n_batch": 2})
+def test_chats_share_a_batch_and_answer_as_if_alone(daemon: Daemon, wires: list[Wire]) -> None:
+    asked = [
+        chat("one"),
+        chat("<think>why</think>two and more", stop=["more"]),
+        chat("three", "yes", "four", max_new_tokens=9),
+        chat('<tool_call>{"name": "f", "arguments": {}}</tool_call>', special=True, raw=False),
+    ]
+    shared = [wire.until_final(1) for wire in ask_together(daemon, wires, asked)]
+    assert daemon.calls("rkllm_run_async") == 2, "one for the first, one for the others"
+    assert [messages[-1]["result"]["finish_reason"] for messages in shared] == ["stop", "stop", "length", "stop"]
+    assert shared[1][-1]["result"]["stop_sequence"] == "more"
+    for messages, item in zip(shared, asked, strict=True):
+        wires[-1].request("rkllm.run_async", item["params"])
+        alone = wires[-1].until_final(1)
+        assert messages[:-1] == alone[:-1]
+        for final in (messages[-1]["result"], alone[-1]["result"]):
+            for figure in ("perf", "prompt_tokens", "cached_tokens"):  # C tells those of the longest at the end
+                final.pop(figure, None)
+        assert messages[-1] == alone[-1]
+
+
+def test_a_single_run_is_served_whatever_n_batch_is(start: Start) -> None:
+    """With its own history, in a session, for hidden states; C is given the same in all entries."""
+    daemon = start(scenario="tokens=words", changing=True)
+    daemon.load(extend_param={"n_batch": 3}, max_new_tokens=0)
     with daemon.connect() as wire:
-        refused = wire.ask("rkllm.run", {"prompt": "a"})
-    assert refused["error"]["data"]["limit"] == 2
+        for _ in range(2):
+            assert wire.ask("rkllm.run", {"prompt": "a b", "keep_history": 1})["result"]["text"] == "[user] a b"
+        sizes = wire.ask("rkllm.get_kv_cache_size")["result"]["cache_sizes"]
+        assert sizes == [2 * (3 + 3)] * 3, "what was there is gone on with"
+        said = wire.ask("rkllm.run", {"prompt": "a b"}, session="kitchen")["result"]
+        assert (said["text"], said["session"]["turns"]) == ("[user] a b", 1)
+        talk = [{"role": "user", "content": "c d"}]
+        for turn in (1, 3):
+            found = wire.ask("rkllm.run", {"messages": talk})["result"]
+            assert found["finish_reason"] == "stop"
+            talk += [{"role": "assistant", "content": found["text"]}, {"role": "user", "content": "e"}]
+            assert len(talk) == turn + 2
+        tensors = wire.ask("rkllm.run", {"prompt": "ab", "mode": 1})["result"]
+        assert tensors["last_hidden_layer"]["num_tokens"] == 2
+
+
+def test_a_form_is_kept_by_pauses_of_all_entries(start: Start) -> None:
+    daemon = start(scenario="kv_ranges_need_pause=1;text=Sure! bath\\x22}", changing=True)
+    daemon.load(extend_param={"n_batch": 3}, max_new_tokens=0)
+    form = {"type": "object", "properties": {"room": {"enum": ["bath"]}}, "required": ["room"]}
+    with daemon.connect() as wire:
+        found = wire.ask("rkllm.run", {"prompt": "?", "format": form})["result"]
+    assert json.loads(found["text"]) == {"room": "bath"}
+    assert found["finish_reason"] == "stop"
+
+
+def test_a_prompt_that_is_too_long_is_no_error_of_the_others(daemon: Daemon, wires: list[Wire]) -> None:
+    daemon.play(prefill_hold=1, prompt_limit=1)
+    asked: list[dict[str, Any]] = [{"params": {"prompt": "x" * 9000}}, {"params": {"prompt": "a"}}, chat("b")]
+    long, short, other = (wire.until_final(1) for wire in ask_together(daemon, wires, asked))
+    assert kind(long[-1]) == "RuntimeError"
+    assert [streamed(short), streamed(other)] == ["[user] a", "[user] b"]
 
 
 def test_a_crash_says_how_many_runs_it_has_ended(start: Start) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Unpack
 
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMInputType
+from rkllmd.language.chats import messages
+from rkllmd.language.runs import guiding
 from rkllmd.language.runs.run import Run, RunArguments
 
 if TYPE_CHECKING:
@@ -29,20 +31,23 @@ def is_on(language: Language, model: Model) -> bool:
 def shares_batch(run: Run) -> bool:
     """Return whether a run has one entry of a batch, and others may have the rest; otherwise it gives all inputs.
 
-    What would leave something in the KV cache does not: the entry may be another one the next time.
+    What would leave something in the KV cache does not, since the entry may be another one the next time; messages
+    bring their conversation along. A form that is kept by pauses does not either: a pause is one of the whole batch.
     """
+    if not run.is_alone_in_batch or not is_on(run.language, run.model):
+        return False
     parameters, members = run.parameters, run.invocation.call.members
     cache = parameters.prompt_cache_params
+    if run.messages is None:
+        fits = run.input.c.input_type in _TYPES and not parameters.keep_history
+    else:
+        fits = not messages.has_media(run.messages)
     return (
-        not isinstance(run.input.json, list)
-        and is_on(run.language, run.model)
+        fits
         and parameters.mode == RKLLMInferMode.RKLLM_INFER_GENERATE
-        and run.input.c.input_type in _TYPES
-        and not parameters.keep_history
         and not (cache and cache.contents.save_prompt_cache)
         and members.session is None
-        and run.messages is None
-        and run.form is None
+        and not guiding.pauses(run)
     )
 
 
@@ -51,15 +56,16 @@ def together(language: Language, invocation: Invocation, **asked: Unpack[RunArgu
 
     With a seed it is: the portable runtime gives the entries of a batch different ones.
     """
-    if asked.get("format") is not None:  # which would be looked at once more
+    if not is_on(language, asked["model"]):
         return None
     run = Run.of(language, invocation, asked)
     if run.seed is not None or not shares_batch(run):
         return None
     lora = run.parameters.lora_params
     adapter = lora.contents.lora_adapter_name if lora else None
-    key = (run.model, run.input.c.input_type, adapter or None, _sampling(run), bool(run.special))
-    return key, run.model.n_batch
+    # C's own template stands around prompts, and none around messages.
+    kind = run.input.c.input_type if run.messages is None else "messages"
+    return (run.model, kind, adapter or None, _sampling(run)), run.model.n_batch
 
 
 def _sampling(run: Run) -> bytes:

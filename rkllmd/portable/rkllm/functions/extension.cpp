@@ -3,8 +3,11 @@
 #include "guarded.hpp"
 #include "handles.hpp"
 
+#include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <string>
+#include <vector>
 
 using namespace portable;
 
@@ -21,30 +24,58 @@ Spans spans_of(const size_t *offsets, size_t count) {
     return spans;
 }
 
+EntryOptions options_of(const uint32_t *seed, const size_t *meant, size_t n_meant, int flags) {
+    EntryOptions options;
+    if (seed) {
+        options.seed = *seed;
+    }
+    options.meant = spans_of(meant, n_meant);
+    options.bare = (flags & RKLLM_PORTABLE_BARE) != 0;
+    options.reuse = (flags & RKLLM_PORTABLE_REUSE) != 0;
+    options.show_special = (flags & RKLLM_PORTABLE_SHOW_SPECIAL) != 0;
+    return options;
+}
+
 } // namespace
 
 int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *meant, size_t n_meant, int flags) {
     return guarded("rkllm_portable_next_run", [&] {
         std::shared_ptr<Session> session = session_of(handle);
-        RunOptions options;
-        if (seed) {
-            options.seed = *seed;
-        }
-        options.meant = spans_of(meant, n_meant);
-        options.bare = (flags & RKLLM_PORTABLE_BARE) != 0;
-        options.reuse = (flags & RKLLM_PORTABLE_REUSE) != 0;
-        options.show_special = (flags & RKLLM_PORTABLE_SHOW_SPECIAL) != 0;
+        EntryOptions options = options_of(seed, meant, n_meant, flags);
         Claim claim(session);
-        session->next_run = std::move(options);
+        session->next_run = {std::move(options), {}};
         return 0;
     });
 }
 
-int rkllm_portable_reused_tokens(void *handle) {
+int rkllm_portable_next_entry(void *handle, int sequence, const uint32_t *seed, const size_t *meant, size_t n_meant,
+                              int flags) {
+    return guarded("rkllm_portable_next_entry", [&] {
+        std::shared_ptr<Session> session = session_of(handle);
+        EntryOptions options = options_of(seed, meant, n_meant, flags);
+        options.sequence = sequence;
+        Claim claim(session);
+        std::vector<EntryOptions> &entries = session->next_run.entries;
+        if (sequence < 0 || sequence >= session->model.entries()) {
+            throw Failure("sequence " + std::to_string(sequence) + " of " + std::to_string(session->model.entries()));
+        }
+        if (std::any_of(entries.begin(), entries.end(),
+                        [&](const EntryOptions &entry) { return entry.sequence == sequence; })) {
+            throw Failure("sequence " + std::to_string(sequence) + " belongs to another entry of the run");
+        }
+        entries.push_back(std::move(options));
+        return 0;
+    });
+}
+
+int rkllm_portable_reused_tokens(void *handle, int entry) {
     return guarded("rkllm_portable_reused_tokens", [&] {
         std::shared_ptr<Session> session = session_of(handle);
-        Claim claim(session);
-        return session->reused_tokens;
+        std::optional<Claim> claim;
+        if (!session->is_own_thread()) { // the callback of a run, which has the claim
+            claim.emplace(session);
+        }
+        return session->reused_tokens.at(static_cast<size_t>(entry));
     });
 }
 
@@ -98,11 +129,12 @@ int rkllm_portable_guide_next_run(void *handle, rkllm_portable_guide guide, void
     return guarded("rkllm_portable_guide_next_run", [&] {
         std::shared_ptr<Session> session = session_of(handle);
         require(reinterpret_cast<const void *>(guide), "guide");
-        if (session->sequences.size() > 1) {
-            throw Failure("only a run with n_batch 1 can be guided");
-        }
         Claim claim(session);
-        session->next_run.guide = [guide, userdata](int32_t last, uint32_t *allowed, size_t words) {
+        RunOptions &options = session->next_run;
+        if (options.entries.empty() && session->model.entries() > 1) {
+            throw Failure("all entries of a batch can't have one guide: add them one by one");
+        }
+        (options.entries.empty() ? options.all : options.entries.back()).guide = [guide, userdata](int32_t last, uint32_t *allowed, size_t words) {
             return guide(userdata, last, allowed, words);
         };
         return 0;
@@ -130,18 +162,6 @@ int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size) {
         return 0;
     });
     return length;
-}
-
-int rkllm_portable_next_entries(void *handle, int entries) {
-    return guarded("rkllm_portable_next_entries", [&] {
-        std::shared_ptr<Session> session = session_of(handle);
-        if (entries < 1 || entries > session->model.entries()) {
-            throw Failure(std::to_string(entries) + " entries of " + std::to_string(session->model.entries()));
-        }
-        Claim claim(session);
-        session->next_entries = static_cast<size_t>(entries);
-        return 0;
-    });
 }
 
 int rkllm_portable_describe(void *handle, char *json, size_t size) {

@@ -9,10 +9,16 @@
 #pragma GCC visibility push(default)
 extern "C" {
 
-// For the handle's next run only. `seed`: NULL for the library's own. `meant`: n_meant pairs of byte offsets [begin,
+// For the handle's next run only, and for all of its entries; entry i has the seed + i. `seed`: NULL for the library's own. `meant`: n_meant pairs of byte offsets [begin,
 // end) into prompt_input or the multimodal prompt, in order, between which control markers become control tokens;
 // elsewhere in the caller's text they are read as text. `flags`: those below, added. Returns 0 or -1.
 int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *meant, size_t n_meant, int flags);
+
+// For the handle's next run only: adds an entry. The run has those that were added and no others, in the order of its
+// inputs; the rest of n_batch costs nothing. `sequence`, less than n_batch and not that of another entry: in which part
+// of the cache it is read. The others: as for rkllm_portable_next_run. Returns 0 or -1.
+int rkllm_portable_next_entry(void *handle, int sequence, const uint32_t *seed, const size_t *meant, size_t n_meant,
+                              int flags);
 
 enum {
     // No template stands around the text: it is read as it is.
@@ -28,8 +34,9 @@ enum {
     RKLLM_PORTABLE_THINKING = 16,
 };
 
-// How many tokens the last run did not need to read, as the cache had them. Returns -1 after an error.
-int rkllm_portable_reused_tokens(void *handle);
+// How many tokens of this entry the last run did not need to read, as the cache had them. The callback of a run may ask
+// too. Returns -1 after an error.
+int rkllm_portable_reused_tokens(void *handle, int entry);
 
 // How many tokens the prompt of a run with this text would have, from its beginning. `meant`, `n_meant`, `flags`: as for
 // rkllm_portable_next_run; with RKLLM_PORTABLE_PART those of the text alone. Returns -1 after an error.
@@ -43,16 +50,13 @@ int rkllm_portable_restore(void *handle, const char *path);
 // `last` is the token that was chosen last, -1 at first. Returns 0; anything else fails the run.
 typedef int (*rkllm_portable_guide)(void *userdata, int32_t last, uint32_t *allowed, size_t words);
 
-// For the handle's next run only, and after rkllm_portable_next_run: each token is one that `guide` allows; where it
-// allows none, the run ends. Only with n_batch 1. Returns 0 or -1.
+// For the handle's next run only, and after rkllm_portable_next_run or rkllm_portable_next_entry, of the entry that was
+// added last: each token is one that `guide` allows; where it allows none, the entry ends. Returns 0 or -1.
 int rkllm_portable_guide_next_run(void *handle, rkllm_portable_guide guide, void *userdata);
 
 // The vocabulary, token by token: a byte that says what it is (0: text, 1: it ends the answer, 2: neither), the number
 // of its bytes (uint32, this machine's order), and these. Written if `size` bytes are enough. Returns the length or -1.
 int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size);
-
-// For the handle's next run only: it has this many entries, of n_batch at most. Returns 0 or -1.
-int rkllm_portable_next_entries(void *handle, int entries);
 
 // Writes a JSON object about the loaded model and a closing zero, if `size` bytes are enough. Returns its length or -1.
 int rkllm_portable_describe(void *handle, char *json, size_t size);

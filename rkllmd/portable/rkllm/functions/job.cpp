@@ -9,15 +9,30 @@
 namespace portable {
 namespace {
 
-Turn turn_of(const Session &session, bool keep_history, bool anew) {
-    if (anew) {
+// What is asked of each entry of a run; the first is at the beginning of the inputs.
+std::vector<EntryOptions> entries_of(const Session &session, const RunOptions &options) {
+    if (!options.entries.empty()) {
+        return options.entries;
+    }
+    std::vector<EntryOptions> entries(session.sequences.size(), options.all);
+    uint32_t seed = options.all.seed.value_or(sampling_seed());
+    for (size_t i = 0; i < entries.size(); ++i) {
+        entries[i].sequence = static_cast<llama_seq_id>(i);
+        entries[i].seed = seed + static_cast<uint32_t>(i);
+    }
+    return entries;
+}
+
+Turn turn_of(const Session &session, bool keep_history, const std::vector<EntryOptions> &entries) {
+    if (std::any_of(entries.begin(), entries.end(), [](const EntryOptions &entry) { return entry.reuse; })) {
         return Turn::FIRST;
     }
     if (session.paused) {
         return Turn::RESUMED;
     }
-    bool history = keep_history && std::all_of(session.sequences.begin(), session.sequences.end(),
-                                               [](const Sequence &sequence) { return sequence.in_history; });
+    bool history = keep_history && std::all_of(entries.begin(), entries.end(), [&](const EntryOptions &entry) {
+                       return session.sequences[static_cast<size_t>(entry.sequence)].in_history;
+                   });
     return history ? Turn::NEXT : Turn::FIRST;
 }
 
@@ -35,10 +50,15 @@ bool must_read(const Session &session, llama_token unread, bool templated, bool 
     return !templated || !closes || !session.vocabulary.ends_generation(unread);
 }
 
-Job::Entry prepare_entry(const Session &session, const Sequence &sequence, const RKLLMInput &input, Turn turn,
-                         const RunOptions &options) {
+Job::Entry prepare_entry(Session &session, const RKLLMInput &input, Turn turn, const EntryOptions &options) {
     PromptReader reader(session.model, session.vocabulary, session.chat, options.meant, options.bare);
+    Sequence &sequence = session.sequences[static_cast<size_t>(options.sequence)];
     Job::Entry entry;
+    entry.sequence = &sequence;
+    entry.reuse = options.reuse;
+    entry.show_special = options.show_special || !session.param.skip_special_token;
+    entry.seed = options.seed.value_or(sampling_seed());
+    entry.guide = options.guide;
     entry.prompt = reader.read(input, turn);
     bool templated = is_templated(input.input_type);
     if (turn == Turn::FIRST) {
@@ -81,7 +101,7 @@ std::string cache_path(const RKLLMPromptCacheParam &param, const Session &sessio
     }
     const Prompt &prompt = job.entries.front().prompt;
     bool embedded = std::any_of(prompt.begin(), prompt.end(), [](const Segment &s) { return !s.rows.empty(); }) ||
-                    (job.turn != Turn::FIRST && session.sequences.front().has_embeddings());
+                    (job.turn != Turn::FIRST && job.entries.front().sequence->has_embeddings());
     if (job.entries.size() > 1 || embedded) {
         throw Failure("a prompt cache holds the tokens of one prompt: n_batch must be 1 and there may be no "
                       "embeddings");
@@ -104,8 +124,6 @@ Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &p
     job.keep_history = param.keep_history != 0 && !session.model.is_encoder();
     job.max_new_tokens = param.max_new_tokens > 0 ? param.max_new_tokens : session.param.max_new_tokens;
     job.sampling = param.sampling_params ? *param.sampling_params : sampling_of(session.param);
-    job.seed = options.seed.value_or(sampling_seed());
-    job.guide = options.guide;
     job.userdata = userdata;
     check_sampling(job.sampling);
     if (param.lora_params && param.lora_params->lora_adapter_name) {
@@ -114,14 +132,10 @@ Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &p
             throw Failure("no LoRA adapter of the name " + job.lora + " is loaded");
         }
     }
-    job.reuse = options.reuse;
-    job.show_special = options.show_special || !session.param.skip_special_token;
-    job.turn = turn_of(session, job.keep_history, options.reuse);
-    for (Sequence &sequence : session.sequences) {
-        if (options.entries > 0 && job.entries.size() == options.entries) {
-            break;
-        }
-        job.entries.push_back(prepare_entry(session, sequence, inputs[sequence.id()], job.turn, options));
+    std::vector<EntryOptions> entries = entries_of(session, options);
+    job.turn = turn_of(session, job.keep_history, entries);
+    for (size_t i = 0; i < entries.size(); ++i) {
+        job.entries.push_back(prepare_entry(session, inputs[i], job.turn, entries[i]));
     }
     if (param.prompt_cache_params && param.prompt_cache_params->save_prompt_cache) {
         job.save_path = cache_path(*param.prompt_cache_params, session, job);

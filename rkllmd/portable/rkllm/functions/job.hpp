@@ -11,19 +11,20 @@ namespace portable {
 // A run as the caller asked for it, checked and copied.
 struct Job {
     struct Entry {
+        Sequence *sequence = nullptr;
         Prompt prompt;
         size_t system_cells = 0;
+        bool reuse = false; // whatever the cache has in common with the prompt
+        bool show_special = false; // among the generated tokens
+        uint32_t seed = 0;
+        Guide guide;
     };
 
     Turn turn = Turn::FIRST;
     RKLLMInferMode mode = RKLLM_INFER_GENERATE;
     bool keep_history = false;
-    bool reuse = false; // whatever the cache has in common with the prompt
-    bool show_special = false; // among the generated tokens
     int max_new_tokens = 0; // 0 or less: as many as the model likes
     RKLLMSamplingParam sampling{};
-    uint32_t seed = 0;
-    Guide guide;
     std::string save_path;
     std::string lora;
     void *userdata = nullptr;

@@ -31,7 +31,6 @@ int start(const char *function, LLMHandle handle, RKLLMInput *inputs, RKLLMInfer
         session->join_thread(); // it has released its claim and is about to end
         session->stop = false;
         RunOptions options = std::exchange(session->next_run, {});
-        options.entries = std::exchange(session->next_entries, 0);
         session->running = true; // from here on it can be aborted
         auto job = std::make_shared<Job>();
         try {

@@ -35,9 +35,10 @@ class Run {
 
   private:
     struct Lane { // an entry on its way
-        Lane(Sequence &its_sequence, llama_sampler_ptr its_sampler)
-            : sequence(&its_sequence), sampler(std::move(its_sampler)) {}
+        Lane(const Job::Entry &its_entry, llama_sampler_ptr its_sampler)
+            : entry(&its_entry), sequence(its_entry.sequence), sampler(std::move(its_sampler)) {}
 
+        const Job::Entry *entry;
         Sequence *sequence;
         llama_sampler_ptr sampler;
         llama_token token = Sequence::NO_TOKEN;
@@ -49,9 +50,9 @@ class Run {
     };
 
     bool prefill();
-    bool prefill_entry(Sequence &sequence, Job::Entry &entry, std::vector<float> &rows);
-    size_t reuse(Sequence &sequence, Prompt &prompt);
-    void begin_lane(Sequence &sequence, size_t index);
+    bool prefill_entry(Job::Entry &entry, std::vector<float> &rows);
+    size_t reuse(Job::Entry &entry);
+    void begin_lane(const Job::Entry &entry);
     void generate();
     void finish_lanes();
     bool give_out();
@@ -92,13 +93,13 @@ void Run::execute() {
     llama_set_embeddings(session_.model.context(), wanted() == Rows::HIDDEN);
     session_.rows.assign(job_.entries.size(), {});
     session_.paused = false;
-    session_.reused_tokens = 0;
+    session_.reused_tokens.assign(job_.entries.size(), 0);
 
     performance_.start();
     bool complete = prefill();
     performance_.end_prefill();
     if (complete && !job_.save_path.empty()) {
-        session_.sequences.front().save(job_.save_path);
+        job_.entries.front().sequence->save(job_.save_path);
     }
     if (complete && wanted() != Rows::NONE) {
         deliver_rows(wanted());
@@ -106,26 +107,26 @@ void Run::execute() {
         generate();
     }
     performance_.end();
-    session_.reused_tokens = performance_.reused_tokens;
-    for (Sequence &sequence : session_.sequences) {
-        sequence.in_history = job_.keep_history && sequence.size() > 0;
+    for (const Job::Entry &entry : job_.entries) {
+        entry.sequence->in_history = job_.keep_history && entry.sequence->size() > 0;
     }
 }
 
 bool Run::prefill() {
     for (size_t i = 0; i < job_.entries.size(); ++i) {
-        Sequence &sequence = session_.sequences[i];
-        if (job_.turn == Turn::RESUMED && sequence.answered) {
-            begin_lane(sequence, i);
+        Job::Entry &entry = job_.entries[i];
+        if (job_.turn == Turn::RESUMED && entry.sequence->answered) {
+            begin_lane(entry);
             lanes_.back().done = true;
             continue;
         }
-        int before = performance_.prefill_tokens;
-        if (!prefill_entry(sequence, job_.entries[i], session_.rows[i])) {
+        int before = performance_.prefill_tokens, reused_before = performance_.reused_tokens;
+        if (!prefill_entry(entry, session_.rows[i])) {
             return false;
         }
-        begin_lane(sequence, i);
+        begin_lane(entry);
         lanes_.back().prefilled = performance_.prefill_tokens - before;
+        session_.reused_tokens[i] = performance_.reused_tokens - reused_before;
         if (wanted() == Rows::NONE) {
             // Now, since reading the next entry's prompt takes these logits away.
             sample(lanes_.back(), -1);
@@ -135,9 +136,10 @@ bool Run::prefill() {
 }
 
 // False: aborted, and the sequence is as before.
-bool Run::prefill_entry(Sequence &sequence, Job::Entry &entry, std::vector<float> &rows) {
+bool Run::prefill_entry(Job::Entry &entry, std::vector<float> &rows) {
+    Sequence &sequence = *entry.sequence;
     if (job_.turn == Turn::FIRST) {
-        size_t reused = reuse(sequence, entry.prompt);
+        size_t reused = reuse(entry);
         sequence.system_cells = entry.system_cells;
         sequence.in_history = false;
         performance_.reused_tokens += static_cast<int>(reused);
@@ -163,13 +165,14 @@ bool Run::prefill_entry(Sequence &sequence, Job::Entry &entry, std::vector<float
 }
 
 // Leaves in the cache what the prompt begins with, if it may be reused, and takes it off the prompt.
-size_t Run::reuse(Sequence &sequence, Prompt &prompt) {
-    if (wanted() != Rows::NONE || prompt.front().tokens.empty()) {
+size_t Run::reuse(Job::Entry &entry) {
+    Sequence &sequence = *entry.sequence;
+    if (wanted() != Rows::NONE || entry.prompt.front().tokens.empty()) {
         sequence.clear(); // results are wanted for each token, so each has to be computed
         return 0;
     }
-    Tokens &tokens = prompt.front().tokens;
-    size_t common = sequence.common_prefix(tokens, job_.reuse);
+    Tokens &tokens = entry.prompt.front().tokens;
+    size_t common = sequence.common_prefix(tokens, entry.reuse);
     size_t cached = std::min(common_length(session_.cached_prompt, tokens), tokens.size() - 1);
     if (cached > common) { // a run in between has dropped cells that this one can use
         try {
@@ -178,7 +181,7 @@ size_t Run::reuse(Sequence &sequence, Prompt &prompt) {
             log_warning("%s: it is not reused", failure.what());
             session_.cached_prompt.clear();
         }
-        common = sequence.common_prefix(tokens, job_.reuse);
+        common = sequence.common_prefix(tokens, entry.reuse);
     }
     sequence.cut(common);
     sequence.unread = Sequence::NO_TOKEN;
@@ -187,9 +190,9 @@ size_t Run::reuse(Sequence &sequence, Prompt &prompt) {
     return common;
 }
 
-void Run::begin_lane(Sequence &sequence, size_t index) {
-    uint32_t seed = job_.seed + static_cast<uint32_t>(index);
-    lanes_.emplace_back(sequence, make_sampler(job_.sampling, session_.model.vocabulary(), seed));
+void Run::begin_lane(const Job::Entry &entry) {
+    Sequence &sequence = *entry.sequence;
+    lanes_.emplace_back(entry, make_sampler(job_.sampling, session_.model.vocabulary(), entry.seed));
     if (job_.turn != Turn::RESUMED) {
         sequence.answer.clear();
         sequence.answered = false;
@@ -206,9 +209,9 @@ void Run::sample(Lane &lane, int output) {
     }
     // The sampler would abort the process over a NaN, which embeddings or an adapter from outside can cause.
     check_numbers(logits, session_.model.vocabulary());
-    if (job_.guide) {
+    if (lane.entry->guide) {
         std::vector<uint32_t> allowed((static_cast<size_t>(session_.model.vocabulary()) + 31) / 32);
-        if (job_.guide(lane.token, allowed.data(), allowed.size()) != 0) {
+        if (lane.entry->guide(lane.token, allowed.data(), allowed.size()) != 0) {
             throw Failure("what guides the run has failed");
         }
         lane.token = sample_allowed(lane.sampler.get(), logits, session_.model.vocabulary(), allowed);
@@ -235,7 +238,7 @@ void Run::finish_lanes() {
             continue;
         }
         // A guide allows the end where it has to be.
-        bool may_end = job_.guide || !session_.param.ignore_eos_token;
+        bool may_end = lane.entry->guide || !session_.param.ignore_eos_token;
         bool ended = lane.token == Sequence::NO_TOKEN || (may_end && session_.vocabulary.ends_generation(lane.token));
         if (ended) {
             lane.sequence->unread = lane.token;
@@ -255,7 +258,7 @@ bool Run::give_out() {
         if (lane.done) {
             continue;
         }
-        lane.partial += session_.vocabulary.piece(lane.token, job_.show_special);
+        lane.partial += session_.vocabulary.piece(lane.token, lane.entry->show_special);
         size_t whole = whole_characters(lane.partial);
         lane.text = lane.partial.substr(0, whole);
         lane.partial.erase(0, whole);

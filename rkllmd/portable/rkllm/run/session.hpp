@@ -23,15 +23,20 @@ namespace portable {
 // Says which tokens may be next (rkllm_portable_guide).
 using Guide = std::function<int(int32_t last, uint32_t *allowed, size_t words)>;
 
-// What the library's own functions (extension.hpp) say about the next run.
-struct RunOptions {
+// What the library's own functions (extension.hpp) say about one entry of the next run.
+struct EntryOptions {
+    llama_seq_id sequence = 0;
     std::optional<uint32_t> seed;
     Spans meant;
     bool bare = false;
     bool reuse = false;
     bool show_special = false;
     Guide guide;
-    size_t entries = 0; // of the batch; 0: all
+};
+
+struct RunOptions {
+    EntryOptions all;                  // what holds for each entry, if the run has all of them
+    std::vector<EntryOptions> entries; // those that were added: then it has no others
 };
 
 struct Session {
@@ -55,8 +60,7 @@ struct Session {
     std::vector<std::vector<float>> rows; // hidden states or logits, by entry, until the next run
     bool paused = false;                  // the next run goes on in the middle of the answer
     RunOptions next_run;
-    int reused_tokens = 0; // that the last run has found in the cache
-    size_t next_entries = 0;
+    std::vector<int> reused_tokens; // that the last run has found in the cache, by entry
 
     // Only one function at a time works on the model. Throws a Failure when there is one already.
     void claim();

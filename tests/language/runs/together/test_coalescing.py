@@ -30,18 +30,26 @@ def asked(model: Any, **changed: Any) -> dict[str, Any]:
     }
 
 
+def messages(content: Any) -> Any:
+    return SimpleNamespace(json=[{"role": "user", "content": content}], sources=None)
+
+
 def model(n_batch: int = 4, coalesce: bool | None = None) -> Any:
     sampling = LAYOUT["RKLLMSamplingParam"](top_k=1)
     return SimpleNamespace(n_batch=n_batch, coalesce=coalesce, sampling=sampling)
 
 
 def language(setting: str = "always", runtime: str = "simulator") -> Any:
-    return SimpleNamespace(config=SimpleNamespace(coalesce=setting), runtime=SimpleNamespace(name=runtime))
+    config = SimpleNamespace(coalesce=setting, format_by="auto")
+    extension = object() if runtime == "portable" else None
+    return SimpleNamespace(config=config, runtime=SimpleNamespace(name=runtime, extension=extension))
 
 
-def together(the_model: Any, session: str | None = None, **changed: Any) -> Any:
+def together(
+    the_model: Any, session: str | None = None, runtime: str = "simulator", **changed: Any
+) -> tuple[Any, int] | None:
     invocation: Any = SimpleNamespace(call=SimpleNamespace(members=SimpleNamespace(session=session)))
-    return coalescing.together(language(), invocation, **asked(the_model, **changed))
+    return coalescing.together(language(runtime=runtime), invocation, **asked(the_model, **changed))
 
 
 @pytest.mark.parametrize(
@@ -63,9 +71,10 @@ def test_where_it_is_on(setting: str, runtime: str, declared: bool | None, n_bat
 def test_as_many_as_the_batch_has_places() -> None:
     the_model = model()
     found = together(the_model)
+    assert found is not None
     assert found[1] == 4
     assert found == together(the_model)
-    assert found[0] != together(model())[0], "of another model"
+    assert found != together(model()), "of another model"
 
 
 SAMPLING = LAYOUT["RKLLMSamplingParam"](top_k=7)
@@ -79,13 +88,13 @@ LORA = RKLLMLoraParam(lora_adapter_name=b"poet")
         {"sampling_params": pointer(SAMPLING)},
         {"lora_params": pointer(LORA)},
         {"input_type": 1},
-        {"special": True},
+        {"messages": messages("Hello")},
     ],
-    ids=["sampling", "adapter", "type of input", "special"],
+    ids=["sampling", "adapter", "type of input", "conversations"],
 )
 def test_what_has_to_be_equal(changed: dict[str, Any]) -> None:
     the_model = model()
-    assert together(the_model, **changed)[0] != together(the_model)[0]
+    assert together(the_model, **changed) not in (together(the_model), None)
     assert together(the_model, **changed) == together(the_model, **changed)
 
 
@@ -93,7 +102,16 @@ def test_what_may_differ() -> None:
     the_model = model()
     usual = together(the_model)
     assert together(the_model, sampling_params=pointer(USUAL)) == usual, "the same as the model's own"
-    assert together(the_model, max_new_tokens=9, stop=["x"]) == usual
+    assert together(the_model, max_new_tokens=9, stop=["x"], special=True) == usual
+    chats = together(the_model, messages=messages("Hello"))
+    assert together(the_model, messages=messages("Bye"), raw=True, tools=[], keep_history=1) == chats
+
+
+def test_a_form_is_shared_where_the_runtime_asks_for_each_token() -> None:
+    """A pause would be one of all the others."""
+    the_model = model()
+    assert together(the_model, runtime="portable", format="json") == together(the_model, runtime="portable")
+    assert together(the_model, format="json") is None
 
 
 SAVING = RKLLMPromptCacheParam(save_prompt_cache=1, prompt_cache_path=b"/c")
@@ -108,7 +126,7 @@ SAVING = RKLLMPromptCacheParam(save_prompt_cache=1, prompt_cache_path=b"/c")
         {"keep_history": 1},
         {"prompt_cache_params": pointer(SAVING)},
         {"session": "kitchen"},
-        {"messages": SimpleNamespace(json=[{"role": "user", "content": "Hello"}], sources=None)},
+        {"messages": messages([{"type": "text", "text": "What is it?"}, {"type": "image", "image": {}}])},
         {"seed": 1},
     ],
     ids=lambda changed: next(iter(changed)),

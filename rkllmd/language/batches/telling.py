@@ -1,0 +1,77 @@
+"""Conversations in a batch: each lane is told all of its own, in a part of the cache that may have its beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rkllmd.errors import RpcError
+from rkllmd.language.batches.company import Company, Lane
+from rkllmd.language.batches.sequences import Said, choose
+from rkllmd.language.chats.reuse import plan
+from rkllmd.language.runs import answers, guiding, turns
+
+if TYPE_CHECKING:
+    from rkllmd.language.chats.held import Held
+    from rkllmd.language.model import Model
+    from rkllmd.language.parts import Language
+    from rkllmd.language.runs.turns import ConversationTurn
+
+
+def begin(company: Company) -> None:
+    """Read what each lane is to be told; close those of which that is wrong. On the worker thread."""
+    for lane in company.lanes:
+        if not lane.is_open:
+            continue
+        try:
+            guiding.begin(lane.run)
+            if lane.run.messages is not None:
+                lane.turn = turns.of_messages(lane.run, lane.run.messages)
+                turns.choose_template(lane.run, lane.turn)
+        except RpcError as error:
+            refuse(company, lane, error)
+
+
+def place(language: Language, model: Model, lanes: Sequence[Lane]) -> None:
+    """Choose a part of the cache for each lane."""
+    if language.runtime.extension is None:  # all is read anew
+        return
+    parts = dict(model.kv_cache.parts)
+    for lane, part in zip(lanes, choose(parts, model.n_batch, [_said(lane) for lane in lanes]), strict=True):
+        lane.sequence = part
+        lane.reuses = lane.turn is not None and part in parts and parts[part][0].user == lane.turn.chat.user
+
+
+def tell(language: Language, model: Model, company: Company, lanes: Sequence[Lane]) -> None:
+    """Make each conversation its lane's prompt; close the lanes of which none can be made."""
+    parts = dict(model.kv_cache.parts)
+    for lane in lanes:
+        try:
+            guiding.renew(lane.run)
+            if lane.turn is not None:
+                _tell(language, lane, lane.turn, parts[lane.sequence][1] if lane.reuses else None)
+        except RpcError as error:
+            refuse(company, lane, error)
+
+
+def refuse(company: Company, lane: Lane, error: RpcError) -> None:
+    """Close a lane, whose run has an error instead of a result."""
+    lane.refusal = error
+    company.close(lane)
+
+
+def _said(lane: Lane) -> Said | None:
+    turn = lane.turn
+    return None if turn is None else Said(turn.chat.user, turn.basis, [message.digest for message in turn.messages])
+
+
+def _tell(language: Language, lane: Lane, turn: ConversationTurn, held: Held | None) -> None:
+    template = turn.template
+    assert template is not None, "chosen when it began"
+    compares_tokens = language.runtime.extension is not None
+    planned = plan(held, turn.basis, turn.messages, template, compares_tokens=compares_tokens)
+    turn.telling = replace(planned, text=planned.whole, goes_on=False, known=0)
+    turn.sequence = lane.sequence if compares_tokens else None
+    turns.give(lane.run, turn)
+    answers.read(lane.run, turn, lane.generation.transcript)
