@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 
 from rkllmd.gateway.failures import Failure
 
-# Balancers ask these without a key; they say no more than whether somebody serves.
-WITHOUT_KEY: Final = ("/health", "/ready")
+# Balancers ask these without a key; they say no more than whether somebody serves. So does the chat page, which gives
+# the key with all that it asks for.
+WITHOUT_KEY: Final = ("/", "/health", "/ready")
 _HASH: Final = re.compile("[0-9a-f]{64}")
 _BEARER: Final = re.compile("bearer +", re.IGNORECASE)
 

@@ -45,6 +45,7 @@ def test_a_build_takes_nothing_from_an_earlier_one_and_leaves_nothing(tmp_path: 
     names = zipfile.ZipFile(wheel).namelist()
     assert "rkllmd/rkllm/run.py" in names
     assert "rkllmd/portable/demo/demo.gguf" in names
+    assert {f"rkllmd/gateway/page/{name}" for name in ("page.html", "look.css", "main.js")} <= {*names}
     assert not any("ghost" in name for name in names)
 
 

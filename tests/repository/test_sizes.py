@@ -11,7 +11,7 @@ from typing import Final
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 HOUSES: Final = ("rkllmd", "rknn", "tests")
 LINES, FUNCTION_LINES, FILES = 400, 60, 12
-CODE: Final = (".c", ".cpp", ".h", ".hpp", ".py", ".sh")
+CODE: Final = (".c", ".cpp", ".css", ".h", ".hpp", ".html", ".js", ".py", ".sh")
 # What is built or installed lies in folders that git ignores.
 IGNORED: Final = {"__pycache__", "build", ".venv"}
 # Folder → why it is better full.

@@ -28,6 +28,7 @@ from rkllmd.gateway.openai.chat import CHAT
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web.answers import answer_json
 from rkllmd.gateway.web.calls import CallEndpoint
+from rkllmd.gateway.web.home import Home
 from rkllmd.gateway.web.questions import Questions
 from rkllmd.gateway.web.relay import RelayEndpoint
 from rkllmd.gateway.web.runs import RunEndpoint
@@ -64,7 +65,7 @@ def _openai(upstream: Upstream, questions: Questions) -> Iterable[Route]:
 
 def _ollama(upstream: Upstream, questions: Questions) -> Iterable[Route]:
     error = ollama_shape.error_body
-    yield Route("/", _is_running)
+    yield Route("/", Home().answer)
     yield Route("/api/version", _version)
     yield Route("/api/tags", questions.endpoint("server.status", ollama_shape.tags, error))
     yield Route("/api/ps", questions.endpoint("server.status", ollama_shape.running, error))
@@ -93,10 +94,6 @@ def _error_body(path: str, failure: Failure) -> JsonObject:
     if path.startswith("/api/"):
         return ollama_shape.error_body(failure)
     return shape.error_body(failure)
-
-
-async def _is_running(request: Request) -> Response:
-    return Response("Ollama is running", media_type="text/plain")
 
 
 async def _version(request: Request) -> Response:

@@ -1,0 +1,241 @@
+"""The chat page in a real browser, over the real gateway and the real daemon on the simulator."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.daemon import ENDLESS, SEEN_SECONDS, Daemon, Start
+from tests.gateway.process import gateway
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+KEY = "a key"
+PATIENCE = SEEN_SECONDS * 1000  # milliseconds
+BROWSER_SAYS = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+MARKDOWN = (
+    r"""<think>They want a list.</think># Sizes\n\n1. **small**, `a*b*`\n   - *inner*\n2. large, [here](https://e.example/)\n
+| n | m |\n|---|--:|\n| 1 | 2 |\n\n```py\nprint("<b>long</b>")  # """.replace("\n", "")
+    + "x" * 200
+    + r"""\n```\n
+<img src=x onerror=alert(1)> [bad](javascript:alert(1)) ![seen](https://e.example/p.png)""".replace("\n", "")
+)
+CALL = '<tool_call>{"name": "get_weather", "arguments": {"city": "Oslo"}}</tool_call>'
+TOOL = '{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}'
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no browser: sudo apt install chromium")
+
+
+@pytest.fixture(scope="module")
+def daemon(start_for_module: Start) -> Daemon:
+    started = start_for_module("--max-queue", "4", scenario="text=Hello.", changing=True)
+    started.load(max_new_tokens=1_000_000_000)
+    return started
+
+
+@pytest.fixture(scope="module")
+def address(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return where a gateway is that wants a key."""
+    folder = tmp_path_factory.mktemp("gateway")
+    keys = folder / "keys"
+    keys.write_text(hashlib.sha256(KEY.encode()).hexdigest())
+    with gateway(daemon.path, folder, "--api-keys", str(keys)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        # Chromium as root has no sandbox.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """Return the page in a browser that has never seen it; it may complain of nothing but refused requests."""
+    with browser.new_context(color_scheme="light", viewport={"width": 1000, "height": 700}) as context:
+        found = context.new_page()
+        found.set_default_timeout(PATIENCE)
+        complaints: list[str] = []
+        found.on("pageerror", lambda error: complaints.append(str(error)))
+        found.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+        found.goto(address)
+        yield found
+        assert [line for line in complaints if not line.startswith("Failed to load resource")] == []
+
+
+@pytest.fixture
+def chat(page: Page) -> Page:
+    """Return the page with the key given, ready to be written into."""
+    page.get_by_label("API key").fill(KEY)
+    page.get_by_role("button", name="Done").click()
+    expect(page.get_by_label("Model", exact=True)).to_have_value("model")
+    return page
+
+
+def ask(page: Page, question: str) -> None:
+    page.get_by_label("Write a message").fill(question)
+    page.keyboard.press("Enter")
+
+
+def answered(page: Page, *texts: str) -> None:
+    """Wait until there are these answers and no more, all of them whole."""
+    expect(page.locator("article.answer .markdown")).to_have_text(list(texts))
+    expect(page.locator("article[aria-busy=true]")).to_have_count(0)
+
+
+def test_browsers_get_the_page_and_others_the_line(address: str) -> None:
+    with httpx.Client(base_url=address, timeout=60) as http:
+        found = http.get("/", headers=BROWSER_SAYS)
+        assert found.headers["content-type"] == "text/html; charset=utf-8"
+        assert "script-src 'sha256-" in found.headers["content-security-policy"]
+        assert http.head("/", headers=BROWSER_SAYS).headers["content-length"] == str(len(found.content))
+        again = http.get("/", headers={**BROWSER_SAYS, "if-none-match": found.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert http.get("/").text == "Ollama is running"
+        assert found.headers["vary"] == http.get("/").headers["vary"] == "Accept"
+
+
+def test_a_conversation_is_shown_safely_and_is_there_after_a_reload(chat: Page, daemon: Daemon) -> None:
+    daemon.play(text=MARKDOWN)
+    ask(chat, "Which sizes?\n<b>all</b>")
+    expect(chat.locator("article.answer .figures")).to_contain_text("tokens/s")
+    for _ in range(2):
+        answer = chat.locator("article.answer")
+        expect(answer.locator("h3")).to_have_text("Sizes")
+        expect(answer.locator("ol > li")).to_have_text([re.compile("small, a.b."), "large, here"])
+        expect(answer.locator("ol ul em")).to_have_text("inner")
+        expect(answer.locator("td.right")).to_have_text("2")
+        expect(answer.locator("pre")).to_contain_text('print("<b>long</b>")')
+        expect(answer.locator("img, b, script")).to_have_count(0)
+        assert [link.get_attribute("href") for link in answer.get_by_role("link").all()] == [
+            "https://e.example/",
+            "https://e.example/p.png",
+        ]
+        thinking = answer.get_by_role("group")
+        expect(thinking.get_by_text("They want a list.")).to_be_hidden()
+        thinking.locator("summary").click()
+        expect(thinking.get_by_text("They want a list.")).to_be_visible()
+        expect(chat.locator("article.said .words")).to_have_text("Which sizes?\n<b>all</b>")
+        chat.set_viewport_size({"width": 360, "height": 640})
+        assert chat.evaluate("document.documentElement.scrollWidth") <= 360
+        chat.reload()
+    daemon.play(text="Two.")
+    ask(chat, "How many?")
+    expect(chat.locator("article.answer")).to_have_count(2)
+    answered(chat, re.compile("Sizes"), "Two.")  # type: ignore[arg-type]  # a pattern will do
+
+
+def test_an_answer_is_stopped_and_asked_for_again(chat: Page, daemon: Daemon) -> None:
+    ended = daemon.calls("rkllm_run_async", "finished")
+    daemon.play(**dict(item.split("=") for item in ENDLESS.split(";")))
+    ask(chat, "Go on")
+    expect(chat.locator("article.answer .markdown")).to_contain_text("abab")
+    chat.get_by_role("button", name="Stop").click()
+    expect(chat.get_by_text("Stopped.", exact=True)).to_be_visible()
+    daemon.wait_finished(ended + 1)
+    daemon.play(text="Done.")
+    chat.get_by_role("button", name="Answer again").click()
+    answered(chat, "Done.")
+    chat.get_by_role("button", name="Edit").click()
+    expect(chat.get_by_text("You are editing")).to_be_visible()
+    ask(chat, "Stop")
+    answered(chat, "Done.")
+    expect(chat.locator("article.said .words")).to_have_text(["Stop"])
+
+
+def test_a_picture_is_sent_small_and_a_refusal_is_a_sentence(chat: Page) -> None:
+    drawn = io.BytesIO()
+    Image.new("RGBA", (3000, 1500), (200, 30, 30, 128)).save(drawn, "png")
+    chat.locator("#file").set_input_files({"name": "red.png", "mimeType": "image/png", "buffer": drawn.getvalue()})
+    expect(chat.get_by_alt_text("Picture 1")).to_be_visible()
+    with chat.expect_response("**/v1/chat/completions") as waited:
+        ask(chat, "Which colour?")
+    shown = chat.get_by_alt_text("A picture that you sent")
+    expect(shown).to_be_visible()
+    asked: Any = waited.value.request.post_data_json
+    [picture, words] = asked["messages"][0]["content"]
+    assert words == {"type": "text", "text": "Which colour?"}
+    kind, _, data = picture["image_url"]["url"].partition(";base64,")
+    sent = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert (kind, sent.format, sent.size) == ("data:image/jpeg", "JPEG", (1024, 512))
+    assert waited.value.status == 400, "the simulator's model sees nothing"
+    expect(chat.locator("article .note")).to_contain_text(waited.value.json()["error"]["message"])
+    expect(chat.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_calls_of_functions_are_shown_and_answered(chat: Page, daemon: Daemon) -> None:
+    chat.get_by_role("button", name="Settings").click()
+    chat.get_by_label("Functions").fill("[")
+    expect(chat.get_by_text("The functions are no JSON")).to_be_visible()
+    chat.get_by_label("Functions").fill(TOOL)
+    expect(chat.get_by_text("The functions are no JSON")).to_have_count(0)
+    chat.get_by_role("button", name="Done").click()
+    daemon.play(text=CALL)
+    ask(chat, "The weather in Oslo?")
+    expect(chat.get_by_text("Calls get_weather")).to_be_visible()
+    expect(chat.locator(".call pre")).to_have_text('{ "city": "Oslo" }')
+    daemon.play(text="It snows.")
+    chat.get_by_label("Result of get_weather").fill('{"sky": "snow"}')
+    chat.keyboard.press("Enter")
+    answered(chat, "", "It snows.")
+
+
+def test_conversations_are_kept_apart_and_wait_in_the_queue(chat: Page, daemon: Daemon) -> None:
+    daemon.hold()
+    daemon.play(text="Late.", prefill_hold=1)
+    ask(chat, "First")
+    chat.get_by_role("button", name="New conversation").first.click()
+    ask(chat, "Second")
+    expect(chat.get_by_text("Queued, position 1 of 1")).to_be_visible()
+    daemon.let_go()
+    answered(chat, "Late.")
+    listed = chat.locator("#conversations .title")
+    expect(listed).to_have_text(["Second", "First"])
+    listed.nth(1).click()
+    expect(chat.locator("article.said .words")).to_have_text("First")
+    answered(chat, "Late.")
+    chat.get_by_role("button", name="Rename").nth(1).click()
+    chat.get_by_label("Title of the conversation").fill("The first one")
+    chat.keyboard.press("Enter")
+    chat.get_by_role("button", name="Delete").first.click()
+    expect(listed).to_have_text(["The first one"])
+    chat.get_by_role("button", name="Undo").click()
+    expect(chat.locator("article.said .words")).to_have_text("Second")
+
+
+def test_light_dark_and_the_drawer_of_a_phone(chat: Page) -> None:
+    def ground() -> str:
+        return str(chat.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    light = ground()
+    chat.emulate_media(color_scheme="dark")
+    dark = ground()
+    assert dark != light
+    chat.get_by_role("button", name="Theme: system").click()
+    assert ground() == light
+    chat.get_by_role("button", name="Theme: light").click()
+    chat.emulate_media(color_scheme="light")
+    chat.reload()
+    assert ground() == dark
+    chat.set_viewport_size({"width": 360, "height": 640})
+    drawer = chat.get_by_role("button", name="New conversation")
+    expect(drawer).to_be_hidden()
+    chat.get_by_role("button", name="Conversations").click()
+    expect(drawer).to_be_visible()
+    chat.keyboard.press("Escape")
+    expect(drawer).to_be_hidden()
