@@ -22,6 +22,8 @@ class Wanted:
     streams: bool = False
     # Whether a stream ends with what counts tokens, where that is asked for.
     includes_usage: bool = False
+    # Whether the client takes no more than one call of a function from an answer.
+    single_call: bool = False
 
 
 class Answer(ABC):
@@ -79,11 +81,14 @@ class Protocol:
 class WholeCalls:
     """The calls of functions in a stream, each of which is shown when it has ended.
 
-    Not before: what turns out to be no call comes as text, and no client can take back what it was sent.
+    Not before: what turns out to be no call comes as text, and no client can take back what it was sent. ``single``:
+    the client takes the first one only.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, single: bool = False) -> None:
+        self._single = single
         self._begun: dict[int, JsonObject] = {}
+        self._shown = 0
 
     def take(self, result: JsonObject) -> Iterable[JsonObject]:
         """Yield the calls that have ended with this partial result, with all of their ``arguments_text``."""
@@ -91,8 +96,14 @@ class WholeCalls:
             call = self._begun.setdefault(shown["index"], {"arguments_text": ""})
             text = call["arguments_text"] + shown.get("arguments_text", "")
             call |= {**shown, "arguments_text": text}
-            if "arguments" in shown.get("function", ()):
+            if "arguments" in shown.get("function", ()) and not (self._single and self._shown):
+                self._shown += 1
                 yield call
+
+    def all(self, result: JsonObject) -> list[JsonObject]:
+        """Return the calls of a whole answer."""
+        found: list[JsonObject] = result.get("tool_calls") or []
+        return found[:1] if self._single else found
 
 
 def arguments_text(call: JsonObject) -> str:

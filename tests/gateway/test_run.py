@@ -25,6 +25,16 @@ def test_a_call_is_shown_when_it_has_ended() -> None:
     assert (whole["id"], arguments_text(whole)) == ("a", '{"a": 1}')
 
 
+def test_a_client_may_want_one_call_only() -> None:
+    ended = [{"index": index, "function": {"name": "f", "arguments": {}}} for index in range(2)]
+    result = {"tool_calls": ended}
+    for single, many in ((True, 1), (False, 2)):
+        calls = WholeCalls(single=single)
+        assert [call["index"] for call in calls.take(result)] == [call["index"] for call in calls.all(result)]
+        assert len(calls.all(result)) == many
+    assert WholeCalls().all({"text": ""}) == []
+
+
 def test_arguments_that_were_no_json_become_it() -> None:
     assert arguments_text({"function": {"name": "f", "arguments": {"a": 1}}}) == '{"a":1}'
     assert arguments_text({"function": {"name": "f", "arguments": None}}) == "{}"

@@ -16,11 +16,11 @@ _REASONS: Final = {"length": "max_tokens", "timeout": "max_tokens", "tool_calls"
 class MessageAnswer(Answer):
     """An answer, made of blocks: thoughts, texts, and calls, each whole. One that is empty has an empty text."""
 
-    def __init__(self, model: str, answer_id: str) -> None:
-        """Begin."""
+    def __init__(self, model: str, answer_id: str, *, single_call: bool = False) -> None:
+        """Begin; ``single_call`` is that of the request."""
         self._model = model
         self._id = answer_id
-        self._calls = WholeCalls()
+        self._calls = WholeCalls(single=single_call)
         self._index = 0
         # The type of the block that has begun and not ended.
         self._open: str | None = None
@@ -81,7 +81,9 @@ class MessageAnswer(Answer):
         blocks: list[Json] = []
         if reasoning := result.get("reasoning"):
             blocks.append(_thoughts(reasoning))
-        calls = [{**_tool_use(call), "input": call["function"].get("arguments") or {}} for call in _calls(result)]
+        calls = [
+            {**_tool_use(call), "input": call["function"].get("arguments") or {}} for call in self._calls.all(result)
+        ]
         if result["text"] or not (blocks or calls):
             blocks.append({"type": "text", "text": result["text"]})
         blocks += calls
@@ -120,10 +122,6 @@ def _reason(result: JsonObject) -> str:
 def _thoughts(text: str) -> JsonObject:
     # The signature is Anthropic's proof that thoughts are its model's: here nothing depends on them.
     return {"type": "thinking", "thinking": text, "signature": ""}
-
-
-def _calls(result: JsonObject) -> Iterable[JsonObject]:
-    return result.get("tool_calls") or ()
 
 
 def _tool_use(call: JsonObject) -> JsonObject:

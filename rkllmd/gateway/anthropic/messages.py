@@ -11,7 +11,7 @@ from rkllmd.gateway.run import Framing, Protocol, Wanted
 
 
 def _answer(wanted: Wanted, model: str) -> MessageAnswer:
-    return MessageAnswer(model, f"msg_{secrets.token_hex(12)}")
+    return MessageAnswer(model, f"msg_{secrets.token_hex(12)}", single_call=wanted.single_call)
 
 
 MESSAGES: Final = Protocol(request.read, _answer, shape.error_body, Framing.NAMED_EVENTS)

@@ -28,14 +28,15 @@ def read(body: Json) -> Wanted:
     """Return a request for an answer. Raises WrongField for what is wrong or can't be done."""
     fields = Fields(body)
     params = _prompt(fields)
-    params |= _tool_choice(fields, params)
+    choice, single_call = _tool_choice(fields, params)
+    params |= choice
     if (limit := fields.integer("max_tokens", 1)) is not None:
         params["max_new_tokens"] = limit
     if stop := fields.texts("stop_sequences"):
         params["stop"] = stop
     params |= sampling.take(fields)
     streams = fields.flag("stream") or False
-    return Wanted(_end(fields, params), params, streams)
+    return Wanted(_end(fields, params), params, streams, single_call=single_call)
 
 
 def read_counted(body: Json) -> Wanted:
@@ -99,21 +100,20 @@ def _tool(fields: Fields) -> JsonObject:
     return {"type": "function", "function": {"name": name, **described, "parameters": schema}}
 
 
-def _tool_choice(fields: Fields, params: JsonObject) -> JsonObject:
-    """Take whether a function must be called."""
+def _tool_choice(fields: Fields, params: JsonObject) -> tuple[JsonObject, bool]:
+    """Take whether a function must be called, and whether only one may be."""
     choice = fields.inner("tool_choice")
     kind = choice.choice("type", ("auto", "any", "tool", "none"))
     name = choice.text("name")
     must_call = kind in ("any", "tool")
-    # A call that must be made is the only one of its answer; how many a model makes otherwise, it decides.
-    choice.neutral({"disable_parallel_tool_use": (False, True) if must_call else (False,)})
+    single_call = choice.flag("disable_parallel_tool_use") or False
     choice.end()
-    if kind is None or kind == "auto":
-        return {}
     if must_call and "tools" not in params:
         raise fields.wrong("tool_choice", "needs tools.")
-    if kind != "tool":
-        return {"tool_choice": "required" if must_call else "none"} if "tools" in params else {}
-    if name is None:
-        raise choice.wrong("name", "is missing: it says which function must be called.")
-    return {"tool_choice": {"type": "function", "function": {"name": name}}}
+    if kind == "tool":
+        if name is None:
+            raise choice.wrong("name", "is missing: it says which function must be called.")
+        return {"tool_choice": {"type": "function", "function": {"name": name}}}, single_call
+    if kind in (None, "auto") or "tools" not in params:
+        return {}, single_call
+    return {"tool_choice": "required" if must_call else "none"}, single_call

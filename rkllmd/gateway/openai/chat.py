@@ -13,7 +13,13 @@ from rkllmd.gateway.run import Framing, Protocol, Wanted
 
 def _answer(wanted: Wanted, model: str) -> ChatAnswer:
     answer_id = f"chatcmpl-{secrets.token_hex(12)}"
-    return ChatAnswer(model, answer_id, int(time.time()), includes_usage=wanted.includes_usage)
+    return ChatAnswer(
+        model,
+        answer_id,
+        int(time.time()),
+        includes_usage=wanted.includes_usage,
+        single_call=wanted.single_call,
+    )
 
 
 CHAT: Final = Protocol(chat_request.read, _answer, shape.error_body, Framing.EVENTS)

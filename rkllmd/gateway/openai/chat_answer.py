@@ -15,13 +15,15 @@ _REASONS = {"stop": "stop", "length": "length", "timeout": "length", "tool_calls
 class ChatAnswer(Answer):
     """An answer: the role once in the first delta, an empty delta in the chunk that says why it ended."""
 
-    def __init__(self, model: str, answer_id: str, created: int, *, includes_usage: bool) -> None:
-        """Begin; ``created`` is in seconds since 1970; ``includes_usage`` is that of the request."""
+    def __init__(
+        self, model: str, answer_id: str, created: int, *, includes_usage: bool, single_call: bool = False
+    ) -> None:
+        """Begin; ``created`` is in seconds since 1970; the others are as in ``Wanted``."""
         self._model = model
         self._id = answer_id
         self._created = created
         self._includes_usage = includes_usage
-        self._calls = WholeCalls()
+        self._calls = WholeCalls(single=single_call)
         self._sent = 0  # how many calls
 
     def begin(self) -> Iterable[JsonObject]:
@@ -52,7 +54,7 @@ class ChatAnswer(Answer):
     def whole(self, result: JsonObject) -> JsonObject:
         """Return the answer as one object."""
         check_ended(result)
-        calls = [_whole_call(call) for call in result.get("tool_calls") or ()]
+        calls = [_whole_call(call) for call in self._calls.all(result)]
         message: JsonObject = {"role": "assistant", "content": result["text"] or (None if calls else "")}
         if reasoning := result.get("reasoning"):
             message["reasoning_content"] = reasoning

@@ -28,7 +28,6 @@ NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
     "store": (False,),
     "service_tier": ("auto", "default"),
     "modalities": (["text"],),
-    "parallel_tool_calls": (True,),
     "functions": ([],),
     "function_call": ("auto", "none"),
 }
@@ -46,11 +45,12 @@ def read(body: Json) -> Wanted:
     includes_usage = options.flag("include_usage") or False
     options.neutral({"include_obfuscation": (False, True)})
     options.end()
+    single_call = fields.flag("parallel_tool_calls") is False
     model = fields.text("model")
     fields.neutral(NEUTRAL)
     fields.without_effect(WITHOUT_EFFECT)
     fields.end()
-    return Wanted(model, params, streams, includes_usage)
+    return Wanted(model, params, streams, includes_usage, single_call)
 
 
 def _limits(fields: Fields) -> JsonObject:

@@ -111,4 +111,4 @@ def test_waiting_is_a_ping_and_a_run_that_was_stopped_an_error() -> None:
     assert list(answer().idle()) == [{"type": "ping"}]
     with pytest.raises(Failure) as stopped:
         answer().whole({**FINAL, "finish_reason": "abort"})
-    assert answer().error(stopped.value)["error"]["type"] == "overloaded_error"
+    assert answer().error(stopped.value)["error"]["type"] == "api_error"

@@ -39,6 +39,8 @@ def test_fields_become_parameters(fields: dict[str, Any], shown: dict[str, Any])
     wanted = read({"model": "demo", "messages": HELLO, **fields})
     assert (wanted.model, wanted.params, wanted.streams) == ("demo", {"messages": HELLO, **shown}, False)
     assert read({"messages": HELLO, "stream": True}).streams
+    single = {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}
+    assert read({"messages": HELLO, "tools": [TOOL], **single}).single_call
 
 
 @pytest.mark.parametrize(
@@ -52,10 +54,7 @@ def test_fields_become_parameters(fields: dict[str, Any], shown: dict[str, Any])
         ({"tools": [{"name": "f"}]}, "tools[0].input_schema"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),
         ({"tools": [TOOL], "tool_choice": {"type": "tool"}}, "tool_choice.name"),
-        (
-            {"tools": [TOOL], "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
-            "tool_choice.disable_parallel_tool_use",
-        ),
+        ({"tools": [TOOL], "tool_choice": {"disable_parallel_tool_use": 1}}, "tool_choice.disable_parallel_tool_use"),
         ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
         ({"container": "a"}, "container"),
     ],

@@ -32,6 +32,11 @@ def test_a_stream_may_count_tokens() -> None:
     assert (wanted.streams, wanted.includes_usage) == (True, True)
 
 
+def test_a_client_may_want_one_call_only() -> None:
+    assert chat_request.read({"messages": HELLO, "parallel_tool_calls": False}).single_call
+    assert not chat_request.read({"messages": HELLO, "parallel_tool_calls": True}).single_call
+
+
 @pytest.mark.parametrize(
     ("fields", "shown"),
     [
@@ -85,7 +90,7 @@ def test_fields_become_parameters(fields: dict[str, Any], shown: dict[str, Any])
         ({"temperature": "hot"}, "temperature"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tools": [{"type": "web_search"}]}, "tools[0]"),
-        ({"parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"parallel_tool_calls": 0}, "parallel_tool_calls"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
         ({"stream_options": {"usage": True}}, "stream_options.usage"),
