@@ -181,8 +181,10 @@ def test_a_library_that_is_not_there(start: Callable[..., Daemon]) -> None:
 
 
 @pytest.mark.parametrize("version", ["9.9.9", "1.4.0", "1.3.2", "1.1.4", "1.2.0", "1.2.1b1"])
-def test_a_version_that_is_not_known(start: Callable[..., Daemon], version: str) -> None:
-    library = simulator(version, "1.3")
+def test_a_version_that_is_not_known(start: Callable[..., Daemon], tmp_path: Path, version: str) -> None:
+    library = tmp_path / "librkllmrt.so"
+    compiled = "9.9.9" if len(version) == 5 else "9.9.9b9"  # once for all of one length, which stands in the file
+    library.write_bytes(simulator(compiled, "1.3").read_bytes().replace(compiled.encode(), version.encode()))
     told = _refusal(start(library=library))
     assert f"is RKLLM runtime {version}; supported are 1.2.1, 1.2.2, 1.2.3, 1.3.0 and 1.3.1" in told["message"]
     assert told["found"] == f"{library} ({version})"

@@ -75,9 +75,9 @@ def vocabulary(path: Path, name: str, kind: str, pre: str) -> Path:
     ids=["words", "spaces behind", "spaces before"],
 )
 def test_the_tokens_are_those_of_the_engine(program: str, tmp_path: Path, name: str, kind: str, pre: str) -> None:
-    found = ask(program, vocabulary(tmp_path / "vocabulary.gguf", name, kind, pre), "compare", "100")
+    found = ask(program, vocabulary(tmp_path / "vocabulary.gguf", name, kind, pre), "compare", "30")
     assert found.startswith("0 different"), found
-    assert int(found.split()[2]) > 10_000
+    assert int(found.split()[2]) > 3_000
 
 
 def test_so_they_are_of_the_demo_model_and_of_an_embedding_model(program: str, tmp_path: Path) -> None:

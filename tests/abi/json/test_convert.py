@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rkllmd.abi.json.convert import to_c, to_c_array
@@ -17,6 +18,9 @@ from rkllmd.abi.json.structs import fields_of
 from rkllmd.abi.layouts.rkllm import LAYOUTS, Layout, Struct
 from rkllmd.errors import InvalidParams, RpcError
 from tests.abi.json.structs import EMBED, JPEG, LAYOUT_1_2, LAYOUT_1_3, convert, refused
+
+# For the long run: RKLLMD_STRUCTS=100000.
+STRUCTS = int(os.environ.get("RKLLMD_STRUCTS", "30"))
 
 # inputs
 
@@ -285,7 +289,10 @@ FUZZED = [
 ]
 
 
-# The first examples build the strategies, which takes longer than Hypothesis has patience for where nothing is cached.
+# The first examples build the strategies, which takes longer than Hypothesis has patience for where nothing is cached,
+# and what it would say of that is longer than it likes.
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
+@settings(max_examples=STRUCTS)
 @given(st.one_of(FUZZED))
 def test_only_errors_of_ours(case: tuple[Any, Any]) -> None:
     struct_type, value = case

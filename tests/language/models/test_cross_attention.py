@@ -32,11 +32,15 @@ def crash(daemon: Daemon, wire: Wire) -> None:
     assert wire.receive() is None
 
 
+# A model that nobody loads: the daemon looks for idle ones as often as its limit wants, and not once a minute.
+OTHER = '[models.other]\nmodel_path = "/other.rkllm"\nidle_minutes = 0.001\n'
+
+
 def sleep(daemon: Daemon, wire: Wire) -> None:
     """Have it unloaded, and then no more."""
     config = daemon.directory / "rkllmd.toml"
     for count, minutes in enumerate((0.0001, 0), 1):
-        config.write_text(f"model_idle_minutes = {minutes}\n")
+        config.write_text(f"model_idle_minutes = {minutes}\n{OTHER}")
         os.kill(wire.ask("server.status")["result"]["daemon_pid"], signal.SIGHUP)
         daemon.wait_event("reloaded", count)
         daemon.wait_event("model_asleep")
@@ -45,7 +49,7 @@ def sleep(daemon: Daemon, wire: Wire) -> None:
 @pytest.mark.parametrize("lose", [crash, sleep])
 def test_it_is_not_lost_silently(start: Start, tmp_path: Path, lose: Any) -> None:
     (tmp_path / "state").mkdir(mode=0o700)
-    (tmp_path / "rkllmd.toml").write_text("")
+    (tmp_path / "rkllmd.toml").write_text(OTHER)
     files = ("--state-directory", str(tmp_path / "state"), "--config", str(tmp_path / "rkllmd.toml"))
     daemon = start(*files, directory=tmp_path, keeper=True, scenario="embd=8")
     daemon.load(extend_param={"use_cross_attn": 1})

@@ -28,7 +28,7 @@ LEAST = {
     "refused, written afterwards": 0.9,
 }
 # So many questions of a group show what a trained model can do; `python -m rkllmd.portable.demo.evaluate` asks all.
-ENOUGH = 120
+ENOUGH = 40
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from tests.orders.world import FAULTS, World
 from tests.simulator.trace import live, overlaps
 
 # For the long run: RKLLMD_ORDERS=2000.
-ORDERS = int(os.environ.get("RKLLMD_ORDERS", "40"))
+ORDERS = int(os.environ.get("RKLLMD_ORDERS", "25"))
 CONNECTIONS = 4
 WHO = st.integers(0, CONNECTIONS - 1)
 # C functions that do not go on, and a call that leads to each.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.daemon import Daemon, Start
 
 # For the long run: RKLLMD_FUZZ_EXAMPLES=50000 sends about a million frames; without it the frames are always the same.
-FUZZ_EXAMPLES = int(os.environ.get("RKLLMD_FUZZ_EXAMPLES", "50"))
+FUZZ_EXAMPLES = int(os.environ.get("RKLLMD_FUZZ_EXAMPLES", "30"))
 
 JSON_VALUES = st.recursive(
     st.none()

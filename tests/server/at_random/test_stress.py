@@ -15,7 +15,7 @@ from tests.daemon import Daemon, Start, Wire, kind
 from tests.simulator.trace import NPU_FUNCTIONS, live, overlaps
 
 # For the long run: RKLLMD_OPERATIONS=100000.
-OPERATIONS = int(os.environ.get("RKLLMD_OPERATIONS", "1000"))
+OPERATIONS = int(os.environ.get("RKLLMD_OPERATIONS", "500"))
 CLIENTS = 8
 PICTURE = {"input_data": base64.b64encode(bytes(48)).decode(), "outputs": True}
 CALM = {"text": "a b c d", "tokens": "words", "pace_us": 200, "prefill_ms": 1, "prefill_abort": 1, "trace_callbacks": 2}

@@ -25,7 +25,7 @@ INSTANT = (
     "rpc.discover",
 )
 # For the long run: RKLLMD_MIX=5000.
-MIX = int(os.environ.get("RKLLMD_MIX", "60"))
+MIX = int(os.environ.get("RKLLMD_MIX", "40"))
 
 
 def test_instant_methods_are_answered_while_a_model_loads(start: Start) -> None:
