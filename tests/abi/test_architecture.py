@@ -83,7 +83,7 @@ def test_the_simulators_compile_without_a_warning(layout: str, compiler: tuple[s
     else:
         macros = [facts.layout_macro(layout), '-DRKLLM_VERSION="x"']
         sources = [*simulators.SOURCES.glob("*.c")]
-    flags = [flag for flag in simulators.FLAGS if flag not in ("-g", "-O2", "-shared")]
+    flags = [flag for flag in simulators.FLAGS if flag not in ("-g", "-O1", "-shared")]
     command = [compiler[0], *flags, "-fsyntax-only", *macros, f"-I{simulators.HEADERS}", *map(str, sources)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stderr == ""

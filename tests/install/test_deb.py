@@ -57,6 +57,12 @@ def content(package: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def newer(package: Path) -> Path:
+    """Return the package of a later version."""
+    return packaging.again(package, "0.2.1")
+
+
 @pytest.fixture
 def root(tmp_path: Path, package: Path) -> Root:
     """Return a place where it is installed."""
@@ -247,17 +253,17 @@ def test_removing_keeps_the_configuration_and_the_state_and_purging_nothing(root
 # -- upgraded ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_upgrade_keeps_the_configuration_and_leaves_nothing_of_before(root: Root, package: Path) -> None:
+def test_an_upgrade_keeps_the_configuration_and_leaves_nothing_of_before(root: Root, newer: Path) -> None:
     (root.folder / "etc/rkllmd.toml").write_text("log_level = 1\n")
     before = root.files()
-    root.dpkg("--install", packaging.again(package, "0.2.1"))
+    root.dpkg("--install", newer)
     assert root.status() == "install ok installed"
     assert (root.folder / "etc/rkllmd.toml").read_text() == "log_level = 1\n"
     assert {name for name in root.files() ^ before if not name.endswith(".pyc")} == set()
 
 
 def test_clients_that_come_while_it_is_upgraded_wait_and_are_served(
-    root: Root, package: Path, start: Start, tmp_path: Path
+    root: Root, newer: Path, start: Start, tmp_path: Path
 ) -> None:
     """As the scripts have it: the daemon of before serves until the files are there, and the socket stays systemd's."""
     root.make_program()
@@ -272,7 +278,7 @@ def test_clients_that_come_while_it_is_upgraded_wait_and_are_served(
         first = start(**options)
         with Wire(path) as wire:
             assert wire.ask("server.status")["result"]["versions"]["daemon"] == "0.2.0"
-            root.dpkg("--install", packaging.again(package, "0.2.1"))
+            root.dpkg("--install", newer)
             root.make_program()
             assert kind(wire.ask("server.status")) is None, "it still serves"
         assert first.stop(signal.SIGTERM) == 0

@@ -26,7 +26,7 @@ SOURCES = Path(__file__).parent
 SHARED = ("faults.c", "report.c", "scenario.c")
 OPERATOR = SOURCES / "rknn" / "example_operator.c"
 HEADERS = SOURCES.parents[1] / "rkllmd" / "abi"
-FLAGS = ("-std=c11", "-O2", "-g", "-pthread", "-Wall", "-Wextra", "-Werror")
+FLAGS = ("-std=c11", "-O1", "-g", "-pthread", "-Wall", "-Wextra", "-Werror")
 OF_LIBRARIES = ("-shared", "-fPIC", "-fvisibility=hidden")
 
 _VERSION = re.compile(r"[\w.+~-]+")
