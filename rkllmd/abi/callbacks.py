@@ -14,8 +14,8 @@ from collections.abc import Callable
 from rkllmd import open_files
 from rkllmd.abi.c import FunctionPointer, Pointer
 from rkllmd.abi.layouts.rkllm import LLMGetEmbedCallback, LLMTokenizerCallback
-from rkllmd.errors import InvalidParams, NotSupported
-from rkllmd.requirements import install_command
+from rkllmd.abi.tokenizer import read as read_tokenizer
+from rkllmd.errors import InvalidParams
 
 Log = Callable[[str], None]
 
@@ -28,20 +28,7 @@ def tokenizer_callback(path: str, log: Log) -> FunctionPointer:
 
     Raises NotSupported without the tokenizers library and InvalidParams if the file is no tokenizer.
     """
-    try:
-        from tokenizers import Tokenizer  # an extra of ours, and 20 MB that most daemons do without
-    except ImportError:
-        raise NotSupported(
-            f"tokenizer_path needs the tokenizers library: {install_command('tokenizers')}.",
-            runtime="rkllmd",
-            needs="tokenizers",
-        ) from None
-    try:
-        tokenizer = Tokenizer.from_file(path)
-    except Exception as error:  # the library raises bare Exception, also for a missing file
-        raise InvalidParams(
-            "tokenizer_path is no readable tokenizer.json.", path="$.tokenizer_path", keyword="format"
-        ) from error
+    tokenizer = read_tokenizer(path)
 
     def encode(
         _userdata: object,
@@ -53,9 +40,7 @@ def tokenizer_callback(path: str, log: Log) -> FunctionPointer:
         try:
             if not text or not tokens or text_len < 0:  # reading through NULL is a crash, not an exception
                 raise ValueError("no text, or no buffer")
-            # Without special tokens: the runtime has put the chat template, and the BOS in it, into the text already.
-            given = bytes(text[:text_len]).decode()
-            ids = tokenizer.encode(given, add_special_tokens=False).ids
+            ids = tokenizer.ids(bytes(text[:text_len]).decode())
             if len(ids) > n_tokens_max:
                 # The answer to a prompt that was cut short would be one to another question.
                 log(f"the text has {len(ids)} tokens, the runtime takes {n_tokens_max}")

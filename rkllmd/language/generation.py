@@ -85,8 +85,8 @@ class Generation:
         self.max_new_tokens = max_new_tokens
         self.keeps_history = keeps_history
         self.transcript = transcript
-        self.abort_requested = False
-        self.pause_requested = False
+        self.abort_requested = self.pause_requested = False
+        self.has_gone_on = False  # in another C call; perf is of those that ended by themselves
         self.needs_words = self.paused = False  # by us: the model needs other words than its own; or by anybody
         self.failed = False
         # Why a result of the runtime could not be taken, which leaves the answer incomplete.
@@ -241,7 +241,7 @@ class Generation:
 
     def go_on(self) -> None:
         """Begin another C call of the same run, after one that has paused."""
-        self.needs_words = self.paused = False
+        self.needs_words, self.paused, self.has_gone_on = False, False, True
         self.ended.clear()
         self.finished.clear()
 

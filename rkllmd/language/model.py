@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llguidance import LLTokenizer
 
     from rkllmd.abi.library import Library
+    from rkllmd.abi.tokenizer import TokenizerFile
     from rkllmd.config.encoders import DeclaredEncoder
     from rkllmd.language.generation import Generation
     from rkllmd.language.prompt_caches.store import PromptCache
@@ -110,6 +111,8 @@ class Model:
     is_bare: bool = False
     # The folder of its tokenizer with its own chat template, where the configuration declares one.
     tokenizer: str | None = None
+    # The tokenizer.json that was read to count tokens (token_counts.py).
+    own_tokenizer: TokenizerFile | None = None
     # The files that it and its adapters (by their names) were loaded from: a prompt cache depends on them.
     file: FileIdentity | None = None
     lora_files: dict[str, FileIdentity] = field(default_factory=dict)

@@ -1,8 +1,9 @@
-"""Prompts that can't fit into the context are refused before they are tokenised.
+"""Prompts that do not fit into the context are refused before C is asked for a run.
 
 A prompt of megabytes may take a runtime minutes to tokenise, llama.cpp longer than linearly if it is made of control
 markers (the portable runtime does that itself, ``portable/rkllm/model/tokenizer.hpp``), and the vendor's can't be
-interrupted. How many tokens a prompt has is known only afterwards; how few they can be is known before.
+interrupted. So one that has too many bytes is refused when it comes. Where its tokens can be counted without the
+runtime being asked for a run, one that has too many of them is refused when its turn comes.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ from typing import TYPE_CHECKING, Final
 
 from rkllmd.abi.layouts.rkllm import RKLLMInputType
 from rkllmd.errors import InvalidParams
+from rkllmd.language import token_counts
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
     from rkllmd.language.model import Model
+    from rkllmd.language.runtime import Runtime
+    from rkllmd.portable.extension import Counted
 
 # The longest tokens of the vocabularies that are in use stand for 128 spaces (cl100k, Llama 3, Qwen); twice that.
 LONGEST_TOKEN_BYTES: Final = 256
+# What a template puts around a prompt may have so many tokens.
+_AROUND: Final = 1024
 
 
 def check(model: Model, rkllm_input: Converted) -> None:
@@ -43,4 +49,27 @@ def check_size(model: Model, size: int, path: str) -> None:
             path=path,
             keyword="maxLength",
             limit=most,
+            max_context_len=model.max_context_len,
+        )
+
+
+def check_tokens(runtime: Runtime, model: Model, text: bytes, how: Counted, path: str) -> None:
+    """Refuse a prompt with more tokens than the context has, where they can be counted; on the worker thread.
+
+    Raises InvalidParams, RuntimeFailure.
+    """
+    most = model.max_context_len
+    # A token has at least one byte, so that most prompts need no counting.
+    if not 0 < most < len(text) + _AROUND:
+        return
+    tokens = token_counts.known(runtime, model, text, how)
+    if tokens is not None and tokens > most:
+        raise InvalidParams(
+            f"{path}: the prompt has {tokens} tokens, which do not fit into the model's context of {most} tokens "
+            "(max_context_len): shorten it, or leave out the oldest messages.",
+            path=path,
+            keyword="maxLength",
+            limit=most,
+            tokens=tokens,
+            max_context_len=most,
         )

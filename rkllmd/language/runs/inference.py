@@ -104,6 +104,8 @@ def generate(run: Run) -> Callable[[], JsonObject]:
     for file in run.model.watched_files:
         file.check(run.language.runtime.run_function(asynchronous=run.asynchronous))
     guiding.begin(run)
+    if run.messages is None and run.invocation.call.members.session is None:
+        plain_prompts.check_length(run)
     saving = prompt_cache_names.begin_saving(run)
     turn = turns.begin(run)
     prefilled = False
@@ -198,7 +200,7 @@ def _attempt(run: Run, turn: ConversationTurn | None) -> _Ended:
             language.runtime.remember_kv_cache_sizes(model)
         model.kv_cache.end_turn(is_paused=generation.paused)
         if turn is not None and failure is None:
-            turns.ran(run, turn, sizes)
+            turns.ran(run, turn, generation, sizes)
         if generation.abort_requested or generation.is_over:
             failure = None  # runtimes differ in how an aborted run ends; what it has generated stays valid
         return _Ended(generation, failure, history_reset)

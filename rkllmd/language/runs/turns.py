@@ -15,7 +15,7 @@ from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMInputType
 from rkllmd.chat.templates.plain_words import without_markers
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import JsonObject
-from rkllmd.language import conversations, prompt_length
+from rkllmd.language import conversations, prompt_length, token_counts
 from rkllmd.language.caching import kept_conversations
 from rkllmd.language.caching.kept_conversations import SavedByRuns
 from rkllmd.language.chats import messages as message_list
@@ -26,6 +26,7 @@ from rkllmd.language.chats.text import Text
 from rkllmd.language.runs import guiding
 from rkllmd.language.runs.rendering import media, templates
 from rkllmd.language.sessions.sessions import Session, Turn
+from rkllmd.portable.extension import Counted
 from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -90,6 +91,10 @@ class ConversationTurn:
     # The part of the cache that it has in a batch with others.
     sequence: int | None = None
     cached_tokens: int | None = None
+    # Of the whole conversation, where they were counted since the runtime does not say them.
+    counted_tokens: int | None = None
+    # Whether something was done to the KV cache for it.
+    has_begun: bool = False
     caches: SavedByRuns | None = None
     lora: str | None = None
     # What C may read during the run.
@@ -181,6 +186,8 @@ def take(run: Run, turn: ConversationTurn) -> None:
         compares_tokens=compares_tokens and not turn.has_media,
         is_same_session=turn.session is not None and owner == turn.chat,
     )
+    _check_length(run, turn)
+    turn.has_begun = True
     turn.replayed_turns = 0 if turn.telling.goes_on or turn.session is None else len(turn.session.turns)
     if not turn.telling.goes_on:
         _begin_anew(run, turn, template)
@@ -195,6 +202,21 @@ def choose_template(run: Run, turn: ConversationTurn) -> Template:
     )
     turn.basis = orjson.dumps([turn.tools, template.source, turn.lora]).decode()
     return template
+
+
+def _check_length(run: Run, turn: ConversationTurn) -> None:
+    """Refuse messages that do not fit into the context, going on or not. Raises InvalidParams, RuntimeFailure.
+
+    A session leaves out its oldest turns; only the question alone may be too long there.
+    """
+    if turn.has_media or (turn.session is not None and turn.session.turns):
+        return
+    path = "$.messages" if turn.session is None else run.input.path
+    prompt_length.check_tokens(run.language.runtime, run.model, turn.told.whole.encode(), _counted(turn), path)
+
+
+def _counted(turn: ConversationTurn) -> Counted:
+    return Counted(turn.told.whole.spans, bare=turn.is_bare, thinking=turn.thinking)
 
 
 def _begin_anew(run: Run, turn: ConversationTurn, template: Template) -> None:
@@ -254,7 +276,7 @@ def give(run: Run, turn: ConversationTurn) -> None:
         asked.role = b"user"
 
 
-def ran(run: Run, turn: ConversationTurn, sizes: list[int]) -> None:
+def ran(run: Run, turn: ConversationTurn, generation: Generation, sizes: list[int]) -> None:
     """Note how many tokens needed not to be read; ``sizes``: of the KV cache before the run. On the worker thread."""
     if turn.told.goes_on:
         turn.cached_tokens = sizes[0] if sizes else None
@@ -262,6 +284,10 @@ def ran(run: Run, turn: ConversationTurn, sizes: list[int]) -> None:
         turn.cached_tokens = max(0, run.language.runtime.extension.reused_tokens(run.model.pointer))
     else:  # how much a loaded prompt cache has spared is not known
         turn.cached_tokens = None if turn.caches is not None and turn.caches.has_loaded else 0
+    if not turn.has_media and (turn.cached_tokens is None or _read_tokens(generation) <= 0):
+        turn.counted_tokens = token_counts.known(
+            run.language.runtime, run.model, turn.told.whole.encode(), _counted(turn)
+        )
 
 
 def give_up_caches(run: Run, turn: ConversationTurn) -> bool:
@@ -280,7 +306,7 @@ def end(run: Run, turn: ConversationTurn, *, succeeded: bool) -> None:
     """Keep or remove what was saved, and release what was loaded; on the worker thread, after the run."""
     if turn.caches is not None:
         turn.caches.end(succeeded=succeeded)
-    if not succeeded:  # what the KV cache holds is not what was said
+    if turn.has_begun and not succeeded:  # what the KV cache holds is not what was said
         run.model.kv_cache.keep_nothing()
 
 
@@ -316,10 +342,19 @@ def _raw(generation: Generation) -> str:
 
 
 def _counts(turn: ConversationTurn, generation: Generation) -> JsonObject:
-    read = 0 if generation.perf is None else int(generation.perf.get("prefill_tokens", 0))
-    if turn.cached_tokens is None or read <= 0:
-        return {}
-    return {"prompt_tokens": turn.cached_tokens + read, "cached_tokens": turn.cached_tokens}
+    read, counted, cached = _read_tokens(generation), turn.counted_tokens, turn.cached_tokens
+    if counted is not None:
+        if cached is None and read > 0:
+            cached = max(0, counted - read)
+        return {"prompt_tokens": counted} | ({} if cached is None else {"cached_tokens": min(cached, counted)})
+    return {} if cached is None or read <= 0 else {"prompt_tokens": cached + read, "cached_tokens": cached}
+
+
+def _read_tokens(generation: Generation) -> int:
+    """Return how many tokens the run has read of its prompt; 0 if the runtime does not say, or not of all parts."""
+    if generation.perf is None or generation.has_gone_on:
+        return 0
+    return int(generation.perf.get("prefill_tokens", 0))
 
 
 def _note_session(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rkllmd.calls.arguments import Converted
 from rkllmd.calls.declaration import Kind, Value, method
 from rkllmd.calls.invocation import Invocation
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import JsonObject
-from rkllmd.language import placeholders, prompt_length
+from rkllmd.language import placeholders, prompt_length, token_counts
 from rkllmd.language.chats.messages import MESSAGES, TOOLS, read
 from rkllmd.language.model import Model
 from rkllmd.language.runs.rendering import templates
@@ -17,9 +17,6 @@ from rkllmd.portable.extension import ALL, Counted
 from rkllmd.rkllm._common import LLM
 from rkllmd.service.parts import Service
 from rkllmd.wire.long_strings import plain
-
-if TYPE_CHECKING:
-    from rkllmd.language.runtime import Runtime
 
 _TEXT: Final = Value("text", {"type": ["string", "null"], "description": "counted as it is"}, required=False)
 _THINKING: Final = Value("enable_thinking", {"type": ["boolean", "null"]}, required=False)
@@ -36,6 +33,7 @@ def _check(
     model: Model,
     text: str | None = None,
     messages: Converted | None = None,
+    special: bool | None = None,
     **_: object,
 ) -> None:
     if (text is None) == (messages is None):
@@ -47,8 +45,9 @@ def _check(
     said = [text or ""] if messages is None else [message.text for message in read(messages.json)]
     where = "$.text" if messages is None else "$.messages"
     prompt_length.check_size(model, sum(len(part.encode()) for part in said), where)
-    if service.language.runtime.extension is None:
-        raise service.language.runtime.not_supported("server.count_tokens", needs="the portable runtime")
+    token_counts.check(service.language.runtime, model)
+    if special is False and messages is None and service.language.runtime.extension is None:
+        raise service.language.runtime.not_supported('"special": false', needs="the portable runtime")
 
 
 @method(Kind.ORDERED, [LLM, _TEXT, MESSAGES, TOOLS, _THINKING, _SPECIAL], check=_check)
@@ -66,21 +65,10 @@ def count_tokens(
     language = service.language
     if messages is None:
         counted = Counted(ALL if special else (), part=True)
-        return {"tokens": _count(language.runtime, model, (text or "").encode(), counted)}
+        return {"tokens": token_counts.count(language.runtime, model, (text or "").encode(), counted)}
     template = templates.of_conversation(language, model, plain(tools) or (), thinking=bool(enable_thinking))
     told = template.whole(read(messages.json, special=bool(special)))
     told = told.changed(lambda part: placeholders.as_plain_words(part, model.library.layout))
     counted = Counted(told.spans, bare=template.is_bare, thinking=bool(enable_thinking))
-    return {"tokens": _count(language.runtime, model, told.encode(), counted), "template": template.source}
-
-
-def _count(runtime: Runtime, model: Model, data: bytes, how: Counted) -> int:
-    """Return how many tokens the runtime counts. Raises RuntimeFailure."""
-    assert runtime.extension is not None, "the check has seen it"
-    mark = runtime.output.mark()
-    with runtime.journal.calling("rkllm_portable_count_tokens", model):
-        found = runtime.extension.count_tokens(model.pointer, data, how)
-    lines = runtime.output.since(mark)
-    if found < 0:
-        raise runtime.failure("rkllm_portable_count_tokens", found, lines)
-    return found
+    tokens = token_counts.count(language.runtime, model, told.encode(), counted)
+    return {"tokens": tokens, "template": template.source}

@@ -50,6 +50,7 @@ class Stage:
             pointer=1,
             generation=None,
             max_context_len=64,
+            callback_files=(None, None),
             prompt_cache=None,
             most_tokens=lambda params: 0,
         )

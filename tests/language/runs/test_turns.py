@@ -31,7 +31,9 @@ def test_what_the_model_did_not_have_to_read_tells_nothing_about_tokens() -> Non
     transcript = SimpleNamespace(
         tokens=2, so_far=lambda: {"text": "two"}, is_stopped=False, stopped_by="x", raw=lambda: "twoxthree"
     )
-    generation: Any = SimpleNamespace(transcript=transcript, perf={"prefill_tokens": 2}, abort_requested=False)
+    generation: Any = SimpleNamespace(
+        transcript=transcript, perf={"prefill_tokens": 2}, abort_requested=False, has_gone_on=False
+    )
     whole = Text((("x" * 1000, False),))
 
     def noted(cached: int) -> dict[str, Any]:

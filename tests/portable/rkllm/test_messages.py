@@ -106,6 +106,20 @@ def test_tokens_are_counted_as_a_run_reads_them(demo: Daemon) -> None:
             assert kind(wire.ask("server.count_tokens", wrong)) == "InvalidParams"
 
 
+def test_what_does_not_fit_into_the_context_is_refused_before_it_is_read(demo: Daemon) -> None:
+    words = "What is an NPU? " * 600
+    with demo.connect() as wire:
+        talk = Talk(wire, "You are long.")
+        cached = talk.ask("What is an NPU?")["prompt_tokens"]
+        for params in ({"messages": [*talk.messages, {"role": "user", "content": words}]}, {"prompt": words}):
+            error = wire.ask("rkllm.run", params)["error"]
+            tokens, limit = error["data"]["tokens"], error["data"]["max_context_len"]
+            assert error["data"]["kind"] == "InvalidParams"
+            assert f"{tokens} tokens, which do not fit into the model's context of {limit} tokens" in error["message"]
+            assert tokens > limit == error["data"]["limit"]
+        assert talk.ask("What is an NPU?")["cached_tokens"] >= cached, "it has cost the others nothing"
+
+
 def test_what_was_set_for_prompts_holds_in_sessions(start: Start) -> None:
     tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {"city": "string"}}}]
     daemon = start("--model", "demo", runtime="portable")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from rkllmd.abi.layouts.rkllm_common import RKLLMInputType
 from rkllmd.language import prompt_length
 from rkllmd.language.runs.rendering import templates
+from rkllmd.portable.extension import ALL, Counted
 
 if TYPE_CHECKING:
     from rkllmd.abi.c import Struct
@@ -27,6 +28,24 @@ def goes_on(run: Run) -> bool:
     """Return whether a run continues what the KV cache holds; asked before its turn begins."""
     kv_cache = run.model.kv_cache
     return bool(run.parameters.keep_history) and kv_cache.is_kept and kv_cache.owner == run.invocation.client.number
+
+
+def check_length(run: Run) -> None:
+    """Refuse a prompt that does not fit into the context, where its tokens can be counted; on the worker thread.
+
+    Raises InvalidParams, RuntimeFailure.
+    """
+    if run.model.n_batch != 1 or run.only_input.input_type != RKLLMInputType.RKLLM_INPUT_PROMPT:
+        return
+    asked, runtime = run.only_input, run.language.runtime
+    # What stands around the first prompt of a user is counted too.
+    is_first = not run.parameters.keep_history and getattr(asked, "role", None) in (None, b"", b"user")
+    how = Counted(
+        ALL if run.special else (),
+        part=runtime.extension is None or not is_first,
+        thinking=bool(getattr(asked, "enable_thinking", False)),
+    )
+    prompt_length.check_tokens(runtime, run.model, asked.prompt_input or b"", how, run.input.path)
 
 
 @contextmanager
