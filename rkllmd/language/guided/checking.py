@@ -1,10 +1,12 @@
-"""The second judge of a whole answer: jsonschema, which knows nothing of how it was made."""
+"""The second judge of a whole answer: jsonschema, which knows nothing of how it was made.
+
+Its regular expressions are not Python's, which may take for ever and would stop all threads: found.py has others.
+"""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 from jsonschema import Draft202012Validator, ValidationError
@@ -13,6 +15,7 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import extend, validator_for
 
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.language.guided.found import is_found
 
 
 def fault(text: str, schema: JsonObject) -> str | None:
@@ -31,11 +34,38 @@ def fault(text: str, schema: JsonObject) -> str | None:
 
 @cache
 def _checker(draft: type[Validator]) -> type[Validator]:
-    checker: type[Validator] = extend(draft, {"pattern": _pattern})  # type: ignore[no-untyped-call]  # it has no types
+    keywords = {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+    }
+    checker: type[Validator] = extend(draft, keywords)  # type: ignore[no-untyped-call]  # it has no types
     return checker
 
 
 def _pattern(_: Validator, pattern: str, instance: Json, __: JsonObject) -> Iterator[ValidationError]:
-    r"""Check a pattern as ECMAScript has it: \w is ASCII there and \s is not, and Python's flags are for both."""
-    if isinstance(instance, str) and not (re.search(pattern, instance, re.ASCII) or re.search(pattern, instance)):
+    if isinstance(instance, str) and is_found(pattern, instance) is False:
         yield ValidationError("does not match")
+
+
+def _pattern_properties(
+    validator: Validator, patterns: JsonObject, instance: Json, _: JsonObject
+) -> Iterator[ValidationError]:
+    for name, value in instance.items() if isinstance(instance, dict) else ():
+        for pattern, schema in patterns.items():
+            if is_found(pattern, name):
+                yield from validator.descend(value, schema, path=name, schema_path=pattern)  # type: ignore[attr-defined]
+
+
+def _additional_properties(
+    validator: Validator, additional: Json, instance: Json, schema: JsonObject
+) -> Iterator[ValidationError]:
+    patterns: Mapping[str, Json] = schema.get("patternProperties", {})
+    for name, value in instance.items() if isinstance(instance, dict) else ():
+        # One of which it is not known whether a pattern is for it is left alone.
+        if name in schema.get("properties", {}) or any(is_found(pattern, name) is not False for pattern in patterns):
+            continue
+        if additional is False:
+            yield ValidationError("is not allowed")
+        elif isinstance(additional, dict):
+            yield from validator.descend(value, additional, path=name)  # type: ignore[attr-defined]

@@ -18,7 +18,12 @@ from rkllmd.language.guided.checking import fault
         ("{", {}, "read"),
         ("[" * 100_000 + "]" * 100_000, {}, "read"),
         ('"é"', {"pattern": "^\\W$"}, None),  # as ECMAScript has it
-        ('"é"', {"pattern": "^\\w$"}, None),  # as Python has it
+        ('"é"', {"pattern": "^\\w$"}, "pattern"),
+        ('"aé"', {"pattern": "é$"}, None),
+        ('{"a":1}', {"patternProperties": {"^a": {"type": "string"}}}, "$.a does not fit type"),
+        ('{"b":1}', {"patternProperties": {"^a": {}}, "additionalProperties": False}, "additionalProperties"),
+        ('{"ab":1}', {"patternProperties": {"^a": {}}, "additionalProperties": False}, None),
+        ('{"b":1}', {"properties": {"c": {}}, "additionalProperties": {"type": "null"}}, "$.b does not fit type"),
         ('"é"', {"pattern": "^\\d$"}, "pattern"),
         ("5", {"$schema": "http://json-schema.org/draft-07/schema#", "exclusiveMinimum": 5}, "exclusiveMinimum"),
         ("5", {"$schema": "urn:unknown", "const": 5}, None),

@@ -19,6 +19,9 @@ from rkllmd.language.guided.schema.patterns import Unreadable, check
         "[-a]",
         "\\u00e9|ü",
         "a{0}",
+        "^([ab]*a[ab]{30}|b)*$",
+        "^([ab]*a[ab]{300})?c{100}$",
+        "^[a-z]*-[a-z]{1000}$",
         "[^\\]]",
     ],
 )
@@ -56,6 +59,8 @@ def test_what_everybody_reads_alike_is_taken(pattern: str) -> None:
         ("((a{100}){100}){100}", "parts"),
         ("(" * 20 + "a" + ")" * 20, "in each other"),
         ("a" * 513, "longer"),
+        ("^(([ab]*a[ab]{60})|([ab]*b[ab]{70}))*$", "128 parts"),
+        ("(a{2,}b{127}){2}", "128 parts"),
     ],
 )
 def test_what_somebody_reads_otherwise_or_takes_long_is_not(pattern: str, why: str) -> None:
