@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rkllmd.abi.layouts.rkllm import RKLLMInputType
-from rkllmd.errors import InvalidParams
+from rkllmd.errors import InvalidParams, lead
 from rkllmd.language import token_counts
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def check_size(model: Model, size: int, path: str) -> None:
     most = model.max_context_len * LONGEST_TOKEN_BYTES
     if 0 < most < size:
         raise InvalidParams(
-            f"{path}: the prompt has {size} bytes, which can't fit into the model's context of "
+            f"{lead(path)}the prompt has {size} bytes, which can't fit into the model's context of "
             f"{model.max_context_len} tokens (max_context_len): shorten it to less than {most} bytes.",
             path=path,
             keyword="maxLength",
@@ -65,7 +65,7 @@ def check_tokens(runtime: Runtime, model: Model, text: bytes, how: Counted, path
     tokens = token_counts.known(runtime, model, text, how)
     if tokens is not None and tokens > most:
         raise InvalidParams(
-            f"{path}: the prompt has {tokens} tokens, which do not fit into the model's context of {most} tokens "
+            f"{lead(path)}the prompt has {tokens} tokens, which do not fit into the model's context of {most} tokens "
             "(max_context_len): shorten it, or leave out the oldest messages.",
             path=path,
             keyword="maxLength",

@@ -53,7 +53,12 @@ def test_where_the_length_of_the_context_is_not_known_nothing_is_refused() -> No
 def counting(tokens: int) -> tuple[Any, list[bytes]]:
     """Return a runtime that counts so many tokens in each text, and the texts that it was given."""
     asked: list[bytes] = []
-    extension = SimpleNamespace(count_tokens=lambda pointer, text, how: asked.append(text) or tokens)
+
+    def count(_pointer: object, text: bytes, _how: Counted) -> int:
+        asked.append(text)
+        return tokens
+
+    extension = SimpleNamespace(count_tokens=count)
     output = SimpleNamespace(mark=lambda: 0, since=lambda mark: [])
     journal = SimpleNamespace(calling=lambda function, model: nullcontext())
     return SimpleNamespace(extension=extension, output=output, journal=journal), asked

@@ -72,6 +72,7 @@ def _tell(language: Language, lane: Lane, turn: ConversationTurn, held: Held | N
     compares_tokens = language.runtime.extension is not None
     planned = plan(held, turn.basis, turn.messages, template, compares_tokens=compares_tokens)
     turn.telling = replace(planned, text=planned.whole, goes_on=False, known=0)
+    turns.check_length(lane.run, turn)
     turn.sequence = lane.sequence if compares_tokens else None
     turns.give(lane.run, turn)
     answers.read(lane.run, turn, lane.generation.transcript)

@@ -1,6 +1,6 @@
 """The second judge of a whole answer: jsonschema, which knows nothing of how it was made.
 
-Its regular expressions are not Python's, which may take for ever and would stop all threads: found.py has others.
+Its regular expressions are not Python's, which may take for ever and would stop all threads (schema/found.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import extend, validator_for
 
 from rkllmd.json_types import Json, JsonObject
-from rkllmd.language.guided.found import is_found
+from rkllmd.language.guided.schema.found import is_found
 
 
 def fault(text: str, schema: JsonObject) -> str | None:

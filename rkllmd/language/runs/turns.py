@@ -186,7 +186,7 @@ def take(run: Run, turn: ConversationTurn) -> None:
         compares_tokens=compares_tokens and not turn.has_media,
         is_same_session=turn.session is not None and owner == turn.chat,
     )
-    _check_length(run, turn)
+    check_length(run, turn)
     turn.has_begun = True
     turn.replayed_turns = 0 if turn.telling.goes_on or turn.session is None else len(turn.session.turns)
     if not turn.telling.goes_on:
@@ -204,7 +204,7 @@ def choose_template(run: Run, turn: ConversationTurn) -> Template:
     return template
 
 
-def _check_length(run: Run, turn: ConversationTurn) -> None:
+def check_length(run: Run, turn: ConversationTurn) -> None:
     """Refuse messages that do not fit into the context, going on or not. Raises InvalidParams, RuntimeFailure.
 
     A session leaves out its oldest turns; only the question alone may be too long there.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rkllmd.language.guided.found import is_found
+from rkllmd.language.guided.schema.found import is_found
 
 
 @pytest.mark.parametrize(
