@@ -77,11 +77,11 @@ bench: $(VENV)/.test compiler
 # Each variable can be overridden: make fuzz RKLLMD_FUZZ_EXAMPLES=1000. Tests without a number run as usual.
 LONG_RUNS := RKLLMD_FUZZ_EXAMPLES=50000 RKLLMD_FD_ROUNDS=10000 RKLLMD_KILL_ROUNDS=1000 RKLLMD_RACES=20000 \
 	RKLLMD_MIX=5000 RKLLMD_PIPELINED=200000 RKLLMD_ORDERS=2000 RKLLMD_OPERATIONS=100000 RKLLMD_SCHEMAS=500 \
-	RKLLMD_SHARED_RUNS=100000 RKLLMD_COMPANIES=100000 RKLLMD_STRUCTS=100000
+	RKLLMD_SHARED_RUNS=100000 RKLLMD_COMPANIES=100000 RKLLMD_STRUCTS=100000 RKLLMD_HANG_UPS=10000
 LONG_TESTS := $(addprefix tests/server/,at_random descriptors/test_hostile.py lifetime/test_disconnect.py queue/test_cancel.py \
 	queue/test_never_freezes.py streams/test_backpressure.py) \
 	$(addprefix tests/language/,guided/test_judge.py guided/test_pauses.py runs/test_guiding.py batches/test_company.py) \
-	tests/abi/json/test_convert.py
+	tests/abi/json/test_convert.py tests/gateway/test_hang_up.py
 
 fuzz: $(VENV)/.test compiler
 	@env $(LONG_RUNS) $(MAKEOVERRIDES) $(BIN)/python -m pytest -n $(WORKERS) $(LONG_TESTS)

@@ -21,6 +21,8 @@ from rkllmd.gateway.failures import Failure
 # Balancers ask these without a key; they say no more than whether somebody serves. So does the chat page, which gives
 # the key with all that it asks for.
 WITHOUT_KEY: Final = ("/", "/health", "/ready")
+# Pages in browsers can say nothing else when they open a WebSocket.
+_KEY_AS_PROTOCOL: Final = "api-key."
 _HASH: Final = re.compile("[0-9a-f]{64}")
 _BEARER: Final = re.compile("bearer +", re.IGNORECASE)
 
@@ -85,6 +87,9 @@ def _given_keys(headers: Mapping[str, str]) -> Iterable[str]:
         yield value[scheme.end() :].strip()
     if value := headers.get("x-api-key"):
         yield value
+    for offered in headers.get("sec-websocket-protocol", "").split(","):
+        if (name := offered.strip()).startswith(_KEY_AS_PROTOCOL):
+            yield name.removeprefix(_KEY_AS_PROTOCOL)
 
 
 def _is_own(host: str) -> bool:

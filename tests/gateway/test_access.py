@@ -10,6 +10,8 @@ from rkllmd.gateway.access import Access, KeysError, is_loopback, read_keys
 
 HASH = hashlib.sha256(b"secret").hexdigest()
 KEYED = Access(frozenset({HASH}))
+# As pages in browsers open a WebSocket.
+PROTOCOL = {"sec_websocket_protocol": "jsonrpc, api-key.secret"}
 
 
 def status(access: Access, path: str = "/v1/models", **headers: str) -> int:
@@ -22,7 +24,8 @@ def test_without_keys_everybody_on_this_machine_may_come() -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"authorization": "Bearer secret"}, {"authorization": "bearer  secret"}, {"x_api_key": "secret"}]
+    "headers",
+    [{"authorization": "Bearer secret"}, {"authorization": "bearer  secret"}, {"x_api_key": "secret"}, PROTOCOL],
 )
 def test_a_key_opens(headers: dict[str, str]) -> None:
     assert status(KEYED, **headers) == 200

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,8 +14,11 @@ import openai
 import pytest
 
 from tests.daemon import ENDLESS, Daemon, Start
+from tests.gateway.hanging_up import rounds
 from tests.gateway.process import gateway
 
+# make fuzz has more.
+ROUNDS = int(os.environ.get("RKLLMD_HANG_UPS", "50"))
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
@@ -45,6 +50,12 @@ def test_so_does_one_that_waits_for_a_whole_answer(endless: tuple[Daemon, str]) 
         raw.sendall(body)
         daemon.wait_enter("rkllm_run_async", begun + 1)
     daemon.wait_finished(ended + 1)
+
+
+def test_the_npu_is_free_after_each_of_many_who_hang_up(endless: tuple[Daemon, str]) -> None:
+    daemon, address = endless
+    assert len(rounds(daemon, address, ROUNDS, random.Random(14))) == ROUNDS
+    daemon.wait_finished(daemon.calls("rkllm_run_async"))
 
 
 def test_a_full_queue_says_when_to_come_again(endless: tuple[Daemon, str]) -> None:

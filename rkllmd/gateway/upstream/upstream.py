@@ -15,7 +15,7 @@ from rkllmd.gateway.models import ServedModel
 from rkllmd.gateway.pictures.showing import Pictures
 from rkllmd.gateway.upstream.connection import Connection
 from rkllmd.gateway.upstream.wire import Wire
-from rkllmd.json_types import Json, JsonObject
+from rkllmd.json_types import JsonObject
 
 # Connections that wait for a request. A daemon that needs the places closes them, which is found out before their use.
 _MOST_IDLE: Final = 16
@@ -98,9 +98,3 @@ class Upstream:
         """Close the connections that nobody uses."""
         while self._idle:
             self._idle.pop().close()
-
-    async def ask(self, *methods: str, seconds: float) -> list[Json]:
-        """Return what the daemon answers to methods without parameters. Raises ClientError, trio.TooSlowError."""
-        with trio.fail_after(seconds):
-            async with self.connection() as connection:
-                return [await connection.call(method) for method in methods]

@@ -34,8 +34,13 @@ class Questions:
 
     async def ask(self, *methods: str) -> list[Json]:
         """Return what the daemon answers to methods without parameters. Raises Failure, also while it is restarted."""
+        return [await self._call(method) for method in methods]
+
+    async def _call(self, method: str, params: Json = None) -> Json:
         try:
-            return await self._upstream.ask(*methods, seconds=_SECONDS)
+            with trio.fail_after(_SECONDS):
+                async with self._upstream.connection() as connection:
+                    return await connection.call(method, params)
         except trio.TooSlowError:
             raise Failure(503, "Restarting", "The NPU daemon is being started again.", again=True) from None
         except ClientError as error:
@@ -74,6 +79,19 @@ class Questions:
         except (Failure, WrongField) as error:
             failure = failures.of(error)
             return answer_json(ollama_shape.error_body(failure), failure.status, failure.headers)
+
+    async def job(self, request: Request) -> Response:
+        """Return what has become of a job (``server.submit``); 404 where there is none."""
+        asked: JsonObject = {"job": request.path_params["job"]}
+        if request.query_params.get("forget") == "true":
+            asked["forget"] = True
+        try:
+            found = await self._call("server.job", asked)
+            if found["status"] == "not_found":
+                raise Failure(404, "NotFound", "There is no such job, or it is not kept any more.")
+        except Failure as failure:
+            return answer_json(shape.error_body(failure), failure.status, failure.headers)
+        return answer_json(found, headers={"cache-control": "no-store"})
 
     async def health(self, request: Request) -> Response:
         """Return whether the daemon serves: 503 while it is restarted."""

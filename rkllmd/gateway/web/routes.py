@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rkllmd.gateway import models
@@ -32,6 +32,7 @@ from rkllmd.gateway.web.home import Home
 from rkllmd.gateway.web.questions import Questions
 from rkllmd.gateway.web.relay import RelayEndpoint
 from rkllmd.gateway.web.runs import RunEndpoint
+from rkllmd.gateway.web.websocket import WebSocketEndpoint
 from rkllmd.json_types import JsonObject
 
 _KINDS: Final = {404: "NotFound", 405: "MethodNotAllowed"}
@@ -45,6 +46,8 @@ def application(upstream: Upstream, access: Access) -> ASGIApp:
         Route("/ready", questions.ready),
         Route("/metrics", questions.metrics),
         Route("/rpc", RelayEndpoint(upstream), methods=["POST"]),
+        WebSocketRoute("/ws", WebSocketEndpoint(upstream)),
+        Route("/status/{job}", questions.job),
         *_openai(upstream, questions),
         *_ollama(upstream, questions),
         *_anthropic(upstream),
@@ -117,7 +120,7 @@ class _Guard:
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             refusal = self._access.refusal(scope["path"], headers)
             if refusal is not None:

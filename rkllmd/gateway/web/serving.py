@@ -17,6 +17,7 @@ from rkllmd.gateway.access import Access
 from rkllmd.gateway.boards import agent
 from rkllmd.gateway.boards.encryption import Tls
 from rkllmd.gateway.upstream.upstream import Upstream
+from rkllmd.gateway.web.body import MOST_BYTES
 from rkllmd.gateway.web.questions import Questions
 from rkllmd.gateway.web.routes import application
 
@@ -25,6 +26,8 @@ _MOST_HEADERS: Final = 32 * 1024
 _IDLE_SECONDS: Final = 75
 # Answers that are running when the gateway is asked to end may go on for so long.
 _GRACE_SECONDS: Final = 5
+# How often a WebSocket's client is asked whether it is there, which keeps the way to it open.
+_PING_SECONDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ def _config(listening: Listening) -> Config:
     config.keep_alive_timeout = _IDLE_SECONDS
     config.graceful_timeout = _GRACE_SECONDS
     config.include_server_header = False
+    config.websocket_max_message_size = MOST_BYTES
+    config.websocket_ping_interval = _PING_SECONDS
     config.loglevel = "WARNING"
     config.bind = list(listening.addresses)
     if listening.tls is not None:

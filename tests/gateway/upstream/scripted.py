@@ -21,7 +21,7 @@ class ScriptedDaemon:
 
     def __init__(self, script: Script) -> None:
         self.asked: list[list[str]] = []
-        self.gone = 0
+        self.gone = self.answered = 0
         self._script = script
         self._streams: list[trio.SocketStream] = []
 
@@ -48,6 +48,7 @@ class ScriptedDaemon:
                     for answer in answers:
                         message = {"jsonrpc": "2.0", "id": request["id"], **answer}
                         await stream.send_all(json.dumps(message).encode() + b"\n")
+                        self.answered += 1
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
