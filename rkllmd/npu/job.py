@@ -218,6 +218,11 @@ class Job:
         """Note the generation that it has begun, whose tokens are its progress."""
         self.generation = generation
 
+    def begin_anew(self) -> None:
+        """Note that its work begins once more: its time counts from now, and that of its members too."""
+        for job in (self, *self.members):
+            job.phase_at = time.monotonic()
+
     def cancel(self) -> None:
         """Ask its running work to end early."""
         self.cancelled = True

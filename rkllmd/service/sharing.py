@@ -65,6 +65,7 @@ class SharedRun:
             members=jobs,
         )
         self.job.begin(self._company)
+        self._company.on_anew = self.job.begin_anew
 
     def _work(self) -> None:
         """Run the model for all, on the worker thread. Raises RpcError for those that have not ended."""

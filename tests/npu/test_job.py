@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from rkllmd.errors import Timeout
@@ -89,3 +90,12 @@ def test_a_generation_gets_on_with_its_tokens() -> None:
     job.begin(generation)
     assert job.progressed_at() == 3.0
     assert made().progressed_at is None
+
+
+def test_its_time_and_that_of_its_members_may_begin_anew() -> None:
+    member = made()
+    job = made(members=[member])
+    before = time.monotonic()
+    job.begin_anew()
+    assert before <= job.phase_at <= time.monotonic()
+    assert member.phase_at >= before

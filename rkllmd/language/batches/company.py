@@ -121,6 +121,8 @@ class Company(Generation):
         self.lanes = tuple(lanes)
         # Those that are in C's batch, by their entries; the rest was left before.
         self.entries: tuple[Lane, ...] = ()
+        # Called when it begins anew, as its time does.
+        self.on_anew: Callable[[], None] | None = None
         # Whether words of others were cleared for it.
         self.history_reset = False
         self._may_mute = may_mute
@@ -144,14 +146,21 @@ class Company(Generation):
 
     def enter(self, lanes: Sequence[Lane]) -> tuple[Lane, ...]:
         """Begin a call of C; return those of the lanes that have an entry in its batch: those that are open."""
-        self.started_at, self.first_token_at = time.monotonic(), None
-        self.failed, self._steps = False, 0
-        self.ended.clear()
-        self.finished.clear()
+        self.started_at = time.monotonic()
         self.entries = tuple(lane for lane in lanes if lane.is_open)
         for lane in self.entries:
             lane.generation.started_at = self.started_at
         return self.entries
+
+    def begin_anew(self) -> None:
+        """Prepare for another call of C, after one that has failed before its first token, or for others."""
+        self.first_token_at, self.last_at = None, 0.0
+        self.failed, self.lost, self._steps = False, None, 0
+        self.abort_requested = False
+        self.ended.set()  # who is about to tell C to abort that call sees it
+        self.ended, self.finished = threading.Event(), threading.Event()
+        if self.on_anew is not None:
+            self.on_anew()
 
     # -- called by C -------------------------------------------------------------------------------------------------
 

@@ -106,9 +106,11 @@ def run_company(company: Company) -> None:
         log.warning("model_was_dead", handle=model.number, model_path=model.path, error=failure.to_json())
         put_to_sleep(language, model)
         load_again(language, model)
+        company.begin_anew()
         failure = _attempt(language, model, company, company.lanes)
     if failure is not None and not company.has_begun and len(company.entries) > 1:
-        failure = _one_by_one(language, model, company, failure)
+        log.warning("batch_refused", handle=model.number, model_path=model.path, error=failure.to_json())
+        failure = _in_halves(language, model, company, company.entries, failure)
     if failure is not None:
         raise failure
     if not company.abort_requested:
@@ -117,17 +119,25 @@ def run_company(company: Company) -> None:
         company.close(lane)
 
 
-def _one_by_one(language: Language, model: Model, company: Company, failure: RuntimeFailure) -> RuntimeFailure | None:
-    """Run each alone, since C may have refused what one of them has given it; return the failure if all have failed."""
-    log.warning("batch_refused", handle=model.number, model_path=model.path, error=failure.to_json())
-    lanes, failures = company.entries, list[RuntimeFailure]()
-    for lane in lanes:
-        found = _attempt(language, model, company, (lane,))
-        if found is not None:
-            failures.append(found)
-            telling.refuse(company, lane, found)
-        company.close(lane)
-    return failures[-1] if len(failures) == len(lanes) else None
+def _in_halves(
+    language: Language, model: Model, company: Company, lanes: Sequence[Lane], failure: RuntimeFailure
+) -> RuntimeFailure | None:
+    """Run them in smaller batches, since C may have refused what one of them has given it.
+
+    Each is closed when this returns. Returns the failure if all have failed.
+    """
+    middle, failures = len(lanes) // 2, list[RuntimeFailure | None]()
+    for half in (lanes[:middle], lanes[middle:]):
+        company.begin_anew()
+        found = _attempt(language, model, company, half)
+        if found is not None and not company.has_begun and len(half) > 1:
+            found = _in_halves(language, model, company, half, found)
+        for lane in half:
+            if found is not None and lane.is_open:
+                telling.refuse(company, lane, found)
+            company.close(lane)
+        failures.append(found)
+    return failure if all(failures) else None
 
 
 def _attempt(language: Language, model: Model, company: Company, lanes: Sequence[Lane]) -> RuntimeFailure | None:

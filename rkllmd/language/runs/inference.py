@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from threading import Event
 from typing import Final, Unpack
 
 import structlog
@@ -85,14 +86,14 @@ def abort(language: Language, model: Model) -> None:
         generation.awaits_abort = True
         running = language.npu.queue.running
         ask = partial(Asked, "") if running is None else running.ask
-        language.npu.beside.give("rkllm_abort", partial(_abort, language, model, generation, ask))
+        language.npu.beside.give("rkllm_abort", partial(_abort, language, model, generation, generation.ended, ask))
 
 
-def _abort(language: Language, model: Model, generation: Generation, ask: Callable[[], Asked]) -> None:
-    """Tell C to abort this run, which ``ask`` describes, if it is still on; on a thread of its own."""
+def _abort(language: Language, model: Model, generation: Generation, ended: Event, ask: Callable[[], Asked]) -> None:
+    """Tell C to abort this run, which ``ask`` describes, unless it has ``ended``; on a thread of its own."""
     with language.runtime.journal.working(ask), generation.aborting:
         generation.awaits_abort = False
-        if model.generation is generation and not generation.ended.is_set():
+        if model.generation is generation and not ended.is_set():
             # With a runtime that lacks the function the run goes on to its end. What cancels the run (the end of a
             # connection, the shutdown) must not fail because of that.
             with contextlib.suppress(NotSupported):

@@ -93,7 +93,7 @@ class Stage:
             detached_calls=(),
             unaware=set(),
             models=[self.model],
-            config=SimpleNamespace(coalesce="always"),
+            config=SimpleNamespace(coalesce="always", format_by="auto"),
         )
 
     def run(self, prompt: str, limit: int = 0, client: int = 1) -> Run:
@@ -120,6 +120,7 @@ class Extension:
 
     def __init__(self) -> None:
         self.entries = list[tuple[int, bool]]()
+        self.guides = list[Callable[[int, int, int], None]]()
 
     def next_run(self, handle: Any, options: NextRun) -> None:
         """Forget the entries."""
@@ -132,6 +133,11 @@ class Extension:
     def count_tokens(self, handle: Any, text: bytes, how: Any) -> int:
         """Return one for each byte."""
         return len(text)
+
+    def guide_next_run(self, handle: Any, guide: Callable[[int, int, int], None]) -> object:
+        """Note what guides the entry that was added last."""
+        self.guides.append(guide)
+        return guide
 
     def reused_tokens(self, handle: Any, entry: int) -> int:
         """Return as many for each."""

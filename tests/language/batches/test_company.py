@@ -318,3 +318,19 @@ def test_the_results_of_c_are_not_read_beyond_the_entries() -> None:
     batch.company.on_result(ctypes.cast(guard, type(NULL)), NORMAL)
     batch.loop.run()
     assert [batch.text(place) for place in range(2)] == ["a", "b"]
+
+
+def test_an_abort_of_the_call_before_is_not_one_of_the_next() -> None:
+    """C may be told to abort a moment later, when it has been given another half of the lanes."""
+    batch, anew = Batch(2), list[str]()
+    batch.company.on_anew = lambda: anew.append("anew")
+    first, batch.company.abort_requested = batch.company.ended, True
+    batch.company.begin_anew()
+    assert first.is_set()
+    assert not batch.company.ended.is_set()
+    assert not batch.company.abort_requested
+    assert anew == ["anew"]
+    batch.company.enter(batch.lanes[:1])
+    batch.leave(0)
+    assert batch.company.is_deserted, "whoever is not in it is not asked"
+    assert batch.lanes[1].is_open

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from rkllmd.errors import InvalidParams, RuntimeFailure
+import pytest
+
+from rkllmd.errors import FormatNotMet, InvalidParams, RuntimeFailure
 from rkllmd.language.batches import running
+from rkllmd.language.runs import guiding
 from rkllmd.language.runs.run import Run
 from rkllmd.language.texts.transcript import FINISH, NORMAL
 from tests.language.batches.stage import Extension, Stage
 from tests.language.generation.generations import NULL, results
+from tests.language.guided.schema_maker import form_of
 
 
 def answer(company: Any) -> int:
@@ -56,7 +60,7 @@ def test_what_c_refuses_for_one_is_no_error_of_the_others() -> None:
     stage = Stage(play)
     company = stage.company(stage.run("too long"), stage.run("b"), stage.run("c"))
     running.run_company(company)
-    assert [given[0] for given in stage.given] == [b"too long", b"too long", b"b", b"c"]
+    assert [given[:2] for given in stage.given] == [[b"too long", b"b"], [b"too long"] * 2, [b"b", b"c"]]
     assert [type(lane.refusal) for lane in company.lanes] == [RuntimeFailure, type(None), type(None)]
     assert [running.final_of(company, lane)["text"] for lane in company.lanes[1:]] == ["yes", "yes"]
 
@@ -75,3 +79,32 @@ def test_a_conversation_goes_on_where_its_beginning_is() -> None:
     final = running.final_of(company, company.lanes[0])
     assert final.get("cached_tokens") is None, "the runtime does not say how many it has read"
     assert company.lanes[0].cached_tokens == 7
+
+
+def test_an_entry_that_nothing_can_guide_any_more_is_no_error_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost:
+        """A guide that can say nothing."""
+
+        def __init__(self, *_: Any) -> None:
+            self.error = "too much"
+
+        def __call__(self, last: int, allowed: int, words: int) -> None:
+            raise ValueError(self.error)
+
+    def play(company: Any) -> int:
+        for guide in extension.guides:
+            guide(-1, 0, 1)
+        company.on_result(results((-1, None), (100, b"yes")), NORMAL)
+        company.on_result(NULL, FINISH)
+        return 0
+
+    monkeypatch.setattr(guiding, "TokenGuide", Lost)
+    monkeypatch.setattr(guiding, "_tokenizer", lambda *_: None)
+    extension = Extension()
+    stage = Stage(play, extension=extension)
+    kept = replace(stage.run("a"), form=form_of({"type": "object"}))
+    company = stage.company(kept, stage.run("b"))
+    running.run_company(company)
+    with pytest.raises(FormatNotMet, match="too much"):
+        running.final_of(company, company.lanes[0])
+    assert running.final_of(company, company.lanes[1])["text"] == "yes"
