@@ -22,8 +22,30 @@ from rkllmd.json_types import Json, JsonObject
 from rkllmd.quick_dataclass import dataclass
 
 # The keys of a declared model that are not fields of RKLLMParam.
-_OURS: Final = ("lora_adapters", "chat_template", "tokenizer", "autoload", "idle_minutes", "coalesce", "vision")
+_OURS: Final = (
+    "lora_adapters",
+    "chat_template",
+    "tokenizer",
+    "autoload",
+    "idle_minutes",
+    "coalesce",
+    "vision",
+    "dialect",
+)
 TEMPLATE_STRINGS: Final = ("system_prompt", "prompt_prefix", "prompt_postfix")
+# Those of chat/answers/dialect.py.
+DIALECTS: Final = (
+    "hermes",
+    "qwen3_coder",
+    "llama",
+    "mistral",
+    "deepseek",
+    "gemma",
+    "phi",
+    "minicpm",
+    "internlm",
+    "harmony",
+)
 # A name stands where a path may stand, so it has no slash and does not begin with a dot.
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
@@ -44,6 +66,8 @@ class DeclaredModel:
     idle_minutes: float | None = None
     # None: as the setting coalesce says.
     coalesce: bool | None = None
+    # How it writes reasoning and calls, one of DIALECTS; None: as its chat template says.
+    dialect: str | None = None
     # What shows it pictures.
     vision: DeclaredEncoder | None = None
     path: str = field(init=False)
@@ -102,6 +126,7 @@ def _model(name: str, table: JsonObject) -> DeclaredModel:
         autoload=table.get("autoload", False),
         idle_minutes=table.get("idle_minutes"),
         coalesce=table.get("coalesce"),
+        dialect=table.get("dialect"),
         vision=encoders.parse(table.get("vision")),
     )
 
@@ -125,6 +150,7 @@ def _schema() -> schemas.Schema:
             "tokenizer": {"type": "string"},
             "autoload": {"type": "boolean"},
             "coalesce": {"type": "boolean"},
+            "dialect": {"enum": [*DIALECTS]},
             "idle_minutes": {"type": "number", "minimum": 0, "maximum": MOST_MINUTES},
             "vision": encoders.SCHEMA,
         },

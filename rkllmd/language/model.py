@@ -15,8 +15,6 @@ from rkllmd.language.kv_cache import KvCache
 from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from llguidance import LLTokenizer
-
     from rkllmd.abi.library import Library
     from rkllmd.abi.tokenizer import TokenizerFile
     from rkllmd.config.encoders import DeclaredEncoder
@@ -72,6 +70,8 @@ class Model:
     idle_minutes: float | None = None
     # Whether runs of different clients share its batches, where the configuration says that of this model.
     coalesce: bool | None = None
+    # How it writes reasoning and calls, where the configuration says that (chat/answers/dialect.py).
+    dialect: str | None = None
     # What shows it pictures, where the configuration declares that.
     vision: DeclaredEncoder | None = None
     # The last argument of rkllm_init, which is the same for each load.
@@ -93,8 +93,6 @@ class Model:
     # What rkllm.set_cross_attn_params gave last, and whether that is gone (``models/cross_attention.py``).
     cross_attention: object = None
     has_lost_cross_attention: bool = False
-    # What its tokens stand for, as the judge of formats knows it (guided/tokens.py), and for which load that was read.
-    token_texts: tuple[int | None, LLTokenizer] | None = None
     # How many numbers one embedding for it has, if that is known: C takes the length of a row for granted.
     embedding_width: int | None = None
     # What the portable runtime says about it: the template for prompts ("model", "none", "unknown"), and for how many

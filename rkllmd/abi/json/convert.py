@@ -268,7 +268,13 @@ def _canonical(value: Json, struct_name: str, path: str) -> JsonObject:
     for name, item in value.items():
         canonical = str(aliases.get(name, name))
         if canonical in given:
-            raise InvalidParams(f"{path} has {canonical} under two names.", path=path, keyword="oneOf")
+            names = [other for other in value if aliases.get(other, other) == canonical]
+            where = "The parameters have" if path == "$" else f"{path} has"
+            raise InvalidParams(
+                f"{where} {canonical} twice, as {' and as '.join(names)}: leave out one of them.",
+                path=path,
+                keyword="oneOf",
+            )
         given[canonical] = item
     return given
 

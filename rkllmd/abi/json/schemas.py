@@ -342,4 +342,8 @@ def _sentence(error: ValidationError, keyword: str, path: str) -> str:
             known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
             instance = error.instance
             return f"{path} has {describe_unknown(next(name for name in instance if name not in known), known)}."
-    return f"{path} {_SENTENCES[keyword].format(limit)}."
+    sentence = _SENTENCES[keyword].format(limit)
+    if keyword.endswith(("Length", "Items")) and limit == 1:
+        sentence = sentence.removesuffix("s")
+    described = error.schema.get("description") if isinstance(error.schema, dict) else None
+    return f"{path} {sentence} ({described})." if described and keyword in ("anyOf", "oneOf") else f"{path} {sentence}."

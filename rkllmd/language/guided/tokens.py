@@ -6,7 +6,7 @@ that one engine serves both ways, and no schema means one thing here and another
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rkllmd.language.guided.grammar import Grammar
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _NONE: Final = -1
 # llguidance takes a token that begins with this byte, which no text has, for a control token: no grammar allows it.
 _CONTROL: Final = b"\xff"
+# One of 150,000 tokens takes a second to read, most of it in llguidance, which lets no other thread run; and 50 MB.
+_KEPT_VOCABULARIES: Final = 2
 
 
 class TokenGuide:
@@ -81,3 +83,22 @@ def tokenizer_of(pieces: Sequence[Piece]) -> LLTokenizer:
     if not ends:
         vocabulary.tokens.append(_CONTROL + b"end")
     return LLTokenizer(TokenizerWrapper(vocabulary), n_vocab=size, eos_token=ends or [len(pieces)])
+
+
+class Vocabularies:
+    """Those of the models that had answers in a form last, by their files: a model that is loaded again has its own."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, LLTokenizer] = {}
+
+    def of(self, file: Hashable, pieces: Callable[[], Sequence[Piece]]) -> LLTokenizer:
+        """Return the vocabulary of a model's ``file`` (as it is; None: not known), which ``pieces`` reads if it must.
+
+        On the worker thread.
+        """
+        found = self._known.pop(file, None) or tokenizer_of(pieces())
+        if file is not None:
+            self._known[file] = found
+        while len(self._known) > _KEPT_VOCABULARIES:
+            del self._known[next(iter(self._known))]
+        return found

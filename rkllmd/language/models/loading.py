@@ -68,6 +68,7 @@ def make(language: Language, recipe: Recipe) -> Model:
         name=recipe.name,
         idle_minutes=recipe.idle_minutes,
         coalesce=recipe.coalesce,
+        dialect=recipe.dialect,
         vision=recipe.vision,
         keep_alive=[recipe.keep],
         file=identify(recipe.path),

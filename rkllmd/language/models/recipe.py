@@ -63,6 +63,8 @@ class Recipe:
     tokenizer: str | None
     idle_minutes: float | None
     coalesce: bool | None
+    # How it writes reasoning and calls, where that is declared.
+    dialect: str | None
     # What shows it pictures, where that is declared.
     vision: DeclaredEncoder | None
     # Who has to be allowed to read the files that a client has named, by their paths.
@@ -141,6 +143,7 @@ def make(language: Language, given: Mapping[str, Json], where: str, viewer: View
         tokenizer=None if declared is None else _tokenizer(language, declared),
         idle_minutes=declared.idle_minutes if declared is not None else None,
         coalesce=declared.coalesce if declared is not None else None,
+        dialect=declared.dialect if declared is not None else None,
         vision=None if declared is None else _vision(language, declared),
         npu_cores=None if cores is None else int(cores),
         seen_by=seen_by,

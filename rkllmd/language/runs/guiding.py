@@ -20,7 +20,7 @@ from rkllmd.language import conversations, placeholders
 from rkllmd.language.guided.corrections import Correction, Corrections
 from rkllmd.language.guided.judge import Judge
 from rkllmd.language.guided.legal_text import LegalText
-from rkllmd.language.guided.tokens import TokenGuide, tokenizer_of
+from rkllmd.language.guided.tokens import TokenGuide, Vocabularies
 from rkllmd.portable.extension import NextRun
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_VOCABULARIES: Final = Vocabularies()
 # How a run chooses that is to choose something else than it just did: top_k and top_p, and a temperature for each try.
 _OTHER_CHOICES: Final = (40, 0.95)
 _WARMER: Final = 0.9
@@ -111,11 +112,9 @@ def _yielding(guide: TokenGuide) -> Guide:
 
 def _tokenizer(run: Run, extension: Extension) -> LLTokenizer:
     model = run.model
-    if model.token_texts is None or model.token_texts[0] != model.pointer.value:
-        # The event loop stands still for as long as it takes: the keeper has to know that it is no hang.
-        with run.language.runtime.journal.calling("rkllm_portable_vocabulary", model):
-            model.token_texts = model.pointer.value, tokenizer_of(extension.vocabulary(model.pointer))
-    return model.token_texts[1]
+    # The event loop stands still for as long as reading one takes: the keeper has to know that it is no hang.
+    with run.language.runtime.journal.calling("rkllm_portable_vocabulary", model):
+        return _VOCABULARIES.of(model.file, lambda: extension.vocabulary(model.pointer))
 
 
 def call(

@@ -53,7 +53,7 @@ FORMAT: Final = Value(
     "format",
     {
         "anyOf": [{"type": "object"}, {"enum": ["json", None]}],
-        "description": 'what the answer must be: "json", a JSON object; or a JSON Schema',
+        "description": 'what the answer must be: "json" for any JSON object, or a JSON Schema as an object',
     },
     required=False,
     in_c=False,

@@ -89,6 +89,12 @@ def test_wrong_input(layout: Layout, value: Any, path: str, keyword: str) -> Non
     refused(value, layout, "RKLLMInput", path, keyword)
 
 
+def test_what_stands_there_twice_is_said_as_the_client_has_written_it(layout: Layout) -> None:
+    twice = {"prompt_input": "x", "prompt": "y"}
+    with pytest.raises(InvalidParams, match="The parameters have prompt_input twice, as prompt_input and as prompt: "):
+        to_c(twice, layout["RKLLMInput"], "$", [])
+
+
 def test_batch(layout: Layout) -> None:
     keep: list[Any] = []
     values = [{"prompt": "one"}, {"token_input": {"input_ids": [2]}}, {"prompt": "three"}]

@@ -6,6 +6,7 @@ import pytest
 
 from rkllmd.chat.answers.dialect import DIALECTS, choose
 from rkllmd.chat.answers.reasoning import THINK, Tags
+from rkllmd.config import declared
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,4 @@ def test_whether_the_prompt_has_opened_it() -> None:
 
 def test_each_can_be_chosen_by_its_name() -> None:
     assert all(choose(None, name).name == name for name in DIALECTS)
+    assert tuple(DIALECTS) == declared.DIALECTS, "those that can be declared"

@@ -9,7 +9,7 @@ import pytest
 
 from rkllmd.language.guided.grammar import Grammar
 from rkllmd.language.guided.schema.schemas import rewrite
-from rkllmd.language.guided.tokens import TokenGuide, tokenizer_of
+from rkllmd.language.guided.tokens import TokenGuide, Vocabularies, tokenizer_of
 from rkllmd.portable.extension import Piece
 
 CONTROL, END = Piece(b"", False), Piece(b"", True)
@@ -60,3 +60,15 @@ def test_a_vocabulary_without_an_end_allows_nothing_at_the_end() -> None:
     asking = Asking({"const": 1}, [Piece(b"1", False), Piece(b"2", False)])
     assert asking.after(-1) == {0}
     assert asking.after(0) == set()
+
+
+def test_a_vocabulary_is_read_once_for_each_file_of_the_last_models() -> None:
+    vocabularies, read = Vocabularies(), list[str]()
+
+    def ask(file: str | None) -> object:
+        return vocabularies.of(file, lambda: read.append(str(file)) or PIECES)  # type: ignore[func-returns-value]
+
+    assert ask("a") is ask("a")
+    for file in ("b", "a", "c", "a", "b", None, None, "a"):
+        ask(file)
+    assert read == ["a", "b", "c", "b", "None", "None"], "a was used all the time"

@@ -21,7 +21,7 @@ TOOLS = [{"type": "function", "function": {"name": "search"}}]
 def shown(text: str, *, told: tuple[str, bool] = ("Hello", False), jinja: str | None = None, **asked: Any) -> Any:
     """Return what an answer shows; ``told``: the end of what the model was told; ``jinja``: its own template."""
     run: Any = SimpleNamespace(
-        model=SimpleNamespace(file=None),
+        model=SimpleNamespace(file=None, dialect=asked.pop("dialect", None)),
         language=SimpleNamespace(runtime=SimpleNamespace(name="portable")),
         **{"messages": [{"role": "user"}], "tools": None, "raw": None, "form": None, "stop": (), **asked},
     )
@@ -39,6 +39,13 @@ def test_reasoning_and_calls_are_members() -> None:
     found = shown(f"<think>So.</think>I look.{CALL}", tools=TOOLS)
     assert (found["text"], found["reasoning"]) == ("I look.", "So.")
     assert [call["function"] for call in found["tool_calls"]] == [{"name": "search", "arguments": {}}]
+
+
+def test_a_declared_dialect_goes_before_that_of_the_template() -> None:
+    llama = '<|python_tag|>{"name": "search", "parameters": {}}'
+    assert "tool_calls" not in shown(llama, tools=TOOLS)
+    (call,) = shown(llama, tools=TOOLS, dialect="llama")["tool_calls"]
+    assert call["function"]["name"] == "search"
 
 
 def test_nothing_is_a_call_without_tools() -> None:
