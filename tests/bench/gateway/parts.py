@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.gateway import overhead
+from tests.bench.gateway import overhead, side_by_side, turns
+from tests.daemon import ENDLESS, Daemon
+from tests.gateway.hanging_up import rounds
+from tests.gateway.process import gateway
 
 # Prints a line: what, the figure, its target, the limit in this run.
 Line = Callable[..., None]
@@ -15,6 +19,9 @@ def measure(line: Line, directory: Path, quick: bool) -> None:
     """Measure, each part in a folder of its own."""
     _overhead(line, _folder(directory, "overhead"), 60 if quick else 300)
     _streams(line, _folder(directory, "streams"), 50)
+    _turns(line, _folder(directory, "turns"))
+    _side_by_side(line, _folder(directory, "side"), 10 if quick else 50, 200 if quick else 1000)
+    _hang_ups(line, _folder(directory, "hang-ups"), 500 if quick else 10_000)
 
 
 def _folder(directory: Path, name: str) -> Path:
@@ -42,3 +49,33 @@ def _streams(line: Line, folder: Path, tokens: int) -> None:
     what = f"gateway, {overhead.STREAMS} streams at once"
     wrong = found.doubled + abs(found.expected - found.tokens)
     line(f"{what}, tokens lost or doubled of {found.expected:,}", f"{wrong}", "0", f"{found.speed:,.0f} tokens/s")
+
+
+def _turns(line: Line, folder: Path) -> None:
+    took, own = turns.measure(folder)
+    what = f"turn {turns.TURNS} by the openai client, first token, 15 ms a token, ms"
+    line(what, f"{1000 * took:,.0f}", f"<= {1300 * own:,.0f}", "1.3 x its own words")
+
+
+def _side_by_side(line: Line, folder: Path, rounds: int, tokens: int) -> None:
+    plain = side_by_side.plain(folder, rounds, tokens)
+    ours = side_by_side.ours(folder, rounds, tokens)
+    clients = f"{side_by_side.CLIENTS} clients"
+    for what, here, there, sign in (
+        ("to the first token, ms", 1000 * ours.first, 1000 * plain.first, "<="),
+        ("tokens/s, alone", ours.speed, plain.speed, ">="),
+        (f"tokens/s, {clients}", ours.speed_together, plain.speed_together, ">="),
+        (f"times that one of {clients} is refused", ours.refused, plain.refused, "<="),
+        ("CPU us a token", 1e6 * ours.cpu, 1e6 * plain.cpu, "<="),
+        ("private memory, MB", ours.memory / 2**20, plain.memory / 2**20, "<="),
+    ):
+        line(f"daemon and gateway beside a plain server, {what}", f"{here:,.1f}", f"{sign} {there:,.1f}")
+
+
+def _hang_ups(line: Line, folder: Path, count: int) -> None:
+    with Daemon(folder, scenario=ENDLESS, environ={"RKLLM_SIMULATOR_TRACE": ""}) as daemon:
+        daemon.load(max_new_tokens=1_000_000_000)
+        with gateway(daemon.path, folder) as address:
+            took = sorted(rounds(daemon, address, count, random.Random(14)))
+    what = f"a client of {count:,} hangs up, the NPU has served another one"
+    line(f"{what}, worst ms", f"{1000 * took[-1]:.1f}", "<= 100", f"median {1000 * took[count // 2]:.1f}")
