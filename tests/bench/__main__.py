@@ -372,6 +372,7 @@ _PARTS: Final[dict[str, Callable[[Path, bool], None]]] = {
     "formats": lambda _, quick: _formats(5 if quick else 15),
     "camera": lambda directory, quick: _vision_between_tokens(directory, 60 if quick else 300),
     "gateway": lambda directory, quick: gateway.measure(_line, directory, quick),
+    "boards": lambda directory, quick: gateway.measure_boards(_line, directory, quick),
     "stress": _stress,
     "loading": lambda directory, quick: _loading(directory, 3 if quick else 30),
 }

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.gateway import overhead, side_by_side, turns
+from tests.bench.gateway import boards, overhead, side_by_side, turns
 from tests.daemon import ENDLESS, Daemon
 from tests.gateway.hanging_up import rounds
 from tests.gateway.process import gateway
@@ -22,6 +22,13 @@ def measure(line: Line, directory: Path, quick: bool) -> None:
     _turns(line, _folder(directory, "turns"))
     _side_by_side(line, _folder(directory, "side"), 10 if quick else 50, 200 if quick else 1000)
     _hang_ups(line, _folder(directory, "hang-ups"), 500 if quick else 10_000)
+
+
+def measure_boards(line: Line, directory: Path, quick: bool) -> None:
+    """Measure what four boards give beside one."""
+    seconds = 5 if quick else 20
+    one, four = (boards.answers_per_second(_folder(directory, f"boards-{n}"), n, seconds) for n in (1, 4))
+    line("answers of four boards behind HAProxy, times those of one", f"{four / one:.2f}", ">= 3.8", f"{one:.2f} /s")
 
 
 def _folder(directory: Path, name: str) -> Path:

@@ -12,7 +12,7 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +23,7 @@ from tests.daemon import Daemon, Start, until
 from tests.gateway.boards.certificates import SCRIPT
 from tests.nursery import forking
 
-_CONFIGURATION = SCRIPT.with_name("haproxy.cfg")
+CONFIGURATION = SCRIPT.with_name("haproxy.cfg")
 _PORT, _AGENT_PORT = 8443, 8444
 
 
@@ -35,17 +35,19 @@ def address(number: int) -> str:
 class Board:
     """One board: ``start`` again after ``kill``."""
 
-    def __init__(self, number: int, folder: Path, certificates: Path, start: Start, scenario: str) -> None:
-        """Start it."""
+    def __init__(
+        self, number: int, folder: Path, certificates: Path, start: Start, scenario: str, **options: Any
+    ) -> None:
+        """Start it; ``options`` are the daemon's."""
         self.address = address(number)
         self.log_path = folder / f"gateway{number}.log"
         self._certificates = certificates
-        self._start = start
+        self._start, self._options = start, options
         self.start(scenario)
 
     def start(self, scenario: str) -> None:
         """Start daemon and gateway, and load the model."""
-        self.daemon: Daemon = self._start(changing=True, scenario=scenario)
+        self.daemon: Daemon = self._start(changing=True, scenario=scenario, **self._options)
         self.daemon.load()
         own, authority = self._certificates / f"{self.address}.pem", self._certificates / "authority.pem"
         given = ["gateway", "--socket", self.daemon.path, "--listen", f"{self.address}:{_PORT}"]
@@ -114,6 +116,7 @@ class Client:
         """Return the status and the text of a whole answer, streamed or not."""
         with self.asked(conversation, **fields) as response:
             body = response.read()
+        assert response.status_code == 200, body
         if not fields.get("stream"):
             return response.status_code, json.loads(body)["choices"][0]["message"]["content"]
         events = [json.loads(line[6:]) for line in body.split(b"\n") if line.startswith(b"data: {")]
@@ -122,25 +125,30 @@ class Client:
 
 def configuration(boards: Sequence[str], certificates: Path) -> str:
     """Return the example's configuration for these boards."""
-    text = _CONFIGURATION.read_text().replace("/etc/haproxy/boards", str(certificates))
-    text = text.replace("bind :443", f"bind {address(0)}:{_PORT}").replace("inter 1s", "inter 50ms")
+    text = CONFIGURATION.read_text().replace("/etc/haproxy/boards", str(certificates))
+    text = text.replace("bind :443", f"bind {address(0)}:{_PORT}")
+    text = text.replace("fastinter 500ms downinter 1s", "fastinter 50ms downinter 50ms")
     [server] = re.findall(r"^ *server board1 .*\n", text, re.MULTILINE)
     servers = [server.replace("board1.example", host).replace("board1", f"board{n}") for n, host in enumerate(boards)]
     return re.sub(r"(?m)(^ *server .*\n)+", lambda found: "".join(servers), text)
 
 
 @contextmanager
-def balanced(boards: Sequence[str], certificates: Path, environ: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Run HAProxy before the boards."""
+def balanced(boards: Sequence[str], certificates: Path) -> Iterator[Callable[[str], None]]:
+    """Run HAProxy before the boards; give a function that waits until it says something."""
     file = certificates / "haproxy.cfg"
     file.write_text(configuration(boards, certificates))
-    with subprocess.Popen(["haproxy", "-db", "-f", str(file)], stderr=subprocess.PIPE, env=environ) as process:
-        assert process.stderr is not None
+    with subprocess.Popen(["haproxy", "-db", "-f", str(file)], stderr=subprocess.PIPE) as process:
+        said = process.stderr
+        assert said is not None
+
+        def wait(words: str) -> None:
+            assert any(words in line.decode() for line in said), f"HAProxy has ended without {words!r}"
+
         try:
-            os.set_blocking(process.stderr.fileno(), False)
             until("HAProxy listens", lambda: process.poll() is not None or _listens())
-            assert process.poll() is None, process.stderr.read()
-            yield
+            assert process.poll() is None, said.read()
+            yield wait
         finally:
             process.kill()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from tests.daemon import Start, until
-from tests.gateway.boards.board import Board, Client, address, balanced
+from tests.gateway.boards.board import CONFIGURATION, Board, Client, address, balanced
 from tests.gateway.boards.certificates import make
 
 pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="HAProxy is not installed: apt install haproxy")
@@ -32,13 +33,27 @@ def certificates(tmp_path: Path) -> Path:
 @pytest.fixture
 def boards(certificates: Path, tmp_path: Path, start: Start) -> Iterator[list[Board]]:
     found = [Board(number, tmp_path, certificates, start, STUCK) for number in (1, 2)]
-    with balanced([board.address for board in found], certificates):
-        yield found
+    yield found
     for board in found:
         board.stop()
 
 
-def test_nothing_is_lost_that_had_not_begun_and_the_board_comes_back(boards: list[Board], certificates: Path) -> None:
+@pytest.fixture
+def wait_said(boards: list[Board], certificates: Path) -> Iterator[Callable[[str], None]]:
+    """Run HAProxy; return a function that waits until it says something."""
+    with balanced([board.address for board in boards], certificates) as wait:
+        yield wait
+
+
+def test_one_percent_of_the_weight_is_not_nothing() -> None:
+    """A board of weight 0 gets no new conversation, and a busy one may be told to have one percent."""
+    [weight] = re.findall(r"default-server .*\bweight (\d+)", CONFIGURATION.read_text())
+    assert int(weight) // 100 >= 1
+
+
+def test_nothing_is_lost_that_had_not_begun_and_the_board_comes_back(
+    boards: list[Board], certificates: Path, wait_said: Callable[[str], None]
+) -> None:
     with Client(certificates) as client, ThreadPoolExecutor() as threads:
         with client.asked(stream=True) as begun:
             killed, other = sorted(boards, key=Board.runs, reverse=True)
@@ -54,6 +69,8 @@ def test_nothing_is_lost_that_had_not_begun_and_the_board_comes_back(boards: lis
                 begun.read()
         assert [call.result() for call in waiting] == [(200, TEXT)] * len(waiting)
         assert other.runs() == 1 + len(waiting)
+        wait_said("is DOWN")
         killed.start(f"text={TEXT}")
+        wait_said("is UP")
         names = (f"conversation {number}" for number in itertools.count())
         until("it is given work again", lambda: client.answer(next(names)) == (200, TEXT) and killed.runs() > 0)

@@ -1,0 +1,55 @@
+"""Boards on the simulator behind HAProxy, as examples/boards has them: how many answers they give."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from tests.daemon import starter
+from tests.gateway.boards.board import Board, Client, address, balanced
+from tests.gateway.boards.certificates import make
+
+# 20 tokens at 10 ms each: a board that has always something to do gives some five answers a second.
+_SCENARIO: Final = "text=abcd ;repeat=20;tokens=words;pace_us=10000"
+# So many clients for each board, which ask again as soon as they are answered.
+_CLIENTS: Final = 3
+_WARM_UP_SECONDS: Final = 1.0
+
+
+def answers_per_second(folder: Path, count: int, seconds: float) -> float:
+    """Return what ``count`` boards give in all, each new conversation wherever HAProxy wants it."""
+    certificates = folder / "certificates"
+    make(certificates, *(address(number) for number in range(count + 1)))
+    (certificates / f"{address(0)}.pem").rename(certificates / "balancer.pem")
+    # The simulator writes a line for each call otherwise.
+    quiet = {"RKLLM_SIMULATOR_TRACE": ""}
+    with starter(folder) as start:
+        boards = [Board(n + 1, folder, certificates, start, _SCENARIO, environ=quiet) for n in range(count)]
+        with balanced([board.address for board in boards], certificates):
+            found = _ask(certificates, _CLIENTS * count, seconds)
+        for board in boards:
+            board.stop()
+    return found
+
+
+def _ask(certificates: Path, clients: int, seconds: float) -> float:
+    begin = time.monotonic() + _WARM_UP_SECONDS
+    answered: list[float] = []
+    numbers = itertools.count()
+
+    def ask() -> None:
+        with Client(certificates) as client:
+            while time.monotonic() < begin + seconds:
+                status, _ = client.answer(f"conversation {next(numbers)}")
+                assert status == 200
+                answered.append(time.monotonic())
+
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(begin <= moment < begin + seconds for moment in answered) / seconds
