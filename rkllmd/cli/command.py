@@ -1,4 +1,4 @@
-"""The command line: serve, stop, call, chat, gateway, help. An error is one plain sentence that says what to do."""
+"""The command line: serve, stop, call, chat, gateway, mcp. An error is one plain sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import orjson
 
 from rkllmd import __version__, client
-from rkllmd.cli import gateway, terminal
+from rkllmd.cli import gateway, mcp, terminal
+from rkllmd.cli.http import HttpError
 from rkllmd.config import settings, sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
@@ -113,7 +115,9 @@ def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.A
     description = "Serves a Rockchip NPU as JSON-RPC 2.0 over a Unix socket."
     parser = _Parser(prog="rkllmd", description=description, allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="print the version and the runtime that was found")
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="{serve,stop,call,chat,gateway,help}")
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="{serve,stop,call,chat,gateway,mcp,help}"
+    )
     # An abbreviation that works today is ambiguous once there is another option that begins so.
     add = partial(commands.add_parser, allow_abbrev=False)
 
@@ -158,8 +162,8 @@ def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.A
     chat.add_argument("--handle", type=int, help="of the model, where several are loaded (default: the first)")
     _add_connection(chat)
     chat.set_defaults(run=_chat)
-
-    _add_gateway(add("gateway", help="serve HTTP: OpenAI's and Ollama's clients, and monitors"))
+    _add_server(add("gateway", help="serve HTTP: OpenAI's and Ollama's clients, and monitors"), gateway)
+    _add_server(add("mcp", help="serve tools and resources to MCP hosts, over stdio or HTTP"), mcp)
 
     help_ = add("help", help="describe a method, with an example: rkllmd help rkllm.run", allow_abbrev=False)
     help_.add_argument("method", nargs="?", help="a method, a namespace (rkllm, rknn, server), or a command")
@@ -168,10 +172,11 @@ def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.A
     return parser, dict(commands.choices)
 
 
-def _add_gateway(parser: argparse.ArgumentParser) -> None:
-    gateway.add_arguments(parser)
+def _add_server(parser: argparse.ArgumentParser, command: ModuleType) -> None:
+    """Add the options of a command that serves others, and is a client of the daemon."""
+    command.add_arguments(parser)
     _add_connection(parser)
-    parser.set_defaults(run=_gateway)
+    parser.set_defaults(run=partial(_serve_others, command.run))
 
 
 def _add_connection(parser: argparse.ArgumentParser) -> None:
@@ -335,8 +340,8 @@ def _chat(given: argparse.Namespace) -> int:
             raise _UsageError(f"this can't be sent as JSON: {error}.") from None
 
 
-def _gateway(given: argparse.Namespace) -> int:
+def _serve_others(run: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
     try:
-        return gateway.run(given)
-    except gateway.GatewayError as error:
+        return run(given)
+    except HttpError as error:
         raise _UsageError(str(error)) from None

@@ -1,4 +1,4 @@
-"""``rkllmd gateway``: what it refuses before it listens."""
+"""``rkllmd gateway``: what it refuses before it listens, beside what every command that serves HTTP does."""
 
 from __future__ import annotations
 
@@ -10,29 +10,14 @@ import pytest
 
 from rkllmd.cli import gateway
 from rkllmd.cli.command import parser_and_commands
+from rkllmd.cli.http import HttpError
 from tests.cli.commands import run, sentence
 
 
-def refusal(*arguments: str) -> str:
-    with pytest.raises(gateway.GatewayError) as refused:
-        gateway.run(parser_and_commands()[0].parse_args(["gateway", *arguments]))
-    return str(refused.value)
-
-
-def test_an_address_beyond_this_machine_needs_keys() -> None:
-    assert "--api-keys" in refusal("--listen", "127.0.0.1:0", "--listen", "0.0.0.0:0")
-
-
-@pytest.mark.parametrize("address", ["8080", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536", ":80"])
-def test_an_address_has_a_host_and_a_port(address: str) -> None:
-    assert "is not HOST:PORT" in refusal("--listen", address)
-
-
-def test_a_file_of_keys_must_be_there_and_have_hashes(tmp_path: Path) -> None:
-    keys = tmp_path / "keys"
-    assert "can't be read: No such file" in refusal("--api-keys", str(keys))
-    keys.write_text("secret\n")
-    assert "is no file of keys: line 1" in refusal("--api-keys", str(keys))
+def test_balancers_ask_at_an_address() -> None:
+    given = parser_and_commands()[0].parse_args(["gateway", "--agent-check", "8080"])
+    with pytest.raises(HttpError, match="--agent-check 8080 is not HOST:PORT"):
+        gateway.run(given)
 
 
 def test_an_address_that_is_taken_is_said(tmp_path: Path) -> None:

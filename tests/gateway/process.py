@@ -14,9 +14,12 @@ from tests.nursery import forking
 
 
 @contextmanager
-def gateway(socket: str, folder: Path, *arguments: str) -> Iterator[str]:
-    """Start one on a free port, with its own log in ``folder``; yield its address (``http://…``), and end it."""
-    given = ["gateway", "--socket", socket, "--listen", "127.0.0.1:0", *arguments]
+def gateway(socket: str, folder: Path, *arguments: str, name: str = "gateway") -> Iterator[str]:
+    """Start one on a free port, with its own log in ``folder``; yield its address (``http://…``), and end it.
+
+    ``name``: another command that serves HTTP.
+    """
+    given = [name, "--socket", socket, "--listen", "127.0.0.1:0", *arguments]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("RKLLM_", "RKNN_"))}
     log_path = folder / "gateway.log"
     with log_path.open("wb") as log:
@@ -31,7 +34,7 @@ def gateway(socket: str, folder: Path, *arguments: str) -> Iterator[str]:
     try:
         with process.stdout:
             line = process.stdout.readline().decode()
-            assert line.startswith("rkllmd gateway serves http://127.0.0.1:"), line + log_path.read_text()
+            assert line.startswith(f"rkllmd {name} serves http://127.0.0.1:"), line + log_path.read_text()
             yield line.split()[-1]
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0, log_path.read_text()

@@ -40,10 +40,11 @@ class Pictures:
                 raise picture.wrong(f"is one picture too many: a conversation has {MOST_PICTURES} at most.")
         if encoder is None:
             return params
-        seen = {id(picture): await self._seen(picture, encoder) for picture in _pictures_in(messages)}
+        seen = {id(picture): {"pixels": await self.pixels(picture, encoder)} for picture in _pictures_in(messages)}
         return params | {"messages": [_with_pixels(message, seen) for message in messages]} if seen else params
 
-    async def _seen(self, picture: Picture, encoder: JsonObject) -> JsonObject:
+    async def pixels(self, picture: Picture, encoder: JsonObject) -> JsonObject:
+        """Return one picture as a tensor for the daemon. Raises WrongField, Failure."""
         try:
             file = picture.file
             if picture.address is not None:
@@ -58,7 +59,7 @@ class Pictures:
                 501, "NotSupported", f"Pictures need a package that is not installed: pip install {error.name}."
             ) from None
         shape = [encoder["height"], encoder["width"], 3]
-        return {"pixels": {"data": base64.b64encode(found).decode("ascii"), "dtype": "uint8", "shape": shape}}
+        return {"data": base64.b64encode(found).decode("ascii"), "dtype": "uint8", "shape": shape}
 
 
 def _pictures_in(messages: list[JsonObject]) -> Iterator[Picture]:

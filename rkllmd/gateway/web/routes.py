@@ -52,7 +52,7 @@ def application(upstream: Upstream, access: Access) -> ASGIApp:
         *_ollama(upstream, questions),
         *_anthropic(upstream),
     ]
-    middleware = [Middleware(_Guard, access=access)]
+    middleware = [Middleware(Guard, access=access)]
     if access.origins:
         middleware.insert(0, Middleware(CORSMiddleware, allow_origins=sorted(access.origins), allow_headers=["*"]))
     return Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _http_error})
@@ -112,14 +112,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return answer_json(shown, error.status_code, {**(error.headers or {}), **failure.headers})
 
 
-class _Guard:
+class Guard:
     """Refuses who may not come, before anything of the request is read."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
+        """Stand before ``app``."""
         self._app = app
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or refuse it."""
         if scope["type"] in ("http", "websocket"):
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             refusal = self._access.refusal(scope["path"], headers)

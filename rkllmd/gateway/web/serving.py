@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -12,6 +12,7 @@ from typing import Final
 import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
+from starlette.types import ASGIApp
 
 from rkllmd.gateway.access import Access
 from rkllmd.gateway.boards import agent
@@ -41,8 +42,13 @@ class Listening:
 
 def run(upstream: Upstream, access: Access, listening: Listening) -> None:
     """Serve until a signal comes. Raises OSError if an address can't be had."""
+    run_to_end(partial(_run, upstream, access, listening))
+
+
+def run_to_end(serve_all: Callable[[], Awaitable[None]]) -> None:
+    """Run a server. Raises OSError if an address can't be had."""
     try:
-        trio.run(_run, upstream, access, listening)
+        trio.run(serve_all)
     except BaseExceptionGroup as group:  # trio's nurseries wrap what ends them
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
@@ -53,27 +59,35 @@ def run(upstream: Upstream, access: Access, listening: Listening) -> None:
 
 
 async def _run(upstream: Upstream, access: Access, listening: Listening) -> None:
-    config = _config(listening)
     checks = agent.Agent(Questions(upstream).ask)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(upstream.watch)
+        if listening.agent_checks:
+            listeners = await agent.listen(listening.agent_checks)
+            nursery.start_soon(partial(trio.serve_listeners, checks.answer, listeners))
+        await serve_until_asked("gateway", application(upstream, access), listening, checks.end)
+        nursery.cancel_scope.cancel()
+
+
+async def serve_until_asked(
+    name: str, app: ASGIApp, listening: Listening, when_asked: Callable[[], None] = lambda: None
+) -> None:
+    """Serve an application at the addresses of ``listening``, and say so, until SIGTERM or SIGINT asks to end.
+
+    ``when_asked`` is called then.
+    """
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
 
         async def asked_to_end() -> None:
             async for _ in signals:
-                checks.end()
+                when_asked()
                 return
 
-        app = application(upstream, access)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(upstream.watch)
-            if listening.agent_checks:
-                listeners = await agent.listen(listening.agent_checks)
-                nursery.start_soon(partial(trio.serve_listeners, checks.answer, listeners))
-            async with trio.open_nursery() as serving:
-                # Hypercorn's own types name the events of ASGI one by one, Starlette's any mapping.
-                served = partial(serve, app, config, shutdown_trigger=asked_to_end)  # type: ignore[arg-type]
-                binds = await serving.start(served)
-                print(f"rkllmd gateway serves {' '.join(binds)}", flush=True)
-            nursery.cancel_scope.cancel()
+            # Hypercorn's own types name the events of ASGI one by one, Starlette's any mapping.
+            served = partial(serve, app, _config(listening), shutdown_trigger=asked_to_end)  # type: ignore[arg-type]
+            binds = await nursery.start(served)
+            print(f"rkllmd {name} serves {' '.join(binds)}", flush=True)
 
 
 def _config(listening: Listening) -> Config:

@@ -12,3 +12,5 @@ MODEL: Final = Path(__file__).parent / "demo.gguf"
 # What shows it pictures of digits, and how many pixels they have.
 ENCODER: Final = MODEL.with_name("digits_encoder.onnx")
 PICTURE_SIZE: Final = (48, 48)
+# What tells which digit is in a picture of this size.
+CLASSIFIER: Final = MODEL.with_name("digits.onnx")

@@ -1,0 +1,22 @@
+"""The process for MCP hosts that come over HTTP: streamable, at ``/mcp``."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from mcp.server.lowlevel.server import Server
+from mcp.server.transport_security import TransportSecuritySettings
+
+from rkllmd.gateway.access import Access
+from rkllmd.gateway.web import serving
+from rkllmd.gateway.web.body import MOST_BYTES
+from rkllmd.gateway.web.routes import Guard
+from rkllmd.gateway.web.serving import Listening
+
+
+def serve(server: Server, access: Access, listening: Listening) -> None:
+    """Serve hosts at ``/mcp`` until a signal comes. Raises OSError if an address can't be had."""
+    # Who may come is decided as for the gateway.
+    without_its_own = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    app = server.streamable_http_app(transport_security=without_its_own, max_request_body_size=MOST_BYTES)
+    serving.run_to_end(partial(serving.serve_until_asked, "mcp", Guard(app, access), listening))

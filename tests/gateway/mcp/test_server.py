@@ -1,0 +1,114 @@
+"""The official SDK's client before the real daemon, in both eras of the protocol and over both transports."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rkllmd.portable import demo
+from rkllmd.portable.demo.vision.draw import draw_digit
+from tests.daemon import Start
+from tests.gateway.process import gateway
+
+ERAS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
+
+
+def three() -> str:
+    target = io.BytesIO()
+    draw_digit(3, seed=3).save(target, "PNG")
+    return base64.b64encode(target.getvalue()).decode()
+
+
+@pytest.fixture(scope="module")
+def path(start_for_module: Start) -> str:
+    """Return the socket of a daemon with the demo model."""
+    daemon = start_for_module("--model", "demo", runtime="portable")
+    with daemon.connect() as wire:
+        # The model is loaded after the daemon serves: what waits for it is answered then.
+        assert "result" in wire.ask("rkllm.run", {"prompt": "", "max_new_tokens": 1})
+    return daemon.path
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_hosts_of_both_eras_have_tools_and_resources(path: str, mode: str) -> None:
+    from mcp.client.client import Client  # a second of CPU
+    from mcp.shared.exceptions import MCPError
+
+    from rkllmd.gateway.mcp import server
+    from rkllmd.gateway.mcp.tools import Classifier
+    from rkllmd.gateway.upstream.upstream import Upstream
+
+    labels = tuple(demo.CLASSIFIER.with_suffix(".txt").read_text().split())
+    upstream = Upstream(path)
+    host = server.serve(upstream, {"digits": Classifier(str(demo.CLASSIFIER), labels)})
+    told: list[tuple[float, float | None, str | None]] = []
+
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total, message))
+
+    async with Client(host, mode=mode) as client:
+        assert client.protocol_version == ERAS[mode]
+        assert [tool.name for tool in (await client.list_tools()).tools] == ["generate", "chat", "classify"]
+        asked: dict[str, Any] = {"prompt": "What is 2 plus 2?", "temperature": 0, "max_tokens": 20}
+        answer = await client.call_tool("generate", asked, progress_callback=report)
+        assert answer.structured_content["text"] == "2 + 2 = 4."
+        assert told[-1][1:] == (20, "generating")
+        seen = await client.call_tool("generate", {"prompt": " plus 4", "image": three(), "temperature": 0})
+        assert seen.structured_content["text"] == "3 + 4 = 7."
+        said = [{"role": "user", "content": "What is 3 plus 3?"}]
+        chat = await client.call_tool("chat", {"messages": said, "temperature": 0})
+        assert (chat.structured_content["text"], chat.structured_content["finish_reason"]) == ("3 + 3 = 6.", "stop")
+        found = await client.call_tool("classify", {"image": three(), "count": 1})
+        assert [item["label"] for item in found.structured_content["classes"]] == ["three"]
+        wrong = await client.call_tool("generate", {"prompt": "Hi", "model": "gpt-4"})
+        assert wrong.is_error
+        assert "There is no model gpt-4" in wrong.content[0].text  # type: ignore[union-attr]
+        for uri, word in (("rkllmd://models", '"demo"'), ("rkllmd://status", '"uptime_s"')):
+            (content,) = (await client.read_resource(uri)).contents
+            assert word in content.text  # type: ignore[union-attr]
+        with pytest.raises(MCPError, match="no tool"):
+            await client.call_tool("nothing", {})
+        with pytest.raises(MCPError, match="no resource"):
+            await client.read_resource("rkllmd://nothing")
+    upstream.close()
+
+
+async def test_a_host_starts_it_over_stdio(path: str) -> None:
+    from mcp.client.client import Client
+    from mcp.client.stdio import StdioServerParameters, stdio_client
+
+    arguments = ["-m", "rkllmd", "mcp", "--socket", path, "--classifier", "demo"]
+    process = StdioServerParameters(command=sys.executable, args=arguments)
+    async with Client(stdio_client(process), mode="legacy") as client:
+        found = await client.call_tool("classify", {"image": three(), "count": 1})
+        assert found.structured_content == {"classes": [{"index": 3, "label": "three", "score": 1.0}]}
+
+
+def test_hosts_come_over_http_with_a_key(path: str, tmp_path: Path) -> None:
+    import hashlib
+
+    import anyio
+    import httpx2
+    from mcp.client.client import Client
+    from mcp.client.streamable_http import streamable_http_client
+
+    async def come(address: str, mode: str) -> None:
+        async with (
+            httpx2.AsyncClient(headers={"authorization": "Bearer secret"}) as http,
+            Client(streamable_http_client(f"{address}/mcp", http_client=http), mode=mode) as client,
+        ):
+            assert client.protocol_version == ERAS[mode]
+            answer = await client.call_tool("generate", {"prompt": "What is 2 plus 2?", "temperature": 0})
+            assert answer.structured_content["text"] == "2 + 2 = 4."
+
+    keys = tmp_path / "keys"
+    keys.write_text(hashlib.sha256(b"secret").hexdigest())
+    with gateway(path, tmp_path, "--api-keys", str(keys), name="mcp") as address:
+        assert httpx2.post(f"{address}/mcp", json={}).status_code == 401
+        for mode in ERAS:
+            anyio.run(come, address, mode)  # on asyncio: it leaves generators behind, of which trio complains
