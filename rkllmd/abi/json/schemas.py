@@ -26,6 +26,7 @@ from rkllmd.abi.c_types import CObject, CType, Struct
 from rkllmd.abi.json.descriptions import FIELDS, Doc
 from rkllmd.abi.json.forms import ALIASES, EXTRAS, FORMS, IMAGE_FIELDS, describe_unknown
 from rkllmd.abi.json.structs import INT_RANGES, fields_of, is_pointer, members_of, of_array, struct_types
+from rkllmd.abi.json.validity.quick import IS_TYPE, Fits, fits, is_equal, is_number
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.wire.long_strings import LongString
@@ -164,34 +165,14 @@ def _fails(condition: Callable[[Json, Json], bool]) -> _Keyword:
     return keyword
 
 
-def _is_number(instance: Json) -> bool:
-    return isinstance(instance, (int, float)) and not isinstance(instance, bool)
-
-
-def _is_integer(instance: Json) -> bool:
-    return type(instance) is int or (type(instance) is float and instance.is_integer())  # so it is in JSON Schema
-
-
-_IS_TYPE: dict[str, Callable[[Json], bool]] = {
-    "array": lambda instance: isinstance(instance, list),
-    "boolean": lambda instance: isinstance(instance, bool),
-    "integer": _is_integer,
-    "null": lambda instance: instance is None,
-    "number": _is_number,
-    "object": lambda instance: isinstance(instance, dict),
-    "string": lambda instance: isinstance(instance, (str, LongString)),
-}
-
-
 def _not_of_type(types: str | list[str], instance: Json) -> bool:
     if isinstance(types, str):
-        return not _IS_TYPE[types](instance)
-    return not any(_IS_TYPE[name](instance) for name in types)
+        return not IS_TYPE[types](instance)
+    return not any(IS_TYPE[name](instance) for name in types)
 
 
 def _not_in_enum(values: list[Json], instance: Json) -> bool:
-    # True == 1 in Python, not in JSON.
-    return not any(value == instance and isinstance(value, bool) == isinstance(instance, bool) for value in values)
+    return not any(is_equal(value, instance) for value in values)
 
 
 def _descend(subschema: Schema, instance: Json, step: str | int | None = None) -> Iterator[ValidationError]:
@@ -237,9 +218,9 @@ _KEYWORDS: dict[str, _Keyword] = {
     "type": _fails(_not_of_type),
     "enum": _fails(_not_in_enum),
     "const": _fails(lambda value, instance: _not_in_enum([value], instance)),
-    "minimum": _fails(lambda limit, instance: _is_number(instance) and instance < limit),
-    "maximum": _fails(lambda limit, instance: _is_number(instance) and instance > limit),
-    "exclusiveMinimum": _fails(lambda limit, instance: _is_number(instance) and instance <= limit),
+    "minimum": _fails(lambda limit, instance: is_number(instance) and instance < limit),
+    "maximum": _fails(lambda limit, instance: is_number(instance) and instance > limit),
+    "exclusiveMinimum": _fails(lambda limit, instance: is_number(instance) and instance <= limit),
     "minLength": _fails(lambda limit, instance: isinstance(instance, (str, LongString)) and len(instance) < limit),
     "maxLength": _fails(lambda limit, instance: isinstance(instance, (str, LongString)) and len(instance) > limit),
     "minItems": _fails(lambda limit, instance: isinstance(instance, list) and len(instance) < limit),
@@ -251,6 +232,7 @@ _KEYWORDS: dict[str, _Keyword] = {
     "anyOf": _some_of(exactly_one=False),
     "oneOf": _some_of(exactly_one=True),
 }
+KEYWORDS = frozenset(_KEYWORDS)
 _ANNOTATIONS = frozenset({"title", "description", "default", "examples", "$comment", "deprecated"})
 
 _Validator = validators.create(
@@ -260,7 +242,7 @@ _Validator = validators.create(
     id_of=lambda schema: "",  # no schema here has an $id, and looking for one costs
 )
 
-_built: dict[int, tuple[Schema, Validator]] = {}
+_built: dict[int, tuple[Schema, Validator, Fits]] = {}
 
 
 def validator(schema: Schema) -> Validator:
@@ -272,12 +254,15 @@ def validator(schema: Schema) -> Validator:
     if found is None:
         _refuse_unknown_keywords(schema)
         # The schema is kept beside its validator: as long as it lives, no other object can get its id.
-        found = _built[id(schema)] = (schema, _Validator(schema))
+        found = _built[id(schema)] = (schema, _Validator(schema), fits(schema))
     return found[1]
 
 
 def check(validator: Validator, value: Json, root: str = "$") -> None:
     """Validate ``value``. Raises InvalidParams with ``path`` (below ``root``), ``keyword`` and ``limit``."""
+    built = _built.get(id(validator.schema))
+    if built is not None and built[2](value):
+        return
     try:
         if next(validator.iter_errors(value), None) is None:
             return
@@ -292,7 +277,7 @@ def check(validator: Validator, value: Json, root: str = "$") -> None:
 
 
 def _refuse_unknown_keywords(schema: Schema) -> None:
-    unknown = schema.keys() - _KEYWORDS.keys() - _ANNOTATIONS
+    unknown = schema.keys() - KEYWORDS - _ANNOTATIONS
     if unknown:
         raise ValueError(f"this validator does not check {', '.join(sorted(unknown))}")
     children = [*schema.get("properties", {}).values(), *schema.get("anyOf", ()), *schema.get("oneOf", ())]

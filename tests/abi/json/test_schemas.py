@@ -221,7 +221,7 @@ def test_validators_are_built_once() -> None:
 def test_a_recursion_error_is_the_clients() -> None:
     schema: dict[str, Any] = {"type": "array"}
     schema["items"] = schema  # no schema of ours is recursive, but one might be some day
-    schemas._built[id(schema)] = (schema, schemas._Validator(schema))
+    schemas._built[id(schema)] = (schema, schemas._Validator(schema), lambda value: False)
     value: list[Any] = []
     for _ in range(sys.getrecursionlimit()):
         value = [value]
