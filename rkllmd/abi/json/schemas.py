@@ -145,6 +145,11 @@ def _ranged(schema: Schema, minimum: float | None, maximum: float | None) -> Sch
     return {**schema, **{keyword: limit for keyword, limit in limits.items() if limit is not None}}
 
 
+def aliases_of(name: str, field: str) -> list[str]:
+    """Return the other names that a field of a struct has in JSON."""
+    return [alias for alias, canonical in ALIASES.get(name, {}).items() if canonical == field]
+
+
 def _nullable(schema: Schema) -> Schema:
     return {**schema, "type": ["object", "null"]}
 

@@ -74,11 +74,14 @@ def _replace_fields(method: Method, given: dict[str, Given]) -> None:
         struct = given.setdefault(parameter.name, Given({}, "$"))
         if struct.value is None:
             struct.value = {}
-        if not isinstance(struct.value, dict) or struct.value.get(field) is not None:
+        names = [field, *schemas.aliases_of(parameter.c_type, field)]
+        value = struct.value if isinstance(struct.value, dict) else {field: struct.value}
+        taken = next((other for other in names if value.get(other) is not None), None)
+        if taken is not None:
             raise InvalidParams(
-                f"{name} stands in the place of {field}: give either.", path=struct.path, keyword="oneOf"
+                f"{name} stands in the place of {taken}: leave one of them out.", path=struct.path, keyword="oneOf"
             )
-        struct.value = {**struct.value, field: ""}
+        struct.value = {**{key: item for key, item in value.items() if key not in names}, field: ""}
 
 
 def _check_count(method: Method, count: Count, given: dict[str, Given]) -> None:

@@ -56,7 +56,10 @@ _MESSAGE: Final[JsonObject] = {
     "type": "object",
     "properties": {
         "role": {"enum": ["system", "user", "assistant", "tool"]},
-        "content": {"anyOf": [{"type": _TEXT}, {"type": "array", "items": _PART, "maxItems": _MOST_PARTS}]},
+        "content": {
+            "anyOf": [{"type": _TEXT}, {"type": "array", "items": _PART, "maxItems": _MOST_PARTS}],
+            "description": 'a text, or parts, each an object with its type, such as {"type": "text", "text": …}',
+        },
         "reasoning": {"type": _TEXT, "description": "the thoughts before an answer"},
         "tool_calls": {"type": ["array", "null"], "items": _CALL, "maxItems": _MOST_TOOLS},
         "tool_call_id": {"type": _TEXT},
@@ -193,14 +196,14 @@ def _read_one(given: JsonObject, path: str, *, special: bool) -> Message:
     media: tuple[Medium, ...] = ()
     if isinstance(content, list):
         text, media = _parts(content, f"{path}.content")
-        given = {**given, "content": [_without_media(part) for part in content]}
+        shown = plain({**given, "content": None}) | {"content": [_without_media(part) for part in content]}
     else:
-        text = str(content or "")
+        text, shown = str(content or ""), plain({**given})
     if "\0" in text:
         where = f"{path}.content"
         raise InvalidParams(f"{where} must not contain NUL, which ends a C string.", path=where, keyword="pattern")
     # An answer is never more than text, whoever asks for control markers in what is said.
-    return Message(given["role"], text, plain({**given}), special and given["role"] != "assistant", media=media)
+    return Message(given["role"], text, shown, special and given["role"] != "assistant", media=media)
 
 
 def _parts(content: Sequence[JsonObject], path: str) -> tuple[str, tuple[Medium, ...]]:

@@ -32,7 +32,9 @@ def form_of(tools: Sequence[JsonObject] | None, choice: Json) -> tuple[JsonObjec
             rewritten.append(_call(function["name"], _moved(told, place)))
     if not asked:
         raise InvalidParams(
-            "tool_choice: there is no such function among tools." if name else "tool_choice: tools has no function.",
+            "tool_choice names a function that is not among tools: give one that is."
+            if name
+            else "tool_choice asks for a call, but tools has no function: give tools, or leave tool_choice out.",
             path="$.tool_choice",
             keyword="enum",
         )

@@ -46,7 +46,11 @@ class Form:
         """
         call = calls.form_of(tools, choice)
         if asked is not None and call is not None:
-            raise InvalidParams("tool_choice: a call has its own form.", path="$.tool_choice", keyword="format")
+            raise InvalidParams(
+                "format and tool_choice exclude each other, since a call has its own form: leave one of them out.",
+                path="$.tool_choice",
+                keyword="format",
+            )
         if asked is None and call is None:
             return None
         check_installed()

@@ -53,7 +53,7 @@ FORMAT: Final = Value(
     "format",
     {
         "anyOf": [{"type": "object"}, {"enum": ["json", None]}],
-        "description": 'what the answer must be: "json" for any JSON object, or a JSON Schema as an object',
+        "description": '"json" for any JSON object, or a JSON Schema as an object',
     },
     required=False,
     in_c=False,
@@ -73,7 +73,7 @@ TOOL_CHOICE: Final = Value(
                 "anyOf": [{"required": ["name"]}, {"required": ["function"]}],
             },
         ],
-        "description": "whether the answer to messages must be a call of one of the tools, or of which",
+        "description": '"auto", "none", "required" (a call of one of the tools), or one function: {"name": …}',
     },
     required=False,
     in_c=False,

@@ -38,11 +38,12 @@ def _check(
 ) -> None:
     if (text is None) == (messages is None):
         raise InvalidParams("It counts a text or messages: give one of them.", path="$", keyword="oneOf")
-    if messages is not None and any(message.media for message in read(messages.json)):
+    conversation = () if messages is None else read(messages.json)
+    if any(message.media for message in conversation):
         raise InvalidParams(
             "The tokens of pictures, video and audio can't be counted.", path="$.messages", keyword="type"
         )
-    said = [text or ""] if messages is None else [message.text for message in read(messages.json)]
+    said = [text or ""] if messages is None else [message.text for message in conversation]
     where = "$.text" if messages is None else "$.messages"
     prompt_length.check_size(model, sum(len(part.encode()) for part in said), where)
     token_counts.check(service.language.runtime, model)

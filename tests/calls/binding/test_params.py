@@ -252,6 +252,20 @@ def test_what_is_needed_comes_with_a_field_that_most_people_give() -> None:
     assert str(refused("rkllm.init", {})) == "rkllm.init needs param, or its fields directly, such as model_path."
 
 
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"messages": [], "prompt": "x"}, "messages stands in the place of prompt: leave one of them out."),
+        ({"messages": [], "prompt_input": ""}, "messages stands in the place of prompt_input: leave one of them out."),
+        ({"messages": [{"role": "user", "content": 1}]}, "(a text, or parts, each an object with its type, such as "),
+        ({"prompt": "x", "format": True}, '("json" for any JSON object, or a JSON Schema as an object).'),
+        ({"prompt": "x", "tool_choice": "any"}, '("auto", "none", "required" (a call of one of the tools), or '),
+    ],
+)
+def test_what_stands_for_a_prompt_and_forms_it_may_have_are_said(params: dict[str, Any], said: str) -> None:
+    assert said in str(refused("rkllm.run", params))
+
+
 def test_a_long_unknown_name_is_not_repeated_whole() -> None:
     error = refused("rkllm.run", {"x" * 10**6: 1})
     assert len(str(error)) < 200

@@ -37,6 +37,7 @@ _SILENT: Final = frozenset(
     )
 )
 _UNWRITABLE: Final = frozenset(map(chr, range(32))) - set("\b\t\n\f\r") | {"\x7f"}
+_OF_OPENAI: Final = ("json_schema", "json_object")
 JSON_OBJECT: Final[JsonObject] = {"type": "object"}
 
 
@@ -119,7 +120,8 @@ class _Reader:
     def _type(self, value: Json, where: str, _: int) -> Json:
         types = value if isinstance(value, list) else [value]
         if not types or any(not isinstance(name, str) or name not in TYPES for name in types):
-            raise refused(where, "type", "one or several of " + ", ".join(TYPES) + ".")
+            advice = " Of OpenAI's response_format only the schema itself is wanted." if value in _OF_OPENAI else ""
+            raise refused(where, "type", "one or several of " + ", ".join(TYPES) + "." + advice)
         return value
 
     def _enum(self, value: Json, where: str, _: int) -> Json:
