@@ -25,7 +25,7 @@ MARCH := $$($(BIN)/python -I rkllmd/portable/march.py)
 ENGINE_OPTIONS := RKLLMD_MARCH="$(MARCH)" CMAKE_ARGS="'-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/rkllmd/portable/engine.cmake'"
 PIP := $(ENGINE_OPTIONS) $(BIN)/pip --disable-pip-version-check install --quiet
 
-.PHONY: help run test lint coverage bench fuzz soak crashes kills torture onnx-models demo-model install uninstall deb clean
+.PHONY: help run test lint coverage bench fuzz soak crashes kills torture onnx-models demo-model screenshots install uninstall deb clean
 .DEFAULT_GOAL := help
 
 help:
@@ -41,6 +41,7 @@ help:
 	@echo "make crashes     crash the daemon in each way in each kind of C call, ROUNDS=100 times (ONLY=mid-generation)"
 	@echo "make onnx-models the ONNX package's backend tests through the daemon, in four variants (ONLY=top_k)"
 	@echo "make demo-model  train the demo models anew"
+	@echo "make screenshots take the pictures of the chat page that the README shows (needs chromium)"
 	@echo "make install     install the daemon and its systemd units (as root)"
 	@echo "make uninstall   remove what install has put there (as root); PURGE=1: the configuration and the state too"
 	@echo "make deb         make a Debian package of it, in build (DEB_PYTHON=/usr/bin/python3)"
@@ -106,6 +107,10 @@ demo-model: $(VENV)/.lint compiler
 	@$(BIN)/pip install --quiet -r rkllmd/portable/demo/requirements.txt
 	@$(BIN)/python -m rkllmd.portable.demo.train_all
 	@$(BIN)/python -m rkllmd.portable.demo.vision.train
+
+screenshots: $(VENV)/.test compiler
+	@$(BIN)/python -m rkllmd.portable.build > /dev/null
+	@$(BIN)/python docs/screenshots/make.py
 
 install:
 	@PYTHON="$(PYTHON)" sh systemd/install.sh "$(DESTDIR)" "$(PREFIX)"

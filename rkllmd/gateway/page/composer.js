@@ -15,6 +15,7 @@ export class Composer {
     this.edited = null;
     this.call = null;
     this.running = false;
+    this.sees = true;
     // On a phone's keyboard, Enter is for new lines.
     this.enterSends = !matchMedia("(pointer: coarse)").matches;
     $("hint").hidden = !this.enterSends;
@@ -26,7 +27,10 @@ export class Composer {
     const { words } = this;
     words.addEventListener("input", () => this.grow());
     words.addEventListener("keydown", (event) => this.key(event));
-    words.addEventListener("paste", (event) => this.take(event, among(event.clipboardData)));
+    words.addEventListener("paste", (event) => {
+      // Office programs copy a picture of their text beside it.
+      if (!event.clipboardData.types.includes("text/plain")) this.take(event, among(event.clipboardData));
+    });
     $("composer").addEventListener("submit", (event) => {
       event.preventDefault();
       if (this.running) this.actions.stop();
@@ -61,7 +65,14 @@ export class Composer {
     this.add(files);
   }
 
+  // Whether the model takes pictures.
+  setSight(sees) {
+    this.sees = sees;
+    $("pick").hidden = !sees;
+  }
+
   async add(files) {
+    if (files.length && !this.sees) return toast("This model sees no pictures: choose another one.");
     for (const file of files) {
       try {
         this.pictures.push(await scaled(file));

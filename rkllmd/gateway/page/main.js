@@ -20,6 +20,8 @@ const IDEAS = ["What is an NPU?", "Tell me a joke.", "Write a haiku about rain."
 
 let current = newConversation();
 let saved = 0;
+let listed = ""; // the models that can be chosen, as JSON
+let sights = new Map(); // by the model's name: whether it takes pictures
 
 const thread = new Thread($("thread"), $("scroller"), $("latest"), { edit, again, neededSettings });
 const composer = new Composer({ send, sendResult, stop: () => stop(current), editLast });
@@ -166,19 +168,29 @@ function changed(conversation, message) {
 
 // -- the gateway -------------------------------------------------------------------------------------------------------
 
+// Show which models there are; returns whether there is one.
 async function listModels() {
-  let listed;
+  let found;
   try {
-    listed = await models();
+    found = await models();
   } catch (error) {
     if (error.status === 401) neededSettings();
-    return;
+    return error.status === 401;
   }
-  const names = listed.map((model) => model.id);
-  $("model").replaceChildren(...listed.map(modelOption));
-  $("model").hidden = !names.length;
-  if (!names.includes(settings.model)) keep({ model: names[0] ?? "" });
-  $("model").value = settings.model;
+  const shown = JSON.stringify(found.map(({ id, status, architecture }) => [id, status, architecture]));
+  if (shown === listed) return found.length > 0;
+  listed = shown;
+  sights = new Map(found.map(({ id, architecture }) => [id, architecture?.input_modalities.includes("image") ?? true]));
+  $("model").replaceChildren(...found.map(modelOption));
+  $("model").hidden = !found.length;
+  if (found.length) chooseModel(sights.has(settings.model) ? settings.model : found[0].id);
+  return found.length > 0;
+}
+
+function chooseModel(name) {
+  keep({ model: name });
+  $("model").value = name;
+  composer.setSight(sights.get(name) ?? true);
 }
 
 function modelOption({ id, status }) {
@@ -191,26 +203,24 @@ function neededSettings() {
 }
 
 let watching = 0;
-let wasWell = null;
 
-// Show how the daemon is, now and from time to time while somebody looks.
+// Show how the daemon is and which models it has, now and from time to time while somebody looks.
 async function watch() {
   clearTimeout(watching);
   if (document.hidden) return;
-  const { ok, text } = await health();
-  $("health").className = ok ? "well" : "ill";
-  if ($("health-text").textContent !== text) $("health-text").textContent = text;
-  if (ok && !wasWell) listModels();
-  wasWell = ok;
+  const found = await health();
+  if (found.ok && !(await listModels())) Object.assign(found, { ok: false, text: "No model is loaded" });
+  $("health").className = found.ok ? "well" : "ill";
+  if ($("health-text").textContent !== found.text) $("health-text").textContent = found.text;
   clearTimeout(watching);
-  watching = setTimeout(watch, ok ? WELL_EVERY : ILL_EVERY);
+  watching = setTimeout(watch, found.ok ? WELL_EVERY : ILL_EVERY);
 }
 
 // -- the beginning -----------------------------------------------------------------------------------------------------
 
 $("ideas").append(...IDEAS.map((idea) => make("li", {}, make("button", { type: "button", onclick: () => send({ content: idea }) }, idea))));
-$("model").addEventListener("change", () => keep({ model: $("model").value }));
-prepareSettings(listModels);
+$("model").addEventListener("change", () => chooseModel($("model").value));
+prepareSettings(watch);
 document.addEventListener("visibilitychange", watch);
 addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !$("settings").open) stop(current);

@@ -93,7 +93,7 @@ function saidView(message, { actions }) {
   const name = isResult ? make("p", { className: "caption" }, icon("call"), `Result of ${message.name}`) : null;
   const bubble = make("div", { className: "bubble" }, name, ...pictures, message.content ? words : null);
   const element = make("article", { className: isResult ? "result" : "said", "aria-label": isResult ? "Result" : "You" });
-  element.append(bubble, make("div", { className: "tools" }, ...buttons));
+  element.append(make("div", { className: "tools" }, ...buttons), bubble);
   return { element };
 }
 
@@ -110,7 +110,7 @@ class AnswerView {
     this.note = make("p", { className: "note" });
     this.figures = make("span", { className: "figures" });
     const buttons = [copyButton("Copy", () => message.content), iconButton("Answer again", "again", () => actions.again(message))];
-    this.tools = make("div", { className: "tools" }, ...buttons, this.figures);
+    this.tools = make("div", { className: "tools" }, this.figures, ...buttons);
     this.element = make("article", { className: "answer", "aria-label": "Answer" });
     this.element.append(this.thinking, this.words, this.calls, this.status, this.note, this.tools);
     this.update();
@@ -126,7 +126,7 @@ class AnswerView {
     if (calls.length !== this.calls.childElementCount) this.calls.replaceChildren(...calls.map(callCard));
     this.updateStatus();
     this.updateNote();
-    this.figures.replaceChildren(make("span", { className: "of" }, message.model ? `${message.model} · ` : ""), figures(message));
+    this.figures.replaceChildren(...figures(message));
     this.tools.hidden = running && !message.first;
     for (const button of this.tools.querySelectorAll("button")) button.hidden = running;
   }
@@ -180,15 +180,17 @@ function callCard(call) {
   return make("div", { className: "call" }, caption, make("pre", { className: "code" }, given));
 }
 
-function figures({ first, speed, tokens }) {
-  const parts = [];
-  if (first !== undefined) parts.push(`${seconds(first)} to the first word`);
-  if (speed) parts.push(`${speed.toFixed(speed < 10 ? 1 : 0)} tokens/s`);
-  if (tokens) parts.push(tokens === 1 ? "1 token" : `${tokens} tokens`);
-  return parts.join(" · ");
+// What an answer took; a phone has room for the middle of it.
+function figures({ model, first, speed, tokens }) {
+  const aside = (text) => make("span", { className: "aside" }, text);
+  const times = [];
+  if (first !== undefined) times.push(`${seconds(first)} to the first word`);
+  if (speed) times.push(`${speed.toFixed(speed < 10 ? 1 : 0)} tokens/s`);
+  return [aside(model ? `${model} · ` : ""), times.join(" · "), aside(tokens ? ` · ${tokens === 1 ? "1 token" : `${tokens} tokens`}` : "")];
 }
 
 function seconds(milliseconds) {
+  if (milliseconds < 100) return `${milliseconds} ms`;
   const value = milliseconds / 1000;
   return `${value < 10 ? value.toFixed(1) : Math.round(value)} s`;
 }
