@@ -105,12 +105,12 @@ class ModelTemplate:
             "messages": [with_reasoning(prepared.forms.message(message)) for message in plain],
             "add_generation_prompt": add_generation_prompt,
         }
-        text = _with_some_content(prepared, plain_data(variables))
+        text, lead = _with_some_content(prepared, plain_data(variables))
         if "\0" in text:
             raise InvalidParams(
                 "messages must not contain NUL, which ends a C string.", path="$.messages", keyword="pattern"
             )
-        return Rendered(text, PlainWords(self._source.control, ()).spans(text))
+        return Rendered(text, PlainWords(self._source.control, ()).spans(text), lead)
 
     def _prepared(self, template: str) -> _Prepared:
         return _prepare(self._source.place, template, self._source.named_tokens, self._source.tags, self._now)
@@ -125,8 +125,11 @@ class _Prepared:
     forms: Forms
     written_tags: frozenset[str]
 
-    def render(self, variables: JsonObject) -> str:
-        """Return what the template makes of its variables. Raises InvalidParams, RuntimeFailure."""
+    def render(self, variables: JsonObject) -> tuple[str, int | None]:
+        """Return what the template makes of its variables, and how much of it asks for the answer, if that is known.
+
+        Raises InvalidParams, RuntimeFailure.
+        """
         return _render(self.place, self.template, variables)
 
 
@@ -152,7 +155,7 @@ def _prepare(
     def attempt(messages: list[JsonObject], tools: list[JsonObject] | None) -> str | None:
         variables = {**dict(named_tokens), "messages": messages, "tools": tools, "add_generation_prompt": False}
         try:
-            return _render(place, template, {**variables, "documents": None})
+            return _render(place, template, {**variables, "documents": None})[0]
         except InvalidParams:
             return None
         except RuntimeFailure as error:
@@ -164,14 +167,15 @@ def _prepare(
     return _Prepared(place, template, forms.ask(attempt), written)
 
 
-def _render(place: str, template: Template, variables: JsonObject) -> str:
+def _render(place: str, template: Template, variables: JsonObject) -> tuple[str, int | None]:
+    from rkllmd.chat.templates.sandbox import prompt_end
     from rkllmd.chat.templates.sandbox.calls import Refused
 
     values, characters = values_in(variables)
     units = LEAST_UNITS + _UNITS_PER_VALUE * values + _UNITS_PER_CHARACTER * characters
     try:
         with limited(min(units, _MOST_UNITS)):
-            text = template.render(variables)
+            text, lead = prompt_end.taken_out(template.render(variables))
         text.encode()
     except Refused as error:
         raise InvalidParams(
@@ -183,10 +187,10 @@ def _render(place: str, template: Template, variables: JsonObject) -> str:
         raise _failure(place, _reason(error), _TooMuch) from None
     except Exception as error:
         raise _failure(place, _reason(error)) from None
-    return text
+    return text, lead
 
 
-def _with_some_content(prepared: _Prepared, variables: JsonObject) -> str:
+def _with_some_content(prepared: _Prepared, variables: JsonObject) -> tuple[str, int | None]:
     """Return what a template makes of messages of which some may have no content, such as those that call functions.
 
     transformers leaves the content out then. Templates that were written before it did want a null, or an empty text.

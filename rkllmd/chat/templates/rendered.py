@@ -16,14 +16,18 @@ PLACEHOLDERS: Final[Mapping[str, str]] = {"image": "<image>", "video": "<video>"
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """``control_spans``: the bytes of ``text`` that are control tokens, in order.
+    """A conversation as text.
 
-    All of them are the template's own, unless those in the messages were to count: otherwise they are plain words. So a
-    runtime that takes every marker in a prompt for control needs no spans.
+    ``control_spans``: the bytes of ``text`` that are control tokens, in order. ``lead``: how many characters at its end
+    ask for the answer (``add_generation_prompt``); None where that is not known.
+
+    All control tokens are the template's own, unless those in the messages were to count: otherwise they are plain
+    words. So a runtime that takes every marker in a prompt for control needs no spans.
     """
 
     text: str
     control_spans: tuple[Span, ...] = ()
+    lead: int | None = None
 
     @property
     def parts(self) -> list[tuple[str, bool]]:

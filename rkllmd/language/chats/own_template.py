@@ -62,8 +62,11 @@ class OwnTemplate:
 
     def _text(self, messages: Sequence[Message], whole: Rendered, rest: Rendered) -> Text:
         """Return the rest in parts; what leads to the answer is the template's own, not what a user has written."""
-        asked = self._rendered(messages, answer=False).text
-        lead = whole.text[len(asked) :] if whole.text.startswith(asked) else ""
+        if whole.lead is not None:
+            lead = whole.text[len(whole.text) - whole.lead :]
+        else:
+            asked = self._rendered(messages, answer=False).text
+            lead = whole.text[len(asked) :] if whole.text.startswith(asked) else ""
         return Text.of([*rest.without_end(len(lead)).parts, (lead, True)])
 
     def _rendered(self, messages: Sequence[Message], *, answer: bool = True) -> Rendered:

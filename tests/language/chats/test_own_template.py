@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from rkllmd.chat.templates.model_template import ModelTemplate
+from rkllmd.chat.templates.rendered import Rendered
 from rkllmd.errors import InvalidParams
 from rkllmd.language.chats.messages import answer, question, read
 from rkllmd.language.chats.own_template import OwnTemplate
@@ -28,6 +32,21 @@ def test_the_whole_is_what_the_template_makes_and_what_leads_to_the_answer_is_it
     assert whole.parts[-1] == (LEAD, True)
     control = [text for text, is_control in whole.parts if is_control]
     assert control == [*["<|im_start|>", "<|im_end|>"] * 3, LEAD]
+
+
+def test_a_conversation_is_rendered_once_where_the_template_tells_what_leads_to_the_answer() -> None:
+    rendered = list[bool]()
+
+    class Counting(ModelTemplate):
+        def render(self, *args: Any, **how: Any) -> Rendered:
+            rendered.append(how["add_generation_prompt"])
+            return super().render(*args, **how)
+
+    for text, times in ((PUBLISHED["qwen3"], [True]), ("{{ 'a' if add_generation_prompt }}", [True, False])):
+        source = template_of(text)._source
+        OwnTemplate(Counting(source), None, thinking=False).whole(TALK)
+        assert rendered == times
+        rendered.clear()
 
 
 def test_what_follows_a_known_answer_ends_it() -> None:

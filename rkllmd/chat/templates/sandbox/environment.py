@@ -21,6 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from rkllmd.chat.templates.sandbox import calls, filters, operators
 from rkllmd.chat.templates.sandbox.budget import one_call_deeper, spend
 from rkllmd.chat.templates.sandbox.program import MeteredCode, metered
+from rkllmd.chat.templates.sandbox.prompt_end import with_mark
 from rkllmd.chat.templates.sandbox.weight import charge, length
 from rkllmd.json_types import Json
 
@@ -75,7 +76,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         return self.template_class.from_code(self, self.compile(source), self.make_globals(None))
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        return metered(super()._parse(source, name, filename))
+        return metered(with_mark(super()._parse(source, name, filename)))
 
     def pay(self, units: int) -> bool:
         """Spend what the next statements take; True, so that it can stand in a condition."""
