@@ -29,9 +29,12 @@ _OURS: Final = (
     "autoload",
     "idle_minutes",
     "coalesce",
+    "pooling",
+    "swap",
     "vision",
     "dialect",
 )
+POOLING: Final = ("mean", "cls", "last")
 TEMPLATE_STRINGS: Final = ("system_prompt", "prompt_prefix", "prompt_postfix")
 # Those of chat/answers/dialect.py.
 DIALECTS: Final = (
@@ -70,6 +73,10 @@ class DeclaredModel:
     dialect: str | None = None
     # What shows it pictures.
     vision: DeclaredEncoder | None = None
+    # Whether it may take the place of others, which then sleep.
+    swap: bool = False
+    # How its hidden states become one embedding; None: as its file says.
+    pooling: str | None = None
     path: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -128,6 +135,8 @@ def _model(name: str, table: JsonObject) -> DeclaredModel:
         coalesce=table.get("coalesce"),
         dialect=table.get("dialect"),
         vision=encoders.parse(table.get("vision")),
+        swap=table.get("swap", False),
+        pooling=table.get("pooling"),
     )
 
 
@@ -151,6 +160,8 @@ def _schema() -> schemas.Schema:
             "autoload": {"type": "boolean"},
             "coalesce": {"type": "boolean"},
             "dialect": {"enum": [*DIALECTS]},
+            "swap": {"type": "boolean"},
+            "pooling": {"enum": list(POOLING)},
             "idle_minutes": {"type": "number", "minimum": 0, "maximum": MOST_MINUTES},
             "vision": encoders.SCHEMA,
         },

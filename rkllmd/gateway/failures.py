@@ -19,6 +19,7 @@ _INVALID: Final = -32602
 _KINDS: Final[dict[str, tuple[int, bool]]] = {
     "ModelNotInitialized": (404, False),
     "InvalidHandle": (404, False),
+    "ModelAlreadyLoaded": (409, False),
     "QueueFull": (429, True),
     "FrameTooLarge": (413, False),
     "NotSupported": (400, False),

@@ -25,6 +25,6 @@ def health(status: JsonObject, queue: JsonObject) -> tuple[int, JsonObject]:
 
 def readiness(status: JsonObject) -> tuple[int, JsonObject]:
     """Return whether a run would be begun, as far as that is known: a model is there, and the NPU is not stuck."""
-    names = [item.name for item in models.served(status)]
+    names = [item.name for item in models.callable_now(status)]
     is_ready = bool(names) and status["device_lost"] is None and status["state"] not in _NOT_READY
     return (200 if is_ready else _UNAVAILABLE), {"ready": is_ready, "state": status["state"], "models": names}

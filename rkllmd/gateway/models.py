@@ -1,4 +1,4 @@
-"""Which model a client means by a name, among those that the daemon has (``server.status``)."""
+"""Which models there are for clients, and which one is meant by a name: those of ``server.status``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ _LATEST: Final = ":latest"
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A language model that is loaded, or sleeps until it is called; ``context_length`` is None where not known."""
+    """A language model that is loaded, sleeps until it is called, or is declared; None stands for what is not known.
+
+    ``handle`` is None where it is declared and not loaded. ``swap``: the first call for it may load it.
+    """
 
     name: str
-    handle: int
+    handle: int | None
     context_length: int | None = None
     trained_length: int | None = None
     size_bytes: int = 0
@@ -25,48 +28,106 @@ class ServedModel:
     unused_seconds: float = 0.0
     # What pictures its encoder takes (width, height, fit); None: it takes text only.
     vision: JsonObject | None = None
+    # How its hidden states become one embedding, if that is known.
+    pooling: str | None = None
+    is_loading: bool = False
+    is_declared: bool = False
+    swap: bool = False
+
+    @property
+    def is_loaded(self) -> bool:
+        """Return whether it takes memory now."""
+        return self.handle is not None and not self.is_asleep
+
+    @property
+    def state(self) -> str:
+        """Return its state as llama.cpp's server has it."""
+        if self.is_loading:
+            return "loading"
+        if self.handle is None:
+            return "unloaded"
+        return "sleeping" if self.is_asleep else "loaded"
 
 
 def served(status: JsonObject) -> list[ServedModel]:
-    """Return the models that can be called: the name of the configuration, else that of the file, without its ending.
+    """Return the models that have a handle: the name of the configuration, else that of the file, without its ending.
 
     Of two with one name, the first is meant by it, and the others by their handle behind it (``qwen#3``).
     """
+    loading = _path_that_loads(status)
+    declared = {item["name"]: item["swap"] for item in status["declared_models"]}
     found: dict[str, ServedModel] = {}
     for item in status["models"]:
         name = item["name"] or item["model_path"].rpartition("/")[2].rpartition(".")[0] or str(item["handle"])
         if name in found:
             name = f"{name}#{item['handle']}"
+        is_asleep = item["state"] == "asleep"
         found[name] = ServedModel(
             name,
             item["handle"],
             item["max_context_len"] or None,
             item["trained_context_len"] or None,
             item["size_bytes"] or 0,
-            item["state"] == "asleep",
+            is_asleep,
             item["unused_s"],
             item["vision"],
+            item["pooling"],
+            is_asleep and item["model_path"] == loading,
+            item["name"] in declared,
+            declared.get(item["name"], False),
         )
     return list(found.values())
 
 
-def choose(status: JsonObject, name: str | None) -> ServedModel:
-    """Return the model of this name; the only one for None. Raises Failure."""
+def listed(status: JsonObject) -> list[ServedModel]:
+    """Return those, and behind them the ones that the configuration declares and that have no handle."""
+    loading = _path_that_loads(status)
     found = served(status)
-    if name is None and len(found) == 1:
-        return found[0]
-    for item in found:
-        if name in (item.name, item.name + _LATEST):
-            return item
+    names = {item.name for item in found}
+    return found + [
+        ServedModel(
+            item["name"], None, is_loading=item["model_path"] == loading, is_declared=True, swap=bool(item["swap"])
+        )
+        for item in status["declared_models"]
+        if item["name"] not in names
+    ]
+
+
+def callable_now(status: JsonObject) -> list[ServedModel]:
+    """Return the models that a request may name: those with a handle, and those that are loaded for it."""
+    return [item for item in listed(status) if item.handle is not None or item.swap]
+
+
+def choose(status: JsonObject, name: str | None) -> ServedModel:
+    """Return the model of this name; for None the only one, or the only one that is loaded. Raises Failure."""
+    found = callable_now(status)
+    if name is None:
+        awake = [item for item in found if item.is_loaded]
+        only = found if len(found) == 1 else awake
+        if len(only) == 1:
+            return only[0]
+    if (named := by_name(found, name)) is not None:
+        return named
     if not found:
         raise Failure(
             503, "ModelNotInitialized", "No model is loaded: load one, or wait until that is done.", again=True
         )
     names = ", ".join(item.name for item in found)
     if name is None:
-        raise Failure(400, "InvalidParams", f"model is missing: name one of those that are loaded ({names}).", "model")
-    if name.removesuffix(_LATEST) in status["declared"]:
-        message = f"The model {name} is declared and not loaded: load it first (loaded are: {names})."
+        raise Failure(400, "InvalidParams", f"model is missing: name one of those that are served ({names}).", "model")
+    if by_name(listed(status), name) is not None:
+        message = f"The model {name} is declared and not loaded: load it first, or declare it with swap = true."
     else:
-        message = f"There is no model {name}: choose one of those that are loaded ({names})."
+        message = f"There is no model {name}: choose one of those that are served ({names})."
     raise Failure(404, "ModelNotInitialized", message, "model")
+
+
+def by_name(found: list[ServedModel], name: str | None) -> ServedModel | None:
+    """Return the model of this name, also with Ollama's tag behind it."""
+    return next((item for item in found if name in (item.name, item.name + _LATEST)), None)
+
+
+def _path_that_loads(status: JsonObject) -> str | None:
+    """Return the path of the model that the call which has its turn is for, where that call may be loading it."""
+    current = status.get("current")  # what keeps models in mind does not know it
+    return None if current is None else current["model_path"]

@@ -24,6 +24,8 @@ class Wanted:
     includes_usage: bool = False
     # Whether the client takes no more than one call of a function from an answer.
     single_call: bool = False
+    # What the answer repeats of the request.
+    repeated: JsonObject = field(default_factory=dict)
 
 
 class Answer(ABC):

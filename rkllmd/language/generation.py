@@ -352,6 +352,8 @@ class Generation:
             return "pause"
         if self.transcript.is_stopped:
             return "stop"
+        if self.transcript.is_cut and not self.is_whole:
+            return "length"
         if self.abort_requested:
             return "abort"
         if not self.is_whole and (self.cut_off or self.is_at_limit):

@@ -17,12 +17,20 @@ from rkllmd.quick_dataclass import dataclass
 if TYPE_CHECKING:
     from rkllmd.abi.library import Library
     from rkllmd.abi.tokenizer import TokenizerFile
+    from rkllmd.calls.arguments import Converted
     from rkllmd.config.encoders import DeclaredEncoder
     from rkllmd.language.generation import Generation
     from rkllmd.language.prompt_caches.store import PromptCache
     from rkllmd.machine.disk.seeing import Viewer
     from rkllmd.machine.files import FileIdentity, WatchedFile
     from rkllmd.machine.memory.guard import Demand
+
+
+def kept_by_daemon(infer_params: Converted) -> int | None:
+    """Return the run's own limit of tokens (0: it has none) where C has no parameter for it; else None."""
+    if hasattr(infer_params.c, "max_new_tokens"):  # from layout 1.3 on
+        return None
+    return int((infer_params.json or {}).get("max_new_tokens") or 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +103,10 @@ class Model:
     has_lost_cross_attention: bool = False
     # How many numbers one embedding for it has, if that is known: C takes the length of a row for granted.
     embedding_width: int | None = None
+    # Whether the configuration lets it take the place of others, which then sleep.
+    swap: bool = False
+    # How its hidden states become one embedding ("mean", "cls", "last"), if that is declared or in its file.
+    pooling: str | None = None
     # What the portable runtime says about it: the template for prompts ("model", "none", "unknown"), and for how many
     # tokens of context it was trained.
     chat_template: str | None = None
@@ -152,6 +164,7 @@ class Model:
             "trained_context_len": self.trained_context_len,
             "chat_template": self.template_in_use,
             "vision": None if self.vision is None else self.vision.describe(),
+            "pooling": self.pooling,
             "lora_adapters": self.lora_adapters,
             "cross_attention": self.cross_attention_state,
             "paused": self.kv_cache.is_paused,
@@ -176,10 +189,14 @@ class Model:
         """Return the RKLLMSamplingParam that it was loaded with, for fields that a run does not give (from 1.3 on)."""
         return sampling_from(self.param, self.library.layout.structs["RKLLMSamplingParam"])
 
-    def most_tokens(self, infer_params: Struct) -> int:
+    def most_tokens(self, infer_params: Converted) -> int:
         """Return after how many tokens a run with these RKLLMInferParam ends at the latest; 0 or less: no limit."""
-        per_run = int(getattr(infer_params, "max_new_tokens", 0))  # exists from layout 1.3 on
-        return per_run if per_run > 0 else self.max_new_tokens
+        per_run = kept_by_daemon(infer_params)
+        if per_run is None:
+            per_run = int(infer_params.c.max_new_tokens)
+            return per_run if per_run > 0 else self.max_new_tokens
+        # C knows that of the load only, so the one that is reached first counts.
+        return min((limit for limit in (per_run, self.max_new_tokens) if limit > 0), default=self.max_new_tokens)
 
     @property
     def template_in_use(self) -> str | None:

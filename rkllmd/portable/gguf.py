@@ -39,6 +39,8 @@ _MOST_WORD_BYTES: Final = 2**25
 _UNKNOWN: Final = 2
 _CONTROL: Final = 3
 _USER_DEFINED: Final = 4
+# llama.cpp's numbers; 0 is none.
+_POOLING: Final = {1: "mean", 2: "cls", 3: "last"}
 _NAMED_TOKENS: Final = ("bos", "eos", "unknown", "padding")
 
 
@@ -146,6 +148,12 @@ def embedding_width(path: str) -> int | None:
         return None
     width = _find(path, f"{architecture}.embedding_length")
     return width if isinstance(width, int) and width > 0 else None
+
+
+def pooling(path: str) -> str | None:
+    """Return how the model's rows become one embedding: "mean", "cls", "last"; None if not said. Raises OSError."""
+    number = _find(path, f"{_find(path, _ARCHITECTURE)}.pooling_type")
+    return _POOLING.get(number) if isinstance(number, int) else None
 
 
 def _find(path: str, key: str) -> str | int | None:

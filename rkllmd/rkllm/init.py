@@ -27,7 +27,7 @@ from rkllmd.json_types import Json, JsonObject
 from rkllmd.language.model import Model
 from rkllmd.language.models import model_trial, places
 from rkllmd.language.models import recipe as model_recipe
-from rkllmd.language.models.loading import forget, load, load_again, make, put_to_sleep, try_files, unload
+from rkllmd.language.models.loading import forget, load, load_again, make, put_to_sleep, try_files, unload, wake
 from rkllmd.language.models.places import Place
 from rkllmd.language.models.recipe import Recipe
 from rkllmd.language.parts import Language
@@ -95,6 +95,8 @@ def init(
     recipe = _recipe(language, invocation, param)
     same = places.loaded_already(language, recipe, replace)
     if same is not None:
+        if same.is_asleep:
+            wake(language, same)
         message = "This very model is loaded already, with the same parameters."
         return success(handle=same.number, message=message, already_loaded=True)
     trial.refuse_set_aside(language, recipe.path, force=force)
@@ -105,6 +107,7 @@ def init(
     model.sameness, model.user = sameness, invocation.client.user
     replaced = [old.number for old in place.replaced]
     forgotten = [old.number for old in place.forgotten]
+    displaced = [old.number for old in place.displaced]
     model.number = language.models.replace([*replaced, *forgotten], model)
     forget(language, [*place.replaced, *place.forgotten], invocation.client.number)
     language.remembered.keep(model)
@@ -120,14 +123,16 @@ def init(
         domain=place.domain,
         replaced=replaced,
         forgotten=forgotten,
+        displaced=displaced,
     )
     message = f"Loaded {Path(model.path).name}."
-    return success(handle=model.number, message=message, **({"replaced": replaced} if replaced else {}))
+    gone = {"replaced": replaced, "displaced": displaced}
+    return success(handle=model.number, message=message, **{name: found for name, found in gone.items() if found})
 
 
 def _load_in_place(language: Language, invocation: Invocation, recipe: Recipe, place: Place) -> Model:
     """Load the model in place of those that it replaces; if that fails, load them again and say so in the error."""
-    unloaded = [old for old in place.replaced if not old.is_asleep]
+    unloaded = [old for old in (*place.replaced, *place.displaced) if not old.is_asleep]
     if invocation.is_cancelled:
         raise Cancelled("The load was cancelled before it began.")
     trials = model_trial.of_recipe(language, recipe)

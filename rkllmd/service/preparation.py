@@ -147,7 +147,7 @@ def most_tokens(prepared: Prepared) -> int | None:
     infer_params = prepared.arguments.get("rkllm_infer_params")
     if not isinstance(infer_params, Converted) or infer_params.c.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
         return None
-    return max(0, cast(Model, prepared.target).most_tokens(infer_params.c))
+    return max(0, cast(Model, prepared.target).most_tokens(infer_params))
 
 
 def _is_left_out(item: params.Given | None) -> bool:

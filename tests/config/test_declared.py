@@ -22,6 +22,7 @@ chat_template = {system_prompt = "Be brief.", prompt_prefix = "<u>"}
 tokenizer = "/models/qwen3/"
 autoload = true
 idle_minutes = 0.5
+pooling = "mean"
 
 [models.qwen3.extend_param]
 n_batch = 2
@@ -51,6 +52,7 @@ def test_what_is_declared_is_what_is_there(tmp_path: Path) -> None:
         {"lora_adapter_path": "/models/l2.rkllm", "scale": 0.5},
     )
     assert (whole.tokenizer, other.tokenizer) == ("/models/qwen3/", None)
+    assert (whole.pooling, other.pooling) == ("mean", None)
     assert whole.chat_template == {"system_prompt": "Be brief.", "prompt_prefix": "<u>"}
     assert (other.name, other.autoload, other.idle_minutes, other.chat_template) == ("other-1.5b", False, None, None)
 

@@ -5,22 +5,38 @@ from __future__ import annotations
 from typing import Any
 
 
-def status(*found: tuple[int, str | None, str], declared: tuple[str, ...] = ()) -> dict[str, Any]:
+def status(
+    *found: tuple[int, str | None, str],
+    declared: tuple[str, ...] = (),
+    swap: bool = False,
+    asleep: tuple[int, ...] = (),
+    working_on: str | None = None,
+) -> dict[str, Any]:
+    """Return it for models (handle, name, path); of ``declared`` ones the path is ``/m/NAME.gguf``."""
     shown = [
         {
             "handle": handle,
             "name": name,
             "model_path": path,
-            "state": "loaded",
+            "state": "asleep" if handle in asleep else "loaded",
             "size_bytes": 5,
             "max_context_len": 4096,
             "trained_context_len": None,
             "unused_s": 1.0,
             "vision": None,
+            "pooling": None,
         }
         for handle, name, path in found
     ]
-    return {"models": shown, "declared": list(declared)}
+    names = [{"name": name, "model_path": f"/m/{name}.gguf", "swap": swap} for name in declared]
+    current = None if working_on is None else {"model_path": working_on}
+    return {
+        "models": shown,
+        "declared": list(declared),
+        "declared_models": names,
+        "current": current,
+        "versions": {"daemon": "1.0"},
+    }
 
 
 TWO = status((1, "demo", "/m/demo.gguf"), (2, None, "/m/qwen3-1.7b.rkllm"), declared=("demo", "large"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -105,6 +106,53 @@ def test_an_answer_fits_its_schema_and_a_call_can_be_forced(client: openai.OpenA
         assert [call.function.name for call in calls] == ["switch"]
         assert json.loads(calls[0].function.arguments)["lamp"] in ("on", "off")
         assert reason == "tool_calls"
+
+
+def test_a_text_is_gone_on_with(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "demo", "prompt": ["Once upon"], "max_tokens": 4, "temperature": 0, "echo": True}
+    whole = client.completions.create(**asked)
+    assert whole.choices[0].text.startswith("Once upon")
+    assert whole.choices[0].finish_reason == "length"
+    chunks = list(client.completions.create(**asked, stream=True))
+    assert "".join(chunk.choices[0].text for chunk in chunks) == whole.choices[0].text
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(model="demo", prompt="a", suffix="b")
+    assert refused.value.param == "suffix"
+
+
+def test_texts_become_vectors(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "demo", "input": ["Hello", "Once upon a time", "Hello"]}
+    as_base64 = client.embeddings.create(**asked)  # what the client asks for by itself
+    as_numbers = client.embeddings.create(**asked, encoding_format="float")
+    first, other, again = (item.embedding for item in as_numbers.data)
+    assert len(first) == 128
+    assert math.hypot(*first) == pytest.approx(1)
+    assert first == again
+    assert as_base64.data[0].embedding == pytest.approx(first)
+    assert sum(a * b for a, b in zip(first, other, strict=True)) < 0.999
+    assert as_numbers.usage.prompt_tokens > 3
+    with pytest.raises(openai.BadRequestError, match="128") as refused:
+        client.embeddings.create(**asked, dimensions=64)
+    assert refused.value.param == "dimensions"
+
+
+def test_responses_come_whole_and_as_a_ladder_of_events(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "demo", "input": "Hello", "temperature": 0, "store": False}
+    whole = client.responses.create(**asked)
+    assert whole.status == "completed"
+    assert whole.usage is not None
+    assert whole.usage.output_tokens > 1
+    with client.responses.stream(**asked) as stream:
+        parts = [event.delta for event in stream if event.type == "response.output_text.delta"]
+        assert "".join(parts) == whole.output_text == stream.get_final_response().output_text
+    tool: Any = {"type": "function", "name": "switch", "parameters": {"type": "object", "properties": {}}}
+    forced = {**asked, "tools": [{**tool, "strict": False}], "tool_choice": "required"}
+    with client.responses.stream(**forced) as stream:
+        [call] = stream.get_final_response().output
+    assert (call.type, call.type == "function_call" and call.name) == ("function_call", "switch")
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.responses.create(model="demo", input="Hello", previous_response_id=whole.id)
+    assert refused.value.param == "previous_response_id"
 
 
 def test_a_wrong_field_is_named(client: openai.OpenAI) -> None:

@@ -29,8 +29,8 @@ def test_without_a_name_the_only_one_is_meant() -> None:
 @pytest.mark.parametrize(
     ("shown", "name", "code", "says"),
     [
-        (TWO, None, 400, "model is missing: name one of those that are loaded (demo, qwen3-1.7b)."),
-        (TWO, "gpt-4", 404, "There is no model gpt-4: choose one of those that are loaded (demo, qwen3-1.7b)."),
+        (TWO, None, 400, "model is missing: name one of those that are served (demo, qwen3-1.7b)."),
+        (TWO, "gpt-4", 404, "There is no model gpt-4: choose one of those that are served (demo, qwen3-1.7b)."),
         (TWO, "large", 404, "The model large is declared and not loaded"),
         (status(), "demo", 503, "No model is loaded"),
     ],
@@ -40,3 +40,21 @@ def test_a_name_that_means_none_is_refused(shown: dict[str, Any], name: str | No
         models.choose(shown, name)
     assert refused.value.status == code
     assert refused.value.message.startswith(says)
+
+
+def test_what_is_declared_is_listed_and_served_where_it_may_be_swapped_in() -> None:
+    shown = status((1, "demo", "/m/demo.gguf"), declared=("demo", "large"), swap=True)
+    assert [(item.name, item.state) for item in models.listed(shown)] == [("demo", "loaded"), ("large", "unloaded")]
+    assert models.choose(shown, "large:latest").handle is None
+    assert models.choose(shown, None).name == "demo", "the only one that is loaded"
+    assert [item.name for item in models.callable_now(TWO)] == ["demo", "qwen3-1.7b"]
+    assert [item.name for item in models.listed(TWO)] == ["demo", "qwen3-1.7b", "large"]
+    assert models.choose(status(declared=("a",), swap=True), None).name == "a"
+
+
+def test_a_model_that_is_being_loaded_says_so() -> None:
+    shown = status((1, "demo", "/m/demo.gguf"), declared=("large",), asleep=(1,), working_on="/m/large.gguf")
+    assert [item.state for item in models.listed(shown)] == ["sleeping", "loading"]
+    wakes = status((1, None, "/m/demo.gguf"), asleep=(1,), working_on="/m/demo.gguf")
+    runs = status((1, None, "/m/demo.gguf"), working_on="/m/demo.gguf")
+    assert [models.listed(item)[0].state for item in (wakes, runs)] == ["loading", "loaded"]

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from rkllmd.abi.layouts.rkllm import LAYOUTS
-from rkllmd.language.model import Adapter, Model
+from rkllmd.calls.arguments import Converted
+from rkllmd.calls.binding.attachments import Attachments
+from rkllmd.language.model import Adapter, Model, kept_by_daemon
 from rkllmd.machine.memory.guard import Demand
 
 
@@ -29,10 +31,22 @@ def test_a_model_without_a_c_handle_is_alive_only_while_it_sleeps() -> None:
     assert made.is_alive
 
 
+def converted(layout: str, **fields: int) -> Converted:
+    """Return RKLLMInferParam as a call has it."""
+    return Converted(LAYOUTS[layout]["RKLLMInferParam"](**fields), {}, "$", Attachments())
+
+
 @pytest.mark.parametrize(("per_run", "most"), [(7, 7), (0, 100), (-1, 100)])
 def test_a_run_may_have_a_limit_of_its_own(per_run: int, most: int) -> None:
-    assert model().most_tokens(LAYOUTS["1.3"]["RKLLMInferParam"](max_new_tokens=per_run)) == most
-    assert model("1.2").most_tokens(LAYOUTS["1.2"]["RKLLMInferParam"]()) == 100, "layout 1.2 has no such field"
+    given = converted("1.3", max_new_tokens=per_run)
+    assert (model().most_tokens(given), kept_by_daemon(given)) == (most, None)
+
+
+@pytest.mark.parametrize(("per_run", "most"), [(7, 7), (0, 100), (None, 100), (200, 100)])
+def test_where_c_has_no_such_limit_the_daemon_keeps_it(per_run: int | None, most: int) -> None:
+    given = converted("1.2")
+    given.json["max_new_tokens"] = per_run
+    assert (model("1.2").most_tokens(given), kept_by_daemon(given)) == (most, per_run or 0)
 
 
 def test_the_template_in_use() -> None:

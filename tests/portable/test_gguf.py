@@ -85,6 +85,16 @@ def test_a_width_that_is_known(tmp_path: Path, architecture: str, key: str, kind
     assert gguf.embedding_width(str(file)) is None
 
 
+@pytest.mark.parametrize(("number", "pooling"), [(0, None), (1, "mean"), (2, "cls"), (3, "last"), (9, None)])
+def test_how_rows_become_one_embedding(tmp_path: Path, number: int, pooling: str | None) -> None:
+    file = tmp_path / "model.gguf"
+    name = string("general.architecture") + struct.pack("<I", 8) + string("bert")
+    file.write_bytes(made(*BEFORE, name, string("bert.pooling_type") + struct.pack("<II", 4, number)))
+    assert gguf.pooling(str(file)) == pooling
+    file.write_bytes(b"")
+    assert gguf.pooling(str(file)) is None
+
+
 # -- sizes -----------------------------------------------------------------------------------------------------------
 
 

@@ -179,7 +179,7 @@ class _Conversion:
         if elsewhere is None or layout is None:
             unknown = describe_unknown(name, fields_of(struct_type))
             raise InvalidParams(f"{path} has {unknown}.", path=path, keyword="additionalProperties", limit=False)
-        if item is None or item is False:
+        if item is None or item is False or elsewhere.by_daemon:
             return  # what the layout does not have is off anyway: so the same params fit each layout
         runtime = self.runtime or f"rkllm {layout.name}"
         raise NotSupported(

@@ -131,7 +131,7 @@ FIELDS: dict[str, dict[str, Doc]] = {
         "prompt_cache_params": Doc("Whether to save the prompt cache."),
         "sampling_params": Doc("Sampling of this run (runtime 1.3); a field left out is as the model was loaded."),
         "keep_history": Doc("Keep the conversation in the KV cache for the next run."),
-        "max_new_tokens": Doc("Most tokens that this run generates (runtime 1.3); 0: as the model was loaded."),
+        "max_new_tokens": Doc("Most tokens that this run generates; 0: as the model was loaded."),
     },
     "RKLLMCrossAttnParam": {
         "encoder_k_cache": Doc("float32 [layers, num_tokens, kv_heads, head_dim]."),

@@ -71,10 +71,14 @@ FORMS: dict[tuple[str, str], JsonObject] = {
 
 
 class Elsewhere(NamedTuple):
-    """A field that the loaded runtime's layout does not have: which runtime has it, and what to do on this one."""
+    """A field that the loaded runtime's layout does not have: which runtime has it, and what to do on this one.
+
+    ``by_daemon``: nothing, since the daemon does there itself what the field asks for.
+    """
 
     needs: str
     instead: str
+    by_daemon: bool = False
 
 
 _NEEDS_1_2 = "1.2.1, 1.2.2 or 1.2.3"
@@ -96,7 +100,7 @@ ELSEWHERE: dict[tuple[str, str], Elsewhere] = {
     ("RKLLMInferParam", "sampling_params"): Elsewhere(
         _NEEDS_1_3, "Sampling is fixed when the model is loaded: give its fields to rkllm.init instead."
     ),
-    ("RKLLMInferParam", "max_new_tokens"): Elsewhere(_NEEDS_1_3, "Give max_new_tokens to rkllm.init instead."),
+    ("RKLLMInferParam", "max_new_tokens"): Elsewhere(_NEEDS_1_3, "", by_daemon=True),
     ("RKLLMMultiModalInput", "image_start"): Elsewhere(_NEEDS_1_3, _TAGS_AT_INIT),
     ("RKLLMMultiModalInput", "image_end"): Elsewhere(_NEEDS_1_3, _TAGS_AT_INIT),
     ("RKLLMMultiModalInput", "image_content"): Elsewhere(_NEEDS_1_3, _TAGS_AT_INIT),

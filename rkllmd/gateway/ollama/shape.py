@@ -31,8 +31,8 @@ def now() -> str:
 
 
 def tags(status: JsonObject) -> JsonObject:
-    """Return the models that can be asked, for ``server.status``."""
-    return {"models": [_entry(item) for item in models.served(status)]}
+    """Return the models that there are, loaded or not, for ``server.status``."""
+    return {"models": [_entry(item) for item in models.listed(status)]}
 
 
 def running(status: JsonObject) -> JsonObject:
@@ -46,7 +46,7 @@ def running(status: JsonObject) -> JsonObject:
                 "context_length": item.context_length or 0,
             }
             for item in models.served(status)
-            if not item.is_asleep
+            if item.is_loaded
         ]
     }
 

@@ -9,8 +9,6 @@ from rkllmd.gateway.openai import shape
 from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended
 from rkllmd.json_types import Json, JsonObject
 
-_REASONS = {"stop": "stop", "length": "length", "timeout": "length", "tool_calls": "tool_calls"}
-
 
 class ChatAnswer(Answer):
     """An answer: the role once in the first delta, an empty delta in the chunk that says why it ended."""
@@ -44,10 +42,7 @@ class ChatAnswer(Answer):
         """Return what was held back, why it has ended, and if it is wanted, how many tokens that took."""
         check_ended(result)
         yield from self.partial({name: result.get(name) for name in ("reasoning", "text")})
-        last = self._chunk({}, self._reason(result))
-        if times := shape.timings(result):
-            last["timings"] = times
-        yield last
+        yield shape.with_timings(self._chunk({}, shape.finish_reason(result)), result)
         if self._includes_usage:
             yield {**self._chunk({}), "choices": [], "usage": shape.usage(result)}
 
@@ -60,10 +55,9 @@ class ChatAnswer(Answer):
             message["reasoning_content"] = reasoning
         if calls:
             message["tool_calls"] = calls
-        choice: Json = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._reason(result)}
+        choice: Json = {"index": 0, "message": message, "logprobs": None, "finish_reason": shape.finish_reason(result)}
         answer = {**self._head("chat.completion"), "choices": [choice], "usage": shape.usage(result)}
-        times = shape.timings(result)
-        return answer if times is None else {**answer, "timings": times}
+        return shape.with_timings(answer, result)
 
     def idle(self) -> Iterable[JsonObject]:
         """Return nothing: comments keep the connection alive."""
@@ -72,9 +66,6 @@ class ChatAnswer(Answer):
     def error(self, failure: Failure) -> JsonObject:
         """Return the error that ends a stream."""
         return shape.error_body(failure)
-
-    def _reason(self, result: JsonObject) -> str:
-        return _REASONS.get(result.get("finish_reason", ""), "stop")
 
     def _chunk(self, delta: JsonObject, reason: str | None = None) -> JsonObject:
         choice: Json = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}

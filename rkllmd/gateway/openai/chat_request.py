@@ -6,32 +6,21 @@ from typing import Final
 
 from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.openai import request
 from rkllmd.gateway.pictures.given import of_url
 from rkllmd.gateway.run import Wanted
 from rkllmd.json_types import Json, JsonObject
 
-# These say who asks, or where something is billed or kept: no answer depends on them.
-WITHOUT_EFFECT: Final = (
-    "user",
-    "metadata",
-    "safety_identifier",
-    "prompt_cache_key",
-    "timings_per_token",
-    "cache_prompt",
-)
 # What would change nothing may be said.
-NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
-    "n": (1,),
+_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
     "logprobs": (False,),
     "top_logprobs": (0,),
-    "logit_bias": ({},),
     "store": (False,),
     "service_tier": ("auto", "default"),
     "modalities": (["text"],),
     "functions": ([],),
     "function_call": ("auto", "none"),
 }
-_EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 
 
@@ -39,33 +28,15 @@ def read(body: Json) -> Wanted:
     """Return the request. Raises WrongField for what is wrong or can't be done."""
     fields = Fields(body)
     params: JsonObject = {"messages": conversation.messages(fields, _message)}
-    params |= _limits(fields) | sampling.take(fields) | _thinking(fields) | _tools(fields) | _format(fields)
-    streams = fields.flag("stream") or False
-    options = fields.inner("stream_options")
-    includes_usage = options.flag("include_usage") or False
-    options.neutral({"include_obfuscation": (False, True)})
-    options.end()
+    params |= request.limits(fields) | sampling.take(fields) | _thinking(fields) | _tools(fields) | _format(fields)
     single_call = fields.flag("parallel_tool_calls") is False
-    model = fields.text("model")
-    fields.neutral(NEUTRAL)
-    fields.without_effect(WITHOUT_EFFECT)
-    fields.end()
-    return Wanted(model, params, streams, includes_usage, single_call)
-
-
-def _limits(fields: Fields) -> JsonObject:
-    """Take what ends the answer."""
-    both = [fields.integer(name, 1) for name in ("max_completion_tokens", "max_tokens")]
-    limits = [item for item in both if item is not None]
-    params: JsonObject = {"max_new_tokens": min(limits)} if limits else {}
-    if stop := fields.texts("stop"):
-        params["stop"] = stop
-    return params
+    fields.neutral(_NEUTRAL)
+    return request.finish(fields, params, single_call=single_call)
 
 
 def _thinking(fields: Fields) -> JsonObject:
     """Take what says whether the model thinks before it answers."""
-    effort = fields.choice("reasoning_effort", _EFFORTS)
+    effort = fields.choice("reasoning_effort", request.EFFORTS)
     options = fields.inner("chat_template_kwargs")
     thinks = options.flag("enable_thinking")
     options.end()
@@ -81,11 +52,7 @@ def _tools(fields: Fields) -> JsonObject:
     for index, tool in enumerate(tools or ()):
         if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
             raise fields.wrong(f"tools[{index}]", 'must be {"type": "function", "function": {…}}.')
-    if not tools:
-        if choice in (None, "auto", "none"):
-            return {}
-        raise fields.wrong("tool_choice", "needs tools.")
-    return {"tools": tools} if choice in (None, "auto") else {"tools": tools, "tool_choice": choice}
+    return request.with_tools(fields, tools or [], choice)
 
 
 def _format(fields: Fields) -> JsonObject:
@@ -97,11 +64,7 @@ def _format(fields: Fields) -> JsonObject:
     schema = described.any("schema")
     described.end()
     wanted.end()
-    if kind == "json_schema":
-        if not isinstance(schema, dict):
-            raise described.wrong("schema", "is missing: give the JSON Schema of the answer.")
-        return {"format": schema}
-    return {"format": "json"} if kind == "json_object" else {}
+    return request.form(described, kind, schema)
 
 
 def _message(given: JsonObject, where: str) -> JsonObject:

@@ -17,6 +17,7 @@ _TYPES: Final = {
     429: "rate_limit_error",
     503: "unavailable_error",
 }
+_REASONS: Final = {"length": "length", "timeout": "length", "tool_calls": "tool_calls"}
 _CODES: Final = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
 
@@ -32,6 +33,11 @@ def error_body(failure: Failure) -> JsonObject:
             "code": code or failure.kind,
         }
     }
+
+
+def finish_reason(result: JsonObject) -> str:
+    """Return why an answer has ended, as OpenAI says it."""
+    return _REASONS.get(result.get("finish_reason", ""), "stop")
 
 
 def usage(result: JsonObject) -> JsonObject:
@@ -61,6 +67,12 @@ def timings(result: JsonObject) -> JsonObject | None:
         "predicted_ms": made_ms,
         "predicted_per_second": _speed(made, made_ms),
     }
+
+
+def with_timings(answer: JsonObject, result: JsonObject) -> JsonObject:
+    """Return an answer with how long its run took, where the runtime says it."""
+    times = timings(result)
+    return answer if times is None else {**answer, "timings": times}
 
 
 def _speed(tokens: int, milliseconds: float) -> float:
@@ -96,5 +108,28 @@ def model_entry(model: ServedModel) -> JsonObject:
             "input_modalities": ["text"] if model.vision is None else ["text", "image"],
             "output_modalities": ["text"],
         },
-        "status": {"value": "sleeping" if model.is_asleep else "loaded"},
+        "status": {"value": model.state},
+    }
+
+
+def props(status: JsonObject, model: ServedModel) -> JsonObject:
+    """Return what /props of llama.cpp's server says of a model; its chat template is not told, only what it can do."""
+    return {
+        "model_alias": model.name,
+        "model_path": model.name,
+        "default_generation_settings": {"n_ctx": model.context_length, "params": {}},
+        "total_slots": 1,
+        "modalities": {"vision": model.vision is not None, "audio": False},
+        "chat_template": "",
+        # What a template has no place for, the daemon tells the model in words.
+        "chat_template_caps": {
+            "supports_system_role": True,
+            "supports_string_content": True,
+            "supports_tools": True,
+            "supports_tool_calls": True,
+            "supports_parallel_tool_calls": True,
+            "supports_preserve_reasoning": True,
+        },
+        "is_sleeping": not model.is_loaded,
+        "build_info": f"rkllmd {status['versions']['daemon']}",
     }

@@ -58,7 +58,7 @@ class Connection:
                 raise self._reader.lost(was_sent=self._was_sent).error(method)
             messages = self._reader.feed(data)
             for message in messages:
-                if not is_partial(message):
+                if "id" in message and not is_partial(message):  # events have none
                     self._asked.pop(message["id"], None)
             if messages:
                 return messages

@@ -9,6 +9,7 @@ from rkllmd.client.messages import is_partial, result_of
 from rkllmd.gateway.models import ServedModel
 from rkllmd.gateway.run import Wanted
 from rkllmd.gateway.upstream.connection import Connection
+from rkllmd.gateway.upstream.loading import Loading
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.json_types import Json, JsonObject
 
@@ -38,12 +39,19 @@ class Run:
         self._attempts = 0
         self._has_begun = False
         self._failure: CallError | None = None
+        # The load of the model, where it has to be loaded first; and whether that has ended.
+        self._loading: Loading | None = None
+        self._is_loaded = False
 
     async def begin(self) -> ServedModel:
-        """Send it; return its model. Raises Failure, ClientError."""
+        """Send it, or have its model loaded before; return that. Raises Failure, ClientError."""
         is_first, self.is_misdirected = not self._attempts, False
         self._attempts += 1
         model = await self._upstream.model(self._connection, self._wanted.model, may_be_known=is_first)
+        if model.handle is None:
+            self._loading = Loading(self._connection, model.name)
+            await self._loading.begin()
+            return model
         shown = await self._upstream.pictures.shown(self._wanted.params, model.name, model.vision)
         params = {"handle": model.handle, **shown}
         self._id = await self._connection.begin(self._method, params, **self._members)
@@ -60,10 +68,17 @@ class Run:
         """
         if self._failure is not None:
             raise self._failure
+        if self._is_loaded:  # not at once: who waits may give up in the middle, and comes again
+            await self.begin()
+            self._is_loaded = False
         found: list[JsonObject] = []
         for message in await self._connection.receive():
             if message.get("id") == self._queue_id:
                 self.queue = message.get("result")
+            elif self._loading is not None:
+                if await self._loading.take(message):
+                    self._loading, self._is_loaded = None, True
+                    break  # what follows is about the load
             elif message.get("id") == self._id:
                 try:
                     found.append(result_of(message))

@@ -25,10 +25,15 @@ from rkllmd.gateway.ollama.run_answer import CHAT as OLLAMA_CHAT
 from rkllmd.gateway.ollama.run_answer import GENERATE
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.openai.chat import CHAT
+from rkllmd.gateway.openai.completion import COMPLETION
+from rkllmd.gateway.openai.embedding import EMBEDDINGS
+from rkllmd.gateway.openai.responses import RESPONSES
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web.answers import answer_json
 from rkllmd.gateway.web.calls import CallEndpoint
 from rkllmd.gateway.web.home import Home
+from rkllmd.gateway.web.models.administration import Administration
+from rkllmd.gateway.web.models.vectors import VectorEndpoint
 from rkllmd.gateway.web.questions import Questions
 from rkllmd.gateway.web.relay import RelayEndpoint
 from rkllmd.gateway.web.runs import RunEndpoint
@@ -59,11 +64,18 @@ def application(upstream: Upstream, access: Access) -> ASGIApp:
 
 
 def _openai(upstream: Upstream, questions: Questions) -> Iterable[Route]:
-    models_listed = questions.endpoint("server.status", lambda status: shape.model_list(models.served(status)))
+    models_listed = questions.endpoint("server.status", lambda status: shape.model_list(models.listed(status)))
+    administration = Administration(upstream)
     for prefix in ("/v1", ""):
         yield Route(f"{prefix}/chat/completions", RunEndpoint(upstream, CHAT), methods=["POST"])
+        yield Route(f"{prefix}/completions", RunEndpoint(upstream, COMPLETION), methods=["POST"])
+        yield Route(f"{prefix}/responses", RunEndpoint(upstream, RESPONSES), methods=["POST"])
+        yield Route(f"{prefix}/embeddings", VectorEndpoint(upstream, EMBEDDINGS), methods=["POST"])
         yield Route(f"{prefix}/models", models_listed)
+        yield Route(f"{prefix}/models/load", administration.load, methods=["POST"])
+        yield Route(f"{prefix}/models/unload", administration.unload, methods=["POST"])
         yield Route(f"{prefix}/models/{{name:path}}", questions.model)
+        yield Route(f"{prefix}/props", administration.props)
 
 
 def _ollama(upstream: Upstream, questions: Questions) -> Iterable[Route]:

@@ -25,7 +25,7 @@ from rkllmd.errors import InvalidParams, ModelNotInitialized, PermissionDenied, 
 from rkllmd.language import conversations
 from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.model import Adapter, Model
-from rkllmd.language.models import cross_attention, demand, model_trial
+from rkllmd.language.models import cross_attention, demand, model_trial, room
 from rkllmd.language.models.callbacks import give_callbacks
 from rkllmd.machine import paths
 from rkllmd.machine.c_runtime import no_handle
@@ -70,6 +70,8 @@ def make(language: Language, recipe: Recipe) -> Model:
         coalesce=recipe.coalesce,
         dialect=recipe.dialect,
         vision=recipe.vision,
+        swap=recipe.swap,
+        pooling=recipe.pooling,
         keep_alive=[recipe.keep],
         file=identify(recipe.path),
         kv_cache=KvCache(partial(conversations.can_hear, language)),
@@ -150,11 +152,27 @@ def put_to_sleep(language: Language, model: Model) -> None:
 
 
 def wake(language: Language, model: Model) -> None:
-    """Load a sleeping model again, if it fits. Raises Quarantined, OutOfMemory, and what ``load_again`` raises."""
+    """Load a sleeping model again, if it fits; others sleep in its place where that is needed.
+
+    Raises Quarantined, OutOfMemory, and what ``load_again`` raises.
+    """
     trial.refuse_set_aside(language, model.path)
-    language.memory_guard.check(model.demand)
+    leaving = room.leaving(language)
+    language.memory_guard.check(model.demand, room.given_back(language, leaving))
+    for other in leaving:
+        put_to_sleep(language, other)
+    if leaving:  # how much memory they have given back is known only now
+        language.memory_guard.check(model.demand)
+    _avoid_domains_of_others(language, model)
     load_again(language, model)
     language.remembered.keep(model)  # not earlier: a load that crashes the daemon is not tried again by itself
+
+
+def _avoid_domains_of_others(language: Language, model: Model) -> None:
+    """Give a model another memory domain if one that was loaded meanwhile has its own."""
+    used = {other.domain for other in language.models if not other.is_asleep}
+    if model.domain in used:
+        model.param.extend_param.base_domain_id = min(set(range(len(used) + 1)) - used)
 
 
 def load_again(language: Language, model: Model) -> None:
@@ -279,6 +297,7 @@ def _init(language: Language, model: Model) -> list[str]:
     if language.runtime.name == "portable":  # where a .rkllm file has it is not published
         with contextlib.suppress(OSError):
             model.embedding_width = gguf.embedding_width(model.path)
+            model.pooling = model.pooling or gguf.pooling(model.path)
     _learn(language, model, pointer)
     model.pointer = pointer
     model.is_bare = False

@@ -6,12 +6,14 @@ later), and each needs a memory domain of the NPU of its own (``base_domain_id``
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from rkllmd.calls import authority
 from rkllmd.config import quotas
 from rkllmd.errors import InvalidParams, ModelAlreadyLoaded, NotSupported
 from rkllmd.json_types import JsonObject
+from rkllmd.language.models import room
 from rkllmd.language.models.loading import check_cores
 from rkllmd.machine.files import identify
 from rkllmd.quick_dataclass import dataclass
@@ -28,25 +30,30 @@ _NEEDS: Final = "1.2.2 or later"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Place:
-    """What a new model takes: the models that it replaces, the sleeping ones whose place it needs, and its domain."""
+    """What a new model takes: the models that it replaces, the sleeping ones whose place it needs, and its domain.
+
+    ``displaced``: those that sleep from then on, since a model that may be swapped in takes the place of others.
+    """
 
     replaced: list[Model]
     forgotten: list[Model]
     domain: int
+    displaced: list[Model] = field(default_factory=list)
 
 
 def loaded_already(language: Language, recipe: Recipe, replace: bool | int) -> Model | None:
     """Return the very model that the recipe describes, if it is loaded and there is no place for another one.
 
     Two clients that begin with the same rkllm.init then share the model. A file that was written to since its load
-    counts as another model. Raises InvalidParams for a number of NPU cores that is not the file's.
+    counts as another model. One that may be swapped in is never loaded twice: it is returned also if it sleeps. Raises
+    InvalidParams for a number of NPU cores that is not the file's.
     """
     awake = [model for model in language.models if not model.is_asleep]
-    if replace or not _excess(language, awake):
+    if replace or not (recipe.swap or room.excess(language, awake)):
         return None
-    for model in awake:
+    for model in language.models if recipe.swap else awake:
         is_same = model.path == recipe.path and model.sameness == recipe.sameness
-        if is_same and recipe.domain in (None, model.domain) and _is_unchanged(model):
+        if is_same and recipe.domain in (None, model.domain) and (model.is_asleep or _is_unchanged(model)):
             check_cores(model, recipe)
             return model
     return None
@@ -66,20 +73,24 @@ def find(language: Language, recipe: Recipe, replace: bool | int, user: int | No
     "replace" replaces, the operator has given to everybody. Raises InvalidHandle, ModelAlreadyLoaded, NotSupported,
     InvalidParams, OutOfMemory, PermissionDenied.
     """
-    replaced = _replaced(language, replace)
+    displaced = room.leaving(language) if recipe.swap and not replace else []
+    replaced = [] if displaced else _replaced(language, replace)
     for model in replaced if replace else ():
         authority.check(language.config, user, model.user, "Language model", model.number)
     others = [model for model in language.models if model not in replaced]
-    awake = [model for model in others if not model.is_asleep]
+    awake = [model for model in others if not model.is_asleep and model not in displaced]
     _refuse_more_than_allowed(language, awake)
     _refuse_more_than_share(language, awake, user)
-    asleep = sorted((model for model in others if model.is_asleep), key=lambda model: model.used_at)
-    most = language.config.max_models if language.runtime.takes_several_models else 1
-    forgotten = asleep[: max(0, len(others) + 1 - most)]
-    domain = _domain(recipe, {model.domain for model in others if model not in forgotten})
-    given_back = sum(language.memory_guard.footprints.least(model.demand) for model in replaced if not model.is_asleep)
-    language.memory_guard.check(recipe.demand, given_back)
-    return Place(replaced, forgotten, domain)
+    forgotten = [] if recipe.swap else _forgotten(language, [model for model in others if not model.swap])
+    domain = _domain(recipe, {model.domain for model in others if model not in forgotten}, {m.domain for m in awake})
+    language.memory_guard.check(recipe.demand, room.given_back(language, [*replaced, *displaced]))
+    return Place(replaced, forgotten, domain, displaced)
+
+
+def _forgotten(language: Language, models: list[Model]) -> list[Model]:
+    """Return the sleeping ones of these models that have no place beside one more."""
+    asleep = sorted((model for model in models if model.is_asleep), key=lambda model: model.used_at)
+    return asleep[: room.excess(language, models)]
 
 
 def _replaced(language: Language, replace: bool | int) -> list[Model]:
@@ -89,14 +100,7 @@ def _replaced(language: Language, replace: bool | int) -> list[Model]:
         return [language.models.get(replace)]
     if language.config.second_init == "refuse":
         return []
-    awake = [model for model in language.models if not model.is_asleep]
-    return sorted(awake, key=lambda model: model.used_at)[: _excess(language, awake)]
-
-
-def _excess(language: Language, awake: list[Model]) -> int:
-    """Return how many of the loaded models would have to leave for one more."""
-    most = language.config.max_models if language.runtime.takes_several_models else 1
-    return max(0, len(awake) + 1 - most)
+    return room.leaving(language)
 
 
 def _refuse_more_than_allowed(language: Language, awake: list[Model]) -> None:
@@ -136,8 +140,13 @@ def _entry(model: Model) -> JsonObject:
     return entry if model.name is None else {**entry, "name": model.name}
 
 
-def _domain(recipe: Recipe, used: set[int]) -> int:
-    """Return a domain that no other model is in. Raises InvalidParams if the recipe chose one that is taken."""
+def _domain(recipe: Recipe, used: set[int], used_now: set[int]) -> int:
+    """Return a domain that no other model is in; ``used_now``: those of models that do not sleep.
+
+    Raises InvalidParams if the recipe chose one that is taken.
+    """
+    if (not used_now and recipe.swap) or used.issuperset(_DOMAINS):
+        used = used_now
     free = [domain for domain in _DOMAINS if domain not in used]
     if recipe.domain is not None:
         if recipe.domain in used:

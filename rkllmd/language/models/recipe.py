@@ -67,8 +67,12 @@ class Recipe:
     dialect: str | None
     # What shows it pictures, where that is declared.
     vision: DeclaredEncoder | None
+    # How its hidden states become one embedding.
+    pooling: str | None
     # Who has to be allowed to read the files that a client has named, by their paths.
     seen_by: Mapping[str, Viewer]
+    # Whether it may take the place of others, which then sleep.
+    swap: bool = False
     # The number of NPU cores for which, as the client says, the file was converted.
     npu_cores: int | None = None
 
@@ -123,7 +127,6 @@ def make(language: Language, given: Mapping[str, Json], where: str, viewer: View
             path=f"{where}.num_npu_core",
             keyword="const",
         )
-    extend = fields.get("extend_param") or {}
     seen_by = _seen_by(files, viewers, where)
     size_bytes = Path(files["model_path"]).stat().st_size
     return Recipe(
@@ -134,7 +137,7 @@ def make(language: Language, given: Mapping[str, Json], where: str, viewer: View
         size_bytes=size_bytes,
         demand=demand.of(language.runtime, files["model_path"], size_bytes, param),
         where=where,
-        domain=int(extend.get("base_domain_id") or 0) or None,
+        domain=int((fields.get("extend_param") or {}).get("base_domain_id") or 0) or None,
         tokenizer_path=files.get("tokenizer_path"),
         embedding_path=files.get("embedding_path"),
         name=declared.name if declared is not None else None,
@@ -145,6 +148,8 @@ def make(language: Language, given: Mapping[str, Json], where: str, viewer: View
         coalesce=declared.coalesce if declared is not None else None,
         dialect=declared.dialect if declared is not None else None,
         vision=None if declared is None else _vision(language, declared),
+        pooling=declared.pooling if declared is not None else None,
+        swap=declared is not None and declared.swap,
         npu_cores=None if cores is None else int(cores),
         seen_by=seen_by,
     )

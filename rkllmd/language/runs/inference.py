@@ -18,7 +18,7 @@ from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations, placeholders, prompt_length, runtime_reports
 from rkllmd.language.caching import kept_conversations
 from rkllmd.language.generation import Generation
-from rkllmd.language.model import Model
+from rkllmd.language.model import Model, kept_by_daemon
 from rkllmd.language.models import cross_attention
 from rkllmd.language.models.loading import load_again, put_to_sleep
 from rkllmd.language.parts import Language
@@ -224,8 +224,8 @@ def generation_of(run: Run, n_batch: int) -> Generation:
         send_now = client.partial_sender(call, as_notifications=shape == "notify")
     return Generation(
         mode=parameters.mode,
-        transcript=Transcript(n_batch, run.stop, guiding.judged(run)),
-        max_new_tokens=model.most_tokens(parameters),
+        transcript=Transcript(n_batch, run.stop, guiding.judged(run), kept_by_daemon(run.infer_params) or 0),
+        max_new_tokens=model.most_tokens(run.infer_params),
         keeps_history=bool(parameters.keep_history),
         keeps_up=run.form is not None,
         can_free_buffer=language.runtime.library.layout.name != "1.2",

@@ -29,6 +29,8 @@ class RunArguments(TypedDict):
     seed: NotRequired[int | None]
     special: NotRequired[bool | None]
     stop: NotRequired[list[str] | None]
+    bare: NotRequired[bool | None]
+    suffix: NotRequired[str | None]
     messages: NotRequired[Converted | None]
     tools: NotRequired[list[JsonObject] | None]
     raw: NotRequired[bool | None]
@@ -50,6 +52,9 @@ class Run:
     special: bool | None = None
     # Where its text ends.
     stop: Sequence[str] = ()
+    # Whether no template stands around its prompt, and what stands behind the gap that it fills in.
+    bare: bool | None = None
+    suffix: str | None = None
     # A conversation in the place of a prompt, and the functions that the model may call in it.
     messages: list[JsonObject] | None = None
     tools: list[JsonObject] | None = None
@@ -75,6 +80,8 @@ class Run:
             asked.get("seed"),
             asked.get("special"),
             asked.get("stop") or (),
+            asked.get("bare"),
+            plain(asked.get("suffix")),
             None if messages is None else messages.json,
             None if choice == "none" else tools,
             asked.get("raw"),
@@ -88,6 +95,11 @@ class Run:
         """Return the RKLLMInferParam."""
         parameters: Struct = self.infer_params.c
         return parameters
+
+    @property
+    def is_bare(self) -> bool:
+        """Return whether no chat template stands around its prompt."""
+        return bool(self.bare) or self.suffix is not None
 
     @property
     def only_input(self) -> Struct:

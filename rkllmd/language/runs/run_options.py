@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode
 from rkllmd.calls.declaration import Value
 from rkllmd.errors import InvalidParams
+from rkllmd.language.runs.rendering import bare
 from rkllmd.portable.extension import ALL, NextRun, Span
 
 if TYPE_CHECKING:
@@ -49,6 +50,18 @@ STOP: Final = Value(
     required=False,
     in_c=False,
 )
+BARE: Final = Value(
+    "bare",
+    {"type": ["boolean", "null"], "description": "true: no chat template stands around the prompt"},
+    required=False,
+    in_c=False,
+)
+SUFFIX: Final = Value(
+    "suffix",
+    {"type": ["string", "null"], "description": "the text behind the prompt: the answer stands between the two"},
+    required=False,
+    in_c=False,
+)
 FORMAT: Final = Value(
     "format",
     {
@@ -86,6 +99,7 @@ def check(run: Run) -> None:
         raise InvalidParams(
             "stop: only generated text has an end (mode RKLLM_INFER_GENERATE).", path="$.stop", keyword="const"
         )
+    bare.check(run)
     runtime = run.language.runtime
     if runtime.extension is not None:
         return
@@ -108,10 +122,12 @@ def of(run: Run, turn: ConversationTurn | None) -> NextRun:
     meant: Sequence[Span] = ALL if run.special else ()
     if turn is not None and turn.is_rewritten:
         meant = turn.told.text.spans
+    elif run.suffix is not None:
+        meant = bare.text_of(run, run.only_input.prompt_input or b"").spans
     return NextRun(
         run.seed,
         meant,
-        bare=turn is not None and turn.is_bare,
+        bare=run.is_bare or (turn is not None and turn.is_bare),
         reuse=turn is not None and not turn.told.goes_on,
         show_special=run.messages is not None,  # among them are the marks by which models say what they mean
     )

@@ -117,8 +117,13 @@ class TextJoiner:
 class Transcript:
     """What a run has generated so far, as partial results and as the final one."""
 
-    def __init__(self, n_batch: int, stop: Sequence[str] = (), legal: LegalText | None = None) -> None:
-        """``stop`` are the stop strings of each entry; ``legal`` says what of a single one may be shown."""
+    def __init__(
+        self, n_batch: int, stop: Sequence[str] = (), legal: LegalText | None = None, most_rounds: int = 0
+    ) -> None:
+        """``stop`` are the stop strings of each entry; ``legal`` says what of a single one may be shown.
+
+        ``most_rounds``: after how many callbacks with tokens it stops, which C has not been told; 0: no limit.
+        """
         self.n_batch = n_batch
         # Every entry that goes on has come to a stop string: nothing more is to be generated.
         self.is_stopped = False
@@ -128,6 +133,7 @@ class Transcript:
         self.legal = legal
         self._joiners = [TextJoiner(stop, legal) for _ in range(n_batch)]
         self._may_stop = bool(stop)
+        self._most_rounds = most_rounds
         self._answer: Answer | None = None
         self._after_call = ""
 
@@ -145,6 +151,17 @@ class Transcript:
 
     def partial(self, state: int, entries: list[Token]) -> JsonObject:
         """Return the partial result of one callback."""
+        result = self._partial(state, entries)
+        if self.is_cut:
+            self.is_stopped = True
+        return result
+
+    @property
+    def is_cut(self) -> bool:
+        """Return whether it has come to a limit of tokens that C has not been told."""
+        return 0 < self._most_rounds <= self.rounds
+
+    def _partial(self, state: int, entries: list[Token]) -> JsonObject:
         seq = self.tokens
         self.tokens += 1
         self.rounds += 1

@@ -82,6 +82,7 @@ def _current(service: Service, now: float) -> JsonObject | None:
     return {
         "method": job.method,
         "client": describe_client(views.owner_of(job)),
+        "model_path": job.model_name or None,
         "elapsed_ms": elapsed_ms(job.started_at, now),
         "progress": views.of(job, service.npu.durations, now),
         "together": _members(service, now),

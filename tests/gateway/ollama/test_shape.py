@@ -14,6 +14,7 @@ def test_models_are_listed_by_their_names() -> None:
     assert [(item["name"], item["model"]) for item in shape.tags(TWO)["models"]] == [
         ("demo", "demo"),
         ("qwen3-1.7b", "qwen3-1.7b"),
+        ("large", "large"),
     ]
 
 

@@ -28,3 +28,5 @@ def test_models_say_how_long_their_context_is() -> None:
     [shown] = shape.model_list([ServedModel("demo", 1, 4096, None, 5, is_asleep=True)])["data"]
     assert (shown["id"], shown["max_model_len"], shown["meta"]["n_ctx"]) == ("demo", 4096, 4096)
     assert shown["status"] == {"value": "sleeping"}
+    props = shape.props({"versions": {"daemon": "1.0"}}, ServedModel("demo", 1, 4096))
+    assert (props["default_generation_settings"]["n_ctx"], props["is_sleeping"]) == (4096, False)

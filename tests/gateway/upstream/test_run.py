@@ -20,7 +20,7 @@ FINAL = {"result": {"text": "ab", "_callback_state": 2, "finish_reason": "stop"}
 
 def status(handle: int) -> dict[str, Any]:
     [first, *_] = TWO["models"]
-    return {"models": [{**first, "handle": handle}], "declared": [], "daemon_pid": 7}
+    return {"models": [{**first, "handle": handle}], "declared": [], "declared_models": [], "daemon_pid": 7}
 
 
 async def test_a_model_that_was_replaced(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ STATUS: dict[str, Any] = {**TWO, "daemon_pid": 7}
 def models(handle: int, pid: int = 7) -> dict[str, Any]:
     """Return a status with one model."""
     [first, *_] = TWO["models"]
-    return {"models": [{**first, "handle": handle}], "declared": [], "daemon_pid": pid}
+    return {"models": [{**first, "handle": handle}], "declared": [], "declared_models": [], "daemon_pid": pid}
 
 
 async def test_a_connection_serves_the_next_request_too(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def model() -> Any:
         generation=None,
         max_context_len=64,
         callback_files=(None, None),
-        most_tokens=lambda params: params.max_new_tokens,
+        most_tokens=lambda params: params.c.max_new_tokens,
     )
 
 

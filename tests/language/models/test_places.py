@@ -34,6 +34,7 @@ def model(number: int, *, domain: int = 0, used_at: float = 0.0, is_asleep: bool
         domain=domain,
         used_at=used_at,
         is_asleep=is_asleep,
+        swap=False,
         sameness=(number,),
         file=None,
         user=user,
@@ -55,10 +56,15 @@ def room(*models: Any, most: int = 1, second_init: str = "refuse", takes_several
     )
 
 
-def recipe(domain: int | None = None, default: int = 0) -> Any:
+def recipe(domain: int | None = None, default: int = 0, *, swap: bool = False) -> Any:
     extend = SimpleNamespace(base_domain_id=default)
     return SimpleNamespace(
-        path="/new", demand=NEW, domain=domain, where="$.param", param=SimpleNamespace(extend_param=extend)
+        path="/new",
+        demand=NEW,
+        domain=domain,
+        where="$.param",
+        param=SimpleNamespace(extend_param=extend),
+        swap=swap,
     )
 
 
@@ -94,6 +100,17 @@ def test_a_sleeper_loses_its_place_where_there_are_too_many() -> None:
     asleep = (model(1, used_at=5, is_asleep=True), model(2, used_at=1, is_asleep=True))
     assert numbers(places.find(room(*asleep, most=2), recipe(), False, None).forgotten) == [2]
     assert numbers(places.find(room(*asleep, most=3), recipe(), False, None).forgotten) == []
+
+
+def test_a_model_that_may_be_swapped_in_sends_others_to_sleep() -> None:
+    models = (model(1, used_at=2), model(2, used_at=1, is_asleep=True), model(3, used_at=3, domain=1))
+    language = room(*models, most=2)
+    place = places.find(language, recipe(swap=True), False, BERTA)
+    assert (numbers(place.displaced), place.replaced, place.forgotten, place.domain) == ([1], [], [], 2)
+    assert language.asked == [(NEW, 10)]
+    alone = places.find(room(model(1)), recipe(swap=True), False, BERTA)
+    assert (numbers(alone.displaced), alone.domain) == ([1], 0)
+    assert numbers(places.find(room(model(1)), recipe(swap=True), True, ANNA).replaced) == [1]
 
 
 def test_memory_that_the_replaced_give_back_counts() -> None:

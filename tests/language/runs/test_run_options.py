@@ -56,6 +56,7 @@ def test_what_c_does_anyway_is_taken_everywhere(options: dict[str, Any]) -> None
         ({"special": True}, None, [NextRun(None, ALL)]),
         ({"seed": 0}, None, [NextRun(0)]),
         ({"seed": 7, "special": True}, None, [NextRun(7, ALL)]),
+        ({"bare": True, "special": True}, None, [NextRun(None, ALL, bare=True)]),
         ({}, {}, [NextRun(None, ((2, 5),), reuse=True)]),
         ({"special": True}, {}, [NextRun(None, ((2, 5),), reuse=True)]),
         ({"seed": 1}, {"goes_on": True}, [NextRun(1, ((2, 5),))]),

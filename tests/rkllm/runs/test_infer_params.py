@@ -65,10 +65,9 @@ def test_sampling_of_one_run_keeps_what_it_does_not_name(board: Board) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.2.3"])
-@pytest.mark.parametrize("field", [{"sampling_params": {"top_k": 5}}, {"max_new_tokens": 5}])
-def test_sampling_of_one_run_is_not_in_1_2(board: Board, field: dict[str, Any]) -> None:
+def test_sampling_of_one_run_is_not_in_1_2(board: Board) -> None:
     board.load()
-    error = board.refused("rkllm.run", {"prompt": "Hi", **field})
+    error = board.refused("rkllm.run", {"prompt": "Hi", "sampling_params": {"top_k": 5}})
     assert (error["code"], error["kind"], error["needs"]) == (-32008, "NotSupported", "1.3.0 or 1.3.1")
     assert error["runtime"] == "rkllm 1.2.3"
     assert "rkllm.init" in error["message"], "it says where 1.2 takes it"
@@ -113,6 +112,18 @@ def test_finish_reason_length_by_the_runs_limit(board: Board) -> None:
     assert (result["text"], result["finish_reason"]) == ("abcdef", "length"), "0: as the model was loaded"
     result = board.result("rkllm.run", {"prompt": "Hi", "max_new_tokens": 6})
     assert (result["text"], result["finish_reason"]) == ("abcdefghij", "stop")
+
+
+@pytest.mark.parametrize("version", ["1.2.3"])
+@pytest.mark.parametrize("method", ["rkllm.run", "rkllm.run_async"])
+def test_the_daemon_keeps_the_runs_limit_where_c_has_none(board: Board, method: str) -> None:
+    board.load(max_new_tokens=6)
+    board.script(text="abcdefghij", repeat=1000)
+    for limit, text in ((2, "abcd"), (0, "abcdefghijab"), (7, "abcdefghijab")):
+        result = board.result(method, {"prompt": "Hi", "max_new_tokens": limit}, stream="final")
+        assert (result["text"], result["finish_reason"]) == (text, "length")
+    stopped = board.result(method, {"prompt": "Hi", "max_new_tokens": 2, "stop": ["cd"]}, stream="final")
+    assert (stopped["text"], stopped["finish_reason"]) == ("ab", "stop")
 
 
 # --------------------------------------------------------------------------------------------------------------------

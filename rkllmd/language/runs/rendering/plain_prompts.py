@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from rkllmd.abi.layouts.rkllm_common import RKLLMInputType
 from rkllmd.language import prompt_length
-from rkllmd.language.runs.rendering import templates
+from rkllmd.language.runs.rendering import bare, templates
 from rkllmd.portable.extension import ALL, Counted
 
 if TYPE_CHECKING:
@@ -52,8 +52,12 @@ def check_length(run: Run) -> None:
 def wrapped(run: Run, *, goes_on: bool) -> Iterator[None]:
     """Within it, the run's prompts have the template around them that C has lost, or C has again what was set.
 
-    Raises RuntimeFailure, InvalidParams.
+    Those of a bare run have none. Raises RuntimeFailure, InvalidParams, NotSupported.
     """
+    if run.is_bare:
+        with bare.given(run):
+            yield
+        return
     templates.tell_c(run.language, run.model, is_bare=False)
     own = templates.own_of(run.language, run.model) if run.model.is_bare else None
     holders = [] if own is None else [holder for asked in _inputs(run) if (holder := _holder(asked)) is not None]

@@ -75,6 +75,17 @@ def _of_directory(directory: str) -> ModelTemplate | None:
         ) from None
 
 
+def check_bare(language: Language, model: Model) -> None:
+    """Refuse to take the template away from C that nobody could put back. Raises NotSupported, InvalidParams."""
+    if language.runtime.extension is not None or _SET in model.strings or own_of(language, model) is not None:
+        return
+    raise language.runtime.not_supported(
+        "a prompt without the chat template",
+        needs="the model's tokenizer, or a chat_template of its own, in the configuration: the runtime does not give "
+        "the template back that it has in the model's file",
+    )
+
+
 def tell_c(language: Language, model: Model, *, is_bare: bool) -> None:
     """Make C put no template around prompts, or again the one that was set. Raises RuntimeFailure.
 

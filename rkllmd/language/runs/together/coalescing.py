@@ -48,6 +48,7 @@ def shares_batch(run: Run) -> bool:
         and not (cache and cache.contents.save_prompt_cache)
         and members.session is None
         and not guiding.pauses(run)
+        and run.suffix is None
     )
 
 
@@ -65,7 +66,7 @@ def together(language: Language, invocation: Invocation, **asked: Unpack[RunArgu
     adapter = lora.contents.lora_adapter_name if lora else None
     # C's own template stands around prompts, and none around messages.
     kind = run.input.c.input_type if run.messages is None else "messages"
-    return (run.model, kind, adapter or None, _sampling(run)), run.model.n_batch
+    return (run.model, kind, adapter or None, _sampling(run), run.is_bare), run.model.n_batch
 
 
 def _sampling(run: Run) -> bytes:

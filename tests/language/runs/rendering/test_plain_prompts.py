@@ -32,6 +32,7 @@ def run(tmp_path: Path) -> Any:
         language=SimpleNamespace(runtime=SimpleNamespace(extension=None, name="simulator")),
         model=model,
         input=SimpleNamespace(json=[{}, {}, {}], c=[prompt, pictures, tokens]),
+        is_bare=False,
     )
 
 

@@ -1,0 +1,70 @@
+"""What clients ask for and get who want texts as vectors, in any protocol."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.fields import Fields, WrongField
+from rkllmd.json_types import Json, JsonObject
+
+# Each is a run of the model, in its turn.
+MOST_TEXTS: Final = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class WantedVectors:
+    """What a client wants: a vector for each of the ``texts``. ``dimensions``: how many numbers each has to have."""
+
+    model: str | None
+    texts: Sequence[str]
+    dimensions: int | None = None
+    is_base64: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """The vectors (float32, of length 1) in the order of the texts, and of how many tokens the texts were together."""
+
+    model: str
+    vectors: Sequence[array[float]]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class VectorProtocol:
+    """A protocol of clients: how a request is read, how the answer and an error look. ``read`` raises WrongField."""
+
+    read: Callable[[Json], WantedVectors]
+    answer: Callable[[WantedVectors, Vectors], JsonObject]
+    error: Callable[[Failure], JsonObject]
+
+
+def take_texts(fields: Fields, name: str) -> list[str]:
+    """Take one text or several. Raises WrongField, also for token ids."""
+    given = fields.any(name)
+    if given is None:
+        raise fields.wrong(name, "is missing: give a text, or an array of texts.")
+    texts = given if isinstance(given, list) else [given]
+    if any(isinstance(item, int | list) for item in texts):
+        raise fields.wrong(
+            name,
+            "has token ids, which mean other words to this model: send texts (LangChain: "
+            "check_embedding_ctx_length=False).",
+        )
+    if not texts or len(texts) > MOST_TEXTS:
+        raise fields.wrong(name, f"must be 1 to {MOST_TEXTS} texts: it has {len(texts)}.")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str) or not text:
+            where = f"{name}[{index}]" if isinstance(given, list) else name
+            raise fields.wrong(where, "must be a text that is not empty.")
+    return texts
+
+
+def check_dimensions(wanted: WantedVectors, vector: array[float]) -> None:
+    """Refuse another number of dimensions than the model's. Raises WrongField."""
+    if wanted.dimensions not in (None, len(vector)):
+        raise WrongField("dimensions", f"dimensions must be left out or {len(vector)}: this model has no other.")

@@ -1,0 +1,70 @@
+"""The fields that OpenAI's requests have in common."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.run import Wanted
+from rkllmd.json_types import Json, JsonObject
+
+# These say who asks, or where something is billed or kept: no answer depends on them.
+WITHOUT_EFFECT: Final = (
+    "user",
+    "metadata",
+    "safety_identifier",
+    "prompt_cache_key",
+    "timings_per_token",
+    "cache_prompt",
+)
+# How much a model is to think; here it does or does not.
+EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
+# What would change nothing may be said.
+_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {"n": (1,), "logit_bias": ({},)}
+
+
+def limits(fields: Fields) -> JsonObject:
+    """Take what ends the answer."""
+    both = [fields.integer(name, 1) for name in ("max_completion_tokens", "max_tokens")]
+    found = [item for item in both if item is not None]
+    params: JsonObject = {"max_new_tokens": min(found)} if found else {}
+    if stop := fields.texts("stop"):
+        params["stop"] = stop
+    return params
+
+
+def with_tools(fields: Fields, tools: list[Json], choice: Json) -> JsonObject:
+    """Return the functions that the model may call, and which it has to. Raises WrongField."""
+    if not tools:
+        if choice in (None, "auto", "none"):
+            return {}
+        raise fields.wrong("tool_choice", "needs tools.")
+    return {"tools": tools} if choice in (None, "auto") else {"tools": tools, "tool_choice": choice}
+
+
+def form(described: Fields, kind: str | None, schema: Json) -> JsonObject:
+    """Return the form that the answer is to have; ``described`` is where its schema was. Raises WrongField."""
+    if kind == "json_schema":
+        if not isinstance(schema, dict):
+            raise described.wrong("schema", "is missing: give the JSON Schema of the answer.")
+        return {"format": schema}
+    return {"format": "json"} if kind == "json_object" else {}
+
+
+def finish(
+    fields: Fields, params: JsonObject, repeated: JsonObject | None = None, *, single_call: bool = False
+) -> Wanted:
+    """Take what is left: how the answer is to come, and what changes nothing. Raises WrongField.
+
+    ``repeated``: what the answer repeats of the request; ``single_call``: whether it has one call at most.
+    """
+    streams = fields.flag("stream") or False
+    options = fields.inner("stream_options")
+    includes_usage = options.flag("include_usage") or False
+    options.neutral({"include_obfuscation": (False, True)})
+    options.end()
+    model = fields.text("model")
+    fields.neutral(_NEUTRAL)
+    fields.without_effect(WITHOUT_EFFECT)
+    fields.end()
+    return Wanted(model, params, streams, includes_usage, single_call, repeated or {})

@@ -1,0 +1,204 @@
+"""The answer of /v1/responses: the daemon's results as the events of a stream, or as one response."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.openai import shape
+from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended
+from rkllmd.json_types import Json, JsonObject
+
+_IDS: Final = {"reasoning": "rs", "message": "msg", "function_call": "fc"}
+_PART_TYPES: Final = {"reasoning": "reasoning_text", "message": "output_text"}
+
+
+class ResponseAnswer(Answer):
+    """An answer, made of items: thoughts, a message, and calls, each whole. The ladder of events is OpenAI's."""
+
+    def __init__(
+        self, model: str, answer_id: str, created: int, repeated: JsonObject, *, single_call: bool = False
+    ) -> None:
+        """Begin; ``created`` is in seconds since 1970, ``repeated`` what is repeated of the request."""
+        self._model = model
+        self._id = answer_id
+        self._created = created
+        self._repeated = repeated
+        self._sequence = 0
+        self._calls = WholeCalls(single=single_call)
+        # Those that have ended; the one that has begun; its text so far.
+        self._items: list[Json] = []
+        self._open: JsonObject | None = None
+        self._text = ""
+
+    def begin(self) -> Iterable[JsonObject]:
+        """Return the events with the empty response."""
+        for kind in ("created", "in_progress"):
+            yield self._event(f"response.{kind}", {"response": self._response("in_progress", [])})
+
+    def partial(self, result: JsonObject) -> Iterable[JsonObject]:
+        """Return the events of what has come."""
+        if reasoning := result.get("reasoning"):
+            yield from self._grow("reasoning", reasoning)
+        if text := result.get("text"):
+            yield from self._grow("message", text)
+        for call in self._calls.take(result):
+            yield from self._end_item()
+            yield from self._call(call)
+
+    def _call(self, call: JsonObject) -> Iterable[JsonObject]:
+        whole = self._function_call(call)
+        yield self._added({**whole, "arguments": "", "status": "in_progress"})
+        yield self._of_item("response.function_call_arguments.delta", {"delta": whole["arguments"]})
+        done = {"name": whole["name"], "arguments": whole["arguments"]}
+        yield self._of_item("response.function_call_arguments.done", done)
+        yield self._done(whole)
+
+    def _grow(self, kind: str, text: str) -> Iterable[JsonObject]:
+        """Yield what makes the last item longer, after the beginning of a new one where that is of another kind."""
+        if self._open is None or self._open["type"] != kind:
+            yield from self._end_item()
+            yield from self._begin_item(kind)
+        self._text += text
+        more: JsonObject = {"content_index": 0, "delta": text}
+        yield self._of_item(
+            f"response.{_PART_TYPES[kind]}.delta", more | ({"logprobs": []} if kind == "message" else {})
+        )
+
+    def _begin_item(self, kind: str) -> Iterable[JsonObject]:
+        yield self._added(self._item(kind, None))
+        yield self._of_item("response.content_part.added", {"content_index": 0, "part": _part(kind, "")})
+
+    def _end_item(self) -> Iterable[JsonObject]:
+        if self._open is None:
+            return
+        kind, text = self._open["type"], self._text
+        done: JsonObject = {"content_index": 0, "text": text}
+        yield self._of_item(
+            f"response.{_PART_TYPES[kind]}.done", done | ({"logprobs": []} if kind == "message" else {})
+        )
+        yield self._of_item("response.content_part.done", {"content_index": 0, "part": _part(kind, text)})
+        yield self._done(self._item(kind, text))
+
+    def _added(self, item: JsonObject) -> JsonObject:
+        self._open, self._text = item, ""
+        return self._event("response.output_item.added", {"output_index": len(self._items), "item": item})
+
+    def _done(self, item: JsonObject) -> JsonObject:
+        event = self._event("response.output_item.done", {"output_index": len(self._items), "item": item})
+        self._items.append(item)
+        self._open = None
+        return event
+
+    def final(self, result: JsonObject) -> Iterable[JsonObject]:
+        """Return what was held back, and the whole response with how many tokens it took."""
+        check_ended(result)
+        yield from self.partial({name: result.get(name) for name in ("reasoning", "text")})
+        if self._open is None and not any(item["type"] != "reasoning" for item in self._items):
+            yield from self._begin_item("message")
+        yield from self._end_item()
+        status = _status(result)
+        yield self._event(f"response.{status}", {"response": self._response(status, self._items, result)})
+
+    def whole(self, result: JsonObject) -> JsonObject:
+        """Return the answer as one object."""
+        check_ended(result)
+        calls = self._calls.all(result)
+        if reasoning := result.get("reasoning"):
+            self._items.append(self._item("reasoning", reasoning))
+        if result["text"] or not calls:
+            self._items.append(self._item("message", result["text"]))
+        for call in calls:
+            self._items.append(self._function_call(call))
+        return self._response(_status(result), self._items, result)
+
+    def idle(self) -> Iterable[JsonObject]:
+        """Return nothing: comments keep the connection alive."""
+        return ()
+
+    def error(self, failure: Failure) -> JsonObject:
+        """Return the error that ends a stream; ``error`` in it is what openai's client looks for."""
+        error = shape.error_body(failure)["error"]
+        told = {name: error[name] for name in ("code", "message", "param")}
+        return self._event("error", {**told, "error": error})
+
+    def _event(self, kind: str, members: JsonObject) -> JsonObject:
+        self._sequence += 1
+        return {"type": kind, "sequence_number": self._sequence - 1, **members}
+
+    def _of_item(self, kind: str, members: JsonObject) -> JsonObject:
+        item_id = self._next_id(self._open["type"]) if self._open is not None else None
+        return self._event(kind, {"item_id": item_id, "output_index": len(self._items), **members})
+
+    def _next_id(self, kind: str) -> str:
+        return f"{_IDS[kind]}_{self._id.removeprefix('resp_')}{len(self._items)}"
+
+    def _item(self, kind: str, text: str | None) -> JsonObject:
+        """Return thoughts or a message; with None for its text, one that has begun."""
+        content = [] if text is None else [_part(kind, text)]
+        status = "in_progress" if text is None else "completed"
+        item: JsonObject = {"id": self._next_id(kind), "type": kind, "status": status, "content": content}
+        if kind == "reasoning":
+            return {**item, "summary": []}
+        return {**item, "role": "assistant"}
+
+    def _function_call(self, call: JsonObject) -> JsonObject:
+        return {
+            "id": self._next_id("function_call"),
+            "type": "function_call",
+            "status": "completed",
+            "call_id": call["id"],
+            "name": call["function"]["name"],
+            "arguments": arguments_text(call),
+        }
+
+    def _response(self, status: str, output: list[Json], result: JsonObject | None = None) -> JsonObject:
+        return {
+            "id": self._id,
+            "object": "response",
+            "created_at": self._created,
+            "status": status,
+            "background": False,
+            "error": None,
+            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "instructions": None,
+            "max_output_tokens": None,
+            "metadata": {},
+            "model": self._model,
+            "output": list(output),
+            "parallel_tool_calls": True,
+            "previous_response_id": None,
+            "reasoning": {"effort": None, "summary": None},
+            "store": False,
+            "temperature": None,
+            "text": {"format": {"type": "text"}},
+            "tool_choice": "auto",
+            "tools": [],
+            "top_p": None,
+            "truncation": "disabled",
+            "usage": None if result is None else _usage(result),
+            **self._repeated,
+        }
+
+
+def _part(kind: str, text: str) -> JsonObject:
+    part: JsonObject = {"type": _PART_TYPES[kind], "text": text}
+    return part | ({"annotations": [], "logprobs": []} if kind == "message" else {})
+
+
+def _status(result: JsonObject) -> str:
+    return "incomplete" if shape.finish_reason(result) == "length" else "completed"
+
+
+def _usage(result: JsonObject) -> JsonObject:
+    found = shape.usage(result)
+    cached = found["prompt_tokens_details"]["cached_tokens"]
+    return {
+        "input_tokens": found["prompt_tokens"],
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
+        "output_tokens": found["completion_tokens"],
+        # How many of them were thoughts, the runtimes do not say.
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": found["total_tokens"],
+    }

@@ -1,0 +1,198 @@
+"""A request for /v1/responses, as the parameters of a run. Nothing is kept here: each brings its conversation along."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rkllmd.gateway import conversation, sampling
+from rkllmd.gateway.fields import Fields, WrongField
+from rkllmd.gateway.openai import request
+from rkllmd.gateway.run import Wanted
+from rkllmd.json_types import Json, JsonObject
+
+# What an answer repeats of its request.
+_REPEATED: Final = (
+    "instructions",
+    "max_output_tokens",
+    "metadata",
+    "parallel_tool_calls",
+    "reasoning",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_p",
+    "user",
+)
+# What would change nothing may be said.
+_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
+    "background": (False,),
+    "service_tier": ("auto", "default"),
+    "top_logprobs": (0,),
+    "truncation": ("disabled",),
+    # What would have to be added to the answer: thoughts are in it anyway.
+    "include": ([], ["reasoning.encrypted_content"]),
+}
+_NOT_KEPT: Final = "can't be served: nothing is kept here, so send the whole conversation as input."
+_ROLES: Final = ("system", "developer", "user", "assistant")
+_TEXTS: Final = ("input_text", "output_text", "text", "summary_text", "reasoning_text", "refusal")
+
+
+def read(body: Json) -> Wanted:
+    """Return the request. Raises WrongField for what is wrong or can't be done."""
+    fields = Fields(body)
+    for name in ("previous_response_id", "conversation", "prompt"):
+        fields.neutral({name: ()}, _NOT_KEPT)
+    fields.neutral({"store": (False,)}, "must be false: nothing is kept here.")
+    params: JsonObject = {"messages": _messages(fields)}
+    if (limit := fields.integer("max_output_tokens", 1)) is not None:
+        params["max_new_tokens"] = limit
+    params |= sampling.take(fields) | _reasoning(fields) | _tools(fields) | _format(fields)
+    single_call = fields.flag("parallel_tool_calls") is False
+    fields.neutral(_NEUTRAL)
+    repeated = {name: body[name] for name in _REPEATED if body.get(name) is not None}
+    return request.finish(fields, params, repeated, single_call=single_call)
+
+
+def _reasoning(fields: Fields) -> JsonObject:
+    """Take whether the model thinks; its thoughts are shown as they are, so no summary has to be made."""
+    wanted = fields.inner("reasoning")
+    effort = wanted.choice("effort", request.EFFORTS)
+    wanted.without_effect(("summary", "generate_summary"))
+    wanted.end()
+    return {} if effort is None else {"enable_thinking": effort != "none"}
+
+
+def _tools(fields: Fields) -> JsonObject:
+    """Take the functions that the model may call; here a function's members stand beside its type."""
+    tools: list[Json] = []
+    for index, given in enumerate(fields.objects("tools") or ()):
+        tool = Fields(given, f"tools[{index}]")
+        kind = tool.text("type")
+        if kind != "function":
+            raise tool.wrong("type", f"can only be function here: {kind} is not supported.")
+        tools.append({"type": "function", "function": {name: item for name, item in given.items() if name != "type"}})
+    choice = fields.any("tool_choice")
+    if isinstance(choice, dict):
+        chosen = Fields(choice, "tool_choice")
+        chosen.choice("type", ("function",))
+        choice = {"type": "function", "function": {"name": chosen.text("name") or ""}}
+        chosen.end()
+    return request.with_tools(fields, tools, choice)
+
+
+def _format(fields: Fields) -> JsonObject:
+    """Take the form that the answer is to have."""
+    text = fields.inner("text")
+    wanted = text.inner("format")
+    kind = wanted.choice("type", ("text", "json_object", "json_schema"))
+    wanted.without_effect(("name", "description", "strict"))
+    schema = wanted.any("schema")
+    wanted.end()
+    text.neutral({"verbosity": ("medium",)})
+    text.end()
+    return request.form(wanted, kind, schema)
+
+
+def _messages(fields: Fields) -> list[JsonObject]:
+    messages: list[JsonObject] = []
+    if instructions := fields.text("instructions"):
+        messages.append({"role": "system", "content": instructions})
+    given = fields.any("input")
+    if isinstance(given, str):
+        return [*messages, {"role": "user", "content": given}]
+    if not isinstance(given, list) or not given:
+        raise fields.wrong("input", "must be a text, or an array of what was said, which is not empty.")
+    told = _Conversation(messages)
+    for index, item in enumerate(given):
+        told.add(Fields(item, f"input[{index}]"))
+    return told.messages
+
+
+class _Conversation:
+    """Makes messages of items: thoughts, a text and calls that follow each other are one answer of the model."""
+
+    def __init__(self, messages: list[JsonObject]) -> None:
+        self.messages = messages
+        # Whether the last message is an answer that may still get more.
+        self._is_open = False
+
+    def add(self, item: Fields) -> None:
+        """Take one item. Raises WrongField."""
+        item.without_effect(("id", "status", "phase"))
+        kind = item.text("type") or "message"
+        if kind == "message":
+            self._add_message(item)
+        elif kind == "reasoning":
+            item.without_effect(("encrypted_content",))
+            shown = [_joined(item, name) for name in ("content", "summary")]
+            self._answer()["reasoning"] = next(filter(None, shown), "")
+        elif kind == "function_call":
+            self._add_call(item)
+        elif kind == "function_call_output":
+            call_id, output = item.text("call_id"), _content(item, "output")
+            self._append({"role": "tool", "content": output, **({} if call_id is None else {"tool_call_id": call_id})})
+        else:
+            raise item.wrong("type", f"can't be {kind} here: it is not supported.")
+        item.end()
+
+    def _add_message(self, item: Fields) -> None:
+        role = conversation.role(item, _ROLES)
+        content = _content(item, "content")
+        if role != "assistant":
+            self._append({"role": "system" if role == "developer" else role, "content": content})
+            return
+        if self._is_open and (self.messages[-1]["content"] or "tool_calls" in self.messages[-1]):
+            self._is_open = False
+        self._answer()["content"] = content
+
+    def _add_call(self, item: Fields) -> None:
+        name, call_id = item.text("name"), item.text("call_id")
+        if name is None:
+            raise item.wrong("name", "is missing.")
+        call: JsonObject = {"type": "function", "function": {"name": name, "arguments": item.any("arguments")}}
+        if call_id is not None:
+            call["id"] = call_id
+        self._answer().setdefault("tool_calls", []).append(call)
+
+    def _append(self, message: JsonObject) -> None:
+        self.messages.append(message)
+        self._is_open = False
+
+    def _answer(self) -> JsonObject:
+        """Return the message for what the model has said."""
+        if not self._is_open:
+            self._append({"role": "assistant", "content": ""})
+            self._is_open = True
+        return self.messages[-1]
+
+
+def _content(fields: Fields, name: str) -> Json:
+    """Take a text, or parts of text."""
+    given = fields.any(name)
+    if given is None or isinstance(given, str):
+        return given or ""
+    return [{"type": "text", "text": text} for text in _texts(given, fields.path(name))]
+
+
+def _joined(fields: Fields, name: str) -> str:
+    given = fields.any(name)
+    return "" if given is None else "\n".join(_texts(given, fields.path(name)))
+
+
+def _texts(given: Json, where: str) -> list[str]:
+    if not isinstance(given, list):
+        raise WrongField(where, f"{where} must be a text, or an array of parts.")
+    texts = []
+    for index, item in enumerate(given):
+        part = Fields(item, f"{where}[{index}]")
+        kind = part.text("type")
+        if kind not in _TEXTS:
+            raise part.wrong("type", f"can only be a text here: {kind} is not supported.")
+        text = part.text("refusal" if kind == "refusal" else "text")
+        if text is None:
+            raise part.wrong("text", "is missing.")
+        part.without_effect(("annotations", "logprobs"))
+        part.end()
+        texts.append(text)
+    return texts

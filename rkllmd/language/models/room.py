@@ -1,0 +1,31 @@
+"""How many language models may be loaded at once, and which of them make room for one more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rkllmd.language.model import Model
+    from rkllmd.language.parts import Language
+
+
+def most(language: Language) -> int:
+    """Return how many models may be loaded at once."""
+    return language.config.max_models if language.runtime.takes_several_models else 1
+
+
+def excess(language: Language, awake: list[Model]) -> int:
+    """Return how many of the loaded models would have to leave for one more."""
+    return max(0, len(awake) + 1 - most(language))
+
+
+def leaving(language: Language) -> list[Model]:
+    """Return the models that leave for one more: those that were unused for longest of all that are loaded."""
+    awake = [model for model in language.models if not model.is_asleep]
+    return sorted(awake, key=lambda model: model.used_at)[: excess(language, awake)]
+
+
+def given_back(language: Language, models: Iterable[Model]) -> int:
+    """Return how many bytes of memory the models give back at least when they leave."""
+    return sum(language.memory_guard.footprints.least(model.demand) for model in models if not model.is_asleep)

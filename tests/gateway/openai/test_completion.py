@@ -1,0 +1,73 @@
+"""A text that is gone on with: the request, and the daemon's results as chunks and as one answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.fields import WrongField
+from rkllmd.gateway.openai.completion import CompletionAnswer, read
+
+FINAL: dict[str, Any] = {"text": "c", "finish_reason": "length", "prompt_tokens": 3}
+
+
+def answer(prompt: str = "", *, includes_usage: bool = False) -> CompletionAnswer:
+    return CompletionAnswer("demo", "cmpl-1", 7, prompt, includes_usage=includes_usage)
+
+
+@pytest.mark.parametrize("prompt", ["Once", ["Once"]])
+def test_a_prompt_is_given_as_it_is(prompt: Any) -> None:
+    wanted = read({"model": "m", "prompt": prompt, "max_tokens": 5, "seed": 1, "stream": True})
+    assert wanted.params == {"prompt": "Once", "bare": True, "max_new_tokens": 5, "seed": 1}
+    assert (wanted.model, wanted.streams, wanted.repeated) == ("m", True, {})
+
+
+def test_a_gap_and_an_echo() -> None:
+    wanted = read({"prompt": "def f(", "suffix": "\n", "echo": True, "best_of": 1})
+    assert (wanted.params["suffix"], wanted.repeated) == ("\n", {"prompt": "def f("})
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("prompt", {}),
+        ("prompt", {"prompt": [1, 2]}),
+        ("prompt", {"prompt": [[1, 2]]}),
+        ("prompt", {"prompt": ["a", "b"]}),
+        ("prompt", {"prompt": []}),
+        ("prompt", {"prompt": {}}),
+        ("logprobs", {"prompt": "a", "logprobs": 0}),
+        ("best_of", {"prompt": "a", "best_of": 2}),
+        ("messages", {"prompt": "a", "messages": []}),
+    ],
+)
+def test_what_cannot_be_served_is_named(name: str, body: dict[str, Any]) -> None:
+    with pytest.raises(WrongField) as refused:
+        read(body)
+    assert refused.value.name == name
+
+
+def test_a_stream_ends_with_an_empty_chunk_and_what_it_took() -> None:
+    making = answer("Once", includes_usage=True)
+    *chunks, count = [
+        *making.begin(),
+        *making.partial({"text": "a"}),
+        *making.partial({"text": ""}),
+        *making.final(FINAL),
+    ]
+    shown = [(chunk["choices"][0]["text"], chunk["choices"][0]["finish_reason"]) for chunk in chunks]
+    assert shown == [("Once", None), ("a", None), ("c", None), ("", "length")]
+    assert (count["choices"], count["usage"]["prompt_tokens"]) == ([], 3)
+
+
+def test_the_whole_answer() -> None:
+    whole = answer("Once").whole(FINAL)
+    assert (whole["object"], whole["choices"][0]["text"], whole["usage"]["total_tokens"]) == (
+        "text_completion",
+        "Oncec",
+        3,
+    )
+    with pytest.raises(Failure):
+        answer().whole({**FINAL, "finish_reason": "abort"})

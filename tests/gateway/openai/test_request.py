@@ -1,0 +1,37 @@
+"""The fields that OpenAI's requests share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rkllmd.gateway.fields import Fields, WrongField
+from rkllmd.gateway.openai import request
+
+
+@pytest.mark.parametrize(
+    ("given", "params"),
+    [
+        ({}, {}),
+        ({"max_tokens": 5, "max_completion_tokens": 3, "stop": "a"}, {"max_new_tokens": 3, "stop": ["a"]}),
+        ({"stop": ["a", "b"]}, {"stop": ["a", "b"]}),
+    ],
+)
+def test_limits(given: dict[str, Any], params: dict[str, Any]) -> None:
+    assert request.limits(Fields(given)) == params
+
+
+def test_what_is_left_says_how_the_answer_comes() -> None:
+    given = {"model": "a", "stream": True, "stream_options": {"include_usage": True}, "user": "u", "n": 1}
+    wanted = request.finish(Fields(given), {"p": 1}, {"prompt": "Once"})
+    assert (wanted.model, wanted.params, wanted.repeated) == ("a", {"p": 1}, {"prompt": "Once"})
+    assert wanted.streams
+    assert wanted.includes_usage
+
+
+@pytest.mark.parametrize("name", ["n", "other", "logit_bias"])
+def test_what_is_left_over_is_refused(name: str) -> None:
+    with pytest.raises(WrongField) as refused:
+        request.finish(Fields({name: 2}), {})
+    assert refused.value.name == name

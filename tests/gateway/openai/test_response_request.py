@@ -1,0 +1,91 @@
+"""A request for /v1/responses as the parameters of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rkllmd.gateway.fields import WrongField
+from rkllmd.gateway.openai.response_request import read
+
+SCHEMA = {"type": "object"}
+
+
+def test_a_text_is_a_question() -> None:
+    wanted = read({"model": "m", "input": "Hi", "instructions": "Be brief.", "max_output_tokens": 5, "stream": True})
+    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    assert wanted.params == {"messages": said, "max_new_tokens": 5}
+    assert (wanted.model, wanted.streams) == ("m", True)
+    assert wanted.repeated == {"instructions": "Be brief.", "max_output_tokens": 5}
+
+
+def test_items_become_messages() -> None:
+    text = {"type": "output_text", "text": "I look.", "annotations": [], "logprobs": []}
+    items = [
+        {"role": "developer", "content": "Be brief."},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Weather?"}]},
+        {"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]},
+        {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [text]},
+        {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": "{}"},
+        {"type": "function_call", "call_id": "call_2", "name": "g", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "21"},
+        {"role": "assistant", "content": "It is warm."},
+        {"role": "assistant", "content": "Very."},
+    ]
+    calls = [
+        {"type": "function", "id": f"call_{number}", "function": {"name": name, "arguments": "{}"}}
+        for number, name in ((1, "f"), (2, "g"))
+    ]
+    answer = {"role": "assistant", "content": [{"type": "text", "text": "I look."}], "reasoning": "Hm."}
+    assert read({"input": items}).params["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Weather?"}]},
+        {**answer, "tool_calls": calls},
+        {"role": "tool", "content": "21", "tool_call_id": "call_1"},
+        {"role": "assistant", "content": "It is warm."},
+        {"role": "assistant", "content": "Very."},
+    ]
+
+
+def test_what_the_answer_is_to_be() -> None:
+    tool = {"type": "function", "name": "f", "parameters": SCHEMA, "strict": True}
+    named = {"type": "function", "function": {"name": "f", "parameters": SCHEMA, "strict": True}}
+    chosen = {"type": "function", "name": "f"}
+    wanted = read({"input": "a", "tools": [tool], "tool_choice": chosen, "reasoning": {"effort": "none"}})
+    assert wanted.params["tools"] == [named]
+    assert wanted.params["tool_choice"] == {"type": "function", "function": {"name": "f"}}
+    assert wanted.params["enable_thinking"] is False
+    form = {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}, "verbosity": "medium"}
+    assert read({"input": "a", "text": form, "reasoning": {"summary": "auto"}}).params["format"] == SCHEMA
+    assert "format" not in read({"input": "a", "text": {"format": {"type": "text"}}}).params
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("input", {}),
+        ("input", {"input": []}),
+        ("previous_response_id", {"input": "a", "previous_response_id": "resp_1"}),
+        ("conversation", {"input": "a", "conversation": "c"}),
+        ("store", {"input": "a", "store": True}),
+        ("background", {"input": "a", "background": True}),
+        ("include", {"input": "a", "include": ["message.output_text.logprobs"]}),
+        ("stop", {"input": "a", "stop": "b"}),
+        ("text.verbosity", {"input": "a", "text": {"verbosity": "low"}}),
+        ("text.format.schema", {"input": "a", "text": {"format": {"type": "json_schema", "name": "n"}}}),
+        ("tools[0].type", {"input": "a", "tools": [{"type": "web_search"}]}),
+        ("tool_choice", {"input": "a", "tool_choice": "required"}),
+        ("tool_choice.type", {"input": "a", "tool_choice": {"type": "allowed_tools"}}),
+        ("input[0].type", {"input": [{"type": "item_reference", "id": "a"}]}),
+        ("input[0].role", {"input": [{"content": "a"}]}),
+        ("input[0].content[0].type", {"input": [{"role": "user", "content": [{"type": "input_file"}]}]}),
+        ("input[0].content[0].text", {"input": [{"role": "user", "content": [{"type": "input_text"}]}]}),
+        ("input[0].content", {"input": [{"role": "user", "content": 1}]}),
+        ("input[0].name", {"input": [{"type": "function_call", "call_id": "a"}]}),
+    ],
+)
+def test_what_cannot_be_served_is_named(name: str, body: dict[str, Any]) -> None:
+    with pytest.raises(WrongField) as refused:
+        read(body)
+    assert refused.value.name == name

@@ -1,0 +1,82 @@
+"""Models that the configuration declares: listed whether they are loaded or not, loaded for who names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.daemon import Daemon, Start, until
+from tests.gateway.process import gateway
+
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture(scope="module")
+def daemon(start_for_module: Start, tmp_path_factory: pytest.TempPathFactory) -> Daemon:
+    """Return a daemon that has room for one model and knows three, of which two may be swapped."""
+    folder = tmp_path_factory.mktemp("models")
+    tables = []
+    for name in ("a", "b", "fixed"):
+        (folder / f"{name}.rkllm").touch()
+        swap = "" if name == "fixed" else "swap = true\n"
+        tables.append(f'[models.{name}]\nmodel_path = "{folder}/{name}.rkllm"\n{swap}')
+    (folder / "rkllmd.toml").write_text("".join(tables))
+    found: Daemon = start_for_module("--config", str(folder / "rkllmd.toml"), changing=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def http(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with gateway(daemon.path, tmp_path_factory.mktemp("gateway")) as address, httpx.Client(base_url=address) as found:
+        found.timeout = httpx.Timeout(60)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def client(http: httpx.Client) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{http.base_url}/v1", api_key="none", max_retries=0) as found:
+        yield found
+
+
+def states(http: httpx.Client) -> dict[str, str]:
+    return {item["id"]: item["status"]["value"] for item in http.get("/v1/models").json()["data"]}
+
+
+def test_a_request_loads_the_model_that_it_names(client: openai.OpenAI, http: httpx.Client) -> None:
+    assert states(http) == {"a": "unloaded", "b": "unloaded", "fixed": "unloaded"}
+    assert http.get("/ready").json()["models"] == ["a", "b"]
+    first = client.chat.completions.create(model="a", messages=HELLO)
+    assert "Hello" in (first.choices[0].message.content or "")
+    assert states(http) == {"a": "loaded", "b": "unloaded", "fixed": "unloaded"}
+    assert len(list(client.chat.completions.create(model="b", messages=HELLO, stream=True))) > 2
+    assert states(http) == {"a": "sleeping", "b": "loaded", "fixed": "unloaded"}
+    again = client.chat.completions.create(model="a", messages=HELLO)
+    assert again.choices[0].message == first.choices[0].message
+    with pytest.raises(openai.NotFoundError, match="swap = true"):
+        client.chat.completions.create(model="fixed", messages=HELLO)
+
+
+def test_models_are_loaded_and_unloaded_as_by_llama_cpps_server(daemon: Daemon, http: httpx.Client) -> None:
+    daemon.hold()
+    daemon.play(hold__rkllm_init=1)
+    inits = daemon.calls("rkllm_init")
+    try:
+        assert http.post("/models/load", json={"model": "b"}).json() == {"success": True}
+        daemon.wait_enter("rkllm_init", inits + 1)
+        assert states(http)["b"] == "loading"
+        # What Home Assistant waits five seconds for.
+        assert [item["name"] for item in http.get("/api/tags").json()["models"]] == ["a", "b", "fixed"]
+        assert http.get("/api/ps").json()["models"] == []
+    finally:
+        daemon.let_go()
+    until("the model is loaded", lambda: states(http)["b"] == "loaded")
+    assert http.get("/props", params={"model": "b"}).json()["model_alias"] == "b"
+    assert http.post("/v1/models/unload", json={"model": "b"}).json() == {"success": True}
+    until("the model is unloaded", lambda: states(http)["b"] == "unloaded")
+    refused = [http.post("/models/unload", json={"model": "b"}), http.post("/models/load", json={"model": "c"})]
+    assert [answer.status_code for answer in refused] == [400, 404]
+    assert all(answer.json()["error"]["param"] == "model" for answer in refused)

@@ -1,0 +1,77 @@
+"""Models that are swapped: one takes the place of others, which sleep until they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from rkllmd.config.settings import Config
+from rkllmd.language.models import room
+from tests.daemon import Start, Wire
+
+
+def language_of(*models: Any, most: int = 1, takes_several: bool = True) -> Any:
+    return SimpleNamespace(
+        models=models,
+        config=Config(max_models=most),
+        runtime=SimpleNamespace(takes_several_models=takes_several),
+        memory_guard=SimpleNamespace(footprints=SimpleNamespace(least=lambda demand: demand)),
+    )
+
+
+def model(used_at: float, *, is_asleep: bool = False) -> Any:
+    return SimpleNamespace(used_at=used_at, is_asleep=is_asleep, demand=5)
+
+
+def test_those_leave_that_were_unused_for_longest() -> None:
+    old, new, asleep = model(1), model(2), model(0, is_asleep=True)
+    assert room.leaving(language_of(new, asleep, old, most=2)) == [old]
+    assert room.leaving(language_of(new, asleep, old, most=3)) == []
+    assert room.leaving(language_of(new, old, most=3, takes_several=False)) == [old, new]
+    assert room.given_back(language_of(), [old, asleep]) == 5, "a sleeper has nothing to give back"
+
+
+def states(wire: Wire) -> dict[str, tuple[int, str]]:
+    shown = wire.ask("server.status")["result"]["models"]
+    return {item["name"]: (item["handle"], item["state"]) for item in shown}
+
+
+def test_a_model_takes_the_place_of_another_that_sleeps_until_it_is_called(start: Start, tmp_path: Path) -> None:
+    config = tmp_path / "rkllmd.toml"
+    for name in "ab":
+        (tmp_path / f"{name}.rkllm").touch()
+    tables = [f'[models.{name}]\nmodel_path = "{tmp_path}/{name}.rkllm"\nswap = true\n' for name in "ab"]
+    config.write_text("".join(tables))
+    daemon = start("--config", str(config))
+    with daemon.connect() as wire:
+
+        def load(name: str) -> dict[str, Any]:
+            found: dict[str, Any] = wire.ask("rkllm.init", {"model_path": name})["result"]
+            return found
+
+        a, b = load("a")["handle"], load("b")
+        assert b["displaced"] == [a]
+        assert states(wire) == {"a": (a, "asleep"), "b": (b["handle"], "loaded")}
+        assert wire.ask("rkllm.run", {"handle": a, "prompt": "Hi"})["result"]["text"] == "[user] Hi"
+        assert states(wire) == {"a": (a, "loaded"), "b": (b["handle"], "asleep")}
+        again = load("b")
+        assert (again["handle"], again["already_loaded"]) == (b["handle"], True)
+        assert states(wire) == {"a": (a, "asleep"), "b": (b["handle"], "loaded")}
+        other = wire.ask("rkllm.init", {"model_path": str(daemon.model)})
+        assert other["error"]["data"]["kind"] == "ModelAlreadyLoaded", "only those that are declared so take a place"
+        declared = wire.ask("server.status")["result"]["declared_models"]
+        assert [(item["name"], item["swap"]) for item in declared] == [("a", True), ("b", True)]
+    loads = [line[3] for line in daemon.trace() if line[2] == "enter" and line[3] in ("rkllm_init", "rkllm_destroy")]
+    assert loads[:7] == ["rkllm_init", *["rkllm_destroy", "rkllm_init"] * 3]
+
+
+def test_if_the_load_fails_the_other_is_loaded_again(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "rkllmd.toml").write_text(f'[models.b]\nmodel_path = "{tmp_path}/b.rkllm"\nswap = true\n')
+    (tmp_path / "b.rkllm").touch()
+    daemon = start("--config", str(tmp_path / "rkllmd.toml"), scenario={"init": "fail@2"})
+    first = daemon.load()
+    with daemon.connect() as wire:
+        error = wire.ask("rkllm.init", {"model_path": "b"})["error"]
+        assert error["data"]["restored"] == [first]
+        assert wire.ask("rkllm.run", {"prompt": "Hi"})["result"]["text"] == "[user] Hi"
