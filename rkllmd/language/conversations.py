@@ -87,7 +87,7 @@ def change(language: Language, invocation: Invocation, model: Model, *, ends_own
     """
     by = None if ends_own else invocation.client.number
     kv_cache, loser = model.kv_cache, None
-    kv_cache.forget_parts()
+    kv_cache.forget_sequences()
     if kv_cache.holds_words and kv_cache.owner != by:
         loser = clear(language, model, by)
     try:

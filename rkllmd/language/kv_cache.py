@@ -33,8 +33,8 @@ class KvCache:
         self._held: Held | None = None
         self._is_kept = False
         self._is_paused = False
-        # What the parts of the cache hold that entries of batches have, by their numbers; that of long ago comes first.
-        self._parts: dict[int, tuple[Chat, Held]] = {}
+        # What the sequences hold that entries of batches have, by their numbers; that of long ago comes first.
+        self._sequences: dict[int, tuple[Chat, Held]] = {}
         self._unaware: set[int] = set()
         # A conversation was lost when the model was unloaded: the next run says so, whichever client's it is.
         self._is_news_to_all = False
@@ -76,34 +76,34 @@ class KvCache:
     def take_turn(self, owner: int | Chat, *, keep_history: bool) -> None:
         """Note whose turn it is from now on; what was said in it is not known yet."""
         self._owner, self._is_kept, self._held = owner, keep_history, None
-        self._parts.clear()
+        self._sequences.clear()
 
     def hold(self, held: Held) -> None:
         """Note what was said in the owner's conversation, its last turn included."""
         self._held = held
 
-    def take_turn_of_several(self, parts: Collection[int] = ()) -> None:
+    def take_turn_of_several(self, sequences: Collection[int] = ()) -> None:
         """Note that several clients have a turn together: what it leaves is foreign to each of them.
 
-        ``parts``: those that it writes into, where the runtime says that the others stay.
+        ``sequences``: those that it writes into, where the runtime says that the others stay.
         """
-        others = {number: held for number, held in self._parts.items() if parts and number not in parts}
+        others = {number: held for number, held in self._sequences.items() if sequences and number not in sequences}
         self.take_turn(_SEVERAL, keep_history=False)
-        self._parts = others
+        self._sequences = others
 
     @property
-    def parts(self) -> Mapping[int, tuple[Chat, Held]]:
-        """Return whose conversations the parts of the cache hold, by their numbers; that of long ago comes first."""
-        return self._parts
+    def sequences(self) -> Mapping[int, tuple[Chat, Held]]:
+        """Return whose conversations the sequences hold, by their numbers; that of long ago comes first."""
+        return self._sequences
 
-    def hold_in(self, part: int, chat: Chat, held: Held) -> None:
-        """Note what was said in a conversation that a part of the cache holds, its last turn included."""
-        self._parts.pop(part, None)
-        self._parts[part] = chat, held
+    def hold_in(self, sequence: int, chat: Chat, held: Held) -> None:
+        """Note what was said in a conversation that a sequence holds, its last turn included."""
+        self._sequences.pop(sequence, None)
+        self._sequences[sequence] = chat, held
 
-    def forget_parts(self) -> None:
-        """Note that what the parts of the cache hold can't be gone on with."""
-        self._parts.clear()
+    def forget_sequences(self) -> None:
+        """Note that what the sequences hold can't be gone on with."""
+        self._sequences.clear()
 
     def end_turn(self, *, is_paused: bool) -> None:
         """Note that the turn's run has ended, and whether it can be resumed."""
@@ -116,7 +116,7 @@ class KvCache:
     def keep_nothing(self) -> None:
         """Note that what the turn has left is not what was said: the owner's next turn does not continue from it."""
         self._is_kept, self._held = False, None
-        self._parts.clear()
+        self._sequences.clear()
 
     def clear(self, by: int | None = None) -> int | Chat | None:
         """Note that the cache was cleared; return who has lost something by that, if anybody.
@@ -126,13 +126,13 @@ class KvCache:
         loser = self._loser(by)
         self._tell_later(loser)
         self._owner, self._held, self._is_kept, self._is_paused = None, None, False, False
-        self._parts.clear()
+        self._sequences.clear()
         return loser
 
     def clear_part(self, by: int) -> int | Chat | None:
         """Note that a part of the cache was cleared: as ``clear``, but a paused run can still be resumed."""
         loser = self._loser(by)
-        self._parts.clear()
+        self._sequences.clear()
         if not isinstance(loser, int) and loser is not None:  # what is left is not what was said
             return self.clear(by)
         self._tell_later(loser)

@@ -130,7 +130,7 @@ class Extension:
         return int(self._next_run(handle, *_arguments(options)))
 
     def next_entry(self, handle: c_void_p, sequence: int, options: NextRun) -> int:
-        """Add an entry to the handle's next run, read in this part of the cache; return the status.
+        """Add an entry to the handle's next run, read in this sequence of the cache; return the status.
 
         The run has those that were added and no others, in the order of its inputs.
         """

@@ -79,7 +79,7 @@ def test_nobody_is_remembered_who_is_not_there_to_be_told() -> None:
     assert cache.unaware == set()
 
 
-def test_what_parts_hold_until_something_else_is_there() -> None:
+def test_what_sequences_hold_until_something_else_is_there() -> None:
     one, other = (CHAT, Held("", (b"a",), Text())), (CHAT, Held("", (b"b",), Text()))
 
     def filled() -> KvCache:
@@ -92,18 +92,18 @@ def test_what_parts_hold_until_something_else_is_there() -> None:
     kv_cache = filled()
     assert not kv_cache.holds_words, "it can be told again"
     kv_cache.hold_in(0, *one)
-    assert list(kv_cache.parts.items()) == [(1, other), (0, one)], "that of long ago comes first"
+    assert list(kv_cache.sequences.items()) == [(1, other), (0, one)], "that of long ago comes first"
     kv_cache.take_turn_of_several([1])
-    assert dict(kv_cache.parts) == {0: one}
+    assert dict(kv_cache.sequences) == {0: one}
     kv_cache.take_turn_of_several()
-    assert not kv_cache.parts
-    for change in (KvCache.clear, KvCache.forget_parts, KvCache.keep_nothing, KvCache.lose):
+    assert not kv_cache.sequences
+    for change in (KvCache.clear, KvCache.forget_sequences, KvCache.keep_nothing, KvCache.lose):
         kv_cache = filled()
         change(kv_cache)
-        assert not kv_cache.parts
+        assert not kv_cache.sequences
     kv_cache = filled()
     kv_cache.take_turn(1, keep_history=False)
-    assert not kv_cache.parts
+    assert not kv_cache.sequences
 
 
 def test_whose_turn_needs_a_clear_cache() -> None:

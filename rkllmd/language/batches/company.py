@@ -52,7 +52,7 @@ class Lane:
         # The turn of its conversation, if it is one, and how many of its tokens the cache had, if that is known.
         self.turn: ConversationTurn | None = None
         self.cached_tokens: int | None = None
-        # In which part of the cache it is read, and whether that has words of the same user.
+        # In which sequence of the cache it is read, and whether that has words of the same user.
         self.sequence, self.reuses = 0, False
         # Why it has no result, where it was closed before it began.
         self.refusal: RpcError | None = None

@@ -167,7 +167,7 @@ def _attempt(language: Language, model: Model, company: Company, lanes: Sequence
         if failure is None:
             language.runtime.remember_kv_cache_sizes(model)
         if failure is not None:
-            model.kv_cache.forget_parts()
+            model.kv_cache.forget_sequences()
         return None if company.abort_requested else failure
     finally:
         with company.aborting:

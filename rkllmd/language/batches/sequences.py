@@ -1,6 +1,6 @@
-"""In which part of the cache each run of a batch is read, so that a conversation finds its beginning. It decides.
+"""In which sequence of the cache each run of a batch is read, so that a conversation finds its beginning. It decides.
 
-The portable runtime has a part of the cache for each entry of a batch, and any run may have any of them. What is in one
+The portable runtime has a sequence for each entry of a batch, and any run may have any of them. What is in one
 is compared only with conversations of the same user: how much of a text the cache has says what others have said.
 """
 
@@ -21,28 +21,28 @@ class Said:
     digests: Sequence[bytes]
 
 
-def choose(parts: Mapping[int, tuple[Chat, Held]], places: int, runs: Sequence[Said | None]) -> list[int]:
-    """Return a part of the cache for each run, None for one that is no conversation; no two have the same.
+def choose(held: Mapping[int, tuple[Chat, Held]], places: int, runs: Sequence[Said | None]) -> list[int]:
+    """Return a sequence for each run, None for one that is no conversation; no two have the same.
 
-    ``parts`` are those that hold a conversation, that of long ago first; there are ``places`` in all.
+    ``held`` are those that hold a conversation, that of long ago first; there are ``places`` in all.
     """
     found: dict[int, int] = {}
-    pairs = [(run, part) for run, said in enumerate(runs) if said is not None for part in parts]
-    common = {(run, part): _common(parts[part], runs[run]) for run, part in pairs}
-    for run, part in sorted(pairs, key=lambda pair: -common[pair]):
-        if common[run, part] > 0 and run not in found and part not in found.values():
-            found[run] = part
-    unused = [part for part in range(places) if part not in parts]
-    free = iter([part for part in (*unused, *parts) if part not in found.values()])
+    pairs = [(run, sequence) for run, said in enumerate(runs) if said is not None for sequence in held]
+    common = {(run, sequence): _common(held[sequence], runs[run]) for run, sequence in pairs}
+    for run, sequence in sorted(pairs, key=lambda pair: -common[pair]):
+        if common[run, sequence] > 0 and run not in found and sequence not in found.values():
+            found[run] = sequence
+    unused = [sequence for sequence in range(places) if sequence not in held]
+    free = iter([sequence for sequence in (*unused, *held) if sequence not in found.values()])
     return [found[run] if run in found else next(free) for run in range(len(runs))]
 
 
-def _common(part: tuple[Chat, Held], said: Said | None) -> int:
-    """Return with how many messages of what a part holds the conversation begins; 0 for less than half of them.
+def _common(known: tuple[Chat, Held], said: Said | None) -> int:
+    """Return with how many messages of what a sequence holds the conversation begins; 0 for less than half of them.
 
     The other half would be lost, and its own conversation may come again.
     """
-    chat, held = part
+    chat, held = known
     if said is None or chat.user != said.user or held.basis != said.basis:
         return 0
     count = 0

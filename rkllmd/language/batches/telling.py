@@ -1,4 +1,4 @@
-"""Conversations in a batch: each lane is told all of its own, in a part of the cache that may have its beginning."""
+"""Conversations in a batch: each lane is told all of its own, in a sequence that may have its beginning."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def begin(company: Company) -> None:
 
 
 def place(language: Language, model: Model, lanes: Sequence[Lane]) -> None:
-    """Choose a part of the cache for each lane."""
+    """Choose a sequence of the cache for each lane."""
     if language.runtime.extension is None:  # all is read anew
         return
-    parts = dict(model.kv_cache.parts)
-    for lane, part in zip(lanes, choose(parts, model.n_batch, [_said(lane) for lane in lanes]), strict=True):
-        lane.sequence = part
-        lane.reuses = lane.turn is not None and part in parts and parts[part][0].user == lane.turn.chat.user
+    held = dict(model.kv_cache.sequences)
+    for lane, sequence in zip(lanes, choose(held, model.n_batch, [_said(lane) for lane in lanes]), strict=True):
+        lane.sequence = sequence
+        lane.reuses = lane.turn is not None and sequence in held and held[sequence][0].user == lane.turn.chat.user
 
 
 def tell(language: Language, model: Model, company: Company, lanes: Sequence[Lane]) -> None:
     """Make each conversation its lane's prompt; close the lanes of which none can be made."""
-    parts = dict(model.kv_cache.parts)
+    held = dict(model.kv_cache.sequences)
     for lane in lanes:
         try:
             guiding.renew(lane.run)
             if lane.turn is not None:
-                _tell(language, lane, lane.turn, parts[lane.sequence][1] if lane.reuses else None)
+                _tell(language, lane, lane.turn, held[lane.sequence][1] if lane.reuses else None)
         except RpcError as error:
             refuse(company, lane, error)
 

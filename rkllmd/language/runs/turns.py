@@ -88,7 +88,7 @@ class ConversationTurn:
     basis: str = ""
     # Of the session, those before this one that the model was told anew.
     replayed_turns: int = 0
-    # The part of the cache that it has in a batch with others.
+    # The sequence of the cache that it has in a batch with others.
     sequence: int | None = None
     cached_tokens: int | None = None
     # Of the whole conversation, where they were counted since the runtime does not say them.

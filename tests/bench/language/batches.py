@@ -48,7 +48,10 @@ def portable(folder: Path, rounds: int) -> Figures:
 
 
 def chats(folder: Path, rounds: int) -> Figures:
-    """Return those of conversations, each of which is sent whole with each question."""
+    """Return those of conversations, each of which is sent whole with each question.
+
+    One by one, a client begins when the one before it has said all: no conversation takes another's place meanwhile.
+    """
     return _portable(folder, rounds, _talk)
 
 
@@ -58,7 +61,7 @@ def _portable(folder: Path, rounds: int, client: _Client) -> Figures:
     for n_batch in (1, _CLIENTS):
         with Daemon(_made(folder, n_batch), runtime="portable") as daemon:
             daemon.load(model_path=str(DEMO_MODEL), extend_param={"n_batch": n_batch}, **param)
-            speeds.append(_speed(daemon, rounds, client))
+            speeds.append(_speed(daemon, rounds, client, at_once=n_batch > 1 or client is _ask))
     return Figures(*speeds)
 
 
@@ -68,12 +71,14 @@ def _made(folder: Path, n_batch: int) -> Path:
     return own
 
 
-def _speed(daemon: Daemon, rounds: int, client: _Client) -> float:
+def _speed(daemon: Daemon, rounds: int, client: _Client, *, at_once: bool = True) -> float:
     tokens: list[int] = []
     threads = [threading.Thread(target=client, args=(daemon, number, rounds, tokens)) for number in range(_CLIENTS)]
     began = time.perf_counter()
     for thread in threads:
         thread.start()
+        if not at_once:
+            thread.join()
     for thread in threads:
         thread.join()
     assert len(tokens) == _CLIENTS * rounds

@@ -31,6 +31,7 @@ def model() -> Any:
         tokenizer=None,
         file=None,
         vision=None,
+        dialect=None,
         coalesce=True,
         has_lost_cross_attention=False,
         is_in_doubt=False,
@@ -127,7 +128,7 @@ class Extension:
         self.entries.clear()
 
     def next_entry(self, handle: Any, sequence: int, options: NextRun) -> None:
-        """Note in which part of the cache an entry is read, and whether it may use what is there."""
+        """Note in which sequence an entry is read, and whether it may use what is there."""
         self.entries.append((sequence, options.reuse))
 
     def count_tokens(self, handle: Any, text: bytes, how: Any) -> int:

@@ -1,4 +1,4 @@
-"""In which part of the cache a conversation is read."""
+"""In which sequence of the cache a conversation is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def said(letters: str, user: int = 1, basis: str = "") -> Said:
 
 
 @pytest.mark.parametrize(
-    ("parts", "runs", "chosen"),
+    ("known", "runs", "chosen"),
     [
         ({}, [said("a"), None, said("a")], [0, 1, 2]),
         ({1: held("ab"), 2: held("cd")}, [said("cde"), said("abc")], [2, 1]),
@@ -39,6 +39,6 @@ def said(letters: str, user: int = 1, basis: str = "") -> Said:
     ],
 )
 def test_where_each_is_read(
-    parts: dict[int, tuple[Chat, Held]], runs: Sequence[Said | None], chosen: list[int]
+    known: dict[int, tuple[Chat, Held]], runs: Sequence[Said | None], chosen: list[int]
 ) -> None:
-    assert choose(parts, 4, runs) == chosen
+    assert choose(known, 4, runs) == chosen

@@ -72,7 +72,7 @@ def test_a_conversation_goes_on_where_its_beginning_is() -> None:
         company = stage.company(chat(stage, *said))
         running.run_company(company)
         running.final_of(company, company.lanes[0])
-    assert sorted(stage.model.kv_cache.parts) == [0, 1]
+    assert sorted(stage.model.kv_cache.sequences) == [0, 1]
     company = stage.company(chat(stage, "two", "yes", "more"), chat(stage, "one", "yes", "more"), chat(stage, "new"))
     running.run_company(company)
     assert extension.entries == [(1, True), (0, True), (2, False)]
