@@ -127,7 +127,7 @@ class Daemon:
         if self._keeper is not None:
             aftermath.take_over(service, self._keeper.reports)
             self._tell_keeper(READ)
-        kept_conversations.forget_all(service.language)
+        kept_conversations.take_over(service.language)
         hangups = HangupWatcher()
         connect = partial(Connection, service=service, hangups=hangups, receiver=receiver)
         async with trio.open_nursery() as nursery:

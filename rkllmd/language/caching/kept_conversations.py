@@ -16,6 +16,7 @@ import structlog
 from rkllmd.abi.c import c_void_p, pointer
 from rkllmd.abi.layouts.rkllm_common import RKLLMPromptCacheParam
 from rkllmd.errors import RpcError
+from rkllmd.language.caching import notes
 from rkllmd.language.caching.made_with import of_model as made_with_now
 from rkllmd.language.chats.held import Chat, Held
 from rkllmd.language.chats.kept import KeptChat, common_length
@@ -180,9 +181,17 @@ def forget(language: Language, is_gone: Callable[[KeptChat], bool]) -> None:
     _drop(language, language.kept_chats.remove(is_gone))
 
 
-def forget_all(language: Language) -> None:
-    """Remove the caches that an earlier daemon has left: nobody knows what is in them. Before any is loaded."""
-    language.prompt_caches.keep_only(_OWNERS, ())
+def take_over(language: Language) -> None:
+    """Know again what is in the caches that an earlier daemon has left, and remove the others. Before any is loaded."""
+    caches = language.prompt_caches
+    for owner in caches.owners(_OWNERS):
+        user = owner.removeprefix(_OWNERS)
+        for cache in reversed(caches.of(owner)):  # the one that was used last at the end
+            kept = notes.read(cache.note, cache.name, None if user == "daemon" else int(user))
+            cache.note = None  # it may be long, and is in memory once
+            if kept is not None:
+                language.kept_chats.add(kept)
+    caches.keep_only(_OWNERS, [(_owner(kept.chat.user), kept.name) for kept in language.kept_chats.all])
 
 
 def _may_use(language: Language, model: Model) -> bool:
@@ -232,7 +241,7 @@ def _commit(
     language: Language, model: Model, saving: Saving, kept: KeptChat, loaded: PromptCache | None = None
 ) -> None:
     made_with = made_with_now(language.runtime, model, kept.held.lora)
-    if language.prompt_caches.commit(saving, made_with, [loaded]) is None:
+    if language.prompt_caches.commit(saving, made_with, [loaded], notes.written(kept)) is None:
         _drop(language, language.kept_chats.add(kept))
 
 

@@ -1,6 +1,7 @@
 """Which conversations the daemon keeps in prompt caches, and which of them a conversation has most in common with.
 
-The texts are in memory only, so the caches of an earlier daemon are of no use. Nothing here touches a file.
+The texts are in memory; what the next daemon has to know of them is written beside the caches
+(``language/caching/notes.py``). Nothing here touches a file.
 """
 
 from __future__ import annotations
@@ -35,10 +36,18 @@ class KeptChats:
         self._kept: list[KeptChat] = []
         self._next = 1
 
+    @property
+    def all(self) -> list[KeptChat]:
+        """Return them, the one that was kept last at the end."""
+        return list(self._kept)
+
     def new_name(self) -> str:
         """Return a name for one more."""
+        taken = {kept.name for kept in self._kept}  # also by those of an earlier daemon
+        while (name := f"chat-{self._next}") in taken:
+            self._next += 1
         self._next += 1
-        return f"chat-{self._next - 1}"
+        return name
 
     def add(self, kept: KeptChat) -> list[KeptChat]:
         """Note one more; return those that have to go, which are of no use any more or too many.

@@ -19,6 +19,7 @@ from typing import Final
 import orjson
 import structlog
 
+from rkllmd.json_types import Json
 from rkllmd.language.prompt_caches.fingerprint import Fingerprint
 from rkllmd.machine.disk import placing
 from rkllmd.quick_dataclass import dataclass
@@ -42,6 +43,8 @@ class Facts:
     sha256: str
     saved_at: float
     fingerprint: Fingerprint
+    # What the part of the daemon that owns it has to know of it.
+    note: Json = None
 
     def to_json(self) -> bytes:
         """Return the file's content."""
@@ -51,6 +54,7 @@ class Facts:
                 "sha256": self.sha256,
                 "saved_at": self.saved_at,
                 "fingerprint": self.fingerprint,
+                "note": self.note,
             }
         )
 
@@ -60,7 +64,8 @@ class Facts:
         try:
             found = orjson.loads(path.read_bytes())
             fingerprint = {str(key): value for key, value in found["fingerprint"].items()}
-            return cls(int(found["bytes"]), str(found["sha256"]), float(found["saved_at"]), fingerprint)
+            size, saved_at = int(found["bytes"]), float(found["saved_at"])
+            return cls(size, str(found["sha256"]), saved_at, fingerprint, found.get("note"))
         except (OSError, ValueError, TypeError, AttributeError, KeyError):
             return None
 

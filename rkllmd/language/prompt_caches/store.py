@@ -49,6 +49,7 @@ class PromptCache:
     saved_at: float  # seconds since 1970, as is used_at
     used_at: float
     fingerprint: Fingerprint = field(default_factory=dict)
+    note: Json = None
 
     @property
     def facts_path(self) -> Path:
@@ -111,6 +112,10 @@ class PromptCaches:
         """Return the size of all caches together."""
         return sum(cache.size_bytes for cache in list(self._caches.values()))
 
+    def owners(self, prefix: str) -> list[str]:
+        """Return the owners that have caches and whose names begin so."""
+        return sorted({cache.owner for cache in list(self._caches.values()) if cache.owner.startswith(prefix)})
+
     def keep_only(self, prefix: str, wanted: Collection[tuple[str, str]]) -> None:
         """Remove the caches of owners whose names begin with ``prefix``, but for the ``wanted``, by owner and name.
 
@@ -164,13 +169,15 @@ class PromptCaches:
             ) from None
         return Saving(owner, name, folder / name)
 
-    def commit(self, saving: Saving, fingerprint: Fingerprint, loaded: Collection[PromptCache | None]) -> str | None:
+    def commit(
+        self, saving: Saving, fingerprint: Fingerprint, loaded: Collection[PromptCache | None], note: Json = None
+    ) -> str | None:
         """Give the written file its name, in place of an older one; return a sentence on why that failed, or None.
 
-        Other caches are removed if the limit demands it.
+        Other caches are removed if the limit demands it. ``note``: what the owner wants to know of it later.
         """
         try:
-            reason = self._take_over(saving, fingerprint, set(loaded))
+            reason = self._take_over(saving, fingerprint, set(loaded), note)
         except FileNotFoundError:
             reason = "The runtime has written nothing."
         except OSError as error:
@@ -180,7 +187,9 @@ class PromptCaches:
             log.warning("prompt_cache_not_saved", owner=saving.owner, name=saving.name, reason=reason)
         return reason
 
-    def _take_over(self, saving: Saving, fingerprint: Fingerprint, loaded: set[PromptCache | None]) -> str | None:
+    def _take_over(
+        self, saving: Saving, fingerprint: Fingerprint, loaded: set[PromptCache | None], note: Json
+    ) -> str | None:
         file = identify(str(saving.path))
         old = self._caches.get((saving.owner, saving.name))
         others = [cache for cache in self._caches.values() if cache is not old]
@@ -198,7 +207,7 @@ class PromptCaches:
         if strange:
             return f"{', '.join(strange)}: there is a file that the daemon has not written. Remove it, or take a name."
         # The facts first: whatever has no facts beside it was not written by the daemon, and is never removed.
-        facts = Facts(cache.size_bytes, cache.sha256, now, cache.fingerprint)
+        facts = Facts(cache.size_bytes, cache.sha256, now, cache.fingerprint, note)
         written = saving.path.with_name(saving.name + FACTS)
         written.write_bytes(facts.to_json())
         os.utime(written, (now, now))
@@ -336,5 +345,5 @@ def _is_whole(cache: PromptCache) -> bool:
 
 def _cache(folder: Path, name: str, facts: Facts, used_at: float) -> PromptCache:
     path = folder / (name + DATA)
-    fingerprint = facts.fingerprint
-    return PromptCache(folder.name, name, path, facts.size_bytes, facts.sha256, facts.saved_at, used_at, fingerprint)
+    size_bytes, sha256, saved_at = facts.size_bytes, facts.sha256, facts.saved_at
+    return PromptCache(folder.name, name, path, size_bytes, sha256, saved_at, used_at, facts.fingerprint, facts.note)

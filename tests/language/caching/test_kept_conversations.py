@@ -5,11 +5,12 @@ Those of the portable runtime are tested in tests/portable/rkllm/test_messages.p
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 from tests.daemon import Start
-from tests.server.conversations.talking import Talk
+from tests.server.conversations.talking import Talk, say
 
 
 def test_a_turn_does_not_fail_because_its_cache_can_not_be_written(start: Start, tmp_path: Path) -> None:
@@ -46,7 +47,9 @@ def test_a_turn_that_failed_otherwise_fails_once(start: Start, tmp_path: Path) -
 def test_a_vendors_runtime_reads_a_conversation_from_a_cache_if_it_is_trusted_to(start: Start, tmp_path: Path) -> None:
     caches = tmp_path / "caches"
     caches.mkdir()
-    daemon = start("--session-caches", "always", "--cache-directory", str(caches), scenario="text=short")
+    settings = ("--session-caches", "always", "--cache-directory", str(caches))
+    daemon = start(*settings, scenario="text=short", directory=tmp_path / "place")
+    os.utime(daemon.model, ns=(0, 0))  # each start writes it anew
     daemon.load()
     with daemon.connect() as wire:
         wire.ask("rkllm.set_chat_template", [None, "", "<U>", "<E>\n<A>"])
@@ -57,6 +60,14 @@ def test_a_vendors_runtime_reads_a_conversation_from_a_cache_if_it_is_trusted_to
         assert again["perf"]["prefill_tokens"] < first / 4
         assert "cached_tokens" not in again, "C does not say how many it has found"
         assert daemon.calls("rkllm_load_prompt_cache") == daemon.calls("rkllm_release_prompt_cache") == 1
+        say(wire, "kitchen", "What is said in sessions. " * 10)
+        kept = len(list(caches.glob("prompts/session-*/*.cache")))
     daemon.stop()
-    start("--session-caches", "always", "--cache-directory", str(caches), scenario="text=short")
-    assert list(caches.glob("prompts/session-*/*.cache")) == [], "nobody knows any more what is in them"
+    daemon = start(*settings, scenario="text=short", directory=tmp_path / "place")
+    assert 0 < len(list(caches.glob("prompts/session-*/*.cache"))) < kept, "those of sessions are gone"
+    os.utime(daemon.model, ns=(0, 0))
+    daemon.load()
+    with daemon.connect() as wire:
+        wire.ask("rkllm.set_chat_template", [None, "", "<U>", "<E>\n<A>"])
+        long.wire = wire
+        assert long.ask("three")["perf"]["prefill_tokens"] < first / 4, "the next daemon knows what is in them"
