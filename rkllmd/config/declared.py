@@ -82,6 +82,11 @@ class DeclaredModel:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", self.param["model_path"])
 
+    def describe(self) -> JsonObject:
+        """Return what clients are told of it."""
+        vision = None if self.vision is None else self.vision.describe()
+        return {"name": self.name, "model_path": self.path, "swap": self.swap, "vision": vision}
+
     def merged(self, given: Mapping[str, Json]) -> JsonObject:
         """Return the model's fields; those that the client gives beside the name replace them."""
         merged = {**self.param, **given, "model_path": self.path}

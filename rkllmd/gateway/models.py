@@ -86,7 +86,12 @@ def listed(status: JsonObject) -> list[ServedModel]:
     names = {item.name for item in found}
     return found + [
         ServedModel(
-            item["name"], None, is_loading=item["model_path"] == loading, is_declared=True, swap=bool(item["swap"])
+            item["name"],
+            None,
+            vision=item["vision"],
+            is_loading=item["model_path"] == loading,
+            is_declared=True,
+            swap=bool(item["swap"]),
         )
         for item in status["declared_models"]
         if item["name"] not in names

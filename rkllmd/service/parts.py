@@ -84,9 +84,7 @@ class Service:
         return {
             "models": [model.describe(now) for model in self.language.models],
             "declared": [model.name for model in self.config.models],
-            "declared_models": [
-                {"name": model.name, "model_path": model.path, "swap": model.swap} for model in self.config.models
-            ],
+            "declared_models": [model.describe() for model in self.config.models],
             "daemon_pid": os.getpid(),
         }
 

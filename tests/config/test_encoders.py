@@ -32,6 +32,8 @@ def test_an_encoder_with_all_that_can_be_said_of_it(tmp_path: Path) -> None:
     assert found == DeclaredEncoder("/v.rknn", 392, 196, "stretch", (123.5, 116.0, 103.0), (58.0, 57.0, 57.0), tags)
     assert found.byte_count == 392 * 196 * 3
     assert found.describe() == {"width": 392, "height": 196, "fit": "stretch"}
+    shown = sources.load({"HOME": "/"}, {}, tmp_path / "rkllmd.toml").models[0].describe()
+    assert (shown["name"], shown["vision"]) == ("qwen2-vl", found.describe())
 
 
 def test_a_number_is_the_side_of_a_square_and_bytes_stay_as_they_are(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def status(
         }
         for handle, name, path in found
     ]
-    names = [{"name": name, "model_path": f"/m/{name}.gguf", "swap": swap} for name in declared]
+    names = [{"name": name, "model_path": f"/m/{name}.gguf", "swap": swap, "vision": None} for name in declared]
     current = None if working_on is None else {"model_path": working_on}
     return {
         "models": shown,

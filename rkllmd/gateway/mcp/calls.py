@@ -8,12 +8,14 @@ from typing import Final
 import trio
 
 from rkllmd.gateway import progress
+from rkllmd.gateway.embeddings.protocol import WantedVectors
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.mcp.tools import WantedClasses, classes
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.run import Wanted, check_ended
 from rkllmd.gateway.upstream.run import Run
 from rkllmd.gateway.upstream.upstream import Upstream
+from rkllmd.gateway.upstream.vectors import vectors
 from rkllmd.json_types import JsonObject
 
 # How often a host that waits for its turn is told where it stands.
@@ -82,6 +84,14 @@ class _Generation:
         else:
             return
         await self._report(done, most, progress.describe(self._run.queue, has_begun=bool(self._pieces)))
+
+
+async def embed(upstream: Upstream, wanted: WantedVectors) -> JsonObject:
+    """Return a vector for each text. Raises Failure, WrongField, ClientError."""
+    async with upstream.connection() as connection:
+        found = await vectors(upstream, connection, wanted)
+    embeddings = [vector.tolist() for vector in found.vectors]
+    return {"embeddings": embeddings, "model": found.model, "usage": {"prompt_tokens": found.tokens}}
 
 
 async def classify(upstream: Upstream, wanted: WantedClasses) -> JsonObject:

@@ -107,6 +107,8 @@ class _Host:
     async def _work(self, name: str, arguments: JsonObject, report: Report) -> JsonObject:
         if name == "classify":
             return await calls.classify(self._upstream, tools.read_classify(arguments, self._classifiers))
+        if name == "embed":
+            return await calls.embed(self._upstream, tools.read_embed(arguments))
         wanted = tools.read_generate(arguments) if name == "generate" else tools.read_chat(arguments)
         return await calls.generate(self._upstream, wanted, report)
 
@@ -129,7 +131,7 @@ class _Host:
                 status = await connection.status()
         except ClientError as error:
             raise MCPError(INTERNAL_ERROR, failures.of(error).message) from None
-        found: Json = status if uri == "rkllmd://status" else shape.model_list(models.served(status))
+        found: Json = status if uri == "rkllmd://status" else shape.model_list(models.listed(status))
         text = orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()
         return ReadResourceResult(contents=[TextResourceContents(uri=uri, text=text, mime_type=_JSON)])
 

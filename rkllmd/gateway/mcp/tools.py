@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rkllmd.gateway.embeddings.protocol import WantedVectors, take_texts
 from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.openai import chat_request
 from rkllmd.gateway.pictures.given import Picture, of_base64, of_url
@@ -94,6 +95,16 @@ def offered(classifiers: Mapping[str, Classifier]) -> list[Tool]:
             ),
         ),
     ]
+    found.append(
+        Tool(
+            "embed",
+            "Embed texts",
+            "Make a vector of length 1 of each text; texts of like meaning have like vectors.",
+            _object(
+                {"texts": {"type": "array", "items": {"type": "string"}, "minItems": 1}, "model": _MODEL}, ["texts"]
+            ),
+        )
+    )
     if classifiers:
         names = list(classifiers)
         schema: JsonObject = {
@@ -124,6 +135,14 @@ def read_generate(arguments: JsonObject) -> Wanted:
 def read_chat(arguments: JsonObject) -> Wanted:
     """Return the run that ``chat`` asks for. Raises WrongField."""
     return chat_request.read(arguments)
+
+
+def read_embed(arguments: JsonObject) -> WantedVectors:
+    """Return the vectors that ``embed`` asks for. Raises WrongField."""
+    fields = Fields(arguments)
+    wanted = WantedVectors(fields.text("model"), take_texts(fields, "texts"))
+    fields.end()
+    return wanted
 
 
 def read_classify(arguments: JsonObject, classifiers: Mapping[str, Classifier]) -> WantedClasses:

@@ -53,7 +53,7 @@ async def test_hosts_of_both_eras_have_tools_and_resources(path: str, mode: str)
 
     async with Client(host, mode=mode) as client:
         assert client.protocol_version == ERAS[mode]
-        assert [tool.name for tool in (await client.list_tools()).tools] == ["generate", "chat", "classify"]
+        assert [tool.name for tool in (await client.list_tools()).tools] == ["generate", "chat", "embed", "classify"]
         asked: dict[str, Any] = {"prompt": "What is 2 plus 2?", "temperature": 0, "max_tokens": 20}
         answer = await client.call_tool("generate", asked, progress_callback=report)
         assert answer.structured_content["text"] == "2 + 2 = 4."
@@ -65,6 +65,8 @@ async def test_hosts_of_both_eras_have_tools_and_resources(path: str, mode: str)
         assert (chat.structured_content["text"], chat.structured_content["finish_reason"]) == ("3 + 3 = 6.", "stop")
         found = await client.call_tool("classify", {"image": three(), "count": 1})
         assert [item["label"] for item in found.structured_content["classes"]] == ["three"]
+        embedded = await client.call_tool("embed", {"texts": ["rain", "snow"]})
+        assert [len(vector) for vector in embedded.structured_content["embeddings"]] == [128, 128]
         wrong = await client.call_tool("generate", {"prompt": "Hi", "model": "gpt-4"})
         assert wrong.is_error
         assert "There is no model gpt-4" in wrong.content[0].text  # type: ignore[union-attr]

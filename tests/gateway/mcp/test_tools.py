@@ -15,7 +15,7 @@ CLASSIFIERS = {"digits": Classifier("/m/digits.rknn", ("zero",)), "birds": Class
 
 
 def test_pictures_are_classified_where_something_is_declared_for_it() -> None:
-    assert [item.name for item in tools.offered({})] == ["generate", "chat"]
+    assert [item.name for item in tools.offered({})] == ["generate", "chat", "embed"]
     *_, classify = tools.offered(CLASSIFIERS)
     assert classify.schema["properties"]["classifier"]["enum"] == ["digits", "birds"]
 
@@ -38,6 +38,11 @@ def test_a_conversation_is_that_of_chat_completions() -> None:
     assert tools.read_chat({"messages": said, "seed": 1}).params == {"messages": said, "seed": 1}
 
 
+def test_texts_become_vectors() -> None:
+    wanted = tools.read_embed({"texts": ["a", "b"], "model": "demo"})
+    assert (wanted.model, wanted.texts) == ("demo", ["a", "b"])
+
+
 @pytest.mark.parametrize(
     ("read", "arguments", "name"),
     [
@@ -46,6 +51,8 @@ def test_a_conversation_is_that_of_chat_completions() -> None:
         (tools.read_generate, {"prompt": "Hi", "image": "A"}, "image"),
         (tools.read_generate, {"prompt": "Hi", "promt": ""}, "promt"),
         (tools.read_chat, {"messages": []}, "messages"),
+        (tools.read_embed, {}, "texts"),
+        (tools.read_embed, {"texts": ["a", ""]}, "texts[1]"),
         (lambda given: tools.read_classify(given, CLASSIFIERS), {}, "image"),
         (lambda given: tools.read_classify(given, CLASSIFIERS), {"image": "AAEC", "classifier": "cats"}, "classifier"),
         (lambda given: tools.read_classify(given, CLASSIFIERS), {"image": "AAEC", "count": 0}, "count"),

@@ -1,0 +1,36 @@
+"""Texts become vectors, one run after the other; without a template where the runtime can do that."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rkllmd.gateway.embeddings.protocol import WantedVectors
+from rkllmd.gateway.fields import WrongField
+from rkllmd.gateway.upstream.vectors import vectors
+from tests.gateway.statuses import TWO
+from tests.gateway.upstream.scripted import daemon
+
+REFUSED = {"code": -32010, "message": "bare is not supported.", "data": {"kind": "NotSupported"}}
+HIDDEN = {"embd_size": 2, "hidden_states": {"data": base64.b64encode(struct.pack("2f", 3, 4)).decode()}}
+FINAL = {"result": {"text": "", "finish_reason": "stop", "prompt_tokens": 5, "last_hidden_layer": HIDDEN}}
+
+
+@pytest.mark.parametrize("can_be_bare", [True, False])
+async def test_each_text_is_a_run(tmp_path: Path, can_be_bare: bool) -> None:
+    def script(asked: dict[str, Any]) -> list[dict[str, Any]]:
+        if asked["method"] == "server.status":
+            return [{"result": {**TWO, "daemon_pid": 7}}]
+        assert asked["params"]["mode"] == "RKLLM_INFER_GET_LAST_HIDDEN_LAYER"
+        return [FINAL] if can_be_bare or "bare" not in asked["params"] else [{"error": REFUSED}]
+
+    async with daemon(tmp_path, script) as (_, upstream), upstream.connection() as connection:
+        found = await vectors(upstream, connection, WantedVectors("demo", ["rain", "snow"]))
+        assert (found.model, found.tokens) == ("demo", 10)
+        assert [vector.tolist() for vector in found.vectors] == [[pytest.approx(0.6), pytest.approx(0.8)]] * 2
+        with pytest.raises(WrongField, match="dimensions"):
+            await vectors(upstream, connection, WantedVectors("demo", ["rain"], dimensions=3))
