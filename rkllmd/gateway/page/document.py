@@ -19,10 +19,9 @@ _STYLES: Final = re.compile(r'(?:<link rel="stylesheet" href="[\w-]+\.css">\n)+'
 _SCRIPT: Final = re.compile(r'<script type="module" src="([\w-]+\.js)"></script>')
 _IMPORT: Final = re.compile(r'^import \{[^}]*\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
 _EXPORT: Final = re.compile(r"^export (?=(?:async )?(?:const|function|class)\b)", re.MULTILINE)
-# What readers of the files need, and browsers don't: space in style sheets, comments that have lines of their own, and
-# the margin.
+# What readers of the files need, and browsers don't: space in style sheets, comments, and the margin.
 _SPACE: Final = re.compile(r"\s*([{};,])\s*")
-_MARGIN: Final = re.compile(r"^(?://.*\n|\s+(?://.*\n)?|/\*.*\*/\n)", re.MULTILINE)
+_MARGIN: Final = re.compile(r"^(?://.*\n|\s+(?://.*\n)?|/\*.*\*/\n)|(?<=[;,{]) // .*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

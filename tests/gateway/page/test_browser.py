@@ -26,7 +26,7 @@ KEY = "a key"
 PATIENCE = SEEN_SECONDS * 1000  # milliseconds
 BROWSER_SAYS = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 MARKDOWN = (
-    r"""<think>They want a list.</think># Sizes\n\n1. **small**, `a*b*`\n   - *inner*\n2. large, [here](https://e.example/)\n
+    r"""<think>They want a list.</think># Sizes\n\n1. **small**, `a*b*` of 2*3*4\n   - *inner*\n2. large, [here](https://e.example/)\n
 | n | m |\n|---|--:|\n| 1 | 2 |\n\n```py\nprint("<b>long</b>")  # """.replace("\n", "")
     + "x" * 200
     + r"""\n```\n
@@ -119,7 +119,7 @@ def test_a_conversation_is_shown_safely_and_is_there_after_a_reload(chat: Page, 
     for _ in range(2):
         answer = chat.locator("article.answer")
         expect(answer.locator("h3")).to_have_text("Sizes")
-        expect(answer.locator("ol > li")).to_have_text([re.compile("small, a.b."), "large, here"])
+        expect(answer.locator("ol > li")).to_have_text([re.compile(r"small, a\*b\* of 2\*3\*4"), "large, here"])
         expect(answer.locator("ol ul em")).to_have_text("inner")
         expect(answer.locator("td.right")).to_have_text("2")
         expect(answer.locator("pre")).to_contain_text('print("<b>long</b>")')
@@ -160,10 +160,15 @@ def test_an_answer_is_stopped_and_asked_for_again(chat: Page, daemon: Daemon) ->
     expect(chat.locator("article.said .words")).to_have_text(["Stop"])
 
 
-def test_a_picture_is_sent_small_and_seen(browser: Browser, start: Start, tmp_path: Path) -> None:
+def test_a_picture_is_seen_and_a_daemon_that_is_gone_is_said(browser: Browser, start: Start, tmp_path: Path) -> None:
     daemon = start("--model", "demo", runtime="portable")
     with gateway(daemon.path, tmp_path) as address, browser.new_context() as context:
-        show_a_digit(context.new_page(), address)
+        chat = context.new_page()
+        show_a_digit(chat, address)
+        daemon.stop()
+        ask(chat, "Hello")
+        expect(chat.locator("article .note.error")).to_have_text(re.compile("^The NPU daemon .* Try again$"))
+        expect(chat.get_by_text("The daemon does not run")).to_be_visible()
 
 
 def show_a_digit(chat: Page, address: str) -> None:
