@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import orjson
@@ -26,6 +26,14 @@ class Wanted:
     single_call: bool = False
     # What the answer repeats of the request.
     repeated: JsonObject = field(default_factory=dict)
+    # How many answers are wanted: each is a run, one after the other.
+    choices: int = 1
+
+    def choice(self, index: int) -> Wanted:
+        """Return what is wanted for one of the answers: with a seed, each has one of its own."""
+        if index == 0 or "seed" not in self.params:
+            return self
+        return replace(self, params={**self.params, "seed": self.params["seed"] + index})
 
 
 class Answer(ABC):

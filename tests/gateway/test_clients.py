@@ -108,6 +108,19 @@ def test_an_answer_fits_its_schema_and_a_call_can_be_forced(client: openai.OpenA
         assert reason == "tool_calls"
 
 
+def test_several_answers_are_as_many_runs(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "demo", "messages": HELLO, "n": 2, "seed": 5, "temperature": 9, "max_tokens": 8}
+    asked["extra_body"] = {"top_k": 100, "top_p": 1}
+    whole = client.chat.completions.create(**asked)
+    texts = [choice.message.content for choice in whole.choices]
+    streamed = ["", ""]
+    for chunk in client.chat.completions.create(**asked, stream=True):
+        [choice] = chunk.choices
+        streamed[choice.index] += choice.delta.content or ""
+    assert streamed == texts
+    assert texts[0] != texts[1], "each has a seed of its own"
+
+
 def test_a_text_is_gone_on_with(client: openai.OpenAI) -> None:
     asked: Any = {"model": "demo", "prompt": ["Once upon"], "max_tokens": 4, "temperature": 0, "echo": True}
     whole = client.completions.create(**asked)
@@ -157,7 +170,7 @@ def test_responses_come_whole_and_as_a_ladder_of_events(client: openai.OpenAI) -
 
 def test_a_wrong_field_is_named(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(model="demo", messages=HELLO, n=2)
+        client.chat.completions.create(model="demo", messages=HELLO, n=9)
     assert (refused.value.param, refused.value.response.headers["x-should-retry"]) == ("n", "false")
     with pytest.raises(openai.BadRequestError) as refused:  # the daemon's own check
         client.chat.completions.create(model="demo", messages=HELLO, temperature=11)

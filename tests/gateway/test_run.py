@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rkllmd.gateway.failures import Failure
-from rkllmd.gateway.run import WholeCalls, arguments_text, check_ended
+from rkllmd.gateway.run import Wanted, WholeCalls, arguments_text, check_ended
 
 
 def test_an_answer_that_somebody_else_has_ended_is_no_answer() -> None:
@@ -38,3 +38,10 @@ def test_a_client_may_want_one_call_only() -> None:
 def test_arguments_that_were_no_json_become_it() -> None:
     assert arguments_text({"function": {"name": "f", "arguments": {"a": 1}}}) == '{"a":1}'
     assert arguments_text({"function": {"name": "f", "arguments": None}}) == "{}"
+
+
+def test_each_of_several_answers_has_a_seed_of_its_own() -> None:
+    wanted = Wanted("m", {"seed": 5, "stop": ["a"]}, choices=2)
+    assert [wanted.choice(index).params for index in (0, 1)] == [wanted.params, {"seed": 6, "stop": ["a"]}]
+    without = Wanted("m", {}, choices=2)
+    assert without.choice(1) is without

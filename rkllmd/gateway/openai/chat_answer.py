@@ -14,15 +14,28 @@ class ChatAnswer(Answer):
     """An answer: the role once in the first delta, an empty delta in the chunk that says why it ended."""
 
     def __init__(
-        self, model: str, answer_id: str, created: int, *, includes_usage: bool, single_call: bool = False
+        self,
+        model: str,
+        answer_id: str,
+        created: int,
+        *,
+        includes_usage: bool,
+        single_call: bool = False,
+        choices: int = 1,
     ) -> None:
         """Begin; ``created`` is in seconds since 1970; the others are as in ``Wanted``."""
         self._model = model
         self._id = answer_id
         self._created = created
         self._includes_usage = includes_usage
+        self._single_call = single_call
         self._calls = WholeCalls(single=single_call)
         self._sent = 0  # how many calls
+        # Of several answers, which one this is; those that have ended, and what they took.
+        self._left = choices
+        self._index = 0
+        self._ended: list[Json] = []
+        self._usage: JsonObject | None = None
 
     def begin(self) -> Iterable[JsonObject]:
         """Return the chunk with the role."""
@@ -43,11 +56,26 @@ class ChatAnswer(Answer):
         check_ended(result)
         yield from self.partial({name: result.get(name) for name in ("reasoning", "text")})
         yield shape.with_timings(self._chunk({}, shape.finish_reason(result)), result)
-        if self._includes_usage:
-            yield {**self._chunk({}), "choices": [], "usage": shape.usage(result)}
+        usage = self._count(result)
+        if self._left > 0:
+            yield from self.begin()
+        elif self._includes_usage:
+            yield {**self._chunk({}), "choices": [], "usage": usage}
+
+    def _count(self, result: JsonObject) -> JsonObject:
+        """Take the end of an answer; return what all so far took: the conversation is the same for each."""
+        usage = shape.usage(result)
+        if self._usage is not None:
+            made = self._usage["completion_tokens"] + usage["completion_tokens"]
+            usage = {**self._usage, "completion_tokens": made, "total_tokens": self._usage["prompt_tokens"] + made}
+        self._usage = usage
+        self._left -= 1
+        self._index += 1
+        self._calls, self._sent = WholeCalls(single=self._single_call), 0
+        return usage
 
     def whole(self, result: JsonObject) -> JsonObject:
-        """Return the answer as one object."""
+        """Return the answer as one object; of several, those so far."""
         check_ended(result)
         calls = [_whole_call(call) for call in self._calls.all(result)]
         message: JsonObject = {"role": "assistant", "content": result["text"] or (None if calls else "")}
@@ -55,8 +83,9 @@ class ChatAnswer(Answer):
             message["reasoning_content"] = reasoning
         if calls:
             message["tool_calls"] = calls
-        choice: Json = {"index": 0, "message": message, "logprobs": None, "finish_reason": shape.finish_reason(result)}
-        answer = {**self._head("chat.completion"), "choices": [choice], "usage": shape.usage(result)}
+        reason = shape.finish_reason(result)
+        self._ended.append({"index": self._index, "message": message, "logprobs": None, "finish_reason": reason})
+        answer = {**self._head("chat.completion"), "choices": self._ended, "usage": self._count(result)}
         return shape.with_timings(answer, result)
 
     def idle(self) -> Iterable[JsonObject]:
@@ -68,7 +97,7 @@ class ChatAnswer(Answer):
         return shape.error_body(failure)
 
     def _chunk(self, delta: JsonObject, reason: str | None = None) -> JsonObject:
-        choice: Json = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        choice: Json = {"index": self._index, "delta": delta, "logprobs": None, "finish_reason": reason}
         return {**self._head("chat.completion.chunk"), "choices": [choice]}
 
     def _head(self, kind: str) -> JsonObject:

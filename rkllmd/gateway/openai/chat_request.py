@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from rkllmd.gateway import conversation, sampling
@@ -30,8 +31,9 @@ def read(body: Json) -> Wanted:
     params: JsonObject = {"messages": conversation.messages(fields, _message)}
     params |= request.limits(fields) | sampling.take(fields) | _thinking(fields) | _tools(fields) | _format(fields)
     single_call = fields.flag("parallel_tool_calls") is False
+    choices = request.choices(fields)
     fields.neutral(_NEUTRAL)
-    return request.finish(fields, params, single_call=single_call)
+    return replace(request.finish(fields, params, single_call=single_call), choices=choices)
 
 
 def _thinking(fields: Fields) -> JsonObject:

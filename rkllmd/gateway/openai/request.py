@@ -21,6 +21,7 @@ WITHOUT_EFFECT: Final = (
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
 # What would change nothing may be said.
 _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {"n": (1,), "logit_bias": ({},)}
+_MOST_CHOICES: Final = 8
 
 
 def limits(fields: Fields) -> JsonObject:
@@ -49,6 +50,14 @@ def form(described: Fields, kind: str | None, schema: Json) -> JsonObject:
             raise described.wrong("schema", "is missing: give the JSON Schema of the answer.")
         return {"format": schema}
     return {"format": "json"} if kind == "json_object" else {}
+
+
+def choices(fields: Fields) -> int:
+    """Take how many answers are wanted."""
+    found = fields.integer("n", 1) or 1
+    if found > _MOST_CHOICES:
+        raise fields.wrong("n", f"can be {_MOST_CHOICES} at most: each is a run of its own.")
+    return found
 
 
 def finish(

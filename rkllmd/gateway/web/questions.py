@@ -64,7 +64,9 @@ class Questions:
         """Return one model as OpenAI has it."""
         try:
             [status] = await self.ask("server.status")
-            return answer_json(shape.model_entry(models.choose(status, request.path_params["name"])))
+            name = request.path_params["name"]
+            found = models.by_name(models.listed(status), name) or models.choose(status, name)
+            return answer_json(shape.model_entry(found))
         except Failure as failure:
             return answer_json(shape.error_body(failure), failure.status, failure.headers)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -17,6 +17,7 @@ from rkllmd.gateway.boards import patience
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.run import Answer, Framing, Protocol, Wanted
+from rkllmd.gateway.upstream.connection import Connection
 from rkllmd.gateway.upstream.run import Run
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web import body
@@ -55,14 +56,12 @@ class RunEndpoint:
             wanted = self._protocol.read(await body.read_json(scope, receive))
             async with self._upstream.connection() as connection:
                 if wanted.streams:
-                    stream = _Stream(Run(self._upstream, connection, wanted), wanted, self._protocol, send)
+                    stream = _Stream(partial(Run, self._upstream, connection), wanted, self._protocol, send)
                     wait = patience.seconds(scope["headers"])
                     wait = _REFUSAL_SECONDS if wait is None else wait
                     end = await unless_gone(receive, partial(stream.send_all_but_end, wait))
                 else:
-                    run = Run(self._upstream, connection, wanted, stream="final")
-                    model, result = await unless_gone(receive, run.whole)
-                    end = orjson.dumps(self._protocol.answer(wanted, model.name).whole(result))
+                    end = await unless_gone(receive, partial(self._whole, connection, wanted))
         except GoneError:
             return
         except (Failure, WrongField, ClientError) as error:
@@ -76,12 +75,23 @@ class RunEndpoint:
             await send({"type": "http.response.start", "status": 200, "headers": (*_JSON_HEADERS, length)})
         await send({"type": "http.response.body", "body": end})
 
+    async def _whole(self, connection: Connection, wanted: Wanted) -> bytes:
+        """Return the whole answer. Raises Failure, ClientError."""
+        answer: Answer | None = None
+        shown: JsonObject = {}
+        for index in range(wanted.choices):
+            model, result = await Run(self._upstream, connection, wanted.choice(index), stream="final").whole()
+            answer = answer or self._protocol.answer(wanted, model.name)
+            shown = answer.whole(result)
+        return orjson.dumps(shown)
+
 
 class _Stream:
-    """A run, and what its client is sent of it while it goes on."""
+    """A run for each answer, and what the client is sent of it while it goes on."""
 
-    def __init__(self, run: Run, wanted: Wanted, protocol: Protocol, send: Send) -> None:
-        self._run = run
+    def __init__(self, run_of: Callable[[Wanted], Run], wanted: Wanted, protocol: Protocol, send: Send) -> None:
+        self._run_of = run_of
+        self._run = run_of(wanted)
         self._wanted = wanted
         self._protocol = protocol
         self._send = send
@@ -102,12 +112,20 @@ class _Stream:
         try:
             self._add(answer.begin())
             self._add_results(answer, first)
-            while not self._run.is_done:
-                await self._send_piece()
-                self._add_results(answer, await self._next(answer))
+            await self._send_rest(answer)
+            for index in range(1, self._wanted.choices):
+                self._run = self._run_of(self._wanted.choice(index))
+                _, first = await self._first(_KEEP_ALIVE_SECONDS)
+                self._add_results(answer, first)
+                await self._send_rest(answer)
         except (Failure, ClientError) as error:
             self._add([answer.error(failures.of(error))])
         return bytes(self._piece) + (_DONE if self._protocol.framing is Framing.EVENTS else b"")
+
+    async def _send_rest(self, answer: Answer) -> None:
+        while not self._run.is_done:
+            await self._send_piece()
+            self._add_results(answer, await self._next(answer))
 
     async def _first(self, wait: float) -> tuple[str, list[JsonObject]]:
         """Return the model's name and the first results; none if it is only likely that the run is not refused."""

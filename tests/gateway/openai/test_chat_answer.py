@@ -103,3 +103,17 @@ def test_a_runtime_that_counts_nothing_has_no_timings() -> None:
     whole = answer().whole({"text": "a", "finish_reason": "stop"})
     assert "timings" not in whole
     assert whole["usage"]["total_tokens"] == 0
+
+
+def test_several_answers_have_their_places_and_are_counted_together() -> None:
+    making = ChatAnswer("demo", "chatcmpl-1", 7, includes_usage=True, choices=2)
+    chunks = [*making.begin(), *making.final({**FINAL, "text": "a"}), *making.final({**FINAL, "text": "b"})]
+    *parts, count = chunks
+    shown = [(part["choices"][0]["index"], part["choices"][0]["delta"].get("content")) for part in parts]
+    assert shown == [(0, ""), (0, "a"), (0, None), (1, ""), (1, "b"), (1, None)]
+    assert (count["usage"]["prompt_tokens"], count["usage"]["completion_tokens"]) == (12, 4)
+    making = ChatAnswer("demo", "chatcmpl-1", 7, includes_usage=False, choices=2)
+    making.whole({**FINAL, "text": "a"})
+    whole = making.whole({**FINAL, "text": "b"})
+    assert [(item["index"], item["message"]["content"]) for item in whole["choices"]] == [(0, "a"), (1, "b")]
+    assert whole["usage"] == count["usage"]
