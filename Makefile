@@ -153,7 +153,7 @@ endif
 # The compiler comes first: without it pip fails after minutes, with pages of output.
 $(VENV)/.run: pyproject.toml rkllmd/portable/engine.cmake | compiler $(BIN)/python
 	@[ -e $@ ] || echo "Installing; building the engine for $(MARCH) takes some minutes, once on each machine ..."
-	@$(PIP) --editable '.[portable]'
+	@$(PIP) --editable '.[portable,gateway]'
 	@$(ENGINE_FITS) || { echo "Building the engine anew, for $(MARCH) ..."; \
 		$(PIP) --no-cache-dir --force-reinstall --no-deps --no-binary llama-cpp-python \
 			"$$($(BIN)/pip freeze | grep ^llama_cpp_python=)" && $(ENGINE_FITS); }
@@ -172,5 +172,5 @@ $(VENV)/.soak: $(VENV)/.test
 	@touch $@
 
 $(VENV)/.deb: pyproject.toml | $(BIN)/python
-	@$(PIP) --editable '.[deb]'
+	@$(PIP) --editable '.[deb,gateway]'
 	@touch $@

@@ -61,7 +61,9 @@ def invite(path: str) -> None:
     program = Path(sys.executable).with_name("rkllmd")
     print(
         f"\nThe daemon goes on serving {path}. In another terminal, try:\n\n  {command}\n\n"
-        f"or, for a conversation:\n\n  {program} chat --socket {path}\n\nCtrl-C ends the daemon.",
+        f"or, for a conversation:\n\n  {program} chat --socket {path}\n\n"
+        f"or, for browsers and OpenAI's, Ollama's and Anthropic's clients (http://127.0.0.1:8080):\n\n"
+        f"  {program} gateway --socket {path}\n\nCtrl-C ends the daemon.",
         flush=True,
     )
 

@@ -15,6 +15,9 @@ if [ ! -d "${3:-}/run/systemd/system" ]; then # sd_booted(3)
     exit 0
 fi
 attempt systemctl daemon-reload
+if systemctl --quiet is-active rkllmd-gateway.service; then
+    attempt systemctl restart rkllmd-gateway.service
+fi
 if systemctl --quiet is-active rkllmd.service; then
     # Clients that connect meanwhile wait in the socket's backlog, unless the socket itself has to be made anew.
     attempt systemctl restart ${2:+rkllmd.socket} rkllmd.service

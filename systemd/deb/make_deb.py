@@ -1,9 +1,9 @@
 """make_deb.py --python PYTHON --output FOLDER: make the package of the daemon for Debian and its kin.
 
 It has what ``make install`` has: a virtual environment of its own in /opt/rkllmd, since Rockchip's model converter
-installs a package named rknn too, and the units. Not the engine of the portable runtime, which is compiled for one
-processor. What it depends on is taken from the environment that runs this program where that has the same Python,
-otherwise from one that pip fills.
+installs a package named rknn too, and the units; and what the gateway needs besides. Not the engine of the portable
+runtime, which is compiled for one processor. What it depends on is taken from the environment that runs this program
+where that has the same Python, otherwise from one that pip fills.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tempfile
 import textwrap
 import tomllib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,8 @@ from packaging.requirements import Requirement
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 PREFIX: Final = "/opt/rkllmd"
 NAME: Final = "rkllmd"
+# What is installed with the daemon, of its extras: HTTP has a unit, which has to run as it is.
+EXTRA: Final = "gateway"
 # Where what is in the checkout goes: file → place.
 _FILES: Final = {
     "systemd/rkllmd.sysusers": "usr/lib/sysusers.d/rkllmd.conf",
@@ -39,6 +41,10 @@ _FILES: Final = {
     "README.md": "usr/share/doc/rkllmd/README.md",
     "docs/protocol.md": "usr/share/doc/rkllmd/protocol.md",
     "docs/configuration.md": "usr/share/doc/rkllmd/configuration.md",
+    "docs/gateway.md": "usr/share/doc/rkllmd/gateway.md",
+    "docs/boards.md": "usr/share/doc/rkllmd/boards.md",
+    "examples/boards/haproxy.cfg": "usr/share/doc/rkllmd/examples/boards/haproxy.cfg",
+    "examples/boards/certificates.sh": "usr/share/doc/rkllmd/examples/boards/certificates.sh",
 }
 _SCRIPTS: Final = ("preinst", "postinst", "prerm", "postrm")
 # The build's own: what tells this Python from another one that its modules would not fit.
@@ -94,7 +100,7 @@ def _make_environment(python: Path, root: Path, wheels: Path) -> None:
     (modules,) = venv.glob("lib/python3.*/site-packages")
     if _output(str(python), "-c", _ABI) == _output(sys.executable, "-c", _ABI):
         # pip too: the daemon's own sentences say what else can be installed with it, such as tokenizers.
-        for distribution in (*_needed(NAME), metadata.distribution("pip")):
+        for distribution in (*_needed(NAME, {EXTRA}), metadata.distribution("pip")):
             _copy(distribution, modules)
         _unpack(_wheel(wheels), modules)
     else:
@@ -107,16 +113,16 @@ def _make_environment(python: Path, root: Path, wheels: Path) -> None:
     subprocess.run([venv / "bin/python", CHECKOUT / ".make/relocate.py", venv, PREFIX], check=True)
 
 
-def _needed(name: str, seen: set[str] | None = None) -> Iterator[metadata.Distribution]:
-    """Yield what a distribution needs of this environment, without extras and without itself."""
+def _needed(name: str, extras: Set[str], seen: set[str] | None = None) -> Iterator[metadata.Distribution]:
+    """Yield what a distribution needs of this environment, with these extras and without itself."""
     seen = {name} if seen is None else seen
     for line in metadata.requires(name) or ():
-        requirement = Requirement(line)
-        needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        requirement, marker = Requirement(line), Requirement(line).marker
+        needed = marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras))
         if needed and requirement.name not in seen:
             seen.add(requirement.name)
             yield metadata.distribution(requirement.name)
-            yield from _needed(requirement.name, seen)
+            yield from _needed(requirement.name, requirement.extras, seen)
 
 
 def _copy(distribution: metadata.Distribution, modules: Path) -> None:
@@ -150,7 +156,7 @@ def _fill_by_pip(python: Path, modules: Path, folder: Path) -> None:
     print(f"Installing with {python}, since this environment has another Python ...", flush=True)
     subprocess.run([python, "-m", "venv", folder], check=True)
     pip = [str(folder / "bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, "--no-compile", str(CHECKOUT)], check=True)
+    subprocess.run([*pip, "--no-compile", f"{CHECKOUT}[{EXTRA}]"], check=True)
     (filled,) = folder.glob("lib/python3.*/site-packages")
     tools = shutil.ignore_patterns("setuptools*", "pkg_resources", "_distutils_hack", "*.pth")
     shutil.copytree(filled, modules, dirs_exist_ok=True, ignore=tools)
@@ -176,7 +182,7 @@ def _put_files(root: Path) -> None:
     """Put the units, the configuration, the documents and the manual page in their places."""
     for name, place in _FILES.items():
         _write(root / place, (CHECKOUT / name).read_bytes())
-    for name in ("rkllmd.service", "rkllmd.socket"):
+    for name in ("rkllmd.service", "rkllmd.socket", "rkllmd-gateway.service"):
         unit = (CHECKOUT / "systemd" / name).read_text().replace("@PREFIX@", PREFIX)
         unit = unit.replace("[Unit]\n", "[Unit]\nDocumentation=man:rkllmd(1)\n")
         _write(root / "usr/lib/systemd/system" / name, unit.encode())

@@ -80,12 +80,14 @@ def test_it_has_the_environment_the_units_the_configuration_and_the_documents(co
         "usr/bin/rkllmd",
         "usr/lib/systemd/system/rkllmd.service",
         "usr/lib/systemd/system/rkllmd.socket",
+        "usr/lib/systemd/system/rkllmd-gateway.service",
         "usr/lib/sysusers.d/rkllmd.conf",
         "usr/lib/tmpfiles.d/rkllmd.conf",
         "etc/rkllmd.toml",
         "usr/share/man/man1/rkllmd.1.gz",
         "usr/share/doc/rkllmd/copyright",
         "usr/share/doc/rkllmd/protocol.md",
+        "usr/share/doc/rkllmd/examples/boards/haproxy.cfg",
     }
     assert {name for name in expected if not os.path.lexists(content / name)} == set()
     assert (content / "DEBIAN/conffiles").read_text() == "/etc/rkllmd.toml\n"
@@ -131,7 +133,7 @@ def test_it_has_what_the_daemon_needs_and_no_more(content: Path) -> None:
     """Neither what makes packages and runs tests, nor the engines, which are compiled for one processor."""
     (modules,) = content.glob("opt/rkllmd/lib/*/site-packages")
     names = {path.name for path in modules.iterdir()}
-    assert {"rkllmd", "rknn", "trio", "orjson", "jsonschema", "structlog", "pip"} <= names
+    assert {"rkllmd", "rknn", "trio", "orjson", "jsonschema", "structlog", "pip", "starlette", "hypercorn"} <= names
     assert not names & {"pytest", "setuptools", "mypy", "llama_cpp", "onnxruntime", "argparse_manpage", "tests"}
 
 
@@ -181,7 +183,7 @@ def test_another_python_than_the_one_of_the_tests_is_filled_by_pip(
     done = packaging.make(tmp_path, "--python", other)
     assert done.returncode == 0, done.stderr
     (call,) = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert call[-1] == str(CHECKOUT)
+    assert call[-1] == f"{CHECKOUT}[gateway]"
 
 
 # -- installed ---------------------------------------------------------------------------------------------------------
@@ -218,7 +220,8 @@ needs_mounts = pytest.mark.skipif(
 def test_the_command_runs_where_it_belongs(root: Root) -> None:
     script = (
         'mount -t tmpfs none /opt; mkdir /opt/rkllmd; mount --bind "$1/opt/rkllmd" /opt/rkllmd; '
-        '"$1/usr/bin/rkllmd" --version; /opt/rkllmd/bin/python -c "import sys; print(sys.prefix)"'
+        '"$1/usr/bin/rkllmd" --version; '
+        '/opt/rkllmd/bin/python -c "import sys, rkllmd.gateway.web.serving; print(sys.prefix)"'
     )
     version, *_, prefix = run(*packaging.namespace(script, root.folder)).stdout.splitlines()
     assert version == "rkllmd 0.2.0"
@@ -332,14 +335,32 @@ def told(tmp_path: Path, content: Path) -> Told:
             {"fails": "is-active"},
             ["--quiet preset rkllmd.socket rkllmd.service", "start rkllmd.socket rkllmd.service"],
         ),
-        (["postinst", "configure", "0.1.0"], {}, ["restart rkllmd.service"]),
-        (["postinst", "configure", "0.1.0"], {"before": "[Socket]"}, ["restart rkllmd.socket rkllmd.service"]),
+        (
+            ["postinst", "configure", "0.1.0"],
+            {},
+            ["restart rkllmd-gateway.service", "restart rkllmd.service"],
+        ),
+        (["postinst", "configure", "0.1.0"], {"fails": "is-active rkllmd-gateway"}, ["restart rkllmd.service"]),
+        (
+            ["postinst", "configure", "0.1.0"],
+            {"before": "[Socket]", "fails": "is-active rkllmd-gateway"},
+            ["restart rkllmd.socket rkllmd.service"],
+        ),
         (["postinst", "configure", "0.1.0"], {"fails": "is-"}, []),
         (["postinst", "triggered", ""], {}, []),
-        (["prerm", "remove"], {}, ["stop rkllmd.socket rkllmd.service"]),
+        (["prerm", "remove"], {}, ["stop rkllmd-gateway.service rkllmd.socket rkllmd.service"]),
         (["prerm", "upgrade", "0.2.1"], {}, []),
     ],
-    ids=["first", "upgrade", "upgrade with another socket", "upgrade of a disabled one", "else", "remove", "upgraded"],
+    ids=[
+        "first",
+        "upgrade",
+        "upgrade without the gateway",
+        "upgrade with another socket",
+        "upgrade of a disabled one",
+        "else",
+        "remove",
+        "upgraded",
+    ],
 )
 def test_what_systemd_is_told(told: Told, arguments: list[str], options: dict[str, str], expected: list[str]) -> None:
     lines = told(*arguments, **options)

@@ -200,6 +200,7 @@ def test_a_service_that_runs_is_restarted_and_that_is_said(machine: Machine, cha
     said, called = activate(machine, active=True, socket_changed=changed)
     assert "has been restarted" in said
     assert called[-1] == f"systemctl restart {restarted}"
+    assert "systemctl restart rkllmd-gateway.service" in called
     assert called.index("systemctl daemon-reload") < len(called) - 1
 
 
