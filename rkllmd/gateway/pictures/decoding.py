@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-# Some 130 MB while it is decoded: photographs of telephones have a third of it.
-MOST_PIXELS: Final = 2**25
+# The largest take 120 to 270 MB while they are decoded (measured); JPEG, which can be decoded smaller than it is, 200.
+MOST_PIXELS: Final = 2**24
+MOST_PIXELS_OF_JPEG: Final = 2**26
 _GREY: Final = (127, 127, 127)
 _WHITE: Final = (255, 255, 255)
 # A picture is first made smaller in a cheap way, to so many times its last size.
@@ -33,8 +34,9 @@ def pixels(file: bytes, encoder: JsonObject) -> bytes:
     size = (encoder["width"], encoder["height"])
     try:
         with PIL.Image.open(io.BytesIO(file), formats=FORMATS) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise PictureError(f"has {picture.width} x {picture.height} pixels: {MOST_PIXELS} are taken at most.")
+            most = MOST_PIXELS_OF_JPEG if picture.format == "JPEG" else MOST_PIXELS
+            if picture.width * picture.height > most:
+                raise PictureError(f"has {picture.width} x {picture.height} pixels: {most} are taken at most.")
             return _fitted(_small(picture, size), size, stretches=encoder["fit"] == "stretch").tobytes()
     except PIL.Image.DecompressionBombError:
         raise PictureError(f"has too many pixels: {MOST_PIXELS} are taken at most.") from None
@@ -56,7 +58,9 @@ def _small(picture: Image, size: tuple[int, int]) -> Image:
     if picture.mode.startswith("I"):  # 16 bits of grey, of which the upper ones count
         picture = picture.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     has_alpha = picture.has_transparency_data
-    picture = picture.convert("RGBA" if has_alpha else "RGB")
+    mode = "RGBA" if has_alpha else "RGB"
+    if picture.mode != mode:  # otherwise it would be copied
+        picture = picture.convert(mode)
     picture.thumbnail((side, side), PIL.Image.Resampling.BICUBIC, reducing_gap=_SPARE)
     PIL.ImageOps.exif_transpose(picture, in_place=True)
     if not has_alpha:

@@ -73,6 +73,13 @@ def test_a_photograph_stands_the_right_way_up() -> None:
     assert seen(file(picture, "JPEG", exif=exif, quality=100)).getpixel((1, 4)) == GREY
 
 
+def test_a_photograph_may_have_more_pixels_since_it_is_decoded_smaller() -> None:
+    large = Image.new("L", (4200, 4200), 255)
+    assert seen(file(large, "JPEG")).getpixel((1, 1)) == WHITE
+    with pytest.raises(PictureError, match=str(MOST_PIXELS)):
+        pixels(file(large), encoder())
+
+
 def test_a_bomb_is_refused_before_it_goes_off() -> None:
     tracemalloc.start()
     try:
