@@ -127,6 +127,20 @@ def choose(status: JsonObject, name: str | None) -> ServedModel:
     raise Failure(404, "ModelNotInitialized", message, "model")
 
 
+def find(status: JsonObject, name: str | None) -> ServedModel:
+    """Return the model of this name, loaded or not; for None the only one. Raises Failure."""
+    found = listed(status)
+    named = found[0] if name is None and len(found) == 1 else by_name(found, name)
+    if named is None:
+        names = ", ".join(item.name for item in found) or "none"
+        if name is None:
+            raise Failure(
+                400, "InvalidParams", f"model is missing: name one of those that there are ({names}).", "model"
+            )
+        raise Failure(404, "ModelNotInitialized", f"There is no model {name}: there are {names}.", "model")
+    return named
+
+
 def by_name(found: list[ServedModel], name: str | None) -> ServedModel | None:
     """Return the model of this name, also with Ollama's tag behind it."""
     return next((item for item in found if name in (item.name, item.name + _LATEST)), None)

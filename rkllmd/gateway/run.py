@@ -13,6 +13,13 @@ from rkllmd.gateway.failures import Failure
 from rkllmd.json_types import Json, JsonObject
 
 
+class Residence(Enum):
+    """Where a client wants a model, if that is all it wants; the values are Ollama's reasons why it was answered."""
+
+    LOADED = "load"
+    UNLOADED = "unload"
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a client wants: ``params`` for ``rkllm.run_async``, without the handle of the ``model``."""
@@ -26,6 +33,8 @@ class Wanted:
     single_call: bool = False
     # What the answer repeats of the request.
     repeated: JsonObject = field(default_factory=dict)
+    # Instead of a run: that the model is loaded, or unloaded.
+    residence: Residence | None = None
     # How many answers are wanted: each is a run, one after the other.
     choices: int = 1
 

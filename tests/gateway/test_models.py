@@ -16,6 +16,15 @@ def test_a_name_is_that_of_the_configuration_or_of_the_file(name: str, handle: i
     assert models.choose(TWO, name).handle == handle
 
 
+def test_a_model_is_found_loaded_or_not() -> None:
+    assert models.find(TWO, "large").handle is None
+    assert models.find(status(declared=("a",)), None).name == "a"
+    for name, code in ((None, 400), ("other", 404)):
+        with pytest.raises(Failure) as refused:
+            models.find(TWO, name)
+        assert (refused.value.status, refused.value.param) == (code, "model")
+
+
 def test_two_of_one_name_are_told_apart() -> None:
     twice = status((1, None, "/a/x.rkllm"), (2, None, "/b/x.rkllm"))
     assert [item.name for item in models.served(twice)] == ["x", "x#2"]

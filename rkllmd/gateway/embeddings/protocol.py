@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from rkllmd.gateway.failures import Failure
@@ -23,6 +24,8 @@ class WantedVectors:
     texts: Sequence[str]
     dimensions: int | None = None
     is_base64: bool = False
+    # By the monotonic clock.
+    read_at_ns: int = field(default_factory=time.monotonic_ns, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,15 @@ from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.ollama import shape
 from rkllmd.gateway.ollama.run_request import read_chat, read_generate
 from rkllmd.gateway.openai.shape import generated_tokens, prompt_tokens
-from rkllmd.gateway.run import Answer, Framing, Protocol, Wanted, check_ended
+from rkllmd.gateway.run import Answer, Framing, Protocol, Residence, Wanted, check_ended
 from rkllmd.json_types import Json, JsonObject
 
 _NANOSECONDS_PER_MS: Final = 1_000_000
-_REASONS: Final = {"length": "length", "timeout": "length"}
+_REASONS: Final = {
+    "length": "length",
+    "timeout": "length",
+    **{residence.value: residence.value for residence in Residence},
+}
 
 
 class RunAnswer(Answer):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.pictures.given import of_base64
-from rkllmd.gateway.run import Wanted
+from rkllmd.gateway.run import Residence, Wanted
 from rkllmd.json_types import Json, JsonObject
 
 _ROLES: Final = ("system", "user", "assistant", "tool")
 # How Ollama loads a model, and for how long: it is loaded already, and stays as the daemon's configuration says.
-_LOADING: Final = (
+LOADING: Final = (
     "num_ctx",
     "num_keep",
     "num_batch",
@@ -32,18 +33,17 @@ _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
     "truncate": (False,),
     "shift": (False,),
 }
-_ONLY_OF_GENERATE: Final[dict[str, tuple[Json, ...]]] = {
-    "suffix": ("",),
-    "template": ("",),
-    "context": ([],),
-    "raw": (False,),
-}
+_ONLY_OF_GENERATE: Final[dict[str, tuple[Json, ...]]] = {"template": ("",), "context": ([],)}
 _EFFORTS: Final = ("low", "medium", "high")
+# A duration of no time, as clients write it.
+_NO_TIME: Final = re.compile("0+[a-z]*")
 
 
 def read_chat(body: Json) -> Wanted:
     """Return a request for /api/chat. Raises WrongField for what is wrong or can't be done."""
     fields = Fields(body)
+    if isinstance(body, dict) and not body.get("messages"):
+        return _residence(fields, "messages")
     params: JsonObject = {"messages": conversation.messages(fields, _message)}
     if tools := fields.objects("tools"):
         params["tools"] = tools
@@ -51,14 +51,31 @@ def read_chat(body: Json) -> Wanted:
 
 
 def read_generate(body: Json) -> Wanted:
-    """Return a request for /api/generate: a question, and perhaps what the system says. Raises WrongField."""
+    """Return a request for /api/generate: a question, and perhaps what the system says. Raises WrongField.
+
+    ``raw``, and where there is a ``suffix``: the prompt as it is, without a chat template.
+    """
     fields = Fields(body)
-    system, prompt = fields.text("system"), fields.text("prompt")
-    if not prompt:
-        raise fields.wrong("prompt", "is missing: models are loaded and unloaded by the daemon, not by this request.")
     fields.neutral(_ONLY_OF_GENERATE)
+    if isinstance(body, dict) and not (body.get("prompt") or body.get("suffix")):
+        return _residence(fields, "prompt", "suffix", "system", "raw", "images")
+    prompt, suffix, is_raw = fields.text("prompt") or "", fields.text("suffix"), fields.flag("raw")
+    if suffix or is_raw:
+        fields.neutral({"system": ("",), "images": ([],)}, "has no place in a prompt that is given as it is.")
+        gap: JsonObject = {"suffix": suffix} if suffix else {}
+        return _rest(fields, {"prompt": prompt, "bare": True, **gap}, thinks=False)
+    system = fields.text("system")
     said: list[Json] = [{"role": "system", "content": system}] if system else []
     return _rest(fields, {"messages": [*said, {"role": "user", "content": _with_pictures(fields, prompt)}]})
+
+
+def _residence(fields: Fields, *without_effect: str) -> Wanted:
+    """Return a request without words: the model is to be loaded, or with ``keep_alive`` 0 unloaded."""
+    keep_alive = fields.any("keep_alive")
+    is_zero = _NO_TIME.fullmatch(keep_alive) if isinstance(keep_alive, str) else keep_alive == 0
+    fields.without_effect(without_effect)
+    model = _rest(fields, {}).model
+    return Wanted(model, residence=Residence.UNLOADED if is_zero else Residence.LOADED)
 
 
 def _with_pictures(fields: Fields, text: str) -> Json:
@@ -70,8 +87,8 @@ def _with_pictures(fields: Fields, text: str) -> Json:
     return [*parts, {"type": "text", "text": text}]
 
 
-def _rest(fields: Fields, params: JsonObject) -> Wanted:
-    """Take what both requests have."""
+def _rest(fields: Fields, params: JsonObject, *, thinks: bool = True) -> Wanted:
+    """Take what both requests have; ``thinks``: whether the model may be told to, which a chat template does."""
     options = fields.inner("options")
     params |= sampling.take(options)
     if stop := options.texts("stop"):
@@ -80,13 +97,16 @@ def _rest(fields: Fields, params: JsonObject) -> Wanted:
     if limit is not None and limit > 0:
         params["max_new_tokens"] = limit
     options.neutral(_NEUTRAL_OPTIONS)
-    options.without_effect(_LOADING)
+    options.without_effect(LOADING)
     options.end()
-    thinks = fields.any("think")
-    if thinks is not None:
-        if not isinstance(thinks, bool) and thinks not in _EFFORTS:
+    effort = fields.any("think")
+    if effort is not None:
+        if not isinstance(effort, bool) and effort not in _EFFORTS:
             raise fields.wrong("think", f"must be true, false, or one of {', '.join(_EFFORTS)}.")
-        params["enable_thinking"] = bool(thinks)
+        if thinks:
+            params["enable_thinking"] = bool(effort)
+        elif effort:
+            raise fields.wrong("think", "can only be false where the prompt is given as it is.")
     form = fields.any("format")
     if form not in (None, ""):
         if form != "json" and not isinstance(form, dict):

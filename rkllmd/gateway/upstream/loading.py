@@ -31,8 +31,11 @@ class Loading:
             self._job = result_of(message)["job"]
             await self._ask()
         elif message.get("method") == "server.event" and message["params"].get("job") == self._job:
-            await self._ask()
+            # Not twice at once: the answer that is on its way tells the end too, and forgets it.
+            if not self._asked:
+                await self._ask()
         elif message.get("id") == self._asked:
+            self._asked = 0
             return await self._has_ended(result_of(message))
         return False
 

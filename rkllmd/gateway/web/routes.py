@@ -21,6 +21,8 @@ from rkllmd.gateway.anthropic.messages import MESSAGES
 from rkllmd.gateway.anthropic.request import read_counted
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.ollama import shape as ollama_shape
+from rkllmd.gateway.ollama.embedding import EMBED
+from rkllmd.gateway.ollama.embedding import EMBEDDINGS as OLLAMA_EMBEDDINGS
 from rkllmd.gateway.ollama.run_answer import CHAT as OLLAMA_CHAT
 from rkllmd.gateway.ollama.run_answer import GENERATE
 from rkllmd.gateway.openai import shape
@@ -87,6 +89,8 @@ def _ollama(upstream: Upstream, questions: Questions) -> Iterable[Route]:
     yield Route("/api/show", questions.show, methods=["POST"])
     yield Route("/api/chat", RunEndpoint(upstream, OLLAMA_CHAT), methods=["POST"])
     yield Route("/api/generate", RunEndpoint(upstream, GENERATE), methods=["POST"])
+    yield Route("/api/embed", VectorEndpoint(upstream, EMBED), methods=["POST"])
+    yield Route("/api/embeddings", VectorEndpoint(upstream, OLLAMA_EMBEDDINGS), methods=["POST"])
 
 
 def _anthropic(upstream: Upstream) -> Iterable[Route]:

@@ -18,6 +18,7 @@ from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.run import Answer, Framing, Protocol, Wanted
 from rkllmd.gateway.upstream.connection import Connection
+from rkllmd.gateway.upstream.residence import Move
 from rkllmd.gateway.upstream.run import Run
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web import body
@@ -80,7 +81,10 @@ class RunEndpoint:
         answer: Answer | None = None
         shown: JsonObject = {}
         for index in range(wanted.choices):
-            model, result = await Run(self._upstream, connection, wanted.choice(index), stream="final").whole()
+            run: Run | Move = Run(self._upstream, connection, wanted.choice(index), stream="final")
+            if wanted.residence is not None:
+                run = Move(connection, wanted, wanted.residence)
+            model, result = await run.whole()
             answer = answer or self._protocol.answer(wanted, model.name)
             shown = answer.whole(result)
         return orjson.dumps(shown)

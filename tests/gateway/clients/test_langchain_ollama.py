@@ -78,3 +78,11 @@ def test_another_model_is_not_there(make: Callable[..., ChatOllama]) -> None:
 
     with pytest.raises(ollama.ResponseError, match="There is no model other"):
         make().invoke("Hello", model="other")
+
+
+def test_texts_become_vectors(address: str) -> None:
+    from langchain_ollama import OllamaEmbeddings
+
+    first, second = OllamaEmbeddings(base_url=address, model="demo").embed_documents(["Hello", weather.QUESTION])
+    assert len(first) == len(second) > 1
+    assert first != second

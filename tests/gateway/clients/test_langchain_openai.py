@@ -92,3 +92,36 @@ def test_another_model_is_not_found(chat: ChatOpenAI) -> None:
 
     with pytest.raises(openai.NotFoundError, match="There is no model other"):
         chat.invoke("Hello", model="other")
+
+
+def test_a_text_is_gone_on_with(address: str) -> None:
+    from langchain_openai import OpenAI
+
+    language = OpenAI(base_url=f"{address}/v1", api_key="none", model="demo", temperature=0, max_tokens=5)  # type: ignore[arg-type]
+    assert language.invoke("One morning") == "".join(language.stream("One morning")) != ""
+
+
+def test_the_responses_protocol_says_the_same(make: Callable[..., ChatOpenAI], address: str, chat: ChatOpenAI) -> None:
+    responding = make(address, temperature=0, use_responses_api=True)
+    said = chat.invoke("Hello").text
+    assert responding.invoke("Hello").text == said
+    assert "".join(chunk.text for chunk in responding.stream("Hello")) == said
+
+
+def test_texts_become_vectors_and_foreign_tokens_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import openai
+    import tiktoken
+    from langchain_openai import OpenAIEmbeddings
+
+    def made(**options: Any) -> OpenAIEmbeddings:
+        return OpenAIEmbeddings(base_url=f"{address}/v1", api_key="none", model="demo", **options)  # type: ignore[arg-type]
+
+    first, second = made(check_embedding_ctx_length=False).embed_documents(["Hello", weather.QUESTION])
+    assert len(first) == len(second) > 1
+    assert first != second
+    # Left to itself it sends the ids of OpenAI's tokenizer, which it has from the internet.
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    encoding = tiktoken.Encoding("bytes", pat_str=".", mergeable_ranks=ranks, special_tokens={})
+    monkeypatch.setattr(tiktoken, "encoding_for_model", lambda _: encoding)
+    with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False"):
+        made().embed_query("Hello")

@@ -18,14 +18,19 @@ PROVIDERS = ["openai", "hosted_vllm", "ollama_chat", "anthropic"]
 Complete = Callable[..., Any]
 
 
-@pytest.fixture(scope="module", params=PROVIDERS)
-def complete(request: pytest.FixtureRequest, address: str) -> Complete:
+@pytest.fixture(scope="module")
+def litellm() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         # Prices of models: it would look for new ones in the internet.
         patch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         import litellm
 
     litellm.suppress_debug_info = True
+    return litellm
+
+
+@pytest.fixture(scope="module", params=PROVIDERS)
+def complete(request: pytest.FixtureRequest, litellm: Any, address: str) -> Complete:
     base = address if request.param in ("ollama_chat", "anthropic") else f"{address}/v1"
 
     def made(name: str = "demo", **asked: Any) -> Any:
@@ -65,3 +70,13 @@ def test_another_model_is_not_found(complete: Complete) -> None:
 
     with pytest.raises(NotFoundError, match="There is no model other"):
         complete("other", messages=HELLO)
+
+
+@pytest.mark.parametrize("provider", ["openai", "ollama"])
+def test_texts_become_vectors(litellm: Any, address: str, provider: str) -> None:
+    base = address if provider == "ollama" else f"{address}/v1"
+    texts = ["Hello", weather.QUESTION]
+    found = litellm.embedding(model=f"{provider}/demo", input=texts, api_base=base, api_key="none", num_retries=0)
+    first, second = (item["embedding"] for item in found.data)
+    assert len(first) == len(second) > 1
+    assert first != second

@@ -58,6 +58,12 @@ def test_a_runtime_that_counts_nothing_gives_numbers_too() -> None:
     assert (whole["response"], whole["done_reason"], whole["eval_duration"]) == ("a", "length", 0)
 
 
+@pytest.mark.parametrize("reason", ["load", "unload"])
+def test_a_model_that_is_loaded_or_unloaded_says_nothing(reason: str) -> None:
+    whole = answer().whole({"text": "", "finish_reason": reason})
+    assert (whole["message"]["content"], whole["done_reason"], whole["eval_count"]) == ("", reason, 0)
+
+
 def test_waiting_shows_an_empty_piece() -> None:
     [line] = answer(is_chat=False).idle()
     assert (line["response"], line["done"]) == ("", False)

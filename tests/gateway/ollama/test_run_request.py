@@ -9,6 +9,7 @@ import pytest
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.ollama.run_request import read_chat, read_generate
 from rkllmd.gateway.pictures.given import Picture
+from rkllmd.gateway.run import Residence
 
 HELLO = [{"role": "user", "content": "Hello"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -40,7 +41,7 @@ def test_fields_become_parameters(fields: dict[str, Any], shown: dict[str, Any])
 @pytest.mark.parametrize(
     ("fields", "name"),
     [
-        ({"messages": []}, "messages"),
+        ({"messages": "Hello"}, "messages"),
         ({"messages": [{"role": "me"}]}, "messages[0].role"),
         ({"messages": [{"content": ""}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "images": ["AAA"]}]}, "messages[0].images[0]"),
@@ -84,8 +85,11 @@ def test_a_prompt_is_a_question() -> None:
     wanted = read_generate({"prompt": "Hello", "system": "Be brief.", "raw": False, "suffix": ""})
     assert wanted.params == {"messages": [{"role": "system", "content": "Be brief."}, *HELLO]}
     for wrong, name in (
-        ({}, "prompt"),
-        ({"prompt": "a", "raw": True}, "raw"),
+        ({"prompt": 1}, "prompt"),
+        ({"prompt": "a", "raw": 1}, "raw"),
+        ({"prompt": "a", "raw": True, "system": "Be brief."}, "system"),
+        ({"prompt": "a", "raw": True, "think": True}, "think"),
+        ({"prompt": "a", "template": "{{ .Prompt }}"}, "template"),
         ({"prompt": "a", "messages": []}, "messages"),
     ):
         with pytest.raises(WrongField) as refused:
@@ -99,3 +103,35 @@ def test_pictures_stand_before_the_text() -> None:
     assert said == [{"role": "user", "content": [image, {"type": "text", "text": "Hi"}]}]
     asked = read_generate({"prompt": "Hi", "images": ["AAEC"]}).params["messages"]
     assert asked[0]["content"][0]["image"] == Picture("images[0]", b"\0\1\2")
+
+
+def test_a_prompt_may_be_given_as_it_is() -> None:
+    wanted = read_generate({"prompt": "a", "raw": True, "think": False, "images": [], "options": {"num_predict": 3}})
+    assert wanted.params == {"prompt": "a", "bare": True, "max_new_tokens": 3}
+    wanted = read_generate({"prompt": "a", "suffix": "c"})
+    assert wanted.params == {"prompt": "a", "bare": True, "suffix": "c"}
+
+
+@pytest.mark.parametrize(
+    ("keep_alive", "residence"),
+    [
+        (None, Residence.LOADED),
+        (-1, Residence.LOADED),
+        ("5m", Residence.LOADED),
+        ("10m", Residence.LOADED),
+        (0, Residence.UNLOADED),
+        ("0", Residence.UNLOADED),
+        ("0s", Residence.UNLOADED),
+    ],
+)
+def test_without_words_a_model_is_loaded_or_unloaded(keep_alive: object, residence: Residence) -> None:
+    asked = {"model": "demo", "keep_alive": keep_alive, "options": {"num_ctx": 8}}
+    found = [
+        read_generate({**asked, "prompt": "", "system": "", "suffix": ""}),
+        read_chat({**asked, "messages": [], "stream": True}),
+        read_chat(asked),
+    ]
+    assert [(item.model, item.params, item.streams) for item in found] == [("demo", {}, False)] * 3
+    assert [item.residence for item in found] == [residence] * 3
+    with pytest.raises(WrongField):
+        read_chat({**asked, "mesages": []})

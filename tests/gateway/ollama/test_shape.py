@@ -31,6 +31,12 @@ def test_a_model_is_shown(body: dict[str, object]) -> None:
     assert "tools" in shown["capabilities"]
 
 
+def test_a_model_for_embeddings_says_so() -> None:
+    first, second = TWO["models"]
+    shown = shape.shown({**TWO, "models": [{**first, "pooling": "mean"}, second]}, {"model": "demo"})
+    assert shown["capabilities"] == ["embedding"]
+
+
 def test_another_model_and_another_field_are_refused() -> None:
     with pytest.raises(Failure):
         shape.shown(TWO, {"model": "other"})

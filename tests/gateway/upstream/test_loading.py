@@ -56,6 +56,20 @@ async def test_a_model_is_loaded_before_the_run(tmp_path: Path) -> None:
     assert scripted.asked == [[*BEGUN, "server.job", "server.watch", "server.status", "rkllm.run_async"]]
 
 
+async def test_an_end_that_is_told_while_it_is_asked_for_is_asked_for_once(tmp_path: Path) -> None:
+    script = Scripted({"status": "not_found"})
+
+    def answers(asked: dict[str, Any]) -> list[dict[str, Any]]:
+        if asked["method"] != "server.job" or script.loaded:
+            return script(asked)
+        script.loaded = True
+        return [EVENT, {"result": {"status": "completed", "result": {"handle": 3}}}]
+
+    async with daemon(tmp_path, answers) as (scripted, upstream), upstream.connection() as connection:
+        await Run(upstream, connection, Wanted("large", {"prompt": "Hi"})).whole()
+    assert scripted.asked[0].count("server.job") == 1
+
+
 @pytest.mark.parametrize(
     ("ended", "error", "says"),
     [

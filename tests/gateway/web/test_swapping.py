@@ -80,3 +80,20 @@ def test_models_are_loaded_and_unloaded_as_by_llama_cpps_server(daemon: Daemon, 
     refused = [http.post("/models/unload", json={"model": "b"}), http.post("/models/load", json={"model": "c"})]
     assert [answer.status_code for answer in refused] == [400, 404]
     assert all(answer.json()["error"]["param"] == "model" for answer in refused)
+
+
+def test_models_are_loaded_and_unloaded_as_by_ollama(http: httpx.Client) -> None:
+    def ask(address: str, **asked: Any) -> tuple[Any, bool]:
+        found = http.post(address, json=asked)
+        assert found.status_code == 200, found.text
+        answer = found.json()
+        return answer["done_reason"], answer["done"]
+
+    assert ask("/api/generate", model="fixed") == ("load", True)
+    assert states(http)["fixed"] == "loaded"
+    assert ask("/api/chat", model="fixed", messages=[], keep_alive="10m") == ("load", True)
+    assert ask("/api/generate", model="fixed", prompt="", keep_alive=0) == ("unload", True)
+    assert states(http)["fixed"] == "unloaded"
+    assert ask("/api/chat", model="fixed", messages=[], keep_alive=0) == ("unload", True)
+    refused = http.post("/api/generate", json={"model": "other"})
+    assert (refused.status_code, "There is no model other" in refused.json()["error"]) == (404, True)

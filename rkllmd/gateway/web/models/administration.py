@@ -41,11 +41,7 @@ class Administration:
             name = fields.text("model")
             fields.end()
             async with self._upstream.connection() as connection:
-                found = models.listed(await connection.status())
-                model = models.by_name(found, name)
-                if model is None:
-                    names = ", ".join(item.name for item in found)
-                    raise Failure(404, "ModelNotInitialized", f"There is no model {name}: there are {names}.", "model")
+                model = models.find(await connection.status(), name)
                 if (call := change(model)) is not None:
                     # A job, since it does not end with this request.
                     await connection.call("server.submit", call)

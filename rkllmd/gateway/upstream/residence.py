@@ -1,0 +1,41 @@
+"""A model that a client wants in memory, or out of it, without a run. Whether it may, the daemon decides."""
+
+from __future__ import annotations
+
+from rkllmd.gateway import models
+from rkllmd.gateway.models import ServedModel
+from rkllmd.gateway.run import Residence, Wanted
+from rkllmd.gateway.upstream.connection import Connection
+from rkllmd.gateway.upstream.loading import Loading
+from rkllmd.json_types import JsonObject
+
+
+class Move:
+    """A load or an unload, in its turn among the calls of others."""
+
+    def __init__(self, connection: Connection, wanted: Wanted, residence: Residence) -> None:
+        """Prepare it for the model that is wanted."""
+        self._connection = connection
+        self._name = wanted.model
+        self._residence = residence
+
+    async def whole(self) -> tuple[ServedModel, JsonObject]:
+        """Return the model once it is there, or not any more, and a result as that of a run without words.
+
+        A model that sleeps is out of memory, and its next run wakes it: nothing is to be done for it. Raises Failure,
+        ClientError.
+        """
+        model = models.find(await self._connection.status(), self._name)
+        if self._residence is Residence.LOADED and model.handle is None and not model.is_loading:
+            await self._load(model)
+        if self._residence is Residence.UNLOADED and model.is_loaded:
+            await self._connection.call("rkllm.destroy", {"handle": model.handle})
+        return model, {"text": "", "finish_reason": self._residence.value}
+
+    async def _load(self, model: ServedModel) -> None:
+        loading = Loading(self._connection, model.name)
+        await loading.begin()
+        while True:
+            for message in await self._connection.receive():
+                if await loading.take(message):
+                    return

@@ -1,0 +1,52 @@
+"""Ollama's two ways to ask for vectors."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any
+
+import pytest
+
+from rkllmd.gateway.embeddings.protocol import Vectors
+from rkllmd.gateway.fields import WrongField
+from rkllmd.gateway.ollama import embedding
+
+FOUND = Vectors("demo", [array("f", [1.0, 0.0]), array("f", [0.0, 1.0])], 7)
+
+
+def test_texts_become_vectors() -> None:
+    wanted = embedding.read_embed(
+        {"model": "demo", "input": ["a", "b"], "truncate": True, "keep_alive": "5m", "options": {"num_ctx": 8}}
+    )
+    assert (wanted.model, wanted.texts, wanted.dimensions) == ("demo", ["a", "b"], None)
+    answer = embedding.answer_embed(wanted, FOUND)
+    assert answer["embeddings"] == [[1.0, 0.0], [0.0, 1.0]]
+    assert (answer["model"], answer["prompt_eval_count"]) == ("demo", 7)
+    assert all(type(answer[name]) is int for name in ("total_duration", "load_duration"))
+
+
+def test_the_older_way_has_one_text() -> None:
+    wanted = embedding.read_embeddings({"model": "demo", "prompt": "a"})
+    assert wanted.texts == ["a"]
+    assert embedding.answer_embeddings(wanted, FOUND) == {"embedding": [1.0, 0.0]}
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ({}, "input"),
+        ({"input": [1, 2]}, "input"),
+        ({"input": "a", "dimensions": 0}, "dimensions"),
+        ({"input": "a", "options": {"temperature": 1}}, "options.temperature"),
+        ({"input": "a", "prompt": "a"}, "prompt"),
+    ],
+)
+def test_a_wrong_field_is_named(body: dict[str, Any], name: str) -> None:
+    with pytest.raises(WrongField) as refused:
+        embedding.read_embed(body)
+    assert refused.value.name == name
+
+
+def test_a_prompt_that_is_missing_is_named() -> None:
+    with pytest.raises(WrongField, match="prompt"):
+        embedding.read_embeddings({"model": "demo", "prompt": ""})
