@@ -21,6 +21,7 @@ const IDEAS = ["What is an NPU?", "Tell me a joke.", "Write a haiku about rain."
 let current = newConversation();
 let saved = 0;
 let listed = ""; // the models that can be chosen, as JSON
+let refusedKey = null;
 let sights = new Map(); // by the model's name: whether it takes pictures
 
 const thread = new Thread($("thread"), $("scroller"), $("latest"), { edit, again, neededSettings });
@@ -168,23 +169,27 @@ function changed(conversation, message) {
 
 // -- the gateway -------------------------------------------------------------------------------------------------------
 
-// Show which models there are; returns whether there is one.
+// Show which models there are; returns what is wrong with them, in a few words.
 async function listModels() {
   let found;
   try {
     found = await models();
   } catch (error) {
-    if (error.status === 401) neededSettings();
-    return error.status === 401;
+    if (error.status !== 401) return error.message;
+    // Asked for once: who has closed the dialog does not want it again.
+    if (refusedKey !== settings.key) neededSettings();
+    refusedKey = settings.key;
+    return "The API key is missing or wrong";
   }
   const shown = JSON.stringify(found.map(({ id, status, architecture }) => [id, status, architecture]));
-  if (shown === listed) return found.length > 0;
+  const wrong = found.length ? "" : "No model is loaded";
+  if (shown === listed) return wrong;
   listed = shown;
   sights = new Map(found.map(({ id, architecture }) => [id, architecture?.input_modalities.includes("image") ?? true]));
   $("model").replaceChildren(...found.map(modelOption));
   $("model").hidden = !found.length;
   if (found.length) chooseModel(sights.has(settings.model) ? settings.model : found[0].id);
-  return found.length > 0;
+  return wrong;
 }
 
 function chooseModel(name) {
@@ -209,7 +214,8 @@ async function watch() {
   clearTimeout(watching);
   if (document.hidden) return;
   const found = await health();
-  if (found.ok && !(await listModels())) Object.assign(found, { ok: false, text: "No model is loaded" });
+  const wrong = found.ok && (await listModels());
+  if (wrong) Object.assign(found, { ok: false, text: wrong });
   $("health").className = found.ok ? "well" : "ill";
   if ($("health-text").textContent !== found.text) $("health-text").textContent = found.text;
   clearTimeout(watching);

@@ -34,6 +34,16 @@ MARKDOWN = (
 )
 CALL = '<tool_call>{"name": "get_weather", "arguments": {"city": "Oslo"}}</tool_call>'
 TOOL = '{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}'
+# A picture that is dragged into the page.
+DROP = """new Promise((resolve) => document.createElement("canvas").toBlob(resolve)).then((drawn) => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([drawn], "drawn.png", { type: "image/png" }));
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+})"""
+# What can be used has a name that is read out.
+NAMELESS = """[...document.querySelectorAll("button, input:not([hidden]), select, textarea")]
+  .filter((item) => !item.labels?.length && !item.ariaLabel && !item.textContent.trim())
+  .map((item) => item.outerHTML)"""
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no browser: sudo apt install chromium")
 
@@ -112,6 +122,22 @@ def test_browsers_get_the_page_and_others_the_line(address: str) -> None:
         assert found.headers["vary"] == http.get("/").headers["vary"] == "Accept"
 
 
+def test_a_key_is_asked_for_once(page: Page) -> None:
+    key = page.get_by_label("API key")
+    expect(key).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("The API key is missing or wrong")).to_be_visible()
+    expect(key).to_be_hidden()
+    ask(page, "Hello")
+    expect(key).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("article .note.error")).to_have_text(re.compile("^The API key .* Give the key$"))
+    page.get_by_role("button", name="Give the key").click()
+    key.fill(KEY)
+    page.get_by_role("button", name="Done").click()
+    expect(page.get_by_label("Model", exact=True)).to_have_value("model")
+
+
 def test_a_conversation_is_shown_safely_and_is_there_after_a_reload(chat: Page, daemon: Daemon) -> None:
     daemon.play(text=MARKDOWN)
     ask(chat, "Which sizes?\n<b>all</b>")
@@ -150,6 +176,11 @@ def test_an_answer_is_stopped_and_asked_for_again(chat: Page, daemon: Daemon) ->
     chat.get_by_role("button", name="Stop").click()
     expect(chat.get_by_text("Stopped.", exact=True)).to_be_visible()
     daemon.wait_finished(ended + 1)
+    chat.get_by_role("button", name="Answer again").click()
+    expect(chat.locator("article.answer .markdown")).to_contain_text("abab")
+    chat.reload()
+    expect(chat.get_by_text("The page was closed before the answer had ended.")).to_be_visible()
+    daemon.wait_finished(ended + 2)
     daemon.play(text="Done.")
     chat.get_by_role("button", name="Answer again").click()
     answered(chat, "Done.")
@@ -165,6 +196,8 @@ def test_a_picture_is_seen_and_a_daemon_that_is_gone_is_said(browser: Browser, s
     with gateway(daemon.path, tmp_path) as address, browser.new_context() as context:
         chat = context.new_page()
         show_a_digit(chat, address)
+        chat.evaluate(DROP)
+        chat.get_by_role("button", name="Remove the picture").click()
         daemon.stop()
         ask(chat, "Hello")
         expect(chat.locator("article .note.error")).to_have_text(re.compile("^The NPU daemon .* Try again$"))
@@ -258,6 +291,7 @@ def test_light_dark_and_the_drawer_of_a_phone(chat: Page) -> None:
     chat.emulate_media(color_scheme="light")
     chat.reload()
     assert ground() == dark
+    assert chat.evaluate(NAMELESS) == []
     chat.set_viewport_size({"width": 360, "height": 640})
     drawer = chat.get_by_role("button", name="New conversation")
     expect(drawer).to_be_hidden()
