@@ -14,6 +14,8 @@ _MOST_PARTS: Final = 2000
 # Of one with a repetition without an end in another one: (([ab]*a[ab]{400})|([ab]*b[ab]{390}))* takes the judge 2 ms a
 # byte, and a second at some; with a sixth of the parts it is 2 µs.
 _MOST_NESTED_PARTS: Final = 128
+# Of those in one schema, where the judge may have to follow them at the same time.
+MOST_NESTED_PARTS_OF_ALL: Final = 256
 _DEEPEST: Final = 16
 
 _CLASS_ESCAPES: Final = frozenset("dDwWsS")
@@ -27,8 +29,11 @@ class Unreadable(Exception):
     """Why a pattern is refused, as the end of a sentence that begins with its name."""
 
 
-def check(pattern: str) -> None:
-    """Raise Unreadable for a pattern that can't be kept."""
+def check(pattern: str) -> int:
+    """Return how many parts a pattern has if it has a repetition without an end in another one, else 0.
+
+    Raises Unreadable for one that can't be kept.
+    """
     if len(pattern) > _LONGEST:
         raise Unreadable(f"is longer than {_LONGEST} characters")
     reader = _Reader(pattern)
@@ -42,6 +47,7 @@ def check(pattern: str) -> None:
             f"repeats a group with * or + in it, and has more than {_MOST_NESTED_PARTS} parts when its repetitions are "
             "written out"
         )
+    return parts if reader.is_nested else 0
 
 
 class _Reader:

@@ -65,6 +65,9 @@ class _Reader:
         self.divisor = 1
         self._values = 0
         self._characters = 0
+        # Its regular expressions, and how many parts those have that are costly to follow.
+        self._patterns: set[str] = set()
+        self._nested_parts = 0
 
     def schema(self, schema: Json, path: str, depth: int) -> Json:
         if isinstance(schema, dict):
@@ -108,7 +111,7 @@ class _Reader:
     def _patterned(self, value: Json, where: str, depth: int) -> Json:
         if isinstance(value, dict):
             for pattern in value:
-                _check_pattern(pattern, where)
+                self._check_pattern(pattern, where)
         return self._named(value, where, depth)
 
     def _one(self, value: Json, where: str, depth: int) -> Json:
@@ -174,8 +177,24 @@ class _Reader:
     def _pattern(self, value: Json, where: str, _: int) -> Json:
         if not isinstance(value, str):
             raise refused(where, "pattern", "a string.")
-        _check_pattern(value, where)
+        self._check_pattern(value, where)
         return value
+
+    def _check_pattern(self, pattern: str, where: str) -> None:
+        if pattern in self._patterns:
+            return
+        self._patterns.add(pattern)
+        try:
+            self._nested_parts += patterns.check(pattern)
+        except patterns.Unreadable as error:
+            raise refused(where, "pattern", f"the regular expression {error}.") from None
+        if self._nested_parts > patterns.MOST_NESTED_PARTS_OF_ALL:
+            raise refused(
+                where,
+                "pattern",
+                "the schema's regular expressions that repeat a group with * or + in it have more than "
+                f"{patterns.MOST_NESTED_PARTS_OF_ALL} parts together.",
+            )
 
     def _format(self, value: Json, where: str, _: int) -> Json:
         if not isinstance(value, str) or value not in formats.KNOWN:
@@ -186,13 +205,6 @@ class _Reader:
         if value is not False:
             raise refused(where, "uniqueItems", "this keyword can't be guaranteed; leave it out.")
         return None
-
-
-def _check_pattern(pattern: str, where: str) -> None:
-    try:
-        patterns.check(pattern)
-    except patterns.Unreadable as error:
-        raise refused(where, "pattern", f"the regular expression {error}.") from None
 
 
 def _count(most: int, *, limits: bool) -> Callable[[_Reader, Json, str, int], Json]:

@@ -29,6 +29,11 @@ def test_what_everybody_reads_alike_is_taken(pattern: str) -> None:
     check(pattern)
 
 
+def test_what_is_costly_to_follow_is_counted() -> None:
+    assert check("^(a+b{3}){2}$") == 8
+    assert check("^[a-z]{90}x+") == 0
+
+
 @pytest.mark.parametrize(
     ("pattern", "why"),
     [

@@ -57,6 +57,7 @@ def test_what_the_judge_is_told(schema: Any, rewritten: Any) -> None:
         ({"minItems": 10**6}, "minItems"),
         ({"minProperties": 2}, "minProperties"),
         ({"pattern": 5}, "pattern"),
+        ({"anyOf": [{"pattern": f"^([ab]*a[ab]{{{n}}})*$"} for n in (100, 101, 102)]}, "anyOf[2].pattern"),
         ({"$ref": 5}, "$ref"),
         ({"patternProperties": {"(": {}}}, "patternProperties"),
         ({"$id": "https://example.org"}, "$id"),
