@@ -13,6 +13,8 @@ from rkllmd.client import CallError, CallTimeout, ClientError, ConnectError, Cra
 from rkllmd.gateway.fields import WrongField
 
 _INVALID: Final = -32602
+# The kind of a failure because a prompt does not fit into the model's context; the daemon's is InvalidParams.
+TOO_LONG: Final = "ContextLengthExceeded"
 # The daemon's kinds of errors: the status, and whether the same request may well succeed later. What has cost the NPU
 # its time and failed would do so again. 503 is for what has not begun, and only for that: balancers give it to another
 # board, which one that has crashed this board must not reach.
@@ -98,7 +100,9 @@ def _of_call(error: CallError) -> Failure:
         param = _param(path)
         if param is not None:
             message = message.replace(str(path), param)
-        return Failure(400, "InvalidParams", message, param)
+        # Clients shorten the conversation then.
+        is_too_long = error.data.get("max_context_len") is not None
+        return Failure(400, TOO_LONG if is_too_long else "InvalidParams", message, param)
     status, again = _KINDS.get(error.kind, _OTHER)
     after = error.data.get("retry_after_ms")
     milliseconds = max(1, round(after)) if isinstance(after, int | float) else None

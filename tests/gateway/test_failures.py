@@ -59,6 +59,11 @@ def test_the_wrong_field_is_named_as_the_client_knows_it() -> None:
     assert failures.of(call_error(-32602, "InvalidParams")).param is None
 
 
+def test_a_prompt_that_does_not_fit_into_the_context_has_a_kind_of_its_own() -> None:
+    failure = failures.of(call_error(-32602, "InvalidParams", path="$.messages", max_context_len=4096))
+    assert (failure.status, failure.kind, failure.param) == (400, failures.TOO_LONG, "messages")
+
+
 def test_a_message_names_the_field_as_clients_do() -> None:
     data: dict[str, object] = {"kind": "InvalidParams", "path": "$.sampling_params.top_p"}
     error = CallError({"code": -32602, "message": "$.sampling_params.top_p must be at most 1.", "data": data})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.failures import TOO_LONG, Failure
 from rkllmd.gateway.models import ServedModel
 from rkllmd.json_types import JsonObject
 
@@ -25,6 +25,8 @@ def error_body(failure: Failure) -> JsonObject:
     """Return a failure as OpenAI has it; ``code`` is the daemon's kind where OpenAI has none of its own."""
     is_model = failure.param == "model"
     code = _CODES.get(failure.status) if failure.status != 404 or is_model else None
+    if failure.kind == TOO_LONG:
+        code = "context_length_exceeded"
     return {
         "error": {
             "message": failure.message,

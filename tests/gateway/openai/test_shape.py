@@ -13,6 +13,7 @@ from rkllmd.gateway.openai import shape
     ("failure", "kind", "code"),
     [
         (Failure(400, "InvalidParams", "No.", "n"), "invalid_request_error", "InvalidParams"),
+        (Failure(400, "ContextLengthExceeded", "No.", "messages"), "invalid_request_error", "context_length_exceeded"),
         (Failure(404, "ModelNotInitialized", "No.", "model"), "not_found_error", "model_not_found"),
         (Failure(404, "NotFound", "No."), "not_found_error", "NotFound"),
         (Failure(429, "QueueFull", "No."), "rate_limit_error", "rate_limit_exceeded"),
