@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from rkllmd.portable import demo
 from rkllmd.portable.demo.vision.draw import draw_digit
-from tests.daemon import Start
+from tests.daemon import ENDLESS, Daemon, Start
 from tests.gateway.process import gateway
 
 ERAS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
@@ -32,6 +33,14 @@ def path(start_for_module: Start) -> str:
         # The model is loaded after the daemon serves: what waits for it is answered then.
         assert "result" in wire.ask("rkllm.run", {"prompt": "", "max_new_tokens": 1})
     return daemon.path
+
+
+@pytest.fixture(scope="module")
+def endless(start_for_module: Start) -> Daemon:
+    """Return a daemon whose runs go on until they are ended."""
+    daemon = start_for_module(scenario=ENDLESS)
+    daemon.load(max_new_tokens=1_000_000_000)
+    return daemon
 
 
 @pytest.mark.parametrize("mode", ERAS)
@@ -78,6 +87,25 @@ async def test_hosts_of_both_eras_have_tools_and_resources(path: str, mode: str)
         with pytest.raises(MCPError, match="no resource"):
             await client.read_resource("rkllmd://nothing")
     upstream.close()
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_host_that_cancels_frees_the_npu(endless: Daemon, mode: str) -> None:
+    from mcp.client.client import Client
+
+    from rkllmd.gateway.mcp import server
+    from rkllmd.gateway.upstream.upstream import Upstream
+
+    ended = endless.calls("rkllm_run_async", "finished")
+    async with Client(server.serve(Upstream(endless.path), {}), mode=mode) as client:
+        with trio.CancelScope() as patience:
+
+            async def report(progress: float, total: float | None, message: str | None) -> None:
+                patience.cancel()
+
+            await client.call_tool("generate", {"prompt": "Hi"}, progress_callback=report)
+        assert patience.cancelled_caught
+        await trio.to_thread.run_sync(endless.wait_finished, ended + 1)
 
 
 async def test_a_host_starts_it_over_stdio(path: str) -> None:
