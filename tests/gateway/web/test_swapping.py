@@ -1,4 +1,7 @@
-"""Models that the configuration declares: listed whether they are loaded or not, loaded for who names them."""
+"""Models that the configuration declares: listed whether they are loaded or not, loaded for who names them.
+
+The runtime is an old one, without limits of a run: the trial of Home Assistant's llama_cpp integration succeeds there.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def daemon(start_for_module: Start, tmp_path_factory: pytest.TempPathFactory) ->
         swap = "" if name == "fixed" else "swap = true\n"
         tables.append(f'[models.{name}]\nmodel_path = "{folder}/{name}.rkllm"\n{swap}')
     (folder / "rkllmd.toml").write_text("".join(tables))
-    found: Daemon = start_for_module("--config", str(folder / "rkllmd.toml"), changing=True)
+    found: Daemon = start_for_module("--config", str(folder / "rkllmd.toml"), changing=True, version="1.2.3")
     return found
 
 
@@ -97,3 +100,16 @@ def test_models_are_loaded_and_unloaded_as_by_ollama(http: httpx.Client) -> None
     assert ask("/api/chat", model="fixed", messages=[], keep_alive=0) == ("unload", True)
     refused = http.post("/api/generate", json={"model": "other"})
     assert (refused.status_code, "There is no model other" in refused.json()["error"]) == (404, True)
+
+
+def test_the_trial_of_home_assistant_succeeds_where_c_has_no_limit_of_a_run(client: openai.OpenAI) -> None:
+    function = {"name": "get_time", "description": "The time.", "parameters": {"type": "object", "properties": {}}}
+    asked: Any = {
+        "model": "a",
+        "messages": HELLO,
+        "max_tokens": 3,
+        "tools": [{"type": "function", "function": function}],
+    }
+    assert client.chat.completions.create(**asked).choices[0].finish_reason == "length"
+    *_, end = client.chat.completions.create(**asked, stream=True)
+    assert end.choices[0].finish_reason == "length"
