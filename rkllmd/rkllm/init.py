@@ -110,6 +110,8 @@ def init(
     displaced = [old.number for old in place.displaced]
     model.number = language.models.replace([*replaced, *forgotten], model)
     forget(language, [*place.replaced, *place.forgotten], invocation.client.number)
+    for old in place.displaced:
+        language.remembered.put(old)
     language.remembered.keep(model)
     log.info(
         "model_loaded",

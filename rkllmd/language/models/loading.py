@@ -25,7 +25,7 @@ from rkllmd.errors import InvalidParams, ModelNotInitialized, PermissionDenied, 
 from rkllmd.language import conversations
 from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.model import Adapter, Model
-from rkllmd.language.models import cross_attention, demand, model_trial, room
+from rkllmd.language.models import cross_attention, demand, leaving, model_trial
 from rkllmd.language.models.callbacks import give_callbacks
 from rkllmd.machine import paths
 from rkllmd.machine.c_runtime import no_handle
@@ -157,11 +157,13 @@ def wake(language: Language, model: Model) -> None:
     Raises Quarantined, OutOfMemory, and what ``load_again`` raises.
     """
     trial.refuse_set_aside(language, model.path)
-    leaving = room.leaving(language)
-    language.memory_guard.check(model.demand, room.given_back(language, leaving))
-    for other in leaving:
+    others = leaving.for_one_more(language)
+    language.memory_guard.check(model.demand, leaving.given_back(language, others))
+    for other in others:
         put_to_sleep(language, other)
-    if leaving:  # how much memory they have given back is known only now
+        language.remembered.put(other)
+        log.info("model_asleep", handle=other.number, name=other.name, model_path=other.path, woken=model.number)
+    if others:  # how much memory they have given back is known only now
         language.memory_guard.check(model.demand)
     _avoid_domains_of_others(language, model)
     load_again(language, model)

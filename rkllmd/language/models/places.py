@@ -13,7 +13,7 @@ from rkllmd.calls import authority
 from rkllmd.config import quotas
 from rkllmd.errors import InvalidParams, ModelAlreadyLoaded, NotSupported
 from rkllmd.json_types import JsonObject
-from rkllmd.language.models import room
+from rkllmd.language.models import leaving
 from rkllmd.language.models.loading import check_cores
 from rkllmd.machine.files import identify
 from rkllmd.quick_dataclass import dataclass
@@ -49,7 +49,7 @@ def loaded_already(language: Language, recipe: Recipe, replace: bool | int) -> M
     InvalidParams for a number of NPU cores that is not the file's.
     """
     awake = [model for model in language.models if not model.is_asleep]
-    if replace or not (recipe.swap or room.excess(language, awake)):
+    if replace or not (recipe.swap or leaving.excess(language, awake)):
         return None
     for model in language.models if recipe.swap else awake:
         is_same = model.path == recipe.path and model.sameness == recipe.sameness
@@ -73,7 +73,7 @@ def find(language: Language, recipe: Recipe, replace: bool | int, user: int | No
     "replace" replaces, the operator has given to everybody. Raises InvalidHandle, ModelAlreadyLoaded, NotSupported,
     InvalidParams, OutOfMemory, PermissionDenied.
     """
-    displaced = room.leaving(language) if recipe.swap and not replace else []
+    displaced = leaving.for_one_more(language) if recipe.swap and not replace else []
     replaced = [] if displaced else _replaced(language, replace)
     for model in replaced if replace else ():
         authority.check(language.config, user, model.user, "Language model", model.number)
@@ -83,14 +83,14 @@ def find(language: Language, recipe: Recipe, replace: bool | int, user: int | No
     _refuse_more_than_share(language, awake, user)
     forgotten = [] if recipe.swap else _forgotten(language, [model for model in others if not model.swap])
     domain = _domain(recipe, {model.domain for model in others if model not in forgotten}, {m.domain for m in awake})
-    language.memory_guard.check(recipe.demand, room.given_back(language, [*replaced, *displaced]))
+    language.memory_guard.check(recipe.demand, leaving.given_back(language, [*replaced, *displaced]))
     return Place(replaced, forgotten, domain, displaced)
 
 
 def _forgotten(language: Language, models: list[Model]) -> list[Model]:
     """Return the sleeping ones of these models that have no place beside one more."""
     asleep = sorted((model for model in models if model.is_asleep), key=lambda model: model.used_at)
-    return asleep[: room.excess(language, models)]
+    return asleep[: leaving.excess(language, models)]
 
 
 def _replaced(language: Language, replace: bool | int) -> list[Model]:
@@ -100,7 +100,7 @@ def _replaced(language: Language, replace: bool | int) -> list[Model]:
         return [language.models.get(replace)]
     if language.config.second_init == "refuse":
         return []
-    return room.leaving(language)
+    return leaving.for_one_more(language)
 
 
 def _refuse_more_than_allowed(language: Language, awake: list[Model]) -> None:

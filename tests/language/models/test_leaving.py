@@ -6,8 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from rkllmd.config.settings import Config
-from rkllmd.language.models import room
+from rkllmd.language.models import leaving, loading
+from rkllmd.trials import trial
 from tests.daemon import Start, Wire
 
 
@@ -26,10 +29,37 @@ def model(used_at: float, *, is_asleep: bool = False) -> Any:
 
 def test_those_leave_that_were_unused_for_longest() -> None:
     old, new, asleep = model(1), model(2), model(0, is_asleep=True)
-    assert room.leaving(language_of(new, asleep, old, most=2)) == [old]
-    assert room.leaving(language_of(new, asleep, old, most=3)) == []
-    assert room.leaving(language_of(new, old, most=3, takes_several=False)) == [old, new]
-    assert room.given_back(language_of(), [old, asleep]) == 5, "a sleeper has nothing to give back"
+    assert leaving.for_one_more(language_of(new, asleep, old, most=2)) == [old]
+    assert leaving.for_one_more(language_of(new, asleep, old, most=3)) == []
+    assert leaving.for_one_more(language_of(new, old, most=3, takes_several=False)) == [old, new]
+    assert leaving.given_back(language_of(), [old, asleep]) == 5, "a sleeper has nothing to give back"
+
+
+def test_who_leaves_for_a_woken_model_is_remembered_as_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[str, Any]] = []
+    old, woken = model(1), model(0, is_asleep=True)
+    for number, item in enumerate((old, woken)):
+        item.number, item.name, item.path, item.domain = number, None, f"/m{number}", 0
+    woken.param = SimpleNamespace(extend_param=SimpleNamespace(base_domain_id=0))
+    language = language_of(old, woken)
+    language.memory_guard.check = lambda demand, given_back=0: done.append(("check", given_back))
+    language.remembered = SimpleNamespace(
+        put=lambda item: done.append(("put", item)), keep=lambda item: done.append(("keep", item))
+    )
+    monkeypatch.setattr(trial, "refuse_set_aside", lambda language, path: None)
+    monkeypatch.setattr(loading, "load_again", lambda language, item: done.append(("load", item)))
+
+    def sleep(language: Any, item: Any) -> None:
+        item.is_asleep = True
+        done.append(("sleep", item))
+
+    monkeypatch.setattr(loading, "put_to_sleep", sleep)
+    loading.wake(language, woken)
+    assert done == [
+        ("check", 5),
+        *[("sleep", old), ("put", old)],
+        *[("check", 0), ("load", woken), ("keep", woken)],
+    ]
 
 
 def states(wire: Wire) -> dict[str, tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""How many language models may be loaded at once, and which of them make room for one more."""
+"""How many language models may be loaded at once, and which of them leave for one more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def excess(language: Language, awake: list[Model]) -> int:
     return max(0, len(awake) + 1 - most(language))
 
 
-def leaving(language: Language) -> list[Model]:
+def for_one_more(language: Language) -> list[Model]:
     """Return the models that leave for one more: those that were unused for longest of all that are loaded."""
     awake = [model for model in language.models if not model.is_asleep]
     return sorted(awake, key=lambda model: model.used_at)[: excess(language, awake)]
