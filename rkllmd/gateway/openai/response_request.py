@@ -7,6 +7,7 @@ from typing import Final
 from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.fields import Fields, WrongField
 from rkllmd.gateway.openai import request
+from rkllmd.gateway.pictures.given import of_url
 from rkllmd.gateway.run import Wanted
 from rkllmd.json_types import Json, JsonObject
 
@@ -130,7 +131,7 @@ class _Conversation:
         elif kind == "function_call":
             self._add_call(item)
         elif kind == "function_call_output":
-            call_id, output = item.text("call_id"), _content(item, "output")
+            call_id, output = item.text("call_id"), _content(item, "output", sees=True)
             self._append({"role": "tool", "content": output, **({} if call_id is None else {"tool_call_id": call_id})})
         else:
             raise item.wrong("type", f"can't be {kind} here: it is not supported.")
@@ -138,7 +139,7 @@ class _Conversation:
 
     def _add_message(self, item: Fields) -> None:
         role = conversation.role(item, _ROLES)
-        content = _content(item, "content")
+        content = _content(item, "content", sees=role == "user")
         if role != "assistant":
             self._append({"role": "system" if role == "developer" else role, "content": content})
             return
@@ -167,32 +168,47 @@ class _Conversation:
         return self.messages[-1]
 
 
-def _content(fields: Fields, name: str) -> Json:
-    """Take a text, or parts of text."""
+def _content(fields: Fields, name: str, *, sees: bool = False) -> Json:
+    """Take a text, or parts; ``sees``: pictures may be among them."""
     given = fields.any(name)
     if given is None or isinstance(given, str):
         return given or ""
-    return [{"type": "text", "text": text} for text in _texts(given, fields.path(name))]
+    return _parts(given, fields.path(name), sees=sees)
 
 
 def _joined(fields: Fields, name: str) -> str:
     given = fields.any(name)
-    return "" if given is None else "\n".join(_texts(given, fields.path(name)))
+    return "" if given is None else "\n".join(part["text"] for part in _parts(given, fields.path(name), sees=False))
 
 
-def _texts(given: Json, where: str) -> list[str]:
+def _parts(given: Json, where: str, *, sees: bool) -> list[JsonObject]:
     if not isinstance(given, list):
         raise WrongField(where, f"{where} must be a text, or an array of parts.")
-    texts = []
+    parts = []
     for index, item in enumerate(given):
         part = Fields(item, f"{where}[{index}]")
         kind = part.text("type")
-        if kind not in _TEXTS:
-            raise part.wrong("type", f"can only be a text here: {kind} is not supported.")
-        text = part.text("refusal" if kind == "refusal" else "text")
-        if text is None:
-            raise part.wrong("text", "is missing.")
-        part.without_effect(("annotations", "logprobs"))
+        if kind == "input_image" and sees:
+            part.without_effect(("detail",))  # a model's encoder has one size
+            parts.append(_picture(part))
+        elif kind in _TEXTS:
+            part.without_effect(("annotations", "logprobs"))
+            parts.append(_text(part, "refusal" if kind == "refusal" else "text"))
+        else:
+            raise part.wrong("type", f"can't be {kind} here: it is not supported.")
         part.end()
-        texts.append(text)
-    return texts
+    return parts
+
+
+def _text(part: Fields, name: str) -> JsonObject:
+    text = part.text(name)
+    if text is None:
+        raise part.wrong(name, "is missing.")
+    return {"type": "text", "text": text}
+
+
+def _picture(part: Fields) -> JsonObject:
+    url = part.text("image_url")
+    if url is None:
+        raise part.wrong("image_url", "is missing.")
+    return of_url(url, part.path("image_url")).part()

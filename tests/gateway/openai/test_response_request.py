@@ -48,6 +48,13 @@ def test_items_become_messages() -> None:
     ]
 
 
+def test_users_and_functions_show_pictures() -> None:
+    image = {"type": "input_image", "image_url": "data:image/png;base64,YQ==", "detail": "auto"}
+    asked = [{"role": "user", "content": [image]}, {"type": "function_call_output", "output": [image]}]
+    shown = [message["content"][0] for message in read({"input": asked}).params["messages"]]
+    assert [(part["type"], part["image"].file) for part in shown] == [("image", b"a")] * 2
+
+
 def test_what_the_answer_is_to_be() -> None:
     tool = {"type": "function", "name": "f", "parameters": SCHEMA, "strict": True}
     named = {"type": "function", "function": {"name": "f", "parameters": SCHEMA, "strict": True}}
@@ -81,6 +88,8 @@ def test_what_the_answer_is_to_be() -> None:
         ("input[0].role", {"input": [{"content": "a"}]}),
         ("input[0].content[0].type", {"input": [{"role": "user", "content": [{"type": "input_file"}]}]}),
         ("input[0].content[0].text", {"input": [{"role": "user", "content": [{"type": "input_text"}]}]}),
+        ("input[0].content[0].image_url", {"input": [{"role": "user", "content": [{"type": "input_image"}]}]}),
+        ("input[0].content[0].type", {"input": [{"role": "system", "content": [{"type": "input_image"}]}]}),
         ("input[0].content", {"input": [{"role": "user", "content": 1}]}),
         ("input[0].name", {"input": [{"type": "function_call", "call_id": "a"}]}),
     ],
