@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from typing import Final
 
 import orjson
@@ -12,6 +13,8 @@ from rkllmd.gateway.upstream.wire import Wire
 from rkllmd.json_types import Json, JsonObject
 
 _STATUS: Final = "server.status"
+# No two calls of anybody have the same id: after a crash the daemon names the call that it died of by its id.
+_IDS: Final = itertools.count(random.getrandbits(48))
 
 
 class Connection:
@@ -22,7 +25,6 @@ class Connection:
         self.daemon: int | None = None
         self._wire = wire
         self._reader = Reader()
-        self._ids = itertools.count(1)
         # What was asked and not answered, by its id.
         self._asked: dict[int, str] = {}
         self._is_lost = False
@@ -35,7 +37,7 @@ class Connection:
 
     async def begin(self, method: str, params: Json = None, **members: Json) -> int:
         """Ask for something; return the id that its messages have. Raises ClientError."""
-        call_id = next(self._ids)
+        call_id = next(_IDS)
         asked: JsonObject = {"jsonrpc": "2.0", "id": call_id, "method": method, **members}
         if params is not None:
             asked["params"] = params

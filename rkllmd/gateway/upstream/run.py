@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from rkllmd.client import CallError
+from rkllmd.client import CallError, Crashed
 from rkllmd.client.messages import is_partial, result_of
 from rkllmd.gateway.models import ServedModel
 from rkllmd.gateway.run import Wanted
+from rkllmd.gateway.upstream import after_crash
 from rkllmd.gateway.upstream.connection import Connection
 from rkllmd.gateway.upstream.loading import Loading
 from rkllmd.gateway.upstream.upstream import Upstream
@@ -64,7 +65,7 @@ class Run:
     async def results(self) -> list[JsonObject]:
         """Return what has come, perhaps nothing but the queue; once it is done, the last of them is its result.
 
-        Raises ClientError.
+        Raises ClientError; Failure where the daemon crashed before it had begun with it.
         """
         if self._failure is not None:
             raise self._failure
@@ -72,7 +73,7 @@ class Run:
             await self.begin()
             self._is_loaded = False
         found: list[JsonObject] = []
-        for message in await self._connection.receive():
+        for message in await self._received():
             if message.get("id") == self._queue_id:
                 self.queue = message.get("result")
             elif self._loading is not None:
@@ -88,6 +89,14 @@ class Run:
                     self._has_begun = True
                     self.is_done = not is_partial(message)
         return found
+
+    async def _received(self) -> list[JsonObject]:
+        try:
+            return await self._connection.receive()
+        except Crashed:
+            if self._id and not self._has_begun:
+                await after_crash.check(self._upstream, self._connection.daemon, self._id)
+            raise
 
     def _fail(self, error: CallError, *, is_first: bool) -> None:
         if error.kind in _GONE and self._attempts == 1 and not self._has_begun:
