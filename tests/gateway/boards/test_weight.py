@@ -10,7 +10,7 @@ from rkllmd.gateway.boards import weight
 from tests.gateway.statuses import TWO, status
 
 IDLE: dict[str, Any] = {**TWO, "state": "idle", "current": None, "device_lost": None}
-BUSY: dict[str, Any] = {**IDLE, "state": "running", "current": {}}
+BUSY: dict[str, Any] = {**IDLE, "state": "running", "current": {"model_path": "/m/demo.gguf"}}
 
 
 def heat(*celsius: float) -> list[dict[str, Any]]:
