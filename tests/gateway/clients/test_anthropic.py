@@ -105,3 +105,15 @@ def test_it_is_told_what_is_wrong(client: anthropic.Anthropic) -> None:
 
 def test_it_lists_models(client: anthropic.Anthropic) -> None:
     assert [item.id for item in client.models.list()] == ["demo"]
+
+
+def test_what_is_not_served_is_refused_in_anthropics_shape(client: anthropic.Anthropic) -> None:
+    import anthropic
+
+    with pytest.raises(anthropic.APIStatusError, match="is not served here") as refused:
+        client.get("/v1/messages", cast_to=object)
+    assert refused.value.body["type"] == "error"  # type: ignore[index]  # it is any JSON
+    with pytest.raises(anthropic.PermissionDeniedError, match="--allow-origin"):
+        client.messages.create(
+            model="demo", max_tokens=1, messages=HELLO, extra_headers={"origin": "https://evil.example"}
+        )

@@ -44,3 +44,10 @@ def test_a_prompt_may_be_given_as_it_is(client: ollama.Client) -> None:
 def test_a_model_that_is_loaded_is_loaded(client: ollama.Client) -> None:
     found = client.generate("demo")
     assert (found.response, found.done, found.done_reason) == ("", True, "load")
+
+
+def test_nothing_is_downloaded(client: ollama.Client) -> None:
+    import ollama
+
+    with pytest.raises(ollama.ResponseError, match=r"^POST /api/pull is not served here"):
+        client.pull("demo")
