@@ -127,7 +127,7 @@ class AnswerView {
     this.updateStatus();
     this.updateNote();
     this.figures.replaceChildren(...figures(message));
-    this.tools.hidden = running && !message.first;
+    this.tools.hidden = message.first === undefined; // nothing has come
     for (const button of this.tools.querySelectorAll("button")) button.hidden = running;
   }
 
@@ -156,14 +156,14 @@ class AnswerView {
   }
 
   updateNote() {
-    const { state, error, refused } = this.message;
+    const { state, error, refused, first } = this.message;
     const text = error ?? ENDED[state] ?? "";
     if (this.note.text === text) return;
     this.note.text = text;
     this.note.hidden = !text;
     this.note.classList.toggle("error", Boolean(error));
     this.note.replaceChildren(text);
-    if (!error) return;
+    if (!error && !(text && first === undefined)) return;
     const [label, act] = refused === 401 ? ["Give the key", this.actions.neededSettings] : ["Try again", () => this.actions.again(this.message)];
     this.note.append(" ", make("button", { type: "button", className: "link", onclick: act }, label));
   }
