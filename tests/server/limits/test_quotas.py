@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.daemon import Start, Wire, kind
+from tests.daemon import Start, Wire, kind, until
 from tests.server.limits.users import ANNA, BERTA, Connect, only_root
 
 pytestmark = only_root
@@ -22,10 +22,12 @@ def test_kept_objects_count_for_their_user_and_connections_that_have_gone_for_no
     start: Start, connect: Connect
 ) -> None:
     daemon = start("--max-handles", "16", "--max-handles-per-user", "8")
-    context = connect(daemon, 0).ask("rknn.init", {"model_path": str(daemon.model), "keep": True})["result"]["context"]
+    operator = connect(daemon, 0)
+    context = operator.ask("rknn.init", {"model_path": str(daemon.model), "keep": True})["result"]["context"]
     for _ in range(3):  # as many as a user may have, each time
         with connect(daemon, ANNA) as wire:
             assert [kind(memory(wire, context)) for _ in range(9)] == [None] * 8 + ["PermissionDenied"]
+        until("it has gone", lambda: operator.ask("server.status")["result"]["clients"] == 1)
     with connect(daemon, ANNA) as anna, connect(daemon, ANNA) as again, connect(daemon, BERTA) as berta:
         for _ in range(8):
             assert kind(memory(anna, context, keep=True)) is None
