@@ -92,7 +92,7 @@ def let_go(lane: Lane) -> None:
 
 
 def run_company(company: Company) -> None:
-    """Run the model; each lane that has not failed is closed when this returns. Raises RuntimeFailure for the rest.
+    """Run the model; each lane that has not failed is closed when this returns. Raises RpcError for the rest.
 
     A lane whose own words are to blame is closed with the error as its refusal.
     """
@@ -102,7 +102,7 @@ def run_company(company: Company) -> None:
         file.check(language.runtime.run_function(asynchronous=first.asynchronous))
     telling.begin(company)
     failure = _attempt(language, model, company, company.lanes)
-    if failure is not None and model.is_in_doubt and not company.has_begun:
+    if isinstance(failure, RuntimeFailure) and model.is_in_doubt and not company.has_begun:
         log.warning("model_was_dead", handle=model.number, model_path=model.path, error=failure.to_json())
         put_to_sleep(language, model)
         load_again(language, model)
@@ -120,13 +120,13 @@ def run_company(company: Company) -> None:
 
 
 def _in_halves(
-    language: Language, model: Model, company: Company, lanes: Sequence[Lane], failure: RuntimeFailure
-) -> RuntimeFailure | None:
-    """Run them in smaller batches, since C may have refused what one of them has given it.
+    language: Language, model: Model, company: Company, lanes: Sequence[Lane], failure: RpcError
+) -> RpcError | None:
+    """Run them in smaller batches, since what one of them has given may have been refused.
 
     Each is closed when this returns. Returns the failure if all have failed.
     """
-    middle, failures = len(lanes) // 2, list[RuntimeFailure | None]()
+    middle, failures = len(lanes) // 2, list[RpcError | None]()
     for half in (lanes[:middle], lanes[middle:]):
         company.begin_anew()
         found = _attempt(language, model, company, half)
@@ -140,7 +140,7 @@ def _in_halves(
     return failure if all(failures) else None
 
 
-def _attempt(language: Language, model: Model, company: Company, lanes: Sequence[Lane]) -> RuntimeFailure | None:
+def _attempt(language: Language, model: Model, company: Company, lanes: Sequence[Lane]) -> RpcError | None:
     cross_attention.check(model)
     lanes = [lane for lane in lanes if lane.is_open]
     telling.place(language, model, lanes)
@@ -163,12 +163,14 @@ def _attempt(language: Language, model: Model, company: Company, lanes: Sequence
             return None
         run = _run_of(language, model, company, entries)
         with contextlib.nullcontext() if turn is not None else plain_prompts.wrapped(run, goes_on=False):
-            failure = inference.call_c(run, company)
+            failure: RpcError | None = inference.call_c(run, company)
         if failure is None:
             language.runtime.remember_kv_cache_sizes(model)
-        if failure is not None:
+        else:
             model.kv_cache.forget_sequences()
         return None if company.abort_requested else failure
+    except RpcError as error:  # a prompt that does not fit once its template is around it
+        return error
     finally:
         with company.aborting:
             model.generation = None

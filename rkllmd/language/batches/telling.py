@@ -11,6 +11,7 @@ from rkllmd.language.batches.company import Company, Lane
 from rkllmd.language.batches.sequences import Said, choose
 from rkllmd.language.chats.reuse import plan
 from rkllmd.language.runs import answers, guiding, turns
+from rkllmd.language.runs.rendering import plain_prompts
 
 if TYPE_CHECKING:
     from rkllmd.language.chats.held import Held
@@ -26,7 +27,9 @@ def begin(company: Company) -> None:
             continue
         try:
             guiding.begin(lane.run)
-            if lane.run.messages is not None:
+            if lane.run.messages is None:
+                plain_prompts.check_length(lane.run)
+            else:
                 lane.turn = turns.of_messages(lane.run, lane.run.messages)
                 turns.choose_template(lane.run, lane.turn)
         except RpcError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from rkllmd.errors import FormatNotMet, InvalidParams, RuntimeFailure
 from rkllmd.language.batches import running
 from rkllmd.language.runs import guiding
+from rkllmd.language.runs.rendering import plain_prompts
 from rkllmd.language.runs.run import Run
 from rkllmd.language.texts.transcript import FINISH, NORMAL
 from tests.language.batches.stage import Extension, Stage
@@ -108,3 +111,19 @@ def test_an_entry_that_nothing_can_guide_any_more_is_no_error_of_the_others(monk
     with pytest.raises(FormatNotMet, match="too much"):
         running.final_of(company, company.lanes[0])
     assert running.final_of(company, company.lanes[1])["text"] == "yes"
+
+
+def test_a_prompt_that_can_not_be_given_is_no_error_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def wrapped(run: Run, *, goes_on: bool) -> Iterator[None]:
+        if any(asked.prompt_input == b"bad" for asked in run.input.c):
+            raise InvalidParams("It does not fit.", path="$.rkllm_input")
+        yield
+
+    monkeypatch.setattr(plain_prompts, "wrapped", wrapped)
+    stage = Stage(answer)
+    company = stage.company(stage.run("a"), stage.run("bad"))
+    running.run_company(company)
+    assert [type(lane.refusal) for lane in company.lanes] == [type(None), InvalidParams]
+    with pytest.raises(InvalidParams):
+        running.generate(stage.run("bad"))

@@ -11,7 +11,7 @@ import pytest
 
 from rkllmd.portable.driver import GREEDY, Driver
 from rkllmd.portable.extension import NextRun
-from tests.daemon import Daemon, Start, Wire, streamed, until
+from tests.daemon import Daemon, Start, Wire, kind, streamed, until
 from tests.portable.rkllm.common import DEMO, NORMAL, Load, errors
 
 QUESTIONS = ("What is an NPU?", "Hello", "What is bread?", "What is the capital of France?")
@@ -84,6 +84,9 @@ def test_what_can_not_share_a_batch_has_it_alone(demo: Daemon) -> None:
             found = wire.ask("rkllm.run", {"prompt": "Hello", "max_new_tokens": 8}, session="kitchen")["result"]
             assert found["session"]["turns"] == turn
             assert (found["cached_tokens"] > 0) == (turn > 1)
+        for more in ({}, {"keep_history": 1}):
+            refused = wire.ask("rkllm.run", {"prompt": "Hello " * 300, **more})
+            assert kind(refused) == "InvalidParams", "it is too long, whoever else is in the batch"
 
 
 class Muting(Driver):

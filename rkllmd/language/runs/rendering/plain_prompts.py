@@ -35,7 +35,7 @@ def check_length(run: Run) -> None:
 
     Raises InvalidParams, RuntimeFailure.
     """
-    if run.model.n_batch != 1 or run.only_input.input_type != RKLLMInputType.RKLLM_INPUT_PROMPT:
+    if not run.has_one_input or run.only_input.input_type != RKLLMInputType.RKLLM_INPUT_PROMPT:
         return
     asked, runtime = run.only_input, run.language.runtime
     # What stands around the first prompt of a user is counted too.

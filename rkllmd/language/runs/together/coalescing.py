@@ -55,7 +55,7 @@ def shares_batch(run: Run) -> bool:
 def together(language: Language, invocation: Invocation, **asked: Unpack[RunArguments]) -> tuple[Hashable, int] | None:
     """Return what has to be equal for runs to share a batch, and how many there may be; None: this one is alone.
 
-    With a seed it is: the portable runtime gives the entries of a batch different ones.
+    With a seed it is: how many are computed at once can change the last digit of a number, and so a token.
     """
     if not is_on(language, asked["model"]):
         return None
