@@ -30,6 +30,8 @@ class ServedModel:
     vision: JsonObject | None = None
     # How its hidden states become one embedding, if that is known.
     pooling: str | None = None
+    # How many inputs each of its runs has.
+    n_batch: int = 1
     is_loading: bool = False
     is_declared: bool = False
     swap: bool = False
@@ -72,6 +74,7 @@ def served(status: JsonObject) -> list[ServedModel]:
             item["unused_s"],
             item["vision"],
             item["pooling"],
+            item["n_batch"],
             is_asleep and item["model_path"] == loading,
             item["name"] in declared,
             declared.get(item["name"], False),

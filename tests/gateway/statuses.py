@@ -11,6 +11,7 @@ def status(
     swap: bool = False,
     asleep: tuple[int, ...] = (),
     working_on: str | None = None,
+    n_batch: int = 1,
 ) -> dict[str, Any]:
     """Return it for models (handle, name, path); of ``declared`` ones the path is ``/m/NAME.gguf``."""
     shown = [
@@ -25,6 +26,7 @@ def status(
             "unused_s": 1.0,
             "vision": None,
             "pooling": None,
+            "n_batch": n_batch,
         }
         for handle, name, path in found
     ]

@@ -15,17 +15,25 @@ from rkllmd.json_types import JsonObject
 _DEFAULT: Final = "last"
 
 
-def vector_of(result: JsonObject, pooling: str | None) -> array[float]:
-    """Return the vector (float32) for the final result of a run in the mode RKLLM_INFER_GET_LAST_HIDDEN_LAYER.
+def vectors_of(result: JsonObject, pooling: str | None, n_batch: int = 1) -> list[array[float]]:
+    """Return the vector (float32) of each entry of a run in the mode RKLLM_INFER_GET_LAST_HIDDEN_LAYER.
 
     ``pooling``: ``mean`` of all tokens, ``cls`` (the first one), or ``last``. Raises Failure for a result without rows.
     """
-    layer = result.get("last_hidden_layer")
-    if layer is None:
+    found = result.get("last_hidden_layer")
+    layers: list[JsonObject] = found if isinstance(found, list) else [] if found is None else [found]
+    if len(layers) < n_batch:
         raise Failure(400, "NotSupported", "This model gives no hidden states, of which embeddings are made.", "model")
-    width = int(layer["embd_size"])
+    # Those of a single input may come in several pieces.
+    entries = [layers] if n_batch == 1 else [[layer] for layer in layers]
+    return [_vector(pieces, pooling) for pieces in entries]
+
+
+def _vector(pieces: list[JsonObject], pooling: str | None) -> array[float]:
+    width = int(pieces[0]["embd_size"])
     numbers = array("f")
-    numbers.frombytes(base64.b64decode(layer["hidden_states"]["data"]))
+    for piece in pieces:
+        numbers.frombytes(base64.b64decode(piece["hidden_states"]["data"]))
     if sys.byteorder == "big":
         numbers.byteswap()
     return _normalised(_pooled(numbers, width, pooling or _DEFAULT))

@@ -1,13 +1,14 @@
-"""Texts as vectors: a run of the model for each, in its turn among those of others."""
+"""Texts as vectors: a run of the model for each, or for a batch of them, in its turn among those of others."""
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from typing import Final
 
 from rkllmd.client import CallError
-from rkllmd.gateway.embeddings.pooling import vector_of
+from rkllmd.gateway.embeddings.pooling import vectors_of
 from rkllmd.gateway.embeddings.protocol import Vectors, WantedVectors, check_dimensions
-from rkllmd.gateway.models import ServedModel
 from rkllmd.gateway.openai.shape import prompt_tokens
 from rkllmd.gateway.run import Wanted
 from rkllmd.gateway.upstream.connection import Connection
@@ -21,25 +22,43 @@ _NOT_SUPPORTED: Final = "NotSupported"
 
 async def vectors(upstream: Upstream, connection: Connection, wanted: WantedVectors) -> Vectors:
     """Return a vector for each text. Raises Failure, WrongField, ClientError."""
-    found, tokens, name = [], 0, ""
-    for text in wanted.texts:
-        model, result = await _run(upstream, connection, wanted.model, {"prompt": text, "mode": _HIDDEN})
-        vector = vector_of(result, model.pooling)
-        check_dimensions(wanted, vector)
-        found.append(vector)
-        tokens += prompt_tokens(result)
-        name = model.name
-    return Vectors(name, found, tokens)
+    # Of how many entries its batches are is known once it is loaded.
+    model, _ = await Run(upstream, connection, Wanted(wanted.model), "rkllm.is_running").whole()
+    found: list[array[float]] = []
+    tokens = 0
+    for first in range(0, len(wanted.texts), model.n_batch):
+        texts = wanted.texts[first : first + model.n_batch]
+        result = await _run(upstream, connection, wanted.model, _params(texts, model.n_batch))
+        made = vectors_of(result, model.pooling, model.n_batch)[: len(texts)]
+        check_dimensions(wanted, made[0])
+        found += made
+        tokens += _tokens(result, len(texts), model.n_batch)
+    return Vectors(model.name, found, tokens)
 
 
-async def _run(
-    upstream: Upstream, connection: Connection, model: str | None, params: JsonObject
-) -> tuple[ServedModel, JsonObject]:
+def _params(texts: Sequence[str], n_batch: int) -> JsonObject:
+    """Return the parameters of a run of so many inputs: where there are fewer texts, the last one stands again."""
+    if n_batch == 1:
+        return {"prompt": texts[0], "mode": _HIDDEN}
+    inputs = [{"prompt": text} for text in (*texts, *[texts[-1]] * (n_batch - len(texts)))]
+    return {"rkllm_input": inputs, "rkllm_infer_params": {"mode": _HIDDEN}}
+
+
+def _tokens(result: JsonObject, texts: int, n_batch: int) -> int:
+    """Return of how many tokens the texts were: in a batch, a row of hidden states for each."""
+    if n_batch == 1:
+        return prompt_tokens(result)
+    return sum(int(layer["num_tokens"]) for layer in result["last_hidden_layer"][:texts])
+
+
+async def _run(upstream: Upstream, connection: Connection, model: str | None, params: JsonObject) -> JsonObject:
     """Run without a chat template, where the runtime can do that for this model."""
     try:
         bare = Wanted(model, {**params, "bare": True})
-        return await Run(upstream, connection, bare, "rkllm.run", stream="final").whole()
+        _, result = await Run(upstream, connection, bare, "rkllm.run", stream="final").whole()
+        return result
     except CallError as error:
         if error.kind != _NOT_SUPPORTED:
             raise
-    return await Run(upstream, connection, Wanted(model, params), "rkllm.run", stream="final").whole()
+    _, result = await Run(upstream, connection, Wanted(model, params), "rkllm.run", stream="final").whole()
+    return result

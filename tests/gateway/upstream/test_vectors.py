@@ -12,7 +12,7 @@ import pytest
 from rkllmd.gateway.embeddings.protocol import WantedVectors
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.upstream.vectors import vectors
-from tests.gateway.statuses import TWO
+from tests.gateway.statuses import TWO, status
 from tests.gateway.upstream.scripted import daemon
 
 REFUSED = {"code": -32010, "message": "bare is not supported.", "data": {"kind": "NotSupported"}}
@@ -25,6 +25,8 @@ async def test_each_text_is_a_run(tmp_path: Path, can_be_bare: bool) -> None:
     def script(asked: dict[str, Any]) -> list[dict[str, Any]]:
         if asked["method"] == "server.status":
             return [{"result": {**TWO, "daemon_pid": 7}}]
+        if asked["method"] == "rkllm.is_running":
+            return [{"result": {"is_running": False}}]
         assert asked["params"]["mode"] == "RKLLM_INFER_GET_LAST_HIDDEN_LAYER"
         return [FINAL] if can_be_bare or "bare" not in asked["params"] else [{"error": REFUSED}]
 
@@ -34,3 +36,20 @@ async def test_each_text_is_a_run(tmp_path: Path, can_be_bare: bool) -> None:
         assert [vector.tolist() for vector in found.vectors] == [[pytest.approx(0.6), pytest.approx(0.8)]] * 2
         with pytest.raises(WrongField, match="dimensions"):
             await vectors(upstream, connection, WantedVectors("demo", ["rain"], dimensions=3))
+
+
+async def test_a_model_with_batches_is_given_whole_ones(tmp_path: Path) -> None:
+    given: list[list[str]] = []
+
+    def script(asked: dict[str, Any]) -> list[dict[str, Any]]:
+        if asked["method"] == "server.status":
+            return [{"result": {**status((1, "demo", "/m/demo.gguf"), n_batch=2), "daemon_pid": 7}}]
+        if asked["method"] == "rkllm.is_running":
+            return [{"result": {"is_running": False}}]
+        given.append([item["prompt"] for item in asked["params"]["rkllm_input"]])
+        return [{"result": {"finish_reason": "stop", "last_hidden_layer": [{**HIDDEN, "num_tokens": 4}] * 2}}]
+
+    async with daemon(tmp_path, script) as (_, upstream), upstream.connection() as connection:
+        found = await vectors(upstream, connection, WantedVectors("demo", ["a", "b", "c"]))
+    assert given == [["a", "b"], ["c", "c"]]
+    assert (len(found.vectors), found.tokens) == (3, 12)
