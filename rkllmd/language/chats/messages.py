@@ -209,14 +209,15 @@ def _read_one(given: JsonObject, path: str, *, special: bool) -> Message:
 def _parts(content: Sequence[JsonObject], path: str) -> tuple[str, tuple[Medium, ...]]:
     text, media = "", []
     for index, part in enumerate(content):
-        kind, where = part["type"], f"{path}[{index}]"
-        if part.get(kind) is None:
-            raise InvalidParams(f"{where}.{kind} is required.", path=f"{where}.{kind}", keyword="required")
-        if kind == "text":
+        kind = part["type"]
+        if kind == "text" and part.get("text") is not None:  # there may be thousands
             text += str(part["text"])
-        else:
-            media.append(Medium(kind, part[kind], f"{where}.{kind}"))
-            text += media[-1].mark
+            continue
+        where = f"{path}[{index}].{kind}"
+        if part.get(kind) is None:
+            raise InvalidParams(f"{where} is required.", path=where, keyword="required")
+        media.append(Medium(kind, part[kind], where))
+        text += media[-1].mark
     return text, tuple(media)
 
 
