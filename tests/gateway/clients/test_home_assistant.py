@@ -41,17 +41,17 @@ def _read(stream: Any) -> tuple[str, list[Any]]:
     """Read a stream as the integration does: a message begins with its role, and all of it comes before the reason."""
     text, roles = "", 0
     calls: list[Any] = []
-    with stream:
-        for chunk in stream:
-            [choice] = chunk.choices
-            if choice.finish_reason:
-                return text, calls
-            roles += choice.delta.role is not None
-            assert roles == 1
-            text += choice.delta.content or ""
-            for call in choice.delta.tool_calls or ():
-                assert call.index == len(calls)
-                calls.append(call)
+    # All of it: one that is left in the middle ends when the collector finds it, wherever the tests are by then.
+    for chunk in list(stream):
+        [choice] = chunk.choices
+        if choice.finish_reason:
+            return text, calls
+        roles += choice.delta.role is not None
+        assert roles == 1
+        text += choice.delta.content or ""
+        for call in choice.delta.tool_calls or ():
+            assert call.index == len(calls)
+            calls.append(call)
     raise AssertionError("the stream did not say why it ended")
 
 
