@@ -47,11 +47,12 @@ def test_a_full_queue_is_tried_again(endless: tuple[Daemon, str]) -> None:
 
         client = openai.DefaultHttpxClient(event_hooks={"response": [seen]})
         with (
-            openai.OpenAI(base_url=f"{address}/v1", api_key="none", http_client=client) as asking,
+            openai.OpenAI(base_url=f"{address}/v1", api_key="none", http_client=client, max_retries=30) as asking,
             asking.chat.completions.create(**ASKED, stream=True) as chunks,
         ):
             assert next(iter(chunks)).choices[0].delta.role == "assistant"
-    assert statuses == [429, 200]
+    # It may come before the daemon has noticed that the others have gone.
+    assert (statuses[0], statuses[-1]) == (429, 200)
 
 
 def _send(busy: ExitStack, address: str) -> None:
