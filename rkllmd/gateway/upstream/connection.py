@@ -65,6 +65,10 @@ class Connection:
             if messages:
                 return messages
 
+    def is_open(self, call_id: int) -> bool:
+        """Return whether more messages will come for this id."""
+        return call_id in self._asked
+
     async def call(self, method: str, params: Json = None, **members: Json) -> Json:
         """Return the final result of a call. Raises ClientError."""
         call_id = await self.begin(method, params, **members)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from rkllmd.client import CallError, Crashed
-from rkllmd.client.messages import is_partial, result_of
 from rkllmd.gateway.models import ServedModel
 from rkllmd.gateway.run import Wanted
 from rkllmd.gateway.upstream import after_crash
@@ -74,20 +73,21 @@ class Run:
             self._is_loaded = False
         found: list[JsonObject] = []
         for message in await self._received():
-            if message.get("id") == self._queue_id:
-                self.queue = message.get("result")
-            elif self._loading is not None:
+            call_id = message.get("id")
+            if self._loading is not None and call_id != self._queue_id:
                 if await self._loading.take(message):
                     self._loading, self._is_loaded = None, True
                     break  # what follows is about the load
-            elif message.get("id") == self._id:
-                try:
-                    found.append(result_of(message))
-                except CallError as error:
-                    self._fail(error, is_first=not found)
+            elif call_id == self._id:
+                if "error" in message:
+                    self._fail(CallError(message["error"]), is_first=not found)
                 else:
+                    found.append(message["result"])
                     self._has_begun = True
-                    self.is_done = not is_partial(message)
+            elif call_id == self._queue_id:
+                self.queue = message.get("result")
+        if found:
+            self.is_done = self._failure is None and not self._connection.is_open(self._id)
         return found
 
     async def _received(self) -> list[JsonObject]:

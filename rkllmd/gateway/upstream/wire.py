@@ -18,12 +18,13 @@ _CONNECT_SECONDS: Final = 2.0
 
 
 class Wire:
-    """A connection, for one task that sends and one that receives."""
+    """A connection, for tasks that send and one that receives."""
 
     def __init__(self, connected: socket.socket) -> None:
         """Take the socket over."""
         connected.setblocking(False)
         self._socket = connected
+        self._sending = trio.Lock()
 
     @classmethod
     async def connect(cls, path: str | None, requirepeer: str | None) -> Self:
@@ -39,13 +40,20 @@ class Wire:
             await trio.sleep(_PAUSE_SECONDS)
 
     async def send(self, data: bytes) -> None:
-        """Send all of it. Raises OSError."""
+        """Send all of it, behind what another task is sending. Raises OSError."""
+        try:
+            self._sending.acquire_nowait()
+        except trio.WouldBlock:
+            await self._sending.acquire()
         view = memoryview(data)
-        while view:
-            try:
-                view = view[self._socket.send(view) :]
-            except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._socket)
+        try:
+            while view:
+                try:
+                    view = view[self._socket.send(view) :]
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self._socket)
+        finally:
+            self._sending.release()
 
     async def receive(self) -> bytes:
         """Return what comes next, nothing at the end."""

@@ -13,8 +13,13 @@ from rkllmd.gateway.web.body import GoneError
 T = TypeVar("T")
 
 
-async def unless_gone(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:
-    """Return what ``work`` does; it is cancelled when the client hangs up. Raises GoneError, and what it raises."""
+async def unless_gone(
+    receive: Receive, work: Callable[[], Awaitable[T]], beside: Callable[[], Awaitable[None]] | None = None
+) -> T:
+    """Return what ``work`` does; it is cancelled when the client hangs up. Raises GoneError, and what it raises.
+
+    ``beside`` runs meanwhile.
+    """
     results: list[T] = []
     failures: list[Exception] = []
     async with trio.open_nursery() as nursery:
@@ -25,6 +30,8 @@ async def unless_gone(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(watch)
+        if beside is not None:
+            nursery.start_soon(beside)
         try:
             results.append(await work())
         except Exception as error:  # the nursery would wrap it

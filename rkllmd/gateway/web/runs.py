@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -31,8 +32,6 @@ from rkllmd.json_types import JsonObject
 _KEEP_ALIVE_SECONDS: Final = 5.0
 # What the daemon refuses, it refuses at once, and the status can say so. Then a client is told that it is served.
 _REFUSAL_SECONDS: Final = 1.0
-# The daemon says at once what waits, unless it is being replaced.
-_QUEUE_SECONDS: Final = 1.0
 _DONE: Final = b"data: [DONE]\n\n"
 _EVENT_HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -60,7 +59,7 @@ class RunEndpoint:
                     stream = _Stream(partial(Run, self._upstream, connection), wanted, self._protocol, send)
                     wait = patience.seconds(scope["headers"])
                     wait = _REFUSAL_SECONDS if wait is None else wait
-                    end = await unless_gone(receive, partial(stream.send_all_but_end, wait))
+                    end = await unless_gone(receive, partial(stream.send_all_but_end, wait), stream.keep_alive)
                 else:
                     end = await unless_gone(receive, partial(self._whole, connection, wanted))
         except GoneError:
@@ -100,6 +99,11 @@ class _Stream:
         self._protocol = protocol
         self._send = send
         self._has_begun = False
+        # None until the response begins.
+        self._answer: Answer | None = None
+        self._last_at = trio.current_time()
+        # What was said last of the queue.
+        self._told: JsonObject | None = None
         # What is to be sent next.
         self._piece = bytearray()
 
@@ -113,6 +117,7 @@ class _Stream:
         is_lines = self._protocol.framing is Framing.LINES
         headers = _LINE_HEADERS if is_lines else _EVENT_HEADERS
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._answer = answer
         try:
             self._add(answer.begin())
             self._add_results(answer, first)
@@ -127,9 +132,16 @@ class _Stream:
         return bytes(self._piece) + (_DONE if self._protocol.framing is Framing.EVENTS else b"")
 
     async def _send_rest(self, answer: Answer) -> None:
+        """Send what comes of a run, up to its end."""
         while not self._run.is_done:
             await self._send_piece()
-            self._add_results(answer, await self._next(answer))
+            results = await self._run.results()
+            if self._run.is_misdirected:
+                await self._run.begin()
+            self._add_results(answer, results)
+            if self._run.queue is not None and self._run.queue is not self._told:
+                self._told = self._run.queue
+                self._add_sign(answer)
 
     async def _first(self, wait: float) -> tuple[str, list[JsonObject]]:
         """Return the model's name and the first results; none if it is only likely that the run is not refused."""
@@ -142,20 +154,28 @@ class _Stream:
             if not self._run.is_misdirected:
                 return model.name, found
 
-    async def _next(self, answer: Answer) -> list[JsonObject]:
-        """Return what comes next; nothing, but something to send, where nothing has come for some seconds."""
-        with trio.move_on_after(_KEEP_ALIVE_SECONDS):
-            return await self._run.results()
-        if not self._has_begun:
-            await self._run.ask_queue()
-            with trio.move_on_after(_QUEUE_SECONDS):
-                if found := await self._run.results():
-                    return found
+    async def keep_alive(self) -> None:
+        """Tell a client that waits that it still does; a run that has not begun is asked for its place before that."""
+        while True:
+            await trio.sleep_until(self._last_at + _KEEP_ALIVE_SECONDS)
+            if trio.current_time() < self._last_at + _KEEP_ALIVE_SECONDS:
+                continue
+            self._last_at = trio.current_time()
+            if self._answer is None:
+                continue
+            if self._has_begun:
+                self._add_sign(self._answer)
+                await self._send_piece()
+            else:
+                with suppress(ClientError):  # the run fails then, and says why
+                    await self._run.ask_queue()
+
+    def _add_sign(self, answer: Answer) -> None:
+        """Add what shows a client that it is served."""
         if self._protocol.framing is not Framing.LINES:
             doing = progress.describe(self._run.queue, has_begun=self._has_begun)
             self._piece += ServerSentEvent(comment=doing, sep="\n").encode()
         self._add(answer.idle())
-        return []
 
     def _add_results(self, answer: Answer, results: list[JsonObject]) -> None:
         self._has_begun = self._has_begun or bool(results)
@@ -179,4 +199,5 @@ class _Stream:
     async def _send_piece(self) -> None:
         if self._piece:
             piece, self._piece = bytes(self._piece), bytearray()
+            self._last_at = trio.current_time()
             await self._send({"type": "http.response.body", "body": piece, "more_body": True})

@@ -18,6 +18,7 @@ from rkllmd.gateway.access import Access
 from rkllmd.gateway.boards import agent
 from rkllmd.gateway.boards.encryption import Tls
 from rkllmd.gateway.upstream.upstream import Upstream
+from rkllmd.gateway.web import prompt_sending
 from rkllmd.gateway.web.body import MOST_BYTES
 from rkllmd.gateway.web.questions import Questions
 from rkllmd.gateway.web.routes import application
@@ -76,6 +77,7 @@ async def serve_until_asked(
 
     ``when_asked`` is called then.
     """
+    prompt_sending.use()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
 
         async def asked_to_end() -> None:

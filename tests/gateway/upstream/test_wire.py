@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from rkllmd.client import ConnectError
 from rkllmd.gateway.upstream.wire import Wire
@@ -32,6 +33,21 @@ async def test_a_long_message_waits_for_its_reader() -> None:
         assert not wire.is_quiet
     wire.close()
     assert received == sent
+
+
+async def test_messages_of_several_tasks_stay_whole() -> None:
+    ours, theirs = socket.socketpair()
+    wire, received = Wire(ours), bytearray()
+    async with trio.open_nursery() as nursery:
+        for letter in (b"a", b"b"):
+            nursery.start_soon(wire.send, letter * 1_000_000)
+        await wait_all_tasks_blocked()
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+        while len(received) < 2_000_000:
+            received += await stream.receive_some(1 << 16)
+        await stream.aclose()
+    wire.close()
+    assert sorted((received[:1_000_000], received[1_000_000:])) == [b"a" * 1_000_000, b"b" * 1_000_000]
 
 
 async def test_a_hang_up_is_the_end() -> None:

@@ -107,4 +107,4 @@ def test_a_request_may_have_sixteen_mebibytes(served: tuple[Daemon, str]) -> Non
     asked = {"messages": [{"role": "user", "content": "x" * (16 * 1024 * 1024 - 4096)}]}
     with httpx.Client(base_url=address, timeout=300) as http:
         answer = http.post("/v1/chat/completions", json=asked)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidParams"), "it does not fit the context"
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")

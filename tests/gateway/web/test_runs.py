@@ -92,3 +92,23 @@ async def test_what_came_together_is_sent_together(tmp_path: Path) -> None:
     said = [orjson.loads(event)["choices"][0]["delta"].get("content") for event in events[:-1]]
     assert said == ["", "a", "a", None]
     assert events[-1] == "[DONE]"
+
+
+async def test_a_model_that_is_replaced_while_its_client_waits(tmp_path: Path, autojump_clock: MockClock) -> None:
+    gone = {"error": {"code": -32005, "message": "There is no llm.", "data": {"kind": "InvalidHandle"}}}
+    runs: list[int] = []
+
+    def answer(asked: dict[str, Any]) -> list[dict[str, Any]]:
+        if asked["method"] == "server.queue":  # its turn has come meanwhile
+            return [{"id": runs[0], **gone}]
+        if asked["method"] == "server.status":
+            return [{"result": STATUS}]
+        runs.append(asked["id"])
+        return [] if len(runs) == 1 else [PARTIAL, FINAL]
+
+    async with daemon(tmp_path, answer) as (_, upstream):
+        client = Client(RunEndpoint(upstream, CHAT), HELLO)
+        await client.ask()
+    assert len(runs) == 2
+    assert client.text.endswith("data: [DONE]\n\n")
+    assert "There is no llm" not in client.text
