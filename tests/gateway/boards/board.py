@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -48,7 +49,7 @@ class Board:
     def start(self, scenario: str) -> None:
         """Start daemon and gateway, and load the model."""
         self.daemon: Daemon = self._start(changing=True, scenario=scenario, **self._options)
-        self.daemon.load()
+        self.daemon.load(max_new_tokens=-1)
         own, authority = self._certificates / f"{self.address}.pem", self._certificates / "authority.pem"
         given = ["gateway", "--socket", self.daemon.path, "--listen", f"{self.address}:{_PORT}"]
         given += ["--tls-certificate", str(own), "--tls-clients", str(authority)]
@@ -96,6 +97,7 @@ class Client:
     def __init__(self, certificates: Path) -> None:
         """Trust the balancer's authority."""
         trusted = ssl.create_default_context(cafile=str(certificates / "authority.pem"))
+        self._trusted = trusted
         self._http = httpx.Client(base_url=f"https://{address(0)}:{_PORT}", timeout=300, verify=trusted)
 
     def __enter__(self) -> Self:
@@ -111,6 +113,17 @@ class Client:
         body = {"messages": [{"role": "user", "content": "Hello"}], **fields}
         with self._http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
             yield response
+
+    def leave(self, when: Callable[[], bool]) -> None:
+        """Ask for a whole answer, and hang up when that is true."""
+        body = b'{"messages": [{"role": "user", "content": "Bye"}]}'
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: boards\r\nContent-Length: {len(body)}\r\n\r\n"
+        with (
+            socket.create_connection((address(0), _PORT)) as plain,
+            self._trusted.wrap_socket(plain, server_hostname=address(0)) as encrypted,
+        ):
+            encrypted.sendall(head.encode() + body)
+            until("it is time to go", when)
 
     def answer(self, conversation: str | None = None, **fields: Any) -> tuple[int, str]:
         """Return the status and the text of a whole answer, streamed or not."""

@@ -45,6 +45,10 @@ def wait_said(boards: list[Board], certificates: Path) -> Iterator[Callable[[str
         yield wait
 
 
+def _runs(boards: list[Board], event: str = "enter") -> int:
+    return sum(board.daemon.calls("rkllm_run_async", event) for board in boards)
+
+
 def test_one_percent_of_the_weight_is_not_nothing() -> None:
     """A board of weight 0 gets no new conversation, and a busy one may be told to have one percent."""
     [weight] = re.findall(r"default-server .*\bweight (\d+)", CONFIGURATION.read_text())
@@ -74,3 +78,9 @@ def test_nothing_is_lost_that_had_not_begun_and_the_board_comes_back(
         wait_said("is UP")
         names = (f"conversation {number}" for number in itertools.count())
         until("it is given work again", lambda: client.answer(next(names)) == (200, TEXT) and killed.runs() > 0)
+        # Who hangs up ends the run, through the balancer too.
+        for board in boards:
+            board.daemon.play(text="ab", repeat=1_000_000, pace_us=1000)
+        entered, ended = _runs(boards), _runs(boards, "finished")
+        client.leave(lambda: _runs(boards) > entered)
+        until("the run was ended", lambda: _runs(boards, "finished") > ended)
