@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import openai
 import pytest
 from trio_websocket import WebSocketConnection, open_websocket_url
 
@@ -108,3 +109,24 @@ def test_a_request_may_have_sixteen_mebibytes(served: tuple[Daemon, str]) -> Non
     with httpx.Client(base_url=address, timeout=300) as http:
         answer = http.post("/v1/chat/completions", json=asked)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
+def test_each_of_twenty_turns_by_openais_client_reads_its_own_words_only(served: tuple[Daemon, str]) -> None:
+    daemon, address = served
+    daemon.play(text="ok")
+    messages: list[Any] = [{"role": "system", "content": "Be brief."}]
+    read: list[int] = []
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+        for _ in range(20):
+            messages.append({"role": "user", "content": "What is an NPU?"})
+            *chunks, last = client.chat.completions.create(
+                model="model", messages=messages, stream=True, stream_options={"include_usage": True}
+            )
+            said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+            messages.append({"role": "assistant", "content": said})
+            assert last.usage is not None
+            assert last.usage.prompt_tokens_details is not None
+            read.append(last.usage.prompt_tokens - (last.usage.prompt_tokens_details.cached_tokens or 0))
+    assert said == "ok"
+    assert set(read[1:]) == {read[1]}, "however long the conversation has become"
+    assert read[1] < 2 * len("What is an NPU?")
