@@ -31,6 +31,8 @@ from rkllmd.portable import demo
 if TYPE_CHECKING:
     from rkllmd.machine.keeper_link import KeeperLink
 
+_SOCKET_HELP: Final = f"path of the daemon's socket (environment: RKLLM_UDS_PATH; default: {client.DEFAULT_SOCKET})"
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command that ``arguments`` name; return the exit status."""
@@ -138,7 +140,7 @@ def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.A
     serve.set_defaults(run=_serve)
 
     stop = add("stop", help="stop the daemon, and wait until it has ended")
-    stop.add_argument("--socket", help="path of the daemon's socket")
+    stop.add_argument("--socket", help=_SOCKET_HELP)
     stop.set_defaults(run=_stop)
 
     call = add("call", help="call one method and print what it answers")
@@ -162,12 +164,12 @@ def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.A
     chat.add_argument("--handle", type=int, help="of the model, where several are loaded (default: the first)")
     _add_connection(chat)
     chat.set_defaults(run=_chat)
-    _add_server(add("gateway", help="serve HTTP: OpenAI's and Ollama's clients, and monitors"), gateway)
+    _add_server(add("gateway", help="serve HTTP: to OpenAI's, Ollama's and Anthropic's clients, and browsers"), gateway)
     _add_server(add("mcp", help="serve tools and resources to MCP hosts, over stdio or HTTP"), mcp)
 
     help_ = add("help", help="describe a method, with an example: rkllmd help rkllm.run", allow_abbrev=False)
     help_.add_argument("method", nargs="?", help="a method, a namespace (rkllm, rknn, server), or a command")
-    help_.add_argument("--socket", help="path of the daemon's socket; without a daemon the program itself is asked")
+    help_.add_argument("--socket", help=f"{_SOCKET_HELP}; without a daemon the program itself is asked")
     help_.set_defaults(run=_help)
     return parser, dict(commands.choices)
 
@@ -180,7 +182,7 @@ def _add_server(parser: argparse.ArgumentParser, command: ModuleType) -> None:
 
 
 def _add_connection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--socket", help="path of the daemon's socket")
+    parser.add_argument("--socket", help=_SOCKET_HELP)
     parser.add_argument(
         "--requirepeer",
         metavar="USER",

@@ -15,7 +15,7 @@ def messages(fields: Fields, read: Callable[[JsonObject, str], T]) -> list[T]:
     """Take the messages, each as ``read(message, where)`` returns it for the daemon. Raises WrongField."""
     given = fields.objects("messages")
     if not given:
-        raise fields.wrong("messages", "is missing: give the conversation, which the model is to go on with.")
+        raise fields.wrong("messages", "is missing or empty: give the conversation that the model is to go on with.")
     return [read(item, f"messages[{index}]") for index, item in enumerate(given)]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rkllmd.gateway.failures import Failure
-from rkllmd.json_types import JsonObject
+from rkllmd.json_types import Json, JsonObject
 
 # Clients of Ollama put it behind a name that has no tag.
 _LATEST: Final = ":latest"
@@ -32,6 +32,8 @@ class ServedModel:
     pooling: str | None = None
     # How many inputs each of its runs has.
     n_batch: int = 1
+    # Whether it can think before it answers; None: nobody knows.
+    thinks: bool | None = None
     is_loading: bool = False
     is_declared: bool = False
     swap: bool = False
@@ -40,6 +42,18 @@ class ServedModel:
     def is_loaded(self) -> bool:
         """Return whether it takes memory now."""
         return self.handle is not None and not self.is_asleep
+
+    @property
+    def capabilities(self) -> list[Json]:
+        """Return what it is for, in Ollama's words.
+
+        One whose file says how its rows are pooled makes embeddings. The daemon tells a model in words of functions for
+        which its template has no place; reasoning is missing only where that is known.
+        """
+        if self.pooling is not None:
+            return ["embedding"]
+        thinking = () if self.thinks is False else ("thinking",)
+        return ["completion", "tools", *thinking, *(() if self.vision is None else ("vision",))]
 
     @property
     def state(self) -> str:
@@ -75,6 +89,7 @@ def served(status: JsonObject) -> list[ServedModel]:
             item["vision"],
             item["pooling"],
             item["n_batch"],
+            item["thinking"],
             is_asleep and item["model_path"] == loading,
             item["name"] in declared,
             declared.get(item["name"], False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,10 @@ class Wanted:
     residence: Residence | None = None
     # How many answers are wanted: each is a run, one after the other.
     choices: int = 1
+    # Whether the model is to leave memory after the answer.
+    leaves: bool = False
+    # When the request was read, by the monotonic clock.
+    began_ns: int = field(default_factory=time.monotonic_ns, compare=False)
 
     def choice(self, index: int) -> Wanted:
         """Return what is wanted for one of the answers: with a seed, each has one of its own."""

@@ -107,6 +107,8 @@ class Model:
     swap: bool = False
     # How its hidden states become one embedding ("mean", "cls", "last"), if that is declared or in its file.
     pooling: str | None = None
+    # Whether its own chat template has a place for reasoning; None where that template is not known.
+    thinking: bool | None = None
     # What the portable runtime says about it: the template for prompts ("model", "none", "unknown"), and for how many
     # tokens of context it was trained.
     chat_template: str | None = None
@@ -163,6 +165,7 @@ class Model:
             "max_context_len": self.max_context_len,
             "trained_context_len": self.trained_context_len,
             "chat_template": self.template_in_use,
+            "thinking": self.thinking,
             "vision": None if self.vision is None else self.vision.describe(),
             "pooling": self.pooling,
             "lora_adapters": self.lora_adapters,

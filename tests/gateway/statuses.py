@@ -26,6 +26,7 @@ def status(
             "unused_s": 1.0,
             "vision": None,
             "pooling": None,
+            "thinking": None,
             "n_batch": n_batch,
         }
         for handle, name, path in found

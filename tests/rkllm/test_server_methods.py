@@ -80,6 +80,7 @@ def test_the_status_of_a_loaded_model(board: Board) -> None:
         "max_context_len": 2048,
         "trained_context_len": None,
         "chat_template": None,
+        "thinking": None,
         "vision": None,
         "pooling": None,
         "lora_adapters": [],

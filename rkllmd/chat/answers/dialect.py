@@ -74,6 +74,8 @@ _SIGNS: Final = (
     ("<|python_tag|>", "llama"),
     ("<|start_header_id|>", "llama"),
 )
+# What switches reasoning on and off in templates.
+_SWITCH: Final = "enable_thinking"
 # Without a template, or with one that has no marks for calls: what most small models know.
 _DEFAULT: Final = "hermes"
 
@@ -86,8 +88,17 @@ def choose(template: str | None, name: str | None = None) -> Dialect:
     template = template or ""
     if name is None:
         name = next((dialect for sign, dialect in _SIGNS if sign in template), _DEFAULT)
-    # The closing mark alone stands in templates that cut the reasoning out of earlier turns.
-    tags = tuple(each for each in reasoning.KNOWN if each.opening in template or each.closing in template)
+    tags = _tags(template)
     dialect = DIALECTS[name]
     marks = tuple(mark for mark in ends.KNOWN if mark in template)
     return replace(dialect, reasoning=tags if tags and dialect.reasoning else dialect.reasoning, ends=marks)
+
+
+def thinks(template: str) -> bool:
+    """Return whether a chat template has a place for reasoning, or a switch for it."""
+    return _SWITCH in template or bool(_tags(template)) or choose(template).has_channels
+
+
+def _tags(template: str) -> tuple[Tags, ...]:
+    """Return the tags that it has. The closing one alone stands where the reasoning of earlier turns is cut out."""
+    return tuple(each for each in reasoning.KNOWN if each.opening in template or each.closing in template)

@@ -90,7 +90,7 @@ def _call(call: JsonObject) -> Json:
 
 def _protocol(read: Callable[[Json], Wanted], *, is_chat: bool) -> Protocol:
     def begin(wanted: Wanted, model: str) -> RunAnswer:
-        return RunAnswer(model, shape.now(), time.monotonic_ns(), is_chat=is_chat)
+        return RunAnswer(model, shape.now(), wanted.began_ns, is_chat=is_chat)
 
     return Protocol(read, begin, shape.error_body, Framing.LINES)
 

@@ -71,11 +71,9 @@ def read_generate(body: Json) -> Wanted:
 
 def _residence(fields: Fields, *without_effect: str) -> Wanted:
     """Return a request without words: the model is to be loaded, or with ``keep_alive`` 0 unloaded."""
-    keep_alive = fields.any("keep_alive")
-    is_zero = _NO_TIME.fullmatch(keep_alive) if isinstance(keep_alive, str) else keep_alive == 0
     fields.without_effect(without_effect)
-    model = _rest(fields, {}).model
-    return Wanted(model, residence=Residence.UNLOADED if is_zero else Residence.LOADED)
+    asked = _rest(fields, {})
+    return Wanted(asked.model, residence=Residence.UNLOADED if asked.leaves else Residence.LOADED)
 
 
 def _with_pictures(fields: Fields, text: str) -> Json:
@@ -115,9 +113,10 @@ def _rest(fields: Fields, params: JsonObject, *, thinks: bool = True) -> Wanted:
     streams = fields.flag("stream")
     model = fields.text("model")
     fields.neutral(_NEUTRAL)
-    fields.without_effect(("keep_alive",))
+    keep_alive = fields.any("keep_alive")
+    is_zero = bool(_NO_TIME.fullmatch(keep_alive)) if isinstance(keep_alive, str) else keep_alive == 0
     fields.end()
-    return Wanted(model, params, streams is not False)
+    return Wanted(model, params, streams is not False, leaves=is_zero)
 
 
 def _message(given: JsonObject, where: str) -> JsonObject:

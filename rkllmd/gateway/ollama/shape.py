@@ -17,8 +17,6 @@ VERSION: Final = "0.13.0"
 # Nobody knows when a file was made, nor until when a model stays.
 _UNKNOWN_PAST: Final = "1970-01-01T00:00:00Z"
 _UNKNOWN_FUTURE: Final = "2318-01-01T00:00:00Z"
-# What a template has no place for, the daemon tells the model in words.
-_CAPABILITIES: Final = ("completion", "tools", "thinking")
 
 
 def error_body(failure: Failure) -> JsonObject:
@@ -68,16 +66,9 @@ def shown(status: JsonObject, body: Json) -> JsonObject:
         "template": "{{ .Messages }}",
         "details": _details(),
         "model_info": info,
-        "capabilities": _capabilities(model),
+        "capabilities": model.capabilities,
         "modified_at": _UNKNOWN_PAST,
     }
-
-
-def _capabilities(model: ServedModel) -> list[Json]:
-    """Return what a model is for: as with Ollama, one whose file says how its rows are pooled makes embeddings."""
-    if model.pooling is not None:
-        return ["embedding"]
-    return [*_CAPABILITIES, *(() if model.vision is None else ("vision",))]
 
 
 def _entry(model: ServedModel) -> JsonObject:

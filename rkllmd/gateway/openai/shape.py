@@ -13,6 +13,7 @@ _TYPES: Final = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    405: "invalid_request_error",
     413: "invalid_request_error",
     429: "rate_limit_error",
     503: "unavailable_error",
@@ -110,6 +111,7 @@ def model_entry(model: ServedModel) -> JsonObject:
             "input_modalities": ["text"] if model.vision is None else ["text", "image"],
             "output_modalities": ["text"],
         },
+        "capabilities": model.capabilities,
         "status": {"value": model.state},
     }
 
@@ -130,7 +132,8 @@ def props(status: JsonObject, model: ServedModel) -> JsonObject:
             "supports_tools": True,
             "supports_tool_calls": True,
             "supports_parallel_tool_calls": True,
-            "supports_preserve_reasoning": True,
+            "supports_preserve_reasoning": model.thinks is not False,
+            "supports_enable_thinking": model.thinks is not False,
         },
         "is_sleeping": not model.is_loaded,
         "build_info": f"rkllmd {status['versions']['daemon']}",

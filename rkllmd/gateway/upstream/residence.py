@@ -10,6 +10,17 @@ from rkllmd.gateway.upstream.loading import Loading
 from rkllmd.json_types import JsonObject
 
 
+async def leave(connection: Connection, name: str | None) -> None:
+    """Begin to unload a model after its answer, if the next request for it loads it again.
+
+    Otherwise it would be gone for everybody. It is a job, since it does not end with the request. Raises Failure,
+    ClientError.
+    """
+    model = models.choose(await connection.status(), name)
+    if model.swap and model.is_loaded:
+        await connection.call("server.submit", {"method": "rkllm.destroy", "params": {"handle": model.handle}})
+
+
 class Move:
     """A load or an unload, in its turn among the calls of others."""
 

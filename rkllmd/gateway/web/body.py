@@ -42,6 +42,8 @@ async def read(scope: Scope, receive: Receive) -> bytes:
 async def read_json(scope: Scope, receive: Receive) -> Json:
     """Return the body as JSON. Raises Failure, GoneError."""
     body = await read(scope, receive)
+    if not body:
+        raise Failure(400, "ParseError", "The request has no body: send a JSON object.")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

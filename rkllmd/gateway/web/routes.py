@@ -123,7 +123,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """Return what Starlette refuses itself: an address or a method that is not served."""
     assert isinstance(error, HTTPException)
     kind = _KINDS.get(error.status_code, "RequestError")
-    failure = Failure(error.status_code, kind, f"{request.method} {request.url.path} is not served here.")
+    # The method alone is wrong where there are others.
+    served = {name.lower(): value for name, value in (error.headers or {}).items()}.get("allow", "")
+    instead = f": send {' or '.join(sorted(served.split(', ')))}" if served else ""
+    failure = Failure(error.status_code, kind, f"{request.method} {request.url.path} is not served here{instead}.")
     shown = _error_body(request.url.path, failure)
     return answer_json(shown, error.status_code, {**(error.headers or {}), **failure.headers})
 

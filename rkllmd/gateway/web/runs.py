@@ -19,7 +19,7 @@ from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.run import Answer, Framing, Protocol, Wanted
 from rkllmd.gateway.upstream.connection import Connection
-from rkllmd.gateway.upstream.residence import Move
+from rkllmd.gateway.upstream.residence import Move, leave
 from rkllmd.gateway.upstream.run import Run
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web import body
@@ -62,6 +62,9 @@ class RunEndpoint:
                     end = await unless_gone(receive, partial(stream.send_all_but_end, wait), stream.keep_alive)
                 else:
                     end = await unless_gone(receive, partial(self._whole, connection, wanted))
+                if wanted.leaves:
+                    with suppress(Failure, ClientError):  # the answer is there, whatever becomes of the model
+                        await leave(connection, wanted.model)
         except GoneError:
             return
         except (Failure, WrongField, ClientError) as error:

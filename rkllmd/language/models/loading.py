@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from rkllmd.abi.c import byref, c_void_p
+from rkllmd.chat.templates import thinking
 from rkllmd.errors import InvalidParams, ModelNotInitialized, PermissionDenied, RpcError
 from rkllmd.language import conversations
 from rkllmd.language.kv_cache import KvCache
@@ -300,6 +301,7 @@ def _init(language: Language, model: Model) -> list[str]:
         with contextlib.suppress(OSError):
             model.embedding_width = gguf.embedding_width(model.path)
             model.pooling = model.pooling or gguf.pooling(model.path)
+    model.thinking = thinking.of_model(model.tokenizer, model.path if language.runtime.name == "portable" else None)
     _learn(language, model, pointer)
     model.pointer = pointer
     model.is_bare = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rkllmd.chat.answers.dialect import DIALECTS, choose
+from rkllmd.chat.answers.dialect import DIALECTS, choose, thinks
 from rkllmd.chat.answers.reasoning import THINK, Tags
 from rkllmd.config import declared
 
@@ -56,3 +56,17 @@ def test_whether_the_prompt_has_opened_it() -> None:
 def test_each_can_be_chosen_by_its_name() -> None:
     assert all(choose(None, name).name == name for name in DIALECTS)
     assert tuple(DIALECTS) == declared.DIALECTS, "those that can be declared"
+
+
+@pytest.mark.parametrize(
+    ("template", "can"),
+    [
+        ("{% if enable_thinking %}{% endif %}", True),
+        ("{{ content.split('</think>')[-1] }}", True),
+        ("<|channel|>analysis<|message|>", True),
+        ("<|im_start|>{{ content }}<|im_end|>", False),
+        ("", False),
+    ],
+)
+def test_a_template_shows_whether_there_is_reasoning(template: str, can: bool) -> None:
+    assert thinks(template) is can

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from rkllmd.gateway.failures import Failure
-from rkllmd.gateway.ollama.run_answer import RunAnswer
+from rkllmd.gateway.ollama.run_answer import GENERATE, RunAnswer
+from rkllmd.gateway.run import Wanted
 
 PERF = {"prefill_tokens": 3, "prefill_time_ms": 30.5, "generate_tokens": 2, "generate_time_ms": 0.25}
 FINAL = {"text": "", "finish_reason": "stop", "prompt_tokens": 12, "perf": PERF}
@@ -51,6 +53,11 @@ def test_durations_are_whole_nanoseconds() -> None:
     numbers = [whole[name] for name in ("prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration")]
     assert numbers == [12, 30_500_000, 2, 250_000]
     assert all(type(number) is int for number in [*numbers, whole["total_duration"], whole["load_duration"]])
+
+
+def test_the_whole_duration_begins_with_the_request() -> None:
+    wanted = Wanted("demo", began_ns=time.monotonic_ns() - 10**9)
+    assert GENERATE.answer(wanted, "demo").whole({**FINAL, "text": "a"})["total_duration"] >= 10**9
 
 
 def test_a_runtime_that_counts_nothing_gives_numbers_too() -> None:

@@ -28,7 +28,13 @@ def test_models_that_sleep_do_not_run() -> None:
 def test_a_model_is_shown(body: dict[str, object]) -> None:
     shown = shape.shown(TWO, body)
     assert shown["model_info"]["rkllm.context_length"] == 4096
-    assert "tools" in shown["capabilities"]
+    assert shown["capabilities"] == ["completion", "tools", "thinking"]
+
+
+def test_what_has_no_place_for_thoughts_does_not_think() -> None:
+    first, second = TWO["models"]
+    shown = shape.shown({**TWO, "models": [{**first, "thinking": False}, second]}, {"model": "demo"})
+    assert shown["capabilities"] == ["completion", "tools"]
 
 
 def test_a_model_for_embeddings_says_so() -> None:

@@ -31,3 +31,11 @@ def test_models_say_how_long_their_context_is() -> None:
     assert shown["status"] == {"value": "sleeping"}
     props = shape.props({"versions": {"daemon": "1.0"}}, ServedModel("demo", 1, 4096))
     assert (props["default_generation_settings"]["n_ctx"], props["is_sleeping"]) == (4096, False)
+
+
+@pytest.mark.parametrize(("thinks", "shown"), [(True, True), (None, True), (False, False)])
+def test_models_say_whether_they_think(thinks: bool | None, shown: bool) -> None:
+    model = ServedModel("demo", 1, thinks=thinks)
+    assert ("thinking" in shape.model_entry(model)["capabilities"]) is shown
+    caps = shape.props({"versions": {"daemon": "1.0"}}, model)["chat_template_caps"]
+    assert caps["supports_enable_thinking"] is caps["supports_preserve_reasoning"] is shown

@@ -130,3 +130,15 @@ def test_each_of_twenty_turns_by_openais_client_reads_its_own_words_only(served:
     assert said == "ok"
     assert set(read[1:]) == {read[1]}, "however long the conversation has become"
     assert read[1] < 2 * len("What is an NPU?")
+
+
+def test_a_wrong_method_and_a_body_that_is_not_there_are_refused_in_words(served: tuple[Daemon, str]) -> None:
+    _, address = served
+    refused = [httpx.get(f"{address}/rpc"), httpx.post(f"{address}/rpc")]
+    assert [answer.status_code for answer in refused] == [405, 400]
+    errors = [answer.json()["error"] for answer in refused]
+    assert [error["message"] for error in errors] == [
+        "GET /rpc is not served here: send POST.",
+        "The request has no body: send a JSON object.",
+    ]
+    assert {error["type"] for error in errors} == {"invalid_request_error"}

@@ -5,6 +5,7 @@ The runtime is an old one, without limits of a run: the trial of Home Assistant'
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,6 +99,18 @@ def test_models_are_loaded_and_unloaded_as_by_ollama(http: httpx.Client) -> None
     assert ask("/api/generate", model="fixed", prompt="", keep_alive=0) == ("unload", True)
     assert states(http)["fixed"] == "unloaded"
     assert ask("/api/chat", model="fixed", messages=[], keep_alive=0) == ("unload", True)
+
+
+def test_a_model_that_comes_again_leaves_after_an_answer_that_says_so(http: httpx.Client) -> None:
+    for streams in (False, True):
+        asked = {"model": "a", "messages": HELLO, "keep_alive": 0, "stream": streams}
+        last = http.post("/api/chat", json=asked).text.splitlines()[-1]
+        assert json.loads(last)["done_reason"] == "stop"
+        until("it is unloaded", lambda: states(http)["a"] == "unloaded")
+    http.post("/api/chat", json={"model": "fixed"})
+    http.post("/api/chat", json={"model": "fixed", "messages": HELLO, "keep_alive": 0})
+    http.post("/api/chat", json={"model": "b", "messages": HELLO})
+    assert states(http)["fixed"] == "sleeping", "nobody would load it again"
     refused = http.post("/api/generate", json={"model": "other"})
     assert (refused.status_code, "There is no model other" in refused.json()["error"]) == (404, True)
 
