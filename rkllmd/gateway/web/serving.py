@@ -18,8 +18,8 @@ from rkllmd.gateway.access import Access
 from rkllmd.gateway.boards import agent
 from rkllmd.gateway.boards.encryption import Tls
 from rkllmd.gateway.upstream.upstream import Upstream
-from rkllmd.gateway.web import prompt_sending
 from rkllmd.gateway.web.body import MOST_BYTES
+from rkllmd.gateway.web.bounds import connections, websockets
 from rkllmd.gateway.web.questions import Questions
 from rkllmd.gateway.web.routes import application
 
@@ -77,7 +77,8 @@ async def serve_until_asked(
 
     ``when_asked`` is called then.
     """
-    prompt_sending.use()
+    connections.use()
+    websockets.use()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
 
         async def asked_to_end() -> None:
@@ -98,6 +99,7 @@ def _config(listening: Listening) -> Config:
     config.h2_max_header_list_size = _MOST_HEADERS
     config.keep_alive_timeout = _IDLE_SECONDS
     config.graceful_timeout = _GRACE_SECONDS
+    config.alpn_protocols = ["http/1.1"]
     config.include_server_header = False
     config.websocket_max_message_size = MOST_BYTES
     config.websocket_ping_interval = _PING_SECONDS

@@ -1,0 +1,1 @@
+"""Tests of what clients may take of the gateway."""
