@@ -122,7 +122,7 @@ def read_generate(arguments: JsonObject) -> Wanted:
     fields = Fields(arguments)
     prompt, system, picture = fields.text("prompt"), fields.text("system"), fields.text("image")
     if prompt is None:
-        raise fields.wrong("prompt", "is missing.")
+        raise fields.wrong("prompt", "is missing: give the text that the model is to answer.")
     content: Json = prompt
     if picture is not None:
         content = [_picture(picture, "image").part(), {"type": "text", "text": prompt}]
@@ -150,7 +150,7 @@ def read_classify(arguments: JsonObject, classifiers: Mapping[str, Classifier]) 
     fields = Fields(arguments)
     picture = fields.text("image")
     if picture is None:
-        raise fields.wrong("image", "is missing.")
+        raise fields.wrong("image", "is missing: give a picture as a data URL, or in base64.")
     name = fields.choice("classifier", list(classifiers)) or next(iter(classifiers))
     count = fields.integer("count", 1) or _USUAL_LABELS
     fields.end()
