@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rkllmd.requirements import install_command
+from rkllmd.requirements import install_command, install_extras
 
 _EXTRAS = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"][
     "optional-dependencies"
@@ -41,3 +41,10 @@ def test_a_package_that_we_do_not_name_and_one_without_our_metadata_come_by_name
     assert shlex.split(install_command("tokenizers")) == [*HERE, "tokenizers"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda _: None)
     assert shlex.split(install_command("tokenizers")) == [*HERE, "tokenizers"]
+    assert shlex.split(install_extras("mcp", "gateway")) == [*HERE, "/path/to/the/checkout[mcp,gateway]"]
+
+
+def test_the_packages_of_extras_come_in_the_versions_that_they_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["trio>=0.27", 'a<2,>=1; extra == "x"', 'b>=3; extra == "x"', 'b>=3; extra == "y"', 'c; extra == "z"']
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: lines)
+    assert shlex.split(install_extras("x", "y")) == [*HERE, "a<2,>=1", "b>=3"]

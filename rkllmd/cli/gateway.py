@@ -7,8 +7,6 @@ import argparse
 from rkllmd.cli import http
 from rkllmd.cli.http import HttpError
 
-_EXTRA = "the gateway needs packages that are not installed: pip install 'rkllmd[gateway]' (missing is {})."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command, but for those that say which daemon."""
@@ -39,7 +37,7 @@ def run(given: argparse.Namespace) -> int:
         from rkllmd.gateway.upstream.upstream import Upstream
         from rkllmd.gateway.web import serving
     except ModuleNotFoundError as error:
-        raise HttpError(_EXTRA.format(error.name)) from None
+        raise http.missing(error, "gateway") from None
     pictures = Pictures(Reach(given.fetch_pictures) if given.fetch_pictures else None)
     listening = serving.Listening(addresses, agent_checks, tls)
     try:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rkllmd.requirements import install_extras
+
 if TYPE_CHECKING:
     from rkllmd.gateway.access import Access
     from rkllmd.gateway.boards.encryption import Tls
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
 
 class HttpError(Exception):
     """It can't be served so; the message is one sentence that says what to do."""
+
+
+def missing(error: ModuleNotFoundError, *extras: str) -> HttpError:
+    """Return what to say where a package of these extras is not installed."""
+    return HttpError(f"{error.name} is not installed: {install_extras(*extras)}")
 
 
 def add_arguments(parser: argparse.ArgumentParser, listen: str) -> None:

@@ -14,8 +14,6 @@ from rkllmd.portable import demo
 if TYPE_CHECKING:
     from rkllmd.gateway.mcp.tools import Classifier
 
-_EXTRA = "this needs packages that are not installed: pip install 'rkllmd[mcp,gateway]' (missing is {})."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command, but for those that say which daemon."""
@@ -48,7 +46,7 @@ def run(given: argparse.Namespace) -> int:
         from rkllmd.gateway.mcp import over_http  # with all of the gateway
         from rkllmd.gateway.web.serving import Listening
     except ModuleNotFoundError as error:
-        raise HttpError(_EXTRA.format(error.name)) from None
+        raise http.missing(error, "mcp", *(["gateway"] if addresses else [])) from None
     try:
         over_http.serve(host, access, Listening(addresses, (), tls))
     except OSError as error:

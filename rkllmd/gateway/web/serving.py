@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 from starlette.types import ASGIApp
 
+from rkllmd.client import ConnectError, why_no_connection
 from rkllmd.gateway.access import Access
 from rkllmd.gateway.boards import agent
 from rkllmd.gateway.boards.encryption import Tls
@@ -66,16 +68,29 @@ async def _run(upstream: Upstream, access: Access, listening: Listening) -> None
         if listening.agent_checks:
             listeners = await agent.listen(listening.agent_checks)
             nursery.start_soon(partial(trio.serve_listeners, checks.answer, listeners))
-        await serve_until_asked("gateway", application(upstream, access), listening, checks.end)
+        served = partial(look_for_daemon, upstream)
+        await serve_until_asked("gateway", application(upstream, access), listening, checks.end, served)
         nursery.cancel_scope.cancel()
 
 
+async def look_for_daemon(upstream: Upstream) -> None:
+    """Say what can be done where no daemon is there: requests say over the network only that there is none."""
+    try:
+        (await upstream.wire()).close()
+    except ConnectError as error:
+        print(f"{why_no_connection(error, 'with --socket')} Until then, requests get 503.", file=sys.stderr, flush=True)
+
+
 async def serve_until_asked(
-    name: str, app: ASGIApp, listening: Listening, when_asked: Callable[[], None] = lambda: None
+    name: str,
+    app: ASGIApp,
+    listening: Listening,
+    when_asked: Callable[[], None] = lambda: None,
+    when_served: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
 ) -> None:
     """Serve an application at the addresses of ``listening``, and say so, until SIGTERM or SIGINT asks to end.
 
-    ``when_asked`` is called then.
+    ``when_asked`` is called then, ``when_served`` once it listens.
     """
     connections.use()
     websockets.use()
@@ -91,6 +106,7 @@ async def serve_until_asked(
             served = partial(serve, app, _config(listening), shutdown_trigger=asked_to_end)  # type: ignore[arg-type]
             binds = await nursery.start(served)
             print(f"rkllmd {name} serves {' '.join(binds)}", flush=True)
+            await when_served()
 
 
 def _config(listening: Listening) -> Config:
