@@ -2,6 +2,7 @@
 # certificates.sh FOLDER NAME…: make an authority for your boards, and for each name or address a certificate with its
 # key in one file, FOLDER/NAME.pem. Run it on one machine, again for further names; authority.key stays there.
 set -eu
+[ $# -ge 2 ] || { echo 'usage: sh certificates.sh FOLDER NAME...' >&2; exit 2; }
 folder=$1
 shift
 umask 077
