@@ -70,11 +70,15 @@ class Access:
             if self.has_certificates or _is_own(host):
                 return None
             return Failure(
-                403, "PermissionDenied", "Without API keys this is served under addresses and local names only."
+                403,
+                "PermissionDenied",
+                "This name is no local one, and there are no API keys: ask by the machine's address, or set --api-keys.",
             )
         if path in WITHOUT_KEY or self._knows(_given_keys(headers)):
             return None
-        return Failure(401, "PermissionDenied", "The API key is missing or wrong: send it as Authorization: Bearer.")
+        return Failure(
+            401, "PermissionDenied", "The API key is missing or wrong: send it as Authorization: Bearer KEY."
+        )
 
     def _knows(self, given: Iterable[str]) -> bool:
         hashes = [hashlib.sha256(key.encode()).hexdigest() for key in given]
