@@ -72,7 +72,7 @@ class Access:
             return Failure(
                 403,
                 "PermissionDenied",
-                "This name is no local one, and there are no API keys: ask by the machine's address, or set --api-keys.",
+                "Without API keys this name is not served: ask by the machine's address, or start with --api-keys.",
             )
         if path in WITHOUT_KEY or self._knows(_given_keys(headers)):
             return None
