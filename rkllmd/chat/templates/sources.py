@@ -59,6 +59,16 @@ def of_directory(directory: str) -> Source:
     return _of_directory(directory, _identity(Path(directory)))
 
 
+def template_of_directory(directory: str) -> str | None:
+    """Return the template in a tokenizer's folder, that for conversations with tools where there are two.
+
+    No vocabulary is read for it, which is large. Raises OSError, InvalidParams as ``of_directory``.
+    """
+    folder = Path(directory)
+    templates = _templates(folder, _json(folder / CONFIGURATION))
+    return Source(directory, tuple(templates.items()), (), frozenset(), frozenset()).template(with_tools=True)
+
+
 def of_gguf(path: str) -> Source:
     """Return what a GGUF file says; without templates if it has none. Raises OSError."""
     status = Path(path).stat()

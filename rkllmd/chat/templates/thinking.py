@@ -17,7 +17,7 @@ def of_model(tokenizer: str | None, gguf_path: str | None) -> bool | None:
     template = None
     try:
         if tokenizer is not None:
-            template = sources.of_directory(tokenizer).template(with_tools=True)
+            template = sources.template_of_directory(tokenizer)
         if template is None and gguf_path is not None:
             template = gguf.chat_template(gguf_path)
     except (OSError, InvalidParams):

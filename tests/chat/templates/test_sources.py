@@ -117,3 +117,13 @@ def test_a_gguf_file_has_all(tmp_path: Path) -> None:
 def test_another_file_has_nothing(tmp_path: Path) -> None:
     (tmp_path / "model.rkllm").write_bytes(b"RKLLM")
     assert sources.of_gguf(str(tmp_path / "model.rkllm")).templates == ()
+
+
+def test_the_template_alone_is_read_without_the_vocabulary(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("no JSON")
+    (tmp_path / "chat_template.jinja").write_text("all")
+    (tmp_path / "additional_chat_templates").mkdir()
+    (tmp_path / "additional_chat_templates" / "tool_use.jinja").write_text("tools")
+    assert sources.template_of_directory(str(tmp_path)) == "tools"
+    with pytest.raises(InvalidParams):
+        sources.of_directory(str(tmp_path))
