@@ -42,9 +42,8 @@ from rkllmd.net.hangup import Attendance, HangupWatcher
 from rkllmd.net.receiver import Receiver
 from rkllmd.npu.outage import Outage
 from rkllmd.npu.queue import Queue
-from rkllmd.service import aftermath, assembly, jobs
+from rkllmd.service import aftermath, assembly, startup
 from rkllmd.service.parts import Service
-from rkllmd.service.startup import load_models_at_start, load_what_was_loaded
 from rkllmd.vision.release import release_all, release_client
 from rkllmd.wire import jsonrpc
 from rkllmd.wire.credentials import credentials_of
@@ -142,11 +141,11 @@ class Daemon:
             await nursery.start(self._obey_signals, service, listening)  # before anybody is told that we are ready
             if self._keeper is not None:
                 nursery.start_soon(self._obey_keeper, self._keeper, service, listening)
-            returning = jobs.resume(service, models_come_back=service.crashes.fresh is not None)
+            returning, first = startup.take_over(service)
             accepting = trio.CancelScope()
             nursery.start_soon(self._accept, listening, service, connect, nursery, accepting)
             self._tell_ready(service, listening)
-            nursery.start_soon(self._load_models, service, returning)
+            nursery.start_soon(self._load_models, service, returning, first)
             nursery.start_soon(unload_idle_models, service.language)
             await self._stopping.wait()
             accepting.cancel()
@@ -161,9 +160,9 @@ class Daemon:
             _exit(0, listening)
         return 0
 
-    async def _load_models(self, service: Service, returning: list[Returning]) -> None:
-        await load_what_was_loaded(service, returning)
-        await load_models_at_start(service, self._announce, self._notifier.extend_timeout)
+    async def _load_models(self, service: Service, returning: list[Returning], first: startup.Load | None) -> None:
+        await startup.load_what_was_loaded(service, returning)
+        await startup.load_models_at_start(service, self._announce, self._notifier.extend_timeout, first)
         self._tell_keeper(SETTLED)
 
     async def _beat(self) -> None:

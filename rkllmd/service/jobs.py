@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -144,18 +144,23 @@ def record(detached: DetachedCall, request: bytes, prepared: preparation.Prepare
 # -- after a restart ---------------------------------------------------------------------------------------------------
 
 
-def resume(service: Service, *, models_come_back: bool = False) -> list[Returning]:
+def bring_back_models(service: Service, kept: Sequence[KeptJob], *, because: bool) -> list[Returning]:
+    """Make the models that were loaded again, asleep, for the jobs of earlier daemons, or ``because`` of a crash.
+
+    Return those that are to be loaded at once.
+    """
+    if not because and all(job.has_ended for job in kept):
+        service.language.remembered.clear()
+        return []
+    found = bring_back(service.language)
+    return [item for item in found if item.was_awake] if because else []
+
+
+def resume(service: Service, kept: Sequence[KeptJob]) -> None:
     """Take the jobs of earlier daemons: results that were not read, calls that had begun, calls that had not.
 
-    Those that had not begun are queued, for the models that were loaded; these come back for them, or because
-    ``models_come_back``. Before anybody can connect. Return the models that are to be loaded at once.
+    Those that had not begun are queued, for the models that were loaded. Before anybody can connect.
     """
-    kept = service.detached_calls.read()
-    found: list[Returning] = []
-    if models_come_back or any(not job.has_ended for job in kept):
-        found = bring_back(service.language)
-    else:
-        service.language.remembered.clear()
     # Numbers that no connection has; calls of one connection still share a conversation.
     numbers: dict[int, int] = {}
     queue = service.npu.queue
@@ -169,7 +174,6 @@ def resume(service: Service, *, models_come_back: bool = False) -> list[Returnin
     if kept:
         counts = {"waiting": len(queue), "kept": len(service.detached_calls)}
         log.info("jobs_taken_over", **counts)
-    return [item for item in found if item.was_awake] if models_come_back else []
 
 
 def _resume(service: Service, job: KeptJob, number: int) -> None:

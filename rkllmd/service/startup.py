@@ -1,10 +1,13 @@
-"""Loads models at start: those that a crash has unloaded, and the configured ones as a client would, by rkllm.init."""
+"""What a daemon takes over at its start, and which models it loads.
+
+Those that a crash has unloaded, and the configured ones as a client would, by rkllm.init.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 import trio
@@ -20,7 +23,7 @@ from rkllmd.language.models.bringing_back import Returning
 from rkllmd.language.models.loading import wake
 from rkllmd.language.parts import Language
 from rkllmd.language.runs.returning import load_again
-from rkllmd.service import dispatch, preparation
+from rkllmd.service import dispatch, jobs, preparation
 from rkllmd.service.parts import Service
 from rkllmd.wire import jsonrpc
 
@@ -29,6 +32,28 @@ log = structlog.get_logger()
 # For how long the service manager is asked for patience at once, and how often.
 EXTENSION_SECONDS: Final = 20
 _EXTENDS_AFTER_SECONDS: Final = 5.0
+
+
+class Load(NamedTuple):
+    """The load of a configured model: the call that is queued, or why it is not."""
+
+    path: str
+    call: DetachedCall | None
+    error: JsonObject | None
+
+
+def take_over(service: Service) -> tuple[list[Returning], Load | None]:
+    """Take the models and the jobs of earlier daemons, before anybody can connect.
+
+    Return the models that came back and are to be loaded at once, and the first load of those that are configured.
+    That is queued before the jobs: a job may have been submitted while it loaded, in a daemon that was killed then.
+    """
+    kept = service.detached_calls.read()
+    returning = jobs.bring_back_models(service, kept, because=service.crashes.fresh is not None)
+    paths = _wanted(service.config)
+    first = _begin(service, paths[0]) if paths and not len(service.language.models) else None
+    jobs.resume(service, kept)
+    return returning, first
 
 
 async def load_what_was_loaded(service: Service, returning: list[Returning]) -> None:
@@ -42,9 +67,12 @@ async def load_what_was_loaded(service: Service, returning: list[Returning]) -> 
 
 
 async def load_models_at_start(
-    service: Service, announce: Callable[[str], None], extend_start: Callable[[int], None]
+    service: Service,
+    announce: Callable[[str], None],
+    extend_start: Callable[[int], None],
+    first: Load | None = None,
 ) -> None:
-    """Load ``config.model``, and the declared models with ``autoload``, in the file's order.
+    """Load ``config.model``, and the declared models with ``autoload``, in the file's order; ``first`` has begun.
 
     A failure is logged and announced; the daemon goes on serving without the model. ``extend_start`` is called again
     and again while one loads, with the seconds for which the start may go on until the next time.
@@ -53,7 +81,7 @@ async def load_models_at_start(
     for path in _wanted(service.config):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_extend, service, extend_start)
-            error = await _load(service, path, came_back)
+            error = await _load(service, path, came_back, first)
             nursery.cancel_scope.cancel()
         if error is None:
             announce(f"Model {path} is loaded.")
@@ -77,26 +105,38 @@ def _wanted(config: Config) -> list[str]:
     return list(dict.fromkeys([config.model, *loads] if config.model else loads))
 
 
-async def _load(service: Service, path: str, came_back: list[Model]) -> JsonObject | None:
+async def _load(service: Service, path: str, came_back: list[Model], first: Load | None) -> JsonObject | None:
     """Load a model; return the Error object of JSON-RPC if that failed.
 
     ``came_back``: those of an earlier daemon, for which calls wait: no other takes their place.
     """
-    language, given = service.language, {"model_path": path}
+    language = service.language
+    if first is None or first.path != path:
+        try:
+            same = _same(language, {"model_path": path}, came_back)
+            if same is not None:
+                await service.npu.run("rkllm.init", partial(_wake, language, same))
+                return None
+            if came_back and len(language.models) >= language.config.max_models:
+                raise ModelAlreadyLoaded("calls wait for another one that was loaded before.")
+        except Exception as error:
+            return as_error(error, "rkllm.init").to_json()
+        first = _begin(service, path)
+    if first.call is None:
+        return first.error
+    await first.call.ended.wait()
+    return first.call.error
+
+
+def _begin(service: Service, path: str) -> Load:
+    """Queue the load of a model."""
     try:
-        same = _same(language, given, came_back)
-        if same is not None:
-            await service.npu.run("rkllm.init", partial(_wake, language, same))
-            return None
-        if came_back and len(language.models) >= language.config.max_models:
-            raise ModelAlreadyLoaded("calls wait for another one that was loaded before.")
-        request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", given, {})
+        request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", {"model_path": path}, {})
         starter, call = DetachedCall(request.method, number=0, user=None, name="start"), jsonrpc.Call(request, None)
         dispatch.start(service, starter, call, preparation.prepare(service, starter, call))
-        await starter.ended.wait()
     except Exception as error:
-        return as_error(error, "rkllm.init").to_json()
-    return starter.error
+        return Load(path, None, as_error(error, "rkllm.init").to_json())
+    return Load(path, starter, None)
 
 
 def _same(language: Language, given: JsonObject, came_back: list[Model]) -> Model | None:
