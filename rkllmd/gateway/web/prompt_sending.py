@@ -29,6 +29,13 @@ class PromptServer(TCPServer):
             if sent == len(event.data):
                 return
             event = RawData(data=event.data[sent:], address=event.address)
+        if isinstance(event, RawData):
+            await self.send_rest(event)
+        else:
+            await super().protocol_send(event)
+
+    async def send_rest(self, event: RawData) -> None:
+        """Send what the kernel has not taken at once."""
         await super().protocol_send(event)
 
 

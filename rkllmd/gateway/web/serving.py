@@ -22,6 +22,7 @@ from rkllmd.gateway.boards.encryption import Tls
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web.body import MOST_BYTES
 from rkllmd.gateway.web.bounds import connections, websockets
+from rkllmd.gateway.web.bounds.requests import BoundedRequests
 from rkllmd.gateway.web.questions import Questions
 from rkllmd.gateway.web.routes import application
 
@@ -99,12 +100,19 @@ async def serve_until_asked(
         async def asked_to_end() -> None:
             async for _ in signals:
                 when_asked()
+                nursery.start_soon(connections.stop_sending, _GRACE_SECONDS)
                 return
 
         async with trio.open_nursery() as nursery:
+            bounded = BoundedRequests(app)
             # Hypercorn's own types name the events of ASGI one by one, Starlette's any mapping.
-            served = partial(serve, app, _config(listening), shutdown_trigger=asked_to_end)  # type: ignore[arg-type]
-            binds = await nursery.start(served)
+            served = partial(serve, bounded, _config(listening), shutdown_trigger=asked_to_end)  # type: ignore[arg-type]
+
+            async def serve_to_end(task_status: trio.TaskStatus[list[str]]) -> None:
+                await served(task_status=task_status)
+                nursery.cancel_scope.cancel()
+
+            binds = await nursery.start(serve_to_end)
             print(f"rkllmd {name} serves {' '.join(binds)}", flush=True)
             await when_served()
 

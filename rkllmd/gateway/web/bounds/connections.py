@@ -1,17 +1,41 @@
-"""Hypercorn's connections, none of which can end the others: HTTP/1.1 alone, and what goes wrong in one stays there."""
+"""Hypercorn's connections, none of which can end the others.
+
+They speak HTTP/1.1 alone, what goes wrong in one stays there, their number is bounded, and a client that takes nothing
+of its answer any more is given up.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import hypercorn.protocol
 import hypercorn.trio.run
+import orjson
+import trio
+from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 
+from rkllmd.gateway.web.bounds.places import FullError, Places
 from rkllmd.gateway.web.prompt_sending import PromptServer
 
 if TYPE_CHECKING:
     import h11
+    from hypercorn.events import Event
+
+# With a descriptor for the daemon each, fewer than the 1024 that a process may open anywhere.
+_MOST: Final = 400
+_MOST_OF_ONE: Final = 200
+# A client that takes nothing of a piece of its answer for so long is given up.
+_SECONDS: Final = 120
+_PIECE: Final = 65_536
+# A client that is refused has sent its request by then, or does not get to know why.
+_REFUSAL_SECONDS: Final = 1
+_SENTENCE: Final = "All connections that the gateway may have are in use: come again later."
+_BODY: Final = orjson.dumps({"error": {"message": _SENTENCE, "type": "server_error", "param": None, "code": "Full"}})
+_REFUSAL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-type: application/json\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_BODY), _BODY)
+)
 
 
 class Http11(H11Protocol):
@@ -28,15 +52,81 @@ class Http11(H11Protocol):
 class LoneServer(PromptServer):
     """One connection."""
 
+    places: ClassVar[Places[LoneServer]] = Places(_MOST, _MOST_OF_ONE)
+    sending: ClassVar[set[trio.CancelScope]] = set()
+    """Those that wait for their clients to take what they send, which nothing else cancels."""
+
     async def run(self) -> None:
         """Serve it. An error that left this would end all connections, and the gateway."""
         try:
+            leaving = self.places.enter(self, self._address())
+        except FullError:
+            await self._refuse()
+            return
+        try:
+            if leaving is not None:
+                await trio.aclose_forcefully(leaving.stream)
             await super().run()
         except* Exception as group:
             error: BaseException = group
             while isinstance(error, BaseExceptionGroup):
                 error = error.exceptions[0]
             await self.config.log.error("A connection was closed that could not be read: %r", error)
+        finally:
+            self.places.leave(self)
+
+    async def protocol_send(self, event: Event) -> None:
+        """Send what the protocol has made, or take notice of what it says."""
+        if isinstance(event, Updated):
+            self.places.mark(self, idle=event.idle)
+        await super().protocol_send(event)
+
+    async def send_rest(self, event: RawData) -> None:
+        """Send what the kernel has not taken at once, as long as the client takes any of it.
+
+        What has begun is not cancelled with who sends it: the next piece would stand in the middle of this one.
+        """
+        async with self.send_lock:
+            view = memoryview(event.data)
+            with trio.CancelScope(shield=True) as scope:
+                self.sending.add(scope)
+                try:
+                    while view:
+                        scope.deadline = trio.current_time() + _SECONDS
+                        await self.stream.send_all(view[:_PIECE])
+                        view = view[_PIECE:]
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    pass
+                finally:
+                    self.sending.discard(scope)
+            if view:
+                await trio.aclose_forcefully(self.stream)
+        if view:
+            await self.protocol.handle(Closed())
+
+    def _address(self) -> str:
+        stream = self.stream.transport_stream if isinstance(self.stream, trio.SSLStream) else self.stream
+        try:
+            return str(stream.socket.getpeername()[0])
+        except OSError:  # it has gone already
+            return ""
+
+    async def _refuse(self) -> None:
+        with trio.move_on_after(_REFUSAL_SECONDS):
+            try:
+                if isinstance(self.stream, trio.SocketStream):
+                    await self.stream.receive_some(_PIECE)
+                    await self.stream.send_all(_REFUSAL)
+            except trio.BrokenResourceError:
+                pass
+        await trio.aclose_forcefully(self.stream)
+
+
+async def stop_sending(seconds: float) -> None:
+    """Give up, after so many seconds, whoever does not take what is sent: nothing of it would end."""
+    await trio.sleep(seconds)
+    for scope in LoneServer.sending:
+        scope.cancel()
 
 
 def use() -> None:

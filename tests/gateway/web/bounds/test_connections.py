@@ -1,7 +1,9 @@
-"""Nothing that comes over one connection ends the others."""
+"""Nothing that comes over one connection ends the others, and no client keeps more than its part for ever."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -10,8 +12,11 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 from starlette.responses import Response
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rkllmd.gateway.web.bounds import connections
+from rkllmd.gateway.web.bounds.connections import LoneServer
+from rkllmd.gateway.web.bounds.places import Places
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 UPGRADE = GET + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -20,6 +25,28 @@ UPGRADE = GET + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Ver
 async def _application(scope: Any, receive: Any, send: Any) -> None:
     assert scope["type"] == "http", "it has no lifespan"
     await Response(b"here")(scope, receive, send)
+
+
+@asynccontextmanager
+async def served(app: Any = _application) -> AsyncIterator[partial[Any]]:
+    """Serve an application; yield what connects to it."""
+    connections.use()
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.loglevel = "CRITICAL"
+    async with trio.open_nursery() as nursery:
+        [address] = await nursery.start(partial(serve, app, config))
+        yield partial(trio.open_tcp_stream, "127.0.0.1", int(address.rpartition(":")[2]))
+        nursery.cancel_scope.cancel()
+
+
+async def received(stream: trio.SocketStream) -> bytes:
+    """Return all that comes."""
+    found = b""
+    with trio.fail_after(60):
+        while more := await stream.receive_some():
+            found += more
+    return found
 
 
 @pytest.mark.parametrize(
@@ -32,15 +59,64 @@ async def _application(scope: Any, receive: Any, send: Any) -> None:
     ids=["a header that is no text", "an upgrade to HTTP/2", "the preface of HTTP/2"],
 )
 async def test_what_one_client_sends_ends_nobody_else(sent: bytes, *, answered: bool) -> None:
-    connections.use()
-    config = Config()
-    config.bind = ["127.0.0.1:0"]
-    config.loglevel = "CRITICAL"
-    async with trio.open_nursery() as nursery:
-        [address] = await nursery.start(partial(serve, _application, config))
-        port = int(address.rpartition(":")[2])
+    async with served() as connect:
         for request, is_answered in ((sent, answered), (GET + b"\r\n", True)):
-            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            async with await connect() as stream:
                 await stream.send_all(request)
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 ") is is_answered
-        nursery.cancel_scope.cancel()
+
+
+async def test_idle_ones_leave_and_where_all_are_busy_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LoneServer, "places", Places(2, 2))
+    may_answer = trio.Event()
+
+    async def slowly(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        await may_answer.wait()
+        await _application(scope, receive, send)
+
+    async with served(slowly) as connect, await connect() as idle, await connect() as first:
+        await idle.send_all(GET)  # its headers do not end
+        await first.send_all(GET + b"\r\n")
+        await wait_all_tasks_blocked()
+        async with await connect() as second:
+            await second.send_all(GET + b"\r\n")
+            assert await received(idle) == b""
+            await wait_all_tasks_blocked()
+            async with await connect() as third:
+                await third.send_all(GET + b"\r\n")
+                refused = await received(third)
+            assert refused.startswith(b"HTTP/1.1 503 ")
+            assert b"come again later" in refused
+            may_answer.set()
+            for stream in (first, second):
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("is_asked_to_end", [False, True])
+async def test_who_takes_nothing_is_given_up(*, is_asked_to_end: bool, autojump_clock: MockClock) -> None:
+    gone = trio.Event()
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_until_gone, receive, gone, nursery.cancel_scope)
+            while True:
+                await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
+
+    async with served(endless) as connect, await connect() as stream:
+        await stream.send_all(GET + b"\r\n")
+        await wait_all_tasks_blocked()
+        begun = trio.current_time()
+        if is_asked_to_end:
+            await connections.stop_sending(5)
+        await gone.wait()
+    assert trio.current_time() - begun <= (6 if is_asked_to_end else 300)
+
+
+async def _until_gone(receive: Any, gone: trio.Event, whole: trio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    gone.set()
+    whole.cancel()
