@@ -12,7 +12,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 from starlette.responses import Response
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 
 from rkllmd.gateway.web.bounds import connections
 from rkllmd.gateway.web.bounds.connections import LoneServer
@@ -91,32 +91,3 @@ async def test_idle_ones_leave_and_where_all_are_busy_a_sentence_says_so(monkeyp
             may_answer.set()
             for stream in (first, second):
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
-
-
-@pytest.mark.parametrize("is_asked_to_end", [False, True])
-async def test_who_takes_nothing_is_given_up(*, is_asked_to_end: bool, autojump_clock: MockClock) -> None:
-    gone = trio.Event()
-
-    async def endless(scope: Any, receive: Any, send: Any) -> None:
-        assert scope["type"] == "http"
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_until_gone, receive, gone, nursery.cancel_scope)
-            while True:
-                await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
-
-    async with served(endless) as connect, await connect() as stream:
-        await stream.send_all(GET + b"\r\n")
-        await wait_all_tasks_blocked()
-        begun = trio.current_time()
-        if is_asked_to_end:
-            await connections.stop_sending(5)
-        await gone.wait()
-    assert trio.current_time() - begun <= (6 if is_asked_to_end else 300)
-
-
-async def _until_gone(receive: Any, gone: trio.Event, whole: trio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    gone.set()
-    whole.cancel()
