@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from rkllmd.gateway.fields import Fields
-from rkllmd.json_types import JsonObject
+from rkllmd.json_types import Json, JsonObject
 
 T = TypeVar("T")
 
@@ -46,3 +46,12 @@ def function(call: Fields, without_effect: Sequence[str] = ()) -> JsonObject:
     given.without_effect(without_effect)
     given.end()
     return called
+
+
+def tools(fields: Fields, told: Sequence[Json], choice: Json) -> JsonObject:
+    """Return the functions that the model may call, and which it has to, as parameters of a run. Raises WrongField."""
+    if not told:
+        if choice in (None, "auto", "none"):
+            return {}
+        raise fields.wrong("tool_choice", "needs tools.")
+    return {"tools": told} if choice in (None, "auto") else {"tools": told, "tool_choice": choice}

@@ -1,4 +1,4 @@
-"""rkllmd/gateway/conversation.py: what both dialects read alike; what is wrong is named by its path."""
+"""rkllmd/gateway/conversation.py: what the dialects read alike; what is wrong is named by its path."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ def test_messages_calls_and_functions_are_taken() -> None:
     assert conversation.calls(Fields({"tool_calls": []}), "m", _call) == {}
 
 
+@pytest.mark.parametrize("choice", [None, "auto", "none", "required"])
+def test_a_choice_is_told_where_it_changes_something(choice: Json) -> None:
+    told: list[Json] = [{"type": "function"}]
+    chosen = {} if choice in (None, "auto") else {"tool_choice": choice}
+    assert conversation.tools(Fields({}), told, choice) == {"tools": told, **chosen}
+    if choice != "required":
+        assert conversation.tools(Fields({}), [], choice) == {}
+
+
 @pytest.mark.parametrize(
     ("take", "given", "path"),
     [
@@ -35,6 +44,7 @@ def test_messages_calls_and_functions_are_taken() -> None:
         (lambda fields: conversation.messages(fields, lambda *_: {}), {"messages": []}, "m.messages"),
         (lambda fields: conversation.role(fields, ("user",)), {}, "m.role"),
         (lambda fields: conversation.role(fields, ("user",)), {"role": "tool"}, "m.role"),
+        (lambda fields: conversation.tools(fields, [], "required"), {}, "m.tool_choice"),
         (lambda fields: conversation.calls(fields, "m", _call), {"tool_calls": [{}]}, "m.tool_calls[0].function.name"),
         (
             lambda fields: conversation.calls(fields, "m", _call),

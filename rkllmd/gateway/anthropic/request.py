@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rkllmd.gateway import sampling
+from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.anthropic import turns
 from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.run import Wanted
@@ -18,6 +18,8 @@ _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
     "speed": ("standard",),
     "mcp_servers": ([],),
 }
+# Parameters that say how a model is to answer, and not what it is told.
+_OF_ANSWER: Final = ("tool_choice", "format")
 _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 # Arguments fit their schema where a call must be made, whatever "strict" says.
 _TOOL_WITHOUT_EFFECT: Final = ("strict", "eager_input_streaming", *turns.WITHOUT_EFFECT)
@@ -27,9 +29,7 @@ _TOOL_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {"defer_loading": (False,), 
 def read(body: Json) -> Wanted:
     """Return a request for an answer. Raises WrongField for what is wrong or can't be done."""
     fields = Fields(body)
-    params = _prompt(fields)
-    choice, single_call = _tool_choice(fields, params)
-    params |= choice
+    params, single_call = _prompt(fields)
     if (limit := fields.integer("max_tokens", 1)) is not None:
         params["max_new_tokens"] = limit
     if stop := fields.texts("stop_sequences"):
@@ -42,25 +42,27 @@ def read(body: Json) -> Wanted:
 def read_counted(body: Json) -> Wanted:
     """Return a request that wants to know how long its prompt is. Raises WrongField."""
     fields = Fields(body)
-    params = _prompt(fields)
-    _tool_choice(fields, params)
+    params, _ = _prompt(fields)
     model = _end(fields, params)
-    return Wanted(model, {name: value for name, value in params.items() if name != "format"})
+    return Wanted(model, {name: value for name, value in params.items() if name not in _OF_ANSWER})
 
 
-def _prompt(fields: Fields) -> JsonObject:
-    """Take what the model is told."""
+def _prompt(fields: Fields) -> tuple[JsonObject, bool]:
+    """Take what the model is told, and whether the client takes one call of a function only."""
     params: JsonObject = {"messages": turns.take(fields)}
-    given = fields.objects("tools")
-    if given:
-        params["tools"] = [_tool(Fields(item, f"tools[{index}]")) for index, item in enumerate(given)]
+    given = fields.objects("tools") or ()
+    tools: list[Json] = [_tool(Fields(item, f"tools[{index}]")) for index, item in enumerate(given)]
+    choice, single_call = _tool_choice(fields)
+    params |= conversation.tools(fields, tools, choice)
     thinking = fields.inner("thinking")
     kind = thinking.choice("type", ("enabled", "adaptive", "disabled"))
     # How many of its tokens are thoughts, the model decides.
     thinking.without_effect(("budget_tokens",))
     thinking.neutral({"display": ("summarized",)})
     thinking.end()
-    return params if kind is None else {**params, "enable_thinking": kind != "disabled"}
+    if kind is not None:
+        params["enable_thinking"] = kind != "disabled"
+    return params, single_call
 
 
 def _end(fields: Fields, params: JsonObject) -> str | None:
@@ -100,20 +102,15 @@ def _tool(fields: Fields) -> JsonObject:
     return {"type": "function", "function": {"name": name, **described, "parameters": schema}}
 
 
-def _tool_choice(fields: Fields, params: JsonObject) -> tuple[JsonObject, bool]:
-    """Take whether a function must be called, and whether only one may be."""
+def _tool_choice(fields: Fields) -> tuple[Json, bool]:
+    """Take whether a function must be called, as the daemon says it, and whether only one may be."""
     choice = fields.inner("tool_choice")
     kind = choice.choice("type", ("auto", "any", "tool", "none"))
     name = choice.text("name")
-    must_call = kind in ("any", "tool")
     single_call = choice.flag("disable_parallel_tool_use") or False
     choice.end()
-    if must_call and "tools" not in params:
-        raise fields.wrong("tool_choice", "needs tools.")
-    if kind == "tool":
-        if name is None:
-            raise choice.wrong("name", "is missing: it says which function must be called.")
-        return {"tool_choice": {"type": "function", "function": {"name": name}}}, single_call
-    if kind in (None, "auto") or "tools" not in params:
-        return {}, single_call
-    return {"tool_choice": "required" if must_call else "none"}, single_call
+    if kind != "tool":
+        return "required" if kind == "any" else kind, single_call
+    if name is None:
+        raise choice.wrong("name", "is missing: it says which function must be called.")
+    return {"type": "function", "function": {"name": name}}, single_call

@@ -54,7 +54,7 @@ def _tools(fields: Fields) -> JsonObject:
     for index, tool in enumerate(tools or ()):
         if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
             raise fields.wrong(f"tools[{index}]", 'must be {"type": "function", "function": {…}}.')
-    return request.with_tools(fields, tools or [], choice)
+    return conversation.tools(fields, tools or [], choice)
 
 
 def _format(fields: Fields) -> JsonObject:

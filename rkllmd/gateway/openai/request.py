@@ -34,15 +34,6 @@ def limits(fields: Fields) -> JsonObject:
     return params
 
 
-def with_tools(fields: Fields, tools: list[Json], choice: Json) -> JsonObject:
-    """Return the functions that the model may call, and which it has to. Raises WrongField."""
-    if not tools:
-        if choice in (None, "auto", "none"):
-            return {}
-        raise fields.wrong("tool_choice", "needs tools.")
-    return {"tools": tools} if choice in (None, "auto") else {"tools": tools, "tool_choice": choice}
-
-
 def form(described: Fields, kind: str | None, schema: Json) -> JsonObject:
     """Return the form that the answer is to have; ``described`` is where its schema was. Raises WrongField."""
     if kind == "json_schema":

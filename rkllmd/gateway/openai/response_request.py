@@ -79,7 +79,7 @@ def _tools(fields: Fields) -> JsonObject:
         chosen.choice("type", ("function",))
         choice = {"type": "function", "function": {"name": chosen.text("name") or ""}}
         chosen.end()
-    return request.with_tools(fields, tools, choice)
+    return conversation.tools(fields, tools, choice)
 
 
 def _format(fields: Fields) -> JsonObject:
