@@ -140,3 +140,19 @@ def check_ended(result: JsonObject) -> JsonObject:
     if result.get("finish_reason") in ("abort", "pause"):
         raise Failure(500, "Cancelled", "The answer was ended before it was complete: somebody else stopped the run.")
     return result
+
+
+def prompt_tokens(result: JsonObject) -> int:
+    """Return of how many tokens the conversation was, 0 where that is not known."""
+    found = result.get("prompt_tokens")
+    return int(found if found is not None else (result.get("perf") or {}).get("prefill_tokens", 0))
+
+
+def generated_tokens(result: JsonObject) -> int:
+    """Return how many tokens the answer has, 0 where that is not known."""
+    return int((result.get("perf") or {}).get("generate_tokens", 0))
+
+
+def cached_tokens(result: JsonObject) -> int:
+    """Return how many tokens of the conversation were not read anew."""
+    return int(result.get("cached_tokens") or 0)

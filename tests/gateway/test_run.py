@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from rkllmd.gateway.failures import Failure
-from rkllmd.gateway.run import Wanted, WholeCalls, arguments_text, check_ended
+from rkllmd.gateway.run import (
+    Wanted,
+    WholeCalls,
+    arguments_text,
+    cached_tokens,
+    check_ended,
+    generated_tokens,
+    prompt_tokens,
+)
 
 
 def test_an_answer_that_somebody_else_has_ended_is_no_answer() -> None:
@@ -45,3 +53,13 @@ def test_each_of_several_answers_has_a_seed_of_its_own() -> None:
     assert [wanted.choice(index).params for index in (0, 1)] == [wanted.params, {"seed": 6, "stop": ["a"]}]
     without = Wanted("m", {}, choices=2)
     assert without.choice(1) is without
+
+
+def test_tokens_are_counted_as_far_as_they_are_known() -> None:
+    def counted(**result: object) -> tuple[int, int, int]:
+        return prompt_tokens(result), cached_tokens(result), generated_tokens(result)
+
+    perf = {"prefill_tokens": 3, "generate_tokens": 2}
+    assert counted(prompt_tokens=12, cached_tokens=9, perf=perf) == (12, 9, 2)
+    assert counted(perf=perf) == (3, 0, 2)
+    assert counted(prompt_tokens=None, cached_tokens=None, perf=None) == (0, 0, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from rkllmd.gateway.failures import Failure
-from rkllmd.gateway.openai.shape import generated_tokens, prompt_tokens
+from rkllmd.gateway.run import cached_tokens, generated_tokens, prompt_tokens
 from rkllmd.json_types import JsonObject
 
 _TYPES: Final = {
@@ -30,7 +30,7 @@ def error_body(failure: Failure) -> JsonObject:
 
 def usage(result: JsonObject) -> JsonObject:
     """Return how many tokens a run took: of the conversation what was read anew and what was not, and of the answer."""
-    cached = result.get("cached_tokens") or 0
+    cached = cached_tokens(result)
     return {
         "input_tokens": prompt_tokens(result) - cached,
         "cache_creation_input_tokens": 0,

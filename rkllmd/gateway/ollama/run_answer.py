@@ -9,8 +9,16 @@ from typing import Final
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.ollama import shape
 from rkllmd.gateway.ollama.run_request import read_chat, read_generate
-from rkllmd.gateway.openai.shape import generated_tokens, prompt_tokens
-from rkllmd.gateway.run import Answer, Framing, Protocol, Residence, Wanted, check_ended
+from rkllmd.gateway.run import (
+    Answer,
+    Framing,
+    Protocol,
+    Residence,
+    Wanted,
+    check_ended,
+    generated_tokens,
+    prompt_tokens,
+)
 from rkllmd.json_types import Json, JsonObject
 
 _NANOSECONDS_PER_MS: Final = 1_000_000

@@ -6,6 +6,7 @@ from typing import Final
 
 from rkllmd.gateway.failures import TOO_LONG, Failure
 from rkllmd.gateway.models import ServedModel
+from rkllmd.gateway.run import cached_tokens, generated_tokens, prompt_tokens
 from rkllmd.json_types import JsonObject
 
 _TYPES: Final = {
@@ -45,12 +46,12 @@ def finish_reason(result: JsonObject) -> str:
 
 def usage(result: JsonObject) -> JsonObject:
     """Return how many tokens a run took: all of the conversation, and of those what was not read anew."""
-    prompt, made, cached = prompt_tokens(result), generated_tokens(result), result.get("cached_tokens") or 0
+    prompt, made = prompt_tokens(result), generated_tokens(result)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": made,
         "total_tokens": prompt + made,
-        "prompt_tokens_details": {"cached_tokens": cached},
+        "prompt_tokens_details": {"cached_tokens": cached_tokens(result)},
     }
 
 
@@ -62,7 +63,7 @@ def timings(result: JsonObject) -> JsonObject | None:
     read, made = perf["prefill_tokens"], perf["generate_tokens"]
     read_ms, made_ms = perf["prefill_time_ms"], perf["generate_time_ms"]
     return {
-        "cache_n": result.get("cached_tokens") or 0,
+        "cache_n": cached_tokens(result),
         "prompt_n": read,
         "prompt_ms": read_ms,
         "prompt_per_second": _speed(read, read_ms),
@@ -80,17 +81,6 @@ def with_timings(answer: JsonObject, result: JsonObject) -> JsonObject:
 
 def _speed(tokens: int, milliseconds: float) -> float:
     return round(tokens * 1000 / milliseconds, 3) if milliseconds > 0 else 0.0
-
-
-def prompt_tokens(result: JsonObject) -> int:
-    """Return of how many tokens the conversation was, 0 where that is not known."""
-    found = result.get("prompt_tokens")
-    return int(found if found is not None else (result.get("perf") or {}).get("prefill_tokens", 0))
-
-
-def generated_tokens(result: JsonObject) -> int:
-    """Return how many tokens the answer has, 0 where that is not known."""
-    return int((result.get("perf") or {}).get("generate_tokens", 0))
 
 
 def model_list(models: list[ServedModel]) -> JsonObject:

@@ -9,8 +9,7 @@ from typing import Final
 from rkllmd.client import CallError
 from rkllmd.gateway.embeddings.pooling import vectors_of
 from rkllmd.gateway.embeddings.protocol import Vectors, WantedVectors, check_dimensions
-from rkllmd.gateway.openai.shape import prompt_tokens
-from rkllmd.gateway.run import Wanted
+from rkllmd.gateway.run import Wanted, prompt_tokens
 from rkllmd.gateway.upstream.connection import Connection
 from rkllmd.gateway.upstream.run import Run
 from rkllmd.gateway.upstream.upstream import Upstream
