@@ -142,6 +142,11 @@ def check_ended(result: JsonObject) -> JsonObject:
     return result
 
 
+def held_back(result: JsonObject) -> JsonObject:
+    """Return what a final result adds to a stream: text and thoughts. Its calls were all shown before."""
+    return {name: result.get(name) for name in ("reasoning", "text")}
+
+
 def prompt_tokens(result: JsonObject) -> int:
     """Return of how many tokens the conversation was, 0 where that is not known."""
     found = result.get("prompt_tokens")

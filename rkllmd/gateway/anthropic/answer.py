@@ -7,7 +7,7 @@ from typing import Final
 
 from rkllmd.gateway.anthropic import shape
 from rkllmd.gateway.failures import Failure
-from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended
+from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended, held_back
 from rkllmd.json_types import Json, JsonObject
 
 _REASONS: Final = {"length": "max_tokens", "timeout": "max_tokens", "tool_calls": "tool_use"}
@@ -66,8 +66,7 @@ class MessageAnswer(Answer):
 
     def final(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return what was held back, why it has ended, and how many tokens that took."""
-        check_ended(result)
-        yield from self.partial({name: result.get(name) for name in ("reasoning", "text")})
+        yield from self.partial(held_back(check_ended(result)))
         if self._open is None and self._index == 0:
             yield self._start({"type": "text", "text": ""})
         yield from self._end_block()

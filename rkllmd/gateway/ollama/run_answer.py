@@ -17,6 +17,7 @@ from rkllmd.gateway.run import (
     Wanted,
     check_ended,
     generated_tokens,
+    held_back,
     prompt_tokens,
 )
 from rkllmd.json_types import Json, JsonObject
@@ -51,8 +52,7 @@ class RunAnswer(Answer):
 
     def final(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return what was held back, and the line that says why it has ended and how long it took."""
-        check_ended(result)
-        yield from self.partial({name: result.get(name) for name in ("reasoning", "text")})
+        yield from self.partial(held_back(check_ended(result)))
         yield {**self._line("", "", ()), **self._end(result)}
 
     def whole(self, result: JsonObject) -> JsonObject:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.openai import shape
-from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended
+from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended, held_back
 from rkllmd.json_types import Json, JsonObject
 
 
@@ -53,8 +53,7 @@ class ChatAnswer(Answer):
 
     def final(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return what was held back, why it has ended, and if it is wanted, how many tokens that took."""
-        check_ended(result)
-        yield from self.partial({name: result.get(name) for name in ("reasoning", "text")})
+        yield from self.partial(held_back(check_ended(result)))
         yield shape.with_timings(self._chunk({}, shape.finish_reason(result)), result)
         usage = self._count(result)
         if self._left > 0:

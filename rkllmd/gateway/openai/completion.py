@@ -11,7 +11,7 @@ from rkllmd.gateway import sampling
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.openai import request, shape
-from rkllmd.gateway.run import Answer, Framing, Protocol, Wanted, check_ended
+from rkllmd.gateway.run import Answer, Framing, Protocol, Wanted, check_ended, held_back
 from rkllmd.json_types import Json, JsonObject
 
 # What would change nothing may be said.
@@ -66,8 +66,7 @@ class CompletionAnswer(Answer):
 
     def final(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return what was held back, why it has ended, and if it is wanted, how many tokens that took."""
-        check_ended(result)
-        yield from self.partial(result)
+        yield from self.partial(held_back(check_ended(result)))
         yield shape.with_timings(self._chunk("", shape.finish_reason(result)), result)
         if self._includes_usage:
             yield {**self._head, "choices": [], "usage": shape.usage(result)}

@@ -7,7 +7,7 @@ from typing import Final
 
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.openai import shape
-from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended
+from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended, held_back
 from rkllmd.json_types import Json, JsonObject
 
 _IDS: Final = {"reasoning": "rs", "message": "msg", "function_call": "fc"}
@@ -93,8 +93,7 @@ class ResponseAnswer(Answer):
 
     def final(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return what was held back, and the whole response with how many tokens it took."""
-        check_ended(result)
-        yield from self.partial({name: result.get(name) for name in ("reasoning", "text")})
+        yield from self.partial(held_back(check_ended(result)))
         if self._open is None and not any(item["type"] != "reasoning" for item in self._items):
             yield from self._begin_item("message")
         yield from self._end_item()
