@@ -39,10 +39,7 @@ def calls(fields: Fields, where: str, read: Callable[[Fields], JsonObject]) -> J
 def function(call: Fields, without_effect: Sequence[str] = ()) -> JsonObject:
     """Take the function of a call; ``without_effect``: further members of it. Raises WrongField."""
     given = call.inner("function")
-    name = given.text("name")
-    if name is None:
-        raise given.wrong("name", "is missing.")
-    called: JsonObject = {"name": name, "arguments": given.any("arguments")}
+    called: JsonObject = {"name": given.needed("name"), "arguments": given.any("arguments")}
     given.without_effect(without_effect)
     given.end()
     return called

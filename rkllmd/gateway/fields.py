@@ -44,6 +44,13 @@ class Fields:
             raise self.wrong(name, "must be a string.")
         return value
 
+    def needed(self, name: str, why: str = "") -> str:
+        """Take a string that has to be there; ``why`` says what it is for, or what to give."""
+        value = self.text(name)
+        if value is None:
+            raise self.wrong(name, f"is missing: {why}" if why else "is missing.")
+        return value
+
     def flag(self, name: str) -> bool | None:
         """Take a boolean."""
         value: Json = self._left.pop(name, None)

@@ -36,6 +36,15 @@ def test_null_is_as_if_left_out() -> None:
     fields.end()
 
 
+def test_what_has_to_be_there_is_missed_by_its_path() -> None:
+    assert Fields({"name": ""}).needed("name") == ""
+    for given in ({}, {"name": None}):
+        with pytest.raises(WrongField, match=r"^a\.name is missing\.$"):
+            Fields(given, "a").needed("name")
+        with pytest.raises(WrongField, match=r"^name is missing: give one\.$"):
+            Fields(given).needed("name", "give one.")
+
+
 def test_whole_numbers_have_a_least_value() -> None:
     assert Fields({"n": 3.0}).integer("n", 1) == 3
     with pytest.raises(WrongField, match=r"^n must be a whole number of at least 1\.$"):

@@ -89,9 +89,7 @@ def _tool(fields: Fields) -> JsonObject:
     kind = fields.text("type")
     if kind not in (None, "custom"):
         raise fields.wrong("type", f"can only be custom: {kind} is a tool that Anthropic's own servers have.")
-    name, description = fields.text("name"), fields.text("description")
-    if name is None:
-        raise fields.wrong("name", "is missing.")
+    name, description = fields.needed("name"), fields.text("description")
     schema = fields.any("input_schema")
     if not isinstance(schema, dict):
         raise fields.wrong("input_schema", "is missing: give the JSON Schema of the arguments.")

@@ -85,9 +85,7 @@ def _picture(block: Fields) -> JsonObject:
 def _result(block: Fields) -> JsonObject:
     """Take what a function has returned; of one that has failed the model is told that."""
     message: JsonObject = {"role": "tool", "content": _texts(blocks(block, "content"))}
-    call_id = block.text("tool_use_id")
-    if call_id is None:
-        raise block.wrong("tool_use_id", "is missing: it says which call this is the result of.")
+    call_id = block.needed("tool_use_id", "it says which call this is the result of.")
     if block.flag("is_error"):
         message["content"] = [{"type": "text", "text": "Error: "}, *message["content"]]
     block.without_effect(WITHOUT_EFFECT)
@@ -114,16 +112,13 @@ def _of_assistant(content: Iterable[Fields]) -> JsonObject:
 
 
 def _call(block: Fields) -> JsonObject:
-    found: JsonObject = {name: block.text(name) for name in ("id", "name")}
-    for name, value in found.items():
-        if value is None:
-            raise block.wrong(name, "is missing.")
+    call_id, name = block.needed("id"), block.needed("name")
     arguments = block.any("input")
     if not isinstance(arguments, dict):
         raise block.wrong("input", "must be an object.")
     block.without_effect((*WITHOUT_EFFECT, "caller"))
     block.end()
-    return {"id": found["id"], "type": "function", "function": {"name": found["name"], "arguments": arguments}}
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def _kind(block: Fields, kinds: tuple[str, ...]) -> str:
@@ -143,9 +138,7 @@ def _texts(content: Iterable[Fields]) -> list[Json]:
 
 
 def _text(block: Fields) -> JsonObject:
-    text = block.text("text")
-    if text is None:
-        raise block.wrong("text", "is missing.")
+    text = block.needed("text")
     block.neutral({"citations": ([],)})
     block.without_effect(WITHOUT_EFFECT)
     block.end()

@@ -120,9 +120,8 @@ def offered(classifiers: Mapping[str, Classifier]) -> list[Tool]:
 def read_generate(arguments: JsonObject) -> Wanted:
     """Return the run that ``generate`` asks for. Raises WrongField."""
     fields = Fields(arguments)
-    prompt, system, picture = fields.text("prompt"), fields.text("system"), fields.text("image")
-    if prompt is None:
-        raise fields.wrong("prompt", "is missing: give the text that the model is to answer.")
+    prompt = fields.needed("prompt", "give the text that the model is to answer.")
+    system, picture = fields.text("system"), fields.text("image")
     content: Json = prompt
     if picture is not None:
         content = [_picture(picture, "image").part(), {"type": "text", "text": prompt}]
@@ -148,9 +147,7 @@ def read_embed(arguments: JsonObject) -> WantedVectors:
 def read_classify(arguments: JsonObject, classifiers: Mapping[str, Classifier]) -> WantedClasses:
     """Return what ``classify`` asks for. Raises WrongField."""
     fields = Fields(arguments)
-    picture = fields.text("image")
-    if picture is None:
-        raise fields.wrong("image", "is missing: give a picture as a data URL, or in base64.")
+    picture = fields.needed("image", "give a picture as a data URL, or in base64.")
     name = fields.choice("classifier", list(classifiers)) or next(iter(classifiers))
     count = fields.integer("count", 1) or _USUAL_LABELS
     fields.end()

@@ -116,10 +116,7 @@ def _content(given: Json, where: str, *, sees: bool) -> Json:
 
 
 def _text(fields: Fields) -> JsonObject:
-    text = fields.text("text")
-    if text is None:
-        raise fields.wrong("text", "is missing.")
-    return {"type": "text", "text": text}
+    return {"type": "text", "text": fields.needed("text")}
 
 
 def _picture(fields: Fields) -> JsonObject:
@@ -127,9 +124,7 @@ def _picture(fields: Fields) -> JsonObject:
     if isinstance(short, str):
         return of_url(short, fields.path("image_url")).part()
     given = Fields(short or {}, fields.path("image_url"))
-    url = given.text("url")
-    if url is None:
-        raise given.wrong("url", "is missing.")
+    url = given.needed("url")
     given.without_effect(("detail",))  # a model's encoder has one size
     given.end()
     return of_url(url, given.path("url")).part()

@@ -148,9 +148,7 @@ class _Conversation:
         self._answer()["content"] = content
 
     def _add_call(self, item: Fields) -> None:
-        name, call_id = item.text("name"), item.text("call_id")
-        if name is None:
-            raise item.wrong("name", "is missing.")
+        name, call_id = item.needed("name"), item.text("call_id")
         call: JsonObject = {"type": "function", "function": {"name": name, "arguments": item.any("arguments")}}
         if call_id is not None:
             call["id"] = call_id
@@ -193,22 +191,12 @@ def _parts(given: Json, where: str, *, sees: bool) -> list[JsonObject]:
             parts.append(_picture(part))
         elif kind in _TEXTS:
             part.without_effect(("annotations", "logprobs"))
-            parts.append(_text(part, "refusal" if kind == "refusal" else "text"))
+            parts.append({"type": "text", "text": part.needed("refusal" if kind == "refusal" else "text")})
         else:
             raise part.wrong("type", f"can't be {kind} here: it is not supported.")
         part.end()
     return parts
 
 
-def _text(part: Fields, name: str) -> JsonObject:
-    text = part.text(name)
-    if text is None:
-        raise part.wrong(name, "is missing.")
-    return {"type": "text", "text": text}
-
-
 def _picture(part: Fields) -> JsonObject:
-    url = part.text("image_url")
-    if url is None:
-        raise part.wrong("image_url", "is missing.")
-    return of_url(url, part.path("image_url")).part()
+    return of_url(part.needed("image_url"), part.path("image_url")).part()
