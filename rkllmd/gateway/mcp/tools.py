@@ -125,10 +125,8 @@ def read_generate(arguments: JsonObject) -> Wanted:
     content: Json = prompt
     if picture is not None:
         content = [_picture(picture, "image").part(), {"type": "text", "text": prompt}]
-    said: list[Json] = [{"role": "system", "content": system}] if system else []
-    limits = {name: value for name, value in arguments.items() if name not in ("prompt", "system", "image")}
-    wanted = chat_request.read({**limits, "messages": [{"role": "user", "content": "-"}]})
-    return Wanted(wanted.model, {**wanted.params, "messages": [*said, {"role": "user", "content": content}]})
+    said: list[JsonObject] = [{"role": "system", "content": system}] if system else []
+    return chat_request.for_messages(fields, [*said, {"role": "user", "content": content}])
 
 
 def read_chat(arguments: JsonObject) -> Wanted:

@@ -28,7 +28,12 @@ _ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 def read(body: Json) -> Wanted:
     """Return the request. Raises WrongField for what is wrong or can't be done."""
     fields = Fields(body)
-    params: JsonObject = {"messages": conversation.messages(fields, _message)}
+    return for_messages(fields, conversation.messages(fields, _message))
+
+
+def for_messages(fields: Fields, messages: list[JsonObject]) -> Wanted:
+    """Return the request with these messages, which the daemon knows; take all other fields. Raises WrongField."""
+    params: JsonObject = {"messages": messages}
     params |= request.limits(fields) | sampling.take(fields) | _thinking(fields) | _tools(fields) | _format(fields)
     single_call = fields.flag("parallel_tool_calls") is False
     choices = request.choices(fields)

@@ -50,6 +50,7 @@ def test_texts_become_vectors() -> None:
         (tools.read_generate, {"prompt": "Hi", "max_tokens": "x"}, "max_tokens"),
         (tools.read_generate, {"prompt": "Hi", "image": "A"}, "image"),
         (tools.read_generate, {"prompt": "Hi", "promt": ""}, "promt"),
+        (tools.read_generate, {"prompt": "Hi", "messages": []}, "messages"),
         (tools.read_chat, {"messages": []}, "messages"),
         (tools.read_embed, {}, "texts"),
         (tools.read_embed, {"texts": ["a", ""]}, "texts[1]"),
