@@ -42,9 +42,9 @@ def set_given_inputs(vision: Vision, invocation: Invocation, ctx: Context, given
 def _item(value: Json, path: str) -> Item:
     """Return an rknn_input, or a tensor as one. Raises InvalidParams."""
     if isinstance(value, dict) and value.keys() & _ONLY_IN_INPUTS:
-        schemas.check(schemas.validator(_INPUT), value, path)
+        schemas.check(_INPUT, value, path)
         return Item(value, path, data_path(value, path))
-    schemas.check(schemas.validator(schemas.TENSOR), value, path)
+    schemas.check(schemas.TENSOR, value, path)
     return Item({"buf": value}, path, path)
 
 

@@ -115,7 +115,7 @@ def _model(name: str, table: JsonObject) -> DeclaredModel:
         raise WrongMember(f"models has the name {name[:64]!r}, allowed are letters, digits, '.', '_' and '-', up to 64")
     where = f"models.{name}"
     try:
-        schemas.check(schemas.validator(_schema()), table, where)
+        schemas.check(_schema(), table, where)
     except InvalidParams as error:
         said = error.message.removesuffix(".")
         found = _at(table, str(error.data["path"]).removeprefix(where))

@@ -26,10 +26,10 @@ from rkllmd.abi.c_types import CObject, CType, Struct
 from rkllmd.abi.json.descriptions import FIELDS, Doc
 from rkllmd.abi.json.forms import ALIASES, EXTRAS, FORMS, IMAGE_FIELDS, describe_unknown
 from rkllmd.abi.json.structs import INT_RANGES, fields_of, is_pointer, members_of, of_array, struct_types
-from rkllmd.abi.json.validity.quick import IS_TYPE, Fits, fits, is_equal, is_number
+from rkllmd.abi.json.validity import quick
+from rkllmd.abi.json.validity.quick import Fits
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
-from rkllmd.wire.long_strings import LongString
 
 Schema = JsonObject
 
@@ -161,28 +161,22 @@ _Errors = Iterable[ValidationError]
 _Keyword = Callable[[Validator, Json, Json, Schema], _Errors]
 
 
-def _fails(condition: Callable[[Json, Json], bool]) -> _Keyword:
-    """Make a keyword from a condition on (the keyword's value, the instance) that means failure."""
+def _fails(means: Callable[..., Fits]) -> _Keyword:
+    """Make a keyword that fails where the quick answer is no."""
 
-    def keyword(_validator: Validator, value: Json, instance: Json, _schema: Schema) -> _Errors:
-        return (ValidationError(""),) if condition(value, instance) else ()  # a generator would cost twice as much
+    def keyword(_validator: Validator, value: Json, instance: Json, schema: Schema) -> _Errors:
+        return () if means(value, schema)(instance) else (ValidationError(""),)
 
     return keyword
 
 
-def _not_of_type(types: str | list[str], instance: Json) -> bool:
-    if isinstance(types, str):
-        return not IS_TYPE[types](instance)
-    return not any(IS_TYPE[name](instance) for name in types)
-
-
-def _not_in_enum(values: list[Json], instance: Json) -> bool:
-    return not any(is_equal(value, instance) for value in values)
-
-
 def _descend(subschema: Schema, instance: Json, step: str | int | None = None) -> Iterator[ValidationError]:
-    # Validator.descend would make a new validator for every member of every request; this takes a third of its time.
-    for error in validator(subschema).iter_errors(instance):
+    # Not Validator.descend, which would make a new validator for every member. Only what does not fit is asked for its
+    # errors: a request may have thousands of members, and one that is wrong.
+    _, its_validator, fits = _build(subschema)
+    if fits(instance):
+        return
+    for error in its_validator.iter_errors(instance):
         if step is not None:
             error.path.appendleft(step)
         yield error
@@ -213,31 +207,14 @@ def _some_of(exactly_one: bool) -> _Keyword:
     return keyword
 
 
-def _additional_properties(_validator: Validator, allowed: Json, instance: Json, schema: Schema) -> _Errors:
-    if allowed is False and isinstance(instance, dict) and not instance.keys() <= schema.get("properties", {}).keys():
-        return (ValidationError(""),)
-    return ()
-
-
+# What each means is said once, in quick.py; here those that have errors below them say where.
 _KEYWORDS: dict[str, _Keyword] = {
-    "type": _fails(_not_of_type),
-    "enum": _fails(_not_in_enum),
-    "const": _fails(lambda value, instance: _not_in_enum([value], instance)),
-    "minimum": _fails(lambda limit, instance: is_number(instance) and instance < limit),
-    "maximum": _fails(lambda limit, instance: is_number(instance) and instance > limit),
-    "exclusiveMinimum": _fails(lambda limit, instance: is_number(instance) and instance <= limit),
-    "minLength": _fails(lambda limit, instance: isinstance(instance, (str, LongString)) and len(instance) < limit),
-    "maxLength": _fails(lambda limit, instance: isinstance(instance, (str, LongString)) and len(instance) > limit),
-    "minItems": _fails(lambda limit, instance: isinstance(instance, list) and len(instance) < limit),
-    "maxItems": _fails(lambda limit, instance: isinstance(instance, list) and len(instance) > limit),
-    "required": _fails(lambda names, instance: isinstance(instance, dict) and not instance.keys() >= set(names)),
-    "additionalProperties": _additional_properties,
+    **{name: _fails(means) for name, means in quick.KEYWORDS.items()},
     "properties": _properties,
     "items": _items,
     "anyOf": _some_of(exactly_one=False),
     "oneOf": _some_of(exactly_one=True),
 }
-KEYWORDS = frozenset(_KEYWORDS)
 _ANNOTATIONS = frozenset({"title", "description", "default", "examples", "$comment", "deprecated"})
 
 _Validator = validators.create(
@@ -255,26 +232,28 @@ def validator(schema: Schema) -> Validator:
 
     Raises ValueError for a keyword that the validator would not check.
     """
+    return _build(schema)[1]
+
+
+def _build(schema: Schema) -> tuple[Schema, Validator, Fits]:
     found = _built.get(id(schema))
     if found is None:
         _refuse_unknown_keywords(schema)
         # The schema is kept beside its validator: as long as it lives, no other object can get its id.
-        found = _built[id(schema)] = (schema, _Validator(schema), fits(schema))
-    return found[1]
+        found = _built[id(schema)] = (schema, _Validator(schema), quick.fits(schema))
+    return found
 
 
-def check(validator: Validator, value: Json, root: str = "$") -> None:
+def check(schema: Schema, value: Json, root: str = "$") -> None:
     """Validate ``value``. Raises InvalidParams with ``path`` (below ``root``), ``keyword`` and ``limit``."""
-    built = _built.get(id(validator.schema))
-    if built is not None and built[2](value):
+    _, its_validator, fits = _build(schema)
+    if fits(value):
         return
     try:
-        if next(validator.iter_errors(value), None) is None:
-            return
-        error = best_match(itertools.islice(validator.iter_errors(value), _ERRORS_LOOKED_AT))
+        error = best_match(itertools.islice(its_validator.iter_errors(value), _ERRORS_LOOKED_AT))
     except RecursionError:
         raise InvalidParams(f"{root} is nested too deeply.", path=root, keyword="type") from None
-    assert error is not None  # it was there a moment ago
+    assert error is not None, "the quick answer is the validator's"
     path = root + error.json_path[1:]
     keyword = str(error.validator)
     data = {} if keyword in ("anyOf", "oneOf") else {"limit": error.validator_value}
@@ -282,7 +261,7 @@ def check(validator: Validator, value: Json, root: str = "$") -> None:
 
 
 def _refuse_unknown_keywords(schema: Schema) -> None:
-    unknown = schema.keys() - KEYWORDS - _ANNOTATIONS
+    unknown = schema.keys() - _KEYWORDS.keys() - _ANNOTATIONS
     if unknown:
         raise ValueError(f"this validator does not check {', '.join(sorted(unknown))}")
     children = [*schema.get("properties", {}).values(), *schema.get("anyOf", ()), *schema.get("oneOf", ())]

@@ -108,7 +108,7 @@ def _check_count(method: Method, count: Count, given: dict[str, Given]) -> None:
 
 def _check(parameter: Handle | StructParameter | Value, item: Given) -> None:
     if not isinstance(parameter, StructParameter):
-        schemas.check(schemas.validator(parameter.schema), item.value, item.path)
+        schemas.check(parameter.schema, item.value, item.path)
     elif parameter.many and isinstance(item.value, list):
         if not item.value:
             raise InvalidParams(f"{item.path} must not be empty.", path=item.path, keyword="minItems", limit=1)
@@ -120,11 +120,11 @@ def _check(parameter: Handle | StructParameter | Value, item: Given) -> None:
         for index, element in enumerate(item.value):
             if parameter.or_tensors and not _is_own(parameter, element):
                 continue
-            schemas.check(schemas.validator(parameter.item_schema), element, f"{item.path}[{index}]")
+            schemas.check(parameter.item_schema, element, f"{item.path}[{index}]")
     elif not parameter.or_tensors or _is_own(parameter, item.value):
-        schemas.check(schemas.validator(parameter.item_schema), item.value, item.path)
+        schemas.check(parameter.item_schema, item.value, item.path)
     else:
-        schemas.check(schemas.validator(schemas.TENSOR), item.value, item.path)
+        schemas.check(schemas.TENSOR, item.value, item.path)
 
 
 def _is_own(parameter: StructParameter, value: Json) -> bool:
@@ -226,7 +226,7 @@ def _named_and_flat(method: Method, members: JsonObject, place: str = "$") -> di
             given[struct.name] = Given(flat, place)
         elif flat and named is not None:
             # Checked here as well, since their path differs from that of the struct into which they are merged.
-            schemas.check(schemas.validator(struct.fields_schema), flat, place)
+            schemas.check(struct.fields_schema, flat, place)
             named.value = _merged(named, flat)
     return given
 

@@ -15,22 +15,22 @@ from rkllmd.wire.long_strings import LongString
 Fits: TypeAlias = Callable[[Json], bool]
 
 
-def is_number(value: Json) -> bool:
+def _is_number(value: Json) -> bool:
     """Return whether a value is a number; true and false are none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def is_integer(value: Json) -> bool:
+def _is_integer(value: Json) -> bool:
     """Return whether a value is a whole number, as JSON Schema has it: 1.0 is one."""
     return type(value) is int or (type(value) is float and value.is_integer())
 
 
-IS_TYPE: Final[dict[str, Fits]] = {
+_IS_TYPE: Final[dict[str, Fits]] = {
     "array": lambda value: isinstance(value, list),
     "boolean": lambda value: isinstance(value, bool),
-    "integer": is_integer,
+    "integer": _is_integer,
     "null": lambda value: value is None,
-    "number": is_number,
+    "number": _is_number,
     "object": lambda value: isinstance(value, dict),
     "string": lambda value: isinstance(value, (str, LongString)),
 }
@@ -46,14 +46,14 @@ _SURELY: Final[dict[str, tuple[type, ...]]] = {
 }
 
 
-def is_equal(one: Json, other: Json) -> bool:
+def _is_equal(one: Json, other: Json) -> bool:
     """Return whether two values are equal in JSON: true is not 1."""
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def fits(schema: JsonObject) -> Fits:
     """Return the function that says whether a value fits a schema, whose keywords are all known here or say nothing."""
-    tests = [_KEYWORDS[keyword](limit, schema) for keyword, limit in schema.items() if keyword in _KEYWORDS]
+    tests = [KEYWORDS[keyword](limit, schema) for keyword, limit in schema.items() if keyword in KEYWORDS]
     if len(tests) == 1:
         return tests[0]
 
@@ -70,7 +70,7 @@ def fits(schema: JsonObject) -> Fits:
 def _type(names: str | list[str], _: JsonObject) -> Fits:
     wanted = [names] if isinstance(names, str) else names
     surely = frozenset(kind for name in wanted for kind in _SURELY[name])
-    tests = [IS_TYPE[name] for name in wanted]
+    tests = [_IS_TYPE[name] for name in wanted]
     return lambda value: type(value) in surely or any(test(value) for test in tests)
 
 
@@ -78,7 +78,7 @@ def _enum(values: list[Json], _: JsonObject) -> Fits:
     words = frozenset(value for value in values if isinstance(value, str))
 
     def is_one(value: Json) -> bool:
-        return value in words if type(value) is str else any(is_equal(other, value) for other in values)
+        return value in words if type(value) is str else any(_is_equal(other, value) for other in values)
 
     return is_one
 
@@ -130,7 +130,7 @@ def _required(names: list[str], _: JsonObject) -> Fits:
 
 
 def _number(condition: Callable[[float, float], bool]) -> Callable[[float, JsonObject], Fits]:
-    return lambda limit, _: lambda value: not is_number(value) or condition(value, limit)
+    return lambda limit, _: lambda value: not _is_number(value) or condition(value, limit)
 
 
 def _size(kinds: tuple[type, ...], condition: Callable[[int, int], bool]) -> Callable[[int, JsonObject], Fits]:
@@ -143,13 +143,14 @@ def _size(kinds: tuple[type, ...], condition: Callable[[int, int], bool]) -> Cal
     return keyword
 
 
-_KEYWORDS: Final[dict[str, Callable[..., Fits]]] = {
+# NaN, which a configuration may have, is on neither side of a limit, as in JSON Schema's own words.
+KEYWORDS: Final[dict[str, Callable[..., Fits]]] = {
     "type": _type,
     "enum": _enum,
-    "const": lambda const, _: lambda value: is_equal(const, value),
-    "minimum": _number(lambda value, limit: value >= limit),
-    "maximum": _number(lambda value, limit: value <= limit),
-    "exclusiveMinimum": _number(lambda value, limit: value > limit),
+    "const": lambda const, _: lambda value: _is_equal(const, value),
+    "minimum": _number(lambda value, limit: not value < limit),
+    "maximum": _number(lambda value, limit: not value > limit),
+    "exclusiveMinimum": _number(lambda value, limit: not value <= limit),
     "minLength": _size((str, LongString), lambda size, limit: size >= limit),
     "maxLength": _size((str, LongString), lambda size, limit: size <= limit),
     "minItems": _size((list,), lambda size, limit: size >= limit),
@@ -161,4 +162,3 @@ _KEYWORDS: Final[dict[str, Callable[..., Fits]]] = {
     "anyOf": _some_of(exactly_one=False),
     "oneOf": _some_of(exactly_one=True),
 }
-KEYWORDS: Final = frozenset(_KEYWORDS)
