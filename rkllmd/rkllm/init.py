@@ -95,8 +95,7 @@ def init(
     recipe = _recipe(language, invocation, param)
     same = places.loaded_already(language, recipe, replace)
     if same is not None:
-        if same.is_asleep:
-            wake(language, same)
+        wake(language, same)
         message = "This very model is loaded already, with the same parameters."
         return success(handle=same.number, message=message, already_loaded=True)
     trial.refuse_set_aside(language, recipe.path, force=force)

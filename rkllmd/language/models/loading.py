@@ -153,10 +153,12 @@ def put_to_sleep(language: Language, model: Model) -> None:
 
 
 def wake(language: Language, model: Model) -> None:
-    """Load a sleeping model again, if it fits; others sleep in its place where that is needed.
+    """Load a model again, if it fits; others sleep in its place where that is needed. Nothing happens if it is awake.
 
     Raises Quarantined, OutOfMemory, and what ``load_again`` raises.
     """
+    if not model.is_asleep:
+        return
     trial.refuse_set_aside(language, model.path)
     others = leaving.for_one_more(language)
     language.memory_guard.check(model.demand, leaving.given_back(language, others))
@@ -233,7 +235,7 @@ def using(language: Language, target: object, *, wakes: bool) -> Iterator[None]:
     if not isinstance(target, Model):
         yield
         return
-    if wakes and target.is_asleep:
+    if wakes:
         wake(language, target)
     try:
         yield
