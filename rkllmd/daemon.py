@@ -21,6 +21,7 @@ import trio
 
 from rkllmd import __version__, open_files
 from rkllmd.calls import registry, timeouts
+from rkllmd.calls.detached.call import DetachedCall
 from rkllmd.config import sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
@@ -141,11 +142,11 @@ class Daemon:
             await nursery.start(self._obey_signals, service, listening)  # before anybody is told that we are ready
             if self._keeper is not None:
                 nursery.start_soon(self._obey_keeper, self._keeper, service, listening)
-            returning, first = startup.take_over(service)
+            returning, begun = startup.take_over(service)
             accepting = trio.CancelScope()
             nursery.start_soon(self._accept, listening, service, connect, nursery, accepting)
             self._tell_ready(service, listening)
-            nursery.start_soon(self._load_models, service, returning, first)
+            nursery.start_soon(self._load_models, service, returning, begun)
             nursery.start_soon(unload_idle_models, service.language)
             await self._stopping.wait()
             accepting.cancel()
@@ -160,9 +161,9 @@ class Daemon:
             _exit(0, listening)
         return 0
 
-    async def _load_models(self, service: Service, returning: list[Returning], first: startup.Load | None) -> None:
+    async def _load_models(self, service: Service, returning: list[Returning], begun: dict[str, DetachedCall]) -> None:
         await startup.load_what_was_loaded(service, returning)
-        await startup.load_models_at_start(service, self._announce, self._notifier.extend_timeout, first)
+        await startup.load_models_at_start(service, self._announce, self._notifier.extend_timeout, begun)
         self._tell_keeper(SETTLED)
 
     async def _beat(self) -> None:

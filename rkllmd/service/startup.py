@@ -5,9 +5,9 @@ Those that a crash has unloaded, and the configured ones as a client would, by r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 import trio
@@ -34,26 +34,19 @@ EXTENSION_SECONDS: Final = 20
 _EXTENDS_AFTER_SECONDS: Final = 5.0
 
 
-class Load(NamedTuple):
-    """The load of a configured model: the call that is queued, or why it is not."""
-
-    path: str
-    call: DetachedCall | None
-    error: JsonObject | None
-
-
-def take_over(service: Service) -> tuple[list[Returning], Load | None]:
+def take_over(service: Service) -> tuple[list[Returning], dict[str, DetachedCall]]:
     """Take the models and the jobs of earlier daemons, before anybody can connect.
 
-    Return the models that came back and are to be loaded at once, and the first load of those that are configured.
-    That is queued before the jobs: a job may have been submitted while it loaded, in a daemon that was killed then.
+    Return the models that came back and are to be loaded at once, and the first load of those that are configured, by
+    its path. That is queued before the jobs: a job may have been submitted while it loaded, in a daemon that was killed
+    then.
     """
     kept = service.detached_calls.read()
     returning = jobs.bring_back_models(service, kept, because=service.crashes.fresh is not None)
-    paths = _wanted(service.config)
-    first = _begin(service, paths[0]) if paths and not len(service.language.models) else None
+    first = [] if len(service.language.models) else _wanted(service.config)[:1]
+    begun = {path: _begin(service, path) for path in first}
     jobs.resume(service, kept)
-    return returning, first
+    return returning, begun
 
 
 async def load_what_was_loaded(service: Service, returning: list[Returning]) -> None:
@@ -70,9 +63,9 @@ async def load_models_at_start(
     service: Service,
     announce: Callable[[str], None],
     extend_start: Callable[[int], None],
-    first: Load | None = None,
+    begun: Mapping[str, DetachedCall],
 ) -> None:
-    """Load ``config.model``, and the declared models with ``autoload``, in the file's order; ``first`` has begun.
+    """Load ``config.model``, and the declared models with ``autoload``, in the file's order; some loads have begun.
 
     A failure is logged and announced; the daemon goes on serving without the model. ``extend_start`` is called again
     and again while one loads, with the seconds for which the start may go on until the next time.
@@ -81,7 +74,7 @@ async def load_models_at_start(
     for path in _wanted(service.config):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_extend, service, extend_start)
-            error = await _load(service, path, came_back, first)
+            error = await _load(service, path, came_back, begun.get(path))
             nursery.cancel_scope.cancel()
         if error is None:
             announce(f"Model {path} is loaded.")
@@ -105,38 +98,36 @@ def _wanted(config: Config) -> list[str]:
     return list(dict.fromkeys([config.model, *loads] if config.model else loads))
 
 
-async def _load(service: Service, path: str, came_back: list[Model], first: Load | None) -> JsonObject | None:
-    """Load a model; return the Error object of JSON-RPC if that failed.
+async def _load(service: Service, path: str, came_back: list[Model], begun: DetachedCall | None) -> JsonObject | None:
+    """Load a model, or wait for its load; return the Error object of JSON-RPC if that failed.
 
     ``came_back``: those of an earlier daemon, for which calls wait: no other takes their place.
     """
     language = service.language
-    if first is None or first.path != path:
+    if begun is None:
         try:
             same = _same(language, {"model_path": path}, came_back)
             if same is not None:
-                await service.npu.run("rkllm.init", partial(_wake, language, same))
+                await service.npu.run("rkllm.init", partial(wake, language, same))
                 return None
             if came_back and len(language.models) >= language.config.max_models:
                 raise ModelAlreadyLoaded("calls wait for another one that was loaded before.")
         except Exception as error:
             return as_error(error, "rkllm.init").to_json()
-        first = _begin(service, path)
-    if first.call is None:
-        return first.error
-    await first.call.ended.wait()
-    return first.call.error
+        begun = _begin(service, path)
+    await begun.ended.wait()
+    return begun.error
 
 
-def _begin(service: Service, path: str) -> Load:
-    """Queue the load of a model."""
+def _begin(service: Service, path: str) -> DetachedCall:
+    """Queue the load of a model; return the call, which has ended if that is refused."""
+    request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", {"model_path": path}, {})
+    starter, call = DetachedCall(request.method, number=0, user=None, name="start"), jsonrpc.Call(request, None)
     try:
-        request = jsonrpc.Request(jsonrpc.ABSENT, "rkllm.init", {"model_path": path}, {})
-        starter, call = DetachedCall(request.method, number=0, user=None, name="start"), jsonrpc.Call(request, None)
         dispatch.start(service, starter, call, preparation.prepare(service, starter, call))
     except Exception as error:
-        return Load(path, None, as_error(error, "rkllm.init").to_json())
-    return Load(path, starter, None)
+        dispatch.refuse(starter, call, error)
+    return starter
 
 
 def _same(language: Language, given: JsonObject, came_back: list[Model]) -> Model | None:
@@ -152,8 +143,3 @@ def _same(language: Language, given: JsonObject, came_back: list[Model]) -> Mode
         ),
         None,
     )
-
-
-def _wake(language: Language, model: Model) -> None:
-    if model.is_asleep:
-        wake(language, model)

@@ -42,7 +42,7 @@ async def test_a_failure_is_said_and_logged_and_the_next_model_is_loaded(tmp_pat
     models = (declared("good", str(tmp_path)),)
     async with assembled(model=str(tmp_path / "missing.rkllm"), models=models) as service:
         with capture_logs() as logs:
-            await startup.load_models_at_start(service, said.append, lambda seconds: None)
+            await startup.load_models_at_start(service, said.append, lambda seconds: None, {})
         assert said[0].startswith(f"Model {tmp_path}/missing.rkllm is not loaded: ")
         (told,) = (line for line in logs if line["event"] == "model_not_loaded")
         assert told["model_path"] == str(tmp_path / "missing.rkllm")
@@ -59,7 +59,7 @@ async def test_what_is_no_error_of_ours_is_one_too(monkeypatch: pytest.MonkeyPat
     async with assembled(model=str(tmp_path / "m.rkllm")) as service:
         monkeypatch.setattr(preparation, "prepare", fails)
         with capture_logs():
-            await startup.load_models_at_start(service, said.append, lambda seconds: None)
+            await startup.load_models_at_start(service, said.append, lambda seconds: None, {})
     failed = "The daemon failed in rkllm.init: its log has the details."
     assert said == [f"Model {tmp_path}/m.rkllm is not loaded: {failed}"]
 
@@ -86,7 +86,7 @@ async def test_the_start_is_extended_while_a_load_is_in_time(
         counts.append(len(extended))
 
     monkeypatch.setattr(startup, "_load", loads)
-    await startup.load_models_at_start(service, said.append, lambda _: extended.append(trio.current_time()))
+    await startup.load_models_at_start(service, said.append, lambda _: extended.append(trio.current_time()), {})
     assert counts[0] == counts[1] == counts[2] > 0
     pauses = [later - earlier for earlier, later in itertools.pairwise(extended)]
     assert max(pauses) < startup.EXTENSION_SECONDS
@@ -98,5 +98,5 @@ async def test_without_models_there_is_nothing_to_extend() -> None:
     said: list[str] = []
     extended: list[int] = []
     async with assembled() as service:
-        await startup.load_models_at_start(service, said.append, extended.append)
+        await startup.load_models_at_start(service, said.append, extended.append, {})
     assert (said, extended) == ([], [])
