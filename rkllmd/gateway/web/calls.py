@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from rkllmd.client import ClientError
-from rkllmd.gateway import failures
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.run import Wanted
 from rkllmd.gateway.upstream.run import Run
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web import body
-from rkllmd.gateway.web.answers import answer_json
+from rkllmd.gateway.web.answers import answer_failure, answer_json
 from rkllmd.gateway.web.body import GoneError
 from rkllmd.gateway.web.hang_up import unless_gone
 from rkllmd.json_types import Json, JsonObject
@@ -42,6 +41,5 @@ class CallEndpoint:
         except GoneError:
             return
         except (Failure, WrongField, ClientError) as error:
-            failure = failures.of(error)
-            response = answer_json(self.error(failure), failure.status, failure.headers)
+            response = answer_failure(error, self.error)
         await response(scope, receive, send)

@@ -16,7 +16,7 @@ from rkllmd.gateway.ollama import shape as ollama_shape
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web import body
-from rkllmd.gateway.web.answers import answer_json
+from rkllmd.gateway.web.answers import answer_failure, answer_json
 from rkllmd.gateway.web.body import GoneError
 from rkllmd.json_types import Json, JsonObject
 
@@ -56,7 +56,7 @@ class Questions:
                 [found] = await self.ask(method)
                 return answer_json(shown(found))
             except Failure as failure:
-                return answer_json(error(failure), failure.status, failure.headers)
+                return answer_failure(failure, error)
 
         return answer
 
@@ -68,7 +68,7 @@ class Questions:
             found = models.by_name(models.listed(status), name) or models.choose(status, name)
             return answer_json(shape.model_entry(found))
         except Failure as failure:
-            return answer_json(shape.error_body(failure), failure.status, failure.headers)
+            return answer_failure(failure, shape.error_body)
 
     async def show(self, request: Request) -> Response:
         """Return one model as Ollama shows it."""
@@ -79,8 +79,7 @@ class Questions:
         except GoneError:
             return Response()
         except (Failure, WrongField) as error:
-            failure = failures.of(error)
-            return answer_json(ollama_shape.error_body(failure), failure.status, failure.headers)
+            return answer_failure(error, ollama_shape.error_body)
 
     async def job(self, request: Request) -> Response:
         """Return what has become of a job (``server.submit``); 404 where there is none."""
@@ -92,7 +91,7 @@ class Questions:
             if found["status"] == "not_found":
                 raise Failure(404, "NotFound", "There is no such job, or it is not kept any more.")
         except Failure as failure:
-            return answer_json(shape.error_body(failure), failure.status, failure.headers)
+            return answer_failure(failure, shape.error_body)
         return answer_json(found, headers={"cache-control": "no-store"})
 
     async def health(self, request: Request) -> Response:
@@ -118,6 +117,6 @@ class Questions:
         try:
             [found] = await self.ask("server.metrics")
         except Failure as failure:
-            return answer_json(shape.error_body(failure), failure.status)
+            return answer_failure(failure, shape.error_body)
         text, content_type = exposition.render(found["families"], request.headers.get("accept", ""))
         return Response(text, media_type=content_type)

@@ -11,13 +11,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from rkllmd.client import ClientError, ConnectError
-from rkllmd.gateway import failures
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.upstream.wire import Wire
 from rkllmd.gateway.web import body
-from rkllmd.gateway.web.answers import answer_json
+from rkllmd.gateway.web.answers import answer_failure
 from rkllmd.gateway.web.body import GoneError
 from rkllmd.gateway.web.hang_up import unless_gone
 
@@ -46,8 +45,8 @@ class RelayEndpoint:
         except GoneError:
             return
         except (Failure, ClientError, OSError) as error:
-            failure = failures.of(ConnectError(0, str(error)) if type(error) is OSError else error)
-            response = answer_json(shape.error_body(failure), failure.status, failure.headers)
+            known = ConnectError(0, str(error)) if type(error) is OSError else error
+            response = answer_failure(known, shape.error_body)
         await response(scope, receive, send)
 
 

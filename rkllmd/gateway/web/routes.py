@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from starlette.applications import Starlette
@@ -31,7 +32,7 @@ from rkllmd.gateway.openai.completion import COMPLETION
 from rkllmd.gateway.openai.embedding import EMBEDDINGS
 from rkllmd.gateway.openai.responses import RESPONSES
 from rkllmd.gateway.upstream.upstream import Upstream
-from rkllmd.gateway.web.answers import answer_json
+from rkllmd.gateway.web.answers import answer_failure, answer_json
 from rkllmd.gateway.web.calls import CallEndpoint
 from rkllmd.gateway.web.home import Home
 from rkllmd.gateway.web.models.administration import Administration
@@ -145,7 +146,6 @@ class Guard:
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             refusal = self._access.refusal(scope["path"], headers)
             if refusal is not None:
-                response = answer_json(_error_body(scope["path"], refusal), refusal.status, refusal.headers)
-                await response(scope, receive, send)
+                await answer_failure(refusal, partial(_error_body, scope["path"]))(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -23,7 +23,7 @@ from rkllmd.gateway.upstream.residence import Move, leave
 from rkllmd.gateway.upstream.run import Run
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web import body
-from rkllmd.gateway.web.answers import answer_json
+from rkllmd.gateway.web.answers import answer_failure
 from rkllmd.gateway.web.body import GoneError
 from rkllmd.gateway.web.hang_up import unless_gone
 from rkllmd.json_types import JsonObject
@@ -68,9 +68,7 @@ class RunEndpoint:
         except GoneError:
             return
         except (Failure, WrongField, ClientError) as error:
-            failure = failures.of(error)
-            response = answer_json(self._protocol.error(failure), failure.status, failure.headers)
-            await response(scope, receive, send)
+            await answer_failure(error, self._protocol.error)(scope, receive, send)
             return
         # Whoever hangs up from here on is not noticed: the server's own end of the answer must not be cancelled.
         if not wanted.streams:

@@ -14,11 +14,10 @@ import trio
 from starlette.types import Receive, Scope, Send
 
 from rkllmd.client import ClientError
-from rkllmd.gateway import failures
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.upstream.wire import Wire
-from rkllmd.gateway.web.answers import answer_json
+from rkllmd.gateway.web.answers import answer_failure
 from rkllmd.wire.lines import LineBuffer
 
 _SUBPROTOCOL: Final = "jsonrpc"
@@ -41,8 +40,7 @@ class WebSocketEndpoint:
         try:
             wire = await self._upstream.wire()
         except ClientError as error:
-            failure = failures.of(error)
-            await answer_json(shape.error_body(failure), failure.status, failure.headers)(scope, receive, send)
+            await answer_failure(error, shape.error_body)(scope, receive, send)
             return
         chosen = _SUBPROTOCOL if _SUBPROTOCOL in scope["subprotocols"] else None
         with closing(wire):

@@ -8,14 +8,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rkllmd.client import ClientError
-from rkllmd.gateway import failures, models
+from rkllmd.gateway import models
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import Fields, WrongField
 from rkllmd.gateway.models import ServedModel
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web import body
-from rkllmd.gateway.web.answers import answer_json
+from rkllmd.gateway.web.answers import answer_failure, answer_json
 from rkllmd.gateway.web.body import GoneError
 from rkllmd.json_types import JsonObject
 
@@ -49,7 +49,7 @@ class Administration:
         except GoneError:
             return Response()
         except (Failure, WrongField, ClientError) as error:
-            return _refused(error)
+            return answer_failure(error, shape.error_body)
 
     async def props(self, request: Request) -> Response:
         """Return what a model is like: the one that ``model`` names, or the only one."""
@@ -58,7 +58,7 @@ class Administration:
                 status = await connection.status()
             return answer_json(shape.props(status, models.choose(status, request.query_params.get("model"))))
         except (Failure, ClientError) as error:
-            return _refused(error)
+            return answer_failure(error, shape.error_body)
 
 
 def _load(model: ServedModel) -> JsonObject | None:
@@ -74,8 +74,3 @@ def _unload(model: ServedModel) -> JsonObject:
     if model.handle is None:
         raise Failure(400, "InvalidParams", f"The model {model.name} is not loaded.", "model")
     return {"method": "rkllm.destroy", "params": {"handle": model.handle}}
-
-
-def _refused(error: Exception) -> Response:
-    failure = failures.of(error)
-    return answer_json(shape.error_body(failure), failure.status, failure.headers)

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from rkllmd.client import ClientError
-from rkllmd.gateway import failures
 from rkllmd.gateway.embeddings.protocol import VectorProtocol
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.upstream.vectors import vectors
 from rkllmd.gateway.web import body
-from rkllmd.gateway.web.answers import answer_json
+from rkllmd.gateway.web.answers import answer_failure, answer_json
 from rkllmd.gateway.web.body import GoneError
 from rkllmd.gateway.web.hang_up import unless_gone
 
@@ -36,6 +35,5 @@ class VectorEndpoint:
         except GoneError:
             return
         except (Failure, WrongField, ClientError) as error:
-            failure = failures.of(error)
-            response = answer_json(self.protocol.error(failure), failure.status, failure.headers)
+            response = answer_failure(error, self.protocol.error)
         await response(scope, receive, send)
