@@ -31,12 +31,15 @@ from rkllmd.gateway.openai.chat import CHAT
 from rkllmd.gateway.openai.completion import COMPLETION
 from rkllmd.gateway.openai.embedding import EMBEDDINGS
 from rkllmd.gateway.openai.responses import RESPONSES
+from rkllmd.gateway.run import Wanted
+from rkllmd.gateway.upstream.connection import Connection
+from rkllmd.gateway.upstream.run import Run
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web.answers import answer_failure, answer_json
 from rkllmd.gateway.web.calls import CallEndpoint
 from rkllmd.gateway.web.home import Home
 from rkllmd.gateway.web.models.administration import Administration
-from rkllmd.gateway.web.models.vectors import VectorEndpoint
+from rkllmd.gateway.web.models.vectors import vector_endpoint
 from rkllmd.gateway.web.questions import Questions
 from rkllmd.gateway.web.relay import RelayEndpoint
 from rkllmd.gateway.web.runs import RunEndpoint
@@ -73,7 +76,7 @@ def _openai(upstream: Upstream, questions: Questions) -> Iterable[Route]:
         yield Route(f"{prefix}/chat/completions", RunEndpoint(upstream, CHAT), methods=["POST"])
         yield Route(f"{prefix}/completions", RunEndpoint(upstream, COMPLETION), methods=["POST"])
         yield Route(f"{prefix}/responses", RunEndpoint(upstream, RESPONSES), methods=["POST"])
-        yield Route(f"{prefix}/embeddings", VectorEndpoint(upstream, EMBEDDINGS), methods=["POST"])
+        yield Route(f"{prefix}/embeddings", vector_endpoint(upstream, EMBEDDINGS), methods=["POST"])
         yield Route(f"{prefix}/models", models_listed)
         yield Route(f"{prefix}/models/load", administration.load, methods=["POST"])
         yield Route(f"{prefix}/models/unload", administration.unload, methods=["POST"])
@@ -90,18 +93,16 @@ def _ollama(upstream: Upstream, questions: Questions) -> Iterable[Route]:
     yield Route("/api/show", questions.show, methods=["POST"])
     yield Route("/api/chat", RunEndpoint(upstream, OLLAMA_CHAT), methods=["POST"])
     yield Route("/api/generate", RunEndpoint(upstream, GENERATE), methods=["POST"])
-    yield Route("/api/embed", VectorEndpoint(upstream, EMBED), methods=["POST"])
-    yield Route("/api/embeddings", VectorEndpoint(upstream, OLLAMA_EMBEDDINGS), methods=["POST"])
+    yield Route("/api/embed", vector_endpoint(upstream, EMBED), methods=["POST"])
+    yield Route("/api/embeddings", vector_endpoint(upstream, OLLAMA_EMBEDDINGS), methods=["POST"])
 
 
 def _anthropic(upstream: Upstream) -> Iterable[Route]:
-    count = CallEndpoint(
-        upstream,
-        "server.count_tokens",
-        read_counted,
-        lambda result: {"input_tokens": result["tokens"]},
-        anthropic_shape.error_body,
-    )
+    async def counted(connection: Connection, wanted: Wanted) -> JsonObject:
+        _, result = await Run(upstream, connection, wanted, "server.count_tokens").whole()
+        return {"input_tokens": result["tokens"]}
+
+    count = CallEndpoint(upstream, read_counted, counted, anthropic_shape.error_body)
     for prefix in ("/v1", ""):
         yield Route(f"{prefix}/messages", RunEndpoint(upstream, MESSAGES), methods=["POST"])
         yield Route(f"{prefix}/messages/count_tokens", count, methods=["POST"])
