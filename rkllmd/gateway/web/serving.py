@@ -21,7 +21,7 @@ from rkllmd.gateway.boards import agent
 from rkllmd.gateway.boards.encryption import Tls
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web.body import MOST_BYTES
-from rkllmd.gateway.web.bounds import connections, websockets
+from rkllmd.gateway.web.bounds import connections
 from rkllmd.gateway.web.bounds.requests import BoundedRequests
 from rkllmd.gateway.web.questions import Questions
 from rkllmd.gateway.web.routes import application
@@ -94,7 +94,6 @@ async def serve_until_asked(
     ``when_asked`` is called then, ``when_served`` once it listens.
     """
     connections.use()
-    websockets.use()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
 
         async def asked_to_end() -> None:
@@ -120,7 +119,6 @@ async def serve_until_asked(
 def _config(listening: Listening) -> Config:
     config = Config()
     config.h11_max_incomplete_size = _MOST_HEADERS
-    config.h2_max_header_list_size = _MOST_HEADERS
     config.keep_alive_timeout = _IDLE_SECONDS
     config.graceful_timeout = _GRACE_SECONDS
     config.alpn_protocols = ["http/1.1"]

@@ -1,22 +1,25 @@
 """Hypercorn's connections, none of which can end the others.
 
 They speak HTTP/1.1 alone, what goes wrong in one stays there, their number is bounded, and a client that takes nothing
-of its answer any more is given up.
+of its answer any more is given up. What the kernel takes at once is sent at once.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import hypercorn.protocol
+import hypercorn.protocol.h11
 import hypercorn.trio.run
 import orjson
 import trio
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.tcp_server import TCPServer
 
 from rkllmd.gateway.web.bounds.places import FullError, Places
-from rkllmd.gateway.web.prompt_sending import PromptServer
+from rkllmd.gateway.web.bounds.websockets import BoundedStream
 
 if TYPE_CHECKING:
     import h11
@@ -49,7 +52,7 @@ class Http11(H11Protocol):
         """Stay."""
 
 
-class LoneServer(PromptServer):
+class LoneServer(TCPServer):
     """One connection."""
 
     places: ClassVar[Places[LoneServer]] = Places(_MOST, _MOST_OF_ONE)
@@ -77,17 +80,26 @@ class LoneServer(PromptServer):
 
     async def protocol_send(self, event: Event) -> None:
         """Send what the protocol has made, or take notice of what it says."""
+        if isinstance(event, RawData):
+            await self._send(event.data)
+            return
         if isinstance(event, Updated):
             self.places.mark(self, idle=event.idle)
         await super().protocol_send(event)
 
-    async def send_rest(self, event: RawData) -> None:
-        """Send what the kernel has not taken at once, as long as the client takes any of it.
+    async def _send(self, data: bytes) -> None:
+        """Send, as long as the client takes any of it.
 
-        What has begun is not cancelled with who sends it: the next piece would stand in the middle of this one.
+        A lock and a shield for each piece, as Hypercorn has them, cost two turns of the event loop for each token, more
+        than all that the gateway does for it: they are for what the kernel has no room for. What has begun is not
+        cancelled with who sends it: the next piece would stand in the middle of this one.
         """
+        view = memoryview(data)
+        if isinstance(self.stream, trio.SocketStream) and not self.send_lock.locked():
+            view = view[_send_now(self.stream.socket.fileno(), data) :]
+        if not view:
+            return
         async with self.send_lock:
-            view = memoryview(event.data)
             with trio.CancelScope(shield=True) as scope:
                 self.sending.add(scope)
                 try:
@@ -122,6 +134,14 @@ class LoneServer(PromptServer):
         await trio.aclose_forcefully(self.stream)
 
 
+def _send_now(descriptor: int, data: bytes) -> int:
+    """Return how many bytes were sent without waiting; none where the client has gone, which is found out then."""
+    try:
+        return os.write(descriptor, data)
+    except OSError:
+        return 0
+
+
 async def stop_sending(seconds: float) -> None:
     """Give up, after so many seconds, whoever does not take what is sent: nothing of it would end."""
     await trio.sleep(seconds)
@@ -130,9 +150,10 @@ async def stop_sending(seconds: float) -> None:
 
 
 def use() -> None:
-    """Let Hypercorn serve with these connections: it has no setting for that."""
+    """Let Hypercorn serve with these connections, and their WebSockets with bounds: it has no setting for that."""
     for module, name, mine in (
         (hypercorn.protocol, "H11Protocol", Http11),
+        (hypercorn.protocol.h11, "WSStream", BoundedStream),
         (hypercorn.trio.run, "TCPServer", LoneServer),
     ):
         setattr(module, name, mine)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import hypercorn.protocol.h2
-import hypercorn.protocol.h11
 import trio
 from hypercorn.protocol.events import Request, StreamClosed
 from hypercorn.protocol.ws_stream import WSStream
@@ -160,9 +158,3 @@ class BoundedStream(WSStream):
             await self._send_wsproto_event(Ping())
             with trio.move_on_after(self.config.websocket_ping_interval or 0):
                 await self._gone.wait()
-
-
-def use() -> None:
-    """Let Hypercorn serve with these WebSockets: it has no setting for that."""
-    for protocol in (hypercorn.protocol.h11, hypercorn.protocol.h2):
-        setattr(protocol, "WSStream", BoundedStream)  # noqa: B010 - mypy is right to refuse the plain assignment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -9,16 +10,15 @@ from typing import Any
 
 import pytest
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from trio.testing import wait_all_tasks_blocked
 
-from rkllmd.gateway.web.bounds import connections
 from rkllmd.gateway.web.bounds.connections import LoneServer
 from rkllmd.gateway.web.bounds.places import Places
+from tests.gateway.web.bounds.hypercorn_server import serving
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+PIECES = [os.urandom(100_000) for _ in range(80)]
 UPGRADE = GET + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
 
 
@@ -30,14 +30,8 @@ async def _application(scope: Any, receive: Any, send: Any) -> None:
 @asynccontextmanager
 async def served(app: Any = _application) -> AsyncIterator[partial[Any]]:
     """Serve an application; yield what connects to it."""
-    connections.use()
-    config = Config()
-    config.bind = ["127.0.0.1:0"]
-    config.loglevel = "CRITICAL"
-    async with trio.open_nursery() as nursery:
-        [address] = await nursery.start(partial(serve, app, config))
-        yield partial(trio.open_tcp_stream, "127.0.0.1", int(address.rpartition(":")[2]))
-        nursery.cancel_scope.cancel()
+    async with serving(app) as port:
+        yield partial(trio.open_tcp_stream, "127.0.0.1", port)
 
 
 async def received(stream: trio.SocketStream) -> bytes:
@@ -91,3 +85,31 @@ async def test_idle_ones_leave_and_where_all_are_busy_a_sentence_says_so(monkeyp
             may_answer.set()
             for stream in (first, second):
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_slow_reader_gets_every_piece() -> None:
+    """They come whole and in order, whether the kernel has taken them at once or not."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in PIECES:
+            yield piece
+
+    async def streams(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http", "it has no lifespan"
+        await StreamingResponse(pieces())(scope, receive, send)
+
+    body = bytearray()
+    async with served(streams) as connect, await connect() as stream:
+        await stream.send_all(GET + b"\r\n")
+        await wait_all_tasks_blocked()  # the server waits for us
+        while not body.endswith(b"\r\n0\r\n\r\n"):
+            body += await stream.receive_some()
+    assert _unchunked(bytes(body).partition(b"\r\n\r\n")[2]) == b"".join(PIECES)
+
+
+def _unchunked(rest: bytes) -> bytes:
+    found = b""
+    while not rest.startswith(b"0\r\n"):
+        size, _, rest = rest.partition(b"\r\n")
+        found, rest = found + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return found

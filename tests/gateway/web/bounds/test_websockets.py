@@ -6,18 +6,15 @@ import struct
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import pytest
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve
 from trio.testing import wait_all_tasks_blocked
 
-from rkllmd.gateway.web.bounds import websockets
 from rkllmd.gateway.web.bounds.memory import Memory
 from rkllmd.gateway.web.bounds.websockets import BoundedStream
+from tests.gateway.web.bounds.hypercorn_server import serving
 
 MOST = 100_000
 HANDSHAKE = (
@@ -79,19 +76,12 @@ async def account(monkeypatch: pytest.MonkeyPatch) -> Memory:
 
 @asynccontextmanager
 async def served() -> AsyncIterator[Served]:
-    websockets.use()
-    config = Config()
-    config.bind = ["127.0.0.1:0"]
-    config.loglevel = "CRITICAL"
-    config.websocket_max_message_size = MOST
     found = Served()
-    async with trio.open_nursery() as nursery:
-        [address] = await nursery.start(partial(serve, found.application, config))
-        found.port = int(address.rpartition(":")[2])
+    async with serving(found.application, websocket_max_message_size=MOST) as port:
+        found.port = port
         yield found
         for stream in found.streams:
             await stream.aclose()
-        nursery.cancel_scope.cancel()
 
 
 async def closing(stream: trio.SocketStream) -> int:
