@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
 from typing import BinaryIO, Final
 
 from rkllmd.quick_dataclass import dataclass
@@ -26,11 +28,13 @@ _STRING: Final = 8
 _ARRAY: Final = 9
 _WORDS: Final = "tokenizer.ggml.tokens"
 _KINDS: Final = "tokenizer.ggml.token_type"
-# Sizes stand before the vocabulary. So far is looked for them, on the event loop: a model of one size per block has a
-# few hundred.
+# Sizes stand before the vocabulary. So far is looked for them, on the event loop.
+# A model of one size per block has a few hundred keys.
 _MOST_KEYS: Final = 1000
 _MOST_BLOCKS: Final = 1024
 _MOST_TEXT_BYTES: Final = 65_536
+# So few bytes are read sooner than a seek has passed over them.
+_READ_BYTES: Final = 4096
 _MOST_LONG_TEXT_BYTES: Final = 2**20
 # A vocabulary has up to 300,000 words with ten bytes each.
 _MOST_WORDS: Final = 2**20
@@ -157,33 +161,42 @@ def pooling(path: str) -> str | None:
 
 
 def _find(path: str, key: str) -> str | int | None:
-    with open(path, "rb") as file:
-        try:
-            return _Reader(file).find(key)
-        except (ValueError, struct.error, KeyError, RecursionError):  # an empty file, or a damaged one
-            return None
+    status = os.stat(path)
+    return _values(path, (status.st_ino, status.st_size, status.st_mtime_ns)).get(key)
+
+
+@lru_cache(maxsize=1)
+def _values(path: str, identity: tuple[int, ...]) -> dict[str, str | int]:
+    """Return the values that a load asks for, by their keys: in one pass, since it takes long to skip a vocabulary."""
+    found: dict[str, str | int] = {}
+    # Of an empty file, or a damaged one, there is what stands before its end.
+    with open(path, "rb") as file, suppress(ValueError, struct.error, KeyError, RecursionError):
+        for key, value in _Reader(file).values():
+            found.setdefault(key, value)
+    return found
 
 
 class _Reader:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._size = os.fstat(file.fileno()).st_size
+        # How many bytes are left: to ask the file would be a system call for each word of a vocabulary.
+        self._left = os.fstat(file.fileno()).st_size
 
-    def find(self, wanted: str) -> str | int | None:
-        """Return the value of a key that is a string or a 32-bit count."""
+    def values(self) -> Iterator[tuple[str, str | int]]:
+        """Yield the template, the architecture, and each key that is a 32-bit count."""
         if self._take(4) != _MAGIC:
-            return None
+            return
         self._number("<I")  # version
         self._number("<Q")  # tensors
-        for _ in range(self._number("<Q")):
+        for _ in range(min(self._number("<Q"), _MOST_KEYS)):
             key = self._text()
             kind = self._number("<I")
-            if key == wanted and kind == _STRING:
-                return self._take(self._number("<Q")).decode()
-            if key == wanted and kind == _COUNT:
-                return self._number("<I")
-            self._skip(kind)
-        return None
+            if key in (_TEMPLATE, _ARCHITECTURE) and kind == _STRING:
+                yield key, self._take(self._number("<Q")).decode()
+            elif kind == _COUNT:
+                yield key, self._number("<I")
+            else:
+                self._skip(kind)
 
     def counts(self) -> Iterator[tuple[str, list[int]]]:
         """Yield the counts of the file's architecture, without its name, up to the vocabulary, with that one's size."""
@@ -291,14 +304,19 @@ class _Reader:
             self._skip(of)
 
     def _pass(self, size: int) -> None:
-        if size > self._size - self._file.tell():  # also of a size that no seek takes
+        if size <= _READ_BYTES:
+            self._take(size)
+            return
+        if size > self._left:  # also of a size that no seek takes
             raise ValueError("the file ends early")
         self._file.seek(size, os.SEEK_CUR)
+        self._left -= size
 
     def _take(self, size: int) -> bytes:
-        if size > self._size - self._file.tell():  # before memory for so much is allocated
+        if size > self._left:  # before memory for so much is allocated
             raise ValueError("the file ends early")
         taken = self._file.read(size)
+        self._left -= size
         if len(taken) != size:
             raise ValueError("the file became shorter")
         return taken

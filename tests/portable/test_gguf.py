@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
@@ -93,6 +94,21 @@ def test_how_rows_become_one_embedding(tmp_path: Path, number: int, pooling: str
     assert gguf.pooling(str(file)) == pooling
     file.write_bytes(b"")
     assert gguf.pooling(str(file)) is None
+
+
+def test_a_load_passes_over_the_vocabulary_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: list[BinaryIO] = []
+    reader = gguf._Reader
+
+    def counted(file: BinaryIO) -> gguf._Reader:
+        readers.append(file)
+        return reader(file)
+
+    monkeypatch.setattr(gguf, "_Reader", counted)
+    file = str(tmp_path / "model.gguf")
+    Path(file).write_bytes(made(*BEFORE, TEMPLATE))
+    assert (gguf.embedding_width(file), gguf.pooling(file), gguf.chat_template(file)) == (None, None, "the template")
+    assert len(readers) == 1
 
 
 # -- sizes -----------------------------------------------------------------------------------------------------------
