@@ -26,6 +26,7 @@ from rkllmd.language.runs.run import Run
 from rkllmd.language.texts.transcript import FINISH, Transcript
 
 if TYPE_CHECKING:
+    from rkllmd.language.chats.held import Held
     from rkllmd.language.runs.turns import ConversationTurn
 
 log = structlog.get_logger()
@@ -49,11 +50,11 @@ class Lane:
         self.tokens = 0
         # As the runtime says; 0: it does not.
         self.prefill_tokens = 0
-        # The turn of its conversation, if it is one, and how many of its tokens the cache had, if that is known.
+        # The turn of its conversation, if it is one.
         self.turn: ConversationTurn | None = None
-        self.cached_tokens: int | None = None
-        # In which sequence of the cache it is read, and whether that has words of the same user.
-        self.sequence, self.reuses = 0, False
+        # In which sequence of the cache it is read, and what that has of a conversation of the same user.
+        self.sequence = 0
+        self.held: Held | None = None
         # Why it has no result, where it was closed before it began.
         self.refusal: RpcError | None = None
         generation.shares_batch = True
@@ -176,7 +177,8 @@ class Company(Generation):
             if self.first_token_at is None:
                 self.first_token_at = self.last_at
                 for entry, lane in enumerate(self.entries):
-                    lane.cached_tokens = self._cached(entry)
+                    if lane.turn is not None:
+                        lane.turn.cached_tokens = self._cached(entry)
             self._steps += 1
             for entry, lane in enumerate(self.entries):
                 if lane.is_open:

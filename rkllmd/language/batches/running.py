@@ -81,8 +81,6 @@ def generate(run: Run) -> Callable[[], JsonObject]:
 
 def final_of(company: Company, lane: Lane) -> JsonObject:
     """Return the final result of a lane that was closed; on the event loop. Raises FormatNotMet."""
-    if lane.turn is not None:
-        lane.turn.cached_tokens = lane.cached_tokens
     return inference.final_of(lane.run, lane.generation, lane.turn, history_reset=company.history_reset)
 
 
@@ -144,7 +142,7 @@ def _attempt(language: Language, model: Model, company: Company, lanes: Sequence
     cross_attention.check(model)
     lanes = [lane for lane in lanes if lane.is_open]
     telling.place(language, model, lanes)
-    telling.tell(language, model, company, lanes)
+    telling.tell(language, company, lanes)
     entries = company.enter(lanes)
     if not entries:
         return None
@@ -202,7 +200,7 @@ def _run_of(language: Language, model: Model, company: Company, entries: Sequenc
     else:
         extension.next_run(model.pointer, NextRun())
         for lane in entries:
-            options = replace(run_options.of(lane.run, lane.turn), reuse=lane.reuses)
+            options = replace(run_options.of(lane.run, lane.turn), reuse=lane.held is not None)
             extension.next_entry(model.pointer, lane.sequence, options)
             guiding.apply_in_company(lane.run)
     array = (type(inputs[0]) * len(inputs))(*inputs)

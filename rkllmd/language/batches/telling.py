@@ -14,7 +14,6 @@ from rkllmd.language.runs import answers, guiding, turns
 from rkllmd.language.runs.rendering import plain_prompts
 
 if TYPE_CHECKING:
-    from rkllmd.language.chats.held import Held
     from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
     from rkllmd.language.runs.turns import ConversationTurn
@@ -37,23 +36,24 @@ def begin(company: Company) -> None:
 
 
 def place(language: Language, model: Model, lanes: Sequence[Lane]) -> None:
-    """Choose a sequence of the cache for each lane."""
+    """Choose a sequence of the cache for each lane, and note what that holds. On the worker thread."""
     if language.runtime.extension is None:  # all is read anew
         return
-    held = dict(model.kv_cache.sequences)
-    for lane, sequence in zip(lanes, choose(held, model.n_batch, [_said(lane) for lane in lanes]), strict=True):
-        lane.sequence = sequence
-        lane.reuses = lane.turn is not None and sequence in held and held[sequence][0].user == lane.turn.chat.user
+    sequences = dict(model.kv_cache.sequences)  # the event loop may note meanwhile what the last batch has said
+    for lane, sequence in zip(lanes, choose(sequences, model.n_batch, [_said(lane) for lane in lanes]), strict=True):
+        lane.sequence, lane.held = sequence, None
+        if lane.turn is not None and sequence in sequences:
+            chat, held = sequences[sequence]
+            lane.held = held if chat.user == lane.turn.chat.user else None
 
 
-def tell(language: Language, model: Model, company: Company, lanes: Sequence[Lane]) -> None:
+def tell(language: Language, company: Company, lanes: Sequence[Lane]) -> None:
     """Make each conversation its lane's prompt; close the lanes of which none can be made."""
-    held = dict(model.kv_cache.sequences)
     for lane in lanes:
         try:
             guiding.renew(lane.run)
             if lane.turn is not None:
-                _tell(language, lane, lane.turn, held[lane.sequence][1] if lane.reuses else None)
+                _tell(language, lane, lane.turn)
         except RpcError as error:
             refuse(company, lane, error)
 
@@ -69,11 +69,11 @@ def _said(lane: Lane) -> Said | None:
     return None if turn is None else Said(turn.chat.user, turn.basis, [message.digest for message in turn.messages])
 
 
-def _tell(language: Language, lane: Lane, turn: ConversationTurn, held: Held | None) -> None:
+def _tell(language: Language, lane: Lane, turn: ConversationTurn) -> None:
     template = turn.template
     assert template is not None, "chosen when it began"
     compares_tokens = language.runtime.extension is not None
-    planned = plan(held, turn.basis, turn.messages, template, compares_tokens=compares_tokens)
+    planned = plan(lane.held, turn.basis, turn.messages, template, compares_tokens=compares_tokens)
     turn.telling = replace(planned, text=planned.whole, goes_on=False, known=0)
     turns.check_length(lane.run, turn)
     turn.sequence = lane.sequence if compares_tokens else None

@@ -81,7 +81,9 @@ def test_a_conversation_goes_on_where_its_beginning_is() -> None:
     assert extension.entries == [(1, True), (0, True), (2, False)]
     final = running.final_of(company, company.lanes[0])
     assert final.get("cached_tokens") is None, "the runtime does not say how many it has read"
-    assert company.lanes[0].cached_tokens == 7
+    turn = company.lanes[0].turn
+    assert turn is not None
+    assert turn.cached_tokens == 7
 
 
 def test_an_entry_that_nothing_can_guide_any_more_is_no_error_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
