@@ -28,9 +28,9 @@ from rkllmd.json_types import JsonObject
 from rkllmd.machine import paths
 from rkllmd.machine.disk.seeing import Viewer
 from rkllmd.machine.disk.unchanged import unchanged
-from rkllmd.machine.memory.guard import Demand
 from rkllmd.trials import trial
 from rkllmd.trials.quarantine import content_hash
+from rkllmd.vision import demand
 from rkllmd.vision import trial as rknn_trial
 from rkllmd.vision.objects import Context, TensorMemory
 from rkllmd.vision.parts import Vision
@@ -54,9 +54,6 @@ log = structlog.get_logger()
 
 # C's size has 32 bits; 0 would mean that the bytes are a path, which nobody has checked.
 _MOST_BYTES = 2**32 - 1
-# What the tensors between the layers are taken to need of a model that was never loaded: as much as its weights, but
-# not more than they have in the largest vision encoders.
-_MOST_INTERNAL_BYTES = 2**27
 _MODEL = Value(
     "model",
     {"type": ["string", "object"], "description": "A path, or the contents: {data: base64} or {fd: n}."},
@@ -183,8 +180,8 @@ def init(
         _check_part(ctx, extend)
     trial.refuse_set_aside(vision, ctx.source, force=force)
     part = 0 if extend is None else int(extend.json.get("real_model_size", 0))
-    demand = _demand(ctx, part)
-    vision.memory_guard.check(demand)
+    asked = demand.of(ctx, part)
+    vision.memory_guard.check(asked)
     with unchanged(seen_by, vision.config.allowed_directories, seen_by):
         _try(vision, ctx, buffer, extend)
     available = vision.memory_guard.machine_available_bytes
@@ -192,7 +189,7 @@ def init(
     if not ctx.flag & rknn_flag.RKNN_FLAG_MODEL_BUFFER_ZERO_COPY:
         ctx.keep_alive.clear()
     result = add(vision, invocation, ctx, keep=keep, cores=cores)
-    vision.memory_guard.footprints.learn(demand, available - vision.memory_guard.machine_available_bytes)
+    vision.memory_guard.footprints.learn(asked, available - vision.memory_guard.machine_available_bytes)
     log.info("context_made", context=ctx.number, model_path=ctx.path, bytes=ctx.size_bytes)
     return result
 
@@ -215,13 +212,6 @@ def _call(
         if ctx.pointer:
             destroy(vision, ctx)
         raise
-
-
-def _demand(ctx: Context, part: int) -> Demand:
-    """Return how much memory a load takes: weights, and tensors inside that nobody knows before it was loaded once."""
-    size = part or ctx.size_bytes
-    known_by = "" if part else ctx.path  # the parts of a file are not told apart
-    return Demand(ctx.path or "a model in memory", size, min(size, _MOST_INTERNAL_BYTES), True, known_by)
 
 
 def _contents(model: Converted) -> Buffer:

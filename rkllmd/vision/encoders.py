@@ -26,8 +26,8 @@ from rkllmd.abi.layouts.rknn import (
 from rkllmd.abi.layouts.rknn_constants import rknn_query_cmd, rknn_tensor_format, rknn_tensor_type
 from rkllmd.errors import RpcError, RuntimeFailure
 from rkllmd.machine.c_runtime import no_handle
-from rkllmd.machine.memory.guard import Demand
 from rkllmd.trials import trial
+from rkllmd.vision import demand
 from rkllmd.vision import trial as rknn_trial
 from rkllmd.vision.objects import Context
 
@@ -39,8 +39,6 @@ log = structlog.get_logger()
 
 # More outputs than encoders have that show each layer of a language model something else.
 _MOST_OUTPUTS: Final = 64
-# As rknn.init takes it for a model that was never loaded: tensors between the layers of the largest encoders.
-_MOST_INTERNAL_BYTES: Final = 2**27
 _COLOURS: Final = 3
 
 
@@ -79,11 +77,10 @@ class Encoders:
         vision, path = self._vision, encoder.path
         vision.runtime.library  # noqa: B018 - raises if there is none
         trial.refuse_set_aside(vision, path)
-        size = os.stat(path).st_size
-        demand = Demand(path, size, min(size, _MOST_INTERNAL_BYTES), True, path)
-        vision.memory_guard.check(demand)
+        ctx, job = Context(path, os.stat(path).st_size, 0), vision.npu.queue.running
+        asked = demand.of(ctx)
+        vision.memory_guard.check(asked)
         available = vision.memory_guard.machine_available_bytes
-        ctx, job = Context(path, size, 0), vision.npu.queue.running
         name = cast(c_char_p(os.fsencode(path)), c_void_p)
         with (
             contextlib.nullcontext() if job is None else job.loading()
@@ -101,8 +98,8 @@ class Encoders:
         except BaseException:
             self._destroy(ctx)
             raise
-        vision.memory_guard.footprints.learn(demand, available - vision.memory_guard.machine_available_bytes)
-        log.info("encoder_loaded", model_path=path, bytes=size)
+        vision.memory_guard.footprints.learn(asked, available - vision.memory_guard.machine_available_bytes)
+        log.info("encoder_loaded", model_path=path, bytes=ctx.size_bytes)
         return ctx
 
     def _learn(self, ctx: Context, encoder: DeclaredEncoder) -> None:
