@@ -54,7 +54,7 @@ def _pattern_properties(
     for name, value in instance.items() if isinstance(instance, dict) else ():
         for pattern, schema in patterns.items():
             if is_found(pattern, name):
-                yield from validator.descend(value, schema, path=name, schema_path=pattern)  # type: ignore[attr-defined]
+                yield from _descend(validator, value, schema, name)
 
 
 def _additional_properties(
@@ -68,4 +68,8 @@ def _additional_properties(
         if additional is False:
             yield ValidationError("is not allowed")
         elif isinstance(additional, dict):
-            yield from validator.descend(value, additional, path=name)  # type: ignore[attr-defined]
+            yield from _descend(validator, value, additional, name)
+
+
+def _descend(validator: Validator, value: Json, schema: Json, name: str) -> Iterator[ValidationError]:
+    yield from validator.descend(value, schema, path=name)  # type: ignore[attr-defined]  # the protocol leaves it out

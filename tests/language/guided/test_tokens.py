@@ -66,7 +66,11 @@ def test_a_vocabulary_is_read_once_for_each_file_of_the_last_models() -> None:
     vocabularies, read = Vocabularies(), list[str]()
 
     def ask(file: str | None) -> object:
-        return vocabularies.of(file, lambda: read.append(str(file)) or PIECES)  # type: ignore[func-returns-value]
+        def pieces() -> list[Piece]:
+            read.append(str(file))
+            return PIECES
+
+        return vocabularies.of(file, pieces)
 
     assert ask("a") is ask("a")
     for file in ("b", "a", "c", "a", "b", None, None, "a"):
