@@ -86,7 +86,7 @@ def give(run: Run, prompt: bytes, messages: Sequence[Message], keep: list[object
         media[0].path.rpartition(".")[0],
         keep,
         runtime=library.runtime,
-        sources=pictures.WithTensors(run.sources),
+        sources=run.sources,
         embedding_width=run.model.embedding_width,
     )
     for medium in media:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from rkllmd.abi.json.tensors import Sources, Tensor, read_buffer
+from rkllmd.abi.json.tensors import Tensor, read_buffer
 from rkllmd.calls.binding.attachments import are_named_in
 from rkllmd.config.encoders import DeclaredEncoder
 from rkllmd.errors import InvalidParams, NotSupported
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.wire.long_strings import LongString
 
 if TYPE_CHECKING:
     from rkllmd.language.chats.messages import Medium
@@ -55,37 +56,21 @@ def check(model: Model, medium: Medium) -> None:
 def fields_of(run: Run, encoder: DeclaredEncoder, pictures: Sequence[Medium]) -> JsonObject:
     """Return the image of a multimodal input: all ``pictures`` one after the other; on the worker thread.
 
-    Its embeddings are a tensor that ``WithTensors`` knows. Raises RpcError.
+    Its embeddings are as if a client had given them. Raises RpcError.
     """
     found = [_embeddings(run, encoder, medium) for medium in pictures]
     _, tokens, width = found[0].shape
     data = found[0].data if len(found) == 1 else bytearray().join(memoryview(item.data) for item in found)
-    tensor = Tensor(data, "float32", (len(found), tokens, width))
+    embeddings = LongString(memoryview(data).cast("B"))
     has_tags = hasattr(run.model.library.layout["RKLLMMultiModalInput"], "image")  # in 1.2 they come with the load
     return {
-        "image_embed": {"mem": tensor, "dtype": "float32", "shape": list(tensor.shape)},
+        "image_embed": {"data": embeddings, "dtype": "float32", "shape": [len(found), tokens, width]},
         "n_image": len(found),
         "n_image_tokens": tokens,
         "image_width": encoder.width,
         "image_height": encoder.height,
         **(dict(encoder.tags) if has_tags else {}),
     }
-
-
-class WithTensors:
-    """Where the bytes of tensors come from: those of the call, and those that the daemon has made itself."""
-
-    def __init__(self, sources: Sources | None) -> None:
-        """Take those of the call."""
-        self._sources = sources
-
-    def bytes_of(self, value: JsonObject, path: str) -> memoryview:
-        """Return them, writable and in place. Raises RpcError."""
-        made = value.get("mem")
-        if isinstance(made, Tensor):  # no JSON is one
-            return memoryview(made.data).cast("B")
-        assert self._sources is not None
-        return self._sources.bytes_of(value, path)
 
 
 def _embeddings(run: Run, encoder: DeclaredEncoder, medium: Medium) -> Tensor:

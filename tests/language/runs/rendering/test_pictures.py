@@ -82,11 +82,6 @@ def test_several_pictures_are_one_block_of_embeddings() -> None:
         "image_height": 1,
         "image_start": "<s>",
     }
-    data = pictures.WithTensors(None).bytes_of(found["image_embed"], WHERE)
+    data = found["image_embed"]["data"].data
     assert (bytes(data[::4]), found["image_embed"]["shape"]) == (b"\7\x08", [2, 1, 1])
     assert "image_start" not in pictures.fields_of(run(layout="1.2"), ENCODER, shown[:1])
-
-
-def test_other_tensors_are_those_of_the_call() -> None:
-    sources: Any = SimpleNamespace(bytes_of=lambda value, path: memoryview(f"{value['mem']} {path}".encode()))
-    assert bytes(pictures.WithTensors(sources).bytes_of({"mem": 4}, WHERE)) == f"4 {WHERE}".encode()
