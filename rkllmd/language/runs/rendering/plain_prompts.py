@@ -38,6 +38,11 @@ def check_length(run: Run) -> None:
     if not run.has_one_input or run.only_input.input_type != RKLLMInputType.RKLLM_INPUT_PROMPT:
         return
     asked, runtime = run.only_input, run.language.runtime
+    prompt = asked.prompt_input or b""
+    if run.is_bare:
+        told = bare.text_of(run, prompt)
+        prompt_length.check_tokens(runtime, run.model, told.encode(), Counted(told.spans, bare=True), run.input.path)
+        return
     # What stands around the first prompt of a user is counted too.
     is_first = not run.parameters.keep_history and getattr(asked, "role", None) in (None, b"", b"user")
     how = Counted(
@@ -45,7 +50,7 @@ def check_length(run: Run) -> None:
         part=runtime.extension is None or not is_first,
         thinking=bool(getattr(asked, "enable_thinking", False)),
     )
-    prompt_length.check_tokens(runtime, run.model, asked.prompt_input or b"", how, run.input.path)
+    prompt_length.check_tokens(runtime, run.model, prompt, how, run.input.path)
 
 
 @contextmanager

@@ -11,7 +11,9 @@ import pytest
 from rkllmd.abi.layouts.rkllm import LAYOUTS
 from rkllmd.abi.layouts.rkllm_common import RKLLMInputType
 from rkllmd.errors import InvalidParams, NotSupported
+from rkllmd.language import prompt_length
 from rkllmd.language.runs.rendering import bare, plain_prompts
+from rkllmd.portable.extension import Counted
 
 INPUT = LAYOUTS["1.3"]["RKLLMInput"]
 SET = "rkllm_set_chat_template"
@@ -50,8 +52,9 @@ def run(tmp_path: Path, told: list[Any]) -> Any:
         language=SimpleNamespace(runtime=runtime),
         invocation=SimpleNamespace(call=SimpleNamespace(members=SimpleNamespace(session=None))),
         model=model,
-        input=SimpleNamespace(json={}, c=asked),
+        input=SimpleNamespace(json={}, c=asked, path="$.rkllm_input"),
         only_input=asked,
+        has_one_input=True,
         parameters=SimpleNamespace(keep_history=0),
         messages=None,
         special=None,
@@ -85,6 +88,18 @@ def test_a_gap_is_between_the_markers_of_the_model(run: Any) -> None:
     with plain_prompts.wrapped(run, goes_on=False):
         assert run.only_input.prompt_input == text.encode()
     assert run.only_input.prompt_input == b"one <fim_middle>", "a run is tried again if the model was dead"
+
+
+def test_its_tokens_are_counted_as_c_is_given_them(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[tuple[bytes, Counted]] = []
+    monkeypatch.setattr(prompt_length, "check_tokens", lambda *given: counted.append(given[2:4]))
+    plain_prompts.check_length(run)
+    run.suffix = "two"
+    plain_prompts.check_length(run)
+    assert counted == [
+        (b"one <fim_middle>", Counted((), bare=True)),
+        (b"<fim_prefix>one <fim_middle><fim_suffix>two<fim_middle>", Counted(((0, 12), (28, 40), (43, 55)), bare=True)),
+    ]
 
 
 def test_a_model_without_the_markers_fills_in_no_gap(run: Any) -> None:
