@@ -21,7 +21,7 @@ _MOST_BYTES: Final = 2**25
 _FLOAT_BYTES: Final = 4
 
 # Whose picture, for which encoder, which picture.
-Key = tuple[int | None, str, str]
+Key = tuple[int | None, "DeclaredEncoder", str]
 
 
 class Encoders(Protocol):
@@ -50,7 +50,7 @@ class Pictures:
 
         ``pixels`` returns it as the encoder takes it. Raises RpcError.
         """
-        key = (user, encoder.path, digest or "")
+        key = (user, encoder, digest or "")
         if digest is not None and key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rkllmd.abi.json.tensors import Tensor
@@ -41,6 +43,15 @@ def test_a_picture_is_encoded_once_for_each_user() -> None:
     assert show(pictures, "a") is show(pictures, "a")
     show(pictures, "a", user=2)
     assert eyes.seen == [b"a", b"a"], "nobody can find out by the time it takes what others have shown"
+
+
+def test_an_encoder_that_is_declared_otherwise_sees_something_else() -> None:
+    eyes = Eyes()
+    pictures = Pictures(eyes)
+    show(pictures, "a")
+    otherwise = replace(ENCODER, mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0))
+    pictures.embeddings(1, otherwise, "a", lambda: memoryview(b"a"))
+    assert eyes.seen == [b"a", b"a"]
 
 
 def test_what_may_be_another_picture_each_time_is_not_kept() -> None:
