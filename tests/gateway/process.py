@@ -10,7 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.daemon import Daemon, Start
 from tests.nursery import forking
+
+
+def demo_daemon(start: Start) -> Daemon:
+    """Start a daemon that has loaded the demo model."""
+    daemon = start("--model", "demo", runtime="portable")
+    with daemon.connect() as wire:
+        # The model is loaded after the daemon serves: what waits for it is answered then.
+        assert "result" in wire.ask("rkllm.run", {"prompt": "", "max_new_tokens": 1})
+    return daemon
 
 
 @contextmanager

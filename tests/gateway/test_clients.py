@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.daemon import Start
-from tests.gateway.process import gateway
+from tests.gateway.process import demo_daemon, gateway
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
@@ -23,11 +23,7 @@ HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 @pytest.fixture(scope="module")
 def address(start_for_module: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return where a gateway is, in front of the demo model."""
-    daemon = start_for_module("--model", "demo", runtime="portable")
-    with daemon.connect() as wire:
-        # The model is loaded after the daemon serves: what waits for it is answered then.
-        assert "result" in wire.ask("rkllm.run", {"prompt": "", "max_new_tokens": 1})
-    with gateway(daemon.path, tmp_path_factory.mktemp("gateway")) as found:
+    with gateway(demo_daemon(start_for_module).path, tmp_path_factory.mktemp("gateway")) as found:
         yield found
 
 

@@ -8,19 +8,17 @@ from collections.abc import Iterator
 import pytest
 
 from tests.daemon import starter
-from tests.gateway.process import gateway
+from tests.gateway.process import demo_daemon, gateway
 
 
 @pytest.fixture(scope="package")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return where a gateway is, in front of the demo model."""
-    with starter(tmp_path_factory.mktemp("clients")) as start:
-        daemon = start("--model", "demo", runtime="portable")
-        with daemon.connect() as wire:
-            # The model is loaded after the daemon serves: what waits for it is answered then.
-            assert "result" in wire.ask("rkllm.run", {"prompt": "", "max_new_tokens": 1})
-        with gateway(daemon.path, tmp_path_factory.mktemp("gateway")) as found:
-            yield found
+    with (
+        starter(tmp_path_factory.mktemp("clients")) as start,
+        gateway(demo_daemon(start).path, tmp_path_factory.mktemp("gateway")) as found,
+    ):
+        yield found
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,7 +14,7 @@ import trio
 from rkllmd.portable import demo
 from rkllmd.portable.demo.vision.draw import draw_digit
 from tests.daemon import ENDLESS, Daemon, Start
-from tests.gateway.process import gateway
+from tests.gateway.process import demo_daemon, gateway
 
 ERAS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 
@@ -28,11 +28,7 @@ def three() -> str:
 @pytest.fixture(scope="module")
 def path(start_for_module: Start) -> str:
     """Return the socket of a daemon with the demo model."""
-    daemon = start_for_module("--model", "demo", runtime="portable")
-    with daemon.connect() as wire:
-        # The model is loaded after the daemon serves: what waits for it is answered then.
-        assert "result" in wire.ask("rkllm.run", {"prompt": "", "max_new_tokens": 1})
-    return daemon.path
+    return demo_daemon(start_for_module).path
 
 
 @pytest.fixture(scope="module")
