@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -13,6 +12,7 @@ import httpx
 import openai
 import pytest
 
+from tests.bench.gateway.http_client import HttpClient
 from tests.daemon import ENDLESS, Daemon, Start
 from tests.gateway.hanging_up import rounds
 from tests.gateway.process import gateway
@@ -43,11 +43,8 @@ def test_a_client_that_hangs_up_frees_the_npu(endless: tuple[Daemon, str]) -> No
 def test_so_does_one_that_waits_for_a_whole_answer(endless: tuple[Daemon, str]) -> None:
     daemon, address = endless
     begun, ended = daemon.calls("rkllm_run_async"), daemon.calls("rkllm_run_async", "finished")
-    host, _, port = address.removeprefix("http://").rpartition(":")
-    body = b'{"messages":[{"role":"user","content":"Hello"}]}'
-    with socket.create_connection((host, int(port)), 60) as raw:
-        raw.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
-        raw.sendall(body)
+    with HttpClient(address) as raw:
+        raw.post("/v1/chat/completions", {"messages": HELLO})
         daemon.wait_enter("rkllm_run_async", begun + 1)
     daemon.wait_finished(ended + 1)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from tests.bench.gateway.http_client import HttpClient
 from tests.daemon import ENDLESS, Daemon, starter, until
 from tests.gateway.process import gateway
 
@@ -36,9 +35,9 @@ def test_a_full_queue_is_tried_again(endless: tuple[Daemon, str]) -> None:
     statuses = []
     with ExitStack() as busy, daemon.connect() as wire:
         for waiting in range(2):
-            _send(busy, address)
+            busy.enter_context(HttpClient(address)).post("/v1/chat/completions", ASKED)
             daemon.wait_enter("rkllm_run_async")
-            until("the call waits", lambda: wire.ask("server.queue")["result"]["length"] == waiting)  # noqa: B023 at once
+            until("the call waits", lambda: wire.ask("server.queue")["result"]["length"] == waiting)  # noqa: B023 it is called at once
 
         def seen(response: Any) -> None:
             statuses.append(response.status_code)
@@ -53,15 +52,6 @@ def test_a_full_queue_is_tried_again(endless: tuple[Daemon, str]) -> None:
             assert next(iter(chunks)).choices[0].delta.role == "assistant"
     # It may come before the daemon has noticed that the others have gone.
     assert (statuses[0], statuses[-1]) == (429, 200)
-
-
-def _send(busy: ExitStack, address: str) -> None:
-    """Ask for an answer and do not wait for it."""
-    host, _, port = address.removeprefix("http://").rpartition(":")
-    raw = busy.enter_context(socket.create_connection((host, int(port)), 60))
-    body = json.dumps(ASKED).encode()
-    raw.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
-    raw.sendall(body)
 
 
 async def _is_sent_once(daemon: Daemon, ask: Any, error: type[Exception]) -> None:
