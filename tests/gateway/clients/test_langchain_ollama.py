@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.gateway.clients import weather
+from tests.gateway.clients.langchain import call_and_tell
 
 if TYPE_CHECKING:
     from langchain_ollama import ChatOllama
@@ -51,15 +52,7 @@ def test_thoughts_come_apart(make: Callable[..., ChatOllama]) -> None:
 
 
 def test_a_function_is_called_and_its_result_told(chat: ChatOllama) -> None:
-    from langchain_core.messages import HumanMessage, ToolMessage
-
-    bound = chat.bind_tools([weather.TOOL])
-    question = HumanMessage(weather.QUESTION)
-    called = bound.invoke([question])
-    [call] = called.tool_calls
-    assert (call["name"], call["args"]) == (weather.NAME, weather.ARGUMENTS)
-    said = bound.invoke([question, called, ToolMessage(weather.RESULT, tool_call_id=call["id"])])
-    assert "21" in said.text
+    call_and_tell(chat.bind_tools([weather.TOOL]))
 
 
 def test_an_answer_has_the_structure_that_is_wanted(chat: ChatOllama) -> None:

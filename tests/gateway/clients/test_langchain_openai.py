@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.gateway.clients import weather
+from tests.gateway.clients.langchain import call_and_tell
 
 if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI
@@ -61,15 +62,8 @@ def test_a_limit_ends_an_answer(make: Callable[..., ChatOpenAI], address: str) -
 
 @pytest.mark.parametrize("options", [{}, {"parallel_tool_calls": False}])
 def test_a_function_is_called_and_its_result_told(chat: ChatOpenAI, options: dict[str, Any]) -> None:
-    from langchain_core.messages import HumanMessage, ToolMessage
-
     bound = chat.bind_tools([weather.TOOL], **options)
-    question = HumanMessage(weather.QUESTION)
-    called = bound.invoke([question])
-    [call] = called.tool_calls
-    assert (call["name"], call["args"]) == (weather.NAME, weather.ARGUMENTS)
-    said = bound.invoke([question, called, ToolMessage(weather.RESULT, tool_call_id=call["id"])])
-    assert "21" in said.text
+    question = call_and_tell(bound)
     streamed = [call for chunk in bound.stream([question]) for call in chunk.tool_calls]
     assert [item["args"] for item in streamed if item["name"]] == [weather.ARGUMENTS]
 
