@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.gateway.clients import weather
+
 if TYPE_CHECKING:
     import anthropic
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
-QUESTION: Any = {"role": "user", "content": "What is the weather in Oslo?"}
-TOOL: Any = {
-    "name": "get_weather",
-    "description": "Get the weather of a city.",
-    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-}
+QUESTION: Any = {"role": "user", "content": weather.QUESTION}
+TOOL: Any = {"name": weather.NAME, "description": weather.DESCRIPTION, "input_schema": weather.SCHEMA}
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +60,8 @@ def test_a_function_is_called_and_its_result_told(client: anthropic.Anthropic) -
         message = stream.get_final_message()
     call: Any = message.content[-1]
     assert (message.stop_reason, call.type) == ("tool_use", "tool_use")
-    assert (call.name, call.input) == ("get_weather", {"city": "Oslo"})
-    result: Any = {"type": "tool_result", "tool_use_id": call.id, "content": json.dumps({"temperature": 21})}
+    assert (call.name, call.input) == (weather.NAME, weather.ARGUMENTS)
+    result: Any = {"type": "tool_result", "tool_use_id": call.id, "content": weather.RESULT}
     answer: Any = {"role": "assistant", "content": message.content}
     said: Any = client.messages.create(messages=[QUESTION, answer, {"role": "user", "content": [result]}], **asked)
     assert "21" in said.content[0].text

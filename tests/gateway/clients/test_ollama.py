@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.gateway.clients import weather
+
 if TYPE_CHECKING:
     import ollama
 
@@ -21,7 +23,7 @@ def client(address: str) -> Iterator[ollama.Client]:
 
 
 def test_texts_become_vectors(client: ollama.Client) -> None:
-    found = client.embed("demo", ["Hello", "What is the weather in Oslo?"])
+    found = client.embed("demo", ["Hello", weather.QUESTION])
     first, second = found.embeddings
     assert len(first) == len(second) > 1
     assert isclose(hypot(*first), 1, rel_tol=1e-5)
