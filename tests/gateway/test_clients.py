@@ -236,7 +236,7 @@ def test_health_readiness_and_metrics(http: httpx.Client) -> None:
     assert http.get("/ready").json()["models"] == ["demo"]
     accepted = {"accept": "application/openmetrics-text; version=1.0.0"}
     text = http.get("/metrics", headers=accepted).text
-    names = {item.name for item in text_string_to_metric_families(text)}  # type: ignore[no-untyped-call]
+    names = {item.name for item in text_string_to_metric_families(text)}  # type: ignore[no-untyped-call]  # it has no types
     assert {"rkllmd_calls", "rkllmd_generated_tokens", "rkllmd_npu_load_ratio"} <= names
 
 

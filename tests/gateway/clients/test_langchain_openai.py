@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # What others' libraries do with each other is theirs to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
+KEY: Any = "none"  # they make a SecretStr of it
 LAMP: Any = {
     "title": "Lamp",
     "description": "A lamp.",
@@ -30,7 +31,7 @@ def make() -> Callable[..., ChatOpenAI]:
     from langchain_openai import ChatOpenAI
 
     def made(address: str, **options: Any) -> ChatOpenAI:
-        return ChatOpenAI(base_url=f"{address}/v1", api_key="none", model="demo", **options)  # type: ignore[arg-type]
+        return ChatOpenAI(base_url=f"{address}/v1", api_key=KEY, model="demo", **options)
 
     return made
 
@@ -91,7 +92,7 @@ def test_another_model_is_not_found(chat: ChatOpenAI) -> None:
 def test_a_text_is_gone_on_with(address: str) -> None:
     from langchain_openai import OpenAI
 
-    language = OpenAI(base_url=f"{address}/v1", api_key="none", model="demo", temperature=0, max_tokens=5)  # type: ignore[arg-type]
+    language = OpenAI(base_url=f"{address}/v1", api_key=KEY, model="demo", temperature=0, max_tokens=5)
     assert language.invoke("One morning") == "".join(language.stream("One morning")) != ""
 
 
@@ -108,7 +109,7 @@ def test_texts_become_vectors_and_foreign_tokens_are_refused(address: str, monke
     from langchain_openai import OpenAIEmbeddings
 
     def made(**options: Any) -> OpenAIEmbeddings:
-        return OpenAIEmbeddings(base_url=f"{address}/v1", api_key="none", model="demo", **options)  # type: ignore[arg-type]
+        return OpenAIEmbeddings(base_url=f"{address}/v1", api_key=KEY, model="demo", **options)
 
     first, second = made(check_embedding_ctx_length=False).embed_documents(["Hello", weather.QUESTION])
     assert len(first) == len(second) > 1

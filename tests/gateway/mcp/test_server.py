@@ -74,10 +74,10 @@ async def test_hosts_of_both_eras_have_tools_and_resources(path: str, mode: str)
         assert [len(vector) for vector in embedded.structured_content["embeddings"]] == [128, 128]
         wrong = await client.call_tool("generate", {"prompt": "Hi", "model": "gpt-4"})
         assert wrong.is_error
-        assert "There is no model gpt-4" in wrong.content[0].text  # type: ignore[union-attr]
+        assert "There is no model gpt-4" in wrong.content[0].text  # type: ignore[union-attr]  # it is a text
         for uri, word in (("rkllmd://models", '"demo"'), ("rkllmd://status", '"uptime_s"')):
             (content,) = (await client.read_resource(uri)).contents
-            assert word in content.text  # type: ignore[union-attr]
+            assert word in content.text  # type: ignore[union-attr]  # it is a text
         with pytest.raises(MCPError, match="no tool"):
             await client.call_tool("nothing", {})
         with pytest.raises(MCPError, match="no resource"):

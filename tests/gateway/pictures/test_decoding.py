@@ -44,7 +44,7 @@ def png(width: int, height: int, data: bytes = b"") -> bytes:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_picture_of_the_encoders_size_stays_as_it_is(kind: str) -> None:
-    assert seen(file(Image.new("RGB", (8, 8), RED), kind)).getpixel((4, 4))[0] > 200  # type: ignore[index]
+    assert seen(file(Image.new("RGB", (8, 8), RED), kind)).getpixel((4, 4))[0] > 200  # type: ignore[index]  # RGB: not a float
 
 
 def test_a_wide_one_gets_grey_above_and_below_or_is_stretched() -> None:

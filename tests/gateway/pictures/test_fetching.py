@@ -61,7 +61,12 @@ async def test_what_is_no_picture_says_why(
 
 async def test_nothing_within_a_network_is_asked_unless_that_is_wanted(nursery: trio.Nursery) -> None:
     requests: list[bytes] = []
-    address = await served(nursery, lambda request: requests.append(request) or OK)  # type: ignore[func-returns-value]
+
+    def answer(request: bytes) -> bytes:
+        requests.append(request)
+        return OK
+
+    address = await served(nursery, answer)
     for reach, said in ((None, "fetches nothing"), (Reach.PUBLIC, "within a network")):
         for place in ("127.0.0.1", "localhost"):
             with pytest.raises(PictureError, match=said):
