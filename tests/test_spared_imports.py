@@ -14,7 +14,7 @@ from rkllmd import spared_imports
 spared_imports.spare()
 import rkllmd.daemon
 import rkllmd.net.listener
-found = {"asyncio.events", "_ssl", "rich", "email"} & set(sys.modules)
+found = {"asyncio.events", "_ssl", "rich", "greenlet", "email"} & set(sys.modules)
 assert not found, found
 assert "ZipFile" not in vars(sys.modules["zipfile"])
 """
