@@ -27,12 +27,13 @@ def role(fields: Fields, roles: Sequence[str]) -> str:
     return speaker
 
 
-def calls(fields: Fields, where: str, read: Callable[[Fields], JsonObject]) -> JsonObject:
+def calls(fields: Fields, read: Callable[[Fields], JsonObject]) -> JsonObject:
     """Take the calls of functions that an answer had, as a member of the message; ``read`` takes one of them."""
     given = fields.objects("tool_calls")
     if not given:
         return {}
-    each = [Fields(item, f"{where}.tool_calls[{index}]") for index, item in enumerate(given)]
+    where = fields.path("tool_calls")
+    each = [Fields(item, f"{where}[{index}]") for index, item in enumerate(given)]
     return {"tool_calls": [read(call) for call in each]}
 
 

@@ -21,11 +21,11 @@ def test_messages_calls_and_functions_are_taken() -> None:
 
     def read(message: JsonObject, where: str) -> JsonObject:
         fields = Fields(message, where)
-        return {"role": conversation.role(fields, ("assistant",)), **conversation.calls(fields, where, _call)}
+        return {"role": conversation.role(fields, ("assistant",)), **conversation.calls(fields, _call)}
 
     expected = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
     assert conversation.messages(Fields({"messages": [given]}), read) == [expected]
-    assert conversation.calls(Fields({"tool_calls": []}), "m", _call) == {}
+    assert conversation.calls(Fields({"tool_calls": []}), _call) == {}
 
 
 @pytest.mark.parametrize("choice", [None, "auto", "none", "required"])
@@ -45,9 +45,9 @@ def test_a_choice_is_told_where_it_changes_something(choice: Json) -> None:
         (lambda fields: conversation.role(fields, ("user",)), {}, "m.role"),
         (lambda fields: conversation.role(fields, ("user",)), {"role": "tool"}, "m.role"),
         (lambda fields: conversation.tools(fields, [], "required"), {}, "m.tool_choice"),
-        (lambda fields: conversation.calls(fields, "m", _call), {"tool_calls": [{}]}, "m.tool_calls[0].function.name"),
+        (lambda fields: conversation.calls(fields, _call), {"tool_calls": [{}]}, "m.tool_calls[0].function.name"),
         (
-            lambda fields: conversation.calls(fields, "m", _call),
+            lambda fields: conversation.calls(fields, _call),
             {"tool_calls": [{"function": {"name": "f", "more": 1}}]},
             "m.tool_calls[0].function.more",
         ),

@@ -122,14 +122,14 @@ def _rest(fields: Fields, params: JsonObject, *, thinks: bool = True) -> Wanted:
 def _message(given: JsonObject, where: str) -> JsonObject:
     """Return a message as the daemon takes it."""
     fields = Fields(given, where)
-    message: JsonObject = {"role": conversation.role(fields, _ROLES), "content": fields.text("content") or ""}
-    message["content"] = _with_pictures(fields, message["content"])
+    message: JsonObject = {"role": conversation.role(fields, _ROLES)}
+    message["content"] = _with_pictures(fields, fields.text("content") or "")
     # Models know which call a result belongs to by their order.
     fields.without_effect(("tool_name", "name"))
     for name, ours in (("thinking", "reasoning"), ("tool_call_id", "tool_call_id")):
         if value := fields.text(name):
             message[ours] = value
-    message |= conversation.calls(fields, where, _call)
+    message |= conversation.calls(fields, _call)
     fields.end()
     return message
 

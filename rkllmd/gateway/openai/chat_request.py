@@ -79,14 +79,14 @@ def _message(given: JsonObject, where: str) -> JsonObject:
     fields = Fields(given, where)
     role = conversation.role(fields, _ROLES)
     message: JsonObject = {"role": "system" if role == "developer" else role}
-    message["content"] = _content(fields.any("content"), f"{where}.content", sees=role in ("user", "tool"))
+    message["content"] = _content(fields, sees=role in ("user", "tool"))
     # Who of several users spoke is told to no model; models know which call a result belongs to by their order.
     fields.without_effect(("name",))
     if role == "assistant":
         reasoning = [fields.text(name) for name in ("reasoning_content", "reasoning")]
         if said := next(filter(None, reasoning), None):
             message["reasoning"] = said
-        message |= conversation.calls(fields, where, _call)
+        message |= conversation.calls(fields, _call)
         fields.neutral({"refusal": ("",), "annotations": ([],), "function_call": ()})
     if role == "tool" and (call_id := fields.text("tool_call_id")) is not None:
         message["tool_call_id"] = call_id
@@ -103,20 +103,22 @@ def _call(fields: Fields) -> JsonObject:
     return call
 
 
-def _content(given: Json, where: str, *, sees: bool) -> Json:
-    """Return the content of a message; ``sees``: whether it may have pictures."""
+def _content(fields: Fields, *, sees: bool) -> Json:
+    """Take the content of a message; ``sees``: whether it may have pictures."""
+    given = fields.any("content")
+    if given is None or isinstance(given, str):
+        return given or ""
     if not isinstance(given, list):
-        fields = Fields({"content": given}, where.removesuffix(".content"))
-        return fields.text("content") or ""
+        raise fields.wrong("content", "must be a string.")
     parts: list[Json] = []
     kinds = ("text", "image_url") if sees else ("text",)
     for index, item in enumerate(given):
-        fields = Fields(item, f"{where}[{index}]")
-        kind = fields.text("type")
+        part = Fields(item, f"{fields.path('content')}[{index}]")
+        kind = part.text("type")
         if kind not in kinds:
-            raise fields.wrong("type", f"can only be {' or '.join(kinds)} here: {kind} is not supported.")
-        parts.append(_text(fields) if kind == "text" else _picture(fields))
-        fields.end()
+            raise part.wrong("type", f"can only be {' or '.join(kinds)} here: {kind} is not supported.")
+        parts.append(_text(part) if kind == "text" else _picture(part))
+        part.end()
     return parts
 
 
