@@ -21,10 +21,8 @@ from rkllmd.language.texts.transcript import NORMAL, Transcript
 from tests.bench import camera, chats, footprint, journal, measure, stress, tensors
 from tests.bench.gateway import parts as gateway
 from tests.bench.language import batches, cached_prompt, formats
+from tests.bench.measure import NO_TRACE
 from tests.daemon import Daemon
-
-# The simulator writes a line for each call otherwise.
-_NO_TRACE = {"RKLLM_SIMULATOR_TRACE": ""}
 
 
 def _line(what: str, figure: str, target: str = "", limit: str = "") -> None:
@@ -56,7 +54,7 @@ def _folder(directory: Path, name: str) -> Path:
 def _requests(directory: Path) -> None:
     with _echo_server(directory) as echo:
         echo_ping_pong = max(measure.ping_pong(echo) for _ in range(3))
-    with Daemon(_folder(directory, "requests"), environ=_NO_TRACE) as daemon:
+    with Daemon(_folder(directory, "requests"), environ=NO_TRACE) as daemon:
         daemon.load()
         for what, line in (("no C call", measure.CONSTANTS), ("of a model", measure.IS_RUNNING)):
             # The best of three: what else happens on the machine only ever takes away.
@@ -80,14 +78,14 @@ def _streams(directory: Path) -> None:
     scenario = "text=abcdefgh ;repeat=60000;tokens=words"
     for function in functions:
         folder = _folder(directory, f"full-speed-{function}")
-        with Daemon(folder, "--run-async-calls", function, scenario=scenario, environ=_NO_TRACE) as daemon:
+        with Daemon(folder, "--run-async-calls", function, scenario=scenario, environ=NO_TRACE) as daemon:
             daemon.load(max_new_tokens=0)
             rate = max(measure.partials(daemon.path) for _ in range(3))
             _line(f"partials at full speed, {function}, 1/s", f"{rate:,.0f}", ">= 50,000")
     scenario = "text=x ;repeat=200;tokens=words;stamp=1;pace_us=10000"
     for function in functions:
         with Daemon(
-            _folder(directory, function), "--run-async-calls", function, scenario=scenario, environ=_NO_TRACE
+            _folder(directory, function), "--run-async-calls", function, scenario=scenario, environ=NO_TRACE
         ) as daemon:
             daemon.load(max_new_tokens=0)
             # The limit just before each, and the best of six: a virtual core may run at half its speed for seconds.
@@ -104,7 +102,7 @@ def _loading(directory: Path, seconds: int) -> None:
     scenario = f"delay.rkllm_init={1000 * (seconds + 5)}"
     with (
         Daemon(
-            _folder(directory, "loading"), "--max-connections", "200", scenario=scenario, environ=_NO_TRACE
+            _folder(directory, "loading"), "--max-connections", "200", scenario=scenario, environ=NO_TRACE
         ) as daemon,
         daemon.connect() as loader,
     ):
@@ -128,14 +126,14 @@ def _stress(directory: Path, quick: bool) -> None:
     limits, rounds = ("--max-connections", "200"), 20 if quick else 300
     what = f"{stress.INSTANT_AT_ONCE} instant and {stress.NPU_AT_ONCE} NPU requests at once"
     for name, pause in ((what, 0.0), (f"{what}, 40 ms apart", 0.04)):
-        with Daemon(_folder(directory, f"at-once-{pause}"), *limits, scenario=scenario, environ=_NO_TRACE) as daemon:
+        with Daemon(_folder(directory, f"at-once-{pause}"), *limits, scenario=scenario, environ=NO_TRACE) as daemon:
             daemon.load()
             found = stress.at_once(daemon.path, rounds, pause)
         with _echo_server(directory) as echo:  # its answers are no results
             _stressed(name, found, f"echo {stress.at_once(echo, rounds, pause).instant.p99:,.0f}")
     seconds = 3 if quick else 10
     scenario = f"delay.rkllm_init={1000 * (seconds + 2)}"
-    with Daemon(_folder(directory, "beside-a-load"), scenario=scenario, environ=_NO_TRACE) as daemon:
+    with Daemon(_folder(directory, "beside-a-load"), scenario=scenario, environ=NO_TRACE) as daemon:
         idle = stress.beside_a_load(daemon.path, None, seconds)
         load = tensors.request("rkllm.init", {"model_path": str(daemon.model)}, fds=False)
         found = stress.beside_a_load(daemon.path, load, seconds)
@@ -177,8 +175,8 @@ def _footprint(directory: Path, rounds: int) -> None:
 def _tensors(directory: Path, quick: bool) -> None:
     rounds = 50 if quick else 200
     with (
-        Daemon(_folder(directory, "tensors"), environ=_NO_TRACE) as daemon,
-        Daemon(_folder(directory, "another"), environ=_NO_TRACE) as another,
+        Daemon(_folder(directory, "tensors"), environ=NO_TRACE) as daemon,
+        Daemon(_folder(directory, "another"), environ=NO_TRACE) as another,
         tensors.Client(daemon.path) as client,
     ):
         model = directory / "image.rknn"
@@ -287,7 +285,7 @@ def _steps_of(
     """Return how many steps the daemon's loop made meanwhile, and the longest one's CPU milliseconds."""
     folder.mkdir()
     launcher = (sys.executable, str(Path(__file__).with_name("steps.py")), str(folder / "steps"))
-    with Daemon(folder, environ=_NO_TRACE, launcher=launcher) as daemon, tensors.Client(daemon.path) as client:
+    with Daemon(folder, environ=NO_TRACE, launcher=launcher) as daemon, tensors.Client(daemon.path) as client:
         (folder / "image.rknn").write_text(tensors.IMAGE)
         params = {"model_path": str(folder / "image.rknn"), "keep": True}
         context = int(client.ask("rknn.init", params)["context"])

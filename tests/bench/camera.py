@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from rkllmd.client import Client
+from tests.bench.measure import NO_TRACE
 from tests.daemon import Daemon
 
 FRAMES_PER_SECOND: Final = 15
@@ -21,11 +22,10 @@ def answer_with_camera(folder: Path, function: str, between: str, tokens: int) -
     """Return the seconds of each frame, sorted, and those of the answer, which the NPU takes in turns."""
     scenario = f"text=x ;repeat={tokens};tokens=words;pace_us={1_000_000 // TOKENS_PER_SECOND}"
     arguments = ("--run-async-calls", function, "--between-tokens", between)
-    quiet = {"RKLLM_SIMULATOR_TRACE": ""}
     frame = f"run_us={int(1_000_000 * FRAME_SECONDS)}"
     frames: list[float] = []
     stop = threading.Event()
-    with Daemon(folder, *arguments, scenario=scenario, rknn_scenario=frame, environ=quiet) as daemon:
+    with Daemon(folder, *arguments, scenario=scenario, rknn_scenario=frame, environ=NO_TRACE) as daemon:
         daemon.load(max_new_tokens=0)
         camera = threading.Thread(target=_camera, args=(daemon, frames, stop))
         camera.start()

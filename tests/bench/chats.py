@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rkllmd.errors import RuntimeFailure
 from rkllmd.portable.demo import MODEL as DEMO_MODEL
+from tests.bench.measure import NO_TRACE
 from tests.chat.templates.common import PUBLISHED, template_of, theirs
 from tests.chat.templates.hostile import DEPTH, SIZE, TIME
 from tests.daemon import Daemon, Wire
@@ -53,7 +54,7 @@ class _Talk:
 def on_the_simulator(folder: Path) -> Figures:
     """Return the figures of the last turns, where a token takes 15 ms to be read."""
     scenario = f"text=ok;prefill_token_us={_TOKEN_US}"
-    with Daemon(folder, scenario=scenario, environ={"RKLLM_SIMULATOR_TRACE": ""}) as daemon, daemon.connect() as wire:
+    with Daemon(folder, scenario=scenario, environ=NO_TRACE) as daemon, daemon.connect() as wire:
         daemon.load()
         talk = _Talk(wire, "brief")
         turns = [talk.ask() for _ in range(TURNS)][-_LAST:]

@@ -17,6 +17,8 @@ import orjson
 IS_RUNNING: Final = b'{"jsonrpc":"2.0","id":1,"method":"rkllm.is_running"}\n'
 KV_CACHE_SIZE: Final = b'{"jsonrpc":"2.0","id":1,"method":"rkllm.get_kv_cache_size"}\n'
 CONSTANTS: Final = b'{"jsonrpc":"2.0","id":1,"method":"rkllm.get_constants"}\n'
+# The simulator writes a line for each call otherwise.
+NO_TRACE: Final = {"RKLLM_SIMULATOR_TRACE": ""}
 _RECEIVE_BYTES: Final = 65_536
 
 

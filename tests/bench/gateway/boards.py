@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from pathlib import Path
 from typing import Final
 
+from tests.bench.gateway.together import seconds_together
+from tests.bench.measure import NO_TRACE
 from tests.daemon import starter
 from tests.gateway.boards.board import Board, Client, address, balanced
 from tests.gateway.boards.certificates import make
@@ -24,10 +25,8 @@ def answers_per_second(folder: Path, count: int, seconds: float) -> float:
     certificates = folder / "certificates"
     make(certificates, *(address(number) for number in range(count + 1)))
     (certificates / f"{address(0)}.pem").rename(certificates / "balancer.pem")
-    # The simulator writes a line for each call otherwise.
-    quiet = {"RKLLM_SIMULATOR_TRACE": ""}
     with starter(folder) as start:
-        boards = [Board(n + 1, folder, certificates, start, _SCENARIO, environ=quiet) for n in range(count)]
+        boards = [Board(n + 1, folder, certificates, start, _SCENARIO, environ=NO_TRACE) for n in range(count)]
         with balanced([board.address for board in boards], certificates):
             found = _ask(certificates, _CLIENTS * count, seconds)
         for board in boards:
@@ -47,9 +46,5 @@ def _ask(certificates: Path, clients: int, seconds: float) -> float:
                 assert status == 200
                 answered.append(time.monotonic())
 
-    threads = [threading.Thread(target=ask) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    seconds_together(clients, ask)
     return sum(begin <= moment < begin + seconds for moment in answered) / seconds

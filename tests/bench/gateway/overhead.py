@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import Any, Final
 import orjson
 
 from tests.bench.gateway.http_client import HttpClient
+from tests.bench.gateway.together import seconds_together
+from tests.bench.measure import NO_TRACE
 from tests.daemon import Daemon, Wire
 from tests.gateway.process import gateway
 
@@ -21,7 +22,6 @@ STREAMS: Final = 64
 # Each token is the moment of its callback, so that a chunk that is lost, doubled or of another stream shows.
 _SCENARIO: Final = "text=x ;repeat=1000000;tokens=words;stamp=1;pace_us={}"
 _MESSAGES: Final[Any] = [{"role": "user", "content": "Hello"}]
-_NO_TRACE: Final = {"RKLLM_SIMULATOR_TRACE": ""}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def overhead(folder: Path, rounds: int) -> Figures:
     """Return what the same run takes over the raw socket and through the gateway, in turn in one process."""
     scenario = _SCENARIO.format(10_000)
     with (
-        Daemon(folder, scenario=scenario, environ=_NO_TRACE) as daemon,
+        Daemon(folder, scenario=scenario, environ=NO_TRACE) as daemon,
         gateway(daemon.path, folder) as address,
         HttpClient(address) as http,
         daemon.connect() as wire,
@@ -96,7 +96,7 @@ def streams(folder: Path, tokens: int) -> Streams:
     """Let so many clients ask at once, each for so many tokens."""
     scenario = _SCENARIO.format(0)
     found: list[list[int]] = []
-    with Daemon(folder, "--max-queue", "100", scenario=scenario, environ=_NO_TRACE) as daemon:
+    with Daemon(folder, "--max-queue", "100", scenario=scenario, environ=NO_TRACE) as daemon:
         daemon.load(max_new_tokens=0)
         with gateway(daemon.path, folder) as address:
 
@@ -104,12 +104,6 @@ def streams(folder: Path, tokens: int) -> Streams:
                 with HttpClient(address) as http:
                     found.append(list(_chat(http, tokens)))
 
-            threads = [threading.Thread(target=ask) for _ in range(STREAMS)]
-            began = time.perf_counter()
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            took = time.perf_counter() - began
+            took = seconds_together(STREAMS, ask)
     every = [stamp for stream in found for stamp in stream]
     return Streams(len(every), STREAMS * tokens, len(every) - len(set(every)), len(every) / took)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.gateway import boards, overhead, side_by_side, turns
+from tests.bench.measure import NO_TRACE
 from tests.daemon import ENDLESS, Daemon
 from tests.gateway.hanging_up import rounds
 from tests.gateway.process import gateway
@@ -80,7 +81,7 @@ def _side_by_side(line: Line, folder: Path, rounds: int, tokens: int) -> None:
 
 
 def _hang_ups(line: Line, folder: Path, count: int) -> None:
-    with Daemon(folder, scenario=ENDLESS, environ={"RKLLM_SIMULATOR_TRACE": ""}) as daemon:
+    with Daemon(folder, scenario=ENDLESS, environ=NO_TRACE) as daemon:
         daemon.load(max_new_tokens=1_000_000_000)
         with gateway(daemon.path, folder) as address:
             took = sorted(rounds(daemon, address, count, random.Random(14)))

@@ -6,9 +6,8 @@ import os
 import statistics
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,14 @@ from typing import Any, Final
 
 import openai
 
+from tests.bench.footprint import private_bytes
+from tests.bench.gateway.together import seconds_together
+from tests.bench.measure import NO_TRACE
 from tests.daemon import Daemon, simulator
 from tests.gateway.process import gateway
 
 CLIENTS: Final = 4
 _SCENARIO: Final = "text=x ;repeat=1000000;tokens=words;pace_us=10000"
-_NO_TRACE: Final = {"RKLLM_SIMULATOR_TRACE": ""}
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 # How soon a client that was refused comes again, which the plain server does not say.
 _AGAIN_SECONDS: Final = 0.1
@@ -44,7 +45,7 @@ class Side:
 
 def plain(folder: Path, rounds: int, tokens: int) -> Side:
     """Return the figures of the plain server."""
-    environ = {**os.environ, **_NO_TRACE, "RKLLM_SIMULATOR": _SCENARIO}
+    environ = {**os.environ, **NO_TRACE, "RKLLM_SIMULATOR": _SCENARIO}
     model = folder / "model.rkllm"
     model.touch()
     command = [sys.executable, "-m", "tests.bench.gateway.plain_server", str(simulator()), str(model)]
@@ -62,7 +63,7 @@ def plain(folder: Path, rounds: int, tokens: int) -> Side:
 
 def ours(folder: Path, rounds: int, tokens: int) -> Side:
     """Return the figures of daemon and gateway."""
-    with Daemon(folder, scenario=_SCENARIO, environ=_NO_TRACE) as daemon:
+    with Daemon(folder, scenario=_SCENARIO, environ=NO_TRACE) as daemon:
         daemon.load(max_new_tokens=0)
         with _gateway(daemon, folder) as (address, pid):
             return _measure(address, [daemon.process.pid, pid], rounds, tokens)
@@ -89,25 +90,15 @@ def _measure(address: str, pids: list[int], rounds: int, tokens: int) -> Side:
         took = _ask(client, tokens)[1]
         cpu = (sum(map(_cpu_seconds, pids)) - before) / tokens
     refused: list[int] = []
-    together = _together(lambda: refused.append(_ask_until_served(address, tokens // CLIENTS)))
+    together = seconds_together(CLIENTS, lambda: refused.append(_ask_until_served(address, tokens // CLIENTS)))
     return Side(
         statistics.median(firsts),
         (tokens - 1) / took,
         tokens // CLIENTS * CLIENTS / together,
         sum(refused),
         cpu,
-        sum(map(_private_bytes, pids)),
+        sum(map(private_bytes, pids)),
     )
-
-
-def _together(ask: Callable[[], None]) -> float:
-    threads = [threading.Thread(target=ask) for _ in range(CLIENTS)]
-    began = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return time.perf_counter() - began
 
 
 def _ask(client: openai.OpenAI, tokens: int) -> tuple[float, float]:
@@ -142,10 +133,6 @@ def _ask_until_served(address: str, tokens: int) -> int:
 
 
 def _cpu_seconds(pid: int) -> float:
+    """Return what a process has used, also in threads that have ended: the plain server has one for each run."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _private_bytes(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private"))

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import openai
 
+from tests.bench.measure import NO_TRACE
 from tests.daemon import Daemon
 from tests.gateway.process import gateway
 
@@ -22,7 +23,7 @@ _LAST: Final = 3
 def measure(folder: Path) -> tuple[float, float]:
     """Return the seconds to the first token of the last turns (a median), and what their own words alone take."""
     scenario = f"text=ok;prefill_token_us={_TOKEN_US}"
-    with Daemon(folder, scenario=scenario, environ={"RKLLM_SIMULATOR_TRACE": ""}) as daemon:
+    with Daemon(folder, scenario=scenario, environ=NO_TRACE) as daemon:
         daemon.load()
         with (
             gateway(daemon.path, folder) as address,
