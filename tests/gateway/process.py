@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,23 +23,25 @@ def demo_daemon(start: Start) -> Daemon:
     return daemon
 
 
+def started(command: Sequence[str], log_path: Path) -> subprocess.Popen[bytes] | forking.Forked:
+    """Start a command that serves HTTP, with its log behind what is in the file; it says on stdout where it is."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("RKLLM_", "RKNN_"))}
+    with log_path.open("ab") as log:
+        nursery = forking.find(environ)
+        if nursery is not None:
+            return nursery.fork(command, environ, log)
+        program = [sys.executable, "-m", "rkllmd", *command]
+        return subprocess.Popen(program, env=environ, stdout=subprocess.PIPE, stderr=log)
+
+
 @contextmanager
 def gateway(socket: str, folder: Path, *arguments: str, name: str = "gateway") -> Iterator[str]:
     """Start one on a free port, with its own log in ``folder``; yield its address (``http://…``), and end it.
 
     ``name``: another command that serves HTTP.
     """
-    given = [name, "--socket", socket, "--listen", "127.0.0.1:0", *arguments]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("RKLLM_", "RKNN_"))}
     log_path = folder / "gateway.log"
-    with log_path.open("wb") as log:
-        nursery = forking.find(environ)
-        process: subprocess.Popen[bytes] | forking.Forked
-        if nursery is not None:
-            process = nursery.fork(given, environ, log)
-        else:
-            command = [sys.executable, "-m", "rkllmd", *given]
-            process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=log)
+    process = started([name, "--socket", socket, "--listen", "127.0.0.1:0", *arguments], log_path)
     assert process.stdout is not None
     try:
         with process.stdout:

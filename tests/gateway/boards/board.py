@@ -12,7 +12,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ import httpx
 
 from tests.daemon import Daemon, Start, until
 from tests.gateway.boards.certificates import SCRIPT
-from tests.nursery import forking
+from tests.gateway.process import started
 
 CONFIGURATION = SCRIPT.with_name("haproxy.cfg")
 _PORT, _AGENT_PORT = 8443, 8444
@@ -54,15 +53,7 @@ class Board:
         given = ["gateway", "--socket", self.daemon.path, "--listen", f"{self.address}:{_PORT}"]
         given += ["--tls-certificate", str(own), "--tls-clients", str(authority)]
         given += ["--agent-check", f"{self.address}:{_AGENT_PORT}"]
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("RKLLM_", "RKNN_"))}
-        with self.log_path.open("ab") as log:
-            nursery = forking.find(environ)
-            self.gateway: subprocess.Popen[bytes] | forking.Forked
-            if nursery is not None:
-                self.gateway = nursery.fork(given, environ, log)
-            else:
-                command = [sys.executable, "-m", "rkllmd", *given]
-                self.gateway = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=log)
+        self.gateway = started(given, self.log_path)
         assert self.gateway.stdout is not None
         with self.gateway.stdout:
             line = self.gateway.stdout.readline().decode()
