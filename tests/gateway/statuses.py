@@ -39,7 +39,19 @@ def status(
         "declared_models": names,
         "current": current,
         "versions": {"daemon": "1.0"},
+        "daemon_pid": 7,
     }
 
 
 TWO = status((1, "demo", "/m/demo.gguf"), (2, None, "/m/qwen3-1.7b.rkllm"), declared=("demo", "large"))
+IDLE: dict[str, Any] = {**TWO, "state": "idle", "current": None, "device_lost": None}
+
+
+def known(handle: int, pid: int = 7) -> dict[str, Any]:
+    """Return what the event "models" says where the first of them is loaded with this handle."""
+    return {
+        "models": [{**TWO["models"][0], "handle": handle}],
+        "declared": [],
+        "declared_models": [],
+        "daemon_pid": pid,
+    }

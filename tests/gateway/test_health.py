@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from rkllmd.gateway import health
-from tests.gateway.statuses import TWO, status
+from tests.gateway.statuses import IDLE, status
 
-IDLE: dict[str, Any] = {**TWO, "state": "idle", "current": None, "device_lost": None}
 QUEUE = {"limit": 256, "length": 2}
 
 

@@ -8,9 +8,7 @@ from trio import testing
 from rkllmd.gateway.boards.agent import Agent, listen
 from rkllmd.gateway.failures import Failure
 from rkllmd.json_types import Json
-from tests.gateway.statuses import TWO
-
-IDLE = {**TWO, "state": "idle", "current": None, "device_lost": None}
+from tests.gateway.statuses import IDLE
 
 
 class Daemon:

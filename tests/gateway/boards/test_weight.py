@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from rkllmd.gateway.boards import weight
-from tests.gateway.statuses import TWO, status
+from tests.gateway.statuses import IDLE, status
 
-IDLE: dict[str, Any] = {**TWO, "state": "idle", "current": None, "device_lost": None}
 BUSY: dict[str, Any] = {**IDLE, "state": "running", "current": {"model_path": "/m/demo.gguf"}}
 
 

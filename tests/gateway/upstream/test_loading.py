@@ -33,7 +33,7 @@ class Scripted:
         method = asked["method"]
         if method == "server.status":
             found = [(3, "large", "/m/large.gguf")] if self.loaded else []
-            return [{"result": {**statuses.status(*found, declared=("large",), swap=True), "daemon_pid": 7}}]
+            return [{"result": statuses.status(*found, declared=("large",), swap=True)}]
         if method == "server.watch":
             return [{"result": {"watching": asked["params"]["events"]}}]
         if method == "server.submit":

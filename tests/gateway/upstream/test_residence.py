@@ -19,7 +19,7 @@ STATUS = statuses.status((3, "a", "/m/a.gguf"), (4, "b", "/m/b.gguf"), declared=
 def answers(asked: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what the daemon answers, to what it may be asked."""
     given = {
-        "server.status": (None, {**STATUS, "daemon_pid": 7}),
+        "server.status": (None, STATUS),
         "server.watch": (asked.get("params"), {}),
         "server.submit": ({"method": "rkllm.init", "params": {"model_path": "c"}}, {"job": "j"}),
         "server.job": ({"job": "j", "forget": True}, {"status": "completed", "result": {"handle": 5}}),

@@ -10,7 +10,7 @@ import pytest
 from rkllmd.client import CallError
 from rkllmd.gateway.run import Wanted
 from rkllmd.gateway.upstream.run import Run
-from tests.gateway.statuses import TWO
+from tests.gateway.statuses import known
 from tests.gateway.upstream.scripted import daemon
 
 GONE = {"code": -32005, "message": "There is no llm.", "data": {"kind": "InvalidHandle"}}
@@ -18,19 +18,14 @@ PARTIAL = {"result": {"text": "a", "_callback_state": 0}}
 FINAL = {"result": {"text": "ab", "_callback_state": 2, "finish_reason": "stop"}}
 
 
-def status(handle: int) -> dict[str, Any]:
-    [first, *_] = TWO["models"]
-    return {"models": [{**first, "handle": handle}], "declared": [], "declared_models": [], "daemon_pid": 7}
-
-
 async def test_a_model_that_was_replaced(tmp_path: Path) -> None:
     def script(asked: dict[str, Any]) -> list[dict[str, Any]]:
         if asked["method"] == "server.status":
-            return [{"result": status(3)}]
+            return [{"result": known(3)}]
         return [FINAL] if asked["params"] == {"handle": 3, "prompt": "Hi"} else [{"error": GONE}]
 
     async with daemon(tmp_path, script) as (scripted, upstream), upstream.connection() as connection:
-        upstream.known = status(2)
+        upstream.known = known(2)
         connection.daemon = 7
         model, result = await Run(upstream, connection, Wanted("demo", {"prompt": "Hi"})).whole()
         assert (model.handle, result) == (3, FINAL["result"])
@@ -39,7 +34,7 @@ async def test_a_model_that_was_replaced(tmp_path: Path) -> None:
 
 async def test_one_that_goes_again_is_the_error(tmp_path: Path) -> None:
     def script(asked: dict[str, Any]) -> list[dict[str, Any]]:
-        return [{"result": status(2)}] if asked["method"] == "server.status" else [{"error": GONE}]
+        return [{"result": known(2)}] if asked["method"] == "server.status" else [{"error": GONE}]
 
     async with daemon(tmp_path, script) as (_, upstream), upstream.connection() as connection:
         with pytest.raises(CallError, match="There is no llm"):
@@ -48,7 +43,7 @@ async def test_one_that_goes_again_is_the_error(tmp_path: Path) -> None:
 
 async def test_nothing_that_has_come_is_lost_and_nothing_is_begun_anew(tmp_path: Path) -> None:
     def script(asked: dict[str, Any]) -> list[dict[str, Any]]:
-        return [{"result": status(2)}] if asked["method"] == "server.status" else [PARTIAL, {"error": GONE}]
+        return [{"result": known(2)}] if asked["method"] == "server.status" else [PARTIAL, {"error": GONE}]
 
     async with daemon(tmp_path, script) as (scripted, upstream), upstream.connection() as connection:
         run = Run(upstream, connection, Wanted(None))
@@ -63,7 +58,7 @@ async def test_nothing_that_has_come_is_lost_and_nothing_is_begun_anew(tmp_path:
 async def test_where_it_stands_comes_beside_its_results(tmp_path: Path) -> None:
     def script(asked: dict[str, Any]) -> list[dict[str, Any]]:
         answers: dict[str, list[dict[str, Any]]] = {
-            "server.status": [{"result": status(2)}],
+            "server.status": [{"result": known(2)}],
             "server.queue": [{"result": {"queue": [], "length": 0}}],
         }
         return answers.get(asked["method"], [])

@@ -10,16 +10,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from rkllmd.gateway.failures import Failure
-from tests.gateway.statuses import TWO
+from tests.gateway.statuses import known
 from tests.gateway.upstream.scripted import daemon
-
-STATUS: dict[str, Any] = {**TWO, "daemon_pid": 7}
-
-
-def models(handle: int, pid: int = 7) -> dict[str, Any]:
-    """Return a status with one model."""
-    [first, *_] = TWO["models"]
-    return {"models": [{**first, "handle": handle}], "declared": [], "declared_models": [], "daemon_pid": pid}
 
 
 async def test_a_connection_serves_the_next_request_too(tmp_path: Path) -> None:
@@ -61,9 +53,9 @@ async def test_one_that_the_daemon_has_closed_is_not_used_again(tmp_path: Path) 
 async def test_the_model_is_asked_for_once_while_the_daemon_says_of_changes(tmp_path: Path) -> None:
     def script(asked: dict[str, Any]) -> list[dict[str, Any]]:
         if asked["method"] == "server.watch":
-            event = {"event": "models", **models(3)}
+            event = {"event": "models", **known(3)}
             return [{"result": {"watching": ["models"]}}, {"id": None, "method": "server.event", "params": event}]
-        return [{"result": models(3)}]
+        return [{"result": known(3)}]
 
     async with daemon(tmp_path, script) as (scripted, upstream), trio.open_nursery() as nursery:
         nursery.start_soon(upstream.watch)
@@ -81,8 +73,8 @@ async def test_the_model_is_asked_for_once_while_the_daemon_says_of_changes(tmp_
 
 
 async def test_what_another_daemon_has_said_does_not_count(tmp_path: Path) -> None:
-    async with daemon(tmp_path, lambda asked: [{"result": models(4, pid=8)}]) as (_, upstream):
-        upstream.known = models(3, pid=7)
+    async with daemon(tmp_path, lambda asked: [{"result": known(4, pid=8)}]) as (_, upstream):
+        upstream.known = known(3, pid=7)
         async with upstream.connection() as connection:
             assert (await upstream.model(connection, None)).handle == 4
             assert (await upstream.model(connection, None)).handle == 4

@@ -18,7 +18,6 @@ from tests.gateway.upstream.scripted import daemon
 from tests.gateway.web.asking import Client
 
 HELLO = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
-STATUS = {**TWO, "daemon_pid": 7}
 PARTIAL = {"result": {"text": "a", "_callback_state": 0}}
 FINAL = {"result": {"text": "", "_callback_state": 2, "finish_reason": "stop"}}
 STOPPED = {"code": -32002, "message": "It broke.", "data": {"kind": "RuntimeError"}}
@@ -31,7 +30,7 @@ def script(run: list[dict[str, Any]], **queue: list[Any]) -> Any:
     shown = {"queue": [], "running": [], "length": 3, **queue}
 
     def answer(asked: dict[str, Any]) -> list[dict[str, Any]]:
-        return {"server.status": [{"result": STATUS}], "server.queue": [{"result": shown}]}.get(asked["method"], run)
+        return {"server.status": [{"result": TWO}], "server.queue": [{"result": shown}]}.get(asked["method"], run)
 
     return answer
 
@@ -102,7 +101,7 @@ async def test_a_model_that_is_replaced_while_its_client_waits(tmp_path: Path, a
         if asked["method"] == "server.queue":  # its turn has come meanwhile
             return [{"id": runs[0], **gone}]
         if asked["method"] == "server.status":
-            return [{"result": STATUS}]
+            return [{"result": TWO}]
         runs.append(asked["id"])
         return [] if len(runs) == 1 else [PARTIAL, FINAL]
 
