@@ -10,7 +10,7 @@ import orjson
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from rkllmd.client import ClientError, ConnectError
+from rkllmd.client import ClientError, ConnectionLost, Crashed
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.upstream.upstream import Upstream
@@ -19,6 +19,7 @@ from rkllmd.gateway.web import body
 from rkllmd.gateway.web.answers import answer_failure
 from rkllmd.gateway.web.body import GoneError
 from rkllmd.gateway.web.hang_up import unless_gone
+from rkllmd.json_types import Json
 
 _LINES: Final = "application/x-ndjson"
 
@@ -33,27 +34,41 @@ class RelayEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Relay one request."""
         try:
-            line = orjson.dumps(await body.read_json(scope, receive), option=orjson.OPT_APPEND_NEWLINE)
+            asked = await body.read_json(scope, receive)
+            line = orjson.dumps(asked, option=orjson.OPT_APPEND_NEWLINE)
             with closing(await self._upstream.wire()) as wire:
-                await unless_gone(receive, lambda: _ask(wire, line))
-                if _LINES in dict(scope["headers"]).get(b"accept", b"").decode("latin-1"):
+                was_sent = await unless_gone(receive, lambda: _ask(wire, line))
+                if was_sent and _LINES in dict(scope["headers"]).get(b"accept", b"").decode("latin-1"):
                     await StreamingResponse(_chunks(wire), media_type=_LINES)(scope, receive, send)
                     return
                 answer = await unless_gone(receive, lambda: _all(wire))
+            if not answer and not was_sent:
+                raise ConnectionLost
+            if not answer and _has_answers(asked):
+                raise Crashed("/rpc")
             kind = _LINES if answer.count(b"\n") > 1 else "application/json"
             response = Response(answer, media_type=kind) if answer else Response(status_code=204)
         except GoneError:
             return
-        except (Failure, ClientError, OSError) as error:
-            known = ConnectError(0, str(error)) if type(error) is OSError else error
-            response = answer_failure(known, shape.error_body)
+        except (Failure, ClientError) as error:
+            response = answer_failure(error, shape.error_body)
         await response(scope, receive, send)
 
 
-async def _ask(wire: Wire, line: bytes) -> None:
-    """Send all that is asked: the daemon closes the connection when it has answered."""
-    await wire.send(line)
+async def _ask(wire: Wire, line: bytes) -> bool:
+    """Send all that is asked: the daemon closes the connection when it has answered. Return whether it took all."""
+    try:
+        await wire.send(line)
+    except OSError:  # what it said before it closed the connection is still to be read
+        return False
     wire.end()
+    return True
+
+
+def _has_answers(asked: Json) -> bool:
+    """Return whether not all of it are notifications."""
+    requests = asked if isinstance(asked, list) else [asked]
+    return any(isinstance(item, dict) and "id" in item for item in requests)
 
 
 async def _chunks(wire: Wire) -> AsyncIterator[bytes]:
