@@ -53,10 +53,8 @@ def run_to_end(serve_all: Callable[[], Awaitable[None]]) -> None:
     """Run a server. Raises OSError if an address can't be had."""
     try:
         trio.run(serve_all)
-    except BaseExceptionGroup as group:  # trio's nurseries wrap what ends them
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
+    except BaseExceptionGroup as group:
+        error = connections.innermost(group)
         if isinstance(error, OSError):
             raise error from None
         raise

@@ -71,10 +71,7 @@ class LoneServer(TCPServer):
                 await trio.aclose_forcefully(leaving.stream)
             await super().run()
         except* Exception as group:
-            error: BaseException = group
-            while isinstance(error, BaseExceptionGroup):
-                error = error.exceptions[0]
-            await self.config.log.error("A connection was closed that could not be read: %r", error)
+            await self.config.log.error("A connection was closed that could not be read: %r", innermost(group))
         finally:
             self.places.leave(self)
 
@@ -132,6 +129,13 @@ class LoneServer(TCPServer):
             except trio.BrokenResourceError:
                 pass
         await trio.aclose_forcefully(self.stream)
+
+
+def innermost(error: BaseException) -> BaseException:
+    """Return the first error of the groups with which trio's nurseries wrap what ends them."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _send_now(descriptor: int, data: bytes) -> int:
