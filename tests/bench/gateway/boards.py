@@ -10,8 +10,7 @@ from typing import Final
 from tests.bench.gateway.together import seconds_together
 from tests.bench.measure import NO_TRACE
 from tests.daemon import starter
-from tests.gateway.boards.board import Board, Client, address, balanced
-from tests.gateway.boards.certificates import make
+from tests.gateway.boards.board import Board, Client, balanced, certified
 
 # 20 tokens at 10 ms each: a board that has always something to do gives some five answers a second.
 _SCENARIO: Final = "text=abcd ;repeat=20;tokens=words;pace_us=10000"
@@ -22,9 +21,7 @@ _WARM_UP_SECONDS: Final = 1.0
 
 def answers_per_second(folder: Path, count: int, seconds: float) -> float:
     """Return what ``count`` boards give in all, each new conversation wherever HAProxy wants it."""
-    certificates = folder / "certificates"
-    make(certificates, *(address(number) for number in range(count + 1)))
-    (certificates / f"{address(0)}.pem").rename(certificates / "balancer.pem")
+    certificates = certified(folder, count)
     with starter(folder) as start:
         boards = [Board(n + 1, folder, certificates, start, _SCENARIO, environ=NO_TRACE) for n in range(count)]
         with balanced([board.address for board in boards], certificates):

@@ -20,7 +20,7 @@ from typing import Any, Self
 import httpx
 
 from tests.daemon import Daemon, Start, until
-from tests.gateway.boards.certificates import SCRIPT
+from tests.gateway.boards.certificates import SCRIPT, make
 from tests.gateway.process import started
 
 CONFIGURATION = SCRIPT.with_name("haproxy.cfg")
@@ -30,6 +30,14 @@ _PORT, _AGENT_PORT = 8443, 8444
 def address(number: int) -> str:
     """Return an address of this machine that no other process of the tests has; 0 is the balancer's."""
     return f"127.{10 + number}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+
+
+def certified(folder: Path, boards: int) -> Path:
+    """Make the certificates of the balancer and of so many boards; return the folder that they are in."""
+    certificates = folder / "certificates"
+    make(certificates, *(address(number) for number in range(boards + 1)))
+    (certificates / f"{address(0)}.pem").rename(certificates / "balancer.pem")
+    return certificates
 
 
 class Board:

@@ -13,8 +13,7 @@ import httpx
 import pytest
 
 from tests.daemon import Start, until
-from tests.gateway.boards.board import CONFIGURATION, Board, Client, address, balanced
-from tests.gateway.boards.certificates import make
+from tests.gateway.boards.board import CONFIGURATION, Board, Client, balanced, certified
 
 pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="HAProxy is not installed: apt install haproxy")
 TEXT = "abcdef"
@@ -24,10 +23,7 @@ STUCK = f"text={TEXT};run=hang@2;run_nth=1"
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
-    folder = tmp_path / "certificates"
-    make(folder, *(address(number) for number in range(3)))
-    (folder / f"{address(0)}.pem").rename(folder / "balancer.pem")
-    return folder
+    return certified(tmp_path, 2)
 
 
 @pytest.fixture

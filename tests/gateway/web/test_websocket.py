@@ -43,7 +43,7 @@ async def test_who_does_not_read_is_not_read_for(tmp_path: Path) -> None:
                 await reads.wait()
             await took(message)
 
-        client.send = send  # type: ignore[method-assign]
+        client.send = send  # type: ignore[method-assign] # it waits before it takes one
         nursery.start_soon(client.ask)
         await wait_all_tasks_blocked()
         assert scripted.answered < len(many) / 4, "the daemon waits, and would drop it in the end"
