@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from rkllmd.json_types import Json, JsonObject
+
+# What JSON has of whole numbers here; larger ones come as floats, whose last digits are not the client's.
+_LEAST: Final = -(2**63)
+_BEYOND: Final = 2**64
 
 
 class WrongField(Exception):
@@ -72,6 +77,8 @@ class Fields:
             return None
         if value != int(value) or (least is not None and value < least):
             raise self.wrong(name, "must be a whole number" + ("." if least is None else f" of at least {least}."))
+        if not _LEAST <= value < _BEYOND:
+            raise self.wrong(name, "has too many digits.")
         return int(value)
 
     def choice(self, name: str, choices: Sequence[str]) -> str | None:

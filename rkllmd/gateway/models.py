@@ -124,6 +124,7 @@ def callable_now(status: JsonObject) -> list[ServedModel]:
 def choose(status: JsonObject, name: str | None) -> ServedModel:
     """Return the model of this name; for None the only one, or the only one that is loaded. Raises Failure."""
     found = callable_now(status)
+    name = name or None  # clients that have nothing to name leave it empty
     if name is None:
         awake = [item for item in found if item.is_loaded]
         only = found if len(found) == 1 else awake
@@ -148,6 +149,7 @@ def choose(status: JsonObject, name: str | None) -> ServedModel:
 def find(status: JsonObject, name: str | None) -> ServedModel:
     """Return the model of this name, loaded or not; for None the only one. Raises Failure."""
     found = listed(status)
+    name = name or None
     named = found[0] if name is None and len(found) == 1 else by_name(found, name)
     if named is None:
         names = ", ".join(item.name for item in found) or "none"

@@ -7,11 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Final
 
 import orjson
 
 from rkllmd.gateway.failures import Failure
 from rkllmd.json_types import Json, JsonObject
+
+# How many seeds the daemon has, from 0; those of people's clients may have 64 bits and a sign.
+SEEDS: Final = 2**32 - 1
 
 
 class Residence(Enum):
@@ -47,7 +51,7 @@ class Wanted:
         """Return what is wanted for one of the answers: with a seed, each has one of its own."""
         if index == 0 or "seed" not in self.params:
             return self
-        return replace(self, params={**self.params, "seed": self.params["seed"] + index})
+        return replace(self, params={**self.params, "seed": (self.params["seed"] + index) % SEEDS})
 
 
 class Answer(ABC):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.run import SEEDS
 from rkllmd.json_types import JsonObject
 
 _NUMBERS: Final = ("temperature", "top_p", "repeat_penalty", "mirostat_tau", "mirostat_eta")
 # 0 is no penalty, which a runtime without sampling of its own for each run has anyway.
 _PENALTIES: Final = ("presence_penalty", "frequency_penalty")
+# Ollama's and llama.cpp's clients say so that each answer is to have another seed, as where none is given.
+_ANY_SEED: Final = -1
 
 
 def take(fields: Fields) -> JsonObject:
@@ -23,6 +26,7 @@ def take(fields: Fields) -> JsonObject:
         found["top_k"] = 1
         del found["temperature"]
     params: JsonObject = {"sampling_params": found} if found else {}
-    if (seed := fields.integer("seed")) is not None:
-        params["seed"] = seed
+    seed = fields.integer("seed")
+    if seed not in (None, _ANY_SEED):
+        params["seed"] = seed % SEEDS  # the same one is the same again
     return params

@@ -51,6 +51,12 @@ def test_whole_numbers_have_a_least_value() -> None:
         Fields({"n": 0}).integer("n", 1)
 
 
+@pytest.mark.parametrize("number", [1e23, -1e23, 2.0**64])
+def test_whole_numbers_fit_into_what_the_daemon_is_sent(number: float) -> None:
+    with pytest.raises(WrongField, match=r"^seed has too many digits\.$"):
+        Fields({"seed": number}).integer("seed")
+
+
 def test_a_string_is_an_array_of_one() -> None:
     assert Fields({"stop": "a"}).texts("stop") == ["a"]
     assert Fields({"stop": ["a", "b"]}).texts("stop") == ["a", "b"]

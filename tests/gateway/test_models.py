@@ -32,7 +32,11 @@ def test_two_of_one_name_are_told_apart() -> None:
 
 
 def test_without_a_name_the_only_one_is_meant() -> None:
-    assert models.choose(status((7, None, "/m/x.rkllm")), None).handle == 7
+    only = status((7, None, "/m/x.rkllm"))
+    for name in (None, ""):
+        assert models.choose(only, name).handle == models.find(only, name).handle == 7
+    with pytest.raises(Failure, match="model is missing"):
+        models.choose(TWO, "")
 
 
 @pytest.mark.parametrize(

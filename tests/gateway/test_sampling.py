@@ -21,6 +21,9 @@ from rkllmd.gateway.fields import Fields, WrongField
         ({"temperature": 0, "top_k": 40}, {"sampling_params": {"top_k": 1}}),
         ({"presence_penalty": 0, "frequency_penalty": 0.0}, {}),
         ({"seed": 0}, {"seed": 0}),
+        ({"seed": -1}, {}),
+        ({"seed": 2**32}, {"seed": 1}),
+        ({"seed": -(2**63)}, {"seed": -(2**63) % (2**32 - 1)}),
         ({"min_p": 0, "typical_p": 1.0}, {}),
     ],
 )
