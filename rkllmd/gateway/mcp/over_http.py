@@ -10,7 +10,8 @@ from mcp.server.transport_security import TransportSecuritySettings
 from rkllmd.gateway.access import Access
 from rkllmd.gateway.web import serving
 from rkllmd.gateway.web.body import MOST_BYTES
-from rkllmd.gateway.web.routes import Guard
+from rkllmd.gateway.web.entrance.addresses import PlainAddresses
+from rkllmd.gateway.web.entrance.guard import Guard
 from rkllmd.gateway.web.serving import Listening
 
 
@@ -19,4 +20,4 @@ def serve(server: Server, access: Access, listening: Listening) -> None:
     # Who may come is decided as for the gateway.
     without_its_own = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     app = server.streamable_http_app(transport_security=without_its_own, max_request_body_size=MOST_BYTES)
-    serving.run_to_end(partial(serving.serve_until_asked, "mcp", Guard(app, access), listening))
+    serving.run_to_end(partial(serving.serve_until_asked, "mcp", PlainAddresses(Guard(app, access)), listening))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Final
 
 import orjson
@@ -14,6 +15,7 @@ from rkllmd.json_types import Json
 MOST_BYTES: Final = 16 * 1024 * 1024
 # 16 MiB over a slow line take a while; one that says nothing for so long will not any more.
 _SECONDS: Final = 120.0
+_AS_IT_IS: Final = b"identity"
 
 
 class GoneError(Exception):
@@ -41,13 +43,25 @@ async def read(scope: Scope, receive: Receive) -> bytes:
 
 async def read_json(scope: Scope, receive: Receive) -> Json:
     """Return the body as JSON. Raises Failure, GoneError."""
-    body = await read(scope, receive)
+    coding = dict(scope["headers"]).get(b"content-encoding", _AS_IT_IS)
+    if coding.lower() != _AS_IT_IS:
+        raise Failure(415, "NotSupported", "The body of the request is compressed: send it without Content-Encoding.")
+    body = (await read(scope, receive)).removeprefix(codecs.BOM_UTF8)
     if not body:
         raise Failure(400, "ParseError", "The request has no body: send a JSON object.")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Failure(400, "ParseError", f"The body of the request is not JSON: {error}.") from None
+        raise Failure(400, "ParseError", f"The body of the request is not {_missed(body, error)}.") from None
+
+
+def _missed(body: bytes, error: orjson.JSONDecodeError) -> str:
+    """Return what a body is not, and where that shows."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as wrong:
+        return f"in UTF-8, from byte {wrong.start} on"
+    return f"JSON: {error}"
 
 
 def _too_large() -> Failure:

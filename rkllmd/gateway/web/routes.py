@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
-from functools import partial
 from typing import Final
 
 from starlette.applications import Starlette
@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from rkllmd.gateway import models
 from rkllmd.gateway.access import Access
@@ -35,8 +35,10 @@ from rkllmd.gateway.run import Wanted
 from rkllmd.gateway.upstream.connection import Connection
 from rkllmd.gateway.upstream.run import Run
 from rkllmd.gateway.upstream.upstream import Upstream
-from rkllmd.gateway.web.answers import answer_failure, answer_json
+from rkllmd.gateway.web.answers import answer_json
 from rkllmd.gateway.web.calls import CallEndpoint
+from rkllmd.gateway.web.entrance.addresses import PlainAddresses
+from rkllmd.gateway.web.entrance.guard import Guard, error_body
 from rkllmd.gateway.web.home import Home
 from rkllmd.gateway.web.models.administration import Administration
 from rkllmd.gateway.web.models.vectors import vector_endpoint
@@ -63,10 +65,11 @@ def application(upstream: Upstream, access: Access) -> ASGIApp:
         *_ollama(upstream, questions),
         *_anthropic(upstream),
     ]
-    middleware = [Middleware(Guard, access=access)]
+    middleware = [Middleware(PlainAddresses), Middleware(Guard, access=access)]
     if access.origins:
         middleware.insert(0, Middleware(CORSMiddleware, allow_origins=sorted(access.origins), allow_headers=["*"]))
-    return Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _http_error})
+    handlers = {HTTPException: _http_error, Exception: _fault}
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
 
 
 def _openai(upstream: Upstream, questions: Questions) -> Iterable[Route]:
@@ -108,15 +111,6 @@ def _anthropic(upstream: Upstream) -> Iterable[Route]:
         yield Route(f"{prefix}/messages/count_tokens", count, methods=["POST"])
 
 
-def _error_body(path: str, failure: Failure) -> JsonObject:
-    """Return a failure as the clients have it that ask for this address."""
-    if path.removeprefix("/v1").startswith("/messages"):
-        return anthropic_shape.error_body(failure)
-    if path.startswith("/api/"):
-        return ollama_shape.error_body(failure)
-    return shape.error_body(failure)
-
-
 async def _version(request: Request) -> Response:
     return answer_json({"version": ollama_shape.VERSION})
 
@@ -129,24 +123,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
     served = {name.lower(): value for name, value in (error.headers or {}).items()}.get("allow", "")
     instead = f": send {' or '.join(sorted(served.split(', ')))}" if served else ""
     failure = Failure(error.status_code, kind, f"{request.method} {request.url.path} is not served here{instead}.")
-    shown = _error_body(request.url.path, failure)
+    shown = error_body(request.url.path, failure)
     return answer_json(shown, error.status_code, {**(error.headers or {}), **failure.headers})
 
 
-class Guard:
-    """Refuses who may not come, before anything of the request is read."""
-
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        """Stand before ``app``."""
-        self._app = app
-        self._access = access
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or refuse it."""
-        if scope["type"] in ("http", "websocket"):
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            refusal = self._access.refusal(scope["path"], headers)
-            if refusal is not None:
-                await answer_failure(refusal, partial(_error_body, scope["path"]))(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+async def _fault(request: Request, error: Exception) -> Response:
+    """Return what a client is told of a mistake in the gateway itself; the server writes down what it was."""
+    print(f"rkllmd gateway: {request.method} {request.url.path!r} has failed:", file=sys.stderr, flush=True)
+    failure = Failure(500, "InternalError", "The gateway has made a mistake, which its log describes.")
+    return answer_json(error_body(request.url.path, failure), failure.status, failure.headers)
