@@ -25,7 +25,6 @@ class ServedModel:
     trained_length: int | None = None
     size_bytes: int = 0
     is_asleep: bool = False
-    unused_seconds: float = 0.0
     # What pictures its encoder takes (width, height, fit); None: it takes text only.
     vision: JsonObject | None = None
     # How its hidden states become one embedding, if that is known.
@@ -85,7 +84,6 @@ def served(status: JsonObject) -> list[ServedModel]:
             item["trained_context_len"] or None,
             item["size_bytes"] or 0,
             is_asleep,
-            item["unused_s"],
             item["vision"],
             item["pooling"],
             item["n_batch"],

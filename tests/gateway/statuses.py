@@ -23,7 +23,6 @@ def status(
             "size_bytes": 5,
             "max_context_len": 4096,
             "trained_context_len": None,
-            "unused_s": 1.0,
             "vision": None,
             "pooling": None,
             "thinking": None,
