@@ -23,11 +23,12 @@ async def vectors(upstream: Upstream, connection: Connection, wanted: WantedVect
     """Return a vector for each text. Raises Failure, WrongField, ClientError."""
     # Of how many entries its batches are is known once it is loaded.
     model, _ = await Run(upstream, connection, Wanted(wanted.model), "rkllm.is_running").whole()
+    runs = _Runs(upstream, connection, wanted.model)
     found: list[array[float]] = []
     tokens = 0
     for first in range(0, len(wanted.texts), model.n_batch):
         texts = wanted.texts[first : first + model.n_batch]
-        result = await _run(upstream, connection, wanted.model, _params(texts, model.n_batch))
+        result = await runs.result(_params(texts, model.n_batch))
         made = vectors_of(result, model.pooling, model.n_batch)[: len(texts)]
         check_dimensions(wanted, made[0])
         found += made
@@ -50,14 +51,29 @@ def _tokens(result: JsonObject, texts: int, n_batch: int) -> int:
     return sum(int(layer["num_tokens"]) for layer in result["last_hidden_layer"][:texts])
 
 
-async def _run(upstream: Upstream, connection: Connection, model: str | None, params: JsonObject) -> JsonObject:
-    """Run without a chat template, where the runtime can do that for this model."""
-    try:
-        bare = Wanted(model, {**params, "bare": True})
-        _, result = await Run(upstream, connection, bare, "rkllm.run", stream="final").whole()
+class _Runs:
+    """Runs of a model one after the other: without a chat template, unless the runtime can't do that for this model."""
+
+    def __init__(self, upstream: Upstream, connection: Connection, model: str | None) -> None:
+        self._upstream = upstream
+        self._connection = connection
+        self._model = model
+        # Until the first of them was refused as such, which the others would be too.
+        self._are_bare = True
+
+    async def result(self, params: JsonObject) -> JsonObject:
+        """Return the result of one. Raises Failure, ClientError."""
+        if not self._are_bare:
+            return await self._run(params)
+        try:
+            return await self._run({**params, "bare": True})
+        except CallError as error:
+            if error.kind != _NOT_SUPPORTED:
+                raise
+        self._are_bare = False
+        return await self._run(params)
+
+    async def _run(self, params: JsonObject) -> JsonObject:
+        wanted = Wanted(self._model, params)
+        _, result = await Run(self._upstream, self._connection, wanted, "rkllm.run", stream="final").whole()
         return result
-    except CallError as error:
-        if error.kind != _NOT_SUPPORTED:
-            raise
-    _, result = await Run(upstream, connection, Wanted(model, params), "rkllm.run", stream="final").whole()
-    return result

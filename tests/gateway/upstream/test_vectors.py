@@ -30,8 +30,9 @@ async def test_each_text_is_a_run(tmp_path: Path, can_be_bare: bool) -> None:
         assert asked["params"]["mode"] == "RKLLM_INFER_GET_LAST_HIDDEN_LAYER"
         return [FINAL] if can_be_bare or "bare" not in asked["params"] else [{"error": REFUSED}]
 
-    async with daemon(tmp_path, script) as (_, upstream), upstream.connection() as connection:
+    async with daemon(tmp_path, script) as (scripted, upstream), upstream.connection() as connection:
         found = await vectors(upstream, connection, WantedVectors("demo", ["rain", "snow"]))
+        assert scripted.asked[0].count("rkllm.run") == (2 if can_be_bare else 3), "what is refused is asked for once"
         assert (found.model, found.tokens) == ("demo", 10)
         assert [vector.tolist() for vector in found.vectors] == [[pytest.approx(0.6), pytest.approx(0.8)]] * 2
         with pytest.raises(WrongField, match="dimensions"):
