@@ -18,12 +18,17 @@ MOST_TEXTS: Final = 2048
 
 @dataclass(frozen=True, slots=True)
 class WantedVectors:
-    """What a client wants: a vector for each of the ``texts``. ``dimensions``: how many numbers each has to have."""
+    """What a client wants: a vector for each of the ``texts``. ``dimensions``: how many numbers each has to have.
+
+    Where there are no texts, the model is to be loaded, or with ``leaves`` unloaded.
+    """
 
     model: str | None
     texts: Sequence[str]
     dimensions: int | None = None
     is_base64: bool = False
+    # Whether the model is to leave memory after the answer.
+    leaves: bool = False
     # By the monotonic clock.
     read_at_ns: int = field(default_factory=time.monotonic_ns, compare=False)
 

@@ -7,40 +7,36 @@ from typing import Final
 
 from rkllmd.gateway.embeddings.protocol import VectorProtocol, Vectors, WantedVectors, take_texts
 from rkllmd.gateway.fields import Fields
-from rkllmd.gateway.ollama import shape
-from rkllmd.gateway.ollama.run_request import LOADING
+from rkllmd.gateway.ollama import memory, shape
 from rkllmd.json_types import Json, JsonObject
-
-# A text that is too long is refused, whatever "truncate" says.
-_WITHOUT_EFFECT: Final = ("keep_alive", "truncate")
 
 
 def read_embed(body: Json) -> WantedVectors:
     """Return a request for /api/embed. Raises WrongField for what is wrong or can't be done."""
     fields = Fields(body)
-    texts = take_texts(fields, "input")
-    dimensions = fields.integer("dimensions", 1)
-    return WantedVectors(_end(fields), texts, dimensions)
+    has_texts = isinstance(body, dict) and body.get("input") not in (None, "", [])
+    texts = take_texts(fields, "input") if has_texts else []
+    fields.without_effect(("input",))
+    return _finish(fields, texts, fields.integer("dimensions", 1))
 
 
 def read_embeddings(body: Json) -> WantedVectors:
     """Return a request for /api/embeddings. Raises WrongField."""
     fields = Fields(body)
     prompt = fields.text("prompt")
-    if not prompt:
-        raise fields.wrong("prompt", "is missing: give a text that is not empty.")
-    return WantedVectors(_end(fields), [prompt])
+    return _finish(fields, [prompt] if prompt else [])
 
 
-def _end(fields: Fields) -> str | None:
-    """Take the rest of both requests; return the model's name."""
+def _finish(fields: Fields, texts: list[str], dimensions: int | None = None) -> WantedVectors:
+    """Take the rest of both requests. Without texts, they ask for the model's place in memory alone."""
     options = fields.inner("options")
-    options.without_effect(LOADING)
+    memory.take_loading(options)
     options.end()
     model = fields.text("model")
-    fields.without_effect(_WITHOUT_EFFECT)
+    leaves = memory.take_leaves(fields)
+    fields.without_effect(("truncate",))  # a text that is too long is refused
     fields.end()
-    return model
+    return WantedVectors(model, texts, dimensions, leaves=leaves)
 
 
 def answer_embed(wanted: WantedVectors, found: Vectors) -> JsonObject:
@@ -55,8 +51,8 @@ def answer_embed(wanted: WantedVectors, found: Vectors) -> JsonObject:
 
 
 def answer_embeddings(wanted: WantedVectors, found: Vectors) -> JsonObject:
-    """Return the only vector."""
-    return {"embedding": found.vectors[0].tolist()}
+    """Return the only vector, empty where there was no text."""
+    return {"embedding": found.vectors[0].tolist() if found.vectors else []}
 
 
 EMBED: Final = VectorProtocol(read_embed, answer_embed, shape.error_body)

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.ollama import memory
 from rkllmd.gateway.pictures.given import of_base64
 from rkllmd.gateway.run import Residence, Wanted
 from rkllmd.json_types import Json, JsonObject
 
 _ROLES: Final = ("system", "user", "assistant", "tool")
-# How Ollama loads a model, and for how long: it is loaded already, and stays as the daemon's configuration says.
-LOADING: Final = (
-    "num_ctx",
-    "num_keep",
-    "num_batch",
-    "num_gpu",
-    "main_gpu",
-    "num_thread",
-    "use_mmap",
-    "use_mlock",
-    "low_vram",
-    "numa",
-    "f16_kv",
-)
 _NEUTRAL_OPTIONS: Final[dict[str, tuple[Json, ...]]] = {"repeat_last_n": (64,), "penalize_newline": (True,)}
 _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
     "logprobs": (False,),
@@ -35,8 +21,6 @@ _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
 }
 _ONLY_OF_GENERATE: Final[dict[str, tuple[Json, ...]]] = {"template": ("",), "context": ([],)}
 _EFFORTS: Final = ("low", "medium", "high")
-# A duration of no time, as clients write it.
-_NO_TIME: Final = re.compile("0+[a-z]*")
 
 
 def read_chat(body: Json) -> Wanted:
@@ -95,7 +79,7 @@ def _rest(fields: Fields, params: JsonObject, *, thinks: bool = True) -> Wanted:
     if limit is not None and limit > 0:
         params["max_new_tokens"] = limit
     options.neutral(_NEUTRAL_OPTIONS)
-    options.without_effect(LOADING)
+    memory.take_loading(options)
     options.end()
     effort = fields.any("think")
     if effort is not None:
@@ -113,10 +97,9 @@ def _rest(fields: Fields, params: JsonObject, *, thinks: bool = True) -> Wanted:
     streams = fields.flag("stream")
     model = fields.text("model")
     fields.neutral(_NEUTRAL)
-    keep_alive = fields.any("keep_alive")
-    is_zero = bool(_NO_TIME.fullmatch(keep_alive)) if isinstance(keep_alive, str) else keep_alive == 0
+    leaves = memory.take_leaves(fields)
     fields.end()
-    return Wanted(model, params, streams is not False, leaves=is_zero)
+    return Wanted(model, params, streams is not False, leaves=leaves)
 
 
 def _message(given: JsonObject, where: str) -> JsonObject:

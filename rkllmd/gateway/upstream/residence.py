@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from rkllmd.client import ClientError
 from rkllmd.gateway import models
+from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.models import ServedModel
-from rkllmd.gateway.run import Residence, Wanted
+from rkllmd.gateway.run import Residence
 from rkllmd.gateway.upstream.connection import Connection
 from rkllmd.gateway.upstream.loading import Loading
 from rkllmd.json_types import JsonObject
@@ -13,21 +17,22 @@ from rkllmd.json_types import JsonObject
 async def leave(connection: Connection, name: str | None) -> None:
     """Begin to unload a model after its answer, if the next request for it loads it again.
 
-    Otherwise it would be gone for everybody. It is a job, since it does not end with the request. Raises Failure,
-    ClientError.
+    Otherwise it would be gone for everybody. It is a job, since it does not end with the request. That it can't be done
+    is no error: the answer is there, whatever becomes of the model.
     """
-    model = models.choose(await connection.status(), name)
-    if model.swap and model.is_loaded:
-        await connection.call("server.submit", {"method": "rkllm.destroy", "params": {"handle": model.handle}})
+    with suppress(Failure, ClientError):
+        model = models.choose(await connection.status(), name)
+        if model.swap and model.is_loaded:
+            await connection.call("server.submit", {"method": "rkllm.destroy", "params": {"handle": model.handle}})
 
 
 class Move:
     """A load or an unload, in its turn among the calls of others."""
 
-    def __init__(self, connection: Connection, wanted: Wanted, residence: Residence) -> None:
-        """Prepare it for the model that is wanted."""
+    def __init__(self, connection: Connection, name: str | None, residence: Residence) -> None:
+        """Prepare it for the model of this name; None: the only one."""
         self._connection = connection
-        self._name = wanted.model
+        self._name = name
         self._residence = residence
 
     async def whole(self) -> tuple[ServedModel, JsonObject]:

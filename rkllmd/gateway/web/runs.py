@@ -63,8 +63,7 @@ class RunEndpoint:
                 else:
                     end = await unless_gone(receive, partial(self._whole, connection, wanted))
                 if wanted.leaves:
-                    with suppress(Failure, ClientError):  # the answer is there, whatever becomes of the model
-                        await leave(connection, wanted.model)
+                    await leave(connection, wanted.model)
         except GoneError:
             return
         except (Failure, WrongField, ClientError) as error:
@@ -83,7 +82,7 @@ class RunEndpoint:
         for index in range(wanted.choices):
             run: Run | Move = Run(self._upstream, connection, wanted.choice(index), stream="final")
             if wanted.residence is not None:
-                run = Move(connection, wanted, wanted.residence)
+                run = Move(connection, wanted.model, wanted.residence)
             model, result = await run.whole()
             answer = answer or self._protocol.answer(wanted, model.name)
             shown = answer.whole(result)

@@ -34,7 +34,7 @@ def test_the_older_way_has_one_text() -> None:
 @pytest.mark.parametrize(
     ("body", "name"),
     [
-        ({}, "input"),
+        ({"input": 0}, "input"),
         ({"input": [1, 2]}, "input"),
         ({"input": "a", "dimensions": 0}, "dimensions"),
         ({"input": "a", "options": {"temperature": 1}}, "options.temperature"),
@@ -47,6 +47,13 @@ def test_a_wrong_field_is_named(body: dict[str, Any], name: str) -> None:
     assert refused.value.name == name
 
 
-def test_a_prompt_that_is_missing_is_named() -> None:
-    with pytest.raises(WrongField, match="prompt"):
-        embedding.read_embeddings({"model": "demo", "prompt": ""})
+@pytest.mark.parametrize(("keep_alive", "leaves"), [(None, False), ("5m", False), (-1, False), (0, True), ("0s", True)])
+def test_without_texts_the_model_is_loaded_or_unloaded(keep_alive: Any, *, leaves: bool) -> None:
+    nothing: list[dict[str, Any]] = [{}, {"input": ""}, {"input": []}]
+    for empty in nothing:
+        wanted = embedding.read_embed({"model": "demo", "keep_alive": keep_alive, **empty})
+        assert (wanted.texts, wanted.leaves) == ([], leaves)
+        assert embedding.answer_embed(wanted, Vectors("demo", [], 0))["embeddings"] == []
+    wanted = embedding.read_embeddings({"model": "demo", "prompt": "", "keep_alive": keep_alive})
+    assert (wanted.texts, wanted.leaves) == ([], leaves)
+    assert embedding.answer_embeddings(wanted, Vectors("demo", [], 0)) == {"embedding": []}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rkllmd.gateway.failures import Failure
-from rkllmd.gateway.run import Residence, Wanted
+from rkllmd.gateway.run import Residence
 from rkllmd.gateway.upstream.residence import Move
 from tests.gateway import statuses
 from tests.gateway.upstream.scripted import daemon
@@ -43,7 +43,7 @@ def answers(asked: dict[str, Any]) -> list[dict[str, Any]]:
 )
 async def test_what_is_to_be_done_is_done(tmp_path: Path, name: str, residence: Residence, asked: list[str]) -> None:
     async with daemon(tmp_path, answers) as (scripted, upstream), upstream.connection() as connection:
-        model, result = await Move(connection, Wanted(name), residence).whole()
+        model, result = await Move(connection, name, residence).whole()
         assert model.name == name.removesuffix(":latest")
         assert result == {"text": "", "finish_reason": residence.value}
     # It watches until it has seen the end, which nobody waits to be told of.
@@ -55,4 +55,4 @@ async def test_what_is_to_be_done_is_done(tmp_path: Path, name: str, residence: 
 async def test_another_model_is_not_there(tmp_path: Path) -> None:
     async with daemon(tmp_path, answers) as (_, upstream), upstream.connection() as connection:
         with pytest.raises(Failure, match="There is no model d: there are a, b, c"):
-            await Move(connection, Wanted("d"), Residence.LOADED).whole()
+            await Move(connection, "d", Residence.LOADED).whole()

@@ -115,6 +115,24 @@ def test_a_model_that_comes_again_leaves_after_an_answer_that_says_so(http: http
     assert (refused.status_code, "There is no model other" in refused.json()["error"]) == (404, True)
 
 
+@pytest.mark.parametrize(("address", "name"), [("/api/embed", "input"), ("/api/embeddings", "prompt")])
+def test_requests_for_vectors_say_how_long_a_model_stays(http: httpx.Client, address: str, name: str) -> None:
+    for model, state in states(http).items():
+        if state != "unloaded":
+            http.post("/models/unload", json={"model": model})
+    until("nothing is left", lambda: set(states(http).values()) == {"unloaded"})
+    assert http.post(address, json={"model": "a"}).status_code == 200
+    assert states(http)["a"] == "loaded"
+    stays = http.post(address, json={"model": "a", name: "rain", "keep_alive": "5m"}).json()
+    assert states(http)["a"] == "loaded"
+    assert len(stays.get("embedding") or stays["embeddings"][0]) > 1
+    assert http.post(address, json={"model": "a", name: "rain", "keep_alive": 0}).status_code == 200
+    until("it is unloaded", lambda: states(http)["a"] == "unloaded")
+    http.post(address, json={"model": "a"})
+    http.post(address, json={"model": "a", "keep_alive": "0s"})
+    assert states(http)["a"] == "unloaded"
+
+
 def test_the_trial_of_home_assistant_succeeds_where_c_has_no_limit_of_a_run(client: openai.OpenAI) -> None:
     function = {"name": "get_time", "description": "The time.", "parameters": {"type": "object", "properties": {}}}
     asked: Any = {
