@@ -36,17 +36,18 @@ def started(command: Sequence[str], log_path: Path) -> subprocess.Popen[bytes] |
 
 @contextmanager
 def gateway(socket: str, folder: Path, *arguments: str, name: str = "gateway") -> Iterator[str]:
-    """Start one on a free port, with its own log in ``folder``; yield its address (``http://…``), and end it.
+    """Start one on a free port, with its own log in ``folder``; yield its address (``http…://…``), and end it.
 
     ``name``: another command that serves HTTP.
     """
     log_path = folder / "gateway.log"
+    scheme = "https" if "--tls-certificate" in arguments else "http"
     process = started([name, "--socket", socket, "--listen", "127.0.0.1:0", *arguments], log_path)
     assert process.stdout is not None
     try:
         with process.stdout:
             line = process.stdout.readline().decode()
-            assert line.startswith(f"rkllmd {name} serves http://127.0.0.1:"), line + log_path.read_text()
+            assert line.startswith(f"rkllmd {name} serves {scheme}://127.0.0.1:"), line + log_path.read_text()
             yield line.split()[-1]
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0, log_path.read_text()
