@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 # With a descriptor for the daemon each, fewer than the 1024 that a process may open anywhere.
 _MOST: Final = 400
 _MOST_OF_ONE: Final = 200
-# A client that takes nothing of a piece of its answer for so long is given up.
-_SECONDS: Final = 120
 _PIECE: Final = 65_536
 # A client that is refused has sent its request by then, or does not get to know why.
 _REFUSAL_SECONDS: Final = 1
@@ -58,6 +56,8 @@ class LoneServer(TCPServer):
     places: ClassVar[Places[LoneServer]] = Places(_MOST, _MOST_OF_ONE)
     sending: ClassVar[set[trio.CancelScope]] = set()
     """Those that wait for their clients to take what they send, which nothing else cancels."""
+    patience_seconds: ClassVar[float] = 120
+    """A client that does not take a piece of its answer for so long is given up."""
 
     async def run(self) -> None:
         """Serve it. An error that left this would end all connections, and the gateway."""
@@ -101,7 +101,7 @@ class LoneServer(TCPServer):
                 self.sending.add(scope)
                 try:
                     while view:
-                        scope.deadline = trio.current_time() + _SECONDS
+                        scope.deadline = trio.current_time() + self.patience_seconds
                         await self.stream.send_all(view[:_PIECE])
                         view = view[_PIECE:]
                 except (trio.BrokenResourceError, trio.ClosedResourceError):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +15,12 @@ import trio
 from starlette.responses import Response, StreamingResponse
 from trio.testing import wait_all_tasks_blocked
 
-from rkllmd.gateway.web.bounds.connections import LoneServer
+from rkllmd.gateway.web.bounds.connections import LoneServer, stop_sending
 from rkllmd.gateway.web.bounds.places import Places
+from tests.gateway.boards.certificates import make
 from tests.gateway.web.bounds.hypercorn_server import serving
 
+HOST = "127.0.0.1"
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 PIECES = [os.urandom(100_000) for _ in range(80)]
 UPGRADE = GET + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -105,6 +109,54 @@ async def test_a_slow_reader_gets_every_piece() -> None:
         while not body.endswith(b"\r\n0\r\n\r\n"):
             body += await stream.receive_some()
     assert _unchunked(bytes(body).partition(b"\r\n\r\n")[2]) == b"".join(PIECES)
+
+
+class Endless:
+    """An application whose answer has no end."""
+
+    def __init__(self) -> None:
+        self.is_left = trio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer until the client has gone."""
+        assert scope["type"] == "http", "it has no lifespan"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._answer, send)
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            nursery.cancel_scope.cancel()
+        self.is_left.set()
+
+    async def _answer(self, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": PIECES[0], "more_body": True})
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True], ids=["HTTP", "HTTPS"])
+@pytest.mark.parametrize("is_asked_to_end", [False, True], ids=["in time", "at the end"])
+async def test_who_does_not_read_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, is_encrypted: bool, is_asked_to_end: bool
+) -> None:
+    if not is_asked_to_end:
+        monkeypatch.setattr(LoneServer, "patience_seconds", 0.05)
+    settings: dict[str, str] = {}
+    if is_encrypted:
+        make(tmp_path, HOST)
+        settings = {"certfile": str(tmp_path / f"{HOST}.pem"), "keyfile": str(tmp_path / f"{HOST}.pem")}
+    endless = Endless()
+    async with serving(endless, **settings) as port, await trio.open_tcp_stream(HOST, port) as connection:
+        stream: trio.SocketStream | trio.SSLStream[trio.SocketStream] = connection
+        if is_encrypted:
+            context = ssl.create_default_context(cafile=tmp_path / "authority.pem")
+            stream = trio.SSLStream(connection, context, server_hostname=HOST)
+        await stream.send_all(GET + b"\r\n")
+        with trio.fail_after(60):
+            while is_asked_to_end and not endless.is_left.is_set():
+                await stop_sending(0)
+            await endless.is_left.wait()
+            while await connection.receive_some():  # what the kernels had; then it is closed
+                pass
 
 
 def _unchunked(rest: bytes) -> bytes:
