@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rkllmd.client import ClientError
-from rkllmd.gateway import exposition, failures, health, models
+from rkllmd.gateway import failures, health, models
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.ollama import shape as ollama_shape
@@ -114,6 +114,8 @@ class Questions:
 
     async def metrics(self, request: Request) -> Response:
         """Return what the daemon has counted, as Prometheus wants it."""
+        from rkllmd.gateway import exposition  # half a megabyte for who is never asked
+
         try:
             [found] = await self.ask("server.metrics")
         except Failure as failure:

@@ -19,11 +19,13 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 
 from rkllmd.gateway.web.bounds.places import FullError, Places
-from rkllmd.gateway.web.bounds.websockets import BoundedStream
 
 if TYPE_CHECKING:
     import h11
     from hypercorn.events import Event
+    from hypercorn.typing import AppWrapper
+
+    from rkllmd.gateway.web.bounds.websockets import BoundedStream
 
 # With a descriptor for the daemon each, fewer than the 1024 that a process may open anywhere.
 _MOST: Final = 400
@@ -153,11 +155,18 @@ async def stop_sending(seconds: float) -> None:
         scope.cancel()
 
 
+def _websocket(app: AppWrapper, *rest: object) -> BoundedStream:
+    """Make the connection a WebSocket. The first one imports what they need, half a megabyte."""
+    from rkllmd.gateway.web.bounds.websockets import BoundedStream
+
+    return BoundedStream(app, *rest)
+
+
 def use() -> None:
     """Let Hypercorn serve with these connections, and their WebSockets with bounds: it has no setting for that."""
     for module, name, mine in (
         (hypercorn.protocol, "H11Protocol", Http11),
-        (hypercorn.protocol.h11, "WSStream", BoundedStream),
+        (hypercorn.protocol.h11, "WSStream", _websocket),
         (hypercorn.trio.run, "TCPServer", LoneServer),
     ):
         setattr(module, name, mine)
