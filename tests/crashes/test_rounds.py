@@ -30,7 +30,8 @@ def test_what_is_left_behind_is_found(rounds: Rounds) -> None:
     assert rounds.leftovers is not None
     left = rounds.daemon.directory / "core"
     left.touch()
-    with rounds.daemon.connect():
+    with rounds.daemon.connect() as wire:
+        wire.ask("server.queue")  # only a connection that was accepted has a descriptor
         found = rounds.leftovers.found(patience_seconds=0)
     left.unlink()
     assert found == ["the daemon's descriptors: more {'socket': 1}, less {}", "files: more {'core': 1}, less {}"]
