@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from rkllmd.abi.json.tensors import Tensor
 from rkllmd.errors import NotSupported
+from rkllmd.machine.files import FileVersion, version
 
 if TYPE_CHECKING:
     from rkllmd.config.encoders import DeclaredEncoder
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 _MOST_BYTES: Final = 2**25
 _FLOAT_BYTES: Final = 4
 
-# Whose picture, for which encoder, which picture.
-Key = tuple[int | None, "DeclaredEncoder", str]
+# Whose picture, for which encoder, from which file, which picture.
+Key = tuple[int | None, "DeclaredEncoder", FileVersion | None, str]
 
 
 class Encoders(Protocol):
@@ -50,7 +51,8 @@ class Pictures:
 
         ``pixels`` returns it as the encoder takes it. Raises RpcError.
         """
-        key = (user, encoder, digest or "")
+        # Looked at before the encoder does: if its file is replaced in between, the embeddings are never used again.
+        key = (user, encoder, version(encoder.path), digest or "")
         if digest is not None and key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]

@@ -1,10 +1,10 @@
-"""Which file it is, without reading all of it, and whether a file in use was written to after it was opened."""
+"""Which file it is, without reading all of it, and whether a file in use was replaced or written to."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from typing import Final
+from typing import Final, NamedTuple
 
 from rkllmd.errors import RuntimeFailure
 from rkllmd.quick_dataclass import dataclass
@@ -37,6 +37,24 @@ def identify(path: str) -> FileIdentity:
     except ValueError as error:  # so OpenSSL says that it has no memory
         raise MemoryError(str(error)) from None
     return FileIdentity(os.path.realpath(path), status.st_size, status.st_mtime_ns, sha256)
+
+
+class FileVersion(NamedTuple):
+    """Which file stands at a path, as far as the file system tells without reading it."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    modified_ns: int
+
+
+def version(path: str) -> FileVersion | None:
+    """Return which file stands at ``path``; None: none does, or this process may not see it."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return FileVersion(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class WatchedFile:

@@ -1,6 +1,7 @@
 """Vision encoders that the configuration declares beside language models: loaded for their first picture, and run.
 
-They are no client's: they have no handle, and are destroyed when the language model is unloaded that they see for.
+They are no client's: they have no handle, and are destroyed when the language model is unloaded that they see for. One
+whose file was replaced or written to is loaded again for the next picture.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from rkllmd.abi.layouts.rknn import (
 )
 from rkllmd.abi.layouts.rknn_constants import rknn_query_cmd, rknn_tensor_format, rknn_tensor_type
 from rkllmd.errors import RpcError, RuntimeFailure
+from rkllmd.machine import files
 from rkllmd.machine.c_runtime import no_handle
 from rkllmd.trials import trial
 from rkllmd.vision import demand
@@ -55,6 +57,9 @@ class Encoders:
         ``pixels``: uint8, height x width x 3. Raises Quarantined, OutOfMemory, RuntimeFailure, RuntimeUnavailable.
         """
         ctx = self._vision.encoders.get(encoder.path)
+        if ctx is not None and files.version(encoder.path) not in (None, ctx.version):
+            self.release(encoder.path)
+            ctx = None
         if ctx is None:
             ctx = self._vision.encoders[encoder.path] = self._load(encoder)
         self._give(ctx, encoder, pixels)
@@ -77,7 +82,7 @@ class Encoders:
         vision, path = self._vision, encoder.path
         vision.runtime.library  # noqa: B018 - raises if there is none
         trial.refuse_set_aside(vision, path)
-        ctx, job = Context(path, os.stat(path).st_size, 0), vision.npu.queue.running
+        ctx, job = Context(path, os.stat(path).st_size, 0, version=files.version(path)), vision.npu.queue.running
         asked = demand.of(ctx)
         vision.memory_guard.check(asked)
         available = vision.memory_guard.machine_available_bytes

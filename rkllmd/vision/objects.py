@@ -15,6 +15,7 @@ from rkllmd.abi.layouts.rknn import rknn_context, rknn_output, rknn_tensor_attr,
 from rkllmd.abi.layouts.rknn_constants import rknn_query_cmd
 from rkllmd.abi.layouts.rknn_matmul import rknn_matmul_io_attr
 from rkllmd.json_types import JsonObject
+from rkllmd.machine.files import FileVersion
 from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 
@@ -35,6 +36,8 @@ class Context:
     user: int | None = None
     # The hash of its contents, if they came over the socket.
     content: str = ""
+    # Of which file at its path it was loaded, if it is one of the daemon's own, which are loaded again for another.
+    version: FileVersion | None = None
     # Everything that C may still read: the model's bytes, a library of operators.
     keep_alive: list[object] = field(default_factory=list)
     inputs: list[rknn_tensor_attr] = field(default_factory=list)

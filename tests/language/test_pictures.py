@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,26 @@ def test_an_encoder_that_is_declared_otherwise_sees_something_else() -> None:
     otherwise = replace(ENCODER, mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0))
     pictures.embeddings(1, otherwise, "a", lambda: memoryview(b"a"))
     assert eyes.seen == [b"a", b"a"]
+
+
+def test_another_file_of_the_encoder_sees_something_else(tmp_path: Path) -> None:
+    eyes = Eyes()
+    pictures = Pictures(eyes)
+    file, new = tmp_path / "v.rknn", tmp_path / "new.rknn"
+    encoder = replace(ENCODER, path=str(file))
+
+    def look() -> None:
+        pictures.embeddings(1, encoder, "a", lambda: memoryview(b"a"))
+
+    for content in (b"first", b"other"):
+        new.write_bytes(content)
+        new.replace(file)
+        look()
+        look()
+    assert len(eyes.seen) == 2
+    file.write_bytes(b"longer")
+    look()
+    assert len(eyes.seen) == 3
 
 
 def test_what_may_be_another_picture_each_time_is_not_kept() -> None:

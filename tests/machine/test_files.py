@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rkllmd.errors import RuntimeFailure
-from rkllmd.machine.files import WatchedFile, identify
+from rkllmd.machine.files import WatchedFile, identify, version
 from tests.daemon import Daemon
 
 
@@ -75,3 +75,18 @@ def test_no_memory_for_the_hash_is_no_fault_of_the_file(tmp_path: Path, monkeypa
     monkeypatch.setattr(hashlib, "sha256", fail)
     with pytest.raises(MemoryError, match="initialization error"):
         identify(str(path))
+
+
+def test_a_file_that_is_replaced_or_written_to_is_another_version(tmp_path: Path) -> None:
+    path, other = tmp_path / "model", tmp_path / "other"
+    assert version(str(path)) is None
+    for file in (path, other):
+        file.write_bytes(b"12345")
+        os.utime(file, ns=(5, 5))
+    first = version(str(path))
+    assert version(str(path)) == first
+    other.replace(path)
+    replaced = version(str(path))
+    assert replaced not in (None, first), "though size and time are the same"
+    os.utime(path, ns=(6, 6))
+    assert version(str(path)) != replaced

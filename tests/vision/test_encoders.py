@@ -106,6 +106,22 @@ def test_it_is_loaded_for_its_first_picture_and_destroyed_with_its_model(encoder
     assert board.called.count("rknn_destroy") == 1
 
 
+def test_one_whose_file_was_replaced_is_loaded_again(encoder: DeclaredEncoder, tmp_path: Path) -> None:
+    board = Board([1, 1, 2, 3], [[1, 2, 4]])
+    encoders = Encoders(room(board))
+    encoders.encode(encoder, PIXELS)
+    (tmp_path / "new").write_bytes(b"other")
+    (tmp_path / "new").replace(encoder.path)
+    board.called.clear()  # it tells its input and its output as for the first time
+    encoders.encode(encoder, PIXELS)
+    encoders.encode(encoder, PIXELS)
+    assert board.called[0] == "rknn_destroy"
+    assert board.called.count("rknn_init") == 1
+    Path(encoder.path).unlink()
+    encoders.encode(encoder, PIXELS)
+    assert board.called.count("rknn_init") == 1, "what is loaded goes on without its file"
+
+
 def test_several_outputs_are_rows_side_by_side(encoder: DeclaredEncoder) -> None:
     found = Encoders(room(Board([1, 3, 1, 2], [[2, 2], [2, 2]]))).encode(encoder, PIXELS)
     assert found.shape == (1, 2, 4)
