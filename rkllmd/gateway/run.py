@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Final
 
 import orjson
 
 from rkllmd.gateway.failures import Failure
 from rkllmd.json_types import Json, JsonObject
-
-# How many seeds the daemon has, from 0; those of people's clients may have 64 bits and a sign.
-SEEDS: Final = 2**32 - 1
 
 
 class Residence(Enum):
@@ -40,18 +36,21 @@ class Wanted:
     repeated: JsonObject = field(default_factory=dict)
     # Instead of a run: that the model is loaded, or unloaded.
     residence: Residence | None = None
-    # How many answers are wanted: each is a run, one after the other.
-    choices: int = 1
+    # Where several answers are wanted: what each one after the first has instead of these parameters.
+    further: Sequence[JsonObject] = ()
     # Whether the model is to leave memory after the answer.
     leaves: bool = False
     # When the request was read, by the monotonic clock.
     began_ns: int = field(default_factory=time.monotonic_ns, compare=False)
 
+    @property
+    def choices(self) -> int:
+        """Return how many answers are wanted: each is a run, one after the other."""
+        return 1 + len(self.further)
+
     def choice(self, index: int) -> Wanted:
-        """Return what is wanted for one of the answers: with a seed, each has one of its own."""
-        if index == 0 or "seed" not in self.params:
-            return self
-        return replace(self, params={**self.params, "seed": (self.params["seed"] + index) % SEEDS})
+        """Return what is wanted for one of the answers."""
+        return self if index == 0 else replace(self, params={**self.params, **self.further[index - 1]})
 
 
 class Answer(ABC):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from rkllmd.gateway.fields import Fields
-from rkllmd.gateway.run import SEEDS
 from rkllmd.json_types import JsonObject
 
+# How many seeds the daemon has, from 0; those of people's clients may have 64 bits and a sign.
+SEEDS: Final = 2**32 - 1
 _NUMBERS: Final = ("temperature", "top_p", "repeat_penalty", "mirostat_tau", "mirostat_eta")
 # 0 is no penalty, which a runtime without sampling of its own for each run has anyway.
 _PENALTIES: Final = ("presence_penalty", "frequency_penalty")

@@ -117,6 +117,27 @@ def test_several_answers_are_as_many_runs(client: openai.OpenAI) -> None:
     assert texts[0] != texts[1], "each has a seed of its own"
 
 
+def test_several_texts_are_gone_on_with(client: openai.OpenAI) -> None:
+    prompts = ["Once upon", "The king"]
+    asked: Any = {"model": "demo", "prompt": prompts, "n": 2, "max_tokens": 4, "seed": 5, "echo": True}
+    whole = client.completions.create(**asked)
+    texts = [choice.text for choice in whole.choices]
+    assert [choice.index for choice in whole.choices] == [0, 1, 2, 3]
+    assert all(text.startswith(prompts[index // 2]) for index, text in enumerate(texts))
+    streamed = [""] * 4
+    *chunks, count = client.completions.create(**asked, stream=True, stream_options={"include_usage": True})
+    for chunk in chunks:
+        [choice] = chunk.choices
+        streamed[choice.index] += choice.text
+    assert streamed == texts
+    assert whole.usage is not None
+    assert count.usage is not None
+    assert count.usage.total_tokens == whole.usage.total_tokens
+    one = client.completions.create(**{**asked, "prompt": prompts[1], "n": 1}).usage
+    assert one is not None
+    assert whole.usage.completion_tokens > one.completion_tokens
+
+
 def test_a_text_is_gone_on_with(client: openai.OpenAI) -> None:
     asked: Any = {"model": "demo", "prompt": ["Once upon"], "max_tokens": 4, "temperature": 0, "echo": True}
     whole = client.completions.create(**asked)

@@ -48,11 +48,15 @@ def test_arguments_that_were_no_json_become_it() -> None:
     assert arguments_text({"function": {"name": "f", "arguments": None}}) == "{}"
 
 
-def test_each_of_several_answers_has_a_seed_of_its_own() -> None:
-    wanted = Wanted("m", {"seed": 5, "stop": ["a"]}, choices=2)
-    assert [wanted.choice(index).params for index in (0, 1)] == [wanted.params, {"seed": 6, "stop": ["a"]}]
-    without = Wanted("m", {}, choices=2)
-    assert without.choice(1) is without
+def test_of_several_answers_each_has_something_of_its_own() -> None:
+    wanted = Wanted("m", {"seed": 5, "stop": ["a"]}, further=[{"seed": 6}, {"prompt": "b"}])
+    assert wanted.choices == 3
+    assert [wanted.choice(index).params for index in range(3)] == [
+        {"seed": 5, "stop": ["a"]},
+        {"seed": 6, "stop": ["a"]},
+        {"seed": 5, "stop": ["a"], "prompt": "b"},
+    ]
+    assert Wanted("m").choices == 1
 
 
 def test_tokens_are_counted_as_far_as_they_are_known() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.openai import shape
+from rkllmd.gateway.openai.counting import Counting
 from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended, held_back
 from rkllmd.json_types import Json, JsonObject
 
@@ -31,11 +32,9 @@ class ChatAnswer(Answer):
         self._single_call = single_call
         self._calls = WholeCalls(single=single_call)
         self._sent = 0  # how many calls
-        # Of several answers, which one this is; those that have ended, and what they took.
-        self._left = choices
-        self._index = 0
+        # Of several answers, those that have ended.
+        self._counting = Counting(choices, to_each=choices)
         self._ended: list[Json] = []
-        self._usage: JsonObject | None = None
 
     def begin(self) -> Iterable[JsonObject]:
         """Return the chunk with the role."""
@@ -56,22 +55,15 @@ class ChatAnswer(Answer):
         yield from self.partial(held_back(check_ended(result)))
         yield shape.with_timings(self._chunk({}, shape.finish_reason(result)), result)
         usage = self._count(result)
-        if self._left > 0:
+        if not self._counting.is_over:
             yield from self.begin()
         elif self._includes_usage:
             yield {**self._chunk({}), "choices": [], "usage": usage}
 
     def _count(self, result: JsonObject) -> JsonObject:
-        """Take the end of an answer; return what all so far took: the conversation is the same for each."""
-        usage = shape.usage(result)
-        if self._usage is not None:
-            made = self._usage["completion_tokens"] + usage["completion_tokens"]
-            usage = {**self._usage, "completion_tokens": made, "total_tokens": self._usage["prompt_tokens"] + made}
-        self._usage = usage
-        self._left -= 1
-        self._index += 1
+        """Take the end of an answer; return what all so far took."""
         self._calls, self._sent = WholeCalls(single=self._single_call), 0
-        return usage
+        return self._counting.add(result)
 
     def whole(self, result: JsonObject) -> JsonObject:
         """Return the answer as one object; of several, those so far."""
@@ -83,7 +75,9 @@ class ChatAnswer(Answer):
         if calls:
             message["tool_calls"] = calls
         reason = shape.finish_reason(result)
-        self._ended.append({"index": self._index, "message": message, "logprobs": None, "finish_reason": reason})
+        self._ended.append(
+            {"index": self._counting.index, "message": message, "logprobs": None, "finish_reason": reason}
+        )
         answer = {**self._head("chat.completion"), "choices": self._ended, "usage": self._count(result)}
         return shape.with_timings(answer, result)
 
@@ -96,7 +90,7 @@ class ChatAnswer(Answer):
         return shape.error_body(failure)
 
     def _chunk(self, delta: JsonObject, reason: str | None = None) -> JsonObject:
-        choice: Json = {"index": self._index, "delta": delta, "logprobs": None, "finish_reason": reason}
+        choice: Json = {"index": self._counting.index, "delta": delta, "logprobs": None, "finish_reason": reason}
         return {**self._head("chat.completion.chunk"), "choices": [choice]}
 
     def _head(self, kind: str) -> JsonObject:

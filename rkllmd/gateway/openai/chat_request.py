@@ -36,9 +36,9 @@ def for_messages(fields: Fields, messages: list[JsonObject]) -> Wanted:
     params: JsonObject = {"messages": messages}
     params |= request.limits(fields) | sampling.take(fields) | _thinking(fields) | _tools(fields) | _format(fields)
     single_call = fields.flag("parallel_tool_calls") is False
-    choices = request.choices(fields)
+    _, *further = request.choices(fields, params)
     fields.neutral(_NEUTRAL)
-    return replace(request.finish(fields, params, single_call=single_call), choices=choices)
+    return replace(request.finish(fields, params, single_call=single_call), further=further)
 
 
 def _thinking(fields: Fields) -> JsonObject:

@@ -4,60 +4,75 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from rkllmd.gateway import sampling
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.openai import request, shape
+from rkllmd.gateway.openai.counting import Counting
 from rkllmd.gateway.run import Answer, Framing, Protocol, Wanted, check_ended, held_back
 from rkllmd.json_types import Json, JsonObject
 
 # What would change nothing may be said.
-_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {"best_of": (1,), "logprobs": (), "id_slot": (-1,)}
+_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {"logprobs": (), "id_slot": (-1,)}
+# Each is a run of the model, one after the other; LangChain sends twenty prompts at once.
+_MOST_ANSWERS: Final = 32
 
 
 def read(body: Json) -> Wanted:
     """Return the request. Raises WrongField for what is wrong or can't be done."""
     fields = Fields(body)
-    prompt = _prompt(fields)
-    params: JsonObject = {"prompt": prompt, "bare": True}
+    prompts = _prompts(fields)
+    params: JsonObject = {"bare": True}
     if suffix := fields.text("suffix"):
         params["suffix"] = suffix
     params |= request.limits(fields) | sampling.take(fields)
+    to_each = request.choices(fields, params)
+    if len(prompts) * len(to_each) > _MOST_ANSWERS:
+        raise fields.wrong("prompt", f"and n make more than {_MOST_ANSWERS} answers: send some of the prompts later.")
+    first, *further = [{"prompt": prompt, **own} for prompt in prompts for own in to_each]
     echoes = fields.flag("echo") or False
-    fields.neutral(_NEUTRAL)
-    return request.finish(fields, params, {"prompt": prompt} if echoes else None)
+    # All that are made are shown.
+    fields.neutral({**_NEUTRAL, "best_of": (len(to_each),)})
+    begins = prompts if echoes else [""] * len(prompts)
+    return replace(request.finish(fields, params | first, {"begins": begins}), further=further)
 
 
-def _prompt(fields: Fields) -> str:
+def _prompts(fields: Fields) -> list[str]:
     given = fields.any("prompt")
-    is_list = isinstance(given, list)
-    if is_list and given and all(isinstance(item, int | list) for item in given):
+    if given is None:
+        raise fields.wrong("prompt", "is missing: give the text to go on with.")
+    if isinstance(given, list) and given and all(isinstance(item, int | list) for item in given):
         raise fields.wrong("prompt", "has token ids, which mean other words to this model: send the text.")
-    if is_list and len(given) != 1:
-        raise fields.wrong("prompt", "must be one text: send a request for each.")
-    text = given[0] if is_list else given
-    if not isinstance(text, str):
-        raise fields.wrong(
-            "prompt", "must be a text." if text is not None else "is missing: give the text to go on with."
-        )
-    return text
+    texts = given if isinstance(given, list) else [given]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise fields.wrong("prompt", "must be a text, or an array of texts.")
+    return texts
 
 
 class CompletionAnswer(Answer):
-    """An answer: text, and in the chunk that says why it ended none."""
+    """Texts, one after the other; in the chunk that says why one has ended is none."""
 
-    def __init__(self, model: str, answer_id: str, created: int, prompt: str, *, includes_usage: bool) -> None:
-        """Begin; ``created`` is in seconds since 1970, ``prompt`` what the answer is to begin with."""
+    def __init__(
+        self, model: str, answer_id: str, created: int, begins: Sequence[str], *, includes_usage: bool, choices: int = 1
+    ) -> None:
+        """Begin; ``created`` is in seconds since 1970, ``begins`` what the answers to each prompt are to begin with.
+
+        ``choices``: how many answers there are, to all prompts.
+        """
         self._head: JsonObject = {"id": answer_id, "object": "text_completion", "created": created, "model": model}
-        self._prompt = prompt
+        self._begins = begins
         self._includes_usage = includes_usage
+        self._counting = Counting(choices, to_each=choices // len(begins))
+        self._ended: list[Json] = []
 
     def begin(self) -> Iterable[JsonObject]:
         """Return the prompt where it is wanted."""
-        return [self._chunk(self._prompt)] if self._prompt else []
+        prompt = self._begins[self._counting.prompt]
+        return [self._chunk(prompt)] if prompt else []
 
     def partial(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return the chunk of what has come."""
@@ -68,14 +83,19 @@ class CompletionAnswer(Answer):
         """Return what was held back, why it has ended, and if it is wanted, how many tokens that took."""
         yield from self.partial(held_back(check_ended(result)))
         yield shape.with_timings(self._chunk("", shape.finish_reason(result)), result)
-        if self._includes_usage:
-            yield {**self._head, "choices": [], "usage": shape.usage(result)}
+        usage = self._counting.add(result)
+        if not self._counting.is_over:
+            yield from self.begin()
+        elif self._includes_usage:
+            yield {**self._head, "choices": [], "usage": usage}
 
     def whole(self, result: JsonObject) -> JsonObject:
-        """Return the answer as one object."""
+        """Return the answer as one object; of several, those so far."""
         check_ended(result)
-        answer = self._chunk(self._prompt + result["text"], shape.finish_reason(result))
-        return shape.with_timings({**answer, "usage": shape.usage(result)}, result)
+        prompt = self._begins[self._counting.prompt]
+        self._ended.append(self._choice(prompt + result["text"], shape.finish_reason(result)))
+        answer = {**self._head, "choices": self._ended, "usage": self._counting.add(result)}
+        return shape.with_timings(answer, result)
 
     def idle(self) -> Iterable[JsonObject]:
         """Return nothing: comments keep the connection alive."""
@@ -86,14 +106,21 @@ class CompletionAnswer(Answer):
         return shape.error_body(failure)
 
     def _chunk(self, text: str, reason: str | None = None) -> JsonObject:
-        choice: Json = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
-        return {**self._head, "choices": [choice]}
+        return {**self._head, "choices": [self._choice(text, reason)]}
+
+    def _choice(self, text: str, reason: str | None) -> JsonObject:
+        return {"index": self._counting.index, "text": text, "logprobs": None, "finish_reason": reason}
 
 
 def _answer(wanted: Wanted, model: str) -> CompletionAnswer:
     answer_id = f"cmpl-{secrets.token_hex(12)}"
     return CompletionAnswer(
-        model, answer_id, int(time.time()), wanted.repeated.get("prompt", ""), includes_usage=wanted.includes_usage
+        model,
+        answer_id,
+        int(time.time()),
+        wanted.repeated["begins"],
+        includes_usage=wanted.includes_usage,
+        choices=wanted.choices,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.run import Wanted
+from rkllmd.gateway.sampling import SEEDS
 from rkllmd.json_types import Json, JsonObject
 
 # These say who asks, or where something is billed or kept: no answer depends on them.
@@ -43,12 +44,13 @@ def form(described: Fields, kind: str | None, schema: Json) -> JsonObject:
     return {"format": "json"} if kind == "json_object" else {}
 
 
-def choices(fields: Fields) -> int:
-    """Take how many answers are wanted."""
-    found = fields.integer("n", 1) or 1
-    if found > _MOST_CHOICES:
+def choices(fields: Fields, params: JsonObject) -> list[JsonObject]:
+    """Take how many answers are wanted; return what each has beside ``params``: with a seed, one of its own."""
+    count = fields.integer("n", 1) or 1
+    if count > _MOST_CHOICES:
         raise fields.wrong("n", f"can be {_MOST_CHOICES} at most: each is a run of its own.")
-    return found
+    seed = params.get("seed")
+    return [{} if seed is None else {"seed": (seed + index) % SEEDS} for index in range(count)]
 
 
 def finish(

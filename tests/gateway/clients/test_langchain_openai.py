@@ -96,6 +96,15 @@ def test_a_text_is_gone_on_with(address: str) -> None:
     assert language.invoke("One morning") == "".join(language.stream("One morning")) != ""
 
 
+def test_several_texts_are_gone_on_with(address: str) -> None:
+    from langchain_openai import OpenAI
+
+    language = OpenAI(base_url=f"{address}/v1", api_key=KEY, model="demo", temperature=0, max_tokens=5)
+    texts = ["One morning", "The king"]
+    found = language.generate(texts).generations
+    assert [answers[0].text for answers in found] == [language.invoke(text) for text in texts]
+
+
 def test_the_responses_protocol_says_the_same(make: Callable[..., ChatOpenAI], address: str, chat: ChatOpenAI) -> None:
     responding = make(address, temperature=0, use_responses_api=True)
     said = chat.invoke("Hello").text

@@ -8,6 +8,7 @@ import pytest
 
 from rkllmd.gateway.fields import Fields, WrongField
 from rkllmd.gateway.openai import request
+from rkllmd.gateway.sampling import SEEDS
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,11 @@ def test_what_is_left_over_is_refused(name: str) -> None:
     with pytest.raises(WrongField) as refused:
         request.finish(Fields({name: 2}), {})
     assert refused.value.name == name
+
+
+def test_each_of_several_answers_has_a_seed_of_its_own() -> None:
+    last = SEEDS - 1
+    assert request.choices(Fields({"n": 2}), {"seed": last}) == [{"seed": last}, {"seed": 0}]
+    assert request.choices(Fields({}), {}) == [{}]
+    with pytest.raises(WrongField, match="8 at most"):
+        request.choices(Fields({"n": 9}), {})
