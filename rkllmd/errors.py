@@ -12,8 +12,9 @@ from rkllmd.json_types import Json, JsonObject
 
 
 def lead(path: str | None) -> str:
-    """Return how a message about the value at ``$.model_path`` begins: "model_path: "; nothing if there is no path."""
-    return "" if path is None else f"{path.removeprefix('$').removeprefix('.')}: "
+    """Return how a message about the value at ``$.model_path`` begins: "model_path: "; nothing without one."""
+    shown = "" if path is None else path.removeprefix("$").removeprefix(".")
+    return f"{shown}: " if shown else ""
 
 
 class RpcError(Exception):

@@ -83,3 +83,10 @@ def test_an_unusable_runtime_is_told_with_its_fix_once() -> None:
         "It is not built: make it.", searched=[], found=None, fix="It is not built: make it"
     )
     assert within.sentence == "It is not built: make it."
+
+
+@pytest.mark.parametrize(
+    ("path", "begins"), [("$.model_path", "model_path: "), ("$[0]", "[0]: "), ("$", ""), (None, "")]
+)
+def test_a_message_begins_with_the_path_that_it_is_about(path: str | None, begins: str) -> None:
+    assert errors.lead(path) == begins

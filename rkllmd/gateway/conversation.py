@@ -46,6 +46,18 @@ def function(call: Fields, without_effect: Sequence[str] = ()) -> JsonObject:
     return called
 
 
+def functions(fields: Fields) -> list[JsonObject]:
+    """Take the functions that the model may call, as OpenAI's chats and Ollama's have them. Raises WrongField."""
+    given = fields.objects("tools") or []
+    for index, tool in enumerate(given):
+        function = tool.get("function")
+        if tool.get("type") not in (None, "function") or not isinstance(function, dict):
+            raise fields.wrong(f"tools[{index}]", 'must be {"type": "function", "function": {…}}.')
+        if not Fields(function, fields.path(f"tools[{index}].function")).text("name"):
+            raise fields.wrong(f"tools[{index}].function.name", "is missing.")
+    return given
+
+
 def tools(fields: Fields, told: Sequence[Json], choice: Json) -> JsonObject:
     """Return the functions that the model may call, and which it has to, as parameters of a run. Raises WrongField."""
     if not told:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rkllmd.client import CallError, CallTimeout, ClientError, ConnectError, Crashed
-from rkllmd.gateway.fields import WrongField
+from rkllmd.gateway.fields import Names, WrongField
 
 _INVALID: Final = -32602
 # The kind of a failure because a prompt does not fit into the model's context; the daemon's is InvalidParams.
@@ -40,8 +40,6 @@ _OTHER: Final = (500, False)
 _SERVICE_UNAVAILABLE: Final = 503
 # An absolute path: of it only the last name is told. Not the rest of an address such as https://example.org/a.
 _PATH: Final = re.compile(r"(?<![\w:/.~])/(?:[^\s/:'\",;()]+/)+([^\s/:'\",;()]*)")
-# The members of the daemon's parameters, as people's clients call them.
-_SAMPLING: Final = "sampling_params."
 
 
 @dataclass(eq=False)
@@ -72,14 +70,17 @@ class Failure(Exception):
         return {"retry-after-ms": str(self.retry_after_ms), "retry-after": str(seconds)}
 
 
-def of(error: Exception) -> Failure:
-    """Return the failure that an error is. What is no error of a request or of the daemon is raised again."""
+def of(error: Exception, names: Names | None = None) -> Failure:
+    """Return the failure that an error is. What is no error of a request or of the daemon is raised again.
+
+    ``names``: of which fields of the request the daemon's parameters were made, where that is known.
+    """
     if isinstance(error, Failure):
         return error
     if isinstance(error, WrongField):
         return Failure(400, "InvalidParams", str(error), error.name or None)
     if isinstance(error, CallError):
-        return _of_call(error)
+        return _of_call(error, names or Names())
     if isinstance(error, ConnectError):
         return Failure(
             _SERVICE_UNAVAILABLE, "Restarting", "The NPU daemon can't be reached: see that it runs.", again=True
@@ -93,27 +94,23 @@ def of(error: Exception) -> Failure:
     raise error
 
 
-def _of_call(error: CallError) -> Failure:
+def _of_call(error: CallError, names: Names) -> Failure:
     message = without_paths(str(error))
     if error.code == _INVALID:
-        path = error.data.get("path")
-        param = _param(path)
-        if param is not None:
-            message = message.replace(str(path), param)
+        path = str(error.data.get("path") or "")
+        parameter = path.removeprefix("$").removeprefix(".")
+        field = names.field(parameter)
+        for begins in filter(None, (path, parameter)):
+            if message.startswith(begins):
+                message = field + message.removeprefix(begins)
+                break
         # Clients shorten the conversation then.
         is_too_long = error.data.get("max_context_len") is not None
-        return Failure(400, TOO_LONG if is_too_long else "InvalidParams", message, param)
+        return Failure(400, TOO_LONG if is_too_long else "InvalidParams", message, field or None)
     status, again = _KINDS.get(error.kind, _OTHER)
     after = error.data.get("retry_after_ms")
     milliseconds = max(1, round(after)) if isinstance(after, int | float) else None
     return Failure(status, error.kind or "RuntimeError", message, None, milliseconds, again)
-
-
-def _param(path: object) -> str | None:
-    """Return a field of the daemon's parameters by its path, as ``messages[0].content``."""
-    if not isinstance(path, str):
-        return None
-    return path.removeprefix("$").removeprefix(".").removeprefix(_SAMPLING) or None
 
 
 def without_paths(message: str) -> str:

@@ -1,7 +1,11 @@
-"""The fields of a request's JSON object: each is taken once, with a check, and none is left over unnoticed."""
+"""The fields of a request's JSON object: each is taken once, with a check, and none is left over unnoticed.
+
+What the daemon finds wrong with a parameter is said by the name of the field that it was made of.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -10,6 +14,7 @@ from rkllmd.json_types import Json, JsonObject
 # What JSON has of whole numbers here; larger ones come as floats, whose last digits are not the client's.
 _LEAST: Final = -(2**63)
 _BEYOND: Final = 2**64
+_MESSAGE: Final = re.compile(r"messages\[(\d+)\]")
 
 
 class WrongField(Exception):
@@ -20,8 +25,40 @@ class WrongField(Exception):
         self.name = name
 
 
+class Names:
+    """The fields of one request, by the parameters that they have become; both have the same name otherwise."""
+
+    def __init__(self) -> None:
+        """Begin with nothing that is named otherwise."""
+        self._fields: dict[str, str] = {}
+        self._messages: Sequence[str] = ()
+
+    def add(self, parameter: str, field: str) -> None:
+        """Remember that a parameter was made of a field, and what is in the one of what is in the other.
+
+        Both are paths such as ``tools[0].function.name``.
+        """
+        self._fields[parameter] = field
+
+    def add_messages(self, fields: Sequence[str]) -> None:
+        """Remember of which field each message was made, where what is in it is not what is in the field."""
+        self._messages = fields
+
+    def field(self, parameter: str) -> str:
+        """Return the path of the field that a parameter was made of."""
+        message = _MESSAGE.match(parameter)
+        if message is not None and int(message[1]) < len(self._messages):
+            return self._messages[int(message[1])]
+        around = [name for name in self._fields if parameter == name or parameter.startswith((f"{name}.", f"{name}["))]
+        name = max(around, key=len, default="")
+        return self._fields.get(name, "") + parameter.removeprefix(name)
+
+
 class Fields:
-    """An object of which everything is taken that is understood. Null is as if left out."""
+    """An object of which everything is taken that is understood. Null is as if left out.
+
+    ``names``: which of them have become parameters of another name.
+    """
 
     def __init__(self, given: Json, where: str = "") -> None:
         """Begin with all of it; ``where`` is the path of the object in the request. Raises WrongField for no object."""
@@ -29,6 +66,7 @@ class Fields:
             raise WrongField(where, f"{where or 'The body of the request'} must be a JSON object.")
         self._left = {name: value for name, value in given.items() if value is not None}
         self._where = f"{where}." if where else ""
+        self.names = Names()
 
     def path(self, name: str) -> str:
         """Return the path of a field in the whole request."""
@@ -37,6 +75,10 @@ class Fields:
     def wrong(self, name: str, message: str) -> WrongField:
         """Return the error for a field; the message is what follows its name."""
         return WrongField(self.path(name), f"{self.path(name)} {message}")
+
+    def becomes(self, name: str, parameter: str) -> None:
+        """Remember which parameter of the daemon a field is, where that has another path."""
+        self.names.add(parameter, self.path(name))
 
     def any(self, name: str) -> Json:
         """Take a field of any type."""
@@ -107,7 +149,9 @@ class Fields:
     def inner(self, name: str) -> Fields:
         """Take an object, empty if it is not there."""
         value: Json = self._left.pop(name, None)
-        return Fields({} if value is None else value, self.path(name))
+        inner = Fields({} if value is None else value, self.path(name))
+        inner.names = self.names
+        return inner
 
     def neutral(self, values: Mapping[str, Sequence[Json]], why: str = "is not supported here: leave it out.") -> None:
         """Take fields that may only have values that change nothing."""

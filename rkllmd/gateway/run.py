@@ -11,6 +11,7 @@ from enum import Enum
 import orjson
 
 from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.fields import Names
 from rkllmd.json_types import Json, JsonObject
 
 
@@ -40,6 +41,8 @@ class Wanted:
     further: Sequence[JsonObject] = ()
     # Whether the model is to leave memory after the answer.
     leaves: bool = False
+    # Of which of its fields the parameters were made.
+    names: Names = field(default_factory=Names, compare=False)
     # When the request was read, by the monotonic clock.
     began_ns: int = field(default_factory=time.monotonic_ns, compare=False)
 

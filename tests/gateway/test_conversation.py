@@ -44,6 +44,9 @@ def test_a_choice_is_told_where_it_changes_something(choice: Json) -> None:
         (lambda fields: conversation.messages(fields, lambda *_: {}), {"messages": []}, "m.messages"),
         (lambda fields: conversation.role(fields, ("user",)), {}, "m.role"),
         (lambda fields: conversation.role(fields, ("user",)), {"role": "tool"}, "m.role"),
+        (conversation.functions, {"tools": [{}]}, "m.tools[0]"),
+        (conversation.functions, {"tools": [{"type": "other", "function": {"name": "f"}}]}, "m.tools[0]"),
+        (conversation.functions, {"tools": [{"type": "function", "function": {}}]}, "m.tools[0].function.name"),
         (lambda fields: conversation.tools(fields, [], "required"), {}, "m.tool_choice"),
         (lambda fields: conversation.calls(fields, _call), {"tool_calls": [{}]}, "m.tool_calls[0].function.name"),
         (

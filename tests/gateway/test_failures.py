@@ -7,7 +7,10 @@ import pytest
 from rkllmd.client import CallError, CallTimeout, ConnectionLost, Crashed, SocketNotFound
 from rkllmd.gateway import failures
 from rkllmd.gateway.failures import Failure
-from rkllmd.gateway.fields import WrongField
+from rkllmd.gateway.fields import Names, WrongField
+
+NAMES = Names()
+NAMES.add("sampling_params.top_p", "options.top_p")
 
 
 def call_error(code: int, kind: str, **data: object) -> CallError:
@@ -55,7 +58,8 @@ def test_a_daemon_that_comes_back_may_be_asked_again(error: Exception) -> None:
 
 def test_the_wrong_field_is_named_as_the_client_knows_it() -> None:
     assert failures.of(call_error(-32602, "InvalidParams", path="$.messages[0].content")).param == "messages[0].content"
-    assert failures.of(call_error(-32602, "InvalidParams", path="$.sampling_params.top_p")).param == "top_p"
+    error = call_error(-32602, "InvalidParams", path="$.sampling_params.top_p")
+    assert failures.of(error, NAMES).param == "options.top_p"
     assert failures.of(call_error(-32602, "InvalidParams")).param is None
 
 
@@ -66,8 +70,9 @@ def test_a_prompt_that_does_not_fit_into_the_context_has_a_kind_of_its_own() -> 
 
 def test_a_message_names_the_field_as_clients_do() -> None:
     data: dict[str, object] = {"kind": "InvalidParams", "path": "$.sampling_params.top_p"}
-    error = CallError({"code": -32602, "message": "$.sampling_params.top_p must be at most 1.", "data": data})
-    assert str(failures.of(error)) == "top_p must be at most 1."
+    for begins in ("$.sampling_params.top_p", "sampling_params.top_p"):
+        error = CallError({"code": -32602, "message": f"{begins} must be at most 1.", "data": data})
+        assert str(failures.of(error, NAMES)) == "options.top_p must be at most 1."
 
 
 def test_a_failure_stays_what_it_is_and_a_fault_is_none() -> None:

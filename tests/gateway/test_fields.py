@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rkllmd.gateway.fields import Fields, WrongField
+from rkllmd.gateway.fields import Fields, Names, WrongField
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,30 @@ def test_a_body_that_is_no_object_is_refused() -> None:
 def test_a_choice_is_one_of_some() -> None:
     with pytest.raises(WrongField, match=r"^role must be one of user, tool\.$"):
         Fields({"role": "me"}).choice("role", ("user", "tool"))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "field"),
+    [
+        ("max_new_tokens", "max_tokens"),
+        ("format.properties.a.type", "output.schema.properties.a.type"),
+        ("format", "output.schema"),
+        ("formats", "formats"),
+        ("tools[0].function.name", "tools[0].name"),
+        ("tools[0].function.parameters.type", "tools[0].input_schema.type"),
+        ("tools[1].function.name", "tools[1].function.name"),
+        ("messages", "messages"),
+        ("messages[0].content", "system"),
+        ("messages[1].content[2].text", "messages[0]"),
+        ("messages[2]", "messages[2]"),
+        ("", ""),
+    ],
+)
+def test_a_parameter_is_a_field_by_the_longest_path_that_is_known(parameter: str, field: str) -> None:
+    names = Names()
+    names.add("max_new_tokens", "max_tokens")
+    names.add("format", "output.schema")
+    names.add("tools[0].function", "tools[0]")
+    names.add("tools[0].function.parameters", "tools[0].input_schema")
+    names.add_messages(("system", "messages[0]"))
+    assert names.field(parameter) == field

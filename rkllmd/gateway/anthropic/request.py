@@ -32,11 +32,13 @@ def read(body: Json) -> Wanted:
     params, single_call = _prompt(fields)
     if (limit := fields.integer("max_tokens", 1)) is not None:
         params["max_new_tokens"] = limit
+        fields.becomes("max_tokens", "max_new_tokens")
     if stop := fields.texts("stop_sequences"):
         params["stop"] = stop
+        fields.becomes("stop_sequences", "stop")
     params |= sampling.take(fields)
     streams = fields.flag("stream") or False
-    return Wanted(_end(fields, params), params, streams, single_call=single_call)
+    return Wanted(_end(fields, params), params, streams, single_call=single_call, names=fields.names)
 
 
 def read_counted(body: Json) -> Wanted:
@@ -44,14 +46,20 @@ def read_counted(body: Json) -> Wanted:
     fields = Fields(body)
     params, _ = _prompt(fields)
     model = _end(fields, params)
-    return Wanted(model, {name: value for name, value in params.items() if name not in _OF_ANSWER})
+    told = {name: value for name, value in params.items() if name not in _OF_ANSWER}
+    return Wanted(model, told, names=fields.names)
 
 
 def _prompt(fields: Fields) -> tuple[JsonObject, bool]:
     """Take what the model is told, and whether the client takes one call of a function only."""
     params: JsonObject = {"messages": turns.take(fields)}
     given = fields.objects("tools") or ()
-    tools: list[Json] = [_tool(Fields(item, f"tools[{index}]")) for index, item in enumerate(given)]
+    tools: list[Json] = []
+    for index, item in enumerate(given):
+        where = f"tools[{index}]"
+        tools.append(_tool(Fields(item, where)))
+        fields.becomes(where, f"{where}.function")
+        fields.becomes(f"{where}.input_schema", f"{where}.function.parameters")
     choice, single_call = _tool_choice(fields)
     params |= conversation.tools(fields, tools, choice)
     thinking = fields.inner("thinking")
@@ -77,6 +85,7 @@ def _end(fields: Fields, params: JsonObject) -> str | None:
         if not isinstance(schema, dict):
             raise form.wrong("schema", "is missing: give the JSON Schema of the answer.")
         params["format"] = schema
+        form.becomes("schema", "format")
     model = fields.text("model")
     fields.neutral(_NEUTRAL)
     fields.without_effect(_WITHOUT_EFFECT)

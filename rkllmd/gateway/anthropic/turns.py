@@ -14,15 +14,19 @@ from rkllmd.json_types import Json, JsonObject
 _ROLES: Final = ("system", "user", "assistant")
 # Where a prompt is to be kept in a cache: the daemon does that by itself.
 WITHOUT_EFFECT: Final = ("cache_control",)
+# A message, and of which field it was made.
+_Said = tuple[str, JsonObject]
 
 
 def take(fields: Fields) -> list[JsonObject]:
     """Take ``system`` and ``messages``. Raises WrongField."""
     system = _texts(blocks(fields, "system"))
-    said: list[JsonObject] = [{"role": "system", "content": system}] if system else []
+    said: list[_Said] = [("system", {"role": "system", "content": system})] if system else []
     for turn in conversation.messages(fields, _turn):
         said += turn
-    return [{**message, "content": _shortest(message["content"])} for message in _joined(said)]
+    joined = list(_joined(said))
+    fields.names.add_messages([where for where, _ in joined])
+    return [{**message, "content": _shortest(message["content"])} for _, message in joined]
 
 
 def blocks(fields: Fields, name: str) -> list[Fields]:
@@ -38,16 +42,16 @@ def blocks(fields: Fields, name: str) -> list[Fields]:
     return [Fields(item, f"{where}[{index}]") for index, item in enumerate(given)]
 
 
-def _turn(given: JsonObject, where: str) -> list[JsonObject]:
+def _turn(given: JsonObject, where: str) -> list[_Said]:
     fields = Fields(given, where)
     role = conversation.role(fields, _ROLES)
     content = blocks(fields, "content")
     fields.end()
     if role == "user":
-        return list(_of_user(content))
+        return [(where, message) for message in _of_user(content)]
     if role == "assistant":
-        return [_of_assistant(content)]
-    return [{"role": role, "content": _texts(content)}]
+        return [(where, _of_assistant(content))]
+    return [(where, {"role": role, "content": _texts(content)})]
 
 
 def _of_user(content: Iterable[Fields]) -> Iterable[JsonObject]:
@@ -58,7 +62,7 @@ def _of_user(content: Iterable[Fields]) -> Iterable[JsonObject]:
         is_empty = False
         kind = _kind(block, ("text", "image", "tool_result"))
         if kind != "tool_result":
-            texts.append(_text(block) if kind == "text" else _picture(block))
+            texts.append(_shown(block, kind))
             continue
         if texts:
             yield {"role": "user", "content": texts}
@@ -66,6 +70,10 @@ def _of_user(content: Iterable[Fields]) -> Iterable[JsonObject]:
         yield _result(block)
     if texts or is_empty:
         yield {"role": "user", "content": texts}
+
+
+def _shown(block: Fields, kind: str) -> JsonObject:
+    return _text(block) if kind == "text" else _picture(block)
 
 
 def _picture(block: Fields) -> JsonObject:
@@ -84,13 +92,13 @@ def _picture(block: Fields) -> JsonObject:
 
 def _result(block: Fields) -> JsonObject:
     """Take what a function has returned; of one that has failed the model is told that."""
-    message: JsonObject = {"role": "tool", "content": _texts(blocks(block, "content"))}
+    content = [_shown(part, _kind(part, ("text", "image"))) for part in blocks(block, "content")]
     call_id = block.needed("tool_use_id", "it says which call this is the result of.")
     if block.flag("is_error"):
-        message["content"] = [{"type": "text", "text": "Error: "}, *message["content"]]
+        content = [{"type": "text", "text": "Error: "}, *content]
     block.without_effect(WITHOUT_EFFECT)
     block.end()
-    return {**message, "tool_call_id": call_id}
+    return {"role": "tool", "content": content, "tool_call_id": call_id}
 
 
 def _of_assistant(content: Iterable[Fields]) -> JsonObject:
@@ -152,10 +160,10 @@ def _shortest(content: Json) -> Json:
     return content[0]["text"] if content else ""
 
 
-def _joined(said: list[JsonObject]) -> Iterable[JsonObject]:
+def _joined(said: list[_Said]) -> Iterable[_Said]:
     """Yield messages of which no two that follow each other are a user's: many templates know only one at a time."""
-    for message, following in pairwise([*said, {"role": ""}]):
+    for (where, message), (_, following) in pairwise([*said, ("", {"role": ""})]):
         if message["role"] == following["role"] == "user":
             following["content"] = [*message["content"], {"type": "text", "text": "\n\n"}, *following["content"]]
         else:
-            yield message
+            yield where, message

@@ -29,7 +29,7 @@ def read_chat(body: Json) -> Wanted:
     if isinstance(body, dict) and not body.get("messages"):
         return _residence(fields, "messages")
     params: JsonObject = {"messages": conversation.messages(fields, _message)}
-    if tools := fields.objects("tools"):
+    if tools := conversation.functions(fields):
         params["tools"] = tools
     return _rest(fields, params)
 
@@ -46,10 +46,13 @@ def read_generate(body: Json) -> Wanted:
     prompt, suffix, is_raw = fields.text("prompt") or "", fields.text("suffix"), fields.flag("raw")
     if suffix or is_raw:
         fields.neutral({"system": ("",), "images": ([],)}, "has no place in a prompt that is given as it is.")
+        fields.becomes("prompt", "prompt_input")
         gap: JsonObject = {"suffix": suffix} if suffix else {}
         return _rest(fields, {"prompt": prompt, "bare": True, **gap}, thinks=False)
     system = fields.text("system")
     said: list[Json] = [{"role": "system", "content": system}] if system else []
+    fields.becomes("prompt", "messages")
+    fields.names.add_messages(["system", "prompt"] if said else ["prompt"])
     return _rest(fields, {"messages": [*said, {"role": "user", "content": _with_pictures(fields, prompt)}]})
 
 
@@ -75,9 +78,11 @@ def _rest(fields: Fields, params: JsonObject, *, thinks: bool = True) -> Wanted:
     params |= sampling.take(options)
     if stop := options.texts("stop"):
         params["stop"] = stop
+        options.becomes("stop", "stop")
     limit = options.integer("num_predict", -2)  # -1 and -2: as many as there is room for
     if limit is not None and limit > 0:
         params["max_new_tokens"] = limit
+        options.becomes("num_predict", "max_new_tokens")
     options.neutral(_NEUTRAL_OPTIONS)
     memory.take_loading(options)
     options.end()
@@ -99,7 +104,7 @@ def _rest(fields: Fields, params: JsonObject, *, thinks: bool = True) -> Wanted:
     fields.neutral(_NEUTRAL)
     leaves = memory.take_leaves(fields)
     fields.end()
-    return Wanted(model, params, streams is not False, leaves=leaves)
+    return Wanted(model, params, streams is not False, leaves=leaves, names=fields.names)
 
 
 def _message(given: JsonObject, where: str) -> JsonObject:

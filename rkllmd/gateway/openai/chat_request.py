@@ -54,12 +54,7 @@ def _thinking(fields: Fields) -> JsonObject:
 
 def _tools(fields: Fields) -> JsonObject:
     """Take the functions that the model may call."""
-    tools = fields.objects("tools")
-    choice = fields.any("tool_choice")
-    for index, tool in enumerate(tools or ()):
-        if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
-            raise fields.wrong(f"tools[{index}]", 'must be {"type": "function", "function": {…}}.')
-    return conversation.tools(fields, tools or [], choice)
+    return conversation.tools(fields, conversation.functions(fields), fields.any("tool_choice"))
 
 
 def _format(fields: Fields) -> JsonObject:

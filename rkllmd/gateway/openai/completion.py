@@ -26,6 +26,7 @@ def read(body: Json) -> Wanted:
     """Return the request. Raises WrongField for what is wrong or can't be done."""
     fields = Fields(body)
     prompts = _prompts(fields)
+    fields.becomes("prompt", "prompt_input")
     params: JsonObject = {"bare": True}
     if suffix := fields.text("suffix"):
         params["suffix"] = suffix

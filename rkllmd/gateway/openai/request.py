@@ -27,9 +27,12 @@ _MOST_CHOICES: Final = 8
 
 def limits(fields: Fields) -> JsonObject:
     """Take what ends the answer."""
-    both = [fields.integer(name, 1) for name in ("max_completion_tokens", "max_tokens")]
-    found = [item for item in both if item is not None]
-    params: JsonObject = {"max_new_tokens": min(found)} if found else {}
+    params: JsonObject = {}
+    for name in ("max_completion_tokens", "max_tokens"):
+        limit = fields.integer(name, 1)
+        if limit is not None and limit < params.get("max_new_tokens", limit + 1):
+            params["max_new_tokens"] = limit
+            fields.becomes(name, "max_new_tokens")
     if stop := fields.texts("stop"):
         params["stop"] = stop
     return params
@@ -40,6 +43,7 @@ def form(described: Fields, kind: str | None, schema: Json) -> JsonObject:
     if kind == "json_schema":
         if not isinstance(schema, dict):
             raise described.wrong("schema", "is missing: give the JSON Schema of the answer.")
+        described.becomes("schema", "format")
         return {"format": schema}
     return {"format": "json"} if kind == "json_object" else {}
 
@@ -69,4 +73,4 @@ def finish(
     fields.neutral(_NEUTRAL)
     fields.without_effect(WITHOUT_EFFECT)
     fields.end()
-    return Wanted(model, params, streams, includes_usage, single_call, repeated or {})
+    return Wanted(model, params, streams, includes_usage, single_call, repeated or {}, names=fields.names)

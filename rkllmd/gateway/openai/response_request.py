@@ -48,6 +48,7 @@ def read(body: Json) -> Wanted:
     params: JsonObject = {"messages": _messages(fields)}
     if (limit := fields.integer("max_output_tokens", 1)) is not None:
         params["max_new_tokens"] = limit
+        fields.becomes("max_output_tokens", "max_new_tokens")
     params |= sampling.take(fields) | _reasoning(fields) | _tools(fields) | _format(fields)
     single_call = fields.flag("parallel_tool_calls") is False
     fields.neutral(_NEUTRAL)
@@ -72,6 +73,9 @@ def _tools(fields: Fields) -> JsonObject:
         kind = tool.text("type")
         if kind != "function":
             raise tool.wrong("type", f"can only be function here: {kind} is not supported.")
+        if not tool.text("name"):
+            raise tool.wrong("name", "is missing.")
+        fields.becomes(f"tools[{index}]", f"tools[{index}].function")
         tools.append({"type": "function", "function": {name: item for name, item in given.items() if name != "type"}})
     choice = fields.any("tool_choice")
     if isinstance(choice, dict):
@@ -97,16 +101,24 @@ def _format(fields: Fields) -> JsonObject:
 
 def _messages(fields: Fields) -> list[JsonObject]:
     messages: list[JsonObject] = []
+    where: list[str] = []
     if instructions := fields.text("instructions"):
         messages.append({"role": "system", "content": instructions})
+        where.append("instructions")
+    fields.becomes("input", "messages")
+    fields.names.add_messages(where)
     given = fields.any("input")
     if isinstance(given, str):
+        where.append("input")
         return [*messages, {"role": "user", "content": given}]
     if not isinstance(given, list) or not given:
         raise fields.wrong("input", "must be a text, or an array of what was said, which is not empty.")
     told = _Conversation(messages)
     for index, item in enumerate(given):
-        told.add(Fields(item, f"input[{index}]"))
+        path = fields.path(f"input[{index}]")
+        told.add(Fields(item, path))
+        if len(told.messages) > len(where):  # what belongs to an answer is a part of its message
+            where.append(path)
     return told.messages
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from rkllmd.gateway.failures import TOO_LONG, Failure
 from rkllmd.gateway.models import ServedModel
 from rkllmd.gateway.run import cached_tokens, generated_tokens, prompt_tokens
-from rkllmd.json_types import JsonObject
+from rkllmd.json_types import Json, JsonObject
 
 _TYPES: Final = {
     400: "invalid_request_error",
@@ -86,17 +86,25 @@ def _speed(tokens: int, milliseconds: float) -> float:
 
 
 def model_list(models: list[ServedModel]) -> JsonObject:
-    """Return the models as OpenAI has them, with what llama.cpp's and vLLM's servers add."""
-    return {"object": "list", "data": [model_entry(item) for item in models]}
+    """Return the models as OpenAI has them, with what llama.cpp's and vLLM's servers add, and Anthropic's clients read.
+
+    All are on one page.
+    """
+    names: list[Json] = [item.name for item in models]
+    ends = {"first_id": names[0], "last_id": names[-1]} if names else {"first_id": None, "last_id": None}
+    return {"object": "list", "data": [model_entry(item) for item in models], "has_more": False, **ends}
 
 
 def model_entry(model: ServedModel) -> JsonObject:
-    """Return one model; ``created`` is 0, since nobody knows when a file was made."""
+    """Return one model; it was created in 1970, since nobody knows when a file was made."""
     return {
         "id": model.name,
         "object": "model",
         "created": 0,
         "owned_by": "rkllmd",
+        "type": "model",
+        "display_name": model.name,
+        "created_at": "1970-01-01T00:00:00Z",
         "max_model_len": model.context_length,
         "meta": {"n_ctx": model.context_length, "n_ctx_train": model.trained_length, "size": model.size_bytes},
         "architecture": {

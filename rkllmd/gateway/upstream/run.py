@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from rkllmd.client import CallError, Crashed
+from rkllmd.gateway import failures
+from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.models import ServedModel
 from rkllmd.gateway.run import Wanted
 from rkllmd.gateway.upstream import after_crash
@@ -38,7 +40,7 @@ class Run:
         self._id = self._queue_id = 0
         self._attempts = 0
         self._has_begun = False
-        self._failure: CallError | None = None
+        self._failure: Failure | None = None
         # The load of the model, where it has to be loaded first; and whether that has ended.
         self._loading: Loading | None = None
         self._is_loaded = False
@@ -64,7 +66,7 @@ class Run:
     async def results(self) -> list[JsonObject]:
         """Return what has come, perhaps nothing but the queue; once it is done, the last of them is its result.
 
-        Raises ClientError; Failure where the daemon crashed before it had begun with it.
+        Raises ClientError; Failure where the daemon has refused it, or crashed before it had begun with it.
         """
         if self._failure is not None:
             raise self._failure
@@ -102,9 +104,9 @@ class Run:
         if error.kind in _GONE and self._attempts == 1 and not self._has_begun:
             self.is_misdirected = True
             return
-        self._failure = error
+        self._failure = failures.of(error, self._wanted.names)
         if is_first:
-            raise error
+            raise self._failure
 
     async def whole(self) -> tuple[ServedModel, JsonObject]:
         """Return its model and its result. Raises Failure, ClientError."""

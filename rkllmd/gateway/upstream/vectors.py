@@ -6,9 +6,9 @@ from array import array
 from collections.abc import Sequence
 from typing import Final
 
-from rkllmd.client import CallError
 from rkllmd.gateway.embeddings.pooling import vectors_of
 from rkllmd.gateway.embeddings.protocol import Vectors, WantedVectors, check_dimensions
+from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.run import Wanted, prompt_tokens
 from rkllmd.gateway.upstream.connection import Connection
 from rkllmd.gateway.upstream.run import Run
@@ -67,7 +67,7 @@ class _Runs:
             return await self._run(params)
         try:
             return await self._run({**params, "bare": True})
-        except CallError as error:
+        except Failure as error:
             if error.kind != _NOT_SUPPORTED:
                 raise
         self._are_bare = False

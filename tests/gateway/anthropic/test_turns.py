@@ -46,6 +46,20 @@ def test_pictures_are_in_base64_or_at_an_address() -> None:
     assert alone["content"] == said["content"][:1]
 
 
+def test_a_function_may_return_a_picture() -> None:
+    inside = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAEC"}}
+    result = {"type": "tool_result", "tool_use_id": "1", "is_error": True, "content": [text("a"), inside]}
+    (said,) = taken({"role": "user", "content": [result]})
+    picture = Picture("messages[0].content[0].content[1].source.data", b"\0\1\2")
+    assert said["content"] == [text("Error: "), text("a"), {"type": "image", "image": picture}]
+
+
+def test_a_message_is_known_by_its_turn() -> None:
+    given = Fields({"system": "a", "messages": [{"role": "user", "content": word} for word in "ab"]})
+    turns.take(given)
+    assert [given.names.field(f"messages[{index}].content") for index in (0, 1)] == ["system", "messages[1]"]
+
+
 def test_turns_of_users_that_follow_each_other_are_one() -> None:
     said = taken(*({"role": "user", "content": word} for word in "abc"))
     assert [part["text"] for part in said[0]["content"]] == ["a", "\n\n", "b", "\n\n", "c"]

@@ -97,12 +97,12 @@ def test_it_is_told_what_is_wrong(client: anthropic.Anthropic) -> None:
     picture: Any = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
     with pytest.raises(anthropic.BadRequestError, match=r"messages\[0\].content\[0\].source.data"):
         client.messages.create(model="demo", max_tokens=1, messages=[{"role": "user", "content": [picture]}])
-    with pytest.raises(anthropic.BadRequestError, match=r"messages\[1\].role"):
+    with pytest.raises(anthropic.BadRequestError, match=r"messages\[1\]: the last message"):
         client.messages.create(model="demo", max_tokens=1, messages=[*HELLO, {"role": "assistant", "content": "A"}])
 
 
 def test_it_lists_models(client: anthropic.Anthropic) -> None:
-    assert [item.id for item in client.models.list()] == ["demo"]
+    assert [(item.id, item.type, item.display_name) for item in client.models.list()] == [("demo", "model", "demo")]
 
 
 def test_what_is_not_served_is_refused_in_anthropics_shape(client: anthropic.Anthropic) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rkllmd.client import CallError
+from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.run import Wanted
 from rkllmd.gateway.upstream.run import Run
 from tests.gateway.statuses import known
@@ -37,7 +37,7 @@ async def test_one_that_goes_again_is_the_error(tmp_path: Path) -> None:
         return [{"result": known(2)}] if asked["method"] == "server.status" else [{"error": GONE}]
 
     async with daemon(tmp_path, script) as (_, upstream), upstream.connection() as connection:
-        with pytest.raises(CallError, match="There is no llm"):
+        with pytest.raises(Failure, match="There is no llm"):
             await Run(upstream, connection, Wanted(None)).whole()
 
 
@@ -49,7 +49,7 @@ async def test_nothing_that_has_come_is_lost_and_nothing_is_begun_anew(tmp_path:
         run = Run(upstream, connection, Wanted(None))
         await run.begin()
         results = await run.results()  # both may have come in one piece
-        with pytest.raises(CallError):
+        with pytest.raises(Failure):
             await run.results()
     assert results == [PARTIAL["result"]]
     assert scripted.asked == [["server.status", "rkllm.run_async"]]
