@@ -29,6 +29,7 @@ REPEATABLE: Final[Mapping[str, frozenset[str]]] = {
     "rpc.discover": frozenset(),
     "server.job": frozenset({"forget"}),
     "server.metrics": frozenset(),
+    "server.model": frozenset(),
     "server.prompt_caches": frozenset(),
     "server.queue": frozenset(),
     "server.sessions": frozenset(),

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from rkllmd.abi.c import Struct, c_void_p
-from rkllmd.abi.json.from_c import sampling_from
+from rkllmd.abi.json.from_c import sampling_from, sampling_of
+from rkllmd.chat.templates.overview import Overview
 from rkllmd.json_types import JsonObject
 from rkllmd.language.kv_cache import KvCache
 from rkllmd.quick_dataclass import dataclass
@@ -107,12 +108,15 @@ class Model:
     swap: bool = False
     # How its hidden states become one embedding ("mean", "cls", "last"), if that is declared or in its file.
     pooling: str | None = None
-    # Whether its own chat template has a place for reasoning; None where that template is not known.
-    thinking: bool | None = None
+    # What is known of its own chat template.
+    overview: Overview = Overview()
     # What the portable runtime says about it: the template for prompts ("model", "none", "unknown"), and for how many
     # tokens of context it was trained.
     chat_template: str | None = None
     trained_context_len: int | None = None
+    # What begins and ends a text, as the runtime says.
+    bos_token: str | None = None
+    eos_token: str | None = None
     # How many bytes of the memory that it took it does not need.
     optional_bytes: int = 0
     # The files that C may still be reading; none with the portable runtime, which has copies.
@@ -165,7 +169,7 @@ class Model:
             "max_context_len": self.max_context_len,
             "trained_context_len": self.trained_context_len,
             "chat_template": self.template_in_use,
-            "thinking": self.thinking,
+            "thinking": self.overview.thinks,
             "vision": None if self.vision is None else self.vision.describe(),
             "pooling": self.pooling,
             "lora_adapters": self.lora_adapters,
@@ -173,6 +177,17 @@ class Model:
             "paused": self.kv_cache.is_paused,
             "loaded_s": None if self.is_asleep else round(now - self.loaded_at, 1),
             "unused_s": round(now - self.used_at, 1),
+        }
+
+    def describe_whole(self, now: float) -> JsonObject:
+        """Return that, and what is too long for a list of models or seldom asked for."""
+        return {
+            **self.describe(now),
+            "template": self.overview.text,
+            "bos_token": self.overview.bos_token or self.bos_token,
+            "eos_token": self.overview.eos_token or self.eos_token,
+            "max_new_tokens": self.max_new_tokens if self.max_new_tokens > 0 else None,
+            "sampling_params": sampling_of(self.param),
         }
 
     @property

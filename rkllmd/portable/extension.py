@@ -79,13 +79,18 @@ class Counted:
 
 @dataclass(frozen=True)
 class Description:
-    """What a loaded model is like; ``chat_template`` is "model", "none", "unknown" or "set"."""
+    """What a loaded model is like; ``chat_template`` is "model", "none", "unknown" or "set".
+
+    ``bos_token``, ``eos_token``: what begins a text and ends it; empty for a model that has none.
+    """
 
     context_len: int
     trained_context_len: int
     context_bytes: int
     threads: int
     chat_template: str
+    bos_token: str
+    eos_token: str
 
 
 class Extension:
@@ -190,7 +195,9 @@ class Extension:
         text = ctypes.create_string_buffer(_DESCRIPTION_BYTES)
         if not 0 < self._describe(handle, text, len(text)) < len(text):
             return None
-        return Description(**json.loads(text.value))
+        found = json.loads(text.value)
+        tokens = {name: bytes.fromhex(found[name]).decode("utf-8", "replace") for name in ("bos_token", "eos_token")}
+        return Description(**{**found, **tokens})
 
     def engine(self) -> str:
         """Return what the engine was compiled for, as llama.cpp says it."""

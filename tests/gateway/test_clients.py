@@ -104,6 +104,13 @@ def test_an_answer_fits_its_schema_and_a_call_can_be_forced(client: openai.OpenA
         assert reason == "tool_calls"
 
 
+def test_props_have_the_models_template(http: httpx.Client) -> None:
+    props = http.get("/props", params={"model": "demo"}).json()
+    assert "<|im_start|>" in props["chat_template"]
+    assert props["eos_token"] == "<|im_end|>"
+    assert props["default_generation_settings"]["params"]["temperature"] > 0
+
+
 def test_several_answers_are_as_many_runs(client: openai.OpenAI) -> None:
     asked: Any = {"model": "demo", "messages": HELLO, "n": 2, "seed": 5, "temperature": 9, "max_tokens": 8}
     asked["extra_body"] = {"top_k": 100, "top_p": 1}

@@ -43,7 +43,8 @@ int rkllm_portable_describe(void *handle, char *text, size_t size) {
     if (!handle) return 0;
     if (handle == (void *)2) return (int)size;
     return snprintf(text, size, "{\"context_len\": 512, \"trained_context_len\": 2048, \"context_bytes\": 10, "
-                                "\"threads\": 2, \"chat_template\": \"model\"}");
+                                "\"threads\": 2, \"chat_template\": \"model\", "
+                                "\"bos_token\": \"3c73ff\", \"eos_token\": \"\"}");
 }
 int rkllm_portable_count_tokens(void *handle, const char *text, const size_t *spans, size_t count, int flags) {
     return handle ? (int)(100 * strlen(text) + 10 * count) + flags : -1;
@@ -125,7 +126,7 @@ def test_the_cache_goes_into_a_file_and_comes_back(library: Path) -> None:
 
 def test_a_model_is_described_unless_the_library_does_not_say_or_says_too_much(library: Path) -> None:
     extension = Extension(library)
-    assert extension.describe(HANDLE) == Description(512, 2048, 10, 2, "model")
+    assert extension.describe(HANDLE) == Description(512, 2048, 10, 2, "model", "<s\ufffd", "")
     assert extension.describe(ctypes.c_void_p(0)) is None
     assert extension.describe(ctypes.c_void_p(2)) is None, "it did not fit"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from typing import Final
 
 from rkllmd.abi.c_types import Struct
 from rkllmd.abi.json.structs import fields_of, is_pointer
@@ -25,6 +26,25 @@ def from_c(struct: ctypes.Structure) -> JsonObject:
 def sampling_from(param: ctypes.Structure, sampling_type: type[Struct]) -> Struct:
     """Return the sampling with which a model was loaded: the default for a run that gives only some fields."""
     return sampling_type(**{name: getattr(param, name) for name in fields_of(sampling_type)})
+
+
+# Those of RKLLMParam, which every version of the runtime has.
+_SAMPLING: Final = (
+    "top_k",
+    "top_p",
+    "temperature",
+    "repeat_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+    "mirostat",
+    "mirostat_tau",
+    "mirostat_eta",
+)
+
+
+def sampling_of(param: ctypes.Structure) -> JsonObject:
+    """Return by which sampling parameters a model was loaded, as JSON."""
+    return {name: _value_from_c(getattr(param, name)) for name in _SAMPLING}
 
 
 def _value_from_c(value: object) -> Json:

@@ -69,6 +69,12 @@ def template_of_directory(directory: str) -> str | None:
     return Source(directory, tuple(templates.items()), (), frozenset(), frozenset()).template(with_tools=True)
 
 
+def named_tokens(directory: str) -> dict[str, str]:
+    """Return the tokens that a tokenizer's folder names, such as ``bos_token``. Raises as ``of_directory``."""
+    folder = Path(directory)
+    return {**_named(_json(folder / _OLD_NAMES)), **_named(_json(folder / CONFIGURATION))}
+
+
 def of_gguf(path: str) -> Source:
     """Return what a GGUF file says; without templates if it has none. Raises OSError."""
     status = Path(path).stat()
@@ -105,7 +111,7 @@ def _of_gguf(path: str, identity: tuple[int, ...]) -> Source:
 def _of_directory(directory: str, identity: tuple[tuple[str, int, int], ...]) -> Source:
     folder = Path(directory)
     configuration = _json(folder / CONFIGURATION)
-    named = {**_named(_json(folder / _OLD_NAMES)), **_named(configuration)}
+    named = named_tokens(directory)
     added = _added_tokens(configuration) or _added_tokens(_json(folder / _TOKENIZER))
     return Source(
         directory,

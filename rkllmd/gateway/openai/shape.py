@@ -22,6 +22,8 @@ _TYPES: Final = {
     503: "unavailable_error",
 }
 _REASONS: Final = {"length": "length", "timeout": "length", "tool_calls": "tool_calls"}
+# How llama.cpp's server says that an answer may be as long as the model likes.
+_NO_LIMIT: Final = -1
 _CODES: Final = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
 
@@ -116,15 +118,18 @@ def model_entry(model: ServedModel) -> JsonObject:
     }
 
 
-def props(status: JsonObject, model: ServedModel) -> JsonObject:
-    """Return what /props of llama.cpp's server says of a model; its chat template is not told, only what it can do."""
+def props(status: JsonObject, model: ServedModel, whole: JsonObject | None) -> JsonObject:
+    """Return what /props of llama.cpp's server says of a model; ``whole``: ``server.model``, None without a handle."""
+    known = whole or {}
+    params: JsonObject = {**(known.get("sampling_params") or {}), "n_predict": known.get("max_new_tokens") or _NO_LIMIT}
     return {
         "model_alias": model.name,
         "model_path": model.name,
-        "default_generation_settings": {"n_ctx": model.context_length, "params": {}},
-        "total_slots": 1,
+        "default_generation_settings": {"n_ctx": model.context_length, "params": params if known else {}},
+        # So many runs of a model go on at once.
+        "total_slots": model.n_batch,
         "modalities": {"vision": model.vision is not None, "audio": False},
-        "chat_template": "",
+        "chat_template": known.get("template") or "",
         # What a template has no place for, the daemon tells the model in words.
         "chat_template_caps": {
             "supports_system_role": True,
@@ -135,6 +140,8 @@ def props(status: JsonObject, model: ServedModel) -> JsonObject:
             "supports_preserve_reasoning": model.thinks is not False,
             "supports_enable_thinking": model.thinks is not False,
         },
+        "bos_token": known.get("bos_token") or "",
+        "eos_token": known.get("eos_token") or "",
         "is_sleeping": not model.is_loaded,
         "build_info": f"rkllmd {status['versions']['daemon']}",
     }

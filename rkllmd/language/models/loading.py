@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from rkllmd.abi.c import byref, c_void_p
-from rkllmd.chat.templates import thinking
+from rkllmd.chat.templates import overview
 from rkllmd.errors import InvalidParams, ModelNotInitialized, PermissionDenied, RpcError
 from rkllmd.language import conversations
 from rkllmd.language.kv_cache import KvCache
@@ -303,7 +303,7 @@ def _init(language: Language, model: Model) -> list[str]:
         with contextlib.suppress(OSError):
             model.embedding_width = gguf.embedding_width(model.path)
             model.pooling = model.pooling or gguf.pooling(model.path)
-    model.thinking = thinking.of_model(model.tokenizer, model.path if language.runtime.name == "portable" else None)
+    model.overview = overview.of_model(model.tokenizer, model.path if language.runtime.name == "portable" else None)
     _learn(language, model, pointer)
     model.pointer = pointer
     model.is_bare = False
@@ -324,6 +324,7 @@ def _learn(language: Language, model: Model, pointer: c_void_p) -> None:
         return
     model.max_context_len, model.trained_context_len = known.context_len, known.trained_context_len
     model.chat_template = known.chat_template
+    model.bos_token, model.eos_token = known.bos_token or None, known.eos_token or None
     # A context length that nobody asked for is chosen by the available memory, so the model does not need it.
     model.optional_bytes = known.context_bytes if model.param.max_context_len <= 0 else 0
 

@@ -8,6 +8,8 @@ from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.models import ServedModel
 from rkllmd.gateway.openai import shape
 
+VERSIONS = {"versions": {"daemon": "1.0"}}
+
 
 @pytest.mark.parametrize(
     ("failure", "kind", "code"),
@@ -29,13 +31,35 @@ def test_models_say_how_long_their_context_is() -> None:
     [shown] = shape.model_list([ServedModel("demo", 1, 4096, None, 5, is_asleep=True)])["data"]
     assert (shown["id"], shown["max_model_len"], shown["meta"]["n_ctx"]) == ("demo", 4096, 4096)
     assert shown["status"] == {"value": "sleeping"}
-    props = shape.props({"versions": {"daemon": "1.0"}}, ServedModel("demo", 1, 4096))
-    assert (props["default_generation_settings"]["n_ctx"], props["is_sleeping"]) == (4096, False)
+
+
+def test_props_are_those_of_llama_cpps_server() -> None:
+    whole = {
+        "template": "{{ messages }}",
+        "bos_token": None,
+        "eos_token": "</s>",
+        "max_new_tokens": 256,
+        "sampling_params": {"top_k": 1, "temperature": 0.5},
+    }
+    props = shape.props(VERSIONS, ServedModel("demo", 1, 4096, n_batch=3, vision={"width": 8}), whole)
+    params = {"top_k": 1, "temperature": 0.5, "n_predict": 256}
+    assert props["default_generation_settings"] == {"n_ctx": 4096, "params": params}
+    assert (props["chat_template"], props["bos_token"], props["eos_token"]) == ("{{ messages }}", "", "</s>")
+    assert (props["total_slots"], props["modalities"]) == (3, {"vision": True, "audio": False})
+    assert (props["model_alias"], props["is_sleeping"]) == ("demo", False)
+    unlimited = shape.props(VERSIONS, ServedModel("demo", 1), {**whole, "max_new_tokens": None})
+    assert unlimited["default_generation_settings"]["params"]["n_predict"] == -1
+
+
+def test_props_of_a_model_that_is_not_loaded_say_what_is_declared() -> None:
+    props = shape.props(VERSIONS, ServedModel("demo", None, swap=True), None)
+    assert props["default_generation_settings"] == {"n_ctx": None, "params": {}}
+    assert (props["chat_template"], props["bos_token"], props["is_sleeping"]) == ("", "", True)
 
 
 @pytest.mark.parametrize(("thinks", "shown"), [(True, True), (None, True), (False, False)])
 def test_models_say_whether_they_think(thinks: bool | None, shown: bool) -> None:
     model = ServedModel("demo", 1, thinks=thinks)
     assert ("thinking" in shape.model_entry(model)["capabilities"]) is shown
-    caps = shape.props({"versions": {"daemon": "1.0"}}, model)["chat_template_caps"]
+    caps = shape.props(VERSIONS, model, None)["chat_template_caps"]
     assert caps["supports_enable_thinking"] is caps["supports_preserve_reasoning"] is shown

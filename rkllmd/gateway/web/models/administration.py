@@ -56,7 +56,10 @@ class Administration:
         try:
             async with self._upstream.connection() as connection:
                 status = await connection.status()
-            return answer_json(shape.props(status, models.choose(status, request.query_params.get("model"))))
+                model, whole = models.choose(status, request.query_params.get("model")), None
+                if model.handle is not None:
+                    whole = await connection.call("server.model", {"handle": model.handle})
+            return answer_json(shape.props(status, model, whole))
         except (Failure, ClientError) as error:
             return answer_failure(error, shape.error_body)
 

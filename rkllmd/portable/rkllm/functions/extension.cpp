@@ -36,6 +36,18 @@ EntryOptions options_of(const uint32_t *seed, const size_t *meant, size_t n_mean
     return options;
 }
 
+// A token's bytes in hexadecimal digits; none for a model without such a token.
+std::string hex(const Vocabulary &vocabulary, llama_token token) {
+    constexpr size_t LONGEST = 64;
+    std::string text;
+    for (char byte : token == LLAMA_TOKEN_NULL ? "" : vocabulary.piece(token, true)) {
+        char digits[3];
+        snprintf(digits, sizeof digits, "%02x", static_cast<unsigned char>(byte));
+        text += digits;
+    }
+    return text.size() <= 2 * LONGEST ? text : "";
+}
+
 } // namespace
 
 int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *meant, size_t n_meant, int flags) {
@@ -168,11 +180,13 @@ int rkllm_portable_describe(void *handle, char *json, size_t size) {
     return guarded("rkllm_portable_describe", [&] {
         std::shared_ptr<Session> session = session_of(handle);
         const Model &model = session->model;
+        llama_token bos = llama_vocab_bos(model.vocab()), eos = llama_vocab_eos(model.vocab());
         std::string text = "{\"context_len\":" + std::to_string(model.context_limit()) +
                            ",\"trained_context_len\":" + std::to_string(model.trained_context()) +
                            ",\"context_bytes\":" + std::to_string(model.context_bytes()) +
                            ",\"threads\":" + std::to_string(model.most_threads()) + ",\"chat_template\":\"" +
-                           session->chat.origin() + "\"}";
+                           session->chat.origin() + "\",\"bos_token\":\"" + hex(session->vocabulary, bos) +
+                           "\",\"eos_token\":\"" + hex(session->vocabulary, eos) + "\"}";
         if (json && text.size() < size) {
             text.copy(json, text.size());
             json[text.size()] = '\0';

@@ -59,6 +59,7 @@ int rkllm_portable_guide_next_run(void *handle, rkllm_portable_guide guide, void
 int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size);
 
 // Writes a JSON object about the loaded model and a closing zero, if `size` bytes are enough. Returns its length or -1.
+// Its bos_token and eos_token are the bytes of what begins and ends a text, in hexadecimal digits.
 int rkllm_portable_describe(void *handle, char *json, size_t size);
 
 // What the engine was compiled for: the names of instruction sets, as llama.cpp says them.
