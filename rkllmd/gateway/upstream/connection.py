@@ -57,7 +57,9 @@ class Connection:
             if not data:
                 self._is_lost = True
                 method = next(iter(self._asked.values()), _STATUS)
-                raise self._reader.lost(was_sent=self._was_sent).error(method)
+                # What was not read is what was sent last: where that is all that was asked, nothing has begun.
+                is_unread = self._wire.is_unread and len(self._asked) == 1
+                raise self._reader.lost(was_sent=self._was_sent and not is_unread).error(method)
             messages = self._reader.feed(data)
             for message in messages:
                 if "id" in message and not is_partial(message):  # events have none

@@ -18,11 +18,15 @@ _CONNECT_SECONDS: Final = 2.0
 
 
 class Wire:
-    """A connection, for tasks that send and one that receives."""
+    """A connection, for tasks that send and one that receives.
+
+    ``is_unread``: it has ended, and the daemon had not read all that was sent.
+    """
 
     def __init__(self, connected: socket.socket) -> None:
         """Take the socket over."""
         connected.setblocking(False)
+        self.is_unread = False
         self._socket = connected
         self._sending = trio.Lock()
 
@@ -62,6 +66,10 @@ class Wire:
             return self._socket.recv(RECEIVE_BYTES)
         except BlockingIOError:
             return await self.receive()
+        except ConnectionResetError:
+            # Linux says so of a Unix socket that is closed with something in it, by whoever had it or with its process.
+            self.is_unread = True
+            return b""
         except OSError:
             return b""
 
