@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import Final
 
 from rkllmd.cli import http
 from rkllmd.cli.http import HttpError
+
+# As long as a balancer waits for an answer; the unit's TimeoutStopSec is longer.
+_MOST_GRACE: Final = 600
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="HOST:PORT",
         help="where HAProxy's agent checks are told how busy and how hot this board is; may be given several times",
+    )
+    parser.add_argument(
+        "--grace",
+        type=_seconds,
+        default=5,
+        metavar="SECONDS",
+        help=f"so long may running answers go on when it is asked to end, {_MOST_GRACE} at most (default: 5)",
     )
     parser.add_argument(
         "--fetch-pictures",
@@ -39,10 +50,18 @@ def run(given: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise http.missing(error, "gateway") from None
     pictures = Pictures(Reach(given.fetch_pictures) if given.fetch_pictures else None)
-    listening = serving.Listening(addresses, agent_checks, tls)
+    listening = serving.Listening(addresses, agent_checks, tls, given.grace)
     try:
         serving.run(Upstream(given.socket, given.requirepeer, pictures), access, listening)
     except OSError as error:
         where = " ".join([*addresses, *agent_checks])
         raise HttpError(f"{where} can't be listened to: {error.strerror or error}.") from None
     return 0
+
+
+def _seconds(given: str) -> int:
+    """Return a number of seconds. Raises ValueError, of which argparse says which option it was."""
+    seconds = int(given)
+    if not 0 <= seconds <= _MOST_GRACE:
+        raise argparse.ArgumentTypeError(f"{given} is not from 0 to {_MOST_GRACE}")
+    return seconds

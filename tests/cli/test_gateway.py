@@ -20,6 +20,13 @@ def test_balancers_ask_at_an_address() -> None:
         gateway.run(given)
 
 
+@pytest.mark.parametrize("seconds", ["601", "-1", "soon"])
+def test_answers_may_go_on_for_some_minutes_at_most(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser_and_commands()[0].parse_args(["gateway", f"--grace={seconds}"])
+    assert "argument --grace: " in capsys.readouterr().err
+
+
 def test_an_address_that_is_taken_is_said(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(hashlib.sha256(b"secret").hexdigest())

@@ -29,19 +29,21 @@ from rkllmd.gateway.web.routes import application
 # Headers of a request, in bytes; a body is bounded by web/body.py.
 _MOST_HEADERS: Final = 32 * 1024
 _IDLE_SECONDS: Final = 75
-# Answers that are running when the gateway is asked to end may go on for so long.
-_GRACE_SECONDS: Final = 5
 # How often a WebSocket's client is asked whether it is there, which keeps the way to it open.
 _PING_SECONDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where to listen, each as ``host:port``: ``agent_checks`` are for balancers, and never encrypted."""
+    """Where to listen, each as ``host:port``: ``agent_checks`` are for balancers, and never encrypted.
+
+    ``grace_seconds``: so long may running answers go on once it is asked to end.
+    """
 
     addresses: Sequence[str]
     agent_checks: Sequence[str] = ()
     tls: Tls | None = None
+    grace_seconds: float = 5
 
 
 def run(upstream: Upstream, access: Access, listening: Listening) -> None:
@@ -89,16 +91,21 @@ async def serve_until_asked(
 ) -> None:
     """Serve an application at the addresses of ``listening``, and say so, until SIGTERM or SIGINT asks to end.
 
-    ``when_asked`` is called then, ``when_served`` once it listens.
+    ``when_asked`` is called then, ``when_served`` once it listens. Whoever asks twice does not want to wait.
     """
     connections.use()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
 
         async def asked_to_end() -> None:
-            async for _ in signals:
-                when_asked()
-                nursery.start_soon(connections.stop_sending, _GRACE_SECONDS)
-                return
+            await anext(signals)
+            when_asked()
+            nursery.start_soon(connections.stop_sending, listening.grace_seconds)
+            nursery.start_soon(asked_again)
+
+        async def asked_again() -> None:
+            await anext(signals)
+            await connections.stop_sending(0)
+            nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
             bounded = BoundedRequests(app)
@@ -118,7 +125,7 @@ def _config(listening: Listening) -> Config:
     config = Config()
     config.h11_max_incomplete_size = _MOST_HEADERS
     config.keep_alive_timeout = _IDLE_SECONDS
-    config.graceful_timeout = _GRACE_SECONDS
+    config.graceful_timeout = listening.grace_seconds
     config.alpn_protocols = ["http/1.1"]
     config.include_server_header = False
     config.websocket_max_message_size = MOST_BYTES

@@ -1,14 +1,20 @@
-"""What whoever starts the gateway is told."""
+"""What whoever starts the gateway is told, and how it ends."""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
+import httpx
 import pytest
 
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web.serving import look_for_daemon
+from tests.daemon import ENDLESS, Start, until
+from tests.gateway.process import started
 from tests.gateway.upstream.scripted import daemon
+
+HELLO = {"messages": [{"role": "user", "content": "Hello"}], "stream": True}
 
 
 async def test_that_no_daemon_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,3 +28,36 @@ async def test_nothing_where_one_is(tmp_path: Path, capsys: pytest.CaptureFixtur
     async with daemon(tmp_path, lambda asked: []) as (_, upstream):
         await look_for_daemon(upstream)
     assert capsys.readouterr().err == ""
+
+
+def test_who_is_answered_has_time_until_it_is_asked_again(start: Start, tmp_path: Path) -> None:
+    daemon = start(scenario=ENDLESS)
+    daemon.load(max_new_tokens=-1)
+    process = started(
+        ["gateway", "--socket", daemon.path, "--listen", "127.0.0.1:0", "--grace", "600"], tmp_path / "log"
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        address = process.stdout.readline().decode().split()[-1]
+    with (
+        httpx.Client(base_url=address, timeout=60) as http,
+        http.stream("POST", "/v1/chat/completions", json=HELLO) as answer,
+    ):
+        pieces = answer.iter_raw()
+        assert next(pieces)
+        process.send_signal(signal.SIGTERM)
+        until("nobody else is let in", lambda: _is_closed(address))
+        assert next(pieces), "it goes on"
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(pieces)
+    assert process.wait(60) == 0
+    daemon.wait_finished(1)
+
+
+def _is_closed(address: str) -> bool:
+    try:
+        httpx.get(f"{address}/health")
+    except httpx.ConnectError:
+        return True
+    return False
