@@ -1,7 +1,8 @@
 """How much a balancer is to give this board, as a line of HAProxy's agent checks (its manual, ``agent-check``).
 
-A line says three things at once, each of which lasts until another line says otherwise: whether an administrator has
-taken the board out (``ready``, ``maint``), whether it works (``up``, ``down``), and its weight in percent.
+A line says two things at once, each of which lasts until another line says otherwise: whether the board works (``up``,
+``down``, ``stopped``), and its weight in percent. Whether it is taken out (``ready``, ``drain``, ``maint``) is left to
+the administrator of the balancer: a line would undo what was said there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from rkllmd.gateway import health
 from rkllmd.json_types import JsonObject
 
 # A gateway that was asked to end: calls go elsewhere, also those of conversations that this board has.
-ENDING: Final = "maint\n"
+ENDING: Final = "stopped #the gateway ends\n"
 _OK: Final = 200
 # Rockchip's kernels begin to slow the NPU down at some 85 °C; a hot board gets less work before it comes to that.
 _WARM_CELSIUS: Final = 75
@@ -27,12 +28,12 @@ def line(status: JsonObject, queue: JsonObject, families: Iterable[JsonObject]) 
     if code != _OK:
         return down(str(shown["state"]))
     busy = queue["length"] + (0 if status["current"] is None else 1)
-    return f"ready up {max(1, round(100 * _cool_share(families) / (1 + busy)))}%\n"
+    return f"up {max(1, round(100 * _cool_share(families) / (1 + busy)))}%\n"
 
 
 def down(reason: str) -> str:
     """Return the line of a board that does not serve; HAProxy shows the reason."""
-    return f"ready down #{' '.join(reason.split())}\n"
+    return f"down #{' '.join(reason.split())}\n"
 
 
 def _cool_share(families: Iterable[JsonObject]) -> float:

@@ -25,6 +25,7 @@ from tests.gateway.process import started
 
 CONFIGURATION = SCRIPT.with_name("haproxy.cfg")
 _PORT, _AGENT_PORT = 8443, 8444
+_STATS = "haproxy.sock"
 
 
 def address(number: int) -> str:
@@ -41,7 +42,7 @@ def certified(folder: Path, boards: int) -> Path:
 
 
 class Board:
-    """One board: ``start`` again after ``kill``."""
+    """One board: a daemon with its keeper, and a gateway. Each may be gone, and come back."""
 
     def __init__(
         self, number: int, folder: Path, certificates: Path, start: Start, scenario: str, **options: Any
@@ -49,14 +50,29 @@ class Board:
         """Start it; ``options`` are the daemon's."""
         self.address = address(number)
         self.log_path = folder / f"gateway{number}.log"
+        self._folder, self._number = folder, number
         self._certificates = certificates
         self._start, self._options = start, options
+        self._daemons = 0
         self.start(scenario)
 
     def start(self, scenario: str) -> None:
         """Start daemon and gateway, and load the model."""
-        self.daemon: Daemon = self._start(changing=True, scenario=scenario, **self._options)
+        self.start_daemon(scenario)
+        self.start_gateway()
+
+    def start_daemon(self, scenario: str) -> None:
+        """Start a daemon, and load the model, which comes back when the daemon has crashed."""
+        own = self._folder / f"board{self._number}-{self._daemons}"
+        state = own / "state"
+        state.mkdir(parents=True)
+        self._daemons += 1
+        given: dict[str, Any] = {"keeper": True, "changing": True, "scenario": scenario, "directory": own}
+        self.daemon: Daemon = self._start("--state-directory", str(state), **given, **self._options)
         self.daemon.load(max_new_tokens=-1)
+
+    def start_gateway(self) -> None:
+        """Start a gateway in front of the daemon."""
         own, authority = self._certificates / f"{self.address}.pem", self._certificates / "authority.pem"
         given = ["gateway", "--socket", self.daemon.path, "--listen", f"{self.address}:{_PORT}"]
         given += ["--tls-certificate", str(own), "--tls-clients", str(authority)]
@@ -69,16 +85,34 @@ class Board:
 
     def kill(self) -> None:
         """Let all of it be gone at once, as when its power is cut."""
-        for process in (self.gateway, self.daemon.process):
-            process.send_signal(signal.SIGKILL)
-        self.gateway.wait(60)
+        daemon = self._daemon_pid()
+        self.kill_gateway()
+        self.daemon.process.send_signal(signal.SIGKILL)
+        os.kill(daemon, signal.SIGKILL)
         self.daemon.wait_end()
+
+    def kill_daemon(self) -> None:
+        """Let the daemon crash; its keeper starts the next one."""
+        os.kill(self._daemon_pid(), signal.SIGKILL)
+
+    def _daemon_pid(self) -> int:
+        with self.daemon.connect() as wire:
+            return int(wire.ask("server.status")["result"]["daemon_pid"])
+
+    def kill_gateway(self) -> None:
+        """Let the gateway be gone."""
+        self.gateway.send_signal(signal.SIGKILL)
+        self.gateway.wait(60)
 
     def stop(self) -> None:
         """End the gateway in order."""
         self.gateway.send_signal(signal.SIGTERM)
         assert self.gateway.wait(60) == 0, self.log_path.read_text()
         assert "Traceback" not in self.log_path.read_text()
+
+    def play(self, scenario: str) -> None:
+        """Change the scenario of the runs that begin from now on."""
+        self.daemon.play(**dict(item.split("=", 1) for item in scenario.split(";")))
 
     def runs(self) -> int:
         """Return how many runs have begun here since the last start."""
@@ -113,6 +147,10 @@ class Client:
         with self._http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
             yield response
 
+    def send(self, path: str, body: dict[str, Any], **headers: str) -> None:
+        """Send a request in any protocol; it has to succeed."""
+        assert self._http.post(path, json=body, headers=headers).status_code == 200
+
     def leave(self, when: Callable[[], bool]) -> None:
         """Ask for a whole answer, and hang up when that is true."""
         body = b'{"messages": [{"role": "user", "content": "Bye"}]}'
@@ -140,6 +178,9 @@ def configuration(boards: Sequence[str], certificates: Path) -> str:
     text = CONFIGURATION.read_text().replace("/etc/haproxy/boards", str(certificates))
     text = text.replace("bind :443", f"bind {address(0)}:{_PORT}")
     text = text.replace("fastinter 500ms downinter 1s", "fastinter 50ms downinter 50ms")
+    text = text.replace("agent-inter 1s", "agent-inter 100ms")
+    text = text.replace("/run/haproxy/admin.sock", str(certificates / _STATS))
+    text = text.replace("    user haproxy\n    group haproxy\n", "")
     [server] = re.findall(r"^ *server board1 .*\n", text, re.MULTILINE)
     servers = [server.replace("board1.example", host).replace("board1", f"board{n}") for n, host in enumerate(boards)]
     return re.sub(r"(?m)(^ *server .*\n)+", lambda found: "".join(servers), text)
@@ -150,7 +191,8 @@ def balanced(boards: Sequence[str], certificates: Path) -> Iterator[Callable[[st
     """Run HAProxy before the boards; give a function that waits until it says something."""
     file = certificates / "haproxy.cfg"
     file.write_text(configuration(boards, certificates))
-    with subprocess.Popen(["haproxy", "-db", "-f", str(file)], stderr=subprocess.PIPE) as process:
+    command = ["haproxy", "-db", "-f", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         said = process.stderr
         assert said is not None
 
@@ -163,6 +205,22 @@ def balanced(boards: Sequence[str], certificates: Path) -> Iterator[Callable[[st
             yield wait
         finally:
             process.kill()
+
+
+def administer(certificates: Path, command: str) -> str:
+    """Return what HAProxy says to an administrator's command."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(str(certificates / _STATS))
+        asking.sendall(f"{command}\n".encode())
+        with asking.makefile() as said:
+            return said.read().strip()
+
+
+def weights(certificates: Path) -> list[int]:
+    """Return what weight each board has for HAProxy."""
+    _, names, *lines = administer(certificates, "show servers state boards").splitlines()
+    column = names.removeprefix("# ").split().index("srv_uweight")
+    return [int(line.split()[column]) for line in lines]
 
 
 def _listens() -> bool:

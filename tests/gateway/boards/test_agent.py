@@ -38,9 +38,9 @@ async def told(agent: Agent) -> str:
 async def test_the_daemon_is_asked_four_times_a_second_at_most(autojump_clock: testing.MockClock) -> None:
     daemon = Daemon()
     agent = Agent(daemon.ask)
-    assert [await told(agent) for _ in range(3)] == ["ready up 100%\n"] * 3
+    assert [await told(agent) for _ in range(3)] == ["up 100%\n"] * 3
     await trio.sleep(0.25)
-    assert await told(agent) == "ready up 50%\n"
+    assert await told(agent) == "up 50%\n"
     assert daemon.asked == 2
 
 
@@ -48,16 +48,16 @@ async def test_without_a_daemon_the_board_is_down_and_comes_back(autojump_clock:
     daemon = Daemon()
     agent = Agent(daemon.ask)
     daemon.is_gone = True
-    assert await told(agent) == "ready down #Restarting\n"
+    assert await told(agent) == "down #Restarting\n"
     daemon.is_gone = False
     await trio.sleep(0.25)
-    assert await told(agent) == "ready up 100%\n"
+    assert await told(agent) == "up 100%\n"
 
 
 async def test_a_gateway_that_ends_is_taken_out() -> None:
     agent = Agent(Daemon().ask)
     agent.end()
-    assert await told(agent) == "maint\n"
+    assert await told(agent) == "stopped #the gateway ends\n"
 
 
 async def test_who_does_not_read_is_dropped(autojump_clock: testing.MockClock) -> None:
@@ -65,7 +65,7 @@ async def test_who_does_not_read_is_dropped(autojump_clock: testing.MockClock) -
     await Agent(Daemon().ask).answer(theirs)
     assert trio.current_time() == 3
     with trio.fail_after(1):
-        assert await ours.receive_some() in (b"", b"ready up 100%\n")
+        assert await ours.receive_some() in (b"", b"up 100%\n")
 
 
 async def test_it_listens_where_it_is_told() -> None:

@@ -21,18 +21,18 @@ def heat(*celsius: float) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("shown", "waiting", "families", "line"),
     [
-        (IDLE, 0, [], "ready up 100%"),
-        (IDLE, 0, heat(), "ready up 100%"),
-        (IDLE, 0, heat(75.0), "ready up 100%"),
-        (IDLE, 0, heat(85.0), "ready up 50%"),
-        (IDLE, 0, heat(120.0), "ready up 25%"),
-        (BUSY, 0, heat(40.0), "ready up 50%"),
-        (BUSY, 3, [], "ready up 20%"),
-        (BUSY, 3, heat(85.0), "ready up 10%"),
-        (BUSY, 255, heat(99.0), "ready up 1%"),
-        ({**BUSY, "state": "wedged"}, 3, [], "ready down #wedged"),
-        ({**IDLE, "device_lost": {}}, 0, [], "ready down #idle"),
-        ({**IDLE, **status()}, 0, [], "ready down #idle"),
+        (IDLE, 0, [], "up 100%"),
+        (IDLE, 0, heat(), "up 100%"),
+        (IDLE, 0, heat(75.0), "up 100%"),
+        (IDLE, 0, heat(85.0), "up 50%"),
+        (IDLE, 0, heat(120.0), "up 25%"),
+        (BUSY, 0, heat(40.0), "up 50%"),
+        (BUSY, 3, [], "up 20%"),
+        (BUSY, 3, heat(85.0), "up 10%"),
+        (BUSY, 255, heat(99.0), "up 1%"),
+        ({**BUSY, "state": "wedged"}, 3, [], "down #wedged"),
+        ({**IDLE, "device_lost": {}}, 0, [], "down #idle"),
+        ({**IDLE, **status()}, 0, [], "down #idle"),
     ],
 )
 def test_the_busier_and_hotter_the_less(
@@ -42,4 +42,4 @@ def test_the_busier_and_hotter_the_less(
 
 
 def test_a_reason_stays_on_its_line() -> None:
-    assert weight.down("no\ndaemon") == "ready down #no daemon\n"
+    assert weight.down("no\ndaemon") == "down #no daemon\n"
