@@ -139,6 +139,11 @@ class Reader:
         self._farewell: JsonObject | None = None
         self._was_heard = False
 
+    @property
+    def is_in_line(self) -> bool:
+        """Return whether the end of a message has not come yet."""
+        return len(self._lines) > 0
+
     def feed(self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]] = ()) -> list[JsonObject]:
         """Return the messages that ``data`` completes: answers to requests, and events (but no rkllm.token)."""
         for _, _, rights in ancillary:

@@ -67,6 +67,13 @@ class Answer(ABC):
     def partial(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return what a partial result adds to a stream."""
 
+    def plain(self, name: str, words: str) -> JsonObject | None:
+        """Return the one part of a stream that ``partial`` makes of a result with nothing but these words.
+
+        ``name``: "text" or "reasoning". None where it makes more of them, or where they change what comes after them.
+        """
+        return None
+
     @abstractmethod
     def final(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return what the final result adds to a stream, its end included."""
@@ -93,6 +100,13 @@ class Framing(Enum):
     LINES = "lines"
     EVENTS = "events"
     NAMED_EVENTS = "named events"
+
+    def frame(self, part: JsonObject) -> bytes:
+        """Return a part of a stream. No event has an id: openai's client takes each later comment for an event."""
+        if self is Framing.LINES:
+            return orjson.dumps(part, option=orjson.OPT_APPEND_NEWLINE)
+        name = f"event: {part['type']}\n".encode() if self is Framing.NAMED_EVENTS else b""
+        return name + b"data: " + orjson.dumps(part) + b"\n\n"
 
 
 @dataclass(frozen=True, slots=True)

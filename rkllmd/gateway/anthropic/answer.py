@@ -64,6 +64,11 @@ class MessageAnswer(Answer):
         self._open = None
         self._index += 1
 
+    def plain(self, name: str, words: str) -> JsonObject | None:
+        """Return the event of words, where their block has begun."""
+        kind = "text" if name == "text" else "thinking"
+        return self._delta({"type": f"{kind}_delta", kind: words}) if self._open == kind else None
+
     def final(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return what was held back, why it has ended, and how many tokens that took."""
         yield from self.partial(held_back(check_ended(result)))

@@ -50,6 +50,10 @@ class RunAnswer(Answer):
         if text or reasoning or calls:
             yield self._line(text, reasoning, calls)
 
+    def plain(self, name: str, words: str) -> JsonObject:
+        """Return the line of words."""
+        return self._line(words, "", ()) if name == "text" else self._line("", words, ())
+
     def final(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return what was held back, and the line that says why it has ended and how long it took."""
         yield from self.partial(held_back(check_ended(result)))

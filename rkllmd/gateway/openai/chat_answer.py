@@ -50,6 +50,10 @@ class ChatAnswer(Answer):
             yield self._chunk({"tool_calls": [{"index": self._sent, **_whole_call(call)}]})
             self._sent += 1
 
+    def plain(self, name: str, words: str) -> JsonObject:
+        """Return the chunk of words."""
+        return self._chunk({"content" if name == "text" else "reasoning_content": words})
+
     def final(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return what was held back, why it has ended, and if it is wanted, how many tokens that took."""
         yield from self.partial(held_back(check_ended(result)))

@@ -80,6 +80,10 @@ class CompletionAnswer(Answer):
         if text := result.get("text"):
             yield self._chunk(text)
 
+    def plain(self, name: str, words: str) -> JsonObject | None:
+        """Return the chunk of words; thoughts are not shown."""
+        return self._chunk(words) if name == "text" else None
+
     def final(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return what was held back, why it has ended, and if it is wanted, how many tokens that took."""
         yield from self.partial(held_back(check_ended(result)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import socket
 from typing import Final
 
 import orjson
@@ -27,6 +28,8 @@ class Connection:
         self._reader = Reader()
         # What was asked and not answered, by its id.
         self._asked: dict[int, str] = {}
+        # What came and is to be read again.
+        self._unread = b""
         self._is_lost = False
         self._was_sent = True
 
@@ -53,7 +56,7 @@ class Connection:
     async def receive(self) -> list[JsonObject]:
         """Return the next messages, at least one. Raises ClientError where no more come."""
         while True:
-            data = await self._wire.receive()
+            data, self._unread = self._unread or await self._wire.receive(), b""
             if not data:
                 self._is_lost = True
                 method = next(iter(self._asked.values()), _STATUS)
@@ -66,6 +69,14 @@ class Connection:
                     self._asked.pop(message["id"], None)
             if messages:
                 return messages
+
+    def lend(self) -> socket.socket | None:
+        """Return the socket for who takes what comes there before ``receive`` does; None while a message is cut."""
+        return None if self._reader.is_in_line or self._unread else self._wire.socket
+
+    def put_back(self, data: bytes) -> None:
+        """Let this be received next."""
+        self._unread = data
 
     def is_open(self, call_id: int) -> bool:
         """Return whether more messages will come for this id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Final
 
 from rkllmd.client import CallError, Crashed
@@ -107,6 +108,18 @@ class Run:
         self._failure = failures.of(error, self._wanted.names)
         if is_first:
             raise self._failure
+
+    def lend(self) -> tuple[int, socket.socket] | None:
+        """Return the id of the call, and the socket for who takes its messages before ``results``.
+
+        None while a message is cut. What was taken and is of no use, is to be put back.
+        """
+        lent = self._connection.lend()
+        return None if lent is None else (self._id, lent)
+
+    def put_back(self, data: bytes) -> None:
+        """Let this be received next."""
+        self._connection.put_back(data)
 
     async def whole(self) -> tuple[ServedModel, JsonObject]:
         """Return its model and its result. Raises Failure, ClientError."""

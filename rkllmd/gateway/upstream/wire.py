@@ -1,4 +1,4 @@
-"""Bytes to and from the daemon: a socket without tasks of its own, so that a token costs one turn of the event loop."""
+"""Bytes to and from the daemon: a socket without tasks of its own, so that a message costs one turn of the loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Wire:
         """Take the socket over."""
         connected.setblocking(False)
         self.is_unread = False
-        self._socket = connected
+        self.socket = connected
         self._sending = trio.Lock()
 
     @classmethod
@@ -53,17 +53,17 @@ class Wire:
         try:
             while view:
                 try:
-                    view = view[self._socket.send(view) :]
+                    view = view[self.socket.send(view) :]
                 except BlockingIOError:
-                    await trio.lowlevel.wait_writable(self._socket)
+                    await trio.lowlevel.wait_writable(self.socket)
         finally:
             self._sending.release()
 
     async def receive(self) -> bytes:
         """Return what comes next, nothing at the end."""
-        await trio.lowlevel.wait_readable(self._socket)
+        await trio.lowlevel.wait_readable(self.socket)
         try:
-            return self._socket.recv(RECEIVE_BYTES)
+            return self.socket.recv(RECEIVE_BYTES)
         except BlockingIOError:
             return await self.receive()
         except ConnectionResetError:
@@ -77,7 +77,7 @@ class Wire:
     def is_quiet(self) -> bool:
         """Return whether the daemon has neither said anything nor gone."""
         try:
-            self._socket.recv(1, socket.MSG_PEEK)
+            self.socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return True
         except OSError:
@@ -86,11 +86,11 @@ class Wire:
 
     def end(self) -> None:
         """Send no more: the daemon closes the connection when it has answered."""
-        self._socket.shutdown(socket.SHUT_WR)
+        self.socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Hang up: what runs is cancelled."""
-        self._socket.close()
+        self.socket.close()
 
 
 def _connected(path: str, requirepeer: str | None) -> socket.socket:

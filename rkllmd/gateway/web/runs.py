@@ -18,6 +18,7 @@ from rkllmd.gateway.boards import patience
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.run import Answer, Framing, Protocol, Wanted
+from rkllmd.gateway.tokens.plain import PlainTokens, is_plain
 from rkllmd.gateway.upstream.connection import Connection
 from rkllmd.gateway.upstream.residence import Move, leave
 from rkllmd.gateway.upstream.run import Run
@@ -25,6 +26,7 @@ from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web import body
 from rkllmd.gateway.web.answers import answer_failure
 from rkllmd.gateway.web.body import GoneError
+from rkllmd.gateway.web.bounds.connections import CONNECTION, LoneServer
 from rkllmd.gateway.web.hang_up import unless_gone
 from rkllmd.json_types import JsonObject
 
@@ -42,6 +44,12 @@ _LINE_HEADERS: Final = ((b"content-type", b"application/x-ndjson"),)
 _JSON_HEADERS: Final = ((b"content-type", b"application/json"),)
 
 
+def _chunked(scope: Scope) -> LoneServer | None:
+    """Return the connection of a request whose answer, of unknown length, is sent in chunks."""
+    found: LoneServer | None = scope.get("state", {}).get(CONNECTION)
+    return found if scope.get("http_version") == "1.1" else None
+
+
 class RunEndpoint:
     """An ASGI application that answers the requests of one protocol."""
 
@@ -56,7 +64,9 @@ class RunEndpoint:
             wanted = self._protocol.read(await body.read_json(scope, receive))
             async with self._upstream.connection() as connection:
                 if wanted.streams:
-                    stream = _Stream(partial(Run, self._upstream, connection), wanted, self._protocol, send)
+                    stream = _Stream(
+                        partial(Run, self._upstream, connection), wanted, self._protocol, send, _chunked(scope)
+                    )
                     wait = patience.seconds(scope["headers"])
                     wait = _REFUSAL_SECONDS if wait is None else wait
                     end = await unless_gone(receive, partial(stream.send_all_but_end, wait), stream.keep_alive)
@@ -92,13 +102,25 @@ class RunEndpoint:
 class _Stream:
     """A run for each answer, and what the client is sent of it while it goes on."""
 
-    def __init__(self, run_of: Callable[[Wanted], Run], wanted: Wanted, protocol: Protocol, send: Send) -> None:
+    def __init__(
+        self,
+        run_of: Callable[[Wanted], Run],
+        wanted: Wanted,
+        protocol: Protocol,
+        send: Send,
+        client: LoneServer | None,
+    ) -> None:
+        """``client``: the connection that ``send`` sends to, where that has the answer in chunks."""
+        self._client = client
         self._run_of = run_of
         self._run = run_of(wanted)
         self._wanted = wanted
         self._protocol = protocol
         self._send = send
         self._has_begun = False
+        # Whether the last result was but a few words, so that more of them may follow.
+        self._is_plain = False
+        self._is_sign_due = False
         # None until the response begins.
         self._answer: Answer | None = None
         self._last_at = trio.current_time()
@@ -135,6 +157,11 @@ class _Stream:
         """Send what comes of a run, up to its end."""
         while not self._run.is_done:
             await self._send_piece()
+            await self._pass_on(answer)
+            if self._is_sign_due:
+                self._is_sign_due = False
+                self._add_sign(answer)
+                continue
             results = await self._run.results()
             if self._run.is_misdirected:
                 await self._run.begin()
@@ -142,6 +169,16 @@ class _Stream:
             if self._run.queue is not None and self._run.queue is not self._told:
                 self._told = self._run.queue
                 self._add_sign(answer)
+
+    async def _pass_on(self, answer: Answer) -> None:
+        """Let words that follow words go to the client by a way that is shorter, until something else comes."""
+        lent = self._run.lend() if self._is_plain else None
+        if self._client is None or lent is None or not self._client.takes_chunks:
+            return
+        call_id, source = lent
+        tokens = PlainTokens.of(call_id, answer, self._protocol.framing)
+        self._run.put_back(await self._client.pass_on(source, tokens.translate))
+        self._last_at = trio.current_time()
 
     async def _first(self, wait: float) -> tuple[str, list[JsonObject]]:
         """Return the model's name and the first results; none if it is only likely that the run is not refused."""
@@ -158,12 +195,18 @@ class _Stream:
         """Tell a client that waits that it still does; a run that has not begun is asked for its place before that."""
         while True:
             await trio.sleep_until(self._last_at + _KEEP_ALIVE_SECONDS)
+            way = None if self._client is None else self._client.way
+            if way is not None:
+                self._last_at = trio.current_time() - way.idle_seconds
             if trio.current_time() < self._last_at + _KEEP_ALIVE_SECONDS:
                 continue
             self._last_at = trio.current_time()
             if self._answer is None:
                 continue
-            if self._has_begun:
+            if way is not None:  # who waits for its end sends it: a chunk may not be whole yet
+                self._is_sign_due = True
+                way.end()
+            elif self._has_begun:
                 self._add_sign(self._answer)
                 await self._send_piece()
             else:
@@ -180,21 +223,15 @@ class _Stream:
     def _add_results(self, answer: Answer, results: list[JsonObject]) -> None:
         self._has_begun = self._has_begun or bool(results)
         last = results.pop() if self._run.is_done else None
+        self._is_plain = bool(results) and is_plain(results[-1])
         for result in results:
             self._add(answer.partial(result))
         if last is not None:
             self._add(answer.final(last))
 
     def _add(self, parts: Iterable[JsonObject]) -> None:
-        """Add parts as they are framed. No event has an id: openai's client takes each later comment for an event."""
-        framing = self._protocol.framing
         for part in parts:
-            if framing is Framing.LINES:
-                self._piece += orjson.dumps(part, option=orjson.OPT_APPEND_NEWLINE)
-                continue
-            if framing is Framing.NAMED_EVENTS:
-                self._piece += f"event: {part['type']}\n".encode()
-            self._piece += b"data: " + orjson.dumps(part) + b"\n\n"
+            self._piece += self._protocol.framing.frame(part)
 
     async def _send_piece(self) -> None:
         if self._piece:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import trio
 
 from rkllmd.gateway.upstream.upstream import Upstream
@@ -22,13 +23,27 @@ class ScriptedDaemon:
     def __init__(self, script: Script) -> None:
         self.asked: list[list[str]] = []
         self.gone = self.answered = 0
+        self.somebody_left = trio.Event()
         self._script = script
         self._streams: list[trio.SocketStream] = []
+        # The connection over which something was asked last, and the id.
+        self._last: tuple[trio.SocketStream, Any] | None = None
 
     def end(self) -> None:
         """Close all connections."""
         for stream in self._streams:
             stream.socket.close()
+
+    async def say(self, **answer: Any) -> None:
+        """Send one more message for what was asked last."""
+        assert self._last is not None, "something was asked"
+        await self._say(*self._last, answer)
+
+    @staticmethod
+    async def _say(stream: trio.SocketStream, call_id: Any, answer: dict[str, Any]) -> None:
+        # As the daemon writes it, without spaces.
+        message = {"jsonrpc": "2.0", "id": call_id, **answer}
+        await stream.send_all(orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE))
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """Answer until the client hangs up, or the script ends it."""
@@ -46,13 +61,14 @@ class ScriptedDaemon:
                     if answers is None:
                         return
                     for answer in answers:
-                        message = {"jsonrpc": "2.0", "id": request["id"], **answer}
-                        await stream.send_all(json.dumps(message).encode() + b"\n")
+                        await self._say(stream, request["id"], answer)
                         self.answered += 1
+                    self._last = (stream, request["id"])
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
             self.gone += 1
+            self.somebody_left.set()
             await trio.aclose_forcefully(stream)
 
 

@@ -28,7 +28,7 @@ async def test_a_message_is_a_line_however_it_is_written(tmp_path: Path) -> None
         await client.wait_for(lambda: len(client.sent) == 4)
         client.hang_up()
     assert [message["type"] for message in client.sent] == ["websocket.accept", *["websocket.send"] * 3]
-    assert ['"result": "a"' in client.sent[1]["text"], '"result": "c"' in client.sent[3]["text"]] == [True, True]
+    assert ['"result":"a"' in client.sent[1]["text"], '"result":"c"' in client.sent[3]["text"]] == [True, True]
 
 
 async def test_who_does_not_read_is_not_read_for(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ of its answer any more is given up. What the kernel takes at once is sent at onc
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import hypercorn.protocol
@@ -18,6 +19,7 @@ from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 
+from rkllmd.gateway.tokens.passing import Passing, Translate, Way
 from rkllmd.gateway.web.bounds.places import FullError, Places
 
 if TYPE_CHECKING:
@@ -41,6 +43,10 @@ _REFUSAL: Final = (
 )
 
 
+# Under this name the state of a request's scope has the connection that it came over.
+CONNECTION: Final = "rkllmd.connection"
+
+
 class Http11(H11Protocol):
     """HTTP/1.1 as it is, also where a client would rather change to HTTP/2.
 
@@ -61,6 +67,10 @@ class LoneServer(TCPServer):
     patience_seconds: ClassVar[float] = 120
     """A client that does not take a piece of its answer for so long is given up."""
 
+    passing: ClassVar[Passing] = Passing()
+    way: Way | None = None
+    """By which tokens go to its client at the moment."""
+
     async def run(self) -> None:
         """Serve it. An error that left this would end all connections, and the gateway."""
         try:
@@ -71,6 +81,7 @@ class LoneServer(TCPServer):
         try:
             if leaving is not None:
                 await trio.aclose_forcefully(leaving.stream)
+            self.state = {**self.state, CONNECTION: self}
             await super().run()
         except* Exception as group:
             await self.config.log.error("A connection was closed that could not be read: %r", innermost(group))
@@ -114,6 +125,30 @@ class LoneServer(TCPServer):
                 await trio.aclose_forcefully(self.stream)
         if view:
             await self.protocol.handle(Closed())
+
+    @property
+    def takes_chunks(self) -> bool:
+        """Return whether chunks may be passed on to it: it is not encrypted, and nothing waits to be sent."""
+        return isinstance(self.stream, trio.SocketStream) and not self.send_lock.locked()
+
+    async def pass_on(self, source: socket.socket, translate: Translate) -> bytes:
+        """Send in chunks what ``translate`` makes of what comes from ``source``, until something else comes.
+
+        Return that; nothing if ``stop_passing`` was called. Only while it ``takes_chunks``.
+        """
+        way = self.way = Way(source, self.stream.socket.fileno(), translate)
+        try:
+            await self.passing.carry(way)
+        finally:
+            self.way = None
+        if way.unsent:
+            await self._send(way.unsent)
+        return way.rest
+
+    async def _close(self) -> None:
+        if self.way is not None:
+            self.way.end()
+        await super()._close()
 
     def _address(self) -> str:
         stream = self.stream.transport_stream if isinstance(self.stream, trio.SSLStream) else self.stream

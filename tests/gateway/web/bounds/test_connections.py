@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ import trio
 from starlette.responses import Response, StreamingResponse
 from trio.testing import wait_all_tasks_blocked
 
-from rkllmd.gateway.web.bounds.connections import LoneServer, stop_sending
+from rkllmd.gateway.web.bounds.connections import CONNECTION, LoneServer, stop_sending
 from rkllmd.gateway.web.bounds.places import Places
 from tests.gateway.boards.certificates import make
 from tests.gateway.web.bounds.hypercorn_server import serving
@@ -23,6 +24,7 @@ from tests.gateway.web.bounds.hypercorn_server import serving
 HOST = "127.0.0.1"
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 PIECES = [os.urandom(100_000) for _ in range(80)]
+LETTERS = [bytes([number]) for number in range(48, 128)]
 UPGRADE = GET + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
 
 
@@ -157,6 +159,42 @@ async def test_who_does_not_read_is_given_up(
             await endless.is_left.wait()
             while await connection.receive_some():  # what the kernels had; then it is closed
                 pass
+
+
+async def test_a_slow_reader_gets_all_that_is_passed_on() -> None:
+    ours, theirs = socket.socketpair()
+
+    def up_to_dot(data: bytes) -> tuple[bytes, bytes]:
+        before, dot, after = data.partition(b".")
+        return before, dot + after
+
+    async def streams(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http", "it has no lifespan"
+        connection: LoneServer = scope["state"][CONNECTION]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        rest = b""
+        while not rest:
+            assert connection.takes_chunks
+            rest = await connection.pass_on(ours, up_to_dot)
+        await send({"type": "http.response.body", "body": rest})
+
+    async def give() -> None:
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(theirs)) as stream:
+            for letter in LETTERS:
+                await stream.send_all(letter * 100_000)
+            await stream.send_all(b".end")
+
+    body = bytearray()
+    ours.setblocking(False)
+    with ours:
+        async with served(streams) as connect, await connect() as stream, trio.open_nursery() as nursery:
+            await stream.send_all(GET + b"\r\n")
+            nursery.start_soon(give)
+            await wait_all_tasks_blocked()
+            while not body.endswith(b"\r\n0\r\n\r\n"):
+                body += await stream.receive_some()
+    passed = b"".join(letter * 100_000 for letter in LETTERS)
+    assert _unchunked(bytes(body).partition(b"\r\n\r\n")[2]) == passed + b".end"
 
 
 def _unchunked(rest: bytes) -> bytes:

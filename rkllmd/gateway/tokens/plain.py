@@ -1,0 +1,75 @@
+"""What the daemon's lines become for a client, where nothing but the text in them changes from token to token.
+
+Without I/O. Such a line is known by its bytes, and its text is taken over as it is written: JSON is the same on both
+sides. Whatever looks different is left to who reads all that a line says.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Final, Self
+
+import orjson
+
+from rkllmd.gateway.run import Answer, Framing
+from rkllmd.json_types import JsonObject
+
+_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+# What follows the id of a partial result in the bytes of the daemon, which says the same with the same bytes.
+_TOKEN: Final = re.compile(
+    rb'"result":\{"text":(%b)(?:,"reasoning":(%b))?,"token_id":-?\d+,"_callback_state":[01],"seq":\d+\}\}\n'
+    % (_STRING, _STRING)
+)
+_MEMBERS: Final = {"text", "reasoning", "token_id", "_callback_state", "seq"}
+_EMPTY: Final = b'""'
+# Stands where the text will be, and nowhere else.
+_MARK: Final = secrets.token_hex(16)
+
+Around = tuple[bytes, bytes]
+
+
+def is_plain(result: JsonObject) -> bool:
+    """Return whether a result says no more than the next words, so that those after it may be ``PlainTokens``."""
+    return result.keys() <= _MEMBERS
+
+
+class PlainTokens:
+    """Partial results of one call, each of which is a text, or a thought."""
+
+    def __init__(self, call_id: int, text: Around | None, reasoning: Around | None) -> None:
+        """``text`` and ``reasoning`` are the bytes around each; None: a client is shown them in another way."""
+        self._head = b'{"jsonrpc":"2.0","id":%d,' % call_id
+        self._text = text
+        self._reasoning = reasoning
+
+    @classmethod
+    def of(cls, call_id: int, answer: Answer, framing: Framing) -> Self:
+        """Return how a stream of this answer goes on."""
+        return cls(call_id, *(_around(answer.plain(name, _MARK), framing) for name in ("text", "reasoning")))
+
+    def translate(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return what the plain tokens are for the client with which ``data`` begins, and the rest of it."""
+        head, match = self._head, _TOKEN.match
+        pieces: list[bytes] = []
+        at = 0
+        while data.startswith(head, at) and (found := match(data, at + len(head))):
+            words, thought, around = found[1], found[2], self._text
+            if thought is not None:
+                if words != _EMPTY:
+                    break
+                words, around = thought, self._reasoning
+            if words != _EMPTY:
+                if around is None:
+                    break
+                pieces.append(around[0] + words + around[1])
+            at = found.end()
+        return b"".join(pieces), data[at:]
+
+
+def _around(part: JsonObject | None, framing: Framing) -> Around | None:
+    if part is None:
+        return None
+    before, mark, after = framing.frame(part).partition(orjson.dumps(_MARK))
+    assert mark, "the text is shown as it is"
+    return before, after
