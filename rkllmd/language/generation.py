@@ -152,6 +152,8 @@ class Generation:
                 if self.has_others and result.token_id < 0 and result.text is None:
                     self._be_over()
                     return _CONTINUE
+                if self.transcript.likelihoods is not None:
+                    self.transcript.likelihoods.take()
                 self.take((state, [(result.token_id, result.text)]))
             else:
                 self.take((state, [(result.token_id, result.text) for result in self._each(results)]))

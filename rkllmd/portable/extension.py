@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 from rkllmd.quick_dataclass import dataclass
 
 _DESCRIPTION_BYTES: Final = 1024
+# Those of 21 tokens, as a rule.
+_LIKELY_BYTES: Final = 1024
 
 # Byte offsets [begin, end) into a prompt.
 Span = tuple[int, int]
@@ -47,6 +49,22 @@ class NextRun:
 # Called with the token that was chosen last (-1: none), the address of the bits, and how many 32-bit words they are.
 Guide = Callable[[int, int, int], None]
 _GUIDE: Final = CFUNCTYPE(c_int, c_void_p, c_int32, c_void_p, c_size_t)
+
+
+class Likely(NamedTuple):
+    """A token that was chosen, or might have been: the logarithm of its probability, and what it stands for."""
+
+    token_id: int
+    logprob: float
+    text: bytes
+
+
+def _likely(data: bytes) -> Iterator[Likely]:
+    at = 0
+    while at < len(data):
+        token_id, logprob, length = struct.unpack_from("=ifI", data, at)
+        at += 12 + length
+        yield Likely(token_id, logprob, data[at - length : at])
 
 
 class Piece(NamedTuple):
@@ -117,6 +135,10 @@ class Extension:
         self._engine.argtypes = []
         self._engine.restype = c_char_p
 
+        self._logprobs_next_run, self._logprobs = dll.rkllm_portable_logprobs_next_run, dll.rkllm_portable_logprobs
+        self._logprobs_next_run.argtypes = [c_void_p, c_int]
+        self._logprobs.argtypes = [c_void_p, c_int, c_char_p, c_size_t]
+        self._logprobs.restype = c_int64
         self._guide_next_run, self._vocabulary = dll.rkllm_portable_guide_next_run, dll.rkllm_portable_vocabulary
         self._guide_next_run.argtypes = [c_void_p, _GUIDE, c_void_p]
         self._vocabulary.argtypes = [c_void_p, c_char_p, c_size_t]
@@ -180,6 +202,22 @@ class Extension:
         if self._guide_next_run(handle, function, None) != 0:
             raise ValueError("rkllm_portable_guide_next_run failed")
         return function
+
+    def logprobs_next_run(self, handle: c_void_p, top: int) -> int:
+        """Have each token of the handle's next run told with its probability and those of the ``top`` likeliest.
+
+        It is for the entry that was added last, if any was. Return the status.
+        """
+        return int(self._logprobs_next_run(handle, top))
+
+    def logprobs(self, handle: c_void_p, entry: int = 0) -> list[Likely]:
+        """Return the token with which the callback comes that asks, then the likeliest ones; none if unknown."""
+        buffer = ctypes.create_string_buffer(_LIKELY_BYTES)
+        size = int(self._logprobs(handle, entry, buffer, len(buffer)))
+        if size > len(buffer):
+            buffer = ctypes.create_string_buffer(size)
+            self._logprobs(handle, entry, buffer, size)
+        return list(_likely(buffer.raw[: max(0, size)]))
 
     def vocabulary(self, handle: c_void_p) -> list[Piece]:
         """Return what each token of the model stands for. Raises ValueError if the library does not say."""

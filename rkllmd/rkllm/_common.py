@@ -9,7 +9,7 @@ from rkllmd.language import placeholders
 from rkllmd.language.chats.messages import MESSAGES, TOOLS
 from rkllmd.language.model import Model
 from rkllmd.language.runs.answers import RAW
-from rkllmd.language.runs.run_options import BARE, FORMAT, SEED, SPECIAL, STOP, SUFFIX, TOOL_CHOICE
+from rkllmd.language.runs.run_options import BARE, FORMAT, LOGPROBS, SEED, SPECIAL, STOP, SUFFIX, TOOL_CHOICE
 
 LLM = Handle("handle", ("llm",), "model")
 
@@ -29,6 +29,7 @@ RUN_PARAMETERS: tuple[Parameter, ...] = (
     RAW,
     FORMAT,
     TOOL_CHOICE,
+    LOGPROBS,
 )
 
 

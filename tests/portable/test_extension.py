@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rkllmd.portable.extension import ALL, Counted, Description, Extension, NextRun, Piece
+from rkllmd.portable.extension import ALL, Counted, Description, Extension, Likely, NextRun, Piece
 
 SOURCE = r"""
 #include <stdint.h>
@@ -33,6 +33,19 @@ int rkllm_portable_guide_next_run(void *handle, int (*guide)(void *, int32_t, ui
     return handle ? 0 : -1;
 }
 int ask(int32_t last, uint32_t *allowed, size_t words) { return seen_guide(NULL, last, allowed, words); }
+int rkllm_portable_logprobs_next_run(void *handle, int top) { return handle ? top : -1; }
+int64_t rkllm_portable_logprobs(void *handle, int entry, uint8_t *buffer, size_t size) {
+    static uint8_t all[2000] = {5, 0, 0, 0, 0, 0, 0, 0xbf, 1, 0, 0, 0, 'a'};  // -0.5 as a float
+    static uint32_t length = sizeof all - 13 - 12;
+    if (!handle) return -1;
+    if (entry == 0) {
+        memcpy(buffer, all, 13);
+        return 13;
+    }
+    memcpy(all + 13 + 8, &length, 4);
+    if (size >= sizeof all) memcpy(buffer, all, sizeof all);
+    return sizeof all;
+}
 int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size) {
     static const uint8_t all[] = {0, 2, 0, 0, 0, 'a', 255, 1, 1, 0, 0, 0, 'E', 2, 0, 0, 0, 0};
     if (!handle) return -1;
@@ -129,6 +142,16 @@ def test_a_model_is_described_unless_the_library_does_not_say_or_says_too_much(l
     assert extension.describe(HANDLE) == Description(512, 2048, 10, 2, "model", "<s\ufffd", "")
     assert extension.describe(ctypes.c_void_p(0)) is None
     assert extension.describe(ctypes.c_void_p(2)) is None, "it did not fit"
+
+
+def test_how_likely_a_token_was_is_read(library: Path) -> None:
+    extension = Extension(library)
+    assert (extension.logprobs_next_run(HANDLE, 7), extension.logprobs_next_run(ctypes.c_void_p(0), 7)) == (7, -1)
+    assert extension.logprobs(HANDLE) == [Likely(5, -0.5, b"a")]
+    first, second = extension.logprobs(HANDLE, 1)
+    assert first == Likely(5, -0.5, b"a")
+    assert second == Likely(0, 0.0, bytes(1975)), "which did not fit at first"
+    assert extension.logprobs(ctypes.c_void_p(0)) == []
 
 
 def test_a_guide_is_asked_for_each_token(library: Path) -> None:

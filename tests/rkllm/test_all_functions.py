@@ -268,22 +268,24 @@ def test_the_methods_are_exactly_the_functions_of_the_header(board: Board) -> No
         assert named == arguments, f"the documented signature of {name}"
 
 
+RUN_OPTIONS = [
+    "seed",
+    "special",
+    "stop",
+    "bare",
+    "suffix",
+    "messages",
+    "tools",
+    "raw",
+    "format",
+    "tool_choice",
+    "logprobs",
+]
 # What C does not have stands behind what it has.
 OURS = {
     "rkllm_init": ["replace", "force"],
-    "rkllm_run": ["seed", "special", "stop", "bare", "suffix", "messages", "tools", "raw", "format", "tool_choice"],
-    "rkllm_run_async": [
-        "seed",
-        "special",
-        "stop",
-        "bare",
-        "suffix",
-        "messages",
-        "tools",
-        "raw",
-        "format",
-        "tool_choice",
-    ],
+    "rkllm_run": RUN_OPTIONS,
+    "rkllm_run_async": RUN_OPTIONS,
     "rkllm_set_chat_template": ["chat_template", "add_generation_prompt"],
     "rkllm_set_function_tools": ["functions", "tool_choice"],
 }

@@ -224,7 +224,13 @@ def generation_of(run: Run, n_batch: int) -> Generation:
         send_now = client.partial_sender(call, as_notifications=shape == "notify")
     return Generation(
         mode=parameters.mode,
-        transcript=Transcript(n_batch, run.stop, guiding.judged(run), kept_by_daemon(run.infer_params) or 0),
+        transcript=Transcript(
+            n_batch,
+            run.stop,
+            guiding.judged(run),
+            kept_by_daemon(run.infer_params) or 0,
+            run_options.likelihoods(run, whole=send is None),
+        ),
         max_new_tokens=model.most_tokens(run.infer_params),
         keeps_history=bool(parameters.keep_history),
         keeps_up=run.form is not None,

@@ -36,6 +36,7 @@ class RunArguments(TypedDict):
     raw: NotRequired[bool | None]
     format: NotRequired[str | JsonObject | None]
     tool_choice: NotRequired[str | JsonObject | None]
+    logprobs: NotRequired[int | None]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -62,6 +63,8 @@ class Run:
     raw: bool | None = None
     # What its answer must be.
     form: Form | None = None
+    # With how many of the likeliest tokens each token of the answer is told; None: nothing is told of them.
+    logprobs: int | None = None
     # What the media in messages refer to.
     sources: Attachments | None = None
     # Whether the method is rkllm.run_async.
@@ -86,6 +89,7 @@ class Run:
             None if choice == "none" else tools,
             asked.get("raw"),
             Form.of(plain(asked.get("format")), tools, choice),
+            asked.get("logprobs"),
             None if messages is None else messages.sources,
             asynchronous,
         )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode
 from rkllmd.calls.declaration import Value
 from rkllmd.errors import InvalidParams
+from rkllmd.language.runs import guiding
 from rkllmd.language.runs.rendering import bare
+from rkllmd.language.texts.likelihoods import Likelihoods
 from rkllmd.portable.extension import ALL, NextRun, Span
 
 if TYPE_CHECKING:
@@ -91,6 +94,18 @@ TOOL_CHOICE: Final = Value(
     required=False,
     in_c=False,
 )
+_MOST_LOGPROBS: Final = 20
+LOGPROBS: Final = Value(
+    "logprobs",
+    {
+        "type": ["integer", "null"],
+        "minimum": 0,
+        "maximum": _MOST_LOGPROBS,
+        "description": "how likely each token was is told, with so many of the likeliest ones",
+    },
+    required=False,
+    in_c=False,
+)
 
 
 def check(run: Run) -> None:
@@ -100,6 +115,8 @@ def check(run: Run) -> None:
             "stop: only generated text has an end (mode RKLLM_INFER_GENERATE).", path="$.stop", keyword="const"
         )
     bare.check(run)
+    if run.logprobs is not None:
+        _check_logprobs(run)
     runtime = run.language.runtime
     if runtime.extension is not None:
         return
@@ -112,9 +129,40 @@ def check(run: Run) -> None:
         )
 
 
+def _check_logprobs(run: Run) -> None:
+    """Refuse to tell how likely tokens were where nobody knows it. Raises NotSupported, InvalidParams."""
+    runtime = run.language.runtime
+    if not run.has_one_input or run.parameters.mode != RKLLMInferMode.RKLLM_INFER_GENERATE:
+        raise InvalidParams(
+            "logprobs: only a single generated answer has them (one input, mode RKLLM_INFER_GENERATE).",
+            path="$.logprobs",
+            keyword="const",
+        )
+    if runtime.extension is None:
+        raise runtime.not_supported(
+            "logprobs", needs="the portable runtime: RKLLM's library does not show its logits while it generates"
+        )
+    if guiding.pauses(run):
+        raise runtime.not_supported("logprobs with a format", needs='the setting format_by = "auto"')
+
+
 def apply(run: Run, turn: ConversationTurn | None) -> None:
     """Give the runtime the options just before the run; ``turn``: of a conversation, if it is that."""
     run.enter(of(run, turn))
+    extension = run.language.runtime.extension
+    if run.logprobs is not None and extension is not None:
+        extension.logprobs_next_run(run.model.pointer, run.logprobs)
+
+
+def likelihoods(run: Run, *, whole: bool) -> Likelihoods | None:
+    """Return what tells how likely the tokens of one attempt at a run were; None where that is not wanted.
+
+    ``whole``: its answer comes whole, not token by token.
+    """
+    extension = run.language.runtime.extension
+    if run.logprobs is None or extension is None:
+        return None
+    return Likelihoods(partial(extension.logprobs, run.model.pointer), run.stop, keeps=whole)
 
 
 def of(run: Run, turn: ConversationTurn | None) -> NextRun:

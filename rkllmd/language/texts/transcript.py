@@ -16,6 +16,7 @@ from rkllmd.chat.answers.stop import StopMatcher
 from rkllmd.json_types import JsonObject
 from rkllmd.language.guided.legal_text import LegalText
 from rkllmd.language.texts.answer import Answer
+from rkllmd.language.texts.likelihoods import Likelihoods
 
 NORMAL: Final = int(LLMCallState.RKLLM_RUN_NORMAL)
 WAITING: Final = int(LLMCallState.RKLLM_RUN_WAITING)
@@ -118,11 +119,17 @@ class Transcript:
     """What a run has generated so far, as partial results and as the final one."""
 
     def __init__(
-        self, n_batch: int, stop: Sequence[str] = (), legal: LegalText | None = None, most_rounds: int = 0
+        self,
+        n_batch: int,
+        stop: Sequence[str] = (),
+        legal: LegalText | None = None,
+        most_rounds: int = 0,
+        likelihoods: Likelihoods | None = None,
     ) -> None:
         """``stop`` are the stop strings of each entry; ``legal`` says what of a single one may be shown.
 
         ``most_rounds``: after how many callbacks with tokens it stops, which C has not been told; 0: no limit.
+        ``likelihoods``: of the tokens of a single entry, where they are wanted.
         """
         self.n_batch = n_batch
         # Every entry that goes on has come to a stop string: nothing more is to be generated.
@@ -131,6 +138,7 @@ class Transcript:
         self.rounds = 0  # callbacks with tokens of the model
         self.made = 0  # the tokens of all entries: an entry of a batch that has ended makes none
         self.legal = legal
+        self.likelihoods = likelihoods
         self._joiners = [TextJoiner(stop, legal) for _ in range(n_batch)]
         self._may_stop = bool(stop)
         self._most_rounds = most_rounds
@@ -169,7 +177,10 @@ class Transcript:
             self.made += 1
             token_id, data = entries[0]
             text = self._joiners[0].add(state, data)
-            return {**self._members(text), "token_id": token_id, "_callback_state": state, "seq": seq}
+            members = self._members(text)
+            if self.likelihoods is not None:
+                members["logprobs"] = self.likelihoods.tell(data)
+            return {**members, "token_id": token_id, "_callback_state": state, "seq": seq}
         self.made += sum(data is not None for _, data in entries)
         batch = [
             {"text": joiner.add(state, data), "token_id": token_id}
@@ -215,6 +226,12 @@ class Transcript:
 
     def final(self, *, whole: bool) -> JsonObject:
         """Return the text members of the final result: the ``whole`` text, or only what was still incomplete."""
+        result = self._final(whole=whole)
+        if self.likelihoods is not None:
+            result["logprobs"] = self.likelihoods.end()
+        return result
+
+    def _final(self, *, whole: bool) -> JsonObject:
         rests = [joiner.end() for joiner in self._joiners]
         if self._answer is not None:
             return self._final_answer(self._answer, rests[0] + self._after_call, whole=whole)

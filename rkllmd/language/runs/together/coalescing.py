@@ -49,6 +49,7 @@ def shares_batch(run: Run) -> bool:
         and members.session is None
         and not guiding.pauses(run)
         and run.suffix is None
+        and run.logprobs is None
     )
 
 

@@ -153,6 +153,37 @@ int rkllm_portable_guide_next_run(void *handle, rkllm_portable_guide guide, void
     });
 }
 
+int rkllm_portable_logprobs_next_run(void *handle, int top) {
+    return guarded("rkllm_portable_logprobs_next_run", [&] {
+        constexpr int MOST = 20;
+        std::shared_ptr<Session> session = session_of(handle);
+        if (top < 0 || top > MOST) {
+            throw Failure("of a token, 0 to " + std::to_string(MOST) + " others can be told, not " + std::to_string(top));
+        }
+        Claim claim(session);
+        RunOptions &options = session->next_run;
+        (options.entries.empty() ? options.all : options.entries.back()).logprobs = top;
+        return 0;
+    });
+}
+
+int64_t rkllm_portable_logprobs(void *handle, int entry, uint8_t *buffer, size_t size) {
+    int64_t length = -1;
+    guarded("rkllm_portable_logprobs", [&] {
+        std::shared_ptr<Session> session = session_of(handle);
+        if (!session->is_own_thread()) {
+            throw Failure("only the callback of a run may ask");
+        }
+        const std::string &all = session->logprobs.at(static_cast<size_t>(entry));
+        if (buffer && all.size() <= size) {
+            all.copy(reinterpret_cast<char *>(buffer), all.size());
+        }
+        length = static_cast<int64_t>(all.size());
+        return 0;
+    });
+    return length;
+}
+
 int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size) {
     int64_t length = -1;
     guarded("rkllm_portable_vocabulary", [&] {

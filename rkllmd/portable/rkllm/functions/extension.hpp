@@ -1,5 +1,6 @@
 // What C's RKLLM does not have: a run's own seed, which parts of its text may be control tokens, what it may take from
-// the cache, that cache in a file, who chooses among a run's tokens, and what the loaded model is like. Only the
+// the cache, that cache in a file, who chooses among a run's tokens, how likely they were, and what the loaded model is
+// like. Only the
 // portable library exports these, so a caller looks for them by name.
 #pragma once
 
@@ -53,6 +54,17 @@ typedef int (*rkllm_portable_guide)(void *userdata, int32_t last, uint32_t *allo
 // For the handle's next run only, and after rkllm_portable_next_run or rkllm_portable_next_entry, of the entry that was
 // added last: each token is one that `guide` allows; where it allows none, the entry ends. Returns 0 or -1.
 int rkllm_portable_guide_next_run(void *handle, rkllm_portable_guide guide, void *userdata);
+
+// For the handle's next run only, and after rkllm_portable_next_run or rkllm_portable_next_entry, of the entry that was
+// added last: says with each token how likely it was, and which `top` tokens (0 to 20) were likeliest. Returns 0 or -1.
+int rkllm_portable_logprobs_next_run(void *handle, int top);
+
+// That of the token with which the result callback comes for this entry of the run: the token, then the likeliest ones,
+// the likeliest first. Of each its number (int32), the natural logarithm of its probability (float), how many bytes it
+// stands for (uint32, all in this machine's order), and these. The probabilities are the model's own, before penalties,
+// temperature and all that cuts tokens off. Written if `size` bytes are enough. Returns the length, 0 where nothing was
+// asked for or no token comes, or -1. Only the callback of the run may ask.
+int64_t rkllm_portable_logprobs(void *handle, int entry, uint8_t *buffer, size_t size);
 
 // The vocabulary, token by token: a byte that says what it is (0: text, 1: it ends the answer, 2: neither), the number
 // of its bytes (uint32, this machine's order), and these. Written if `size` bytes are enough. Returns the length or -1.

@@ -59,6 +59,7 @@ Job::Entry prepare_entry(Session &session, const RKLLMInput &input, Turn turn, c
     entry.show_special = options.show_special || !session.param.skip_special_token;
     entry.seed = options.seed.value_or(sampling_seed());
     entry.guide = options.guide;
+    entry.logprobs = options.logprobs;
     entry.prompt = reader.read(input, turn);
     bool templated = is_templated(input.input_type);
     if (turn == Turn::FIRST) {

@@ -18,6 +18,7 @@ struct Job {
         bool show_special = false; // among the generated tokens
         uint32_t seed = 0;
         Guide guide;
+        std::optional<int> logprobs;
     };
 
     Turn turn = Turn::FIRST;

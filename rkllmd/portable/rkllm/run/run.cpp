@@ -1,10 +1,12 @@
 #include "run.hpp"
 
+#include "likelihood.hpp"
 #include "log.hpp"
 #include "report.hpp"
 #include "sampling.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace portable {
 namespace {
@@ -42,6 +44,7 @@ class Run {
         Sequence *sequence;
         llama_sampler_ptr sampler;
         llama_token token = Sequence::NO_TOKEN;
+        std::string logprobs;
         std::string partial; // bytes of a character that is not whole yet
         std::string text;
         int prefilled = 0;
@@ -58,6 +61,7 @@ class Run {
     bool give_out();
     bool step();
     void sample(Lane &lane, int output);
+    void choose(Lane &lane, const float *logits, int output);
     void deliver_rows(Rows wanted);
     Rows wanted() const;
 
@@ -209,6 +213,15 @@ void Run::sample(Lane &lane, int output) {
     }
     // The sampler would abort the process over a NaN, which embeddings or an adapter from outside can cause.
     check_numbers(logits, session_.model.vocabulary());
+    choose(lane, logits, output);
+    if (lane.entry->logprobs && lane.token != Sequence::NO_TOKEN) {
+        // Now, since what is read next takes these logits away.
+        lane.logprobs = logprobs_of(session_.vocabulary, logits, session_.model.vocabulary(), lane.token,
+                                    *lane.entry->logprobs);
+    }
+}
+
+void Run::choose(Lane &lane, const float *logits, int output) {
     if (lane.entry->guide) {
         std::vector<uint32_t> allowed((static_cast<size_t>(session_.model.vocabulary()) + 31) / 32);
         if (lane.entry->guide(lane.token, allowed.data(), allowed.size()) != 0) {
@@ -251,6 +264,7 @@ void Run::finish_lanes() {
 // One token of each lane to the callback. False: the run ends here, paused.
 bool Run::give_out() {
     std::vector<RKLLMResult> results(lanes_.size());
+    session_.logprobs.assign(lanes_.size(), {});
     bool waiting = true;
     for (size_t i = 0; i < lanes_.size(); ++i) {
         Lane &lane = lanes_[i];
@@ -270,6 +284,7 @@ bool Run::give_out() {
         results[i].token_id = lane.token;
         results[i].text = lane.text.c_str();
         results[i].perf.prefill_tokens = lane.prefilled;
+        session_.logprobs[i] = std::move(lane.logprobs);
     }
     session_.paused = call_back(results, waiting ? RKLLM_RUN_WAITING : RKLLM_RUN_NORMAL) == 1;
     for (size_t i = 0; i < lanes_.size() && lanes_.size() > 1; ++i) {

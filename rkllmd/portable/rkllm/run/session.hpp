@@ -32,6 +32,7 @@ struct EntryOptions {
     bool reuse = false;
     bool show_special = false;
     Guide guide;
+    std::optional<int> logprobs; // with how many of the likeliest tokens each is told
 };
 
 struct RunOptions {
@@ -60,6 +61,7 @@ struct Session {
     std::vector<std::vector<float>> rows; // hidden states or logits, by entry, until the next run
     bool paused = false;                  // the next run goes on in the middle of the answer
     RunOptions next_run;
+    std::vector<std::string> logprobs; // of the tokens that a callback is shown, by entry
     std::vector<int> reused_tokens; // that the last run has found in the cache, by entry
 
     // Only one function at a time works on the model. Throws a Failure when there is one already.
