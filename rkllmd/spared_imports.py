@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from _operator import _compare_digest as compare_digest
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
@@ -19,7 +20,7 @@ from types import ModuleType
 from typing import Final, Protocol
 
 _LATER: Final = frozenset(
-    {"asyncio", "difflib", "h2.events", "hashlib", "hmac", "html", "http.client", "idna", "secrets", "ssl", "zipfile"}
+    {"asyncio", "difflib", "h2.events", "hashlib", "hmac", "html", "http.client", "idna", "ssl", "zipfile"}
 )
 
 
@@ -46,9 +47,14 @@ _WITHOUT: Final[Mapping[str, Mapping[str, _Names | None]]] = {
     "structlog.dev": {"rich": None},
     "structlog.tracebacks": {"rich": None},
     "structlog.threadlocal": {"greenlet": None},
+    # It takes the one function that needs no OpenSSL.
+    "secrets": {"hmac": {"compare_digest": compare_digest}},
     # To find the library that names threads, ctypes.util starts ldconfig and perhaps a compiler. It has this name with
     # each glibc; where there is none that has it, threads stay without names.
     "trio._core._thread_cache": {"ctypes.util": {"find_library": "lib{}.so.0".format}},
+    # What checks formats (none is checked), and numbers that are multiples of others.
+    "jsonschema._format": {"idna": None, "jsonpointer": None},
+    "jsonschema._keywords": {"fractions": _calls("fractions", "Fraction")},
     # These types are in annotations only. Whoever serves by TLS imports ssl before Hypercorn.
     "hypercorn.config": {
         "ssl": dict.fromkeys(
@@ -84,7 +90,6 @@ _WITHOUT: Final[Mapping[str, Mapping[str, _Names | None]]] = {
         "email": {},
         "email.utils": _calls("email.utils", "format_datetime", "formatdate"),
         "mimetypes": _calls("mimetypes", "guess_type"),
-        "secrets": _calls("secrets", "token_hex"),
     },
     # A server that is not ours, which it would change.
     "sse_starlette.sse": {"uvicorn": None},

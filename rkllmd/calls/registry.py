@@ -67,10 +67,10 @@ def known() -> dict[str, Method]:
 
 
 def warm_up(methods: dict[str, Method]) -> None:
-    """Build all validators; otherwise the first call of each method would take some milliseconds longer."""
+    """Prepare all checks; otherwise the first call of each method would take some milliseconds longer."""
     for method in methods.values():
         for parameter in method.json_parameters:
-            schemas.validator(parameter.item_schema if isinstance(parameter, StructParameter) else parameter.schema)
+            schemas.prepare(parameter.item_schema if isinstance(parameter, StructParameter) else parameter.schema)
             if isinstance(parameter, StructParameter):
                 assert parameter.field_names
 

@@ -13,7 +13,6 @@ from typing import Final, Self
 from rkllmd.errors import InvalidParams
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.language.guided import calls
-from rkllmd.language.guided.checking import fault
 from rkllmd.language.guided.corrections import Corrections
 from rkllmd.language.guided.grammar import Grammar, check_installed
 from rkllmd.language.guided.judge import Judge
@@ -74,6 +73,8 @@ class Form:
 
     def fault(self, text: str) -> str | None:
         """Return what is wrong with a whole answer by another judge than the one that guided it, or None."""
+        from rkllmd.language.guided.checking import fault  # jsonschema takes 3 MB, and a tenth of the daemon's start
+
         return fault(text, self.schema)
 
 

@@ -1,4 +1,4 @@
-"""What JSON is valid, as fast as a yes or no can be said. May import what ``abi/json`` may.
+"""What JSON is valid: as fast as a yes or no can be said, and why not. May import what ``abi/json`` may.
 
-Without the reasons: those are made for the few requests that are refused (``abi/json/schemas.py``).
+The reasons are made for the few requests that are refused; nobody imports them before there is one.
 """
