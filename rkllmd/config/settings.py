@@ -213,6 +213,8 @@ class Config:
         "whether prompt caches save a session from being read again; auto: with the portable runtime",
         reload=True,
     )
+    # See cache_bytes for what a token takes. It is given back before a model is loaded.
+    session_memory_bytes: int = _setting(2**28, integer(0, 2**40), "memory for sessions out of turn", reload=True)
     # Three quarters of the queue: however many connections one user opens, others find room.
     max_calls_per_user: int = _setting(
         192, integer(1, 100_000), "NPU calls of one user's connections that may wait", reload=True

@@ -13,6 +13,7 @@ from rkllmd.config.settings import Config
 from rkllmd.json_types import JsonObject
 from rkllmd.language.chats.kept import KeptChats
 from rkllmd.language.model import Model
+from rkllmd.language.out_of_turn.states import States
 from rkllmd.language.pictures import Pictures
 from rkllmd.language.prompt_caches.saved import SavedCaches
 from rkllmd.language.prompt_caches.store import PromptCaches
@@ -47,10 +48,14 @@ class Language:
     unaware: set[int] = field(default_factory=set)
     models: Handles[Model] = field(default_factory=lambda: language_models())
     sessions: Sessions = field(default_factory=Sessions)
-    # The conversations of which a prompt cache is kept.
+    # The conversations of which the cache is kept while others have the model, and what the portable runtime's held.
     kept_chats: KeptChats = field(default_factory=KeptChats)
+    states: States = field(init=False)
     remembered: RememberedModels = field(default_factory=RememberedModels)
     pictures: Pictures = field(default_factory=Pictures)
+
+    def __post_init__(self) -> None:
+        self.states = States(self.prompt_caches, lambda: [model.prompt_cache for model in self.models])
 
     @property
     def config(self) -> Config:

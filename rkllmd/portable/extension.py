@@ -124,10 +124,11 @@ class Extension:
         self._reused_tokens = dll.rkllm_portable_reused_tokens
         self._count_tokens = dll.rkllm_portable_count_tokens
         self._count_tokens.argtypes = [c_void_p, c_char_p, POINTER(c_size_t), c_size_t, c_int]
-        self._save, self._restore = dll.rkllm_portable_save, dll.rkllm_portable_restore
+        self._take_state, self._put_state = dll.rkllm_portable_take_state, dll.rkllm_portable_put_state
         self._next_run.argtypes = [c_void_p, POINTER(c_uint32), POINTER(c_size_t), c_size_t, c_int]
         self._reused_tokens.argtypes = [c_void_p, c_int]
-        self._save.argtypes = self._restore.argtypes = [c_void_p, c_char_p]
+        self._take_state.argtypes = self._put_state.argtypes = [c_void_p, c_void_p, c_size_t]
+        self._take_state.restype = c_int64
         self._describe.argtypes = [c_void_p, c_char_p, c_size_t]
         self._describe.restype = c_int
         self._next_entry = dll.rkllm_portable_next_entry
@@ -176,13 +177,21 @@ class Extension:
         """
         return int(self._reused_tokens(handle, entry))
 
-    def save(self, handle: c_void_p, path: Path) -> int:
-        """Write what the cache holds to a file; return the status."""
-        return int(self._save(handle, bytes(path)))
+    def take_state(self, handle: c_void_p) -> bytearray | None:
+        """Return what the cache holds, as the bytes of a prompt cache's file; None after an error.
 
-    def restore(self, handle: c_void_p, path: Path) -> int:
-        """Put what was saved back into the cache, in the place of what is there; return the status."""
-        return int(self._restore(handle, bytes(path)))
+        Raises MemoryError.
+        """
+        size = int(self._take_state(handle, None, 0))
+        if size <= 0:
+            return None
+        state = bytearray(size)
+        taken = int(self._take_state(handle, _address(state), size))
+        return state if taken == size else None
+
+    def put_state(self, handle: c_void_p, state: bytearray) -> int:
+        """Put what was taken back into the cache, in the place of what is there; return the status."""
+        return int(self._put_state(handle, _address(state), len(state)))
 
     def guide_next_run(self, handle: c_void_p, guide: Guide) -> object:
         """Have ``guide`` say which tokens the handle's next run may choose; keep what is returned until that has ended.
@@ -240,6 +249,11 @@ class Extension:
     def engine(self) -> str:
         """Return what the engine was compiled for, as llama.cpp says it."""
         return str(self._engine().decode("utf-8", "replace"))
+
+
+def _address(data: bytearray) -> ctypes.Array[ctypes.c_char]:
+    """Return an array that is the same memory, so that C gets its address."""
+    return (ctypes.c_char * len(data)).from_buffer(data)
 
 
 def _arguments(options: NextRun) -> tuple[object, ...]:

@@ -150,6 +150,7 @@ def apply(service: Service) -> None:
     service.npu.queue.limits = queue_limits(config)
     service.npu.boundaries.seconds = _boundary_seconds(config, language.runtime, service.vision.runtime)
     language.prompt_caches.limit_bytes = config.cache_bytes
+    language.states.limit_bytes = config.session_memory_bytes
     language.saved_caches.most_bytes = config.saved_cache_bytes
     language.saved_caches.most_bytes_of_user = config.saved_cache_bytes_per_user
 

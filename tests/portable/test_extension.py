@@ -14,7 +14,7 @@ SOURCE = r"""
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-uint32_t seen_seed; size_t seen[8]; size_t seen_count; int has_seed, seen_flags; char seen_path[64];
+uint32_t seen_seed; size_t seen[8]; size_t seen_count; int has_seed, seen_flags; char seen_state[8];
 int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *spans, size_t count, int flags) {
     seen_flags = flags;
     has_seed = seed != NULL;
@@ -63,8 +63,14 @@ int rkllm_portable_count_tokens(void *handle, const char *text, const size_t *sp
     return handle ? (int)(100 * strlen(text) + 10 * count) + flags : -1;
 }
 int rkllm_portable_reused_tokens(void *handle, int entry) { return handle ? 17 + entry : -1; }
-int rkllm_portable_save(void *handle, const char *path) { return handle ? (strcpy(seen_path, path), 1) : -1; }
-int rkllm_portable_restore(void *handle, const char *path) { return handle ? (strcpy(seen_path, path), 2) : -1; }
+int64_t rkllm_portable_take_state(void *handle, uint8_t *buffer, size_t size) {
+    if (!handle) return -1;
+    if (buffer && size >= 4) memcpy(buffer, "told", 4);
+    return handle == (void *)2 && buffer ? 5 : 4;
+}
+int rkllm_portable_put_state(void *handle, const uint8_t *bytes, size_t size) {
+    return handle ? (memcpy(seen_state, bytes, size), 2) : -1;
+}
 const char *rkllm_portable_engine(void) { return "x86-64 \xff"; }
 """
 HANDLE = ctypes.c_void_p(1)
@@ -129,12 +135,17 @@ def test_a_text_is_counted(library: Path, how: Counted, found: int) -> None:
     assert Extension(library).count_tokens(HANDLE, b"abc", how) == found
 
 
-def test_the_cache_goes_into_a_file_and_comes_back(library: Path) -> None:
+def test_what_the_cache_holds_is_taken_and_comes_back(library: Path) -> None:
     extension, dll = Extension(library), ctypes.CDLL(str(library))
     assert (extension.reused_tokens(HANDLE), extension.reused_tokens(HANDLE, 2)) == (17, 19)
-    for function, status in ((extension.save, 1), (extension.restore, 2)):
-        assert function(HANDLE, Path(f"/tmp/{status}")) == status
-        assert (ctypes.c_char * 64).in_dll(dll, "seen_path").value == f"/tmp/{status}".encode()
+    assert extension.take_state(HANDLE) == bytearray(b"told")
+    assert extension.take_state(ctypes.c_void_p(2)) is None, "it has changed between the two calls"
+    assert extension.take_state(ctypes.c_void_p(0)) is None
+    assert (extension.put_state(HANDLE, bytearray(b"said")), extension.put_state(ctypes.c_void_p(0), bytearray())) == (
+        2,
+        -1,
+    )
+    assert (ctypes.c_char * 8).in_dll(dll, "seen_state").value == b"said"
 
 
 def test_a_model_is_described_unless_the_library_does_not_say_or_says_too_much(library: Path) -> None:

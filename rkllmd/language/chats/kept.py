@@ -1,7 +1,7 @@
 """Which conversations the daemon keeps in prompt caches, and which of them a conversation has most in common with.
 
 The texts are in memory; what the next daemon has to know of them is written beside the caches
-(``language/caching/notes.py``). Nothing here touches a file.
+(``language/out_of_turn/notes.py``). Nothing here touches a file.
 """
 
 from __future__ import annotations

@@ -27,5 +27,6 @@ def for_one_more(language: Language) -> list[Model]:
 
 
 def given_back(language: Language, models: Iterable[Model]) -> int:
-    """Return how many bytes of memory the models give back at least when they leave."""
-    return sum(language.memory_guard.footprints.least(model.demand) for model in models if not model.is_asleep)
+    """Return how many bytes of memory are given back at least when the models leave and another one is loaded."""
+    leaving = sum(language.memory_guard.footprints.least(model.demand) for model in models if not model.is_asleep)
+    return leaving + language.states.size_bytes

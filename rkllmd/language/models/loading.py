@@ -279,6 +279,7 @@ def _init(language: Language, model: Model) -> list[str]:
 
     If it fails, the other models are in doubt: a failed load has been seen to kill them.
     """
+    language.states.release()  # their memory counts as given back
     watched = _watched(language.runtime, model.path)
     pointer = c_void_p()  # not model.pointer, which the event loop reads, until the load is complete
     files = [path for path in (model.path, *model.callback_files) if path is not None]
@@ -341,6 +342,7 @@ def _give_back(language: Language, model: Model) -> None:
     """Call rkllm_destroy; the C handle is not used again, whatever that returns. Raises RuntimeFailure."""
     pointer, model.pointer = model.pointer, c_void_p()
     model.watched_files = []
+    language.states.release()
     if model.vision is not None:
         language.pictures.release(model.vision)
     try:

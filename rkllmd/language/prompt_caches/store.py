@@ -4,13 +4,15 @@ Each owner (a client's uid, or a part of the daemon) has a folder in the directo
 can name. A cache is two files in it: the one that the runtime has written, and a JSON file that says what the cache
 depends on. The JSON file's modification time is when the cache was last used. The runtime writes in a folder apart.
 
-What changes files is called on the worker thread. What is known about them is in memory and may be read on any thread.
+What changes files is called on the worker thread, or on that which writes conversations aside; one waits for the other.
+What is known about them is in memory and may be read on any thread.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Collection
@@ -78,6 +80,7 @@ class PromptCaches:
         self.limit_bytes = limit_bytes
         self._directory = CacheDirectory(directory)
         self._caches: dict[tuple[str, str], PromptCache] = {}
+        self._changing = threading.RLock()
         for folder, name, facts, used_at in self._directory.found():
             cache = _cache(folder, name, facts, used_at)
             self._caches[cache.owner, cache.name] = cache
@@ -98,7 +101,8 @@ class PromptCaches:
         if self.why_not() is not None:
             return ""
         try:
-            return str(self._directory.claim())
+            with self._changing:
+                return str(self._directory.claim())
         except OSError:
             return ""
 
@@ -111,6 +115,10 @@ class PromptCaches:
     def size_bytes(self) -> int:
         """Return the size of all caches together."""
         return sum(cache.size_bytes for cache in list(self._caches.values()))
+
+    def has(self, owner: str, name: str) -> bool:
+        """Return whether an owner has a cache of this name."""
+        return (owner, name) in self._caches
 
     def owners(self, prefix: str) -> list[str]:
         """Return the owners that have caches and whose names begin so."""
@@ -159,7 +167,8 @@ class PromptCaches:
         self.check_name(name, where)
         self._check_not_loaded(owner, name, loaded, where)
         try:
-            folder = self._directory.make_folder()
+            with self._changing:
+                folder = self._directory.make_folder()
         except OSError as error:
             open_files.raise_shortage(error)
             raise PermissionDenied(
@@ -177,7 +186,8 @@ class PromptCaches:
         Other caches are removed if the limit demands it. ``note``: what the owner wants to know of it later.
         """
         try:
-            reason = self._take_over(saving, fingerprint, set(loaded), note)
+            with self._changing:
+                reason = self._take_over(saving, fingerprint, set(loaded), note)
         except FileNotFoundError:
             reason = "The runtime has written nothing."
         except OSError as error:
@@ -255,12 +265,13 @@ class PromptCaches:
     ) -> PromptCache:
         """Remove a cache. Raises InvalidParams for an unknown or loaded one."""
         self.check_name(name, where)
-        self._check_not_loaded(owner, name, loaded, where)
-        cache = self._caches.get((owner, name))
-        if cache is None:
-            raise self._unknown(owner, name, where)
-        self._forget(cache)
-        return cache
+        with self._changing:
+            self._check_not_loaded(owner, name, loaded, where)
+            cache = self._caches.get((owner, name))
+            if cache is None:
+                raise self._unknown(owner, name, where)
+            self._forget(cache)
+            return cache
 
     def _check_not_loaded(
         self, owner: str, name: str, loaded: Collection[PromptCache | None], where: str | None

@@ -17,7 +17,7 @@ from rkllmd.errors import InvalidParams
 from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations, prompt_length, token_counts
 from rkllmd.language.caching import kept_conversations
-from rkllmd.language.caching.kept_conversations import SavedByRuns
+from rkllmd.language.caching.saved_by_runs import SavedByRuns
 from rkllmd.language.chats import messages as message_list
 from rkllmd.language.chats.held import Chat, Held
 from rkllmd.language.chats.messages import Message

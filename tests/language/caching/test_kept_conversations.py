@@ -1,73 +1,107 @@
-"""The prompt caches that the daemon itself adds to runs: when they are used, and what if they can't be written.
-
-Those of the portable runtime are tested in tests/portable/rkllm/test_messages.py.
-"""
+"""Conversations that take turns on the portable runtime: where they are meanwhile, and what a restart leaves."""
 
 from __future__ import annotations
 
-import os
-import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.daemon import Start
-from tests.server.conversations.talking import Talk, say
+import pytest
+
+from tests.daemon import Daemon, Start, Wire
+from tests.server.conversations.talking import Talk
+
+QUESTIONS = ("What is an NPU?", "Tell me a story.")
 
 
-def test_a_turn_does_not_fail_because_its_cache_can_not_be_written(start: Start, tmp_path: Path) -> None:
-    """The folder in which C writes goes as a full disk would: C's run fails, before its first token."""
-    caches = tmp_path / "caches"
-    caches.mkdir()
-    daemon = start(
-        "--session-caches", "always", "--cache-directory", str(caches), scenario={"text": "ab", "hold.rkllm_run": 1}
-    )
-    daemon.load()
+@pytest.fixture
+def caches(tmp_path: Path) -> Path:
+    folder = tmp_path / "caches"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def serve(start: Start, tmp_path: Path, caches: Path) -> Callable[..., Daemon]:
+    """Start a daemon that keeps its caches in the same directory as the one before."""
+
+    def begin(*arguments: str) -> Daemon:
+        own = ("--cache-directory", str(caches))
+        return start("--model", "demo", *own, *arguments, runtime="portable", directory=tmp_path / "place")
+
+    return begin
+
+
+def files_of(caches: Path) -> list[Path]:
+    return list(caches.glob("prompts/session-*/*.cache"))
+
+
+def take_turns(wire: Wire) -> list[Talk]:
+    talks = [Talk(wire, f"You are number {number}.") for number in range(3)]
+    for question in QUESTIONS:
+        for talk in talks:
+            talk.ask(question)
+    return talks
+
+
+def is_known(talk: Talk) -> bool:
+    """Return whether most of a conversation need not be read for its next turn."""
+    result = talk.ask("Write a haiku.")
+    return bool(result["cached_tokens"] > result["prompt_tokens"] / 2)
+
+
+def test_they_come_back_from_memory_without_a_directory(start: Start) -> None:
+    daemon = start("--model", "demo", "--cache-directory", "", runtime="portable")
     with daemon.connect() as wire:
-        wire.request("rkllm.run", {"prompt": "one"}, 7, session="a")
-        daemon.wait_enter("rkllm_run")
-        for folder in (caches / "prompts").glob("rkllmd-writing-*"):
-            shutil.rmtree(folder)
-        daemon.let_go()
-        result = wire.final(7)["result"]
-        assert (result["text"], result["session"]) == ("ab", {"name": "a", "turns": 1, "replayed_turns": 0})
-        assert daemon.calls("rkllm_run") == 2
-        assert [event["session"] for event in daemon.wait_event("conversation_without_cache")] == [1]
-        second = wire.ask("rkllm.run", {"prompt": "two"}, session="a")["result"]
-        assert second["session"] == {"name": "a", "turns": 2, "replayed_turns": 0}
-    assert [path for path in caches.rglob("*") if path.is_file()] == []
+        assert all(is_known(talk) for talk in take_turns(wire))
 
 
-def test_a_turn_that_failed_otherwise_fails_once(start: Start, tmp_path: Path) -> None:
-    daemon = start("--session-caches", "never", scenario={"return.rkllm_run": -1})
-    daemon.load()
+def test_without_memory_they_come_back_from_files(serve: Callable[..., Daemon], caches: Path) -> None:
+    daemon = serve("--session-memory-bytes", "0")
     with daemon.connect() as wire:
-        assert wire.ask("rkllm.run", {"prompt": "one"}, session="a")["error"]["data"]["kind"] == "RuntimeError"
-    assert daemon.calls("rkllm_run") == 1
+        talks = take_turns(wire)
+        assert len(files_of(caches)) == 3, "the third one has the model, and a file of its beginning"
+        assert all(is_known(talk) for talk in talks)
 
 
-def test_a_vendors_runtime_reads_a_conversation_from_a_cache_if_it_is_trusted_to(start: Start, tmp_path: Path) -> None:
-    caches = tmp_path / "caches"
-    caches.mkdir()
-    settings = ("--session-caches", "always", "--cache-directory", str(caches))
-    daemon = start(*settings, scenario="text=short", directory=tmp_path / "place")
-    os.utime(daemon.model, ns=(0, 0))  # each start writes it anew
-    daemon.load()
+def test_one_that_goes_on_takes_the_place_of_its_beginning(serve: Callable[..., Daemon], caches: Path) -> None:
+    daemon = serve()
     with daemon.connect() as wire:
-        wire.ask("rkllm.set_chat_template", [None, "", "<U>", "<E>\n<A>"])
-        long, other = Talk(wire, "Be brief. " * 20), Talk(wire)
-        first = long.ask("one")["perf"]["prefill_tokens"]
-        other.ask("another conversation")
-        again = long.ask("two")
-        assert again["perf"]["prefill_tokens"] < first / 4
-        assert "cached_tokens" not in again, "C does not say how many it has found"
-        assert daemon.calls("rkllm_load_prompt_cache") == daemon.calls("rkllm_release_prompt_cache") == 1
-        say(wire, "kitchen", "What is said in sessions. " * 10)
-        kept = len(list(caches.glob("prompts/session-*/*.cache")))
+        take_turns(wire)
+        wire.ask("rkllm.destroy")
+    assert len(files_of(caches)) == 3
+
+
+def test_a_restart_leaves_them(serve: Callable[..., Daemon]) -> None:
+    daemon = serve()
+    with daemon.connect() as wire:
+        first, second, _ = take_turns(wire)
     daemon.stop()
-    daemon = start(*settings, scenario="text=short", directory=tmp_path / "place")
-    assert 0 < len(list(caches.glob("prompts/session-*/*.cache"))) < kept, "those of sessions are gone"
-    os.utime(daemon.model, ns=(0, 0))
-    daemon.load()
+    with serve().connect() as wire:
+        for talk in (first, second):
+            talk.wire = wire
+            assert is_known(talk)
+
+
+def test_a_crash_leaves_those_that_were_out_of_turn_for_a_while(serve: Callable[..., Daemon]) -> None:
+    daemon = serve()
     with daemon.connect() as wire:
-        wire.ask("rkllm.set_chat_template", [None, "", "<U>", "<E>\n<A>"])
-        long.wire = wire
-        assert long.ask("three")["perf"]["prefill_tokens"] < first / 4, "the next daemon knows what is in them"
+        first, second, _ = take_turns(wire)
+        daemon.wait_event("prompt_cache_saved", 3)  # of the third one, which has the model, an earlier state
+    daemon.stop(signal.SIGKILL)
+    with serve().connect() as wire:
+        for talk in (first, second):
+            talk.wire = wire
+            assert is_known(talk)
+
+
+def test_a_damaged_file_is_not_used(serve: Callable[..., Daemon], caches: Path) -> None:
+    """The daemon looks at both ends of a file, the runtime at all of it."""
+    daemon = serve("--session-memory-bytes", "0")
+    with daemon.connect() as wire:
+        talks = take_turns(wire)
+        for path in files_of(caches):
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+        assert [is_known(talk) for talk in talks[:2]] == [False, False]

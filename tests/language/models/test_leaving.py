@@ -20,6 +20,7 @@ def language_of(*models: Any, most: int = 1, takes_several: bool = True) -> Any:
         config=Config(max_models=most),
         runtime=SimpleNamespace(takes_several_models=takes_several),
         memory_guard=SimpleNamespace(footprints=SimpleNamespace(least=lambda demand: demand)),
+        states=SimpleNamespace(size_bytes=0),
     )
 
 
@@ -32,7 +33,10 @@ def test_those_leave_that_were_unused_for_longest() -> None:
     assert leaving.for_one_more(language_of(new, asleep, old, most=2)) == [old]
     assert leaving.for_one_more(language_of(new, asleep, old, most=3)) == []
     assert leaving.for_one_more(language_of(new, old, most=3, takes_several=False)) == [old, new]
-    assert leaving.given_back(language_of(), [old, asleep]) == 5, "a sleeper has nothing to give back"
+    language = language_of()
+    assert leaving.given_back(language, [old, asleep]) == 5, "a sleeper has nothing to give back"
+    language.states.size_bytes = 20
+    assert leaving.given_back(language, [old]) == 25, "conversations give their memory back"
 
 
 def test_who_leaves_for_a_woken_model_is_remembered_as_asleep(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from rkllmd.errors import OutOfMemory, RuntimeFailure
 from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.model import Model
 from rkllmd.language.models import loading
+from rkllmd.language.out_of_turn.states import States
 from rkllmd.language.remembered import RememberedModels
 from rkllmd.machine.memory.guard import Demand, Footprints, MemoryGuard
 from tests.daemon import Start, kind
@@ -218,7 +219,7 @@ def test_what_a_model_holds_stays_if_the_runtime_has_not_unloaded_it() -> None:
 
     models: Any = Handles("LLM")
     context: Any = SimpleNamespace(runtime=SimpleNamespace(call=fail), models=models, unaware=set())
-    context.remembered = RememberedModels()
+    context.remembered, context.states = RememberedModels(), States()
     model: Any = Model.__new__(Model)
     model.number, model.pointer = models.add(model), ctypes.c_void_p(1)
     model.kv_cache = KvCache()

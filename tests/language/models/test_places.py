@@ -52,6 +52,7 @@ def room(*models: Any, most: int = 1, second_init: str = "refuse", takes_several
         config=Config(max_models=most, second_init=second_init, **settings),
         runtime=SimpleNamespace(takes_several_models=takes_several, library=SimpleNamespace(runtime="RKLLM 1.2.1")),
         memory_guard=guard,
+        states=SimpleNamespace(size_bytes=0),
         asked=asked,
     )
 

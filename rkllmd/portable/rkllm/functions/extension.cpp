@@ -111,28 +111,34 @@ int rkllm_portable_count_tokens(void *handle, const char *text, const size_t *me
     });
 }
 
-int rkllm_portable_save(void *handle, const char *path) {
-    return guarded("rkllm_portable_save", [&] {
+int64_t rkllm_portable_take_state(void *handle, uint8_t *buffer, size_t size) {
+    int64_t length = -1;
+    guarded("rkllm_portable_take_state", [&] {
         std::shared_ptr<Session> session = session_of(handle);
-        require(path, "path");
         Claim claim(session);
         const Sequence &sequence = session->sequences.front();
         if (session->sequences.size() > 1 || sequence.size() == 0 || sequence.has_embeddings()) {
             throw Failure("the cache holds nothing that can be saved: the tokens of one conversation");
         }
-        sequence.save(path);
+        size_t needed = sequence.saved_size();
+        if (buffer && needed <= size) {
+            sequence.save(buffer, needed);
+        }
+        length = static_cast<int64_t>(needed);
         return 0;
     });
+    return length;
 }
 
-int rkllm_portable_restore(void *handle, const char *path) {
-    return guarded("rkllm_portable_restore", [&] {
+int rkllm_portable_put_state(void *handle, const uint8_t *bytes, size_t size) {
+    return guarded("rkllm_portable_put_state", [&] {
         std::shared_ptr<Session> session = session_of(handle);
-        require(path, "path");
+        require(bytes, "bytes");
         Claim claim(session);
+        Sequence &sequence = session->sequences.front();
         session->paused = false;
-        session->sequences.front().load(path);
-        session->sequences.front().allow_reuse(0); // who reuses it says so (RKLLM_PORTABLE_REUSE)
+        sequence.load(bytes, size, "cannot put back what the cache held: ");
+        sequence.allow_reuse(0); // who reuses it says so (RKLLM_PORTABLE_REUSE)
         return 0;
     });
 }

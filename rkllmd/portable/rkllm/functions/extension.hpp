@@ -1,7 +1,6 @@
 // What C's RKLLM does not have: a run's own seed, which parts of its text may be control tokens, what it may take from
-// the cache, that cache in a file, who chooses among a run's tokens, how likely they were, and what the loaded model is
-// like. Only the
-// portable library exports these, so a caller looks for them by name.
+// the cache, what that cache holds, who chooses among a run's tokens, how likely they were, and what the loaded model is
+// like. Only the portable library exports these, so a caller looks for them by name.
 #pragma once
 
 #include <cstddef>
@@ -43,9 +42,11 @@ int rkllm_portable_reused_tokens(void *handle, int entry);
 // rkllm_portable_next_run; with RKLLM_PORTABLE_PART those of the text alone. Returns -1 after an error.
 int rkllm_portable_count_tokens(void *handle, const char *text, const size_t *meant, size_t n_meant, int flags);
 
-// Writes all that the cache holds to a file, and puts it back in the place of what is there. Both return 0 or -1.
-int rkllm_portable_save(void *handle, const char *path);
-int rkllm_portable_restore(void *handle, const char *path);
+// All that the cache holds, as the bytes of a prompt cache's file. Written if `size` bytes are enough. Returns the length
+// or -1.
+int64_t rkllm_portable_take_state(void *handle, uint8_t *buffer, size_t size);
+// Puts that back in the place of what is there. Returns 0, or -1 if it is damaged or of another model.
+int rkllm_portable_put_state(void *handle, const uint8_t *bytes, size_t size);
 
 // What the next token may be: sets bit i % 32 of allowed[i / 32] for each token i that is; `words` are all 0 before.
 // `last` is the token that was chosen last, -1 at first. Returns 0; anything else fails the run.

@@ -115,26 +115,43 @@ size_t Sequence::common_prefix(const Tokens &prompt, bool all) const {
     return std::min(usable, common_length(tokens_, prompt));
 }
 
-void Sequence::save(const std::string &path) const {
-    PromptCache cache{tokens_, std::vector<uint8_t>(llama_state_seq_get_size(model_.context(), id_))};
-    if (llama_state_seq_get_data(model_.context(), cache.state.data(), cache.state.size(), id_) != cache.state.size()) {
-        throw Failure("the engine cannot save its state");
-    }
-    write_prompt_cache(path, model_, cache);
+size_t Sequence::saved_size() const {
+    return prompt_cache_size(tokens_.size(), llama_state_seq_get_size(model_.context(), id_));
 }
 
-Tokens Sequence::load(const std::string &path) {
-    PromptCache cache = read_prompt_cache(path, model_);
+void Sequence::save(uint8_t *bytes, size_t size) const {
+    size_t state_size = size - prompt_cache_size(tokens_.size(), 0);
+    lay_out_prompt_cache(bytes, model_, tokens_, state_size, [&](uint8_t *state) {
+        if (llama_state_seq_get_data(model_.context(), state, state_size, id_) != state_size) {
+            throw Failure("the engine cannot save its state");
+        }
+    });
+}
+
+void Sequence::save(const std::string &path) const {
+    std::vector<uint8_t> bytes(saved_size());
+    save(bytes.data(), bytes.size());
+    write_prompt_cache(path, bytes);
+}
+
+void Sequence::load(const uint8_t *bytes, size_t size, const std::string &what) {
+    PromptCache cache = parse_prompt_cache(bytes, size, model_, what);
     clear();
     forget_engine_errors();
-    if (llama_state_seq_set_data(model_.context(), cache.state.data(), cache.state.size(), id_) == 0) {
+    if (llama_state_seq_set_data(model_.context(), cache.state, cache.state_size, id_) == 0) {
         clear();
-        throw Failure("the engine cannot restore the prompt cache " + path + engine_error());
+        throw Failure(what + "the engine cannot restore its state" + engine_error());
     }
-    tokens_ = cache.tokens;
+    tokens_ = std::move(cache.tokens);
     position_ = static_cast<llama_pos>(tokens_.size());
     reusable_ = tokens_.size();
     changed();
+}
+
+Tokens Sequence::load(const std::string &path) {
+    std::string what = "cannot load the prompt cache " + path + ": ";
+    std::vector<uint8_t> bytes = read_prompt_cache(path, model_, what);
+    load(bytes.data(), bytes.size(), what);
     return tokens_;
 }
 

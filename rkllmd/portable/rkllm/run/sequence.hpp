@@ -40,8 +40,12 @@ class Sequence {
     size_t common_prefix(const Tokens &prompt, bool all) const;
     void allow_reuse(size_t cells) { reusable_ = cells; }
 
+    // As one piece of bytes (prompt_cache.hpp), of the size that it has now, or as a file of these.
+    size_t saved_size() const;
+    void save(uint8_t *bytes, size_t size) const;
     void save(const std::string &path) const;
-    // Replaces the contents by those of a file and returns the file's tokens.
+    // Replaces the contents by what was saved; a Failure begins with `what`. Of a file, it returns the tokens.
+    void load(const uint8_t *bytes, size_t size, const std::string &what);
     Tokens load(const std::string &path);
 
     static constexpr llama_token NO_TOKEN = -1;

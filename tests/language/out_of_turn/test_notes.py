@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from rkllmd.language.caching import notes
 from rkllmd.language.chats.held import Chat, Held
 from rkllmd.language.chats.kept import KeptChat
 from rkllmd.language.chats.text import Text
+from rkllmd.language.out_of_turn import notes
 
 HELD = Held(
     "basis", (b"\x00\xff", b"ab"), Text((("<|im_start|>", True), ("ö", False))), False, "pirate", ends=((2, 1),)
