@@ -89,6 +89,11 @@ def plan(
     return Telling(between + rest if template.is_bare else rest, whole, goes_on=True, ends=ends, known=known)
 
 
+def goes_on(held: Held, basis: str, messages: Sequence[Message], *, is_same_session: bool) -> bool:
+    """Return whether a conversation begins with all the messages that the cache holds."""
+    return held.basis == basis and _known(held.digests, messages, is_same_session=is_same_session) > 0
+
+
 def _anew(whole: Text) -> Telling:
     return Telling(whole, whole, goes_on=False)
 

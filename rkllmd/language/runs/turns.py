@@ -21,7 +21,7 @@ from rkllmd.language.caching.saved_by_runs import SavedByRuns
 from rkllmd.language.chats import messages as message_list
 from rkllmd.language.chats.held import Chat, Held
 from rkllmd.language.chats.messages import Message
-from rkllmd.language.chats.reuse import Telling, Template, plan
+from rkllmd.language.chats.reuse import Telling, Template, goes_on, plan
 from rkllmd.language.chats.text import Text
 from rkllmd.language.runs import guiding
 from rkllmd.language.runs.rendering import media, templates
@@ -31,6 +31,7 @@ from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from rkllmd.language.generation import Generation
+    from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
     from rkllmd.language.runs.run import Run
 
@@ -178,19 +179,24 @@ def take(run: Run, turn: ConversationTurn) -> None:
     templates.tell_c(language, model, is_bare=template.is_bare)
     owner = kv_cache.owner
     is_own = isinstance(owner, Chat) and owner.user == turn.chat.user
+    held = kv_cache.held if is_own and not guiding.pauses(run) else None
+    is_same_session = turn.session is not None and owner == turn.chat
+    earlier = _earlier(language, model, turn, held, is_same_session=is_same_session)
     turn.telling = plan(
-        kv_cache.held if is_own and not guiding.pauses(run) else None,
+        earlier or held,
         turn.basis,
         turn.messages,
         template,
-        compares_tokens=compares_tokens and not turn.has_media,
-        is_same_session=turn.session is not None and owner == turn.chat,
+        compares_tokens=earlier is not None or (compares_tokens and not turn.has_media),
+        is_same_session=is_same_session,
     )
+    if earlier is not None:  # it is not in the cache, at least not yet
+        turn.telling = replace(turn.telling, text=turn.told.whole, goes_on=False, known=0)
     check_length(run, turn)
     turn.has_begun = True
     turn.replayed_turns = 0 if turn.telling.goes_on or turn.session is None else len(turn.session.turns)
     if not turn.telling.goes_on:
-        _begin_anew(run, turn, template)
+        _begin_anew(run, turn)
     give(run, turn)
     kv_cache.take_turn(turn.chat, keep_history=bool(run.parameters.keep_history))
 
@@ -219,16 +225,27 @@ def _counted(turn: ConversationTurn) -> Counted:
     return Counted(turn.told.whole.spans, bare=turn.is_bare, thinking=turn.thinking)
 
 
-def _begin_anew(run: Run, turn: ConversationTurn, template: Template) -> None:
+def _earlier(
+    language: Language, model: Model, turn: ConversationTurn, held: Held | None, *, is_same_session: bool
+) -> Held | None:
+    """Return the kept conversation that this one goes on with, rather than with what the cache has; None: no such one.
+
+    Told as it was generated, thoughts included, it is found in the cache again.
+    """
+    messages, basis = turn.messages, turn.basis
+    if turn.has_media or (held is not None and goes_on(held, basis, messages, is_same_session=is_same_session)):
+        return None
+    earlier = language.kept_chats.earlier(turn.chat.user, model.path, basis, messages)
+    if earlier is None:
+        return None
+    digests = [message.digest for message in messages]
+    has = held.common(digests)[0] if held is not None and held.basis == basis else 0
+    return earlier if earlier.common(digests)[0] > has else None
+
+
+def _begin_anew(run: Run, turn: ConversationTurn) -> None:
     """Prepare a conversation that is told from its beginning: of others nothing stays in the cache. Raises RpcError."""
     language, model = run.language, run.model
-    earlier = language.kept_chats.earlier(turn.chat.user, model.path, turn.basis, turn.messages)
-    told = max((count for count, _ in turn.told.ends), default=0)
-    # Told as it was generated, thoughts included: so it is found in the cache.
-    digests = [message.digest for message in turn.messages]
-    if earlier is not None and not turn.has_media and earlier.common(digests)[0] > told:
-        found = plan(earlier, turn.basis, turn.messages, template, compares_tokens=True)
-        turn.telling = replace(found, text=found.whole, goes_on=False)
     whole = turn.told.whole
     kept_conversations.bring_back(language, model, turn.chat, turn.basis, str(whole))
     owner = model.kv_cache.owner

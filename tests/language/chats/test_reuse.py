@@ -9,7 +9,7 @@ import pytest
 
 from rkllmd.language.chats.held import Held
 from rkllmd.language.chats.messages import Message, answer, question
-from rkllmd.language.chats.reuse import plan
+from rkllmd.language.chats.reuse import goes_on, plan
 from rkllmd.language.chats.text import Text
 
 ONE, TWO, THREE = question("one"), question("two"), question("three")
@@ -100,3 +100,14 @@ def test_an_edited_one_begins_as_it_was_generated_where_tokens_are_compared() ->
     assert str(plan(cache, "b", (TWO, FIRST, THREE), Bare(), compares_tokens=True).whole) == "[two][1][three]"
     goes_on = plan(cache, "b", (ONE, FIRST, TWO, SECOND, THREE), Bare(), compares_tokens=True)
     assert (goes_on.goes_on, goes_on.ends) == (True, ((2, 2), (4, 4)))
+
+
+def test_whether_a_conversation_goes_on_is_known_before_it_is_rendered() -> None:
+    for is_same_session in (False, True):
+        assert goes_on(held(ONE, FIRST), "b", [ONE, FIRST, TWO], is_same_session=is_same_session)
+        assert not goes_on(held(ONE, FIRST), "another", [ONE, FIRST, TWO], is_same_session=is_same_session)
+        assert not goes_on(held(ONE, SECOND), "b", [ONE, FIRST, TWO], is_same_session=is_same_session)
+    assert not goes_on(held(ONE, FIRST, TWO, SECOND), "b", [ONE, FIRST, THREE], is_same_session=False)
+    assert goes_on(held(ONE, FIRST, TWO, SECOND), "b", [TWO, SECOND, THREE], is_same_session=True), (
+        "the oldest is left out"
+    )
