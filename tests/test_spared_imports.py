@@ -25,8 +25,14 @@ assert not found, found
 """
 _GATEWAY = """
 import rkllmd.gateway.web.serving
-found = {"asyncio.events", "_ssl", "_hashlib", "email", "hpack", "html.entities", "multiprocessing.context",
-    "prometheus_client", "python_multipart", "urllib.request", "uvicorn", "wsproto"} & set(sys.modules)
+from rkllmd.cli import command
+try:
+    command.run(["gateway", "--no-such-option"])
+except SystemExit:
+    pass
+found = {"asyncio.events", "_ssl", "_hashlib", "email", "hpack", "html.entities", "multiprocessing.context", "uvicorn",
+    "prometheus_client", "python_multipart", "rkllmd.config.settings", "structlog", "urllib.request", "wsproto"}
+found &= set(sys.modules)
 assert not found, found
 """
 _USED = {

@@ -20,17 +20,14 @@ import orjson
 from rkllmd import __version__, client
 from rkllmd.cli import gateway, mcp, terminal
 from rkllmd.cli.http import HttpError
-from rkllmd.config import settings, sources
-from rkllmd.config.settings import Config
-from rkllmd.config.values import ConfigError
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.keeper.ties import CANNOT_START
-from rkllmd.net import serving
 from rkllmd.portable import demo
 
 if TYPE_CHECKING:
     from rkllmd.machine.keeper_link import KeeperLink
 
+_SERVE: Final = "serve"
 _SOCKET_HELP: Final = f"path of the daemon's socket (environment: RKLLM_UDS_PATH; default: {client.DEFAULT_SOCKET})"
 
 
@@ -39,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # The terminal may lack characters, and a file's name may not be valid UTF-8.
         sys.stdout.reconfigure(errors="replace")
-    parser = _parser()
+    parser = parser_and_commands(serves=_SERVE in arguments)[0]
     given = parser.parse_args(arguments)
     try:
         if given.version:
@@ -56,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as a shell says it
-    except (_UsageError, ConfigError, client.CallError, client.ConnectionLost, client.ConnectError) as error:
+    except (_UsageError, client.CallError, client.ConnectionLost, client.ConnectError) as error:
         sys.stderr.write(f"rkllmd: {_explain(error)}\n")
         return 1
     return status
@@ -108,12 +105,11 @@ _BESIDE: Final = (
 )
 
 
-def _parser() -> argparse.ArgumentParser:
-    return parser_and_commands()[0]
+def parser_and_commands(*, serves: bool = True) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the parser of the command line, and that of each command by its name.
 
-
-def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """Return the parser of the command line, and that of each command by its name."""
+    Without ``serves``, that of the command serve has no options: no other command has to know all settings.
+    """
     description = "Serves a Rockchip NPU as JSON-RPC 2.0 over a Unix socket."
     parser = _Parser(prog="rkllmd", description=description, allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="print the version and the runtime that was found")
@@ -123,20 +119,9 @@ def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.A
     # An abbreviation that works today is ambiguous once there is another option that begins so.
     add = partial(commands.add_parser, allow_abbrev=False)
 
-    serve = add("serve", help="run the daemon")
-    serve.add_argument("--config", type=Path, help=f"configuration file (default: {sources.DEFAULT_FILE} if it exists)")
-    defaults = Config()
-    for item in settings.settable_outside():
-        serve.add_argument(
-            f"--{item.name.replace('_', '-')}",
-            dest=item.name,
-            metavar="VALUE",
-            help=f"{item.metadata['help']} (environment: {settings.environment_name(item.name)}; "
-            f"default: {_shown(getattr(defaults, item.name))})".replace("%", "%%"),
-        )
-    serve.add_argument(
-        "--no-keeper", action="store_true", help="run it alone: nobody starts it again when a runtime crashes it"
-    )
+    serve = add(_SERVE, help="run the daemon")
+    if serves:
+        _add_settings(serve)
     serve.set_defaults(run=_serve)
 
     stop = add("stop", help="stop the daemon, and wait until it has ended")
@@ -174,6 +159,25 @@ def parser_and_commands() -> tuple[argparse.ArgumentParser, dict[str, argparse.A
     return parser, dict(commands.choices)
 
 
+def _add_settings(serve: argparse.ArgumentParser) -> None:
+    """Add the options of the daemon."""
+    from rkllmd.config import settings, sources
+
+    serve.add_argument("--config", type=Path, help=f"configuration file (default: {sources.DEFAULT_FILE} if it exists)")
+    defaults = settings.Config()
+    for item in settings.settable_outside():
+        serve.add_argument(
+            f"--{item.name.replace('_', '-')}",
+            dest=item.name,
+            metavar="VALUE",
+            help=f"{item.metadata['help']} (environment: {settings.environment_name(item.name)}; "
+            f"default: {_shown(getattr(defaults, item.name))})".replace("%", "%%"),
+        )
+    serve.add_argument(
+        "--no-keeper", action="store_true", help="run it alone: nobody starts it again when a runtime crashes it"
+    )
+
+
 def _add_server(parser: argparse.ArgumentParser, command: ModuleType) -> None:
     """Add the options of a command that serves others, and is a client of the daemon."""
     command.add_arguments(parser)
@@ -197,11 +201,16 @@ def _shown(default: object) -> str:
 
 
 def _version() -> int:
+    from rkllmd.config import sources
+    from rkllmd.config.values import ConfigError
     from rkllmd.language import runtime  # these import the whole daemon
     from rkllmd.vision import runtime as rknn_runtime
 
     print(f"rkllmd {__version__}", flush=True)
-    in_force = sources.load(os.environ, {})
+    try:
+        in_force = sources.load(os.environ, {})
+    except ConfigError as error:
+        raise _UsageError(str(error)) from None
     print(f"runtime: {runtime.describe_library(in_force)}")
     print(f"RKNN runtime: {rknn_runtime.describe_library(in_force)}")
     return 0
@@ -210,6 +219,7 @@ def _version() -> int:
 def _serve(given: argparse.Namespace) -> int:
     # What a start makes stays: to look for garbage in it takes a tenth of the start. The daemon turns it on again.
     gc.disable()
+    from rkllmd.config.values import ConfigError
     from rkllmd.machine import keeper_link  # trio and the rest are needed by no other command
 
     keeper = keeper_link.find(os.environ)
@@ -222,6 +232,7 @@ def _serve(given: argparse.Namespace) -> int:
 
 def _serve_with(given: argparse.Namespace, keeper: KeeperLink | None) -> int:
     from rkllmd import daemon
+    from rkllmd.config import settings, sources
     from rkllmd.net import listener
 
     flags = {item.name: getattr(given, item.name) for item in settings.settable_outside()}
@@ -243,6 +254,8 @@ def _serve_with(given: argparse.Namespace, keeper: KeeperLink | None) -> int:
 
 
 def _stop(given: argparse.Namespace) -> int:
+    from rkllmd.net import serving  # no other command needs it
+
     try:
         print(serving.stop(given.socket or client.default_socket()))
     except serving.StopError as error:
