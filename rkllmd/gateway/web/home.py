@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,9 +16,10 @@ _VARY = {"vary": "Accept"}
 class Home:
     """The endpoint, a function of Starlette's."""
 
-    def __init__(self) -> None:
-        """Assemble the page, once for all requests."""
-        self._page = document.assembled()
+    @cached_property
+    def _page(self) -> document.Document:
+        """The page, assembled for the first browser and kept: many a gateway serves none."""
+        return document.assembled()
 
     async def answer(self, request: Request) -> Response:
         """Return what the client came for; nothing where it has the page as it is."""
