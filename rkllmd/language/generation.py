@@ -177,9 +177,24 @@ class Generation:
         self._wake(self._tell_progress)
 
     def take(self, callback: Callback) -> None:
-        """Take the copy of a callback, and send it at once or leave it to the event loop."""
-        if not self._deliver(callback):
+        """Take the copy of a callback: do with it what the event loop would do, or leave it to the loop."""
+        now = time.monotonic()
+        is_slow = now - self.last_at > _AT_ONCE_SECONDS
+        self.last_at = now
+        if self._keeps_up:
+            self._take_now(callback, is_slow=is_slow)
+        # The buffer is looked at first: what the loop has just taken out of it is sent before the loop stops draining.
+        # After an abort everything goes through the loop, which repeats the abort as long as tokens come.
+        elif self._buffer or self._is_draining or self.abort_requested:
             self._append(callback)
+        elif self._send is None:
+            self._take(callback)
+        elif self._send_now is None or not is_slow:
+            self._append(callback)
+        else:
+            result = self._take(callback)
+            if result is not None and not self._send_now(result):
+                self._append(result)  # later tokens wait behind it
 
     def _on_last(self, results: Pointer[RKLLMResult], state: int) -> None:
         self._thread_state.release()
@@ -204,28 +219,6 @@ class Generation:
         if not results:  # slicing a NULL pointer crashes the process
             raise ValueError("the runtime called back with NULL for its results")
         return results[: self._n_batch]
-
-    def _deliver(self, callback: Callback) -> bool:
-        """Do on this thread what the event loop would do, if the loop is not busy with this run at the moment."""
-        now = time.monotonic()
-        is_slow = now - self.last_at > _AT_ONCE_SECONDS
-        self.last_at = now
-        if self._keeps_up:
-            self._take_now(callback, is_slow=is_slow)
-            return True
-        # The buffer is looked at first: what the loop has just taken out of it is sent before the loop stops draining.
-        # After an abort everything goes through the loop, which repeats the abort as long as tokens come.
-        if self._buffer or self._is_draining or self.abort_requested:
-            return False
-        if self._send is None:
-            self._take(callback)
-            return True
-        if self._send_now is None or not is_slow:
-            return False
-        result = self._take(callback)
-        if result is not None and not self._send_now(result):
-            self._append(result)  # later tokens wait behind it
-        return True
 
     def _take_now(self, callback: Callback, *, is_slow: bool) -> None:
         """Make the partial result on this thread; it is sent at once or waits behind others, as any."""

@@ -34,6 +34,10 @@ class TurnEnd:
         self._matcher = StopMatcher(self._marks)
         self._held: list[str] = []
 
+    def passes(self, text: str) -> bool:
+        """Return whether ``feed`` would return this piece as it is, with nothing before it, and change nothing."""
+        return not self._held and self._matcher.passes(text)
+
     def feed(self, text: str) -> str:
         """Take the next piece and return what is certainly before the end."""
         shown: list[str] = []

@@ -10,15 +10,22 @@ from rkllmd.chat.answers.events import Event, Text
 class Prose:
     """Passes text on, and holds whitespace back that may turn out to stand before a call."""
 
-    __slots__ = ("_after_mark", "_emit", "_has_begun", "_holds_space", "_space")
+    __slots__ = ("_after_mark", "_emit", "_has_begun", "_holds_space", "_space", "is_rest")
 
     def __init__(self, emit: Callable[[Event], None], *, before_calls: bool) -> None:
         """``before_calls``: calls may come, so that whitespace at the end waits for what follows."""
+        # Whether all that follows is text, whatever stands in it.
+        self.is_rest = False
         self._emit = emit
         self._holds_space = before_calls
         self._has_begun = False
         self._after_mark = False  # nothing but whitespace has come since reasoning or a call
         self._space: list[str] = []
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether all that follows is passed on as it is."""
+        return self.is_rest and not (self._holds_space or self._after_mark)
 
     def write(self, text: str) -> None:
         """Take the next piece of what is text."""

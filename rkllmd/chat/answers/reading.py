@@ -39,6 +39,8 @@ class AnswerReader:
         """
         self.stopped_by: str | None = None
         self._events: list[Event] = []
+        # Whether text is all that can come, but for ends and stop strings.
+        self._is_plain = False
         self._stop = StopMatcher(stop) if stop else None
         self._end = TurnEnd(dialect.ends) if dialect.ends else None
         self._source = Source()
@@ -47,6 +49,14 @@ class AnswerReader:
         answer = Answer(self._source, self._prose, self._events.append, parameters, new_id or dialect.new_id)
         self._reading = _answer(answer, dialect, is_open=is_open)
         next(self._reading)  # up to where it needs text
+
+    def passes(self, text: str) -> bool:
+        """Return whether ``feed`` would say no more of this piece than that it is text, and would change nothing."""
+        return (
+            self._is_plain
+            and (self._end is None or self._end.passes(text))
+            and (self._stop is None or self._stop.passes(text))
+        )
 
     def feed(self, text: str) -> list[Event]:
         """Take the next piece of the answer, and return what it shows."""
@@ -84,6 +94,7 @@ class AnswerReader:
             next(self._reading)
 
     def _take_events(self) -> list[Event]:
+        self._is_plain = self._prose.is_plain and not self._source.has_ended
         events = self._events[:]
         self._events.clear()
         return events
@@ -96,6 +107,7 @@ def _answer(answer: Answer, dialect: Dialect, *, is_open: bool) -> Reading[None]
 
 def _all_of(answer: Answer) -> Reading[None]:
     """Read what follows as text."""
+    answer.prose.is_rest = True
     while True:
         answer.prose.write(answer.source.take_all())
         if answer.source.has_ended:

@@ -33,7 +33,7 @@ class TextJoiner:
     From a stop string on, there is no more text.
     """
 
-    __slots__ = ("_decoder", "_held", "_is_whole", "_legal", "_rest", "_stop", "parts")
+    __slots__ = ("_decoder", "_held", "_is_plain", "_is_whole", "_legal", "_rest", "_stop", "parts")
 
     def __init__(self, stop: Sequence[str] = (), legal: LegalText | None = None) -> None:
         """``stop`` are the stop strings; ``legal`` says which text may be shown at all."""
@@ -42,6 +42,7 @@ class TextJoiner:
         self._held = b""
         self._is_whole = True  # no bytes of a character are held, by the decoder either
         self._stop = StopMatcher(stop) if stop else None
+        self._is_plain = not stop and legal is None  # what is complete is shown
         self._rest = ""  # what was added at the end and not shown yet
         self.parts: list[str] = []
 
@@ -55,6 +56,14 @@ class TextJoiner:
 
         What may still become one is held back.
         """
+        if state == NORMAL and data and self._is_whole and self._is_plain:  # as nearly always
+            try:
+                text = data.decode()
+            except UnicodeDecodeError:
+                pass
+            else:
+                self.parts.append(text)
+                return text
         text = self._complete(state, data)
         return self._show(text if self._legal is None else self._legal.feed(text))
 
@@ -71,11 +80,6 @@ class TextJoiner:
         return text
 
     def _complete(self, state: int, data: bytes | None) -> str:
-        if state == NORMAL and data and self._is_whole:
-            try:
-                return data.decode()
-            except UnicodeDecodeError:
-                pass
         text = self._join(state, data)
         self._is_whole = not self._held and not self._decoder.getstate()[0]
         return text
@@ -159,8 +163,21 @@ class Transcript:
 
     def partial(self, state: int, entries: list[Token]) -> JsonObject:
         """Return the partial result of one callback."""
-        result = self._partial(state, entries)
-        if self.is_cut:
+        seq = self.tokens
+        self.tokens = seq + 1
+        self.rounds += 1
+        if self.n_batch == 1:
+            self.made += 1
+            token_id, data = entries[0]
+            result = self._members(self._joiners[0].add(state, data))
+            if self.likelihoods is not None:
+                result["logprobs"] = self.likelihoods.tell(data)
+            result["token_id"] = token_id
+        else:
+            result = self._batch(state, entries)
+        result["_callback_state"] = state
+        result["seq"] = seq
+        if self._most_rounds and self.is_cut:
             self.is_stopped = True
         return result
 
@@ -169,18 +186,8 @@ class Transcript:
         """Return whether it has come to a limit of tokens that C has not been told."""
         return 0 < self._most_rounds <= self.rounds
 
-    def _partial(self, state: int, entries: list[Token]) -> JsonObject:
-        seq = self.tokens
-        self.tokens += 1
-        self.rounds += 1
-        if self.n_batch == 1:
-            self.made += 1
-            token_id, data = entries[0]
-            text = self._joiners[0].add(state, data)
-            members = self._members(text)
-            if self.likelihoods is not None:
-                members["logprobs"] = self.likelihoods.tell(data)
-            return {**members, "token_id": token_id, "_callback_state": state, "seq": seq}
+    def _batch(self, state: int, entries: list[Token]) -> JsonObject:
+        """Return what a partial result shows of each entry."""
         self.made += sum(data is not None for _, data in entries)
         batch = [
             {"text": joiner.add(state, data), "token_id": token_id}
@@ -188,7 +195,7 @@ class Transcript:
         ]
         if self._may_stop:
             self.is_stopped = self._have_all_stopped(entries)
-        return {"batch": batch, "_callback_state": state, "seq": seq}
+        return {"batch": batch}
 
     def put(self, words: bytes) -> JsonObject:
         """Return the partial result of words that are not the model's: they have no token."""

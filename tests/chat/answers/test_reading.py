@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -78,6 +79,34 @@ def test_what_stands_before_a_stop_string_is_all(text: str, stop: list[str], cut
     expected = read("hermes", [text[:end]])
     expected.stopped_by = string
     assert found == expected
+
+
+ENDS = st.sampled_from([(), ("<|im_end|>", "<|end|>")])
+
+
+@given(ANSWERS, st.lists(st.integers(0)), ENDS, st.lists(st.sampled_from(BITS), max_size=2), st.booleans())
+def test_what_passes_is_text_and_need_not_be_read(
+    text: str, cuts: list[int], ends: tuple[str, ...], stop: list[str], tools: bool
+) -> None:
+    dialect = replace(DIALECTS["hermes"], ends=ends)
+    skipping, reading = (
+        AnswerReader(dialect, stop=stop, tools=TOOLS if tools else (), new_id=lambda: "id") for _ in range(2)
+    )
+    for piece in filter(None, pieces_of(text, cuts)):
+        if skipping.passes(piece):
+            assert reading.feed(piece) == [Text(piece)]
+        else:
+            assert skipping.feed(piece) == reading.feed(piece)
+    assert skipping.finish() == reading.finish()
+
+
+def test_as_soon_as_nothing_but_text_can_come_it_passes() -> None:
+    reader = AnswerReader(replace(DIALECTS["hermes"], ends=("<|im_end|>",)), stop=["STOP"])
+    assert not reader.passes("a")
+    assert reader.feed("a") == [Text("a")]
+    assert [reader.passes(piece) for piece in ("b", "<think>", "S", " b")] == [True, False, False, True]
+    reader.feed("S")
+    assert not reader.passes("b")
 
 
 def test_reasoning_text_and_calls_in_one_answer() -> None:
