@@ -163,8 +163,8 @@ def check_ended(result: JsonObject) -> JsonObject:
 
 
 def held_back(result: JsonObject) -> JsonObject:
-    """Return what a final result adds to a stream: text and thoughts. Its calls were all shown before."""
-    return {name: result.get(name) for name in ("reasoning", "text")}
+    """Return what a final result adds to a stream: text, thoughts, tokens. Its calls were all shown before."""
+    return {name: result.get(name) for name in ("reasoning", "text", "logprobs")}
 
 
 def prompt_tokens(result: JsonObject) -> int:

@@ -124,6 +124,30 @@ def test_several_answers_are_as_many_runs(client: openai.OpenAI) -> None:
     assert texts[0] != texts[1], "each has a seed of its own"
 
 
+def test_how_likely_each_token_was(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "demo", "messages": HELLO, "max_tokens": 5, "temperature": 0}
+    asked |= {"logprobs": True, "top_logprobs": 2}
+    choice = client.chat.completions.create(**asked).choices[0]
+    assert choice.logprobs is not None
+    whole = choice.logprobs.content or []
+    assert "".join(token.token for token in whole) == choice.message.content
+    assert all(token.top_logprobs[0].logprob == token.logprob for token in whole)
+    streamed = [
+        token
+        for chunk in client.chat.completions.create(**asked, stream=True)
+        if chunk.choices[0].logprobs is not None
+        for token in chunk.choices[0].logprobs.content or ()
+    ]
+    assert [(token.token, token.bytes) for token in streamed] == [(token.token, token.bytes) for token in whole]
+    old = client.completions.create(model="demo", prompt="Once upon", max_tokens=4, temperature=0, logprobs=2)
+    told = old.choices[0].logprobs
+    assert told is not None
+    assert "".join(told.tokens or ()) == old.choices[0].text
+    assert told.text_offset is not None
+    assert (told.text_offset[0], len(told.token_logprobs or ())) == (0, 4)
+    assert all(len(likeliest) == 2 for likeliest in told.top_logprobs or ())
+
+
 def test_several_texts_are_gone_on_with(client: openai.OpenAI) -> None:
     prompts = ["Once upon", "The king"]
     asked: Any = {"model": "demo", "prompt": prompts, "n": 2, "max_tokens": 4, "seed": 5, "echo": True}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rkllmd.gateway.embeddings.protocol import WantedVectors, take_texts
-from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.fields import Fields, WrongField
 from rkllmd.gateway.openai import chat_request
 from rkllmd.gateway.pictures.given import Picture, of_base64, of_url
 from rkllmd.gateway.run import Wanted
@@ -126,12 +126,21 @@ def read_generate(arguments: JsonObject) -> Wanted:
     if picture is not None:
         content = [_picture(picture, "image").part(), {"type": "text", "text": prompt}]
     said: list[JsonObject] = [{"role": "system", "content": system}] if system else []
-    return chat_request.for_messages(fields, [*said, {"role": "user", "content": content}])
+    return _one_answer(chat_request.for_messages(fields, [*said, {"role": "user", "content": content}]))
 
 
 def read_chat(arguments: JsonObject) -> Wanted:
     """Return the run that ``chat`` asks for. Raises WrongField."""
-    return chat_request.read(arguments)
+    return _one_answer(chat_request.read(arguments))
+
+
+def _one_answer(wanted: Wanted) -> Wanted:
+    """Return a run whose answer a tool's result has a place for. Raises WrongField for others."""
+    if wanted.choices > 1:
+        raise WrongField("n", "n can only be 1 here: call the tool for each answer.")
+    if "logprobs" in wanted.params:
+        raise WrongField("logprobs", "logprobs can't be told here: leave it out.")
+    return wanted
 
 
 def read_embed(arguments: JsonObject) -> WantedVectors:

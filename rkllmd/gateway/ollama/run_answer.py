@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.logprobs.told import Told, shown
 from rkllmd.gateway.ollama import shape
 from rkllmd.gateway.ollama.run_request import read_chat, read_generate
 from rkllmd.gateway.run import (
@@ -38,6 +39,7 @@ class RunAnswer(Answer):
         self._head: JsonObject = {"model": model, "created_at": created_at}
         self._began_ns = began_ns
         self._is_chat = is_chat
+        self._told = Told()
 
     def begin(self) -> Iterable[JsonObject]:
         """Return nothing: the first line is the first piece."""
@@ -45,6 +47,7 @@ class RunAnswer(Answer):
 
     def partial(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return the line of what has come; a call comes when it is whole."""
+        self._told.add(result)
         calls = [call for call in result.get("tool_calls") or () if "arguments" in call.get("function", ())]
         text, reasoning = result.get("text") or "", result.get("reasoning") or ""
         if text or reasoning or calls:
@@ -61,7 +64,7 @@ class RunAnswer(Answer):
 
     def whole(self, result: JsonObject) -> JsonObject:
         """Return the answer as one object."""
-        check_ended(result)
+        self._told.add(check_ended(result))
         said = self._line(result["text"], result.get("reasoning") or "", result.get("tool_calls") or ())
         return {**said, **self._end(result)}
 
@@ -75,11 +78,13 @@ class RunAnswer(Answer):
 
     def _line(self, text: str, reasoning: str, calls: Iterable[JsonObject]) -> JsonObject:
         said: JsonObject = {"thinking": reasoning} if reasoning else {}
+        tokens = shown(self._told.take())
+        told = {"logprobs": tokens} if tokens else {}
         if not self._is_chat:
-            return {**self._head, "response": text, **said, "done": False}
-        if shown := [_call(call) for call in calls]:
-            said["tool_calls"] = shown
-        return {**self._head, "message": {"role": "assistant", "content": text, **said}, "done": False}
+            return {**self._head, "response": text, **said, **told, "done": False}
+        if whole_calls := [_call(call) for call in calls]:
+            said["tool_calls"] = whole_calls
+        return {**self._head, "message": {"role": "assistant", "content": text, **said}, **told, "done": False}
 
     def _end(self, result: JsonObject) -> JsonObject:
         perf = result.get("perf") or {}

@@ -6,6 +6,7 @@ from typing import Final
 
 from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.logprobs import told
 from rkllmd.gateway.ollama import memory
 from rkllmd.gateway.pictures.given import of_base64
 from rkllmd.gateway.run import Residence, Wanted
@@ -14,8 +15,6 @@ from rkllmd.json_types import Json, JsonObject
 _ROLES: Final = ("system", "user", "assistant", "tool")
 _NEUTRAL_OPTIONS: Final[dict[str, tuple[Json, ...]]] = {"repeat_last_n": (64,), "penalize_newline": (True,)}
 _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
-    "logprobs": (False,),
-    "top_logprobs": (0,),
     "truncate": (False,),
     "shift": (False,),
 }
@@ -99,6 +98,7 @@ def _rest(fields: Fields, params: JsonObject, *, thinks: bool = True) -> Wanted:
         if form != "json" and not isinstance(form, dict):
             raise fields.wrong("format", "must be json or a JSON Schema.")
         params["format"] = form
+    params |= told.take(fields)
     streams = fields.flag("stream")
     model = fields.text("model")
     fields.neutral(_NEUTRAL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.logprobs.told import Told, shown
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.openai.counting import Counting
 from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended, held_back
@@ -32,6 +33,7 @@ class ChatAnswer(Answer):
         self._single_call = single_call
         self._calls = WholeCalls(single=single_call)
         self._sent = 0  # how many calls
+        self._told = Told()
         # Of several answers, those that have ended.
         self._counting = Counting(choices, to_each=choices)
         self._ended: list[Json] = []
@@ -41,7 +43,8 @@ class ChatAnswer(Answer):
         return [self._chunk({"role": "assistant", "content": ""})]
 
     def partial(self, result: JsonObject) -> Iterable[JsonObject]:
-        """Return the chunks of what has come."""
+        """Return the chunks of what has come; the first of them tells of its tokens."""
+        self._told.add(result)
         if reasoning := result.get("reasoning"):
             yield self._chunk({"reasoning_content": reasoning})
         if text := result.get("text"):
@@ -78,10 +81,9 @@ class ChatAnswer(Answer):
             message["reasoning_content"] = reasoning
         if calls:
             message["tool_calls"] = calls
-        reason = shape.finish_reason(result)
-        self._ended.append(
-            {"index": self._counting.index, "message": message, "logprobs": None, "finish_reason": reason}
-        )
+        self._told.add(result)
+        choice = {"index": self._counting.index, "message": message, "logprobs": self._logprobs()}
+        self._ended.append({**choice, "finish_reason": shape.finish_reason(result)})
         answer = {**self._head("chat.completion"), "choices": self._ended, "usage": self._count(result)}
         return shape.with_timings(answer, result)
 
@@ -94,8 +96,13 @@ class ChatAnswer(Answer):
         return shape.error_body(failure)
 
     def _chunk(self, delta: JsonObject, reason: str | None = None) -> JsonObject:
-        choice: Json = {"index": self._counting.index, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return {**self._head("chat.completion.chunk"), "choices": [choice]}
+        choice: JsonObject = {"index": self._counting.index, "delta": delta, "logprobs": self._logprobs()}
+        return {**self._head("chat.completion.chunk"), "choices": [{**choice, "finish_reason": reason}]}
+
+    def _logprobs(self) -> JsonObject | None:
+        """Return what is told of the tokens that have come since the last piece."""
+        tokens = self._told.take()
+        return {"content": shown(tokens), "refusal": None} if tokens else None
 
     def _head(self, kind: str) -> JsonObject:
         return {"id": self._id, "object": kind, "created": self._created, "model": self._model}

@@ -7,6 +7,7 @@ from typing import Final
 
 from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.logprobs import told
 from rkllmd.gateway.openai import request
 from rkllmd.gateway.pictures.given import of_url
 from rkllmd.gateway.run import Wanted
@@ -14,8 +15,6 @@ from rkllmd.json_types import Json, JsonObject
 
 # What would change nothing may be said.
 _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
-    "logprobs": (False,),
-    "top_logprobs": (0,),
     "store": (False,),
     "service_tier": ("auto", "default"),
     "modalities": (["text"],),
@@ -35,6 +34,7 @@ def for_messages(fields: Fields, messages: list[JsonObject]) -> Wanted:
     """Return the request with these messages, which the daemon knows; take all other fields. Raises WrongField."""
     params: JsonObject = {"messages": messages}
     params |= request.limits(fields) | sampling.take(fields) | _thinking(fields) | _tools(fields) | _format(fields)
+    params |= told.take(fields)
     single_call = fields.flag("parallel_tool_calls") is False
     _, *further = request.choices(fields, params)
     fields.neutral(_NEUTRAL)

@@ -11,13 +11,16 @@ from typing import Final
 from rkllmd.gateway import sampling
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.logprobs import told
+from rkllmd.gateway.logprobs.lists import Lists
+from rkllmd.gateway.logprobs.told import Told
 from rkllmd.gateway.openai import request, shape
 from rkllmd.gateway.openai.counting import Counting
 from rkllmd.gateway.run import Answer, Framing, Protocol, Wanted, check_ended, held_back
 from rkllmd.json_types import Json, JsonObject
 
 # What would change nothing may be said.
-_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {"logprobs": (), "id_slot": (-1,)}
+_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {"id_slot": (-1,)}
 # Each is a run of the model, one after the other; LangChain sends twenty prompts at once.
 _MOST_ANSWERS: Final = 32
 
@@ -36,6 +39,10 @@ def read(body: Json) -> Wanted:
         raise fields.wrong("prompt", f"and n make more than {_MOST_ANSWERS} answers: send some of the prompts later.")
     first, *further = [{"prompt": prompt, **own} for prompt in prompts for own in to_each]
     echoes = fields.flag("echo") or False
+    if (top := told.number(fields, "logprobs")) is not None:
+        params["logprobs"] = top
+        if echoes:
+            raise fields.wrong("logprobs", "can't be told of the prompt: leave echo out.")
     # All that are made are shown.
     fields.neutral({**_NEUTRAL, "best_of": (len(to_each),)})
     begins = prompts if echoes else [""] * len(prompts)
@@ -69,6 +76,7 @@ class CompletionAnswer(Answer):
         self._includes_usage = includes_usage
         self._counting = Counting(choices, to_each=choices // len(begins))
         self._ended: list[Json] = []
+        self._told, self._lists = Told(), Lists()
 
     def begin(self) -> Iterable[JsonObject]:
         """Return the prompt where it is wanted."""
@@ -77,6 +85,7 @@ class CompletionAnswer(Answer):
 
     def partial(self, result: JsonObject) -> Iterable[JsonObject]:
         """Return the chunk of what has come."""
+        self._told.add(result)
         if text := result.get("text"):
             yield self._chunk(text)
 
@@ -88,7 +97,7 @@ class CompletionAnswer(Answer):
         """Return what was held back, why it has ended, and if it is wanted, how many tokens that took."""
         yield from self.partial(held_back(check_ended(result)))
         yield shape.with_timings(self._chunk("", shape.finish_reason(result)), result)
-        usage = self._counting.add(result)
+        usage = self._count(result)
         if not self._counting.is_over:
             yield from self.begin()
         elif self._includes_usage:
@@ -96,11 +105,16 @@ class CompletionAnswer(Answer):
 
     def whole(self, result: JsonObject) -> JsonObject:
         """Return the answer as one object; of several, those so far."""
-        check_ended(result)
+        self._told.add(check_ended(result))
         prompt = self._begins[self._counting.prompt]
         self._ended.append(self._choice(prompt + result["text"], shape.finish_reason(result)))
-        answer = {**self._head, "choices": self._ended, "usage": self._counting.add(result)}
+        answer = {**self._head, "choices": self._ended, "usage": self._count(result)}
         return shape.with_timings(answer, result)
+
+    def _count(self, result: JsonObject) -> JsonObject:
+        """Take the end of an answer; return what all so far took."""
+        self._lists = Lists()
+        return self._counting.add(result)
 
     def idle(self) -> Iterable[JsonObject]:
         """Return nothing: comments keep the connection alive."""
@@ -114,7 +128,8 @@ class CompletionAnswer(Answer):
         return {**self._head, "choices": [self._choice(text, reason)]}
 
     def _choice(self, text: str, reason: str | None) -> JsonObject:
-        return {"index": self._counting.index, "text": text, "logprobs": None, "finish_reason": reason}
+        likely = self._lists.of(self._told.take())
+        return {"index": self._counting.index, "text": text, "logprobs": likely, "finish_reason": reason}
 
 
 def _answer(wanted: Wanted, model: str) -> CompletionAnswer:

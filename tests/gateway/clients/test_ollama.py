@@ -43,6 +43,16 @@ def test_a_prompt_may_be_given_as_it_is(client: ollama.Client) -> None:
         client.generate("demo", "a", suffix="c")
 
 
+def test_how_likely_each_token_was(client: ollama.Client) -> None:
+    options = {"temperature": 0, "num_predict": 4}
+    whole = client.generate("demo", "Hello", think=False, logprobs=True, top_logprobs=1, options=options)
+    assert whole.logprobs is not None
+    assert "".join(token.token for token in whole.logprobs) == whole.response
+    asked = [{"role": "user", "content": "Hello"}]
+    lines = client.chat("demo", asked, think=False, logprobs=True, options=options, stream=True)
+    assert [token.token for line in lines for token in line.logprobs or ()] == [token.token for token in whole.logprobs]
+
+
 def test_a_model_that_is_loaded_is_loaded(client: ollama.Client) -> None:
     found = client.generate("demo")
     assert (found.response, found.done, found.done_reason) == ("", True, "load")

@@ -80,3 +80,18 @@ def test_a_run_that_was_stopped_is_an_error() -> None:
     with pytest.raises(Failure) as stopped:
         answer().whole({**FINAL, "finish_reason": "abort"})
     assert answer().error(stopped.value) == {"error": stopped.value.message}
+
+
+@pytest.mark.parametrize("is_chat", [True, False])
+def test_how_likely_tokens_were_comes_with_the_next_line(*, is_chat: bool) -> None:
+    token = {"token_id": 1, "token": "a", "bytes": [97], "logprob": -1.0, "top_logprobs": []}
+    shown = {"token": "a", "bytes": [97], "logprob": -1.0, "top_logprobs": []}
+    making = answer(is_chat=is_chat)
+    lines = [
+        *making.partial({"text": "", "logprobs": [token]}),
+        *making.partial({"text": "a", "logprobs": []}),
+        *making.final({**FINAL, "logprobs": [token]}),
+    ]
+    assert [line.get("logprobs") for line in lines] == [[shown], [shown]]
+    assert answer(is_chat=is_chat).whole({**FINAL, "logprobs": [token]})["logprobs"] == [shown]
+    assert "logprobs" not in answer(is_chat=is_chat).whole(FINAL)

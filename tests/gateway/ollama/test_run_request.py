@@ -19,6 +19,7 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
     ("fields", "shown"),
     [
         ({}, {}),
+        ({"logprobs": True, "top_logprobs": 2}, {"logprobs": 2}),
         ({"options": {"num_predict": 3, "num_ctx": 8192}, "keep_alive": -1}, {"max_new_tokens": 3}),
         ({"options": {"num_predict": -1}}, {}),
         (

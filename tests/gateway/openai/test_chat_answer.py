@@ -117,3 +117,22 @@ def test_several_answers_have_their_places_and_are_counted_together() -> None:
     whole = making.whole({**FINAL, "text": "b"})
     assert [(item["index"], item["message"]["content"]) for item in whole["choices"]] == [(0, "a"), (1, "b")]
     assert whole["usage"] == count["usage"]
+
+
+def test_how_likely_tokens_were_comes_with_the_next_piece() -> None:
+    def told(*names: str) -> list[dict[str, Any]]:
+        return [{"token_id": 1, "token": name, "bytes": [], "logprob": -1.0, "top_logprobs": []} for name in names]
+
+    making = answer()
+    chunks = [
+        *making.begin(),
+        *making.partial({"text": "", "logprobs": told("a")}),
+        *making.partial({"text": "ab", "reasoning": "Hm.", "logprobs": told("b")}),
+        *making.final({**FINAL, "text": "", "logprobs": told("c")}),
+    ]
+    shown = [chunk["choices"][0]["logprobs"] for chunk in chunks if chunk["choices"]]
+    names = [None if item is None else [token["token"] for token in item["content"]] for item in shown]
+    assert names == [None, ["a", "b"], None, ["c"]]
+    whole = answer().whole({**FINAL, "text": "ab", "logprobs": told("a", "b")})["choices"][0]["logprobs"]
+    assert [token["token"] for token in whole["content"]] == ["a", "b"]
+    assert answer().whole({**FINAL, "text": "ab"})["choices"][0]["logprobs"] is None

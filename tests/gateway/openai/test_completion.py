@@ -50,7 +50,9 @@ def test_each_prompt_has_its_answers_one_after_the_other() -> None:
         ("n", {"prompt": "a", "n": 9}),
         ("prompt", {"prompt": []}),
         ("prompt", {"prompt": {}}),
-        ("logprobs", {"prompt": "a", "logprobs": 0}),
+        ("logprobs", {"prompt": "a", "logprobs": 21}),
+        ("logprobs", {"prompt": "a", "logprobs": True}),
+        ("logprobs", {"prompt": "a", "logprobs": 0, "echo": True}),
         ("best_of", {"prompt": "a", "best_of": 2}),
         ("best_of", {"prompt": "a", "best_of": 1, "n": 2}),
         ("messages", {"prompt": "a", "messages": []}),
@@ -107,3 +109,18 @@ def test_several_answers_are_told_by_their_index_and_counted_together() -> None:
         whole = making.whole({**FINAL, "perf": PERF})
     assert [(choice["index"], choice["text"]) for choice in whole["choices"]] == [*texts.items()]
     assert whole["usage"] == count["usage"]
+
+
+def test_how_likely_tokens_were_is_told_of_each_answer_from_its_beginning() -> None:
+    assert read({"prompt": "a", "logprobs": 3}).params["logprobs"] == 3
+    tokens = [{"token": "ab", "bytes": [97, 98], "logprob": -1.0, "top_logprobs": []}]
+    making = several(includes_usage=False)
+    told = []
+    for _ in range(4):
+        chunks = [*making.partial({"text": "ab", "logprobs": tokens}), *making.final({**FINAL, "logprobs": tokens})]
+        told += [chunk["choices"][0]["logprobs"] for chunk in chunks]
+    assert [item["text_offset"] for item in told if item is not None] == [[0], [2]] * 4
+    making = several(includes_usage=False)
+    for _ in range(4):
+        whole = making.whole({**FINAL, "logprobs": tokens * 2})
+    assert [choice["logprobs"]["text_offset"] for choice in whole["choices"]] == [[0, 2]] * 4
