@@ -84,6 +84,7 @@ class Job:
     ``load`` is how far a load is. ``most_tokens``: after how many tokens a generation ends at the latest (0: no limit;
     None: it is no generation). ``ask``: what the crash journal is told of it, if it calls C. ``together``: with which
     others it may go into one call of C. ``members``: of a job that was made of several, those of them that go on.
+    ``displaces`` returns which other targets leave memory for its own, if it begins now.
     """
 
     __slots__ = (
@@ -94,6 +95,7 @@ class Job:
         "changes",
         "client",
         "deadlines",
+        "displaces",
         "done",
         "ends_soon",
         "expired_at",
@@ -109,6 +111,7 @@ class Job:
         "method",
         "model_name",
         "most_tokens",
+        "passed_at",
         "phase_at",
         "priority",
         "progressed_at",
@@ -148,6 +151,7 @@ class Job:
         ask: Callable[[], Asked] | None = None,
         together: Together | None = None,
         members: Sequence[Job] = (),
+        displaces: Callable[[], Sequence[object]] | None = None,
     ) -> None:
         self.method = method
         self.work = work
@@ -164,7 +168,7 @@ class Job:
         self.ends_soon = abort is not None and not is_generation
         self.most_tokens = most_tokens
         self.ask = self._own if ask is None else ask
-        self.together, self.members = together, list(members)
+        self.together, self.members, self.displaces = together, list(members), displaces
         # What it generates, once that has begun.
         self.generation: Generating | None = None
         # Returns when a generation last had a token (by the monotonic clock; 0: not yet). None: it is no generation.
@@ -172,7 +176,7 @@ class Job:
         self.timeout: Timeout | None = None  # set when its time is over
         # Whether it is a generation that has run as long as it may in all: what it has made is its result.
         self.is_cut = False
-        self.expired_at = 0.0
+        self.expired_at = self.passed_at = 0.0  # passed_at: when others first went before it though its turn had come
         # Whether it waits for the load of a model, and when that has begun or ended.
         self.is_loading = False
         self.phase_at = 0.0
@@ -191,6 +195,11 @@ class Job:
     def take(self) -> None:
         """Note that it has its turn: it is about to be given to the worker thread."""
         self.state = "running"
+
+    def pass_over(self, now: float) -> float:
+        """Note that its turn has come and others may go first; return for how many seconds that has been so."""
+        self.passed_at = self.passed_at or now
+        return now - self.passed_at
 
     def start(self, now: float) -> None:
         """Note when it is given to the worker thread: its time counts from then on."""
@@ -247,7 +256,7 @@ class Job:
         """Note that it has run, or was dropped."""
         self.state = "finished"
         # These refer back to the job: what the client has sent would stay until the garbage collector comes.
-        self.progressed_at = self.together = None
+        self.progressed_at = self.together = self.displaces = None
         self.ask = _nothing_to_ask
 
     @contextmanager

@@ -2,11 +2,13 @@
 
 Round robin over connections: if somebody pipelines a thousand calls, one of them is served for each call of the others.
 Of the three levels of priority, each is served only when those above it are empty; the daemon's own jobs, which clean
-up, come before all of them.
+up, come before all of them. Where a call would have a model loaded in the place of another one, those for that one go
+first, for a while.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import field
@@ -19,6 +21,9 @@ from rkllmd.npu.job import UNRESOLVED, Job
 from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.members import PRIORITIES
 
+# For so long does a call, for which one model has to leave and another to be loaded, let others go first that are for
+# the model that is there. A load takes a board five to thirty seconds.
+CHANGE_SECONDS: Final = 20.0
 # If no such call was seen yet, nothing better is known.
 _RETRY_AFTER_MS: Final = 1000
 _WHAT: Final = {
@@ -90,8 +95,19 @@ class Queue:
         """Take the job whose turn it is, if the worker is idle and a job waits."""
         if self.running is not None:
             return None
-        self.running = self.take(lambda job: True)
+        self.running = self._before_a_change() or self.take(lambda job: True)
         return self.running
+
+    def _before_a_change(self) -> Job | None:
+        """Take a job for what the first one would displace, as long as that one lets others of its level go first.
+
+        Otherwise those who use more models than there is room for would have one loaded for nearly every call.
+        """
+        first = self.first()
+        displaced = () if first is None or first.displaces is None else first.displaces()
+        if first is None or not displaced or first.pass_over(time.monotonic()) > CHANGE_SECONDS:
+            return None
+        return self.take(lambda job: job.priority == first.priority and job.target in displaced)
 
     def take(self, wanted: Callable[[Job], bool]) -> Job | None:
         """Take the first job in turn that is ``wanted``; of each client, only its first job is looked at."""

@@ -5,6 +5,7 @@ What happens to a queued one is in ``execution.py``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from rkllmd.calls.binding.written_paths import translate
@@ -14,6 +15,8 @@ from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.calls.results import LATER
 from rkllmd.errors import PermissionDenied, RpcError
 from rkllmd.interruption import Interruption
+from rkllmd.language.model import Model
+from rkllmd.language.models import leaving
 from rkllmd.npu.job import Job, Together
 from rkllmd.npu.load import Load
 from rkllmd.service.execution import Execution
@@ -75,7 +78,15 @@ def _job(service: Service, invocation: Invocation, prepared: Prepared) -> Job:
         most_tokens=most_tokens(prepared),
         ask=execution.ask,
         together=_together(service, invocation, prepared, execution),
+        displaces=_displaces(service, prepared),
     )
+
+
+def _displaces(service: Service, prepared: Prepared) -> Callable[[], Sequence[object]] | None:
+    """Return what tells which models leave for that of the call; None where it can't be for one that sleeps."""
+    if not isinstance(prepared.target, Model) or prepared.method.changes:
+        return None
+    return partial(leaving.for_waking, service.language, prepared.target)
 
 
 def _together(service: Service, invocation: Invocation, prepared: Prepared, execution: Execution) -> Together | None:

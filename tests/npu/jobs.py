@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rkllmd.npu.job import Job, Together
@@ -26,6 +26,7 @@ def job(
     target: object = None,
     changes: Iterable[str] = (),
     together: Together | None = None,
+    displaces: Sequence[object] = (),
 ) -> Job:
     return Job(
         method,
@@ -37,4 +38,5 @@ def job(
         target=target,
         changes=frozenset(changes),
         together=together,
+        displaces=(lambda: displaces) if displaces else None,
     )

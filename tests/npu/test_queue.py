@@ -6,7 +6,7 @@ import pytest
 
 from rkllmd.errors import QueueFull
 from rkllmd.npu.job import UNRESOLVED, Job
-from rkllmd.npu.queue import Limits, Queue
+from rkllmd.npu.queue import CHANGE_SECONDS, Limits, Queue
 from tests.npu.jobs import job
 
 
@@ -53,6 +53,37 @@ def test_who_comes_back_at_once_waits_behind_those_who_waited() -> None:
 def test_iteration_shows_the_order_of_service() -> None:
     queue = filled(*[job(f"{client}{number}", client) for client in "abc" for number in range(ord(client) - 95)])
     assert [item.method for item in queue] == served(queue)
+
+
+def swapping(*names: str) -> Queue:
+    """Return a queue of one job of each client; those for the model B displace A, which is loaded."""
+    jobs = [job(name, name, target=name[0], displaces=["A"] if name[0] == "B" else []) for name in names]
+    return filled(*jobs)
+
+
+def test_calls_for_the_model_that_is_there_go_before_one_that_has_another_loaded() -> None:
+    assert served(swapping("B1", "A1", "C1", "B2", "A2")) == ["A1", "A2", "B1", "C1", "B2"]
+
+
+def test_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = swapping("B1", "A1", "A2", "A3")
+    clock = 1000.0
+    monkeypatch.setattr("rkllmd.npu.queue.time.monotonic", lambda: clock)
+    order = []
+    while (found := queue.next()) is not None:
+        order.append(found.method)
+        queue.finished(found)
+        clock += CHANGE_SECONDS * 0.75
+    assert order == ["A1", "A2", "B1", "A3"], "it has waited since its turn came"
+
+
+def test_not_those_of_a_lower_level_nor_those_behind_another_call_of_their_client() -> None:
+    queue = swapping("B1")
+    queue.add(job("A low", "low", target="A", priority="low"))
+    queue.add(job("C first", "both", target="C"))
+    queue.add(job("A behind", "both", target="A"))
+    queue.add(job("own", None, target="A"))
+    assert served(queue) == ["own", "B1", "C first", "A behind", "A low"]
 
 
 def test_priorities() -> None:

@@ -26,6 +26,11 @@ def for_one_more(language: Language) -> list[Model]:
     return sorted(awake, key=lambda model: model.used_at)[: excess(language, awake)]
 
 
+def for_waking(language: Language, model: Model) -> list[Model]:
+    """Return the models that leave if a call for this one begins now; none where it is loaded."""
+    return for_one_more(language) if model.is_asleep else []
+
+
 def given_back(language: Language, models: Iterable[Model]) -> int:
     """Return how many bytes of memory are given back at least when the models leave and another one is loaded."""
     leaving = sum(language.memory_guard.footprints.least(model.demand) for model in models if not model.is_asleep)

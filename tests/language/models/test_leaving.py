@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from rkllmd.config.settings import Config
 from rkllmd.language.models import leaving, loading
 from rkllmd.trials import trial
-from tests.daemon import Start, Wire
+from tests.daemon import Start, Wire, until
 
 
 def language_of(*models: Any, most: int = 1, takes_several: bool = True) -> Any:
@@ -109,3 +111,36 @@ def test_if_the_load_fails_the_other_is_loaded_again(start: Start, tmp_path: Pat
         error = wire.ask("rkllm.init", {"model_path": "b"})["error"]
         assert error["data"]["restored"] == [first]
         assert wire.ask("rkllm.run", {"prompt": "Hi"})["result"]["text"] == "[user] Hi"
+
+
+def test_nobody_leaves_for_a_model_that_is_loaded() -> None:
+    old, asleep = model(1), model(0, is_asleep=True)
+    language = language_of(old, asleep)
+    assert leaving.for_waking(language, asleep) == [old]
+    assert leaving.for_waking(language, old) == []
+
+
+def waits(wire: Wire, count: int) -> bool:
+    return bool(wire.ask("server.queue")["result"]["length"] == count)
+
+
+def test_who_waits_for_the_loaded_model_goes_before_a_change(start: Start, tmp_path: Path) -> None:
+    tables = []
+    for name in "ab":
+        (tmp_path / f"{name}.rkllm").touch()
+        tables.append(f'[models.{name}]\nmodel_path = "{tmp_path}/{name}.rkllm"\nswap = true\n')
+    (tmp_path / "rkllmd.toml").write_text("".join(tables))
+    daemon = start("--config", str(tmp_path / "rkllmd.toml"), changing=True)
+    with ExitStack() as stack:
+        first, looking, *others = (stack.enter_context(daemon.connect()) for _ in range(6))
+        a, b = (first.ask("rkllm.init", {"model_path": name})["result"]["handle"] for name in "ab")
+        daemon.hold()
+        daemon.play(hold__rkllm_run=1)
+        first.request("rkllm.run", {"handle": b, "prompt": "x"})
+        daemon.wait_enter("rkllm_run")
+        for count, (wire, handle) in enumerate(zip(others, (a, b, a, b), strict=True), 1):
+            wire.request("rkllm.run", {"handle": handle, "prompt": "x"})
+            until("it waits", partial(waits, looking, count))
+        daemon.let_go()
+        assert all("result" in wire.final(1) for wire in (first, *others))
+    assert daemon.calls("rkllm_init") == 3, "a is loaded once for both of its calls"
