@@ -21,6 +21,7 @@ from hypercorn.trio.tcp_server import TCPServer
 
 from rkllmd.gateway.tokens.passing import Passing, Translate, Way
 from rkllmd.gateway.web.bounds.places import FullError, Places
+from rkllmd.gateway.web.bounds.unread import Unread
 
 if TYPE_CHECKING:
     import h11
@@ -62,8 +63,8 @@ class LoneServer(TCPServer):
     """One connection."""
 
     places: ClassVar[Places[LoneServer]] = Places(_MOST, _MOST_OF_ONE)
-    sending: ClassVar[set[trio.CancelScope]] = set()
-    """Those that wait for their clients to take what they send, which nothing else cancels."""
+    unread: ClassVar[Unread] = Unread()
+    """What waits for clients to take it, in scopes that nothing else cancels."""
     patience_seconds: ClassVar[float] = 120
     """A client that does not take a piece of its answer for so long is given up."""
 
@@ -111,16 +112,18 @@ class LoneServer(TCPServer):
             return
         async with self.send_lock:
             with trio.CancelScope(shield=True) as scope:
-                self.sending.add(scope)
+                self.unread.hold(scope, self._address(), len(view))
                 try:
                     while view:
                         scope.deadline = trio.current_time() + self.patience_seconds
-                        await self.stream.send_all(view[:_PIECE])
-                        view = view[_PIECE:]
+                        piece = view[:_PIECE]
+                        await self.stream.send_all(piece)
+                        view = view[len(piece) :]
+                        self.unread.take(scope, len(piece))
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     pass
                 finally:
-                    self.sending.discard(scope)
+                    self.unread.let_go(scope)
             if view:
                 await trio.aclose_forcefully(self.stream)
         if view:
@@ -186,8 +189,7 @@ def _send_now(descriptor: int, data: bytes) -> int:
 async def stop_sending(seconds: float) -> None:
     """Give up, after so many seconds, whoever does not take what is sent: nothing of it would end."""
     await trio.sleep(seconds)
-    for scope in LoneServer.sending:
-        scope.cancel()
+    LoneServer.unread.give_up()
 
 
 def _websocket(app: AppWrapper, *rest: object) -> BoundedStream:

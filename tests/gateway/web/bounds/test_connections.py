@@ -6,7 +6,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from rkllmd.gateway.web.bounds.connections import CONNECTION, LoneServer, stop_sending
 from rkllmd.gateway.web.bounds.places import Places
+from rkllmd.gateway.web.bounds.unread import Unread
 from tests.gateway.boards.certificates import make
 from tests.gateway.web.bounds.hypercorn_server import serving
 
@@ -159,6 +160,27 @@ async def test_who_does_not_read_is_given_up(
             await endless.is_left.wait()
             while await connection.receive_some():  # what the kernels had; then it is closed
                 pass
+
+
+async def test_long_answers_are_not_kept_for_all_who_do_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has not read for longest leaves, and all others get what they wait for."""
+    answer = b"".join(PIECES)
+    monkeypatch.setattr(LoneServer, "unread", Unread(2 * len(answer)))
+
+    async def long(scope: Any, receive: Any, send: Any) -> None:
+        await Response(answer)(scope, receive, send)
+
+    async with served(long) as connect, AsyncExitStack() as open_streams:
+        streams = [await open_streams.enter_async_context(await connect()) for _ in range(4)]
+        for stream in streams:
+            await stream.send_all(GET + b"Connection: close\r\n\r\n")
+            await wait_all_tasks_blocked()
+        found = [(await received(stream)).partition(b"\r\n\r\n")[2] for stream in streams]
+    whole = [body == answer for body in found]
+    assert not whole[0]
+    assert whole[-1]
+    assert 0 < sum(whole) < len(streams)
+    assert LoneServer.unread.total == 0
 
 
 async def test_a_slow_reader_gets_all_that_is_passed_on() -> None:
