@@ -47,10 +47,12 @@ def run(given: argparse.Namespace) -> int:
         from rkllmd.gateway.pictures.showing import Pictures
         from rkllmd.gateway.upstream.upstream import Upstream
         from rkllmd.gateway.web import serving
+        from rkllmd.machine.memory import heap
     except ModuleNotFoundError as error:
         raise http.missing(error, "gateway") from None
     pictures = Pictures(Reach(given.fetch_pictures) if given.fetch_pictures else None)
     listening = serving.Listening(addresses, agent_checks, tls, given.grace)
+    heap.return_large_blocks()
     try:
         serving.run(Upstream(given.socket, given.requirepeer, pictures), access, listening)
     except OSError as error:
