@@ -22,6 +22,8 @@ let current = newConversation();
 let saved = 0;
 let listed = ""; // the models that can be chosen, as JSON
 let refusedKey = null;
+// The ids of conversations: what still comes for one of them does not bring it back.
+const gone = new Set();
 let sights = new Map(); // by the model's name: whether it takes pictures
 
 const thread = new Thread($("thread"), $("scroller"), $("latest"), { edit, again, neededSettings });
@@ -73,6 +75,7 @@ async function refreshList() {
 }
 
 async function save(conversation) {
+  if (gone.has(conversation.id)) return;
   saved = Date.now();
   try {
     await writeConversation(conversation);
@@ -90,11 +93,13 @@ async function rename(id, title) {
 
 async function remove(id) {
   const conversation = await found(id);
+  gone.add(id);
   stop(conversation);
   await removeConversation(id);
   if (id === current.id) create();
   else refreshList();
   toast(`“${conversation.title}” is deleted.`, "Undo", async () => {
+    gone.delete(id);
     await save(conversation);
     open(id);
   });
@@ -238,7 +243,7 @@ if (!isKept) toast("This browser keeps nothing: conversations are gone when the 
 onOtherWindow(async (id) => {
   if (id === current.id && !runs.has(id)) {
     current = (await readConversation(id)) ?? newConversation();
-    thread.show(current);
+    thread.show(current, thread.follows);
     refresh();
   } else refreshList();
 });

@@ -8,6 +8,7 @@ const RULE = /^ {0,3}([-*_])(\s*\1){2,}\s*$/;
 const ITEM = /^(\s*)([-*+]|\d{1,9}[.)])(\s+|$)/;
 const QUOTE = /^ {0,3}> ?/;
 const DASHES = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
+const NAMED = { amp: "&", lt: "<", gt: ">" };
 const DEEPEST = 8; // lists and quotations in each other; below that all is plain
 
 // Show a text in an element that showed its beginning before: blocks that are as they were stay.
@@ -151,8 +152,8 @@ function table(lines) {
   return make("div", { className: "wide-table", tabIndex: 0 }, make("table", {}, make("thead", {}, row(lines[0], "th")), body));
 }
 
-// Each piece that is more than text: an escaped character, code, strong, emphasis, a link, an address, a new line. The
-// lengths are bounded, so that marks without an end cost little.
+// Each piece that is more than text: an escaped character, code, strong, emphasis, a link, an address, a new line, a
+// character by its name. The lengths are bounded, so that marks without an end cost little.
 const PIECES = new RegExp(
   [
     /\\([*_`#~|\\])/,
@@ -162,6 +163,7 @@ const PIECES = new RegExp(
     /!?\[((?:[^\[\]]|\[[^\[\]]{0,200}\]){0,500})\]\(\s*<?((?:[^\s<>()]|\([^\s<>()]{0,200}\)){1,2000})>?(?:\s+"[^"]{0,500}")?\s*\)/,
     /(https?:\/\/(?:[^\s<>"'`()]|\([^\s<>"'`()]{0,200}\)){1,2000}(?<![.,;:!?\]*_]))/,
     /(\n)/,
+    /&(amp|lt|gt);/,
   ]
     .map((piece) => piece.source)
     .join("|"),
@@ -172,7 +174,7 @@ function inline(text, depth = 0) {
   const nodes = [];
   let at = 0;
   for (const found of text.matchAll(PIECES)) {
-    const [whole, escaped, , code, mark, strong, , light, label, target, address] = found;
+    const [whole, escaped, , code, mark, strong, , light, label, target, address, , name] = found;
     if (found.index > at) nodes.push(text.slice(at, found.index));
     at = found.index + whole.length;
     const within = (piece) => (depth < DEEPEST ? inline(piece, depth + 1) : [piece]);
@@ -182,6 +184,7 @@ function inline(text, depth = 0) {
     else if (light) nodes.push(make("em", {}, ...within(light)));
     else if (target) nodes.push(link(target, within(label || target)) ?? whole);
     else if (address) nodes.push(link(address, [address]) ?? whole);
+    else if (name) nodes.push(NAMED[name]);
     else nodes.push(make("br"));
   }
   if (at < text.length) nodes.push(text.slice(at));

@@ -29,13 +29,16 @@ export class Thread {
     setInterval(() => this.tick(), 1000);
   }
 
-  show(conversation) {
+  // Who does not want to follow what comes stays where they are: it is what they read, as another window has it.
+  show(conversation, follows = true) {
+    const top = this.scroller.scrollTop;
     this.conversation = conversation;
     this.views.clear();
     this.changed.clear();
     this.element.replaceChildren();
     this.sync();
-    this.follows = true;
+    this.follows = follows;
+    this.scroller.scrollTop = top;
     this.follow();
   }
 

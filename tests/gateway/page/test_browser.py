@@ -27,6 +27,7 @@ PATIENCE = SEEN_SECONDS * 1000  # milliseconds
 BROWSER_SAYS = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 MARKDOWN = (
     r"""<think>They want a list.</think># Sizes\n\n1. **small**, `a*b*` of 2*3*4\n   - *inner*\n2. large, [here](https://e.example/)\n
+---\n&lt;b&gt; &amp; &#38;\n
 | n | m |\n|---|--:|\n| 1 | 2 |\n\n```py\nprint("<b>long</b>")  # """.replace("\n", "")
     + "x" * 200
     + r"""\n```\n
@@ -146,6 +147,7 @@ def test_a_conversation_is_shown_safely_and_is_there_after_a_reload(chat: Page, 
         answer = chat.locator("article.answer")
         expect(answer.locator("h3")).to_have_text("Sizes")
         expect(answer.locator("ol > li")).to_have_text([re.compile(r"small, a\*b\* of 2\*3\*4"), "large, here"])
+        expect(answer.get_by_text("<b> & &#38;", exact=True)).to_be_visible()
         expect(answer.locator("ol ul em")).to_have_text("inner")
         expect(answer.locator("td.right")).to_have_text("2")
         expect(answer.locator("pre")).to_contain_text('print("<b>long</b>")')
@@ -300,3 +302,38 @@ def test_light_dark_and_the_drawer_of_a_phone(chat: Page) -> None:
     expect(drawer).to_be_visible()
     chat.keyboard.press("Escape")
     expect(drawer).to_be_hidden()
+
+
+def test_a_conversation_that_is_deleted_while_it_is_answered_stays_deleted(chat: Page, daemon: Daemon) -> None:
+    ended = daemon.calls("rkllm_run_async", "finished")
+    daemon.play(**dict(item.split("=") for item in ENDLESS.split(";")))
+    ask(chat, "Go on")
+    expect(chat.locator("article.answer .markdown")).to_contain_text("abab")
+    chat.get_by_role("button", name="Delete").click()
+    daemon.wait_finished(ended + 1)
+    daemon.play(text="Hello.")
+    ask(chat, "Hello")
+    answered(chat, "Hello.")
+    listed = chat.locator("#conversations .title")
+    expect(listed).to_have_text(["Hello"])
+    chat.reload()
+    expect(listed).to_have_text(["Hello"])
+
+
+def test_who_reads_in_another_window_stays_where_they_are(chat: Page, daemon: Daemon, address: str) -> None:
+    daemon.play(text="A line.\\n\\n" * 200)
+    ask(chat, "First")
+    expect(chat.locator("article.answer .figures")).to_contain_text("tokens/s")
+    other = chat.context.new_page()
+    other.goto(address)
+    expect(other.get_by_text("A line.").first).to_be_attached()
+    other.locator("#scroller").hover()
+    other.mouse.wheel(0, -300)
+    expect(other.get_by_role("button", name="Go to the latest words")).to_be_visible()
+    place = other.evaluate("document.querySelector('#scroller').scrollTop")
+    daemon.play(text="Two.")
+    ask(chat, "Second")
+    expect(other.locator("article.answer .markdown")).to_have_text([re.compile("A line"), "Two."])
+    assert other.evaluate("document.querySelector('#scroller').scrollTop") == place
+    other.get_by_role("button", name="Go to the latest words").click()
+    expect(other.get_by_role("button", name="Go to the latest words")).to_be_hidden()
