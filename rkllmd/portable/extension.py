@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from rkllmd.abi.llguidance import Vocabulary
 from rkllmd.quick_dataclass import dataclass
 
 _DESCRIPTION_BYTES: Final = 1024
 # Those of 21 tokens, as a rule.
 _LIKELY_BYTES: Final = 1024
+
+# The kind of a token that ends an answer.
+_ENDS: Final = re.compile(b"\x01")
 
 # Byte offsets [begin, end) into a prompt.
 Span = tuple[int, int]
@@ -65,21 +70,6 @@ def _likely(data: bytes) -> Iterator[Likely]:
         token_id, logprob, length = struct.unpack_from("=ifI", data, at)
         at += 12 + length
         yield Likely(token_id, logprob, data[at - length : at])
-
-
-class Piece(NamedTuple):
-    """What a token stands for: ``text``, or the end of the answer; neither for other control tokens."""
-
-    text: bytes
-    ends: bool
-
-
-def _pieces(data: bytes) -> Iterator[Piece]:
-    at = 0
-    while at < len(data):
-        kind, length = struct.unpack_from("=BI", data, at)
-        at += 5 + length
-        yield Piece(data[at - length : at] if kind == 0 else b"", kind == 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,14 +218,19 @@ class Extension:
             self._logprobs(handle, entry, buffer, size)
         return list(_likely(buffer.raw[: max(0, size)]))
 
-    def vocabulary(self, handle: c_void_p) -> list[Piece]:
+    def vocabulary(self, handle: c_void_p) -> Vocabulary:
         """Return what each token of the model stands for. Raises ValueError if the library does not say."""
         size = int(self._vocabulary(handle, None, 0))
         if size < 0:
             raise ValueError("rkllm_portable_vocabulary failed")
         buffer = ctypes.create_string_buffer(size)
         self._vocabulary(handle, buffer, size)
-        return list(_pieces(buffer.raw))
+        data = buffer.raw
+        (count,) = struct.unpack_from("=I", data)
+        kinds_at = 4 + 4 * count
+        texts_at = kinds_at + count
+        ends = tuple(found.start() for found in re.finditer(_ENDS, data[kinds_at:texts_at]))
+        return Vocabulary(data[4:kinds_at], data[texts_at:], ends)
 
     def describe(self, handle: c_void_p) -> Description | None:
         """Return what the loaded model is like, or None if the library does not say."""

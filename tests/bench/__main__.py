@@ -262,6 +262,8 @@ def _formats(rounds: int) -> None:
         ("the judge, by pauses", found.by_pauses),
     ):
         _line(f"format: {what}, us a token", f"{1e6 * seconds:,.1f}", "<= 50")
+    what = "format: longest wait of others while 150,000 tokens are read, ms"
+    _line(what, f"{1000 * found.waited:,.1f}", "<= 50")
 
 
 def _longest_steps(directory: Path, rounds: int) -> None:

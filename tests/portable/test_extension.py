@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from rkllmd.portable.extension import ALL, Counted, Description, Extension, Likely, NextRun, Piece
+from rkllmd.abi.llguidance import Vocabulary
+from rkllmd.portable.extension import ALL, Counted, Description, Extension, Likely, NextRun
 
 SOURCE = r"""
 #include <stdint.h>
@@ -47,7 +49,7 @@ int64_t rkllm_portable_logprobs(void *handle, int entry, uint8_t *buffer, size_t
     return sizeof all;
 }
 int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size) {
-    static const uint8_t all[] = {0, 2, 0, 0, 0, 'a', 255, 1, 1, 0, 0, 0, 'E', 2, 0, 0, 0, 0};
+    static const uint8_t all[] = {3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 1, 1, 'a', 255, 'E', 255, '2'};
     if (!handle) return -1;
     if (buffer && size >= sizeof all) memcpy(buffer, all, sizeof all);
     return sizeof all;
@@ -187,7 +189,7 @@ def test_a_guide_is_asked_for_each_token(library: Path) -> None:
 
 def test_each_token_is_text_or_the_end_or_neither(library: Path) -> None:
     extension = Extension(library)
-    assert extension.vocabulary(HANDLE) == [Piece(b"a\xff", False), Piece(b"", True), Piece(b"", False)]
+    assert extension.vocabulary(HANDLE) == Vocabulary(struct.pack("=3I", 2, 1, 2), b"a\xffE\xff2", (1, 2))
     with pytest.raises(ValueError, match="vocabulary"):
         extension.vocabulary(ctypes.c_void_p(0))
 

@@ -11,8 +11,9 @@ import json
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
+from rkllmd.abi.llguidance import Matcher, Tokenizer
 from rkllmd.errors import InvalidParams, NotSupported
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.requirements import install_command
@@ -21,13 +22,26 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLParserLimits, LLTokenizer
     from llguidance._lib import JsonCompileOptions
 
+
+class _Limits(TypedDict):
+    initial_lexer_fuel: int
+    step_lexer_fuel: int
+    step_max_items: int
+    max_lexer_states: int
+    max_grammar_size: int
+    precompute_large_lexemes: bool
+    verbose_errors: bool
+
+
 # What one step of reading a schema or judging a token may take: some ten milliseconds each, and 150 MB.
-_LIMITS: Final = {
+_LIMITS: Final[_Limits] = {
     "initial_lexer_fuel": 500_000,
     "step_lexer_fuel": 200_000,
     "step_max_items": 20_000,
     "max_lexer_states": 100_000,
     "max_grammar_size": 50_000,
+    "precompute_large_lexemes": False,
+    "verbose_errors": False,
 }
 # Between two parts there may be a line break and spaces, and no more: a model that writes only spaces would never end.
 _OPTIONS: Final[JsonCompileOptions] = {
@@ -63,9 +77,12 @@ class Grammar:
         """
         return self._read(byte_tokenizer())
 
-    def on_tokens(self, tokenizer: LLTokenizer) -> LLMatcher:
+    def on_tokens(self, tokenizer: Tokenizer) -> Matcher:
         """Return a matcher at the beginning of an answer made of the tokens of a model. Raises InvalidParams."""
-        return self._read(tokenizer)
+        matcher = Matcher(tokenizer, self._source, _LIMITS)
+        if not matcher.compute_mask():
+            raise self._refusal(matcher.error or "")
+        return matcher
 
     def _read(self, tokenizer: LLTokenizer) -> LLMatcher:
         from llguidance import LLMatcher
@@ -73,9 +90,12 @@ class Grammar:
         matcher = LLMatcher(tokenizer, self._source, log_level=0, limits=_limits())
         matcher.compute_bitmask()  # some find out only now that there is too much to look at
         if matcher.is_error():
-            keyword, reason = _reason(matcher.get_error())
-            raise InvalidParams(f"format: the schema can't be guaranteed: {reason}.", path=self._path, keyword=keyword)
+            raise self._refusal(matcher.get_error())
         return matcher
+
+    def _refusal(self, error: str) -> InvalidParams:
+        keyword, reason = _reason(error)
+        return InvalidParams(f"format: the schema can't be guaranteed: {reason}.", path=self._path, keyword=keyword)
 
 
 def _patterns(schema: Json) -> Iterator[str]:
@@ -110,7 +130,7 @@ def byte_tokenizer() -> LLTokenizer:
 def _limits() -> LLParserLimits:
     from llguidance import LLParserLimits
 
-    return LLParserLimits(**_LIMITS, precompute_large_lexemes=False, verbose_errors=False)
+    return LLParserLimits(**_LIMITS)
 
 
 # What llguidance's words begin with, the keyword that they are about, and what they mean to a client.

@@ -24,8 +24,7 @@ from rkllmd.language.guided.tokens import TokenGuide, Vocabularies
 from rkllmd.portable.extension import NextRun
 
 if TYPE_CHECKING:
-    from llguidance import LLTokenizer
-
+    from rkllmd.abi.llguidance import Tokenizer
     from rkllmd.language.generation import Generation
     from rkllmd.language.runs.run import Run
     from rkllmd.portable.extension import Extension, Guide
@@ -110,9 +109,8 @@ def _yielding(guide: TokenGuide) -> Guide:
     return ask
 
 
-def _tokenizer(run: Run, extension: Extension) -> LLTokenizer:
+def _tokenizer(run: Run, extension: Extension) -> Tokenizer:
     model = run.model
-    # The event loop stands still for as long as reading one takes: the keeper has to know that it is no hang.
     with run.language.runtime.journal.calling("rkllm_portable_vocabulary", model):
         return _VOCABULARIES.of(model.file, lambda: extension.vocabulary(model.pointer))
 

@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
+from rkllmd.abi.llguidance import Tokenizer, Vocabulary
 from rkllmd.language.guided.grammar import Grammar
 from rkllmd.language.guided.schema.schemas import rewrite
-from rkllmd.language.guided.tokens import TokenGuide, Vocabularies, tokenizer_of
-from rkllmd.portable.extension import Piece
+from rkllmd.language.guided.tokens import TokenGuide, Vocabularies
+from tests.language.guided.vocabularies import END, vocabulary_of
 
-CONTROL, END = Piece(b"", False), Piece(b"", True)
 TEXTS = [b'{"', b"a", b'"', b":", b"1", b"}", b'":', b"\xc3", b"\xa9", b"{", b"1}", b" "]
-PIECES = [CONTROL, *(Piece(text, False) for text in TEXTS), END, END]
+TOKENS = [None, *TEXTS, END, END]
 A = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"], "additionalProperties": False}
 
 
 class Asking:
     """A runtime that asks what may follow a token."""
 
-    def __init__(self, schema: Any, pieces: list[Piece]) -> None:
-        self.guide = TokenGuide(Grammar(rewrite(schema)), tokenizer_of(pieces))
-        self.count = len(pieces)
+    def __init__(self, schema: Any, texts: list[bytes | None]) -> None:
+        self.guide = TokenGuide(Grammar(rewrite(schema)), Tokenizer(vocabulary_of(texts)))
+        self.count = len(texts)
 
     def after(self, last: int) -> set[int]:
         """Return the tokens that may follow ``last``."""
@@ -37,7 +37,7 @@ def tokens(*texts: bytes) -> set[int]:
 
 
 def test_each_token_that_is_legal_may_follow_and_no_other() -> None:
-    asking = Asking(A, PIECES)
+    asking = Asking(A, TOKENS)
     begin = asking.after(-1)
     assert begin <= tokens(b'{"', b"{")
     assert begin
@@ -45,11 +45,11 @@ def test_each_token_that_is_legal_may_follow_and_no_other() -> None:
     assert asking.after(2) <= tokens(b'"', b'":')
     asking.after(7)
     assert tokens(b"1}") <= asking.after(1 + TEXTS.index(b" ")) <= tokens(b"1", b"1}")
-    assert asking.after(1 + TEXTS.index(b"1}")) == {len(PIECES) - 2, len(PIECES) - 1}, "only the end, any of them"
+    assert asking.after(1 + TEXTS.index(b"1}")) == {len(TOKENS) - 2, len(TOKENS) - 1}, "only the end, any of them"
 
 
 def test_a_token_that_was_not_legal_is_an_error_that_stays() -> None:
-    asking = Asking(A, PIECES)
+    asking = Asking(A, TOKENS)
     asking.after(-1)
     with pytest.raises(ValueError, match="grammar"):
         asking.after(5)
@@ -57,7 +57,7 @@ def test_a_token_that_was_not_legal_is_an_error_that_stays() -> None:
 
 
 def test_a_vocabulary_without_an_end_allows_nothing_at_the_end() -> None:
-    asking = Asking({"const": 1}, [Piece(b"1", False), Piece(b"2", False)])
+    asking = Asking({"const": 1}, [b"1", b"2"])
     assert asking.after(-1) == {0}
     assert asking.after(0) == set()
 
@@ -66,11 +66,11 @@ def test_a_vocabulary_is_read_once_for_each_file_of_the_last_models() -> None:
     vocabularies, read = Vocabularies(), list[str]()
 
     def ask(file: str | None) -> object:
-        def pieces() -> list[Piece]:
+        def vocabulary() -> Vocabulary:
             read.append(str(file))
-            return PIECES
+            return vocabulary_of(TOKENS)
 
-        return vocabularies.of(file, pieces)
+        return vocabularies.of(file, vocabulary)
 
     assert ask("a") is ask("a")
     for file in ("b", "a", "c", "a", "b", None, None, "a"):

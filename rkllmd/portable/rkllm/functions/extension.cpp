@@ -194,16 +194,24 @@ int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size) {
     int64_t length = -1;
     guarded("rkllm_portable_vocabulary", [&] {
         std::shared_ptr<Session> session = session_of(handle);
-        std::string all;
-        for (llama_token token = 0; token < session->model.vocabulary(); ++token) {
+        auto count = static_cast<uint32_t>(session->model.vocabulary());
+        std::vector<uint32_t> lengths;
+        std::string kinds, texts;
+        for (uint32_t i = 0; i < count; ++i) {
+            auto token = static_cast<llama_token>(i);
             std::string piece = session->vocabulary.piece(token, false);
             bool ends = session->vocabulary.ends_generation(token);
             bool is_text = !ends && !piece.empty() && !session->vocabulary.is_marker(token);
-            all += static_cast<char>(ends ? 1 : is_text ? 0 : 2);
-            auto count = static_cast<uint32_t>(piece.size());
-            all.append(reinterpret_cast<const char *>(&count), sizeof count);
-            all += piece;
+            kinds += static_cast<char>(ends ? 1 : is_text ? 0 : 2);
+            if (!is_text) {
+                piece = "\xff" + std::to_string(token);
+            }
+            lengths.push_back(static_cast<uint32_t>(piece.size()));
+            texts += piece;
         }
+        size_t lengths_size = lengths.size() * sizeof(uint32_t);
+        std::string all(reinterpret_cast<const char *>(&count), sizeof count);
+        all.append(reinterpret_cast<const char *>(lengths.data()), lengths_size).append(kinds).append(texts);
         if (buffer && all.size() <= size) {
             all.copy(reinterpret_cast<char *>(buffer), all.size());
         }

@@ -67,8 +67,9 @@ int rkllm_portable_logprobs_next_run(void *handle, int top);
 // asked for or no token comes, or -1. Only the callback of the run may ask.
 int64_t rkllm_portable_logprobs(void *handle, int entry, uint8_t *buffer, size_t size);
 
-// The vocabulary, token by token: a byte that says what it is (0: text, 1: it ends the answer, 2: neither), the number
-// of its bytes (uint32, this machine's order), and these. Written if `size` bytes are enough. Returns the length or -1.
+// The vocabulary: how many tokens it has (uint32, this machine's order), the number of each one's bytes (likewise), for
+// each a byte that says what it is (0: text, 1: it ends the answer, 2: neither), and all their bytes. Those of a token that
+// is no text are 0xFF, which no text has, and its number. Written if `size` bytes are enough. Returns the length or -1.
 int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size);
 
 // Writes a JSON object about the loaded model and a closing zero, if `size` bytes are enough. Returns its length or -1.
