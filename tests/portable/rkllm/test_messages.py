@@ -15,7 +15,10 @@ from tests.server.conversations.talking import Talk
 
 @pytest.fixture(scope="module")
 def demo(start_for_module: Start) -> Daemon:
-    return start_for_module("--model", "demo", runtime="portable")
+    daemon = start_for_module("--model", "demo", runtime="portable")
+    with daemon.connect() as wire:
+        wire.ask("rkllm.run", {"prompt": "", "max_new_tokens": 1})  # which waits for the model
+    return daemon
 
 
 def read(result: dict[str, Any]) -> int:
