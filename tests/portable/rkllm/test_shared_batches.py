@@ -76,6 +76,33 @@ def test_chats_share_a_batch_and_each_finds_its_own_beginning(demo: Daemon) -> N
         assert "{" not in answers[1]
 
 
+def turns(daemon: Daemon, *questions: str) -> list[list[tuple[int, int]]]:
+    """Hold conversations of three turns, all at once; return how long each later prompt was, and how much was read."""
+    said, read = [[question] for question in questions], [list[tuple[int, int]]() for _ in questions]
+    with ExitStack() as stack:
+        wires = [stack.enter_context(daemon.connect()) for _ in questions]
+        for turn in range(3):
+            for wire, words in zip(wires, said, strict=True):
+                wire.request("rkllm.run_async", talk(*words))
+            for wire, words, figures in zip(wires, said, read, strict=True):
+                messages = wire.until_final(1)
+                final = messages[-1]["result"]
+                figures += [(final["prompt_tokens"], final["perf"]["prefill_tokens"])] if turn else []
+                words += [streamed(messages), "What is an NPU?"]
+    return read
+
+
+def test_chats_in_a_batch_read_no_more_than_each_would_alone(start: Start) -> None:
+    """Their answers go on behind their ends, which do not show: read again, they would be other tokens."""
+    param = {"model_path": str(DEMO), "ignore_eos_token": True, "max_new_tokens": 60, "max_context_len": 512}
+    daemon = start(runtime="portable")
+    daemon.load(**param)
+    alone = [turns(daemon, question)[0] for question in QUESTIONS[:3]]
+    shared = start(runtime="portable")
+    shared.load(**param, extend_param={"n_batch": 3})
+    assert turns(shared, *QUESTIONS[:3]) == alone
+
+
 def test_what_can_not_share_a_batch_has_it_alone(demo: Daemon) -> None:
     with demo.connect() as wire:
         assert "Tom" in wire.ask("rkllm.run", {"prompt": "My name is Tom.", "keep_history": 1})["result"]["text"]

@@ -24,7 +24,8 @@ enum {
     // No template stands around the text: it is read as it is.
     RKLLM_PORTABLE_BARE = 1,
     // The text is a conversation from its beginning: the tokens that the cache has in common with it stay, whatever run
-    // has left them there, the others go, and only the rest is read.
+    // has left them there, the others go, and only the rest is read. All of them stay if the text begins, marker for
+    // marker, with the bare one that the run before was given and what it has answered.
     RKLLM_PORTABLE_REUSE = 2,
     // Control tokens that the model generates are shown, whatever skip_special_token says; not the one that ends the run.
     RKLLM_PORTABLE_SHOW_SPECIAL = 4,

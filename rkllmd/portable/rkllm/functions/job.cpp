@@ -50,8 +50,30 @@ bool must_read(const Session &session, llama_token unread, bool templated, bool 
     return !templated || !closes || !session.vocabulary.ends_generation(unread);
 }
 
-Job::Entry prepare_entry(Session &session, const RKLLMInput &input, Turn turn, const EntryOptions &options) {
+// Of a conversation that begins as the cache has it, only the rest is made tokens and read. That finds more than a
+// comparison of tokens: a model may write a text in other tokens than those that reading it gives.
+bool follow(const Session &session, Job::Entry &entry) {
+    const Sequence &sequence = *entry.sequence;
+    std::optional<Texts> rest = behind(sequence.told(), entry.text);
+    if (sequence.told().empty() || !rest) {
+        return false;
+    }
+    Tokens tokens = session.vocabulary.encode(*rest, false);
+    bool reads_last = must_read(session, sequence.unread, true, true);
+    size_t size = static_cast<size_t>(sequence.size()) + tokens.size() + (reads_last ? 1 : 0);
+    if (tokens.empty() || size > static_cast<size_t>(session.model.context_limit())) {
+        return false;
+    }
+    if (reads_last) {
+        tokens.insert(tokens.begin(), sequence.unread);
+    }
+    entry.prompt = {{tokens, {}, 0, {}}};
+    return true;
+}
+
+Job::Entry prepare_entry(Session &session, const RKLLMInput &input, const Job &job, const EntryOptions &options) {
     PromptReader reader(session.model, session.vocabulary, session.chat, options.meant, options.bare);
+    Turn turn = job.turn;
     Sequence &sequence = session.sequences[static_cast<size_t>(options.sequence)];
     Job::Entry entry;
     entry.sequence = &sequence;
@@ -60,6 +82,13 @@ Job::Entry prepare_entry(Session &session, const RKLLMInput &input, Turn turn, c
     entry.seed = options.seed.value_or(sampling_seed());
     entry.guide = options.guide;
     entry.logprobs = options.logprobs;
+    if (turn == Turn::FIRST && job.mode == RKLLM_INFER_GENERATE) {
+        entry.text = reader.bare_text(input);
+        entry.follows = entry.reuse && session.cells_lora == job.lora && follow(session, entry);
+    }
+    if (entry.follows) {
+        return entry;
+    }
     entry.prompt = reader.read(input, turn);
     bool templated = is_templated(input.input_type);
     if (turn == Turn::FIRST) {
@@ -136,7 +165,7 @@ Job prepare(Session &session, const RKLLMInput *inputs, const RKLLMInferParam &p
     std::vector<EntryOptions> entries = entries_of(session, options);
     job.turn = turn_of(session, job.keep_history, entries);
     for (size_t i = 0; i < entries.size(); ++i) {
-        job.entries.push_back(prepare_entry(session, inputs[i], job.turn, entries[i]));
+        job.entries.push_back(prepare_entry(session, inputs[i], job, entries[i]));
     }
     if (param.prompt_cache_params && param.prompt_cache_params->save_prompt_cache) {
         job.save_path = cache_path(*param.prompt_cache_params, session, job);

@@ -13,8 +13,10 @@ struct Job {
     struct Entry {
         Sequence *sequence = nullptr;
         Prompt prompt;
+        Texts text; // of the conversation from its beginning, if that is what the caller has given
         size_t system_cells = 0;
         bool reuse = false; // whatever the cache has in common with the prompt
+        bool follows = false; // the prompt is only what stands behind all that the cache has of the text
         bool show_special = false; // among the generated tokens
         uint32_t seed = 0;
         Guide guide;

@@ -98,6 +98,14 @@ size_t prompt_size(const Prompt &prompt) {
     return size;
 }
 
+Tokens all_tokens(const Prompt &prompt) {
+    Tokens tokens;
+    for (const Segment &segment : prompt) {
+        tokens.insert(tokens.end(), segment.tokens.begin(), segment.tokens.end());
+    }
+    return tokens;
+}
+
 Prompt PromptReader::read(const RKLLMInput &input, Turn turn) const {
     Prompt prompt;
     switch (input.input_type) {
@@ -132,6 +140,11 @@ Prompt PromptReader::read(const RKLLMInput &input, Turn turn) const {
 
 Tokens PromptReader::tokens_of(const RKLLMInput &input, Turn turn) const {
     return vocabulary_.encode(templated(input, input.prompt_input, turn), turn == Turn::FIRST);
+}
+
+Texts PromptReader::bare_text(const RKLLMInput &input) const {
+    bool is_bare = bare_ && input.input_type == RKLLM_INPUT_PROMPT;
+    return is_bare ? templated(input, input.prompt_input, Turn::FIRST) : Texts{};
 }
 
 Texts PromptReader::templated(const RKLLMInput &input, const char *text, Turn turn) const {

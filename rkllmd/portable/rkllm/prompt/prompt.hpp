@@ -29,6 +29,8 @@ struct Segment {
 using Prompt = std::vector<Segment>;
 
 size_t prompt_size(const Prompt &prompt);
+// Of a prompt without rows.
+Tokens all_tokens(const Prompt &prompt);
 
 // Where the turn stands in its conversation.
 enum class Turn { FIRST, NEXT, RESUMED };
@@ -43,6 +45,8 @@ class PromptReader {
     Prompt read(const RKLLMInput &input, Turn turn) const;
     // Those of an input that is text alone.
     Tokens tokens_of(const RKLLMInput &input, Turn turn) const;
+    // The text of one with nothing around it, piece by piece; nothing of any other input.
+    Texts bare_text(const RKLLMInput &input) const;
 
   private:
     Texts templated(const RKLLMInput &input, const char *text, Turn turn) const;

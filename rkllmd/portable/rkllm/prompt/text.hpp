@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,5 +25,8 @@ std::string joined(const Texts &texts);
 
 // The caller's text, with control markers only between the given offsets.
 Texts split(const std::string &text, const Spans &meant);
+
+// What stands behind `beginning` in texts that begin so, control marker for control marker; nothing if they do not.
+std::optional<Texts> behind(const Texts &beginning, const Texts &texts);
 
 } // namespace portable

@@ -76,25 +76,42 @@ bool Decoder::read(Sequence &sequence, const Segment &segment, Rows wanted, std:
     return true;
 }
 
-bool Decoder::step(const std::vector<std::pair<Sequence *, llama_token>> &tokens) {
+bool Decoder::read(const std::vector<Reading> &readings, const std::function<void(size_t, int)> &read) {
+    struct Token {
+        size_t reading;
+        size_t index;
+        llama_pos position;
+    };
+    std::vector<Token> all;
+    for (size_t n = 0; n < readings.size(); ++n) {
+        llama_pos begin = readings[n].sequence->position();
+        for (size_t i = 0; i < readings[n].tokens.size(); ++i) {
+            all.push_back({n, i, begin + static_cast<llama_pos>(i)});
+        }
+    }
     size_t most = static_cast<size_t>(model_.batch_limit());
-    if (tokens.size() > most) {
-        throw Failure("more sequences than the engine takes at once");
-    }
-    Tokens ids;
-    Batch batch;
-    for (auto &[sequence, token] : tokens) {
-        ids.push_back(token);
-        batch.positions.push_back(line_position(sequence->position()));
-        batch.sequences.push_back(sequence->id());
-        batch.outputs.push_back(true);
-    }
-    add_tokens(batch, ids);
-    if (!decode(batch)) {
-        return false;
-    }
-    for (auto &[sequence, token] : tokens) {
-        sequence->append_token(token);
+    for (size_t from = 0; from < all.size(); from += most) {
+        size_t count = std::min(most, all.size() - from);
+        Tokens ids;
+        Batch batch;
+        for (size_t at = from; at < from + count; ++at) {
+            const Reading &reading = readings[all[at].reading];
+            ids.push_back(reading.tokens[all[at].index]);
+            batch.positions.push_back(line_position(all[at].position));
+            batch.sequences.push_back(reading.sequence->id());
+            batch.outputs.push_back(all[at].index + 1 == reading.tokens.size());
+        }
+        add_tokens(batch, ids);
+        if (!decode(batch)) {
+            return false;
+        }
+        for (size_t i = 0; i < count; ++i) {
+            size_t reading = all[from + i].reading;
+            readings[reading].sequence->append_token(ids[i]);
+            if (batch.outputs[i]) {
+                read(reading, static_cast<int>(i));
+            }
+        }
     }
     return true;
 }

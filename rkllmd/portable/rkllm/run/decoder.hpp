@@ -5,6 +5,7 @@
 #include "sequence.hpp"
 
 #include <array>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,12 @@ enum class Rows { NONE, HIDDEN, LOGITS };
 // Throws a Failure if the model has computed anything that is no number.
 void check_numbers(const float *computed, int count);
 
+// What is to be read into a sequence.
+struct Reading {
+    Sequence *sequence;
+    Tokens tokens;
+};
+
 class Decoder {
   public:
     Decoder(Model &model, const RKLLMCallback &callback) : model_(model), callback_(callback) {}
@@ -23,8 +30,9 @@ class Decoder {
     // Reads a segment into the sequence; afterwards the logits of its last token are there. False: aborted.
     bool read(Sequence &sequence, const Segment &segment, Rows wanted, std::vector<float> &rows);
 
-    // Reads one token into each sequence; afterwards the logits of the n-th are those of output n. False: aborted.
-    bool step(const std::vector<std::pair<Sequence *, llama_token>> &tokens);
+    // Reads tokens into each of the sequences, in as few steps of the engine as they fit into. `read(n, output)` is told
+    // when the n-th has all of its own, whose last one has its logits there. False: aborted.
+    bool read(const std::vector<Reading> &readings, const std::function<void(size_t, int)> &read);
 
   private:
     struct Batch {

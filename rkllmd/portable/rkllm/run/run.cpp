@@ -3,6 +3,8 @@
 #include "likelihood.hpp"
 #include "log.hpp"
 #include "report.hpp"
+#include "reuse.hpp"
+#include "rows.hpp"
 #include "sampling.hpp"
 
 #include <algorithm>
@@ -10,20 +12,6 @@
 
 namespace portable {
 namespace {
-
-// The rows that each entry's result points at.
-void point_at_rows(const Session &session, Rows wanted, std::vector<RKLLMResult> &results) {
-    int width = wanted == Rows::HIDDEN ? session.model.hidden_width() : session.model.vocabulary();
-    for (size_t i = 0; i < results.size(); ++i) {
-        const std::vector<float> &rows = session.rows[i];
-        int count = static_cast<int>(rows.size() / static_cast<size_t>(width));
-        if (wanted == Rows::HIDDEN) {
-            results[i].last_hidden_layer = {rows.data(), width, count};
-        } else {
-            results[i].logits = {rows.data(), width, count};
-        }
-    }
-}
 
 class Run {
   public:
@@ -47,16 +35,23 @@ class Run {
         std::string logprobs;
         std::string partial; // bytes of a character that is not whole yet
         std::string text;
+        std::string said;    // all that was given out
+        size_t cells_before = 0; // and what was unread, before the prompt
+        llama_token unread_before = Sequence::NO_TOKEN;
         int prefilled = 0;
         int made = 0;
+        bool has_dropped = false; // older cells, to make room
         bool done = false;
     };
 
     bool prefill();
-    bool prefill_entry(Job::Entry &entry, std::vector<float> &rows);
-    size_t reuse(Job::Entry &entry);
-    void begin_lane(const Job::Entry &entry);
+    void begin_lane(Job::Entry &entry);
+    bool reads_rows() const;
+    bool read_apart();
+    bool read_together();
+    void has_read(Lane &lane);
     void generate();
+    void remember();
     void finish_lanes();
     bool give_out();
     bool step();
@@ -109,6 +104,7 @@ void Run::execute() {
         deliver_rows(wanted());
     } else if (complete) {
         generate();
+        remember();
     }
     performance_.end();
     for (const Job::Entry &entry : job_.entries) {
@@ -116,94 +112,111 @@ void Run::execute() {
     }
 }
 
-bool Run::prefill() {
-    for (size_t i = 0; i < job_.entries.size(); ++i) {
-        Job::Entry &entry = job_.entries[i];
-        if (job_.turn == Turn::RESUMED && entry.sequence->answered) {
-            begin_lane(entry);
-            lanes_.back().done = true;
+// Notes what the cache has as text, if nothing was dropped to make room, and no character was only begun.
+void Run::remember() {
+    for (const Lane &lane : lanes_) {
+        if (lane.entry->text.empty() || lane.has_dropped || !lane.partial.empty()) {
             continue;
         }
-        int before = performance_.prefill_tokens, reused_before = performance_.reused_tokens;
-        if (!prefill_entry(entry, session_.rows[i])) {
-            return false;
-        }
+        Texts told = lane.entry->text;
+        told.push_back({lane.said, false});
+        lane.sequence->tell(std::move(told));
+    }
+}
+
+bool Run::prefill() {
+    for (Job::Entry &entry : job_.entries) {
         begin_lane(entry);
-        lanes_.back().prefilled = performance_.prefill_tokens - before;
-        session_.reused_tokens[i] = performance_.reused_tokens - reused_before;
+    }
+    bool complete = reads_rows() ? read_apart() : read_together();
+    for (size_t i = 0; i < lanes_.size(); ++i) {
+        Lane &lane = lanes_[i];
+        lane.prefilled = lane.done ? 0 : lane.sequence->size() - static_cast<int>(lane.cells_before);
+        performance_.prefill_tokens += lane.prefilled;
+        performance_.reused_tokens += session_.reused_tokens[i];
+        if (!complete && !lane.done) {
+            lane.sequence->cut(lane.cells_before);
+            lane.sequence->unread = lane.unread_before;
+        }
+    }
+    return complete;
+}
+
+// Whether there is more to read than tokens, or more wanted than the next one.
+bool Run::reads_rows() const {
+    auto has_rows = [](const Job::Entry &entry) {
+        return std::any_of(entry.prompt.begin(), entry.prompt.end(), [](const Segment &s) { return !s.rows.empty(); });
+    };
+    return wanted() != Rows::NONE || std::any_of(job_.entries.begin(), job_.entries.end(), has_rows);
+}
+
+// One entry after the other. False: aborted.
+bool Run::read_apart() {
+    for (size_t i = 0; i < lanes_.size(); ++i) {
+        Lane &lane = lanes_[i];
+        if (lane.done) {
+            continue;
+        }
+        for (const Segment &segment : lane.entry->prompt) {
+            if (session_.stop || !session_.decoder.read(*lane.sequence, segment, wanted(), session_.rows[i])) {
+                return false;
+            }
+        }
+        has_read(lane);
         if (wanted() == Rows::NONE) {
             // Now, since reading the next entry's prompt takes these logits away.
-            sample(lanes_.back(), -1);
+            sample(lane, -1);
         }
     }
     return true;
 }
 
-// False: aborted, and the sequence is as before.
-bool Run::prefill_entry(Job::Entry &entry, std::vector<float> &rows) {
+// The tokens of all entries in as few steps of the engine as they fit into. False: aborted.
+bool Run::read_together() {
+    std::vector<Reading> readings;
+    std::vector<Lane *> active;
+    for (Lane &lane : lanes_) {
+        if (!lane.done) {
+            active.push_back(&lane);
+            readings.push_back({lane.sequence, all_tokens(lane.entry->prompt)});
+        }
+    }
+    return !session_.stop && session_.decoder.read(readings, [&](size_t reading, int output) {
+        has_read(*active[reading]);
+        sample(*active[reading], output);
+    });
+}
+
+void Run::has_read(Lane &lane) {
+    lane.sequence->unread = Sequence::NO_TOKEN;
+    if (job_.turn == Turn::FIRST) {
+        lane.sequence->prompt_cells = static_cast<size_t>(lane.sequence->size());
+    }
+}
+
+// Makes room for what the lane is to read.
+void Run::begin_lane(Job::Entry &entry) {
     Sequence &sequence = *entry.sequence;
     if (job_.turn == Turn::FIRST) {
-        size_t reused = reuse(entry);
+        session_.reused_tokens[lanes_.size()] = static_cast<int>(reuse(session_, entry, wanted() != Rows::NONE));
         sequence.system_cells = entry.system_cells;
         sequence.in_history = false;
-        performance_.reused_tokens += static_cast<int>(reused);
     }
-    llama_token unread = sequence.unread;
-    if (!sequence.make_room(prompt_size(entry.prompt), session_.kept_cells(sequence))) {
-        throw Failure("the prompt does not fit the context beside what is kept");
-    }
-    size_t before = static_cast<size_t>(sequence.size());
-    for (const Segment &segment : entry.prompt) {
-        if (session_.stop || !session_.decoder.read(sequence, segment, wanted(), rows)) {
-            sequence.cut(before);
-            sequence.unread = unread;
-            return false;
-        }
-        performance_.prefill_tokens += static_cast<int>(segment.size());
-    }
-    sequence.unread = Sequence::NO_TOKEN;
-    if (job_.turn == Turn::FIRST) {
-        sequence.prompt_cells = static_cast<size_t>(sequence.size());
-    }
-    return true;
-}
-
-// Leaves in the cache what the prompt begins with, if it may be reused, and takes it off the prompt.
-size_t Run::reuse(Job::Entry &entry) {
-    Sequence &sequence = *entry.sequence;
-    if (wanted() != Rows::NONE || entry.prompt.front().tokens.empty()) {
-        sequence.clear(); // results are wanted for each token, so each has to be computed
-        return 0;
-    }
-    Tokens &tokens = entry.prompt.front().tokens;
-    size_t common = sequence.common_prefix(tokens, entry.reuse);
-    size_t cached = std::min(common_length(session_.cached_prompt, tokens), tokens.size() - 1);
-    if (cached > common) { // a run in between has dropped cells that this one can use
-        try {
-            sequence.load(session_.cached_path);
-        } catch (const Failure &failure) {
-            log_warning("%s: it is not reused", failure.what());
-            session_.cached_prompt.clear();
-        }
-        common = sequence.common_prefix(tokens, entry.reuse);
-    }
-    sequence.cut(common);
-    sequence.unread = Sequence::NO_TOKEN;
-    common = std::min(common, static_cast<size_t>(sequence.size())); // some models cannot cut
-    tokens.erase(tokens.begin(), tokens.begin() + static_cast<long>(common));
-    return common;
-}
-
-void Run::begin_lane(const Job::Entry &entry) {
-    Sequence &sequence = *entry.sequence;
     lanes_.emplace_back(entry, make_sampler(job_.sampling, session_.model.vocabulary(), entry.seed));
+    Lane &lane = lanes_.back();
+    lane.done = job_.turn == Turn::RESUMED && sequence.answered;
     if (job_.turn != Turn::RESUMED) {
         sequence.answer.clear();
         sequence.answered = false;
     }
     for (llama_token token : sequence.answer) {
-        llama_sampler_accept(lanes_.back().sampler.get(), token);
+        llama_sampler_accept(lane.sampler.get(), token);
     }
+    if (!lane.done && !sequence.make_room(prompt_size(entry.prompt), session_.kept_cells(sequence))) {
+        throw Failure("the prompt does not fit the context beside what is kept");
+    }
+    lane.cells_before = static_cast<size_t>(sequence.size());
+    lane.unread_before = sequence.unread;
 }
 
 void Run::sample(Lane &lane, int output) {
@@ -276,6 +289,7 @@ bool Run::give_out() {
         size_t whole = whole_characters(lane.partial);
         lane.text = lane.partial.substr(0, whole);
         lane.partial.erase(0, whole);
+        lane.said += lane.text;
         lane.made++;
         lane.sequence->unread = lane.token;
         lane.sequence->answer.push_back(lane.token);
@@ -296,32 +310,27 @@ bool Run::give_out() {
 
 // Reads the given tokens and samples the next ones. False: aborted, or the context is full.
 bool Run::step() {
-    std::vector<std::pair<Sequence *, llama_token>> tokens;
+    std::vector<Reading> readings;
     std::vector<Lane *> active;
     for (Lane &lane : lanes_) {
         bool last = job_.max_new_tokens > 0 && lane.made >= job_.max_new_tokens;
         if (lane.done || last) {
             continue; // the last token need not be read: nothing is asked after it, in this run
         }
+        int before = lane.sequence->size();
         if (!lane.sequence->make_room(1, session_.kept_cells(*lane.sequence))) {
             log_warning("the context of %d tokens is full and cannot be shifted: the answer ends here",
                         session_.model.context_limit());
             return false;
         }
-        tokens.emplace_back(lane.sequence, lane.token);
+        lane.has_dropped = lane.has_dropped || lane.sequence->size() < before;
+        readings.push_back({lane.sequence, {lane.token}});
         active.push_back(&lane);
     }
-    if (tokens.empty()) {
-        return true;
-    }
-    if (session_.stop || !session_.decoder.step(tokens)) {
-        return false;
-    }
-    for (size_t i = 0; i < active.size(); ++i) {
-        active[i]->sequence->unread = Sequence::NO_TOKEN;
-        sample(*active[i], static_cast<int>(i));
-    }
-    return true;
+    return !session_.stop && session_.decoder.read(readings, [&](size_t reading, int output) {
+        active[reading]->sequence->unread = Sequence::NO_TOKEN;
+        sample(*active[reading], output);
+    });
 }
 
 void Run::deliver_rows(Rows wanted) {

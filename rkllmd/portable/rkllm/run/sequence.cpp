@@ -19,6 +19,7 @@ void Sequence::clear() {
 void Sequence::forget() {
     in_history = false;
     unread = NO_TOKEN;
+    told_.clear();
     answer.clear();
     answered = false;
 }
@@ -76,6 +77,7 @@ void Sequence::drop_unread() {
         return;
     }
     unread = NO_TOKEN;
+    told_.clear();
     if (!answer.empty()) {
         answer.pop_back();
     }

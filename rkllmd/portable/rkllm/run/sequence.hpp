@@ -2,6 +2,7 @@
 #pragma once
 
 #include "model.hpp"
+#include "text.hpp"
 #include "vocabulary.hpp"
 
 #include <atomic>
@@ -40,6 +41,11 @@ class Sequence {
     size_t common_prefix(const Tokens &prompt, bool all) const;
     void allow_reuse(size_t cells) { reusable_ = cells; }
 
+    // The conversation as text, what was generated included, the unread token too; nothing where that is not known. As
+    // soon as the cells are others, it is not.
+    const Texts &told() const { return told_; }
+    void tell(Texts texts) { told_ = std::move(texts); }
+
     // As one piece of bytes (prompt_cache.hpp), of the size that it has now, or as a file of these.
     size_t saved_size() const;
     void save(uint8_t *bytes, size_t size) const;
@@ -60,11 +66,15 @@ class Sequence {
 
   private:
     void drop_all();
-    void changed() { size_.store(static_cast<int>(tokens_.size())); }
+    void changed() {
+        size_.store(static_cast<int>(tokens_.size()));
+        told_.clear();
+    }
 
     const Model &model_;
     llama_seq_id id_;
     Tokens tokens_;
+    Texts told_;
     llama_pos position_ = 0;
     size_t reusable_ = 0;
     std::atomic<int> size_{0};

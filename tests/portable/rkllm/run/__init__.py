@@ -1,0 +1,1 @@
+"""The portable runtime's runs: what each of them reads."""
