@@ -359,4 +359,5 @@ def _serve_others(run: Callable[[argparse.Namespace], int], given: argparse.Name
     try:
         return run(given)
     except HttpError as error:
-        raise _UsageError(str(error)) from None
+        sys.stderr.write(f"rkllmd: {error}\n")
+        return error.status

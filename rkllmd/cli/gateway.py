@@ -6,7 +6,6 @@ import argparse
 from typing import Final
 
 from rkllmd.cli import http
-from rkllmd.cli.http import HttpError
 
 # As long as a balancer waits for an answer; the unit's TimeoutStopSec is longer.
 _MOST_GRACE: Final = 600
@@ -56,8 +55,7 @@ def run(given: argparse.Namespace) -> int:
     try:
         serving.run(Upstream(given.socket, given.requirepeer, pictures), access, listening)
     except OSError as error:
-        where = " ".join([*addresses, *agent_checks])
-        raise HttpError(f"{where} can't be listened to: {error.strerror or error}.") from None
+        raise http.taken([*addresses, *agent_checks], error) from None
     return 0
 
 

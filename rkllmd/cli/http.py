@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from rkllmd.requirements import install_extras
 
@@ -13,9 +15,23 @@ if TYPE_CHECKING:
     from rkllmd.gateway.access import Access
     from rkllmd.gateway.boards.encryption import Tls
 
+_SCHEMES: Final = ("http", "https")
+
 
 class HttpError(Exception):
-    """It can't be served so; the message is one sentence that says what to do."""
+    """It can't be served so; the message is one sentence that says what to do.
+
+    ``status``: with which the command ends. The units start it again unless that is the one of wrong options.
+    """
+
+    def __init__(self, message: str, status: int = 2) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def taken(addresses: Sequence[str], error: OSError) -> HttpError:
+    """Return what to say where addresses can't be had, which may be so for a moment only."""
+    return HttpError(f"{' '.join(addresses)} can't be listened to: {error.strerror or error}.", 1)
 
 
 def missing(error: ModuleNotFoundError, *extras: str) -> HttpError:
@@ -59,7 +75,20 @@ def access(given: argparse.Namespace, addresses: Sequence[str]) -> Access:
                 f"{address} can be reached from other machines: name a file of keys with --api-keys, or say "
                 "--allow-anybody."
             )
-    return Access(_keys(given.api_keys), frozenset(given.allow_origin or ()), has_certificates=bool(given.tls_clients))
+    origins = frozenset(_origin(origin) for origin in given.allow_origin or ())
+    return Access(_keys(given.api_keys), origins, has_certificates=bool(given.tls_clients))
+
+
+def _origin(given: str) -> str:
+    """Return an origin as browsers name it: without a path, and in lower case. Raises HttpError."""
+    try:
+        scheme, host, path, *more = urlsplit(given.lower())
+    except ValueError:  # brackets that are no IPv6 address
+        scheme = host = ""
+        path, more = given, []
+    if scheme not in _SCHEMES or not host or path not in ("", "/") or any(more):
+        raise HttpError(f"--allow-origin {given} is no origin: name each as a browser does, https://chat.example.org.")
+    return f"{scheme}://{host}"
 
 
 def check_address(option: str, address: str) -> None:
@@ -91,6 +120,8 @@ def _keys(path: Path | None) -> frozenset[str]:
     if path is None:
         return frozenset()
     try:
+        if path.stat().st_mode & stat.S_IWOTH:
+            raise HttpError(f"{path} can be written by everybody, who could add a key: chmod o-w {path}")
         return read_keys(path.read_text())
     except (OSError, ValueError) as error:
         raise HttpError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}.") from None

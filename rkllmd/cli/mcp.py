@@ -50,7 +50,7 @@ def run(given: argparse.Namespace) -> int:
     try:
         over_http.serve(host, access, Listening(addresses, (), tls))
     except OSError as error:
-        raise HttpError(f"{' '.join(addresses)} can't be listened to: {error.strerror or error}.") from None
+        raise http.taken(addresses, error) from None
     return 0
 
 

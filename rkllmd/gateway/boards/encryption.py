@@ -26,11 +26,18 @@ class Tls:
             context.load_cert_chain(self.certificate, self.key)
         except OSError as error:
             names = " and ".join(dict.fromkeys((str(self.certificate), str(self.key))))
-            raise TlsError(f"{names} can't be used as certificate and key: {error.strerror or error}.") from None
+            raise TlsError(f"{names} can't be used as certificate and key: {_why(error)}.") from None
         if self.clients is None:
             return
         try:
             context.load_verify_locations(self.clients)
         except OSError as error:
-            message = f"{self.clients} can't be used as the clients' authority: {error.strerror or error}."
-            raise TlsError(message) from None
+            raise TlsError(f"{self.clients} can't be used as the clients' authority: {_why(error)}.") from None
+
+
+def _why(error: OSError) -> str:
+    """Return what is wrong with a file; OpenSSL has no words for one that is something else."""
+    if not isinstance(error, ssl.SSLError):
+        return str(error.strerror or error)
+    reason = (error.reason or "").replace("_", " ").lower()
+    return reason if reason and error.library == "X509" else "it is not what PEM files of these have"

@@ -21,7 +21,7 @@ def test_what_can_t_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(TlsError, match=f"^{other} can't be used as certificate and key: No such file or directory.$"):
         Tls(other, other).check()
     other.write_text("no certificate")
-    with pytest.raises(TlsError, match=f"^{own} and {other} can't be used as certificate and key: "):
+    with pytest.raises(TlsError, match=f"^{own} and {other} can't be used as certificate and key: it is not what"):
         Tls(own, other).check()
     with pytest.raises(TlsError, match=f"^{other} can't be used as the clients' authority: "):
         Tls(own, own, other).check()
