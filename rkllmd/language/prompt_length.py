@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 # The longest tokens of the vocabularies that are in use stand for 128 spaces (cl100k, Llama 3, Qwen); twice that.
 LONGEST_TOKEN_BYTES: Final = 256
-# What a template puts around a prompt may have so many tokens.
+# What a template puts around a prompt may have so many tokens, and what a tokenizer puts before one that has none.
 _AROUND: Final = 1024
+_BEFORE: Final = 8
 
 
 def check(model: Model, rkllm_input: Converted) -> None:
@@ -60,7 +61,7 @@ def check_tokens(runtime: Runtime, model: Model, text: bytes, how: Counted, path
     """
     most = model.max_context_len
     # A token has at least one byte, so that most prompts need no counting.
-    if not 0 < most < len(text) + _AROUND:
+    if not 0 < most < len(text) + (_BEFORE if how.bare else _AROUND):
         return
     tokens = token_counts.known(runtime, model, text, how)
     if tokens is not None and tokens > most:

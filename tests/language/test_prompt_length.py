@@ -86,3 +86,12 @@ def test_what_is_short_enough_in_bytes_is_not_counted() -> None:
     assert asked == []
     check_tokens(runtime, model, b"x" * 4000, Counted(), "$")
     assert len(asked) == 1
+
+
+def test_a_text_with_no_template_around_it_may_be_longer_before_it_is_counted() -> None:
+    runtime, asked = counting(1)
+    model: Any = SimpleNamespace(max_context_len=512, pointer=None)
+    check_tokens(runtime, model, b"x" * 504, Counted(bare=True), "$")
+    assert asked == []
+    check_tokens(runtime, model, b"x" * 505, Counted(bare=True), "$")
+    assert len(asked) == 1, "a tokenizer may put something before it"
