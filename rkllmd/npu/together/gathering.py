@@ -9,8 +9,9 @@ from rkllmd.npu.job import Job
 from rkllmd.npu.together.along import along
 
 # For how long it is waited for: this part of the time that its run took, so that no batch is much slower for it, and
-# no longer than a token takes a board.
-GATHER_PART: Final = 0.05
+# no longer than a token takes a board. Not waiting long enough costs more: of four clients in two halves, each half
+# waits for the other's batch.
+GATHER_PART: Final = 0.1
 GATHER_SECONDS: Final = 0.05
 
 
