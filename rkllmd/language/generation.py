@@ -58,6 +58,7 @@ class Generation:
     shares_batch = False
     # Whether C's batch has entries beside its own that are nobody's, and whether its own has ended while they go on.
     has_others = is_over = False
+    _at_once_seconds = _AT_ONCE_SECONDS
 
     def __init__(
         self,
@@ -120,6 +121,11 @@ class Generation:
         self._has_space = threading.Event()
         self._tensors: list[tuple[str, dict[str, int], bytes]] = []
 
+    def share_callbacks(self, lanes: int, wake: Callable[[Callable[[], None]], None]) -> None:
+        """Be one of so many that have each callback and ``wake`` in common; before the first one."""
+        self._wake = wake
+        self._at_once_seconds = lanes * _AT_ONCE_SECONDS  # each that is sent at once keeps the others waiting
+
     @property
     def tokens(self) -> int:
         """Return how many tokens have come so far."""
@@ -179,7 +185,7 @@ class Generation:
     def take(self, callback: Callback) -> None:
         """Take the copy of a callback: do with it what the event loop would do, or leave it to the loop."""
         now = time.monotonic()
-        is_slow = now - self.last_at > _AT_ONCE_SECONDS
+        is_slow = now - self.last_at > self._at_once_seconds
         self.last_at = now
         if self._keeps_up:
             self._take_now(callback, is_slow=is_slow)

@@ -21,6 +21,7 @@ from rkllmd.abi.c import Pointer
 from rkllmd.abi.layouts.rkllm import RKLLMResult
 from rkllmd.errors import RpcError
 from rkllmd.json_types import JsonObject
+from rkllmd.language.batches.wakes import SharedWake
 from rkllmd.language.generation import ERROR, Generation
 from rkllmd.language.runs.run import Run
 from rkllmd.language.texts.transcript import FINISH, Transcript
@@ -108,12 +109,15 @@ class Company(Generation):
         ``may_mute``: the runtime ends an entry whose result a callback gives the token -1, as the portable one does.
         """
         most = [lane.generation.max_new_tokens for lane in lanes]
+        self._shared_wake = SharedWake(wake)
+        for lane in lanes:
+            lane.generation.share_callbacks(len(lanes), self._shared_wake.soon)
         super().__init__(
             mode=lanes[0].generation.mode,
             transcript=Transcript(1),
             max_new_tokens=0 if min(most) <= 0 else max(most),
             can_free_buffer=False,
-            wake=wake,
+            wake=self._shared_wake.soon,
             send=None,
             at_token=at_token,
             on_end=on_end,
@@ -167,6 +171,7 @@ class Company(Generation):
 
     def on_result(self, results: Pointer[RKLLMResult], state: int) -> int:
         """Take one callback: ``results`` points to a RKLLMResult for each entry. Return 0: go on."""
+        self._shared_wake.hold()
         try:
             if state in (FINISH, ERROR):
                 self._on_last(results, state)
@@ -194,6 +199,8 @@ class Company(Generation):
             log.error("result_callback_failed", exc_info=error)
             if results and state not in (FINISH, ERROR):
                 self.lost = f"{type(error).__name__}: {error}"
+        finally:
+            self._shared_wake.let_go()
         return _CONTINUE
 
     def _deal(self, lane: Lane, result: RKLLMResult, state: int) -> None:

@@ -120,6 +120,14 @@ def test_each_has_its_own_stream_and_its_own_end() -> None:
     assert batch.aborts == 0, "C ends by itself"
 
 
+def test_the_lanes_of_a_callback_wake_the_loop_once() -> None:
+    batch = Batch(4)
+    batch.step(b"a", b"b", b"c", b"d")
+    assert batch.loop.wakes == 1
+    batch.loop.run()
+    assert [batch.text(place) for place in range(4)] == ["a", "b", "c", "d"]
+
+
 def test_one_that_leaves_has_no_more_tokens_and_costs_the_others_nothing() -> None:
     batch = Batch(2)
     batch.step(b"a", b"b")

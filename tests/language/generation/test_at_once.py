@@ -162,3 +162,18 @@ def test_a_failure_on_the_loop_is_logged_and_goes_no_further(clock: list[float])
     with capture_logs() as logs:
         client.turn_the_loop()
     assert [entry["event"] for entry in logs] == ["partial_results_failed"]
+
+
+def test_one_of_several_lanes_counts_as_slow_when_there_is_time_for_all(clock: list[float]) -> None:
+    client = Client()
+    generation = run(client)
+    generation.share_callbacks(4, client.scheduled.append)
+    for later, text in ((1.0, "a"), (0.003, "b")):
+        clock[0] += later
+        token(generation, text)
+    assert [partial["text"] for partial in client.at_once] == ["a"]
+    client.turn_the_loop()
+    clock[0] += 0.005
+    token(generation, "c")
+    assert [partial["text"] for partial in client.at_once] == ["a", "c"]
+    assert texts(client) == ["a", "b", "c"]
