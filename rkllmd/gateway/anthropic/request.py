@@ -10,8 +10,9 @@ from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.run import Wanted
 from rkllmd.json_types import Json, JsonObject
 
-# These say who asks, or where a prompt is kept: no answer depends on them.
-_WITHOUT_EFFECT: Final = ("metadata", *turns.WITHOUT_EFFECT)
+# These say who asks, where a prompt is kept, or what Anthropic's servers may forget of a long one: here it is read as a
+# whole, or refused.
+_WITHOUT_EFFECT: Final = ("metadata", "context_management", *turns.WITHOUT_EFFECT)
 # What would change nothing may be said.
 _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
     "service_tier": ("auto", "standard_only"),

@@ -21,6 +21,9 @@ _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
     "functions": ([],),
     "function_call": ("auto", "none"),
 }
+# Where a prompt is to be kept in a cache, which the daemon does by itself; and what Copilot tells GitHub's own servers.
+_KEPT: Final = ("cache_control",)
+_OF_MESSAGE: Final = (*_KEPT, "copilot_cache_control", "copilot_references", "copilot_confirmations")
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 
 
@@ -76,9 +79,10 @@ def _message(given: JsonObject, where: str) -> JsonObject:
     message: JsonObject = {"role": "system" if role == "developer" else role}
     message["content"] = _content(fields, sees=role in ("user", "tool"))
     # Who of several users spoke is told to no model; models know which call a result belongs to by their order.
-    fields.without_effect(("name",))
+    fields.without_effect(("name", *_OF_MESSAGE))
     if role == "assistant":
-        reasoning = [fields.text(name) for name in ("reasoning_content", "reasoning")]
+        fields.without_effect(("cot_id",))
+        reasoning = [fields.text(name) for name in ("reasoning_content", "reasoning", "cot_summary")]
         if said := next(filter(None, reasoning), None):
             message["reasoning"] = said
         message |= conversation.calls(fields, _call)
@@ -113,6 +117,7 @@ def _content(fields: Fields, *, sees: bool) -> Json:
         if kind not in kinds:
             raise part.wrong("type", f"can only be {' or '.join(kinds)} here: {kind} is not supported.")
         parts.append(_text(part) if kind == "text" else _picture(part))
+        part.without_effect(_KEPT)
         part.end()
     return parts
 
@@ -127,6 +132,6 @@ def _picture(fields: Fields) -> JsonObject:
         return of_url(short, fields.path("image_url")).part()
     given = Fields(short or {}, fields.path("image_url"))
     url = given.needed("url")
-    given.without_effect(("detail",))  # a model's encoder has one size
+    given.without_effect(("detail", "media_type"))  # a model's encoder has one size; the picture says what it is
     given.end()
     return of_url(url, given.path("url")).part()

@@ -1,0 +1,154 @@
+"""What editors and chat programs that are no Python packages send, as their published sources have it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TOOL = {"type": "function", "function": {"name": "get_weather", "description": "The weather.", "parameters": SCHEMA}}
+QUESTION = "What is the weather in Oslo?"
+SNOW = '{"sky": "snow"}'
+
+
+@pytest.fixture(scope="module")
+def http(address: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=address, timeout=120) as found:
+        yield found
+
+
+def posted(http: httpx.Client, path: str, body: dict[str, Any]) -> httpx.Response:
+    answer = http.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def lines(http: httpx.Client, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in posted(http, path, body).text.splitlines()]
+
+
+def chunks(http: httpx.Client, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    found = [line.removeprefix("data: ") for line in posted(http, path, body).text.splitlines() if line[:5] == "data:"]
+    return [json.loads(line) for line in found if line != "[DONE]"]
+
+
+def test_copilots_ollama_provider_finds_models_and_chats_as_with_openai(http: httpx.Client) -> None:
+    version = [int(part) for part in http.get("/api/version").json()["version"].split(".")]
+    assert version >= [0, 6, 4]
+    [listed] = http.get("/api/tags").json()["models"]
+    shown = posted(http, "/api/show", {"model": listed["model"]}).json()
+    info = shown["model_info"]
+    assert info["general.basename"] == "demo"
+    assert info[f"{info['general.architecture']}.context_length"] == 1024
+    assert {"tools", "vision"} <= {*shown["capabilities"]}
+    drawn = io.BytesIO()
+    Image.new("RGB", (28, 28)).save(drawn, "PNG")
+    url = f"data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()}"
+    picture = {"type": "image_url", "image_url": {"url": url, "detail": "high", "media_type": "image/png"}}
+    kept = {"copilot_cache_control": {"type": "ephemeral"}}
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": "Be brief.", **kept},
+        {"role": "user", "content": [{"type": "text", "text": "Hello"}, picture], "name": "user"},
+        {
+            "role": "assistant",
+            "content": "Hello!",
+            "cot_id": "1",
+            "cot_summary": "They greet.",
+            "copilot_references": [],
+        },
+        {"role": "user", "content": QUESTION, **kept},
+    ]
+    asked = {"model": "demo", "temperature": 0.1, "top_p": 1, "n": 1, "stream": True, "tools": [TOOL]}
+    asked["stream_options"] = {"include_usage": True}
+    came = chunks(http, "/v1/chat/completions", {**asked, "messages": messages, "tool_choice": "required"})
+    [call] = [call for chunk in came for choice in chunk["choices"] for call in choice["delta"].get("tool_calls", ())]
+    assert call["function"]["name"] == "get_weather"
+    assert came[-1]["usage"]["completion_tokens"] > 0
+    messages.append(
+        {"role": "assistant", "content": "", "tool_calls": [{k: call[k] for k in ("id", "type", "function")}]}
+    )
+    messages.append({"role": "tool", "tool_call_id": call["id"], "content": SNOW, **kept})
+    came = chunks(http, "/v1/chat/completions", {**asked, "messages": messages})
+    assert came[-2]["choices"][0]["finish_reason"] in ("stop", "tool_calls")
+
+
+def test_zed(http: httpx.Client) -> None:
+    [listed] = http.get("/api/tags", headers={"accept": "application/json"}).json()["models"]
+    for name in ("name", "modified_at", "size", "digest", "details"):
+        assert listed[name] is not None
+    for name in ("format", "family", "parameter_size", "quantization_level"):
+        assert isinstance(listed["details"][name], str)
+    assert "tools" in posted(http, "/api/show", {"model": listed["name"]}).json()["capabilities"]
+    options = {"num_ctx": 1024, "num_predict": -1, "stop": [], "temperature": 0.0, "top_p": None}
+    asked = {
+        "model": listed["name"],
+        "stream": True,
+        "keep_alive": -1,
+        "options": options,
+        "tools": [TOOL],
+        "think": False,
+    }
+    said: list[dict[str, Any]] = [{"role": "user", "content": QUESTION, "images": None}]
+    came = lines(http, "/api/chat", {**asked, "messages": said})
+    calls = [call for line in came for call in line["message"].get("tool_calls", ())]
+    assert [call["function"]["name"] for call in calls] == ["get_weather"]
+    said.append({"role": "assistant", "content": "", "tool_calls": calls, "images": None, "thinking": None})
+    said.append({"role": "tool", "tool_name": "get_weather", "content": SNOW})
+    came = lines(http, "/api/chat", {**asked, "messages": said})
+    assert (came[-1]["done"], came[-1]["eval_count"] > 0) == (True, True)
+
+
+def test_continue(http: httpx.Client) -> None:
+    shown = posted(http, "/api/show", {"name": "demo"}).json()
+    assert isinstance(shown["parameters"], str)
+    assert isinstance(shown["template"], str)
+    options = {"temperature": 0.01, "num_predict": 8, "num_ctx": 1024, "stop": ["<|im_end|>"]}
+    asked = {"model": "demo", "options": options, "keep_alive": 1800, "stream": True}
+    came = lines(http, "/api/chat", {**asked, "messages": [{"role": "user", "content": "Hello"}]})
+    assert came[-1]["done"]
+    came = lines(http, "/api/generate", {**asked, "prompt": "def f(", "raw": True})
+    assert "".join(line["response"] for line in came)
+
+
+def test_open_webui(http: httpx.Client) -> None:
+    assert http.get("/v1/models").json()["data"][0]["status"]["value"] == "loaded"
+    assert http.get("/api/ps").json()["models"][0]["expires_at"] > "2026"
+    title = {"model": "demo", "messages": [{"role": "user", "content": "Name this chat."}], "stream": False}
+    assert posted(http, "/v1/chat/completions", {**title, "max_completion_tokens": 4}).json()["timings"]["predicted_n"]
+    came = lines(http, "/api/chat", {**title, "stream": True, "options": {}, "keep_alive": "5m"})
+    assert came[-1]["eval_duration"] >= 0
+
+
+def test_claude_code(http: httpx.Client) -> None:
+    kept = {"cache_control": {"type": "ephemeral"}}
+    weather = {"name": "get_weather", "description": "The weather.", "input_schema": SCHEMA}
+    asked: dict[str, Any] = {
+        "model": "demo",
+        "max_tokens": 64,
+        "system": [{"type": "text", "text": "Be brief.", **kept}],
+        "tools": [weather, {**weather, "name": "get_time", **kept}],
+        "metadata": {"user_id": "someone"},
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        "stream": True,
+    }
+    said: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": QUESTION, **kept}]}]
+    counted = {name: asked[name] for name in ("model", "system", "tools", "thinking")}
+    assert (
+        posted(http, "/v1/messages/count_tokens?beta=true", {**counted, "messages": said}).json()["input_tokens"] > 20
+    )
+    answer = posted(http, "/v1/messages?beta=true", {**asked, "messages": said})
+    assert "event: message_stop" in answer.text
+    call = {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"city": "Oslo"}}
+    thought = {"type": "thinking", "thinking": "I look.", "signature": ""}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": SNOW}], **kept}
+    said += [{"role": "assistant", "content": [thought, call]}, {"role": "user", "content": [result]}]
+    answer = posted(http, "/v1/messages?beta=true", {**asked, "messages": said})
+    assert "event: message_stop" in answer.text
