@@ -71,6 +71,7 @@ class LoneServer(TCPServer):
     passing: ClassVar[Passing] = Passing()
     way: Way | None = None
     """By which tokens go to its client at the moment."""
+    _is_read = False
 
     async def run(self) -> None:
         """Serve it. An error that left this would end all connections, and the gateway."""
@@ -96,7 +97,19 @@ class LoneServer(TCPServer):
             return
         if isinstance(event, Updated):
             self.places.mark(self, idle=event.idle)
+            if self._is_read:
+                return
         await super().protocol_send(event)
+
+    async def _read_data(self) -> None:
+        """Read until the client closes the connection, or who comes for its place.
+
+        Hypercorn would keep all that the connection has until its time without a request is over: 15 KB for 75 s,
+        however short it was and however many there are.
+        """
+        await super()._read_data()
+        self._is_read = True
+        await self.idle_task.stop()
 
     async def _send(self, data: bytes) -> None:
         """Send, as long as the client takes any of it.

@@ -94,6 +94,35 @@ async def test_idle_ones_leave_and_where_all_are_busy_a_sentence_says_so(monkeyp
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("asks", [False, True], ids=["without a request", "after a request"])
+@pytest.mark.parametrize("closes", [False, True], ids=["left for others", "closed"])
+async def test_nothing_is_kept_of_connections_that_have_ended(
+    monkeypatch: pytest.MonkeyPatch, *, asks: bool, closes: bool
+) -> None:
+    """However many come and go."""
+    monkeypatch.setattr(LoneServer, "places", Places(1, 1))
+    tell_end, ends = trio.open_memory_channel[None](5)
+    run = LoneServer.run
+
+    async def told(self: LoneServer) -> None:
+        await run(self)
+        tell_end.send_nowait(None)
+
+    monkeypatch.setattr(LoneServer, "run", told)
+    async with serving(_application, keep_alive_timeout=3600) as port, AsyncExitStack() as open_streams:
+        for _ in range(5):
+            stream = await open_streams.enter_async_context(await trio.open_tcp_stream(HOST, port))
+            if asks:
+                await stream.send_all(GET + b"\r\n")
+                assert await stream.receive_some()
+            if closes:
+                await stream.aclose()
+            await wait_all_tasks_blocked()
+        with trio.fail_after(60):
+            for _ in range(5 if closes else 4):
+                await ends.receive()
+
+
 async def test_a_slow_reader_gets_every_piece() -> None:
     """They come whole and in order, whether the kernel has taken them at once or not."""
 
