@@ -54,7 +54,7 @@ def read(run: Run, turn: ConversationTurn | None, transcript: Transcript) -> Non
     template = template_of(run.model, run.language.runtime.name) if own is None else own.template.source
     is_told = turn.template.source != "model" or (own is not None and own.tells_in_words)
     spoken = dialect.choose(template, run.model.dialect or (_TOLD if is_told else None))
-    # What a user has written at the end opens nothing.
-    last, is_control = turn.told.text.parts[-1]
+    # What a user has written at the end opens nothing, nor do empty messages, of which no text was told.
+    last, is_control = (turn.told.text.parts or (("", False),))[-1]
     is_open = is_control and spoken.opens_reasoning(last)
     transcript.read_by(AnswerReader(spoken, stop=run.stop, tools=run.tools or (), is_open=is_open))

@@ -63,6 +63,7 @@ def test_raw_answers_and_guided_ones_and_those_to_prompts_are_as_they_came(asked
 def test_only_the_template_opens_reasoning_never_the_user() -> None:
     assert shown("So.</think>Yes.", told=("<think>\n", True))["reasoning"] == "So."
     assert shown("So.</think>Yes.", told=("What is <think>", False))["text"] == "So.</think>Yes."
+    assert shown("So.</think>Yes.", told=("", False))["text"] == "So.</think>Yes."
 
 
 def test_the_dialect_is_that_of_the_template_by_which_the_tools_were_told() -> None:
