@@ -5,6 +5,7 @@ What the daemon finds wrong with a parameter is said by the name of the field th
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -108,7 +109,10 @@ class Fields:
     def number(self, name: str) -> float | None:
         """Take a number; whether it is in its range, the daemon says."""
         value: Json = self._left.pop(name, None)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        if value is None:
+            return None
+        # Not every parser refuses 1e999, which no float can be.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise self.wrong(name, "must be a number.")
         return value
 

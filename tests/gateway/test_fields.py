@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from rkllmd.gateway.fields import Fields, Names, WrongField
         ("flag", 1),
         ("number", "1"),
         ("number", True),
+        ("number", math.inf),
         ("integer", 1.5),
         ("objects", [1]),
         ("objects", {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from mcp.server.lowlevel.server import Server
 from mcp.server.transport_security import TransportSecuritySettings
@@ -14,10 +15,20 @@ from rkllmd.gateway.web.entrance.addresses import PlainAddresses
 from rkllmd.gateway.web.entrance.guard import Guard
 from rkllmd.gateway.web.serving import Listening
 
+# Sessions are kept for hosts of the earlier era; each costs memory and a task. One that asks for nothing, and has no
+# stream open, is over after a while.
+_MOST_SESSIONS: Final = 256
+_SESSION_SECONDS: Final = 600
+
 
 def serve(server: Server, access: Access, listening: Listening) -> None:
     """Serve hosts at ``/mcp`` until a signal comes. Raises OSError if an address can't be had."""
     # Who may come is decided as for the gateway.
     without_its_own = TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    app = server.streamable_http_app(transport_security=without_its_own, max_request_body_size=MOST_BYTES)
+    app = server.streamable_http_app(
+        transport_security=without_its_own,
+        max_request_body_size=MOST_BYTES,
+        max_sessions=_MOST_SESSIONS,
+        session_idle_timeout=_SESSION_SECONDS,
+    )
     serving.run_to_end(partial(serving.serve_until_asked, "mcp", PlainAddresses(Guard(app, access)), listening))

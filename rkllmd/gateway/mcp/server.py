@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 import orjson
+import trio
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.shared.exceptions import MCPError
@@ -18,16 +19,21 @@ from mcp_types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    EmptyResult,
     ListResourcesResult,
     ListToolsResult,
     PaginatedRequestParams,
     ReadResourceRequestParams,
     ReadResourceResult,
     Resource,
+    SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
     TextContent,
     TextResourceContents,
     Tool,
     ToolAnnotations,
+    UnsubscribeRequestParams,
 )
 
 from rkllmd import __version__
@@ -37,25 +43,28 @@ from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.mcp import calls, tools
 from rkllmd.gateway.mcp.calls import Report
+from rkllmd.gateway.mcp.subscriptions import MODELS, STATUS, Subscriptions, opened
 from rkllmd.gateway.mcp.tools import Classifier
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.json_types import Json, JsonObject
 
-Context = ServerRequestContext
+Context = ServerRequestContext[Subscriptions]
 
 _INSTRUCTIONS: Final = (
     "The language and vision models of this board's NPU. They are small: ask them for one thing at a time. One call "
     "runs at once, others wait for their turn."
 )
+# Each call has a connection of its own: some are left for the daemon's other clients.
+_MOST_AT_ONCE: Final = 32
 _JSON: Final = "application/json"
 _RESOURCES: Final = {
-    "rkllmd://status": "What the NPU does now, what is loaded, and what it runs on",
-    "rkllmd://models": "The models that can be asked, with the size of their context and whether they take pictures",
+    STATUS: "What the NPU does now, what is loaded, and what it runs on",
+    MODELS: "The models that can be asked, with the size of their context and whether they take pictures",
 }
 
 
-def serve(upstream: Upstream, classifiers: Mapping[str, Classifier]) -> Server:
+def serve(upstream: Upstream, classifiers: Mapping[str, Classifier]) -> Server[Subscriptions]:
     """Return the server, which is a client of the daemon behind ``upstream``."""
     host = _Host(upstream, classifiers)
     return Server(
@@ -63,10 +72,14 @@ def serve(upstream: Upstream, classifiers: Mapping[str, Classifier]) -> Server:
         version=__version__,
         title="NPU",
         instructions=_INSTRUCTIONS,
+        lifespan=lambda server: opened(upstream),
         on_list_tools=host.list_tools,
         on_call_tool=host.call_tool,
         on_list_resources=host.list_resources,
         on_read_resource=host.read_resource,
+        on_subscribe_resource=host.subscribe,
+        on_unsubscribe_resource=host.unsubscribe,
+        on_subscriptions_listen=host.listen,
     )
 
 
@@ -76,6 +89,7 @@ class _Host:
     def __init__(self, upstream: Upstream, classifiers: Mapping[str, Classifier]) -> None:
         self._upstream = upstream
         self._classifiers = classifiers
+        self._places = trio.CapacityLimiter(_MOST_AT_ONCE)
 
     async def list_tools(self, context: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
         """Return the tools."""
@@ -97,7 +111,9 @@ class _Host:
         if params.name not in [item.name for item in tools.offered(self._classifiers)]:
             raise MCPError(INVALID_PARAMS, f"There is no tool {params.name[:64]!r}: tools/list names those there are.")
         try:
-            found = await self._work(params.name, params.arguments or {}, partial(_report, context))
+            arguments = _readable(params.arguments or {})
+            async with self._places:
+                found = await self._work(params.name, arguments, partial(_report, context))
         except (Failure, WrongField, ClientError) as error:
             said = failures.of(error).message
             return CallToolResult(content=[TextContent(type="text", text=said)], is_error=True)
@@ -123,17 +139,47 @@ class _Host:
 
     async def read_resource(self, context: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
         """Return a resource. Raises MCPError."""
-        uri = str(params.uri)
-        if uri not in _RESOURCES:
-            raise MCPError(INVALID_PARAMS, f"There is no resource {uri[:64]!r}.", {"uri": uri})
+        uri = _known(params.uri)
         try:
             async with self._upstream.connection() as connection:
                 status = await connection.status()
         except ClientError as error:
             raise MCPError(INTERNAL_ERROR, failures.of(error).message) from None
-        found: Json = status if uri == "rkllmd://status" else shape.model_list(models.listed(status))
+        found: Json = status if uri == STATUS else shape.model_list(models.listed(status))
         text = orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()
         return ReadResourceResult(contents=[TextResourceContents(uri=uri, text=text, mime_type=_JSON)])
+
+    async def subscribe(self, context: Context, params: SubscribeRequestParams) -> EmptyResult:
+        """Tell the host of updates to a resource from now on (up to revision 2025-11-25). Raises MCPError."""
+        # The SDK has no other name for who asks, nor for the end of that connection.
+        context.lifespan_context.subscribe(context.session._connection, _known(params.uri))
+        return EmptyResult()
+
+    async def unsubscribe(self, context: Context, params: UnsubscribeRequestParams) -> EmptyResult:
+        """Tell it no more. Raises MCPError."""
+        context.lifespan_context.unsubscribe(context.session._connection, _known(params.uri))
+        return EmptyResult()
+
+    async def listen(self, context: Context, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
+        """Tell the host of updates as long as it reads the stream (from revision 2026-07-28 on). Raises MCPError."""
+        return await context.lifespan_context.listen(context, params)
+
+
+def _readable(arguments: JsonObject) -> JsonObject:
+    """Return arguments that the daemon can be sent. Raises WrongField for texts that no UTF-8 can be."""
+    try:
+        orjson.dumps(arguments)
+    except TypeError:
+        raise WrongField("", "The arguments have half a character (a lone surrogate): leave it out.") from None
+    return arguments
+
+
+def _known(uri: str) -> str:
+    """Return the URI of a resource that there is. Raises MCPError."""
+    if uri not in _RESOURCES:
+        message = f"There is no resource {uri[:64]!r}: resources/list names those there are."
+        raise MCPError(INVALID_PARAMS, message, {"uri": uri.encode(errors="replace").decode()})
+    return uri
 
 
 async def _report(context: Context, done: float, most: float | None, doing: str) -> None:

@@ -16,6 +16,7 @@ from rkllmd.portable.demo.vision.draw import draw_digit
 from tests.daemon import ENDLESS, Daemon, Start
 from tests.gateway.process import demo_daemon, gateway
 
+STATUS = "rkllmd://status"
 ERAS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 
 
@@ -115,6 +116,7 @@ async def test_a_host_starts_it_over_stdio(path: str) -> None:
         assert found.structured_content == {"classes": [{"index": 3, "label": "three", "score": 1.0}]}
 
 
+@pytest.mark.filterwarnings("ignore:resources/subscribe is removed")
 def test_hosts_come_over_http_with_a_key(path: str, tmp_path: Path) -> None:
     import hashlib
 
@@ -123,14 +125,33 @@ def test_hosts_come_over_http_with_a_key(path: str, tmp_path: Path) -> None:
     from mcp.client.client import Client
     from mcp.client.streamable_http import streamable_http_client
 
+    async def told(client: Any, mode: str, updated: Any) -> None:
+        if mode == "auto":
+            async with client.listen(resource_subscriptions=[STATUS]) as updates:
+                async for update in updates:
+                    assert update.uri == STATUS
+                    return
+        await client.subscribe_resource(STATUS)
+        await updated.wait()
+
     async def come(address: str, mode: str) -> None:
+        updated = anyio.Event()
+
+        async def hear(message: Any) -> None:
+            if getattr(message, "method", "") == "notifications/resources/updated":
+                assert message.params.uri == STATUS
+                updated.set()
+
         async with (
             httpx2.AsyncClient(headers={"authorization": "Bearer secret"}) as http,
-            Client(streamable_http_client(f"{address}/mcp", http_client=http), mode=mode) as client,
+            Client(
+                streamable_http_client(f"{address}/mcp", http_client=http), mode=mode, message_handler=hear
+            ) as client,
         ):
             assert client.protocol_version == ERAS[mode]
             answer = await client.call_tool("generate", {"prompt": "What is 2 plus 2?", "temperature": 0})
             assert answer.structured_content["text"] == "2 + 2 = 4."
+            await told(client, mode, updated)
 
     keys = tmp_path / "keys"
     keys.write_text(hashlib.sha256(b"secret").hexdigest())
