@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import stat
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from rkllmd.machine import lifetime
 from rkllmd.requirements import install_extras
 
 if TYPE_CHECKING:
@@ -77,6 +79,24 @@ def access(given: argparse.Namespace, addresses: Sequence[str]) -> Access:
             )
     origins = frozenset(_origin(origin) for origin in given.allow_origin or ())
     return Access(_keys(given.api_keys), origins, has_certificates=bool(given.tls_clients))
+
+
+def renewal(given: argparse.Namespace, access: Access) -> Callable[[], None] | None:
+    """Return what SIGHUP does: the keys are read anew. None where it is the end of the command's terminal."""
+    path = given.api_keys
+    if lifetime.decide("auto") == lifetime.TERMINAL:
+        return None
+
+    def renew() -> None:
+        try:
+            access.keys = _keys(path)
+        except HttpError as error:
+            print(f"rkllmd: {error} What was read before goes on.", file=sys.stderr, flush=True)
+        else:
+            if path is not None:
+                print(f"The keys of {path} were read anew.", flush=True)
+
+    return renew
 
 
 def _origin(given: str) -> str:

@@ -48,7 +48,7 @@ def run(given: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise http.missing(error, "mcp", *(["gateway"] if addresses else [])) from None
     try:
-        over_http.serve(host, access, Listening(addresses, (), tls))
+        over_http.serve(host, access, Listening(addresses, (), tls, renew=http.renewal(given, access)))
     except OSError as error:
         raise http.taken(addresses, error) from None
     return 0

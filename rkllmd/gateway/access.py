@@ -49,9 +49,9 @@ def read_keys(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Access:
-    """Decides on requests. ``keys``: hashes, empty where none is wanted; ``origins``: pages that may ask.
+    """Decides on requests. ``keys``: hashes, empty where none is wanted, which may be replaced; ``origins``: pages.
 
     ``has_certificates``: nobody comes without one, so no browser does that a page from elsewhere has sent.
     """

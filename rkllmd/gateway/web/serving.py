@@ -37,13 +37,14 @@ _PING_SECONDS: Final = 5
 class Listening:
     """Where to listen, each as ``host:port``: ``agent_checks`` are for balancers, and never encrypted.
 
-    ``grace_seconds``: so long may running answers go on once it is asked to end.
+    ``grace_seconds``: so long may running answers go on once it is asked to end. ``renew``: what SIGHUP does.
     """
 
     addresses: Sequence[str]
     agent_checks: Sequence[str] = ()
     tls: Tls | None = None
     grace_seconds: float = 5
+    renew: Callable[[], None] | None = None
 
 
 def run(upstream: Upstream, access: Access, listening: Listening) -> None:
@@ -116,9 +117,18 @@ async def serve_until_asked(
                 await served(task_status=task_status)
                 nursery.cancel_scope.cancel()
 
+            if listening.renew is not None:
+                await nursery.start(_renew_when_told, listening.renew)
             binds = await nursery.start(serve_to_end)
             print(f"rkllmd {name} serves {' '.join(binds)}", flush=True)
             await when_served()
+
+
+async def _renew_when_told(renew: Callable[[], None], task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            renew()
 
 
 def _config(listening: Listening) -> Config:
