@@ -1,16 +1,16 @@
-"""A thread that passes tokens on from one socket to another, as long as nothing else comes.
+"""Threads that pass tokens on from one socket to another, as long as nothing else comes.
 
 A turn of the event loop takes longer than all the rest of a token's way through the gateway: at the speed of an NPU the
-processor has forgotten its code from one token to the next.
+processor has forgotten its code from one token to the next. A thread that only waits for the next token makes two
+system calls for each. There are as many as streams that are generated at once: who waits for its turn has none.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import socket
+import struct
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -18,121 +18,97 @@ from typing import Final
 import trio
 
 _RECEIVE_BYTES: Final = 65_536
+# More than there are connections: nobody waits for a thread.
+_THREADS: Final = trio.CapacityLimiter(1024)
 Translate = Callable[[bytes], tuple[bytes, bytes]]
-"""Return what the beginning of some bytes becomes, and the rest, which is to be seen by somebody else."""
+"""Return what the beginning of some lines becomes, and the rest, which is to be seen by somebody else.
+
+A rest without the end of a line is given again, with what follows it.
+"""
 
 
 class Way:
-    """From a daemon's socket to a client's, which has an answer in chunks of HTTP; both do not block.
+    """From a daemon's socket to a client's, which has an answer in chunks of HTTP.
 
-    Once ``has_ended``, it touches neither of them any more, and ``rest`` is what came and was not passed on, ``unsent``
-    the end of what was, since the client did not take it.
+    Once it has ended, it touches neither of them any more, and ``rest`` is what came and was not passed on, ``unsent``
+    the end of what was, since the client did not take it. ``was_idle``: nothing came for too long.
     """
 
-    def __init__(self, source: socket.socket, target: int, translate: Translate) -> None:
-        """``target`` is the client's descriptor, which is closed only after ``end``."""
-        self.has_ended = False
+    def __init__(self, source: socket.socket, target: int, translate: Translate, idle_seconds: float) -> None:
+        """``target`` is the client's descriptor, which does not block, and is closed only after ``give_up``."""
         self.rest = self.unsent = b""
-        self._passed_at = time.monotonic()
-        self.failure: Exception | None = None
-        self.source: Final = source
+        self.was_idle = False
+        self._source = source
         self._target = target
         self._translate = translate
-        self._on_end: Callable[[], object] = lambda: None
-        # Held while the sockets are used, for no longer than two system calls that do not block, and while it ends.
+        self._idle_seconds = idle_seconds
+        self._has_ended = False
+        # Held while something is sent, for no longer than a system call that does not block, and while it ends.
         self._lock = threading.Lock()
+        self._failure: Exception | None = None
 
-    @property
-    def idle_seconds(self) -> float:
-        """Return for how long nothing has come."""
-        return time.monotonic() - self._passed_at
+    async def carry(self) -> None:
+        """Pass on what comes until something else does; given up where this is cancelled. Raises what translating does.
 
-    def begin(self, on_end: Callable[[], object]) -> None:
-        """Have this called, once, when it has ended, on whatever thread."""
-        self._on_end = on_end
-
-    def end(self) -> None:
-        """End it, from any thread."""
-        with self._lock:
-            self._end()
-
-    def pass_on(self) -> None:
-        """Pass on what has come; on the thread, to which nothing is raised."""
-        with self._lock:
-            if self.has_ended:
-                return
-            try:
-                goes_on = self._passes_on()
-            except Exception as error:
-                self.failure, goes_on = error, False
-            if not goes_on:
-                self._end()
-
-    def _passes_on(self) -> bool:
-        """Pass on what has come; return whether it goes on."""
+        The source blocks meanwhile, and is nobody else's.
+        """
+        self._source.settimeout(None)
+        whole, part = divmod(self._idle_seconds, 1)
+        self._source.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(whole), int(part * 1e6)))
         try:
-            data = self.source.recv(_RECEIVE_BYTES)
-        except BlockingIOError:
-            return True
-        except OSError:  # the next who reads finds out
-            return False
-        piece, self.rest = self._translate(data)
-        if piece:
-            chunk = b"%x\r\n%b\r\n" % (len(piece), piece)
-            try:
-                sent = os.write(self._target, chunk)
-            except OSError:  # the client does not take it, or has gone: the next who sends finds out
-                sent = 0
-            self.unsent = chunk[sent:]
-            self._passed_at = time.monotonic()
-        return not (self.rest or self.unsent) and bool(data)
-
-    def _end(self) -> None:
-        if not self.has_ended:
-            self.has_ended = True
-            self._on_end()
-
-
-class Passing:
-    """The thread, which is started for the first way and waits for all of them."""
-
-    def __init__(self) -> None:
-        self._ways: dict[int, Way] = {}
-        self._epoll: select.epoll | None = None
-
-    async def carry(self, way: Way) -> None:
-        """Let tokens go this way until it ends, which it has too when this is cancelled. Raises its ``failure``."""
-        ended = trio.Event()
-        token = trio.lowlevel.current_trio_token()
-        descriptor = way.source.fileno()
-
-        epoll = self._epoll or self._start()
-
-        def on_end() -> None:
-            epoll.unregister(descriptor)
-            with suppress(trio.RunFinishedError):
-                token.run_sync_soon(ended.set)
-
-        way.begin(on_end)
-        epoll.register(descriptor, select.EPOLLIN)
-        self._ways[descriptor] = way
-        try:
-            await ended.wait()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._give_up_in_the_end)
+                await trio.to_thread.run_sync(self._run, limiter=_THREADS)
+                nursery.cancel_scope.cancel()
         finally:
-            way.end()
-            del self._ways[descriptor]
-        if way.failure is not None:
-            raise way.failure
+            self._source.setblocking(False)
+        if self._failure is not None:
+            raise self._failure
 
-    def _start(self) -> select.epoll:
-        self._epoll = select.epoll()
-        threading.Thread(target=self._run, args=(self._epoll.poll,), name="tokens", daemon=True).start()
-        return self._epoll
+    async def _give_up_in_the_end(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.give_up()
 
-    def _run(self, poll: Callable[[], list[tuple[int, int]]]) -> None:
-        get = self._ways.get
-        while True:
-            for descriptor, _ in poll():
-                way = get(descriptor)
-                if way is not None:
-                    way.pass_on()
+    def give_up(self) -> None:
+        """End it if it has not ended, and the connection to the daemon with it."""
+        with self._lock:
+            if not self._has_ended:
+                self._has_ended = True
+                with suppress(OSError):
+                    self._source.shutdown(socket.SHUT_RDWR)  # which wakes the thread
+
+    def _run(self) -> None:
+        receive = self._source.recv
+        try:
+            while self._pass_on(receive(_RECEIVE_BYTES)):
+                pass
+        except BlockingIOError:
+            self.was_idle = True
+        except OSError:  # the next who reads finds out
+            pass
+        except Exception as error:
+            self._failure = error
+        with self._lock:
+            self._has_ended = True
+
+    def _pass_on(self, data: bytes) -> bool:
+        """Pass on what has come; return whether it goes on."""
+        with self._lock:
+            data = self.rest + data
+            if self._has_ended:
+                self.rest = data
+                return False
+            piece, self.rest = self._translate(data)
+            if piece:
+                chunk = b"%x\r\n%b\r\n" % (len(piece), piece)
+                try:
+                    sent = os.write(self._target, chunk)
+                except OSError:  # the client does not take it, or has gone: the next who sends finds out
+                    sent = 0
+                if sent < len(chunk):
+                    self.unsent = chunk[sent:]
+                    return False
+        # The rest may be the beginning of a line.
+        return bool(data) and b"\n" not in self.rest

@@ -120,7 +120,6 @@ class _Stream:
         self._has_begun = False
         # Whether the last result was but a few words, so that more of them may follow.
         self._is_plain = False
-        self._is_sign_due = False
         # None until the response begins.
         self._answer: Answer | None = None
         self._last_at = trio.current_time()
@@ -157,10 +156,7 @@ class _Stream:
         """Send what comes of a run, up to its end."""
         while not self._run.is_done:
             await self._send_piece()
-            await self._pass_on(answer)
-            if self._is_sign_due:
-                self._is_sign_due = False
-                self._add_sign(answer)
+            if await self._was_passing(answer):
                 continue
             results = await self._run.results()
             if self._run.is_misdirected:
@@ -170,15 +166,20 @@ class _Stream:
                 self._told = self._run.queue
                 self._add_sign(answer)
 
-    async def _pass_on(self, answer: Answer) -> None:
-        """Let words that follow words go to the client by a way that is shorter, until something else comes."""
+    async def _was_passing(self, answer: Answer) -> bool:
+        """Let words that follow words go to the client by a shorter way; return whether the next may go there too."""
         lent = self._run.lend() if self._is_plain else None
         if self._client is None or lent is None or not self._client.takes_chunks:
-            return
+            return False
         call_id, source = lent
         tokens = PlainTokens.of(call_id, answer, self._protocol.framing)
-        self._run.put_back(await self._client.pass_on(source, tokens.translate))
+        rest = await self._client.pass_on(source, tokens.translate, _KEEP_ALIVE_SECONDS)
         self._last_at = trio.current_time()
+        if rest is None:
+            self._add_sign(answer)
+            return True
+        self._run.put_back(rest)
+        return False
 
     async def _first(self, wait: float) -> tuple[str, list[JsonObject]]:
         """Return the model's name and the first results; none if it is only likely that the run is not refused."""
@@ -195,18 +196,14 @@ class _Stream:
         """Tell a client that waits that it still does; a run that has not begun is asked for its place before that."""
         while True:
             await trio.sleep_until(self._last_at + _KEEP_ALIVE_SECONDS)
-            way = None if self._client is None else self._client.way
-            if way is not None:
-                self._last_at = trio.current_time() - way.idle_seconds
+            if self._client is not None and self._client.is_passing:  # where pauses are noticed
+                self._last_at = trio.current_time()
             if trio.current_time() < self._last_at + _KEEP_ALIVE_SECONDS:
                 continue
             self._last_at = trio.current_time()
             if self._answer is None:
                 continue
-            if way is not None:  # who waits for its end sends it: a chunk may not be whole yet
-                self._is_sign_due = True
-                way.end()
-            elif self._has_begun:
+            if self._has_begun:
                 self._add_sign(self._answer)
                 await self._send_piece()
             else:

@@ -3,119 +3,130 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from rkllmd.gateway.tokens.passing import Passing, Way
-
-PASSING = Passing()
-WORDS = b"x" * 10_000
+from rkllmd.gateway.tokens.passing import Way
 
 
 def upper(data: bytes) -> tuple[bytes, bytes]:
-    """Take what stands before the first dot."""
+    """Take what stands before the last line that is not whole, and before the first dot."""
     before, dot, after = data.partition(b".")
-    return before.upper(), dot + after
+    if dot:
+        return before.upper(), dot + after
+    whole, newline, rest = data.rpartition(b"\n")
+    return (whole + newline).upper(), rest
 
 
 @contextmanager
-def sockets() -> Iterator[tuple[Way, socket.socket, socket.socket]]:
-    """Yield a way, and the far ends of its sockets."""
+def sockets(idle_seconds: float = 60) -> Iterator[tuple[Way, socket.socket, socket.socket, socket.socket]]:
+    """Yield a way, the socket that it reads, and the far ends of both of its sockets."""
     daemon, source = socket.socketpair()
     target, client = socket.socketpair()
     with daemon, source, target, client:
-        source.setblocking(False)
         target.setblocking(False)
-        yield Way(source, target.fileno(), upper), daemon, client
+        yield Way(source, target.fileno(), upper, idle_seconds), source, daemon, client
+
+
+async def received(client: socket.socket) -> bytes:
+    return await trio.to_thread.run_sync(client.recv, 1 << 20)
 
 
 async def test_it_passes_on_in_chunks_until_something_else_comes() -> None:
-    with sockets() as (way, daemon, client), trio.fail_after(60):
+    with sockets() as (way, source, daemon, client), trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(PASSING.carry, way)
-            await wait_all_tasks_blocked()
-            for words in (b"one", b"two"):
-                daemon.sendall(words)
-                assert await trio.to_thread.run_sync(client.recv, 100) == b"3\r\n%b\r\n" % words.upper()
-            daemon.sendall(b"a.rest")
-        assert client.recv(100) == b"1\r\nA\r\n"
-        assert (way.rest, way.unsent) == (b".rest", b"")
+            nursery.start_soon(way.carry)
+            daemon.sendall(b"one\ntw")
+            assert await received(client) == b"4\r\nONE\n\r\n"
+            daemon.sendall(b"o\n")
+            assert await received(client) == b"4\r\nTWO\n\r\n"
+            daemon.sendall(b"a.rest\n")
+        assert await received(client) == b"1\r\nA\r\n"
+        assert (way.rest, way.unsent, way.was_idle) == (b".rest\n", b"", False)
         daemon.sendall(b"later")
-        assert way.source.recv(100) == b"later", "it takes no more"
+        assert source.recv(100) == b"later", "it takes no more"
 
 
-async def test_one_that_is_given_up_takes_nothing_any_more() -> None:
-    with sockets() as (way, daemon, client), trio.fail_after(60):
+async def test_where_it_is_given_up_the_daemon_is_left() -> None:
+    with sockets() as (way, _, daemon, client), trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(PASSING.carry, way)
-            await wait_all_tasks_blocked()
+            nursery.start_soon(way.carry)
+            daemon.sendall(b"a\n")
+            assert await received(client) == b"2\r\nA\n\r\n"
             nursery.cancel_scope.cancel()
-        daemon.sendall(b"a")
-        with sockets() as (another, other_daemon, _):  # the thread has looked at everything that came before
-            other_daemon.sendall(b".")
-            await PASSING.carry(another)
-        assert way.source.recv(100) == b"a"
-        client.setblocking(False)
+        assert daemon.recv(1) == b""
+        assert (way.rest, way.unsent, way.was_idle) == (b"", b"", False)
+
+
+async def test_a_pause_ends_it_and_half_a_line_is_kept() -> None:
+    with sockets(0.01) as (way, source, daemon, _), trio.fail_after(60):
+        daemon.sendall(b"hal")
+        await way.carry()
+        assert (way.rest, way.was_idle) == (b"hal", True)
         with pytest.raises(BlockingIOError):
-            client.recv(1)
+            source.recv(1)
 
 
-def test_what_a_client_does_not_take_is_kept_and_no_more_is_read() -> None:
-    with sockets() as (way, daemon, client):
-        ended: list[bool] = []
-        way.begin(lambda: ended.append(way.has_ended))
-        given = 0
-        while not way.has_ended:
-            daemon.sendall(WORDS)
-            given += 1
-            way.pass_on()
-        assert (ended, way.rest) == ([True], b"")
-        daemon.sendall(b"later")
-        way.pass_on()
-        assert way.source.recv(100) == b"later"
-        client.setblocking(False)
-        taken = b"".join(iter(partial(_received, client), b"")) + way.unsent
+async def test_what_a_client_does_not_take_is_kept_and_no_more_is_read() -> None:
+    given = b""
+    has_ended = trio.Event()
+    with sockets() as (way, source, daemon, client), trio.fail_after(60):
+
+        async def carry() -> None:
+            await way.carry()
+            has_ended.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(carry)
+            daemon.setblocking(False)
+            while not has_ended.is_set():
+                line = b"%d " % len(given) * 1000 + b"\n"
+                given += line[: _moved(daemon.send, line) or 0]
+                await trio.lowlevel.checkpoint()
         assert way.unsent
-    assert taken == given * (b"%x\r\n%b\r\n" % (len(WORDS), WORDS.upper()))
+        client.setblocking(False)
+        chunks = b"".join(iter(partial(_moved, client.recv, 1 << 20), None)) + way.unsent
+        left = b"".join(iter(partial(_moved, source.recv, 1 << 20), None))
+    passed = b""
+    while chunks:
+        size, _, chunks = chunks.partition(b"\r\n")
+        passed, chunks = passed + chunks[: int(size, 16)], chunks[int(size, 16) + 2 :]
+    assert passed + way.rest + left == given
 
 
-def _received(client: socket.socket) -> bytes:
+def _moved(call: Callable[[Any], Any], given: Any) -> Any:
+    """Return what a call of a socket does, None where it would wait."""
     try:
-        return client.recv(1 << 20)
+        return call(given)
     except BlockingIOError:
-        return b""
+        return None
 
 
 @pytest.mark.parametrize("who", ["daemon", "client"])
 async def test_it_ends_when_one_of_both_has_gone(who: str) -> None:
-    with sockets() as (way, daemon, client), trio.fail_after(60):
+    with sockets() as (way, _, daemon, client), trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(PASSING.carry, way)
+            nursery.start_soon(way.carry)
             await wait_all_tasks_blocked()
             if who == "daemon":
                 daemon.close()
             else:
                 client.close()
-                daemon.sendall(b"abc")
-        assert way.unsent == (b"" if who == "daemon" else b"3\r\nABC\r\n")
+                daemon.sendall(b"abc\n")
+        assert way.unsent == (b"" if who == "daemon" else b"4\r\nABC\n\r\n")
 
 
-async def test_an_error_ends_its_own_way_alone() -> None:
+async def test_what_can_not_be_translated_is_an_error_of_its_own_stream() -> None:
     def fail(data: bytes) -> tuple[bytes, bytes]:
         raise MemoryError
 
-    with sockets() as (way, daemon, client), sockets() as (broken, other, _), trio.fail_after(60):
-        broken = Way(broken.source, 0, fail)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(PASSING.carry, way)
-            other.sendall(b"a")
-            with pytest.raises(MemoryError):
-                await PASSING.carry(broken)
-            daemon.sendall(b"b")
-            assert await trio.to_thread.run_sync(client.recv, 100) == b"1\r\nB\r\n"
-            nursery.cancel_scope.cancel()
+    with sockets() as (_, source, daemon, client), trio.fail_after(60):
+        daemon.sendall(b"a")
+        with pytest.raises(MemoryError):
+            await Way(source, client.fileno(), fail, 60).carry()

@@ -19,7 +19,7 @@ from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 
-from rkllmd.gateway.tokens.passing import Passing, Translate, Way
+from rkllmd.gateway.tokens.passing import Translate, Way
 from rkllmd.gateway.web.bounds.places import FullError, Places
 from rkllmd.gateway.web.bounds.unread import Unread
 
@@ -68,8 +68,7 @@ class LoneServer(TCPServer):
     patience_seconds: ClassVar[float] = 120
     """A client that does not take a piece of its answer for so long is given up."""
 
-    passing: ClassVar[Passing] = Passing()
-    way: Way | None = None
+    _way: Way | None = None
     """By which tokens go to its client at the moment."""
     _is_read = False
 
@@ -147,23 +146,28 @@ class LoneServer(TCPServer):
         """Return whether chunks may be passed on to it: it is not encrypted, and nothing waits to be sent."""
         return isinstance(self.stream, trio.SocketStream) and not self.send_lock.locked()
 
-    async def pass_on(self, source: socket.socket, translate: Translate) -> bytes:
+    async def pass_on(self, source: socket.socket, translate: Translate, idle_seconds: float) -> bytes | None:
         """Send in chunks what ``translate`` makes of what comes from ``source``, until something else comes.
 
-        Return that; nothing if ``stop_passing`` was called. Only while it ``takes_chunks``.
+        Return that; None where nothing has come for some seconds. Only while it ``takes_chunks``.
         """
-        way = self.way = Way(source, self.stream.socket.fileno(), translate)
+        way = self._way = Way(source, self.stream.socket.fileno(), translate, idle_seconds)
         try:
-            await self.passing.carry(way)
+            await way.carry()
         finally:
-            self.way = None
+            self._way = None
         if way.unsent:
             await self._send(way.unsent)
-        return way.rest
+        return None if way.was_idle and not way.rest else way.rest
+
+    @property
+    def is_passing(self) -> bool:
+        """Return whether ``pass_on`` goes on."""
+        return self._way is not None
 
     async def _close(self) -> None:
-        if self.way is not None:
-            self.way.end()
+        if self._way is not None:
+            self._way.give_up()
         await super()._close()
 
     def _address(self) -> str:

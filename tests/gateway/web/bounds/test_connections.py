@@ -226,14 +226,14 @@ async def test_a_slow_reader_gets_all_that_is_passed_on() -> None:
         rest = b""
         while not rest:
             assert connection.takes_chunks
-            rest = await connection.pass_on(ours, up_to_dot)
+            rest = await connection.pass_on(ours, up_to_dot, 60) or b""
         await send({"type": "http.response.body", "body": rest})
 
     async def give() -> None:
         async with trio.SocketStream(trio.socket.from_stdlib_socket(theirs)) as stream:
             for letter in LETTERS:
                 await stream.send_all(letter * 100_000)
-            await stream.send_all(b".end")
+            await stream.send_all(b".end\n")
 
     body = bytearray()
     ours.setblocking(False)
@@ -245,7 +245,7 @@ async def test_a_slow_reader_gets_all_that_is_passed_on() -> None:
             while not body.endswith(b"\r\n0\r\n\r\n"):
                 body += await stream.receive_some()
     passed = b"".join(letter * 100_000 for letter in LETTERS)
-    assert _unchunked(bytes(body).partition(b"\r\n\r\n")[2]) == passed + b".end"
+    assert _unchunked(bytes(body).partition(b"\r\n\r\n")[2]) == passed + b".end\n"
 
 
 def _unchunked(rest: bytes) -> bytes:
