@@ -21,8 +21,10 @@ _LOADING: Final = (
     "numa",
     "f16_kv",
 )
-# A duration of no time, as clients write it.
-_NO_TIME: Final = re.compile("0+[a-z]*")
+# As Go writes durations, whose unit Ollama's clients leave out at times.
+_NUMBER: Final = r"[0-9]+(?:\.[0-9]*)?"
+_DURATION: Final = re.compile(rf"[-+]?(?=[0-9])(?:{_NUMBER}(?:ns|us|µs|ms|s|m|h))*(?:{_NUMBER})?")
+_SOME_TIME: Final = re.compile("[1-9]")
 
 
 def take_loading(options: Fields) -> None:
@@ -31,6 +33,15 @@ def take_loading(options: Fields) -> None:
 
 
 def take_leaves(fields: Fields) -> bool:
-    """Take ``keep_alive``; return whether the model is to leave at once. Other durations have no effect."""
+    """Take ``keep_alive``; return whether the model is to leave at once. Other durations have no effect.
+
+    Raises WrongField for what is none.
+    """
     given = fields.any("keep_alive")
-    return bool(_NO_TIME.fullmatch(given)) if isinstance(given, str) else given == 0
+    if given in (None, ""):
+        return False
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return given == 0
+    if not isinstance(given, str) or not _DURATION.fullmatch(given):
+        raise fields.wrong("keep_alive", "must be a number of seconds, or a duration such as 5m.")
+    return not _SOME_TIME.search(given)

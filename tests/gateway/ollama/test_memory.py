@@ -12,12 +12,21 @@ from rkllmd.gateway.ollama import memory
 
 @pytest.mark.parametrize(
     ("keep_alive", "leaves"),
-    [(0, True), (0.0, True), ("0", True), ("0s", True), ("00m", True), (None, False), (-1, False), ("0.5s", False)],
+    [
+        *[(given, True) for given in (0, 0.0, "0", "0s", "00m", "-0", "0.0s", "0h0m0s")],
+        *[(given, False) for given in (None, "", -1, 300, 5.5, "-1", "-1m", "300", "5m", "1h30m", "0.5s", "1.5h")],
+    ],
 )
 def test_no_time_means_that_it_leaves(keep_alive: Any, *, leaves: bool) -> None:
     fields = Fields({"keep_alive": keep_alive})
     assert memory.take_leaves(fields) is leaves
     fields.end()
+
+
+@pytest.mark.parametrize("keep_alive", [True, False, [], {}, "5x", "m", "-", "forever", "1h x", "1" * 100_000 + "x"])
+def test_what_is_no_duration_is_refused(keep_alive: Any) -> None:
+    with pytest.raises(WrongField, match=r"^keep_alive must be a number of seconds, or a duration such as 5m\.$"):
+        memory.take_leaves(Fields({"keep_alive": keep_alive}))
 
 
 def test_other_options_are_left_over() -> None:
