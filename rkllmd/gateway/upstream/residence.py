@@ -38,11 +38,12 @@ class Move:
     async def whole(self) -> tuple[ServedModel, JsonObject]:
         """Return the model once it is there, or not any more, and a result as that of a run without words.
 
-        A model that sleeps is out of memory, and its next run wakes it: nothing is to be done for it. Raises Failure,
-        ClientError.
+        One that sleeps is out of memory; a load wakes it if it may be swapped in, otherwise its next run does.
+        Raises Failure, ClientError.
         """
         model = models.find(await self._connection.status(), self._name)
-        if self._residence is Residence.LOADED and model.handle is None and not model.is_loading:
+        is_here = model.is_loaded if model.swap else model.handle is not None
+        if self._residence is Residence.LOADED and not (is_here or model.is_loading):
             await self._load(model)
         if self._residence is Residence.UNLOADED and model.is_loaded:
             await self._connection.call("rkllm.destroy", {"handle": model.handle})

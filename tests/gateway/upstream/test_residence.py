@@ -52,6 +52,18 @@ async def test_what_is_to_be_done_is_done(tmp_path: Path, name: str, residence: 
     ]
 
 
+@pytest.mark.parametrize(("swap", "submitted"), [(True, 1), (False, 0)])
+async def test_one_that_sleeps_is_woken_if_it_may_be_swapped_in(tmp_path: Path, *, swap: bool, submitted: int) -> None:
+    asleep = statuses.status((4, "c", "/m/c.gguf"), declared=("c",), asleep=(4,), swap=swap)
+
+    def script(asked: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{"result": asleep}] if asked["method"] == "server.status" else answers(asked)
+
+    async with daemon(tmp_path, script) as (scripted, upstream), upstream.connection() as connection:
+        await Move(connection, "c", Residence.LOADED).whole()
+    assert scripted.asked[0].count("server.submit") == submitted
+
+
 async def test_another_model_is_not_there(tmp_path: Path) -> None:
     async with daemon(tmp_path, answers) as (_, upstream), upstream.connection() as connection:
         with pytest.raises(Failure, match="There is no model d: there are a, b, c"):

@@ -99,6 +99,9 @@ def test_models_are_loaded_and_unloaded_as_by_ollama(http: httpx.Client) -> None
     assert ask("/api/generate", model="fixed", prompt="", keep_alive=0) == ("unload", True)
     assert states(http)["fixed"] == "unloaded"
     assert ask("/api/chat", model="fixed", messages=[], keep_alive=0) == ("unload", True)
+    for model in ("a", "b", "a"):
+        assert ask("/api/generate", model=model) == ("load", True)
+        assert states(http)[model] == "loaded", "also one that slept"
 
 
 def test_a_model_that_comes_again_leaves_after_an_answer_that_says_so(http: httpx.Client) -> None:
