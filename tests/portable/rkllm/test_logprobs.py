@@ -13,6 +13,7 @@ from rkllmd.portable.driver import GREEDY, Driver, prompt
 from rkllmd.portable.extension import Likely
 from tests.daemon import Daemon, Start, Wire, kind
 from tests.portable.gguf_files import DEMO
+from tests.server.jobs.submitting import ended, submit
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 GREEDILY: dict[str, Any] = {"sampling_params": {"top_k": 1}}
@@ -33,7 +34,9 @@ def several(start_for_module: Start) -> Daemon:
 
 
 def run(wire: Wire, method: str = "rkllm.run", **params: Any) -> dict[str, Any]:
-    found: dict[str, Any] = wire.ask(method, {**GREEDILY, **params}, "run")["result"]
+    answer = wire.ask(method, {**GREEDILY, **params}, "run")
+    assert "result" in answer, answer
+    found: dict[str, Any] = answer["result"]
     return found
 
 
@@ -112,6 +115,14 @@ def test_it_is_alone_in_a_model_with_batches(several: Daemon) -> None:
         assert bytes_of(result["logprobs"]).decode() == result["text"]
         two = {"rkllm_input": [{"prompt": "a"}, {"prompt": "b"}], "logprobs": 1}
         assert kind(wire.ask("rkllm.run", two, "two")) == "InvalidParams"
+
+
+def test_a_job_keeps_them(demo: Daemon) -> None:
+    with demo.connect() as wire:
+        own = run(wire, messages=HELLO, logprobs=1, max_new_tokens=4)
+        job = submit(wire, "rkllm.run", {**GREEDILY, "messages": HELLO, "logprobs": 1, "max_new_tokens": 4})
+        result = ended(wire, job)["result"]
+    assert bytes_of(result["logprobs"]) == bytes_of(own["logprobs"])
 
 
 @pytest.mark.parametrize("count", [-1, 21, True, "2"])
