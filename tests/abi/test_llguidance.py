@@ -81,6 +81,15 @@ def test_an_answer_is_followed_token_by_token() -> None:
     assert not follows.compute_mask()
 
 
+def test_no_more_is_copied_than_there_is_and_than_fits() -> None:
+    follows = matcher([*TOKENS, *(b"%d" % number for number in range(60))])
+    assert follows.compute_mask()
+    for size, copied in ((4, 4), (12, 12), (20, 12)):
+        space = bytearray(b"\xee" * 20)
+        follows.copy_mask(ctypes.addressof(ctypes.c_char.from_buffer(space)), size)
+        assert space == bytes([0b1001]) + bytes(copied - 1) + b"\xee" * (20 - copied)
+
+
 def test_a_grammar_that_is_none_is_an_error_of_the_matcher() -> None:
     broken = Matcher(Tokenizer(vocabulary_of(TOKENS)), "{", {})
     assert not broken.compute_mask()

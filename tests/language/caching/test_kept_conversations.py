@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rkllmd.portable.demo import MODEL as DEMO_MODEL
 from tests.daemon import Daemon, Start, Wire
 from tests.server.conversations.talking import Talk
 
@@ -44,9 +46,9 @@ def take_turns(wire: Wire) -> list[Talk]:
     return talks
 
 
-def is_known(talk: Talk) -> bool:
+def is_known(talk: Talk, **params: Any) -> bool:
     """Return whether most of a conversation need not be read for its next turn."""
-    result = talk.ask("Write a haiku.")
+    result = talk.ask("Write a haiku.", **params)
     return bool(result["cached_tokens"] > result["prompt_tokens"] / 2)
 
 
@@ -70,6 +72,15 @@ def test_one_that_goes_on_takes_the_place_of_its_beginning(serve: Callable[..., 
         take_turns(wire)
         wire.ask("rkllm.destroy")
     assert len(files_of(caches)) == 3
+
+
+def test_their_memory_is_given_back_before_another_model_is_loaded(serve: Callable[..., Daemon], caches: Path) -> None:
+    daemon = serve("--max-models", "2")
+    with daemon.connect() as wire:
+        talks = take_turns(wire)
+        assert "result" in wire.ask("rkllm.init", {"model_path": str(DEMO_MODEL), "max_context_len": 512})
+        assert len(files_of(caches)) == 3
+        assert is_known(talks[0], handle=1)
 
 
 def test_a_restart_leaves_them(serve: Callable[..., Daemon]) -> None:

@@ -126,26 +126,30 @@ def test_what_was_dropped_before_its_time_is_never_written(caches: PromptCaches)
 
 
 @contextmanager
-def held_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """Let the disk stop while a file is written: give what says that it has begun, and what lets it go on."""
-    begun, may_go_on = threading.Event(), threading.Event()
+def held_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event, list[str]]]:
+    """Let the disk stop while a file is written: give what says that it has begun, and what lets it go on.
+
+    And the names of those that were written so far.
+    """
+    begun, may_go_on, names = threading.Event(), threading.Event(), list[str]()
     write = files.write
 
-    def slow(*arguments: Any) -> bool:
+    def slow(caches: PromptCaches, kept: KeptChat, *arguments: Any) -> bool:
+        names.append(kept.name)
         begun.set()
         assert may_go_on.wait(60)
-        return write(*arguments)
+        return write(caches, kept, *arguments)
 
     monkeypatch.setattr(files, "write", slow)
     try:
-        yield begun, may_go_on
+        yield begun, may_go_on, names
     finally:
         may_go_on.set()
 
 
 def test_nobody_waits_for_a_disk_that_has_stopped(caches: PromptCaches, monkeypatch: pytest.MonkeyPatch) -> None:
     before, states = writers(), states_of(caches, aside_seconds=0.0)
-    with held_up(monkeypatch) as (begun, may_go_on):
+    with held_up(monkeypatch) as (begun, may_go_on, _):
         states.put(kept("one"), MODEL, state())
         assert begun.wait(60)
         states.put(kept("two"), MODEL, state())
@@ -160,14 +164,14 @@ def test_memory_is_given_back_after_a_write_that_has_begun(
     caches: PromptCaches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = states_of(caches, aside_seconds=0.0)
-    with held_up(monkeypatch) as (begun, may_go_on):
+    with held_up(monkeypatch) as (begun, may_go_on, names):
         states.put(kept("one"), MODEL, state())
         assert begun.wait(60)
         releasing = threading.Thread(target=states.release)
         releasing.start()
         may_go_on.set()
         releasing.join(60)
-    assert (states.size_bytes, written(caches)) == (0, {"one"})
+    assert (states.size_bytes, written(caches), names) == (0, {"one"}, ["one"])
 
 
 def fail(error: Exception) -> Callable[..., bool]:
