@@ -133,7 +133,9 @@ void Model::create_context(const RKLLMParam &param) {
     context.n_ctx = static_cast<uint32_t>(limit_) * static_cast<uint32_t>(entries_);
     context.n_batch = context.n_ubatch = LARGEST_BATCH;
     context.n_seq_max = static_cast<uint32_t>(entries_);
-    // One buffer for all entries, so that a prompt cache saved with one entry can be loaded into each of several.
+    // One buffer for all entries, so that a prompt cache saved with one entry can be loaded into each of several. All of
+    // them attend to all of it, the cells of the others masked; with a buffer for each, the engine would multiply a row
+    // at a time, which takes longer: four entries of the demo model 0.74 ms a token, here 0.29 to 0.58 as they grow.
     context.kv_unified = true;
     // Hidden states are wanted for each token, not for the text as a whole.
     context.pooling_type = LLAMA_POOLING_TYPE_NONE;
