@@ -16,15 +16,14 @@ import hypercorn.trio.run
 import orjson
 import trio
 from hypercorn.events import Closed, RawData, Updated
-from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 
 from rkllmd.gateway.tokens.passing import Translate, Way
+from rkllmd.gateway.web.bounds.http11 import GoneError, Http11, NextRequest
 from rkllmd.gateway.web.bounds.places import FullError, Places
 from rkllmd.gateway.web.bounds.unread import Unread
 
 if TYPE_CHECKING:
-    import h11
     from hypercorn.events import Event
     from hypercorn.typing import AppWrapper
 
@@ -46,17 +45,6 @@ _REFUSAL: Final = (
 
 # Under this name the state of a request's scope has the connection that it came over.
 CONNECTION: Final = "rkllmd.connection"
-
-
-class Http11(H11Protocol):
-    """HTTP/1.1 as it is, also where a client would rather change to HTTP/2.
-
-    Hypercorn's HTTP/2 raises errors at a body that goes on after its request was refused, at odd headers and at resets;
-    and a client that opens no window would hold its answer for ever.
-    """
-
-    async def _check_protocol(self, event: h11.Request) -> None:
-        """Stay."""
 
 
 class LoneServer(TCPServer):
@@ -89,10 +77,13 @@ class LoneServer(TCPServer):
         finally:
             self.places.leave(self)
 
-    async def protocol_send(self, event: Event) -> None:
+    async def protocol_send(self, event: Event | NextRequest) -> None:
         """Send what the protocol has made, or take notice of what it says."""
         if isinstance(event, RawData):
             await self._send(event.data)
+            return
+        if isinstance(event, NextRequest):
+            await self._read_ahead(event)
             return
         if isinstance(event, Updated):
             self.places.mark(self, idle=event.idle)
@@ -106,9 +97,42 @@ class LoneServer(TCPServer):
         Hypercorn would keep all that the connection has until its time without a request is over: 15 KB for 75 s,
         however short it was and however many there are.
         """
-        await super()._read_data()
+        try:
+            await super()._read_data()
+        except GoneError:
+            await self.protocol.handle(Closed())
         self._is_read = True
         await self.idle_task.stop()
+
+    async def _read_ahead(self, request: NextRequest) -> None:
+        """Read what comes before a request has its turn, at most 64 KiB. Raises GoneError.
+
+        Hypercorn reads nothing then: it would not notice that the client goes, and a whole answer would be made for
+        nobody.
+        """
+        is_gone = False
+        async with trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                nonlocal is_gone
+                left = _PIECE
+                while left > 0:
+                    try:
+                        data = await self.stream.receive_some(left)
+                    except (trio.BrokenResourceError, trio.ClosedResourceError):
+                        data = b""
+                    if not data:
+                        is_gone = True
+                        nursery.cancel_scope.cancel()
+                        return
+                    request.take(bytes(data))
+                    left -= len(data)
+
+            nursery.start_soon(read)
+            await request.wait_for_turn()
+            nursery.cancel_scope.cancel()
+        if is_gone:
+            raise GoneError
 
     async def _send(self, data: bytes) -> None:
         """Send, as long as the client takes any of it.

@@ -1,0 +1,54 @@
+"""HTTP/1.1 as Hypercorn speaks it, where requests may come before their turn, and nothing but HTTP/1.1."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.worker_context import EventWrapper
+
+if TYPE_CHECKING:
+    import h11
+    from hypercorn.typing import AppWrapper
+
+
+class GoneError(Exception):
+    """The client has closed the connection."""
+
+
+class Http11(H11Protocol):
+    """HTTP/1.1 as it is, also where a client would rather change to HTTP/2.
+
+    Hypercorn's HTTP/2 raises errors at a body that goes on after its request was refused, at odd headers and at resets;
+    and a client that opens no window would hold its answer for ever.
+    """
+
+    def __init__(self, app: AppWrapper, *rest: object) -> None:
+        """Serve ``app``; the rest is Hypercorn's."""
+        super().__init__(app, *rest)  # type: ignore[arg-type] # it is handed on as it comes
+        self.can_read = NextRequest(self)
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Stay."""
+
+
+class NextRequest(EventWrapper):
+    """The turn of a request that has come before the one before it was answered."""
+
+    def __init__(self, protocol: Http11) -> None:
+        """Begin without such a request."""
+        super().__init__()
+        self._protocol = protocol
+
+    def take(self, data: bytes) -> None:
+        """Take more of what has come."""
+        self._protocol.connection.receive_data(data)
+
+    async def wait(self) -> None:
+        """Wait, as long as the client is there. Raises GoneError."""
+        # The connection takes this as it takes all that its protocol says.
+        await self._protocol.send(self)  # type: ignore[arg-type]  # it is no event of Hypercorn's
+
+    async def wait_for_turn(self) -> None:
+        """Wait until the answer before it is complete."""
+        await super().wait()

@@ -1,0 +1,59 @@
+"""Requests that come before the one before them is answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from starlette.responses import Response
+
+from tests.gateway.web.bounds.hypercorn_server import serving
+
+HOST = "127.0.0.1"
+
+
+def _get(path: str) -> bytes:
+    return b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode()
+
+
+async def _application(scope: Any, receive: Any, send: Any) -> None:
+    assert scope["type"] == "http", "it has no lifespan"
+    await trio.lowlevel.checkpoint()
+    await Response(f"<{scope['path']}>")(scope, receive, send)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5000], ids=["one", "some", "more than are read ahead"])
+async def test_they_are_answered_in_their_order(count: int) -> None:
+    requests, found = b"".join(_get(f"/{number}") for number in range(count)), b""
+    async with serving(_application, keep_alive_max_requests=10_000) as port, trio.open_nursery() as nursery:
+        stream = await trio.open_tcp_stream(HOST, port)
+        nursery.start_soon(stream.send_all, requests)
+        with trio.fail_after(60):
+            while not found.endswith(b"</%d>" % (count - 1)):
+                found += await stream.receive_some()
+        await stream.aclose()
+    assert [int(part.partition(b">")[0]) for part in found.split(b"</")[1:]] == list(range(count))
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b""], [_get("/")], [_get("/"), b"GET / HTTP/1.1\r\n"]], ids=["none", "one", "a part"]
+)
+async def test_it_is_noticed_that_the_client_goes_while_they_wait(pieces: list[bytes]) -> None:
+    begun, left = trio.Event(), trio.Event()
+
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http", "it has no lifespan"
+        begun.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left.set()
+
+    async with serving(waits, keep_alive_timeout=3600) as port, await trio.open_tcp_stream(HOST, port) as stream:
+        with trio.fail_after(60):
+            await stream.send_all(_get("/"))
+            await begun.wait()
+            for piece in pieces:
+                await stream.send_all(piece)
+            await stream.aclose()
+            await left.wait()
