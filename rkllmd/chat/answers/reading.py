@@ -50,6 +50,11 @@ class AnswerReader:
         self._reading = _answer(answer, dialect, is_open=is_open)
         next(self._reading)  # up to where it needs text
 
+    @property
+    def may_stop(self) -> bool:
+        """Return whether it looks for stop strings."""
+        return self._stop is not None
+
     def passes(self, text: str) -> bool:
         """Return whether ``feed`` would say no more of this piece than that it is text, and would change nothing."""
         return (

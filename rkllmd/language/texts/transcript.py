@@ -153,11 +153,13 @@ class Transcript:
         """Let the text of a single entry be read from its beginning on; the reader looks for its own stop strings."""
         self._joiners = [TextJoiner()]
         self._answer = Answer(reader)
+        self._may_stop = reader.may_stop
 
     def read_call_by(self, reader: AnswerReader, before: str, after: str) -> None:
         """Let the text be read as a call: it is one, without the marks that the reader knows calls by."""
         self._joiners = [TextJoiner(legal=self.legal)]
         self._answer = Answer(reader)
+        self._may_stop = reader.may_stop
         self._answer.add(before)
         self._after_call = after
 
@@ -206,13 +208,10 @@ class Transcript:
 
     def _members(self, text: str) -> JsonObject:
         """Return what a partial result of a single entry shows of its next characters."""
-        if self._answer is not None:
-            members = self._answer.add(text)
-            self.is_stopped = self._answer.stopped_by is not None
-            return members
+        members = {"text": text} if self._answer is None else self._answer.add(text)
         if self._may_stop:
-            self.is_stopped = self._joiners[0].stopped_by is not None
-        return {"text": text}
+            self.is_stopped = self.stopped_by is not None
+        return members
 
     def _have_all_stopped(self, entries: list[Token]) -> bool:
         """Return whether each entry has come to a stop string, or has ended by itself: then it has no token."""
