@@ -54,7 +54,8 @@ class Way:
         """
         self._source.settimeout(None)
         whole, part = divmod(self._idle_seconds, 1)
-        self._source.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(whole), int(part * 1e6)))
+        # Of two 64-bit numbers, a kernel that wants 32-bit ones takes the seconds.
+        self._source.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("qq", int(whole), int(part * 1e6)))
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._give_up_in_the_end)
