@@ -20,7 +20,22 @@ from types import ModuleType
 from typing import Final, Protocol
 
 _LATER: Final = frozenset(
-    {"asyncio", "difflib", "h2.events", "hashlib", "hmac", "html", "http.client", "idna", "ssl", "zipfile"}
+    {
+        "asyncio",
+        "difflib",
+        "h2.events",
+        "hashlib",
+        "hmac",
+        "html",
+        "http.client",
+        "idna",
+        "ipaddress",
+        "shutil",
+        "ssl",
+        "subprocess",
+        "tomllib",
+        "zipfile",
+    }
 )
 
 
@@ -47,6 +62,8 @@ _WITHOUT: Final[Mapping[str, Mapping[str, _Names | None]]] = {
     "structlog.dev": {"rich": None},
     "structlog.tracebacks": {"rich": None},
     "structlog.threadlocal": {"greenlet": None},
+    # What a logger says that is to be pickled.
+    "structlog._output": {"pickle": {"PicklingError": TypeError}},
     # It takes the one function that needs no OpenSSL.
     "secrets": {"hmac": {"compare_digest": compare_digest}},
     # To find the library that names threads, ctypes.util starts ldconfig and perhaps a compiler. It has this name with

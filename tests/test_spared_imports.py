@@ -19,7 +19,8 @@ import rkllmd.daemon
 import rkllmd.net.listener
 from rkllmd.calls import registry
 registry.warm_up(registry.discover())
-found = {"asyncio.events", "_ssl", "_hashlib", "rich", "greenlet", "email", "idna.core", "jsonschema"}
+found = {"asyncio.events", "_ssl", "_hashlib", "rich", "greenlet", "email", "idna.core", "jsonschema", "pickle", "bz2",
+    "_posixsubprocess", "tomllib._parser"}
 found &= set(sys.modules)
 assert not found, found
 """
@@ -45,6 +46,7 @@ assert sys.modules["asyncio"].events is asyncio.events
     "from takes a name out of it": "from ssl import SSLContext, PROTOCOL_TLS_CLIENT\nSSLContext(PROTOCOL_TLS_CLIENT)",
     "a module in it can be imported": "import asyncio.subprocess\nassert asyncio.subprocess.PIPE == -1",
     "a module of a package is found in it": "import http.client\nassert http.client.responses[200] == 'OK'",
+    "a process is started": "import subprocess\nassert subprocess.run(['true'], check=True).returncode == 0",
     "the archive of a package is read": """
 import io, jsonschema, zipfile
 zipfile.ZipFile(io.BytesIO(), "w").close()
