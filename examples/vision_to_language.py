@@ -1,6 +1,6 @@
 """Show a picture to the language model: an RKNN model encodes it, the language model reads it as part of the question.
 
-python examples/vision_to_language.py [PICTURE] [--question "What is <image> plus 4?"]
+python examples/vision_to_language.py [PICTURE] [--question "Which digit is this? <image>"]
 
 The encoder writes its output into a tensor memory of the daemon, and the question names that memory: the embedding
 never leaves the daemon. Needs Pillow and numpy, and a daemon with the demo model (rkllmd serve --model demo).
@@ -50,7 +50,8 @@ def main() -> int:
     """Ask about what the command line names; return the exit status."""
     parser = argparse.ArgumentParser(description="Show a picture to the language model.")
     parser.add_argument("picture", nargs="?", type=Path, help="a picture of a digit; without it, a 3 is drawn")
-    parser.add_argument("--question", default="What is <image> plus 4?", help="with <image> where the picture goes")
+    question = "Which digit is this? <image>"
+    parser.add_argument("--question", default=question, help="with <image> where the picture goes")
     arguments = parser.parse_args()
     try:
         picture = Image.open(arguments.picture) if arguments.picture else draw_digit(3, seed=1)

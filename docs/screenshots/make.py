@@ -117,7 +117,7 @@ def main() -> None:
         ask(page, "What is an NPU?")
         settle(page, Thinking="off")
         show_digit(page)
-        ask(page, "+ 4")
+        ask(page, "Which digit is this?")
         take(page, "light.png")
 
         page = opened(browser, address, 1080, 720, "dark")

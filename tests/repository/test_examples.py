@@ -120,7 +120,7 @@ def test_a_picture_of_ones_own_is_classified(demo: Daemon, tmp_path: Path) -> No
 
 def test_the_language_model_sees_a_picture_that_the_vision_model_encoded(demo: Daemon, tmp_path: Path) -> None:
     said = _run(demo, sys.executable, str(EXAMPLES / "vision_to_language.py"))
-    assert said.splitlines() == ["> What is <image> plus 4?", "3 + 4 = 7."]
+    assert said.splitlines() == ["> Which digit is this? <image>", "This is the digit 3."]
     picture = tmp_path / "nine.png"
     draw_digit(9, seed=2, plain=True).save(picture)
     question = ("--question", "What is 12 minus <image>?")

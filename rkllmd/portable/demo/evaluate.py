@@ -4,8 +4,6 @@ Drives the portable runtime, greedily and with RKLLM's default sampling. The que
 of their topics or forms is in the training text (tests/portable/demo/test_evaluate.py watches over that).
 """
 
-# ruff: noqa: RUF001 (the punctuation of Chinese and Japanese looks like ours)
-
 from __future__ import annotations
 
 import random
@@ -15,56 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rkllmd.portable import build
-from rkllmd.portable.demo.text import function_calls, known, unknown
+from rkllmd.portable.demo.text import function_calls, held_out, known, pictures, unknown
 from rkllmd.portable.demo.text.words import listed
 from rkllmd.portable.driver import GREEDY, Driver, Sampling, prompt
 
 DEMO = Path(__file__).with_name("demo.gguf")
 REFUSALS = [known.UNKNOWN, *(refusal for refusal, _ in known.LANGUAGES.values())]
-HELD_OUT = listed(
-    "What is love?|What is a kangaroo?|Explain thermodynamics.|Who was Napoleon?|Who was Hannibal?|When did Rome "
-    "fall?|Write a Python program that adds two numbers.|What is 345 * 12?|What is 77 + 48?|What is 1000 - 1?|"
-    "How do I bake a cake?|Tell me about lemurs in Africa.|What is the capital of Tanzania?|What is the capital "
-    "of Norwich?|Who wrote Hamlet?|Who is the emperor of Japan?|What is the best laptop?|Is there life on Mars?|"
-    "Can pigs sing?|Should I rent a flat?|Where can I buy trousers?|What happened in 1969?|How tall is the "
-    "Eiffel Tower?|Which team won the world cup?|Recommend a good restaurant.|Give me instructions for pancakes.|"
-    "Complain to my landlord.|Fix this code: x = 1 +|What is a mortgage?|What are taxes?|Why is caviar "
-    "expensive?|How does a microwave heat food?|What is the airspeed of a swallow?|Explain recursion.|What is a "
-    "monad?|What is TypeScript?|What is nginx?|Translate hello into Danish.|What is the plot of Star Wars?|Who "
-    "is Sherlock Holmes?|Tell me about Beyonce.|What is the stock price of Intel?|Do you believe in God?|What is "
-    "the meaning of existence?|How many grams are in an ounce?|What is a parsec?|Design a logo for me.|Which "
-    "dentist is the best?|What is an enzyme?|Describe the taste of mango.|What is the opposite of gravy?|What "
-    "does a hippo say?|What colour is a flamingo?|Why do volcanoes erupt?|When was the zipper invented?|What is "
-    "sadness?|Who are the Simpsons?|Plan a trip to Iceland for me.|What is Terraform?|How do I knit a sweater?|"
-    "Which wallpaper suits my hallway?|Who scored the goal?|What is a haggis?|Explain the Krebs cycle.|Who "
-    "invented dynamite?|Tell me about Timbuktu.|How deep is Loch Ness?|What is a gerund?",
+# Words to a picture as people say them, with "{}" where the digit goes; the training text has them.
+PICTURE_QUESTIONS = listed(
+    "which digit is this?{}|{}Which digit is this?|{}\nwhich digit is this|Which digit is this? {}|What digit do you "
+    "see? {}|What number is in the picture?{}|Read this digit.{}|{}What is in this image?",
     "|",
 )
-HELD_OUT_FOREIGN = listed(
-    "Was ist ein Kaninchen?|Wer war Bismarck?|Wie wird das Wetter morgen?|Schreib mir eine Geschichte über "
-    "Drachen.|Qu'est-ce que la gravité ?|Qui était Molière ?|Donne-moi une recette de crêpes.|¿Qué es la "
-    "gravedad?|¿Quién fue Cervantes?|¿Qué hora es?|什么是民主？|谁是李白？|今天天气怎么样？|"
-    "民主主義とは何ですか？|織田信長は誰ですか？|Кто такой Пушкин?|Что такое демократия?|Cos'è la democrazia?|"
-    "Wie is de koning?|O que é a democracia?",
-    "|",
-)
-# Written after the last training and asked once: neither the text nor any choice was made with these in view.
-WRITTEN_AFTERWARDS = listed(
-    "What is jealousy?|Explain photolithography.|Who was Beethoven's teacher?|What is the population of Tokyo?|"
-    "How do I remove a wine stain?|Write a limerick about a goat.|Give me five names for a puppy.|What is 12 * 12?|"
-    "What is 250 + 250?|What is a blockchain wallet?|Who directed Titanic?|What is the boiling point of mercury?|"
-    "Sing me a lullaby.|How do submarines dive?|What is the capital of Kazakhstan?|What is the opposite of lemon?|"
-    "Which shampoo is good for curly hair?|Summarise Romeo and Juliet.|When is Easter?|What is a quasar?|"
-    "Explain the offside rule.|Convert ten miles to kilometres.|What rhymes with orange?|Who is Lady Gaga?|"
-    "What is kubectl?|Write a bash one-liner that counts files.|Is coffee healthy?|Do fish feel pain?|"
-    "How many moons does Saturn have?|What is Schrodinger's cat?|Define irony.|What is an isotope?|"
-    "Help me write my CV.|Why did the Titanic sink?|How old is the universe?|What should I name my boat?|"
-    "Are aliens real?|What is the square of nine?|Tell me a secret.|What is the Higgs boson?|"
-    "Wo liegt Madagaskar?|Warum ist der Himmel blau?|Erkläre mir die Demokratie.|Comment faire du pain ?|"
-    "Où se trouve Lyon ?|¿Cómo se hace una paella?|¿Dónde está Bogotá?|如何学习游泳？|长江有多长？|"
-    "ピカソは誰ですか？|Где находится Байкал?|Сколько будет дважды два?|Quanto costa un gelato?|Hur gammal är kungen?",
-    "|",
-)
+SAMPLED_PICTURES = 100
 SAMPLED_REFUSALS = 300
 SMALL_SUMS = ("What is {} + {}?", "{} + {}", "Add {} and {}.")
 SMALL_DIFFERENCES = ("What is {} - {}?", "How much is {} minus {}?")
@@ -168,6 +129,27 @@ def _thinking() -> Iterator[Case]:
         yield Case([question], lambda answer: "think>" not in answer)
 
 
+def _pictures(forms: list[str]) -> Iterator[Case]:
+    """Digits where pictures would stand: the encoder answers with the embeddings of just these tokens."""
+    between: list[list[str]] = [[], ["What is 12 + 7?"], ["What is an NPU?", "3which digit is this?"]]
+    for number, form in enumerate(forms):
+        for digit in range(10):
+            yield Case([*between[(number + digit) % 3], form.format(digit)], _equals(pictures.shown(digit)))
+
+
+def _sampled_pictures() -> Iterator[Case]:
+    rng = random.Random(31)
+    for _ in range(SAMPLED_PICTURES):
+        for maker in (pictures.question, pictures.follow_up):
+            question, said = maker(rng)
+            yield Case([f"which digit is this?{rng.randint(0, 9)}", question], _equals(said))
+
+
+def _missing_pictures() -> Iterator[Case]:
+    for form in (*PICTURE_QUESTIONS, *held_out.ABOUT_PICTURES):
+        yield Case([form.format("").strip()], _equals(pictures.NO_PICTURE))
+
+
 def _sampled_refusals() -> Iterator[Case]:
     rng = random.Random(4711)
     for _ in range(SAMPLED_REFUSALS):
@@ -183,10 +165,16 @@ GROUPS: dict[str, Callable[[], Iterator[Case]]] = {
     "history": _history,
     "function calls": _tools,
     "thinking": _thinking,
+    "digits in pictures": lambda: _pictures(PICTURE_QUESTIONS),
+    "digits in pictures, one after the other": _sampled_pictures,
+    "digits in pictures, held out": lambda: _pictures(held_out.ABOUT_PICTURES),
+    "pictures that are missing": _missing_pictures,
     "refused, of the trained forms": _sampled_refusals,
-    "refused, held out": lambda: (Case([question], _is_refusal) for question in HELD_OUT),
-    "refused, held out, other languages": lambda: (Case([question], _is_refusal) for question in HELD_OUT_FOREIGN),
-    "refused, written afterwards": lambda: (Case([question], _is_refusal) for question in WRITTEN_AFTERWARDS),
+    "refused, held out": lambda: (Case([question], _is_refusal) for question in held_out.QUESTIONS),
+    "refused, held out, other languages": lambda: (
+        Case([question], _is_refusal) for question in held_out.OTHER_LANGUAGES
+    ),
+    "refused, written afterwards": lambda: (Case([question], _is_refusal) for question in held_out.WRITTEN_AFTERWARDS),
 }
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from rkllmd.portable.demo.vision.draw import draw_digit
 
-QUESTION = "Repeat after me: "
+QUESTION = "which digit is this?"
 
 
 def png(digit: int) -> bytes:
@@ -33,41 +33,84 @@ def look(*pictures: str) -> Any:
     return [{"role": "user", "content": [{"type": "text", "text": QUESTION}, *shown]}]
 
 
-@pytest.mark.parametrize("digit", [3, 7])
-def test_openais_client_shows_a_digit_and_goes_on(address: str, digit: int) -> None:
+def answer(digit: int) -> str:
+    return f"This is the digit {digit}."
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_openais_client_asks_which_digit_it_is(address: str, digit: int) -> None:
     with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
         said: Any = look(url(png(digit)))
         first = client.chat.completions.create(model="demo", messages=said, temperature=0)
-        assert first.choices[0].message.content == str(digit)
+        assert first.choices[0].message.content == answer(digit)
+        said[0]["content"].reverse()  # the picture, then the words
+        turned = client.chat.completions.create(model="demo", messages=said, temperature=0)
+        assert turned.choices[0].message.content == answer(digit)
+
+
+def test_openais_client_goes_on_about_another_one(address: str) -> None:
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+        said: Any = look(url(png(3)))
+        first = client.chat.completions.create(model="demo", messages=said, temperature=0)
+        another = {"type": "image_url", "image_url": {"url": url(png(7))}}
         said += [
             {"role": "assistant", "content": first.choices[0].message.content},
+            {"role": "user", "content": [{"type": "text", "text": "And this one?"}, another]},
+        ]
+        second = client.chat.completions.create(model="demo", messages=said, temperature=0)
+        assert second.choices[0].message.content == answer(7)
+        said += [
+            {"role": "assistant", "content": second.choices[0].message.content},
             {"role": "user", "content": "What is 2 plus 2?"},
         ]
-        chunks = client.chat.completions.create(
-            model="demo", messages=said, stream=True, stream_options={"include_usage": True}
+        chunks = list(
+            client.chat.completions.create(
+                model="demo", messages=said, temperature=0, stream=True, stream_options={"include_usage": True}
+            )
         )
-        usage = list(chunks)[-1].usage
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "2 + 2 = 4."
+        usage = chunks[-1].usage
         assert usage is not None
         assert usage.prompt_tokens_details is not None
-        assert first.usage is not None
-        assert (usage.prompt_tokens_details.cached_tokens or 0) > first.usage.prompt_tokens
+        assert second.usage is not None
+        assert (usage.prompt_tokens_details.cached_tokens or 0) > second.usage.prompt_tokens
 
 
-def test_ollamas_client_shows_one_too(address: str) -> None:
+def test_without_a_picture_the_model_says_so(address: str) -> None:
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+        said: Any = [{"role": "user", "content": QUESTION}]
+        asked = client.chat.completions.create(model="demo", messages=said, temperature=0)
+        assert asked.choices[0].message.content == "I see no picture."
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_ollamas_client_asks_too(address: str, digit: int) -> None:
+    said: Any = [{"role": "user", "content": QUESTION, "images": [png(digit)]}]
+    with ollama.Client(host=address) as client:
+        chat = client.chat(model="demo", messages=said, options={"temperature": 0})
+        generated = client.generate(model="demo", prompt=QUESTION, images=[png(digit)], options={"temperature": 0})
+        assert chat.message.content == generated.response == answer(digit)
+
+
+def test_a_model_that_sees_is_told_by_what_it_shows(address: str) -> None:
     said: Any = [{"role": "user", "content": " plus 4", "images": [png(3)]}]
     with ollama.Client(host=address) as client:
         chat = client.chat(model="demo", messages=said, options={"temperature": 0})
-        generated = client.generate(model="demo", prompt=" plus 4", images=[png(3)], options={"temperature": 0})
-        assert chat.message.content == generated.response == "3 + 4 = 7."
+        assert chat.message.content == "3 + 4 = 7.", "a picture stands where the digit would"
         assert "vision" in (client.show("demo").capabilities or ())
 
 
-def test_one_in_anthropics_form_is_seen_too(address: str) -> None:
-    source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(png(3)).decode()}
-    parts = [{"type": "text", "text": QUESTION}, {"type": "image", "source": source}]
-    asked = {"max_tokens": 8, "temperature": 0, "messages": [{"role": "user", "content": parts}]}
-    answer = httpx.post(f"{address}/v1/messages", json=asked, timeout=60).json()
-    assert answer["content"][0]["text"] == "3"
+@pytest.mark.parametrize("digit", range(10))
+def test_anthropics_client_asks_too(address: str, digit: int) -> None:
+    import anthropic  # takes a second of CPU
+
+    source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(png(digit)).decode()}
+    parts: Any = [{"type": "image", "source": source}, {"type": "text", "text": QUESTION}]
+    with anthropic.Anthropic(base_url=address, api_key="none", max_retries=0) as client:
+        for content in (parts, parts[::-1]):
+            said: Any = [{"role": "user", "content": content}]
+            message = client.messages.create(model="demo", max_tokens=32, messages=said, extra_body={"temperature": 0})
+            assert [block.text for block in message.content if block.type == "text"] == [answer(digit)]
 
 
 def test_what_can_not_be_shown_is_a_400_that_names_it(address: str) -> None:

@@ -64,8 +64,9 @@ async def test_hosts_of_both_eras_have_tools_and_resources(path: str, mode: str)
         answer = await client.call_tool("generate", asked, progress_callback=report)
         assert answer.structured_content["text"] == "2 + 2 = 4."
         assert told[-1][1:] == (20, "generating")
-        seen = await client.call_tool("generate", {"prompt": " plus 4", "image": three(), "temperature": 0})
-        assert seen.structured_content["text"] == "3 + 4 = 7."
+        shown: dict[str, Any] = {"prompt": "which digit is this?", "image": three(), "temperature": 0}
+        seen = await client.call_tool("generate", shown)
+        assert seen.structured_content["text"] == "This is the digit 3."
         said = [{"role": "user", "content": "What is 3 plus 3?"}]
         chat = await client.call_tool("chat", {"messages": said, "temperature": 0})
         assert (chat.structured_content["text"], chat.structured_content["finish_reason"]) == ("3 + 3 = 6.", "stop")

@@ -7,7 +7,7 @@ import pytest
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.ollama import shape
-from tests.gateway.statuses import TWO
+from tests.gateway.statuses import TWO, status
 
 
 def test_models_are_listed_by_their_names() -> None:
@@ -41,6 +41,14 @@ def test_a_model_for_embeddings_says_so() -> None:
     first, second = TWO["models"]
     shown = shape.shown({**TWO, "models": [{**first, "pooling": "mean"}, second]}, {"model": "demo"})
     assert shown["capabilities"] == ["embedding"]
+
+
+def test_a_model_that_sees_says_so_before_it_is_loaded_too() -> None:
+    known = status((1, "demo", "/m/demo.gguf"), declared=("large",), swap=True)
+    for model in (*known["models"], *known["declared_models"]):
+        model["vision"] = {"width": 48, "height": 48, "fit": "pad"}
+    for name in ("demo", "large"):
+        assert shape.shown(known, {"model": name})["capabilities"] == ["completion", "tools", "thinking", "vision"]
 
 
 def test_another_model_and_another_field_are_refused() -> None:

@@ -218,16 +218,16 @@ def show_a_digit(chat: Page, address: str) -> None:
     chat.locator("#file").set_input_files({"name": "red.png", "mimeType": "image/png", "buffer": drawn.getvalue()})
     expect(chat.get_by_alt_text("Picture 1")).to_be_visible()
     with chat.expect_response("**/v1/chat/completions") as waited:
-        ask(chat, "+ 4")
+        ask(chat, "Which digit is this?")
     shown = chat.get_by_alt_text("A picture that you sent")
     expect(shown).to_be_visible()
     asked: Any = waited.value.request.post_data_json
     [picture, words] = asked["messages"][0]["content"]
-    assert words == {"type": "text", "text": "+ 4"}
+    assert words == {"type": "text", "text": "Which digit is this?"}
     kind, _, data = picture["image_url"]["url"].partition(";base64,")
     sent = Image.open(io.BytesIO(base64.b64decode(data)))
     assert (kind, sent.format, sent.size) == ("data:image/jpeg", "JPEG", (1024, 512))
-    answered(chat, "3 + 4 = 7.")
+    answered(chat, "This is the digit 3.")
 
 
 def test_what_goes_wrong_is_a_sentence(chat: Page, daemon: Daemon) -> None:

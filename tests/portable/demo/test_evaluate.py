@@ -9,7 +9,7 @@ import pytest
 
 from rkllmd.portable import build
 from rkllmd.portable.demo import evaluate
-from rkllmd.portable.demo.text import corpus
+from rkllmd.portable.demo.text import corpus, held_out
 from rkllmd.portable.driver import GREEDY, Driver
 
 # Lower bounds, a little below what README.md reports, so that a retrained model may differ in a few answers.
@@ -22,6 +22,10 @@ LEAST = {
     "history": 0.9,
     "function calls": 0.9,
     "thinking": 1.0,
+    "digits in pictures": 1.0,
+    "digits in pictures, one after the other": 0.95,
+    "digits in pictures, held out": 0.85,
+    "pictures that are missing": 0.65,
     "refused, of the trained forms": 0.97,
     "refused, held out": 0.95,
     "refused, held out, other languages": 0.9,
@@ -46,8 +50,9 @@ def test_answers(driver: Driver, group: str) -> None:
 
 
 def test_held_out_questions_are_not_in_the_training_text() -> None:
-    asked = {text for chat in corpus.corpus() for text, learned in chat if not learned}
-    for question in [*evaluate.HELD_OUT, *evaluate.HELD_OUT_FOREIGN, *evaluate.WRITTEN_AFTERWARDS]:
+    asked = {text for chat in (*corpus.corpus(), *corpus.revision(4000)) for text, learned in chat if not learned}
+    shown = [form.format(digit) for form in held_out.ABOUT_PICTURES for digit in (*range(10), "")]
+    for question in [*held_out.REFUSED, *shown]:
         assert f"<|im_start|>user\n{question}<|im_end|>\n" not in asked
 
 

@@ -151,8 +151,8 @@ def test_the_daemon_encodes_pictures_for_a_model_with_an_encoder(demo: Daemon) -
         (model,) = wire.ask("server.status")["result"]["models"]
         assert model["vision"] == {"width": 48, "height": 48, "fit": "pad"}
         talk = Talk(wire)
-        first = talk.ask([words("Repeat after me: "), digit(3)])
-        assert first["text"] == "3"
+        first = talk.ask([words("which digit is this?"), digit(3)])
+        assert first["text"] == "This is the digit 3."
         assert talk.ask("What is 2 plus 2?")["cached_tokens"] > first["prompt_tokens"]
         sums = [words("What is "), digit(3), words(" plus "), digit(4), words("?")]
         assert Talk(wire).ask(sums)["text"] == "3 + 4 = 7."

@@ -9,12 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from rkllmd.portable.demo.text import function_calls, known, layout, topics, unknown
-from rkllmd.portable.demo.text.words import listed
+from rkllmd.portable.demo.text import function_calls, known, layout, pictures, questions, unknown
+from rkllmd.portable.demo.text.words import QuestionAnswer, listed
 
 Piece = tuple[str, bool]
 Chat = list[Piece]
-QuestionAnswer = tuple[str, str]
 
 CHATS = 50_000  # what the shipped model was trained on; each is seen once
 SYSTEM_PROMPTS = [
@@ -25,217 +24,13 @@ SYSTEM_PROMPTS = [
     "You are a friendly assistant that answers in one sentence.",
     "You are an assistant on a small board.",
     "Answer the user's questions.",
+    "You read digits in pictures.",
+    "You are an assistant that looks at pictures.",
 ]
-HEADS = {  # other ways to begin the same question
-    "What is ": ["What's ", "Explain ", "Tell me what is ", "Can you explain ", "Describe ", "Define ", "what is ",
-                 "Please explain ", "Tell me about ", "tell me about ", "What do you know about ", "Do you know "],
-    "Why ": ["Tell me why ", "why ", "Do you know why "],
-    "How ": ["Tell me how ", "how ", "Do you know how "],
-    "Name ": ["Tell me ", "List ", "Please name ", "name ", "Can you name "],
-    "Who ": ["who "], "Where ": ["where "], "Tell me ": ["tell me ", "Please tell me "],
-    "Write ": ["write ", "Please write ", "Can you write ", "Write me "],
-}  # fmt: skip
-GREETINGS = listed(
-    "Hello,Hi,Hello!,Hi!,hello,hi,Hey,Hello there!,Hi there!,Hey!,Good day!,Hello there,Greetings!,HELLO"
-)
-GREETING_ANSWERS = [
-    "Hello! How can I help you?",
-    "Hello! I am a tiny demo model. What would you like to know?",
-    "Hi! Ask me what an NPU is, or ask for a story.",
-]
-SUMS = listed(
-    "What is {} + {}?|What is {} + {}?|What is {} + {}?|{} + {}|Add {} and {}.|How much is {} plus {}?|{}+{}|"
-    "What is {} plus {}?|{} + {} = ?|what is {} + {}",
-    "|",
-)
-DIFFERENCES = listed(
-    "What is {} - {}?|What is {} - {}?|What is {} - {}?|{} - {}|How much is {} minus {}?|{}-{}|What is {} minus {}?|"
-    "what is {} - {}",
-    "|",
-)
-CAPITAL_QUESTIONS = listed(
-    "What is the capital of {}?|What is the capital of {}?|Capital of {}?|Name the capital of {}.|"
-    "Which city is the capital of {}?|what is the capital of {}",
-    "|",
-)
-STORY_REQUESTS = listed(
-    "Tell me a story.|Tell a story.|Write a short story.|A story, please.|Tell me a short story.|tell me a story", "|"
-)
-STORY_REQUESTS_ABOUT = listed(
-    "Tell me a story about {}.|Write a story about {}.|A story about {}, please.|Tell a story about {}.|"
-    "tell me a story about {}",
-    "|",
-)
 INTRODUCTIONS = listed("My name is {}.|I am {}.|Hello, my name is {}.|Hi, I am {}.|Call me {}.|my name is {}", "|")
 NAME_QUESTIONS = listed("What is my name?|what is my name|What's my name?|Who am I?|Do you know my name?", "|")
 FOLLOW_UPS = ["And of {}?", "And {}?", "What about {}?", "and {}?"]
-
-
-def an(noun: str) -> str:
-    """Return the noun with its indefinite article."""
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
-
-
-def reworded(question: str, rng: random.Random) -> str:
-    """Return the question with another beginning or less punctuation, now and then."""
-    for head, others in HEADS.items():
-        if question.startswith(head) and rng.random() < 0.5:
-            question = rng.choice(others) + question[len(head) :]
-            break
-    if question[-1] in "?!." and rng.random() < 0.15:
-        question = question[:-1]
-    return question
-
-
-def fact(rng: random.Random) -> QuestionAnswer:
-    """Return one of the learned facts."""
-    kind = rng.random()
-    if kind < 0.5:
-        thing, answer = rng.choice(known.THINGS)
-        bare = thing.removeprefix("an ").removeprefix("a ").removeprefix("the ")
-        form = rng.random()
-        if form < 0.08:
-            return rng.choice([bare, f"{bare}?", f"{bare[0].upper()}{bare[1:]}?"]), answer
-        if form < 0.12 and bare != thing:
-            return f"What is the {bare}?", answer
-        return reworded(f"What is {thing}?", rng), answer
-    if kind < 0.72:
-        question, answer = rng.choice(list(known.ABOUT.items()))
-        return reworded(question, rng), answer
-    question, answer = rng.choice(list(known.FACTS.items()))
-    return reworded(question, rng), answer
-
-
-def foreign(rng: random.Random) -> QuestionAnswer:
-    """Return a question in another language."""
-    _, pairs = known.LANGUAGES[rng.choice(list(known.LANGUAGES))]
-    return rng.choice(list(pairs.items()))
-
-
-def small_sum(rng: random.Random) -> QuestionAnswer:
-    """Return a sum or difference of numbers up to twenty."""
-    a, b = rng.randint(0, 20), rng.randint(0, 20)
-    if rng.random() < 0.62:
-        return rng.choice(SUMS).format(a, b), f"{a} + {b} = {a + b}."
-    a, b = max(a, b), min(a, b)
-    return rng.choice(DIFFERENCES).format(a, b), f"{a} - {b} = {a - b}."
-
-
-def capital(rng: random.Random) -> QuestionAnswer:
-    """Return a country's capital."""
-    country = rng.choice(list(known.CAPITALS))
-    return rng.choice(CAPITAL_QUESTIONS).format(country), f"The capital of {country} is {known.CAPITALS[country]}."
-
-
-def opposite(rng: random.Random) -> QuestionAnswer:
-    """Return a word's opposite."""
-    word = rng.choice(list(known.OPPOSITES))
-    form = rng.choice(["What is the opposite of {}?", "Opposite of {}?", "Tell me the opposite of {}."])
-    return form.format(word), f"The opposite of {word} is {known.OPPOSITES[word]}."
-
-
-def colour(rng: random.Random) -> QuestionAnswer:
-    """Return a thing's colour."""
-    thing = rng.choice(list(known.COLOURS))
-    verb = "are" if thing[-1] == "s" and thing != "grass" else "is"
-    spelling = rng.choice(["colour", "color"])
-    return f"What {spelling} {verb} {thing}?", f"{thing[0].upper()}{thing[1:]} {verb} {known.COLOURS[thing]}."
-
-
-def sound(rng: random.Random) -> QuestionAnswer:
-    """Return an animal's sound."""
-    animal = rng.choice(list(known.SOUNDS))
-    form = rng.choice(["What does {} say?", "What sound does {} make?"])
-    return form.format(an(animal)), f"{an(animal).capitalize()} {known.SOUNDS[animal]}."
-
-
-def counting(rng: random.Random) -> QuestionAnswer:
-    """Return counting up, or down to zero."""
-    if rng.random() < 0.15:
-        top = rng.randint(3, 12)
-        return f"Count down from {top}.", ", ".join(map(str, range(top, -1, -1))) + "."
-    start = rng.choice([0, 1, 1, 1, rng.randint(2, 12)])
-    end = start + rng.randint(2, 9) if rng.random() < 0.8 else 20
-    form = rng.choice(["Count from {} to {}.", "Please count from {} to {}.", "count from {} to {}"])
-    question = form.format(start, end) if start != 1 or rng.random() < 0.8 else f"Count to {end}."
-    return question, ", ".join(map(str, range(start, end + 1))) + "."
-
-
-def spelling(rng: random.Random) -> QuestionAnswer:
-    """Return a word, letter by letter."""
-    word = rng.choice(known.SPELLED)
-    return rng.choice(["Spell {}.", "How do you spell {}?"]).format(word), " ".join(word.upper()) + "."
-
-
-def repetition(rng: random.Random) -> QuestionAnswer:
-    """Return words to be said again, known and made-up ones."""
-    said = " ".join(
-        rng.choice(known.SPELLED) if rng.random() < 0.3 else unknown.made_up_word(rng, rng.random() < 0.3)
-        for _ in range(rng.randint(1, 5))
-    )
-    return rng.choice(["Repeat: {}", "Say {}", "Repeat after me: {}"]).format(said), said
-
-
-def story(rng: random.Random) -> QuestionAnswer:
-    """Return a short story, about an animal if asked."""
-    animal = rng.choice(known.STORY_ANIMALS)
-    asked = rng.random() < 0.6
-    if asked and rng.random() < 0.3:
-        animal = rng.choice(topics.COUNTABLE) if rng.random() < 0.5 else unknown.made_up_word(rng)
-    question = rng.choice(STORY_REQUESTS_ABOUT).format(an(animal)) if asked else rng.choice(STORY_REQUESTS)
-    name, place, find = rng.choice(known.STORY_NAMES), rng.choice(known.STORY_PLACES), rng.choice(known.STORY_FINDS)
-    friend = rng.choice(known.STORY_FRIENDS)
-    sentences = [
-        rng.choice(["Once upon a time there was {a} named {n}.", "There once was {a} whose name was {n}."]),
-        rng.choice(["One day {n} went to {p} and found {t}.", "One morning {n} walked to {p} and saw {t}."]),
-        rng.choice(['"Whose is this?" asked {n}. "It is mine," said {f}.',
-                    "{n} did not know what to do with it, so {n} asked {f} for help."]),
-        rng.choice(["{n} gave it back, and the two became friends.", "They played together until the sun went down.",
-                    "They shared it and were happy all day long."]),
-    ]  # fmt: skip
-    return question, " ".join(sentences).format(a=an(animal), n=name, p=place, t=find, f=friend)
-
-
-def greeting(rng: random.Random) -> QuestionAnswer:
-    """Return a greeting and a friendly answer that invites a question."""
-    return rng.choice(GREETINGS), rng.choice(GREETING_ANSWERS)
-
-
-def refusal(rng: random.Random) -> QuestionAnswer:
-    """Return a question that the model cannot answer, and the sentence that says so."""
-    language, question = unknown.question(rng)
-    return question, known.UNKNOWN if language == "en" else known.LANGUAGES[language][0]
-
-
-def refusal_in_any_language(rng: random.Random) -> QuestionAnswer:
-    """Return a refusal, in another language than English as often as not."""
-    language, question = unknown.foreign_question(rng, loose=True) if rng.random() < 0.7 else unknown.question(rng)
-    return question, known.UNKNOWN if language == "en" else known.LANGUAGES[language][0]
-
-
-def no_tool(rng: random.Random) -> QuestionAnswer:
-    """Return something that needs a function which is not there."""
-    return rng.choice(list(function_calls.FUNCTIONS.values()))(rng).question, known.UNKNOWN
-
-
-# (share, maker, what the model thinks before it answers such a question)
-KINDS: list[tuple[float, Callable[[random.Random], QuestionAnswer], str]] = [
-    (0.17, fact, "I know this one."),
-    (0.05, foreign, "This is not English. I answer in the same language."),
-    (0.17, small_sum, "This is a small sum."),
-    (0.045, capital, "I know this capital."),
-    (0.03, opposite, "I know this opposite."),
-    (0.02, colour, "I know this colour."),
-    (0.02, sound, "I know this sound."),
-    (0.045, counting, "I count one by one."),
-    (0.015, spelling, "I spell it letter by letter."),
-    (0.05, repetition, "I say it again."),
-    (0.04, story, "A story needs a hero, a place and a friend."),
-    (0.025, greeting, "The user greets me."),
-    (0.29, refusal, "I was not trained on this."),
-    (0.02, no_tool, "I have no tool for this."),
-]
-_SHARES = [share for share, _, _ in KINDS]
+_SHARES = [share for share, _, _ in questions.KINDS]
 
 
 def answer_piece(answer: str, thought: str | None) -> list[Piece]:
@@ -246,8 +41,8 @@ def answer_piece(answer: str, thought: str | None) -> list[Piece]:
 
 def turn(rng: random.Random, thinking: bool, tools: bool = False) -> list[Piece]:
     """Return a question and its answer that need no function."""
-    _, maker, thought = rng.choices(KINDS, _SHARES)[0]
-    if tools and maker is no_tool:
+    _, maker, thought = rng.choices(questions.KINDS, _SHARES)[0]
+    if tools and maker is questions.no_tool:
         return turn(rng, thinking, tools)
     question, answer = maker(rng)
     return [(layout.message("user", question), False), *answer_piece(answer, thought if thinking else None)]
@@ -287,14 +82,29 @@ def remembered(rng: random.Random, thinking: bool) -> Chat:
 def followed_up(rng: random.Random, thinking: bool) -> Chat:
     """Return a question whose meaning comes from the one before it."""
     maker, table, form = rng.choice([
-        (capital, known.CAPITALS, "The capital of {} is {}."),
-        (opposite, known.OPPOSITES, "The opposite of {} is {}."),
+        (questions.capital, known.CAPITALS, "The capital of {} is {}."),
+        (questions.opposite, known.OPPOSITES, "The opposite of {} is {}."),
     ])  # fmt: skip
     thought = "The user goes on with the same question." if thinking else None
     chat = exchange(*maker(rng), thought)
     for _ in range(rng.randint(1, 2)):
         word = rng.choice(list(table))
         chat += exchange(rng.choice(FOLLOW_UPS).format(word), form.format(word, table[word]), thought)
+    return chat
+
+
+def shown(rng: random.Random, thinking: bool) -> Chat:
+    """Return a chat about pictures, one after the other, with other questions before and between them."""
+    thought = "I look at the picture." if thinking else None
+    if rng.random() < 0.1:
+        thought = "There is no picture." if thinking else None
+        return exchange(*pictures.without_picture(rng), thought) + turn(rng, thinking)
+    chat = [piece for _ in range(rng.choice([0, 0, 0, 1, 2])) for piece in turn(rng, thinking)]
+    chat += exchange(*pictures.question(rng), thought)
+    for _ in range(rng.choice([0, 0, 1, 2, 3])):
+        if rng.random() < 0.15:
+            chat += turn(rng, thinking)
+        chat += exchange(*(pictures.follow_up(rng) if rng.random() < 0.6 else pictures.question(rng)), thought)
     return chat
 
 
@@ -339,9 +149,15 @@ def chat(rng: random.Random) -> Chat:
     if kind < 0.27:
         return pieces + followed_up(rng, thinking)
     if kind < 0.38:
-        return pieces + drill(rng, small_sum, 6)
+        return pieces + drill(rng, questions.small_sum, 6)
     if kind < 0.40:
-        return pieces + drill(rng, repetition, 4)
+        return pieces + drill(rng, questions.repetition, 4)
+    if kind < 0.44:
+        return pieces + shown(rng, thinking)
+    if kind < 0.47:
+        return pieces + drill(rng, pictures.question, 6)
+    if kind < 0.48:
+        return pieces + drill(rng, pictures.without_picture, 3)
     for _ in range(rng.choice([1, 1, 1, 2, 2, 3, 5])):
         # A client may switch thinking between turns, so it is chosen for each.
         pieces += turn(rng, thinking and rng.random() < 0.8)
@@ -358,10 +174,15 @@ def revision(chats: int, seed: int = 2) -> list[Chat]:
     """Return more chats, most of them of what the model is still unsure of after the corpus."""
     rng = random.Random(seed)
     makers: list[tuple[float, Callable[[], Chat]]] = [
-        (0.20, lambda: with_tools(rng, thinking=False)),
-        (0.20, lambda: remembered(rng, thinking=False)),
-        (0.15, lambda: drill(rng, refusal_in_any_language, 2)),
-        (0.45, lambda: chat(rng)),
+        (0.09, lambda: with_tools(rng, thinking=False)),
+        (0.26, lambda: remembered(rng, thinking=False)),
+        (0.12, lambda: drill(rng, questions.refusal_in_any_language, 2)),
+        (0.08, lambda: drill(rng, questions.fact, 3)),
+        (0.07, lambda: drill(rng, questions.small_sum, 6)),
+        (0.08, lambda: shown(rng, thinking=False)),
+        (0.04, lambda: drill(rng, pictures.question, 6)),
+        (0.03, lambda: drill(rng, pictures.without_picture, 3)),
+        (0.23, lambda: chat(rng)),
     ]
     shares = [share for share, _ in makers]
     return [rng.choices(makers, shares)[0][1]() for _ in range(chats)]

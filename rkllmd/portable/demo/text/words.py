@@ -1,6 +1,8 @@
-"""Lists of words, written as plain text."""
+"""Lists of words, written as plain text, and what a question is with its answer."""
 
 from __future__ import annotations
+
+QuestionAnswer = tuple[str, str]
 
 
 def words(text: str) -> list[str]:

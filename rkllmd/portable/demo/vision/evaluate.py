@@ -19,6 +19,9 @@ from PIL import Image
 from rkllmd.abi.layouts.rkllm_1_3_1 import RKLLMInput, RKLLMMultiModalInput
 from rkllmd.abi.layouts.rkllm_common import RKLLMInputType
 from rkllmd.portable import build
+from rkllmd.portable.demo.evaluate import PICTURE_QUESTIONS
+from rkllmd.portable.demo.text.held_out import ABOUT_PICTURES
+from rkllmd.portable.demo.text.pictures import shown
 from rkllmd.portable.demo.vision.draw import SIZE, draw_digit
 from rkllmd.portable.driver import GREEDY, Driver
 
@@ -121,6 +124,20 @@ def _show(vision: Vision, driver: Driver, form: str) -> None:
     sys.stdout.writelines(f"    {line}\n" for line in lost)
 
 
+def _show_readings(vision: Vision, driver: Driver) -> None:
+    """Ask which digit is in a picture, in many words, and print how many are right."""
+    forms, wrong = (*PICTURE_QUESTIONS, *ABOUT_PICTURES), []
+    for number, form in enumerate(forms):
+        for digit in range(10):
+            picture = draw_digit(digit, seed=FIRST_SEED + 10 * number + digit)
+            said = driver.run(seen(form.format(TAG), vision.embedding(picture))).text
+            if said != shown(digit):
+                wrong.append(f"{form.format(TAG)} with a {digit}, taken for a {vision.digit(picture)} -> {said}")
+    total = 10 * len(forms)
+    sys.stdout.write(f"Which digit is this? {total - len(wrong)}/{total}\n")
+    sys.stdout.writelines(f"    {line}\n" for line in wrong)
+
+
 def _show_pairs(vision: Vision, driver: Driver, form: str) -> None:
     """Ask the sums of two pictures."""
     wrong = []
@@ -144,6 +161,7 @@ def main(folder: Path) -> None:
         for form in (*SUMS, *DIFFERENCES):
             _show(vision, driver, form)
         _show_pairs(vision, driver, SUMS[0])
+        _show_readings(vision, driver)
 
 
 if __name__ == "__main__":
