@@ -14,17 +14,7 @@ import openai
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from tests.daemon import Start
-from tests.gateway.process import demo_daemon, gateway
-
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
-
-
-@pytest.fixture(scope="module")
-def address(start_for_module: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return where a gateway is, in front of the demo model."""
-    with gateway(demo_daemon(start_for_module).path, tmp_path_factory.mktemp("gateway")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""One daemon and one gateway for all clients."""
+"""Clients leave nothing behind for which other tests would be blamed."""
 
 from __future__ import annotations
 
@@ -6,19 +6,6 @@ import gc
 from collections.abc import Iterator
 
 import pytest
-
-from tests.daemon import starter
-from tests.gateway.process import demo_daemon, gateway
-
-
-@pytest.fixture(scope="package")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return where a gateway is, in front of the demo model."""
-    with (
-        starter(tmp_path_factory.mktemp("clients")) as start,
-        gateway(demo_daemon(start).path, tmp_path_factory.mktemp("gateway")) as found,
-    ):
-        yield found
 
 
 @pytest.fixture(scope="module", autouse=True)

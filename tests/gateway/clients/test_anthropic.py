@@ -70,7 +70,11 @@ def test_a_function_is_called_and_its_result_told(client: anthropic.Anthropic) -
 
 def test_a_call_can_be_forced_and_an_answer_given_a_form(client: anthropic.Anthropic) -> None:
     forced = client.messages.create(
-        model="demo", max_tokens=100, messages=HELLO, tools=[TOOL], tool_choice={"type": "tool", "name": TOOL["name"]}
+        model="demo",
+        max_tokens=100,
+        messages=[QUESTION],
+        tools=[TOOL],
+        tool_choice={"type": "tool", "name": TOOL["name"]},
     )
     assert [(block.type, forced.stop_reason) for block in forced.content] == [("tool_use", "tool_use")]
     form: Any = {"format": {"type": "json_schema", "schema": {"enum": ["yes", "no"]}}}

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import trio
 
-from rkllmd.portable import demo
+from rkllmd.portable.demo import CLASSIFIER
 from rkllmd.portable.demo.vision.draw import draw_digit
 from tests.daemon import ENDLESS, Daemon, Start
-from tests.gateway.process import demo_daemon, gateway
+from tests.gateway.process import gateway
 
 STATUS = "rkllmd://status"
 ERAS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
@@ -27,12 +27,6 @@ def three() -> str:
 
 
 @pytest.fixture(scope="module")
-def path(start_for_module: Start) -> str:
-    """Return the socket of a daemon with the demo model."""
-    return demo_daemon(start_for_module).path
-
-
-@pytest.fixture(scope="module")
 def endless(start_for_module: Start) -> Daemon:
     """Return a daemon whose runs go on until they are ended."""
     daemon = start_for_module(scenario=ENDLESS)
@@ -41,7 +35,7 @@ def endless(start_for_module: Start) -> Daemon:
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_hosts_of_both_eras_have_tools_and_resources(path: str, mode: str) -> None:
+async def test_hosts_of_both_eras_have_tools_and_resources(demo: str, mode: str) -> None:
     from mcp.client.client import Client  # a second of CPU
     from mcp.shared.exceptions import MCPError
 
@@ -49,9 +43,9 @@ async def test_hosts_of_both_eras_have_tools_and_resources(path: str, mode: str)
     from rkllmd.gateway.mcp.tools import Classifier
     from rkllmd.gateway.upstream.upstream import Upstream
 
-    labels = tuple(demo.CLASSIFIER.with_suffix(".txt").read_text().split())
-    upstream = Upstream(path)
-    host = server.serve(upstream, {"digits": Classifier(str(demo.CLASSIFIER), labels)})
+    labels = tuple(CLASSIFIER.with_suffix(".txt").read_text().split())
+    upstream = Upstream(demo)
+    host = server.serve(upstream, {"digits": Classifier(str(CLASSIFIER), labels)})
     told: list[tuple[float, float | None, str | None]] = []
 
     async def report(progress: float, total: float | None, message: str | None) -> None:
@@ -106,11 +100,11 @@ async def test_a_host_that_cancels_frees_the_npu(endless: Daemon, mode: str) -> 
         await trio.to_thread.run_sync(endless.wait_finished, ended + 1)
 
 
-async def test_a_host_starts_it_over_stdio(path: str) -> None:
+async def test_a_host_starts_it_over_stdio(demo: str) -> None:
     from mcp.client.client import Client
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
-    arguments = ["-m", "rkllmd", "mcp", "--socket", path, "--classifier", "demo"]
+    arguments = ["-m", "rkllmd", "mcp", "--socket", demo, "--classifier", "demo"]
     process = StdioServerParameters(command=sys.executable, args=arguments)
     async with Client(stdio_client(process), mode="legacy") as client:
         found = await client.call_tool("classify", {"image": three(), "count": 1})
@@ -118,7 +112,7 @@ async def test_a_host_starts_it_over_stdio(path: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:resources/subscribe is removed")
-def test_hosts_come_over_http_with_a_key(path: str, tmp_path: Path) -> None:
+def test_hosts_come_over_http_with_a_key(demo: str, tmp_path: Path) -> None:
     import hashlib
 
     import anyio
@@ -156,7 +150,7 @@ def test_hosts_come_over_http_with_a_key(path: str, tmp_path: Path) -> None:
 
     keys = tmp_path / "keys"
     keys.write_text(hashlib.sha256(b"secret").hexdigest())
-    with gateway(path, tmp_path, "--api-keys", str(keys), name="mcp") as address:
+    with gateway(demo, tmp_path, "--api-keys", str(keys), name="mcp") as address:
         assert httpx2.post(f"{address}/mcp", json={}).status_code == 401
         for mode in ERAS:
             anyio.run(come, address, mode)  # on asyncio: it leaves generators behind, of which trio complains
