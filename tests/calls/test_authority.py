@@ -78,6 +78,7 @@ USES = {
     "rknn.run",
     "rknn.wait",
     "server.count_tokens",
+    "server.model",
 }
 
 
