@@ -196,10 +196,13 @@ class Job:
         """Note that it has its turn: it is about to be given to the worker thread."""
         self.state = "running"
 
-    def pass_over(self, now: float) -> float:
-        """Note that its turn has come and others may go first; return for how many seconds that has been so."""
+    def pass_over(self, now: float) -> None:
+        """Note that its turn has come, and another one goes before it."""
         self.passed_at = self.passed_at or now
-        return now - self.passed_at
+
+    def was_passed_over(self, now: float) -> float:
+        """Return for how many seconds others have gone before it though its turn had come."""
+        return now - self.passed_at if self.passed_at else 0.0
 
     def start(self, now: float) -> None:
         """Note when it is given to the worker thread: its time counts from then on."""

@@ -2,15 +2,15 @@
 
 Round robin over connections: if somebody pipelines a thousand calls, one of them is served for each call of the others.
 Of the three levels of priority, each is served only when those above it are empty; the daemon's own jobs, which clean
-up, come before all of them. Where a call would have a model loaded in the place of another one, those for that one go
-first, for a while.
+up, come before all of them. Where a call would have a model loaded in the place of another one that calls wait for, it
+lets others go first, for a while.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import field
 from typing import Final
 
@@ -21,8 +21,8 @@ from rkllmd.npu.job import UNRESOLVED, Job
 from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.members import PRIORITIES
 
-# For so long does a call, for which one model has to leave and another to be loaded, let others go first that are for
-# the model that is there. A load takes a board five to thirty seconds.
+# For so long does a call let others go first where a model has to leave for its own that calls wait for. A load takes a
+# board five to thirty seconds.
 CHANGE_SECONDS: Final = 20.0
 # If no such call was seen yet, nothing better is known.
 _RETRY_AFTER_MS: Final = 1000
@@ -63,6 +63,7 @@ class Queue:
         # the first level. Plain dictionaries: another thread that looks at their values runs no code of Python's, as it
         # would to hash a client.
         self._levels: dict[str, dict[Hashable, deque[Job]]] = {level: {} for level in ("daemon", *PRIORITIES)}
+        self._begun = _Models()  # after the running job
         self._length = 0
         self.fitting_between_tokens = 0  # how many of the waiting jobs may run while a generation waits at a token
 
@@ -71,13 +72,9 @@ class Queue:
         return self._length
 
     def __iter__(self) -> Iterator[Job]:
-        """Iterate over a snapshot of the waiting jobs in the order in which they would be served."""
-        order: list[Job] = []
-        for clients in self._levels.values():
-            turns = [list(jobs) for jobs in list(clients.values())]
-            rounds = max(map(len, turns), default=0)
-            order += [jobs[index] for index in range(rounds) for jobs in turns if index < len(jobs)]
-        return iter(order)
+        """Iterate over a snapshot of the waiting jobs in the order in which they would be served, were none to come."""
+        models, now = self._begun.copy(), time.monotonic()
+        return iter([job for clients in self._levels.values() for job in _in_order(clients.values(), models, now)])
 
     def add(self, job: Job, retry_after_ms: Callable[[], int | None] = lambda: None) -> None:
         """Let ``job`` wait for its turn.
@@ -86,51 +83,40 @@ class Queue:
         """
         if job.client is not None:
             self._check(job, retry_after_ms)
-        level = "daemon" if job.client is None else job.priority
-        self._levels[level].setdefault(job.client, deque()).append(job)
+        self._level_of(job).setdefault(job.client, deque()).append(job)
         self._count(job, 1)
         job.enqueue()
 
     def next(self) -> Job | None:
         """Take the job whose turn it is, if the worker is idle and a job waits."""
-        if self.running is not None:
+        job = self.first() if self.running is None else None
+        if job is None:
             return None
-        self.running = self._before_a_change() or self.take(lambda job: True)
-        return self.running
-
-    def _before_a_change(self) -> Job | None:
-        """Take a job for what the first one would displace, as long as that one lets others of its level go first.
-
-        Otherwise those who use more models than there is room for would have one loaded for nearly every call.
-        """
-        first = self.first()
-        displaced = () if first is None or first.displaces is None else first.displaces()
-        if first is None or not displaced or first.pass_over(time.monotonic()) > CHANGE_SECONDS:
-            return None
-        return self.take(lambda job: job.priority == first.priority and job.target in displaced)
-
-    def take(self, wanted: Callable[[Job], bool]) -> Job | None:
-        """Take the first job in turn that is ``wanted``; of each client, only its first job is looked at."""
-        for clients in self._levels.values():
-            for client, jobs in clients.items():
-                if wanted(jobs[0]):
-                    job = jobs.popleft()
-                    # All others have their turn first now, whether this client has more jobs or comes again at once.
-                    del clients[client]
-                    if jobs:
-                        clients[client] = jobs
-                    self._count(job, -1)
-                    job.take()
-                    return job
-        return None
+        passed = next(iter(self._level_of(job).values()))[0]
+        if passed is not job:
+            passed.pass_over(time.monotonic())
+        self._begun.begin(job)
+        self.give_turn(job)
+        self.running = job
+        return job
 
     def first(self) -> Job | None:
         """Return the job that would have the next turn, which waits on."""
-        return next((jobs[0] for clients in self._levels.values() for jobs in clients.values()), None)
+        now = time.monotonic()
+        return next((_first(clients.values(), _Models(), now) for clients in self._levels.values() if clients), None)
 
-    def take_along(self, job: Job) -> None:
-        """Take a waiting job along with another one (``together/along.py``): that counts as its client's turn."""
-        clients = self._levels[job.priority]
+    def take(self, wanted: Callable[[Job], bool]) -> Job | None:
+        """Take the first job in turn that is ``wanted``; of each client, only its first job is looked at."""
+        heads = (jobs[0] for clients in self._levels.values() for jobs in clients.values())
+        job = next(filter(wanted, heads), None)
+        if job is not None:
+            self.give_turn(job)
+        return job
+
+    def give_turn(self, job: Job) -> None:
+        """Take a waiting job, also along with another one (``together/along.py``): that counts as its client's turn."""
+        clients = self._level_of(job)
+        # All others have their turn first now, whether this client has more jobs or comes again at once.
         jobs = clients.pop(job.client)
         jobs.remove(job)
         if jobs:
@@ -154,13 +140,13 @@ class Queue:
             self.running.members.remove(job)
         job.finish()
         if self.running is job:
-            self.running = None
+            self.running, self._begun = None, _Models()
 
     def drop(self, job: Job) -> bool:
         """Take a waiting job out of the queue; return false if it does not wait (any more)."""
         if job.state != "queued":
             return False
-        clients = self._levels["daemon" if job.client is None else job.priority]
+        clients = self._level_of(job)
         jobs = clients[job.client]
         jobs.remove(job)
         if not jobs:
@@ -188,6 +174,9 @@ class Queue:
         # A snapshot, since a helper thread asks for big requests.
         return self._length > 0 and any(not job.changes.isdisjoint(kinds) for job in self.waiting() if job.changes)
 
+    def _level_of(self, job: Job) -> dict[Hashable, deque[Job]]:
+        return self._levels["daemon" if job.client is None else job.priority]
+
     def _count(self, job: Job, difference: int) -> None:
         self._length += difference
         if job.fits_between_tokens:
@@ -211,3 +200,65 @@ class Queue:
                 retry_after_ms=retry_after_ms() or _RETRY_AFTER_MS,
                 **exceeded.data,
             )
+
+
+# -- the order of turns ------------------------------------------------------------------------------------------------
+
+
+class _Models:
+    """Which targets leave memory for that of a job, now or when others have had their turns before it.
+
+    Of more than two that take turns in one place, it is only guessed which one would leave then.
+    """
+
+    def __init__(self, foreseen: dict[object, tuple[object, ...]] | None = None) -> None:
+        """Begin with what is so now, but for those ``foreseen``."""
+        self._foreseen = foreseen or {}
+
+    def copy(self) -> _Models:
+        """Return the same, to begin other jobs with."""
+        return _Models(dict(self._foreseen))
+
+    def displaced_by(self, job: Job) -> Collection[object]:
+        """Return those that leave if the job begins."""
+        if job.displaces is None:
+            return ()
+        foreseen = self._foreseen.get(job.target)
+        return job.displaces() if foreseen is None else foreseen
+
+    def begin(self, job: Job) -> None:
+        """Take notice of what a job changes that begins."""
+        leaving = self.displaced_by(job)
+        if leaving:
+            self._foreseen.update(dict.fromkeys(leaving, (job.target,)))
+            self._foreseen[job.target] = ()
+
+
+def _first(turns: Collection[deque[Job]], models: _Models, now: float) -> Job:
+    """Return the job that is next; ``turns``: the jobs of each client of a level that waits, in the order of turns.
+
+    Otherwise those who use more models than there is room for would have one loaded for nearly every call.
+    """
+    first = next(iter(turns))[0]
+    leaving = models.displaced_by(first)
+    if not leaving or first.was_passed_over(now) > CHANGE_SECONDS:
+        return first
+    if all(jobs[0].target not in leaving for jobs in turns):
+        return first
+    return next((jobs[0] for jobs in turns if not models.displaced_by(jobs[0])), first)
+
+
+def _in_order(turns: Iterable[deque[Job]], models: _Models, now: float) -> list[Job]:
+    """Return the jobs of a level in the order in which they would be served; ``models`` are those at the end of it."""
+    left = dict(enumerate(map(deque, turns)))
+    order: list[Job] = []
+    while left:
+        job = _first(left.values(), models, now)
+        client = next(client for client, jobs in left.items() if jobs[0] is job)
+        jobs = left.pop(client)
+        jobs.popleft()
+        if jobs:
+            left[client] = jobs
+        models.begin(job)
+        order.append(job)
+    return order

@@ -212,7 +212,7 @@ class Npu:
         """Let others go along with the job whose turn it is; return the one job that does the work of all."""
         companions = along(first, self.queue, time.monotonic())
         for job in companions:
-            self.queue.take_along(job)
+            self.queue.give_turn(job)
         shared = how.share([first, *companions])
         for job in shared.members:
             self._begin(job)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rkllmd.errors import QueueFull
 from rkllmd.npu.job import UNRESOLVED, Job
@@ -61,8 +63,51 @@ def swapping(*names: str) -> Queue:
     return filled(*jobs)
 
 
-def test_calls_for_the_model_that_is_there_go_before_one_that_has_another_loaded() -> None:
-    assert served(swapping("B1", "A1", "C1", "B2", "A2")) == ["A1", "A2", "B1", "C1", "B2"]
+def test_calls_go_before_one_that_displaces_a_model_that_others_wait_for() -> None:
+    queue = swapping("B1", "A1", "C1", "B2", "A2", "C2")
+    order = [item.method for item in queue]
+    assert order == served(queue) == ["A1", "C1", "A2", "B1", "B2", "C2"]
+
+
+def test_who_displaces_a_model_that_nobody_waits_for_has_its_turn() -> None:
+    assert served(swapping("B1", "C1", "B2")) == ["B1", "C1", "B2"]
+
+
+class Memory:
+    """Has room for one model."""
+
+    def __init__(self) -> None:
+        self.model = 0
+
+    def job(self, name: str, client: int, model: int, priority: str) -> Job:
+        """Return a job for a model, which displaces the other one."""
+        made = job(name, client, target=model, priority=priority)
+        made.displaces = lambda: [] if self.model == model else [self.model]
+        return made
+
+    def finish(self, queue: Queue, running: Job) -> None:
+        """Let a job have loaded its model, and ended."""
+        self.model = int(str(running.target))
+        queue.finished(running)
+
+
+CALLS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 1), st.sampled_from(["normal", "low"])), min_size=1)
+
+
+@given(CALLS, st.integers(0, 9))
+def test_the_order_that_is_shown_foresees_changes_of_models(calls: list[tuple[int, int, str]], position: int) -> None:
+    memory = Memory()
+    queue = filled(*(memory.job(str(number), *call) for number, call in enumerate(calls)))
+    shown = [item.method for item in queue]
+    order: list[str] = []
+    while (first := queue.first()) is not None:
+        running = queue.next()
+        assert running is first
+        order.append(first.method)
+        if len(order) == position:
+            assert order + [item.method for item in queue] == shown, "its model is not loaded yet"
+        memory.finish(queue, first)
+    assert order == shown
 
 
 def test_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

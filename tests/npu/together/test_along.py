@@ -68,6 +68,19 @@ JOBS = st.lists(
 )
 
 
+def test_those_that_go_before_a_change_of_models_go_together() -> None:
+    change = waiting("B", "B", key="b", waited=2 * PATIENCE_SECONDS)
+    others = [waiting(name, name) for name in ("A1", "A2")]
+    change.displaces = lambda: ["A"]
+    queue = Queue(Limits(100, 100, 100))
+    for item in (change, *others):
+        item.target = item.method[0]
+        queue.add(item)
+    first = queue.next()
+    assert first is others[0]
+    assert along(first, queue, NOW) == others[1:]
+
+
 @given(JOBS)
 def test_of_any_queue(made: list[tuple[str, str | None, float, str]]) -> None:
     queue = Queue(Limits(100, 100, 100))
@@ -90,7 +103,7 @@ def test_of_any_queue(made: list[tuple[str, str | None, float, str]]) -> None:
         assert all(other.client != item.client for other in overtaken)
         assert all(other.priority == item.priority for other in overtaken)
     for item in found:
-        queue.take_along(item)
+        queue.give_turn(item)
     assert [item for item in order if item not in found] == sorted(queue, key=order.index), (
         "the others wait on, none is lost"
     )

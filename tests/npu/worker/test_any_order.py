@@ -79,6 +79,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.running: Job | None = None
         self.aborts = 0
         self.progress: dict[Job, float] = {}
+        # There is room for one.
+        self.model = 0
         # Client → who has waited ever since its last turn.
         self.owed: dict[object, set[object]] = {}
         self._logs = capture_logs()
@@ -87,8 +89,9 @@ class AnyOrder(RuleBasedStateMachine):
     def _take_started(self) -> None:
         for job in self.npu.started():
             assert self.running is None, "no two run at once"
-            assert not self.owed.get(job.client), "everybody who waited has had a turn since this client's last one"
             waiting = self._forget_who_left()
+            owed = self.owed.get(job.client, set()) - self._let_others_go_first()
+            assert not owed, "everybody who waited has had a turn since this client's last one"
             for owed in self.owed.values():
                 owed.discard(job.client)
             assert job.client is None or None not in waiting, "the daemon's own come first"
@@ -103,9 +106,20 @@ class AnyOrder(RuleBasedStateMachine):
             owed &= waiting
         return waiting
 
-    @rule(client=st.sampled_from([None, 0, 1, 2]), abortable=st.booleans(), raises=st.booleans(), timed=st.booleans())
-    def submit(self, client: int | None, abortable: bool, raises: bool, timed: bool) -> None:
-        """Submit a job of a client or of the daemon itself."""
+    def _let_others_go_first(self) -> set[object]:
+        """Return whose next job would have the model leave that is there."""
+        firsts = {job.client: job for job in reversed(list(self.npu.queue))}
+        return {client for client, job in firsts.items() if job.displaces is not None and job.displaces()}
+
+    @rule(
+        client=st.sampled_from([None, 0, 1, 2]),
+        model=st.sampled_from([None, 0, 1]),
+        abortable=st.booleans(),
+        raises=st.booleans(),
+        timed=st.booleans(),
+    )
+    def submit(self, client: int | None, model: int | None, abortable: bool, raises: bool, timed: bool) -> None:
+        """Submit a job of a client or of the daemon itself, which may be for one of two models."""
         answers: list[outcome.Outcome[Any]] = []
         job: Job
 
@@ -122,7 +136,9 @@ class AnyOrder(RuleBasedStateMachine):
         def abort() -> None:
             self.aborts += 1
 
-        job = Job("x", nothing, done, client=None if client is None else self.clients[client])
+        job = Job("x", nothing, done, client=None if client is None else self.clients[client], target=model)
+        if model is not None:
+            job.displaces = lambda: [] if self.model == model else [self.model]
         if abortable:
             job.abort = abort
             job.progressed_at = lambda: self.progress.get(job, 0.0)
@@ -190,6 +206,8 @@ class AnyOrder(RuleBasedStateMachine):
         """Let the running job's work return, raise, or say that the C function failed."""
         job, self.running = self.running, None
         assert job is not None
+        if isinstance(job.target, int):
+            self.model = job.target
         errors = {"raises": ValueError("in work"), "fails": RuntimeFailure("no", function="x", status=-1, log=[])}
         self.npu.finish(job, outcome.Error(errors[how]) if how in errors else outcome.Value(1))
         self._take_started()
