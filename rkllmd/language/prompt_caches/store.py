@@ -246,7 +246,8 @@ class PromptCaches:
                 differences=found,
             )
         if not _is_whole(cache):
-            self._forget(cache)
+            with self._changing:
+                self._forget(cache)
             raise _refusal(
                 where,
                 f"the file of the prompt cache {name} is damaged or gone. Save it anew.",
