@@ -59,7 +59,10 @@ class Way:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._give_up_in_the_end)
-                await trio.to_thread.run_sync(self._run, limiter=_THREADS)
+                try:
+                    await trio.to_thread.run_sync(self._run, limiter=_THREADS)
+                except RuntimeError:  # there can be no more threads: the event loop passes it on
+                    self._has_ended = True
                 nursery.cancel_scope.cancel()
         finally:
             self._source.setblocking(False)

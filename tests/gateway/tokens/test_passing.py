@@ -122,6 +122,21 @@ async def test_it_ends_when_one_of_both_has_gone(who: str) -> None:
         assert way.unsent == (b"" if who == "daemon" else b"4\r\nABC\n\r\n")
 
 
+async def test_without_a_thread_it_leaves_all_to_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(*_: Any, **__: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with sockets() as (way, source, daemon, _), trio.fail_after(60):
+        daemon.sendall(b"one\n")
+        with monkeypatch.context() as without:
+            without.setattr(trio.to_thread, "run_sync", no_thread)
+            await way.carry()
+        assert (way.rest, way.unsent, way.was_idle) == (b"", b"", False)
+        assert source.recv(100) == b"one\n"
+        daemon.sendall(b"two\n")
+        assert source.recv(100) == b"two\n", "the daemon is not left"
+
+
 async def test_what_can_not_be_translated_is_an_error_of_its_own_stream() -> None:
     def fail(data: bytes) -> tuple[bytes, bytes]:
         raise MemoryError
