@@ -33,6 +33,8 @@ class ServedModel:
     n_batch: int = 1
     # Whether it can think before it answers; None: nobody knows.
     thinks: bool | None = None
+    # Whether it can fill in what stands between two texts; None: nobody knows.
+    infills: bool | None = None
     is_loading: bool = False
     is_declared: bool = False
     swap: bool = False
@@ -52,7 +54,8 @@ class ServedModel:
         if self.pooling is not None:
             return ["embedding"]
         thinking = () if self.thinks is False else ("thinking",)
-        return ["completion", "tools", *thinking, *(() if self.vision is None else ("vision",))]
+        vision = () if self.vision is None else ("vision",)
+        return ["completion", "tools", *(("insert",) if self.infills else ()), *thinking, *vision]
 
     @property
     def state(self) -> str:
@@ -88,6 +91,7 @@ def served(status: JsonObject) -> list[ServedModel]:
             item["pooling"],
             item["n_batch"],
             item["thinking"],
+            item["infill"],
             is_asleep and item["model_path"] == loading,
             item["name"] in declared,
             declared.get(item["name"], False),

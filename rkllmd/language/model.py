@@ -170,6 +170,7 @@ class Model:
             "trained_context_len": self.trained_context_len,
             "chat_template": self.template_in_use,
             "thinking": self.overview.thinks,
+            "infill": self.overview.infill,
             "vision": None if self.vision is None else self.vision.describe(),
             "pooling": self.pooling,
             "lora_adapters": self.lora_adapters,

@@ -43,6 +43,10 @@ _MOST_WORD_BYTES: Final = 2**25
 _UNKNOWN: Final = 2
 _CONTROL: Final = 3
 _USER_DEFINED: Final = 4
+_NO_WORDS: Final = (_UNKNOWN, _CONTROL, _USER_DEFINED)
+# What all tokens have in their texts that stand around a gap to be filled in.
+_IN_GAPS: Final = b"fim"
+_MOST_MARKER_BYTES: Final = 64
 # llama.cpp's numbers; 0 is none.
 _POOLING: Final = {1: "mean", 2: "cls", 3: "last"}
 _NAMED_TOKENS: Final = ("bos", "eos", "unknown", "padding")
@@ -160,9 +164,18 @@ def pooling(path: str) -> str | None:
     return _POOLING.get(number) if isinstance(number, int) else None
 
 
+def gap_tokens(path: str) -> frozenset[str]:
+    """Return the tokens that are no words, and that say "fim" (fill in the middle). Raises OSError."""
+    return frozenset(key for key, kind in _known(path).items() if _IN_GAPS in key.encode() and kind in _NO_WORDS)
+
+
 def _find(path: str, key: str) -> str | int | None:
+    return _known(path).get(key)
+
+
+def _known(path: str) -> dict[str, str | int]:
     status = os.stat(path)
-    return _values(path, (status.st_ino, status.st_size, status.st_mtime_ns)).get(key)
+    return _values(path, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
 @lru_cache(maxsize=1)
@@ -183,11 +196,13 @@ class _Reader:
         self._left = os.fstat(file.fileno()).st_size
 
     def values(self) -> Iterator[tuple[str, str | int]]:
-        """Yield the template, the architecture, and each key that is a 32-bit count."""
+        """Yield the template, the architecture, keys that are 32-bit counts, and tokens of gaps with their kinds."""
         if self._take(4) != _MAGIC:
             return
         self._number("<I")  # version
         self._number("<Q")  # tensors
+        gaps: dict[int, str] = {}
+        kinds: list[int] = []
         for _ in range(min(self._number("<Q"), _MOST_KEYS)):
             key = self._text()
             kind = self._number("<I")
@@ -195,8 +210,28 @@ class _Reader:
                 yield key, self._take(self._number("<Q")).decode()
             elif kind == _COUNT:
                 yield key, self._number("<I")
+            elif key == _WORDS and kind == _ARRAY:
+                gaps = self._gaps()
+            elif key == _KINDS and kind == _ARRAY:
+                kinds = self._kinds()
             else:
                 self._skip(kind)
+        yield from ((word, kinds[index]) for index, word in gaps.items() if index < len(kinds))
+
+    def _gaps(self) -> dict[int, str]:
+        """Return the words that are of gaps by their places; pass over the others."""
+        of, count = self._number("<I"), self._number("<Q")
+        if of != _STRING:
+            self._skip_items(of, count)
+            return {}
+        found = {}
+        for index in range(count):
+            size = self._number("<Q")
+            if size > _MOST_MARKER_BYTES:
+                self._pass(size)
+            elif _IN_GAPS in (word := self._take(size)):
+                found[index] = word.decode("utf-8", "replace")
+        return found
 
     def counts(self) -> Iterator[tuple[str, list[int]]]:
         """Yield the counts of the file's architecture, without its name, up to the vocabulary, with that one's size."""

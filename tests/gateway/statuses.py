@@ -26,6 +26,7 @@ def status(
             "vision": None,
             "pooling": None,
             "thinking": None,
+            "infill": None,
             "n_batch": n_batch,
         }
         for handle, name, path in found

@@ -81,6 +81,7 @@ def test_the_status_of_a_loaded_model(board: Board) -> None:
         "trained_context_len": None,
         "chat_template": None,
         "thinking": None,
+        "infill": None,
         "vision": None,
         "pooling": None,
         "lora_adapters": [],

@@ -1,9 +1,9 @@
-"""What can be said of a model's own chat template when it is loaded: its text, and whether it lets the model think."""
+"""What can be said of a model's own words when it is loaded: its chat template, and whether it can fill in gaps."""
 
 from __future__ import annotations
 
 from rkllmd.chat.answers import dialect
-from rkllmd.chat.templates import sources
+from rkllmd.chat.templates import gaps, sources
 from rkllmd.chat.templates.model_template import LONGEST_TEMPLATE
 from rkllmd.errors import InvalidParams
 from rkllmd.portable import gguf
@@ -12,23 +12,26 @@ from rkllmd.quick_dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What is known of a template; None stands for what is not.
+    """What is known of a model; None stands for what is not.
 
     ``text``: the template, unless it is longer than any that is used. ``thinks``: whether it has a place for reasoning.
     ``bos_token``, ``eos_token``: what begins and ends a text, as the tokenizer's folder says.
+    ``infill``: whether it has the markers of a gap between two texts that it can fill in.
     """
 
     text: str | None = None
     thinks: bool | None = None
     bos_token: str | None = None
     eos_token: str | None = None
+    infill: bool | None = None
 
 
 def of_model(tokenizer: str | None, gguf_path: str | None) -> Overview:
-    """Return what is known of a model's template, without its vocabulary, which is large.
+    """Return what is known of a model, without keeping its vocabulary, which is large.
 
     It is the template that conversations are rendered by: that in the tokenizer's folder, else the one in the GGUF
-    file. A folder that can't be read is an error of the first conversation, and is none here.
+    file; the markers are those of the folder alone where there is one. A folder that can't be read is an error of the
+    first conversation, and is none here.
     """
     template, tokens = None, {}
     try:
@@ -36,6 +39,7 @@ def of_model(tokenizer: str | None, gguf_path: str | None) -> Overview:
             template, tokens = sources.template_of_directory(tokenizer), sources.named_tokens(tokenizer)
         if template is None and gguf_path is not None:
             template = gguf.chat_template(gguf_path)
+        infill = _infill(tokenizer, gguf_path)
     except (OSError, InvalidParams):
         return Overview()
     return Overview(
@@ -43,4 +47,13 @@ def of_model(tokenizer: str | None, gguf_path: str | None) -> Overview:
         thinks=None if template is None else dialect.thinks(template),
         bos_token=tokens.get("bos_token"),
         eos_token=tokens.get("eos_token"),
+        infill=infill,
     )
+
+
+def _infill(tokenizer: str | None, gguf_path: str | None) -> bool | None:
+    if tokenizer is not None:
+        tokens = sources.listed_tokens(tokenizer)
+    else:
+        tokens = None if gguf_path is None else gguf.gap_tokens(gguf_path)
+    return None if tokens is None else gaps.markers(tokens) is not None

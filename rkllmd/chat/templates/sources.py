@@ -75,6 +75,15 @@ def named_tokens(directory: str) -> dict[str, str]:
     return {**_named(_json(folder / _OLD_NAMES)), **_named(_json(folder / CONFIGURATION))}
 
 
+def listed_tokens(directory: str) -> frozenset[str] | None:
+    """Return the tokens that are no words, None where only the vocabulary's file has them. Raises as ``of_directory``.
+
+    That file is large.
+    """
+    added = _added_tokens(_json(Path(directory) / CONFIGURATION))
+    return frozenset(text for text, _ in added) if added else None
+
+
 def of_gguf(path: str) -> Source:
     """Return what a GGUF file says; without templates if it has none. Raises OSError."""
     status = Path(path).stat()

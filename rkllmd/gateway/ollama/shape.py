@@ -17,6 +17,9 @@ VERSION: Final = "0.13.0"
 # Nobody knows when a file was made, nor until when a model stays.
 _UNKNOWN_PAST: Final = "1970-01-01T00:00:00Z"
 _UNKNOWN_FUTURE: Final = "2318-01-01T00:00:00Z"
+# The daemon has the real one, in another language. Editors look for ``.Suffix`` before they offer to complete code.
+_TEMPLATE: Final = "{{ .Messages }}"
+_TEMPLATE_OF_GAPS: Final = "{{ if .Suffix }}{{ .Prompt }}{{ .Suffix }}{{ else }}{{ .Messages }}{{ end }}"
 
 
 def error_body(failure: Failure) -> JsonObject:
@@ -63,7 +66,7 @@ def shown(status: JsonObject, body: Json) -> JsonObject:
     return {
         "modelfile": "",
         "parameters": "",
-        "template": "{{ .Messages }}",
+        "template": _TEMPLATE_OF_GAPS if model.infills else _TEMPLATE,
         "details": _details(),
         "model_info": info,
         "capabilities": model.capabilities,

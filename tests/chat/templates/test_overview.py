@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 import pytest
 
 from rkllmd.chat.templates import overview
 from rkllmd.portable.demo import MODEL
+from tests.portable import gguf_files
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,28 @@ def test_its_text_is_told_with_the_tokens_that_the_folder_names(tmp_path: Path) 
     of_file = overview.of_model(None, str(MODEL))
     assert "<|im_start|>" in (of_file.text or "")
     assert (of_file.bos_token, of_file.eos_token) == (None, None), "its vocabulary is not read for that"
+
+
+MARKERS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+
+
+@pytest.mark.parametrize(("kind", "is_known"), [(3, True), (4, True), (1, False)])
+def test_a_file_with_the_markers_of_gaps_can_fill_them_in(tmp_path: Path, kind: int, is_known: bool) -> None:
+    kinds = {"tokenizer.ggml.token_type": [1, kind, kind, 3]}
+    words = {"tokenizer.ggml.tokens": ["a" * 5000, *MARKERS], "tokenizer.chat_template": "a"}
+    path = gguf_files.write(tmp_path / "code.gguf", {**kinds, **words}, {})
+    assert overview.of_model(None, str(path)).infill is is_known
+    assert overview.of_model(None, str(MODEL)).infill is False
+    assert overview.of_model(str(tmp_path), str(path)).infill is None, "the folder's tokenizer is meant"
+
+
+def test_a_folder_tells_whether_it_has_the_markers_of_gaps(tmp_path: Path) -> None:
+    listed = {str(index): {"content": text} for index, text in enumerate(MARKERS)}
+    configuration = tmp_path / "tokenizer_config.json"
+    configuration.write_bytes(orjson.dumps({"added_tokens_decoder": listed}))
+    assert overview.of_model(str(tmp_path), None).infill is True
+    configuration.write_bytes(orjson.dumps({"added_tokens_decoder": {"0": listed["0"]}}))
+    assert overview.of_model(str(tmp_path), None).infill is False
 
 
 def test_one_that_is_longer_than_any_is_not_kept(tmp_path: Path) -> None:

@@ -37,6 +37,14 @@ def test_what_has_no_place_for_thoughts_does_not_think() -> None:
     assert shown["capabilities"] == ["completion", "tools"]
 
 
+@pytest.mark.parametrize("infill", [True, False, None])
+def test_editors_are_offered_what_can_fill_in_gaps(infill: bool | None) -> None:
+    first, second = TWO["models"]
+    shown = shape.shown({**TWO, "models": [{**first, "infill": infill}, second]}, {"model": "demo"})
+    # What Continue and Ollama's own clients look for.
+    assert (".Suffix" in shown["template"]) is ("insert" in shown["capabilities"]) is (infill is True)
+
+
 def test_a_model_for_embeddings_says_so() -> None:
     first, second = TWO["models"]
     shown = shape.shown({**TWO, "models": [{**first, "pooling": "mean"}, second]}, {"model": "demo"})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
 from rkllmd.abi.layouts.rkllm import RKLLMInputType
-from rkllmd.chat.templates import sources
+from rkllmd.chat.templates import gaps, sources
 from rkllmd.errors import InvalidParams
 from rkllmd.language import placeholders, prompt_length
 from rkllmd.language.chats.text import Text
@@ -17,22 +17,6 @@ if TYPE_CHECKING:
     from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
     from rkllmd.language.runs.run import Run
-
-
-class Markers(NamedTuple):
-    """Between which control tokens a model was trained to read what stands before a gap, and what behind it."""
-
-    before: str
-    behind: str
-    middle: str
-
-
-# Of Qwen and CodeGemma; StarCoder and Granite; DeepSeek-Coder. As their makers' model cards have them.
-_KNOWN: Final = (
-    Markers("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
-    Markers("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
-    Markers("<\uff5cfim\u2581begin\uff5c>", "<\uff5cfim\u2581hole\uff5c>", "<\uff5cfim\u2581end\uff5c>"),
-)
 
 
 def check(run: Run) -> None:
@@ -69,7 +53,7 @@ def text_of(run: Run, prompt: bytes) -> Text:
     return Text.of([(found.before, True), before, (found.behind, True), behind, (found.middle, True)])
 
 
-def markers_of(language: Language, model: Model) -> Markers | None:
+def markers_of(language: Language, model: Model) -> gaps.Markers | None:
     """Return the markers that the model's tokenizer has, None if it has none or is not known. Raises InvalidParams."""
     try:
         if model.tokenizer is not None:
@@ -80,8 +64,7 @@ def markers_of(language: Language, model: Model) -> Markers | None:
             return None
     except OSError:
         return None
-    tokens = source.control | source.tags
-    return next((markers for markers in _KNOWN if tokens.issuperset(markers)), None)
+    return gaps.markers(source.control | source.tags)
 
 
 @contextmanager
