@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import h11
+import orjson
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.worker_context import EventWrapper
 
 if TYPE_CHECKING:
-    import h11
     from hypercorn.typing import AppWrapper
+
+_HEADERS_TOO_LONG: Final = 431
+_TOO_LONG: Final = "The headers of the request are too long: send less in them."
+_UNREADABLE: Final = "This can't be read as a request of HTTP/1.1, which has a Host and is encrypted for https alone."
 
 
 class GoneError(Exception):
@@ -30,6 +35,20 @@ class Http11(H11Protocol):
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Stay."""
+
+    async def _send_error_response(self, status_code: int) -> None:
+        """Say what is wrong with what could not be read."""
+        body = b""
+        if self.connection.our_state is h11.IDLE:  # no request was read, so none that wants headers alone
+            sentence = _TOO_LONG if status_code == _HEADERS_TOO_LONG else _UNREADABLE
+            error = {"message": sentence, "type": "invalid_request_error", "param": None, "code": "RequestError"}
+            body = orjson.dumps({"error": error})
+        length = (b"content-length", b"%d" % len(body))
+        own = self.config.response_headers("h11")
+        headers = [(b"content-type", b"application/json"), length, (b"connection", b"close"), *own]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
 
 
 class NextRequest(EventWrapper):

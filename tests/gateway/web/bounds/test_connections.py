@@ -67,6 +67,30 @@ async def test_what_one_client_sends_ends_nobody_else(sent: bytes, *, answered: 
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 ") is is_answered
 
 
+@pytest.mark.parametrize(
+    ("sent", "status", "says"),
+    [
+        (b"GARBAGE\r\n\r\n", b"400", b"This can't be read as a request of HTTP/1.1"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"400", b"which has a Host"),
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", b"400", b"is encrypted for https alone"),
+        (GET + b"A: " + b"a" * 33_000, b"431", b"The headers of the request are too long"),
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", b"400", b"content-length: 0"),
+    ],
+)
+async def test_what_can_t_be_read_is_told_so(sent: bytes, status: bytes, says: bytes) -> None:
+    async with served(_reading) as connect, await connect() as stream:
+        await stream.send_all(sent)
+        found = await received(stream)
+    assert found.startswith(b"HTTP/1.1 " + status)
+    assert says in found
+
+
+async def _reading(scope: Any, receive: Any, send: Any) -> None:
+    assert scope["type"] == "http", "it has no lifespan"
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def test_idle_ones_leave_and_where_all_are_busy_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LoneServer, "places", Places(2, 2))
     may_answer = trio.Event()
