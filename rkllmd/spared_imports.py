@@ -6,12 +6,16 @@ There are two ways:
   ssl and hmac for its streams by TLS, structlog asyncio for its ``ainfo``.
 - Where a library takes single names out of a module while it is itself imported, it gets these names without the module
   for just that long: Starlette takes one function out of asyncio, Hypercorn types out of ssl and multiprocessing.
+
+An import may take a tenth of a second where an SD card is slow. An event loop that others wait for does what may need
+one in ``AT_ONCE``, and what raises TakesLong there once more, on a thread.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from _operator import _compare_digest as compare_digest
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -124,6 +128,35 @@ _WITHOUT: Final[Mapping[str, Mapping[str, _Names | None]]] = {
 }
 
 
+class TakesLong(Exception):
+    """A module that is not there yet is wanted where others would wait for its import."""
+
+
+class _AtOnce(threading.local):
+    """A context in which this thread imports none of the modules that come later; it is entered once at a time."""
+
+    is_entered = False
+
+    def __enter__(self) -> None:
+        self.is_entered = True
+
+    def __exit__(self, *_: object) -> None:
+        self.is_entered = False
+
+
+AT_ONCE: Final = _AtOnce()
+
+
+def before_import(name: str) -> None:
+    """Announce the import of a module that comes later. Raises TakesLong in AT_ONCE, unless the module is there."""
+    if not AT_ONCE.is_entered:
+        return
+    module = sys.modules.get(name, _ABSENT)
+    # Another thread may be importing it, for which the import statement would wait; it too looks at this.
+    if isinstance(module, _Later) or getattr(module.__spec__, "_initializing", False):
+        raise TakesLong(name)
+
+
 class _Later(ModuleType):
     """A module that is imported when something of it is asked for.
 
@@ -132,6 +165,7 @@ class _Later(ModuleType):
     """
 
     def __getattr__(self, name: str) -> object:
+        before_import(self.__name__)
         if sys.modules.get(self.__name__) is self:
             _wanted.add(self.__name__)
             del sys.modules[self.__name__]

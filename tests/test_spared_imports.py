@@ -93,6 +93,48 @@ assert _utils.iscoroutinefunction(one) and not _utils.iscoroutinefunction(print)
 """,
 }
 
+# Another thread imports while this one may not, and is imported from here when it has ended.
+_AT_ONCE = """
+import ssl, threading
+from rkllmd.spared_imports import AT_ONCE, TakesLong, before_import
+
+def takes_long(look):
+    try:
+        with AT_ONCE:
+            look()
+    except TakesLong:
+        return True
+    return False
+
+begun, go_on = threading.Event(), threading.Event()
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "ours":
+            from importlib.machinery import ModuleSpec
+            return ModuleSpec(name, self)
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        begun.set()
+        go_on.wait()
+
+sys.meta_path.insert(0, Slow())
+assert takes_long(lambda: ssl.SSLContext)
+assert takes_long(lambda: before_import("ours"))
+thread = threading.Thread(target=lambda: (before_import("ours"), __import__("ours")))
+thread.start()
+begun.wait()
+assert takes_long(lambda: before_import("ours")), "it is not ready"
+go_on.set()
+thread.join()
+assert not takes_long(lambda: before_import("ours"))
+assert takes_long(lambda: ssl.SSLContext)
+assert ssl.SSLContext and not takes_long(lambda: ssl.SSLContext)
+"""
+
 
 def _run(tmp_path: Path, program: str) -> None:
     """Run it in a process of its own: this one has imported everything."""
@@ -125,3 +167,7 @@ def test_a_library_that_wants_more_is_imported_as_ever(tmp_path: Path) -> None:
     (tmp_path / "sse_starlette" / "sse.py").write_text("from uvicorn import IS_OURS")
     (tmp_path / "uvicorn.py").write_text("IS_OURS = True\n")
     _run(tmp_path, f"{_SPARED}import sse_starlette.sse\nassert sse_starlette.sse.IS_OURS")
+
+
+def test_an_event_loop_does_not_wait_for_an_import(tmp_path: Path) -> None:
+    _run(tmp_path, _SPARED + _AT_ONCE)

@@ -64,10 +64,8 @@ class Connection:
         """Take over a connected, non-blocking Unix stream socket."""
         self.number = next(_numbers)
         self.exchange = jsonrpc.Exchange()
-        self._socket = socket
-        self._service = service
-        self._hangups = hangups
-        self._receiver = receiver
+        self._socket, self._service = socket, service
+        self._hangups, self._receiver = hangups, receiver
         self._peer = credentials_of(socket)
         self.user: int | None = self._peer.uid
         self.groups = groups_of(socket, self._peer)
@@ -83,6 +81,7 @@ class Connection:
             self.user,
         )
         self._failure: Exception | None = None
+        self._slow: jsonrpc.Call | None = None  # a call that could not be prepared at once
         self._jobs: dict[jsonrpc.Call, Job] = {}
         self._reading_ended = False
         self._is_ending = False  # the daemon is shutting down
@@ -151,6 +150,8 @@ class Connection:
             self._service.npu.cancel_client(self)
             self._sender.close()
             self._inbox.close()
+            if self._slow is not None:
+                self._slow.fds.close()
             self._log.debug("client_gone")
 
     def drop(self, reason: str) -> None:
@@ -215,8 +216,7 @@ class Connection:
     def _receives_more(self) -> bool:
         if not self._inbox.is_over:
             self._receive()
-        if not self._inbox.lines:
-            self._inbox.check_descriptors()
+        self._inbox.check_descriptors()
         return bool(self._inbox.lines)
 
     def _on_readable(self) -> bool:
@@ -226,9 +226,8 @@ class Connection:
         try:
             self._receive()
             self._handle_some()
-            sender, inbox = self._sender, self._inbox
-            if not inbox.lines and not inbox.is_over and sender.unsent_bytes <= sender.most_unsent:
-                return True
+            is_done = self._slow is None and not self._inbox.lines and not self._inbox.is_over
+            return is_done and self._sender.unsent_bytes <= self._sender.most_unsent
         except Exception as error:  # it must end this connection and no other
             self._failure = error
         return False
@@ -250,16 +249,15 @@ class Connection:
 
     def _handle_some(self) -> None:
         """Handle the lines that have come, for at most one slice, and only up to the first that takes long."""
-        inbox, sender = self._inbox, self._sender
-        lines, most = inbox.lines, sender.most_unsent
-        self.heard_at = time.monotonic()
+        inbox, sender, lines = self._inbox, self._sender, self._inbox.lines
+        most, self.heard_at = sender.most_unsent, time.monotonic()
         end = self.heard_at + SLICE_SECONDS
         if len(lines) > 1:
             sender.cork()  # the answers are sent in one piece
         while lines and not takes_long(lines[0]):
             for call in inbox.next_calls():
                 self._handle_call(call)
-            if sender.waiting_bytes > most or time.monotonic() > end:
+            if self._slow is not None or sender.waiting_bytes > most or time.monotonic() > end:
                 break
         sender.uncork()
         inbox.check_descriptors()
@@ -267,8 +265,10 @@ class Connection:
     async def _handle_rest(self) -> None:
         """Handle all lines that have come; other clients have their turn in between."""
         inbox, sender = self._inbox, self._sender
-        while inbox.lines:
-            if not takes_long(inbox.lines[0]):
+        while inbox.lines or self._slow is not None:
+            if self._slow is not None:
+                await self._handle_apart(self._slow)
+            elif not takes_long(inbox.lines[0]):
                 self._handle_some()
             elif is_large(inbox.lines[0]):
                 await self._handle_large()
@@ -283,7 +283,11 @@ class Connection:
         try:
             if call.members is not NO_MEMBERS:
                 self._inbox.give_descriptors(call)
-            self._start(call, preparation.prepare(self._service, self, call))
+            prepared = preparation.prepare_at_once(self._service, self, call)
+            if prepared is None:
+                self._slow = call
+            else:
+                self._start(call, prepared)
         except Exception as error:  # the call is answered, whatever happened
             dispatch.refuse(self, call, error)
 
@@ -291,6 +295,8 @@ class Connection:
         end = time.monotonic() + SLICE_SECONDS
         for call in self._inbox.next_calls():
             self._handle_call(call)
+            if self._slow is not None:
+                await self._handle_apart(self._slow)
             if time.monotonic() > end:
                 # Shielded, so that each member of a batch gets its answer.
                 await trio.lowlevel.cancel_shielded_checkpoint()
@@ -304,14 +310,16 @@ class Connection:
         async with self._service.long_requests.take(self.user):
             message = await trio.to_thread.run_sync(self._inbox.parse_next)
             for call in self._inbox.calls_of(message, None):
-                try:
-                    self._inbox.give_descriptors(call)
-                    # Shielded: a call's descriptors are closed by its answer, also if the client has left meanwhile.
-                    with trio.CancelScope(shield=True):
-                        prepared = await trio.to_thread.run_sync(preparation.prepare, self._service, self, call)
-                    self._start(call, prepared)
-                except Exception as error:  # as above
-                    dispatch.refuse(self, call, error)
+                await self._handle_apart(call)
+
+    async def _handle_apart(self, call: jsonrpc.Call) -> None:
+        is_known, self._slow = call is self._slow, None
+        try:
+            if not is_known:
+                self._inbox.give_descriptors(call)
+            self._start(call, await preparation.prepare_apart(self._service, self, call))
+        except Exception as error:  # as above
+            dispatch.refuse(self, call, error)
 
     def _start(self, call: jsonrpc.Call, prepared: preparation.Prepared) -> None:
         if self._service.npu.closing:

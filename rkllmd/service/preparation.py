@@ -1,7 +1,7 @@
 """From a request to the arguments of its function: which method, for which objects, with what in C.
 
-``prepare`` changes nothing, and may run on a helper thread for big requests. What can't be known or read before the
-call has its turn is left to ``complete``, on the worker thread.
+``prepare`` changes nothing, and may run on a helper thread, for big requests and for what takes long. What can't be
+known or read before the call has its turn is left to ``complete``, on the worker thread.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 from dataclasses import field
 from functools import partial
 from typing import Final, cast
+
+import trio
 
 from rkllmd.abi.json.convert import to_c, to_c_array
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode
@@ -29,6 +31,7 @@ from rkllmd.machine.paths import absolute
 from rkllmd.npu.job import UNRESOLVED
 from rkllmd.quick_dataclass import dataclass
 from rkllmd.service.parts import Service
+from rkllmd.spared_imports import AT_ONCE, TakesLong
 from rkllmd.vision.objects import Context, Matmul, TensorMemory
 from rkllmd.wire.jsonrpc import Call
 from rkllmd.wire.long_strings import LongString
@@ -115,6 +118,26 @@ def prepare(service: Service, client: Client, call: Call, model: int | None = No
     if method.prepare is not None:
         prepared.arguments = {"prepared": method.prepare(service.own(method), client, call, **prepared.arguments)}
     return prepared
+
+
+def prepare_at_once(service: Service, client: Client, call: Call) -> Prepared | None:
+    """Prepare a call on the event loop; None if that would take long, as to import what a refusal needs.
+
+    Raises RpcError.
+    """
+    try:
+        with AT_ONCE:
+            return prepare(service, client, call)
+    except TakesLong:
+        return None
+
+
+async def prepare_apart(service: Service, client: Client, call: Call) -> Prepared:
+    """Prepare a call on a helper thread, also one that could not be prepared at once. Raises RpcError."""
+    # Shielded: a call's descriptors are closed by its answer, also if the client has left meanwhile.
+    with trio.CancelScope(shield=True):
+        prepared = await trio.to_thread.run_sync(prepare, service, client, call)
+    return prepared  # noqa: RET504 - to mypy, the scope might swallow an exception
 
 
 def complete(service: Service, client: Client, prepared: Prepared) -> None:

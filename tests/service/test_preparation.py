@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,6 +50,22 @@ def load_waits(service: Service) -> None:
 
 def load_ends(service: Service) -> None:
     service.npu.queue.running = None
+
+
+# -- where ----------------------------------------------------------------------------------------------------------
+
+
+async def test_what_would_have_to_be_imported_first_is_left_to_a_helper_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, wrong = Client(), call_of("server.cancel", {"job": 1})
+    monkeypatch.delitem(sys.modules, "rkllmd.abi.json.validity.reasons", raising=False)
+    async with assembled() as service:
+        assert preparation.prepare_at_once(service, client, wrong) is None
+        prepared = preparation.prepare_at_once(service, client, call_of("server.status"))
+        assert prepared is not None
+        assert prepared.is_complete
+        with pytest.raises(InvalidParams) as caught:
+            await preparation.prepare_apart(service, client, wrong)
+        assert caught.value.data["path"] == "$.job"
 
 
 # -- the method --------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from rkllmd.abi.json.structs import INT_RANGES, fields_of, is_pointer, members_o
 from rkllmd.abi.json.validity import quick
 from rkllmd.abi.json.validity.quick import Fits
 from rkllmd.json_types import Json, JsonObject
+from rkllmd.spared_imports import before_import
 
 Schema = JsonObject
 
@@ -166,8 +167,12 @@ def prepare(schema: Schema) -> Fits:
 
 
 def check(schema: Schema, value: Json, root: str = "$") -> None:
-    """Validate ``value``. Raises InvalidParams with ``path`` (below ``root``), ``keyword`` and ``limit``."""
+    """Validate ``value``. Raises InvalidParams with ``path`` (below ``root``), ``keyword`` and ``limit``.
+
+    In AT_ONCE (spared_imports.py), the first value that does not fit raises TakesLong.
+    """
     if not prepare(schema)(value):
+        before_import("rkllmd.abi.json.validity.reasons")
         from rkllmd.abi.json.validity import reasons  # jsonschema takes 3 MB, and a tenth of the daemon's start
 
         raise reasons.refusal(schema, value, root)
