@@ -58,6 +58,36 @@ def functions(fields: Fields) -> list[JsonObject]:
     return given
 
 
+def allowed(
+    fields: Fields, told: Sequence[JsonObject], given: Fields, take_name: Callable[[Fields], str]
+) -> tuple[list[JsonObject], str]:
+    """Take the functions that ``given`` (OpenAI's ``allowed_tools``) leaves, and its mode (``auto``, ``required``).
+
+    ``take_name`` takes the name out of one of its tools. The model is told those functions only. Raises WrongField.
+    """
+    mode = given.choice("mode", ("auto", "required"))
+    if mode is None:
+        raise given.wrong("mode", "is missing: it is auto or required.")
+    known = [tool["function"]["name"] for tool in told]
+    names = set()
+    for index, item in enumerate(given.objects("tools") or ()):
+        where = f"tools[{index}]"
+        named = Fields(item, given.path(where))
+        named.choice("type", ("function",))
+        name = take_name(named)
+        named.end()
+        if name not in known:
+            raise given.wrong(where, "must be the name of a function that is among tools.")
+        names.add(name)
+    if not names:
+        raise given.wrong("tools", "is missing or empty: name the functions that may be called.")
+    given.end()
+    left = [index for index, name in enumerate(known) if name in names]
+    for place, index in enumerate(left):
+        fields.names.add(f"tools[{place}].function", fields.names.field(f"tools[{index}].function"))
+    return [told[index] for index in left], mode
+
+
 def tools(fields: Fields, told: Sequence[Json], choice: Json) -> JsonObject:
     """Return the functions that the model may call, and which it has to, as parameters of a run. Raises WrongField."""
     if not told:

@@ -24,6 +24,8 @@ _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
 # Where a prompt is to be kept in a cache, which the daemon does by itself; and what Copilot tells GitHub's own servers.
 _KEPT: Final = ("cache_control",)
 _OF_MESSAGE: Final = (*_KEPT, "copilot_cache_control", "copilot_references", "copilot_confirmations")
+# What answers refuse with, and as /v1/responses has texts: histories have them too.
+_TEXTS: Final = ("text", "input_text", "output_text", "refusal")
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 
 
@@ -57,7 +59,21 @@ def _thinking(fields: Fields) -> JsonObject:
 
 def _tools(fields: Fields) -> JsonObject:
     """Take the functions that the model may call."""
-    return conversation.tools(fields, conversation.functions(fields), fields.any("tool_choice"))
+    told, choice = conversation.functions(fields), fields.any("tool_choice")
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        chosen = Fields(choice, "tool_choice")
+        chosen.without_effect(("type",))
+        allowed = chosen.inner("allowed_tools")
+        chosen.end()
+        told, choice = conversation.allowed(fields, told, allowed, _name)
+    return conversation.tools(fields, told, choice)
+
+
+def _name(tool: Fields) -> str:
+    function = tool.inner("function")
+    name = function.needed("name")
+    function.without_effect(("description", "parameters", "strict"))
+    return name
 
 
 def _format(fields: Fields) -> JsonObject:
@@ -78,6 +94,8 @@ def _message(given: JsonObject, where: str) -> JsonObject:
     role = conversation.role(fields, _ROLES)
     message: JsonObject = {"role": "system" if role == "developer" else role}
     message["content"] = _content(fields, sees=role in ("user", "tool"))
+    if role == "assistant" and (refusal := fields.text("refusal")) and not message["content"]:
+        message["content"] = refusal
     # Who of several users spoke is told to no model; models know which call a result belongs to by their order.
     fields.without_effect(("name", *_OF_MESSAGE))
     if role == "assistant":
@@ -86,7 +104,8 @@ def _message(given: JsonObject, where: str) -> JsonObject:
         if said := next(filter(None, reasoning), None):
             message["reasoning"] = said
         message |= conversation.calls(fields, _call)
-        fields.neutral({"refusal": ("",), "annotations": ([],), "function_call": ()})
+        fields.without_effect(("annotations",))  # where other servers' models had it from
+        fields.neutral({"function_call": ()})
     if role == "tool" and (call_id := fields.text("tool_call_id")) is not None:
         message["tool_call_id"] = call_id
     fields.end()
@@ -110,20 +129,21 @@ def _content(fields: Fields, *, sees: bool) -> Json:
     if not isinstance(given, list):
         raise fields.wrong("content", "must be a string.")
     parts: list[Json] = []
-    kinds = ("text", "image_url") if sees else ("text",)
+    kinds = (*_TEXTS, "image_url") if sees else _TEXTS
     for index, item in enumerate(given):
         part = Fields(item, f"{fields.path('content')}[{index}]")
         kind = part.text("type")
         if kind not in kinds:
             raise part.wrong("type", f"can only be {' or '.join(kinds)} here: {kind} is not supported.")
-        parts.append(_text(part) if kind == "text" else _picture(part))
+        parts.append(_picture(part) if kind == "image_url" else _text(part, kind))
         part.without_effect(_KEPT)
         part.end()
     return parts
 
 
-def _text(fields: Fields) -> JsonObject:
-    return {"type": "text", "text": fields.needed("text")}
+def _text(fields: Fields, kind: str | None) -> JsonObject:
+    fields.without_effect(("annotations",))
+    return {"type": "text", "text": fields.needed("refusal" if kind == "refusal" else "text")}
 
 
 def _picture(fields: Fields) -> JsonObject:

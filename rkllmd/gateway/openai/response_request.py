@@ -67,7 +67,7 @@ def _reasoning(fields: Fields) -> JsonObject:
 
 def _tools(fields: Fields) -> JsonObject:
     """Take the functions that the model may call; here a function's members stand beside its type."""
-    tools: list[Json] = []
+    tools: list[JsonObject] = []
     for index, given in enumerate(fields.objects("tools") or ()):
         tool = Fields(given, f"tools[{index}]")
         kind = tool.text("type")
@@ -80,9 +80,11 @@ def _tools(fields: Fields) -> JsonObject:
     choice = fields.any("tool_choice")
     if isinstance(choice, dict):
         chosen = Fields(choice, "tool_choice")
-        chosen.choice("type", ("function",))
-        choice = {"type": "function", "function": {"name": chosen.text("name") or ""}}
-        chosen.end()
+        if chosen.choice("type", ("function", "allowed_tools")) == "allowed_tools":
+            tools, choice = conversation.allowed(fields, tools, chosen, lambda tool: tool.needed("name"))
+        else:
+            choice = {"type": "function", "function": {"name": chosen.text("name") or ""}}
+            chosen.end()
     return conversation.tools(fields, tools, choice)
 
 

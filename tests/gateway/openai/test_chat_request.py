@@ -12,7 +12,7 @@ from rkllmd.gateway.pictures.given import Picture
 
 HELLO = [{"role": "user", "content": "Hello"}]
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
-
+OTHER = {"type": "function", "function": {"name": "g"}}
 URL = "data:image/png;base64,AAEC"
 PICTURE = {"type": "image_url", "image_url": {"url": URL, "detail": "high"}}
 
@@ -37,6 +37,11 @@ def test_a_client_may_want_one_call_only() -> None:
     assert not chat_request.read({"messages": HELLO, "parallel_tool_calls": True}).single_call
 
 
+def allowed(mode: str, *names: str) -> dict[str, Any]:
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
 @pytest.mark.parametrize(
     ("fields", "shown"),
     [
@@ -54,6 +59,11 @@ def test_a_client_may_want_one_call_only() -> None:
         ({"tools": [TOOL], "tool_choice": "none"}, {"tools": [TOOL], "tool_choice": "none"}),
         ({"tools": [TOOL], "tool_choice": "required"}, {"tools": [TOOL], "tool_choice": "required"}),
         ({"tool_choice": "auto"}, {}),
+        ({"tools": [TOOL, OTHER], "tool_choice": allowed("auto", "g")}, {"tools": [OTHER]}),
+        (
+            {"tools": [TOOL, OTHER], "tool_choice": allowed("required", "g")},
+            {"tools": [OTHER], "tool_choice": "required"},
+        ),
         ({"response_format": {"type": "json_object"}}, {"format": "json"}),
         (
             {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"enum": [1]}}}},
@@ -90,6 +100,10 @@ def test_fields_become_parameters(fields: dict[str, Any], shown: dict[str, Any])
         ({"max_tokens": 0}, "max_tokens"),
         ({"temperature": "hot"}, "temperature"),
         ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": allowed("auto", "h")}, "tool_choice.allowed_tools.tools[0]"),
+        ({"tools": [TOOL], "tool_choice": allowed("auto")}, "tool_choice.allowed_tools.tools"),
+        ({"tools": [TOOL], "tool_choice": allowed("none", "f")}, "tool_choice.allowed_tools.mode"),
+        ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.allowed_tools.mode"),
         ({"tools": [{"type": "web_search"}]}, "tools[0]"),
         ({"parallel_tool_calls": 0}, "parallel_tool_calls"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
@@ -103,6 +117,25 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], name: str) -> None:
     with pytest.raises(WrongField) as refused:
         params(**fields)
     assert refused.value.name == name
+
+
+@pytest.mark.parametrize(
+    ("message", "content"),
+    [
+        ({"content": None, "refusal": "No."}, "No."),
+        ({"content": "Snow.", "annotations": [{"type": "url_citation"}]}, "Snow."),
+        ({"content": [{"type": "refusal", "refusal": "No."}]}, [{"type": "text", "text": "No."}]),
+        ({"content": [{"type": "output_text", "text": "a", "annotations": []}]}, [{"type": "text", "text": "a"}]),
+    ],
+)
+def test_answers_come_back_as_they_were_given(message: dict[str, Any], content: Any) -> None:
+    said = params(messages=[{"role": "assistant", **message}])["messages"]
+    assert said == [{"role": "assistant", "content": content}]
+
+
+def test_what_is_wrong_with_an_allowed_function_is_named_where_it_was() -> None:
+    wanted = chat_request.read({"messages": HELLO, "tools": [TOOL, OTHER], "tool_choice": allowed("auto", "g")})
+    assert wanted.names.field("tools[0].function.parameters") == "tools[1].function.parameters"
 
 
 def test_messages_become_the_daemons() -> None:

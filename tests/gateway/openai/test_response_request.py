@@ -63,6 +63,10 @@ def test_what_the_answer_is_to_be() -> None:
     assert wanted.params["tools"] == [named]
     assert wanted.params["tool_choice"] == {"type": "function", "function": {"name": "f"}}
     assert wanted.params["enable_thinking"] is False
+    allowed = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}]}
+    wanted = read({"input": "a", "tools": [{**tool, "name": "g"}, tool], "tool_choice": allowed})
+    assert (wanted.params["tools"], wanted.params["tool_choice"]) == ([named], "required")
+    assert wanted.names.field("tools[0].function.parameters") == "tools[1].parameters"
     form = {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}, "verbosity": "medium"}
     assert read({"input": "a", "text": form, "reasoning": {"summary": "auto"}}).params["format"] == SCHEMA
     assert "format" not in read({"input": "a", "text": {"format": {"type": "text"}}}).params
@@ -83,7 +87,8 @@ def test_what_the_answer_is_to_be() -> None:
         ("text.format.schema", {"input": "a", "text": {"format": {"type": "json_schema", "name": "n"}}}),
         ("tools[0].type", {"input": "a", "tools": [{"type": "web_search"}]}),
         ("tool_choice", {"input": "a", "tool_choice": "required"}),
-        ("tool_choice.type", {"input": "a", "tool_choice": {"type": "allowed_tools"}}),
+        ("tool_choice.type", {"input": "a", "tool_choice": {"type": "file_search"}}),
+        ("tool_choice.mode", {"input": "a", "tool_choice": {"type": "allowed_tools"}}),
         ("input[0].type", {"input": [{"type": "item_reference", "id": "a"}]}),
         ("input[0].role", {"input": [{"content": "a"}]}),
         ("input[0].content[0].type", {"input": [{"role": "user", "content": [{"type": "input_file"}]}]}),
