@@ -16,10 +16,11 @@ _REASONS: Final = {"length": "max_tokens", "timeout": "max_tokens", "tool_calls"
 class MessageAnswer(Answer):
     """An answer, made of blocks: thoughts, texts, and calls, each whole. One that is empty has an empty text."""
 
-    def __init__(self, model: str, answer_id: str, *, single_call: bool = False) -> None:
-        """Begin; ``single_call`` is that of the request."""
+    def __init__(self, model: str, answer_id: str, *, single_call: bool = False, hides_thoughts: bool = False) -> None:
+        """Begin; ``single_call`` is that of the request. ``hides_thoughts``: their blocks are to be empty."""
         self._model = model
         self._id = answer_id
+        self._hides_thoughts = hides_thoughts
         self._calls = WholeCalls(single=single_call)
         self._index = 0
         # The type of the block that has begun and not ended.
@@ -46,7 +47,8 @@ class MessageAnswer(Answer):
         if self._open != kind:
             yield from self._end_block()
             yield self._start({"type": "text", "text": ""} if kind == "text" else _thoughts(""))
-        yield self._delta(delta)
+        if kind == "text" or not self._hides_thoughts:
+            yield self._delta(delta)
 
     def _start(self, block: JsonObject) -> JsonObject:
         self._open = block["type"]
@@ -67,6 +69,8 @@ class MessageAnswer(Answer):
     def plain(self, name: str, words: str) -> JsonObject | None:
         """Return the event of words, where their block has begun."""
         kind = "text" if name == "text" else "thinking"
+        if kind == "thinking" and self._hides_thoughts:
+            return None
         return self._delta({"type": f"{kind}_delta", kind: words}) if self._open == kind else None
 
     def final(self, result: JsonObject) -> Iterable[JsonObject]:
@@ -84,7 +88,7 @@ class MessageAnswer(Answer):
         check_ended(result)
         blocks: list[Json] = []
         if reasoning := result.get("reasoning"):
-            blocks.append(_thoughts(reasoning))
+            blocks.append(_thoughts("" if self._hides_thoughts else reasoning))
         calls = [
             {**_tool_use(call), "input": call["function"].get("arguments") or {}} for call in self._calls.all(result)
         ]

@@ -11,7 +11,9 @@ from rkllmd.gateway.run import Framing, Protocol, Wanted
 
 
 def _answer(wanted: Wanted, model: str) -> MessageAnswer:
-    return MessageAnswer(model, f"msg_{secrets.token_hex(12)}", single_call=wanted.single_call)
+    answer_id = f"msg_{secrets.token_hex(12)}"
+    hides_thoughts = wanted.repeated["hides_thoughts"]
+    return MessageAnswer(model, answer_id, single_call=wanted.single_call, hides_thoughts=hides_thoughts)
 
 
 MESSAGES: Final = Protocol(request.read, _answer, shape.error_body, Framing.NAMED_EVENTS)

@@ -6,13 +6,14 @@ from typing import Final
 
 from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.anthropic import turns
+from rkllmd.gateway.anthropic.documents import WITHOUT_EFFECT
 from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.run import Wanted
 from rkllmd.json_types import Json, JsonObject
 
 # These say who asks, where a prompt is kept, or what Anthropic's servers may forget of a long one: here it is read as a
 # whole, or refused.
-_WITHOUT_EFFECT: Final = ("metadata", "context_management", *turns.WITHOUT_EFFECT)
+_WITHOUT_EFFECT: Final = ("metadata", "context_management", *WITHOUT_EFFECT)
 # What would change nothing may be said.
 _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
     "service_tier": ("auto", "standard_only"),
@@ -23,14 +24,14 @@ _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
 _OF_ANSWER: Final = ("tool_choice", "format")
 _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 # Arguments fit their schema where a call must be made, whatever "strict" says.
-_TOOL_WITHOUT_EFFECT: Final = ("strict", "eager_input_streaming", *turns.WITHOUT_EFFECT)
+_TOOL_WITHOUT_EFFECT: Final = ("strict", "eager_input_streaming", *WITHOUT_EFFECT)
 _TOOL_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {"defer_loading": (False,), "allowed_callers": (["direct"],)}
 
 
 def read(body: Json) -> Wanted:
     """Return a request for an answer. Raises WrongField for what is wrong or can't be done."""
     fields = Fields(body)
-    params, single_call = _prompt(fields)
+    params, single_call, hides_thoughts = _prompt(fields)
     if (limit := fields.integer("max_tokens", 1)) is not None:
         params["max_new_tokens"] = limit
         fields.becomes("max_tokens", "max_new_tokens")
@@ -39,20 +40,27 @@ def read(body: Json) -> Wanted:
         fields.becomes("stop_sequences", "stop")
     params |= sampling.take(fields)
     streams = fields.flag("stream") or False
-    return Wanted(_end(fields, params), params, streams, single_call=single_call, names=fields.names)
+    return Wanted(
+        _end(fields, params),
+        params,
+        streams,
+        single_call=single_call,
+        repeated={"hides_thoughts": hides_thoughts},
+        names=fields.names,
+    )
 
 
 def read_counted(body: Json) -> Wanted:
     """Return a request that wants to know how long its prompt is. Raises WrongField."""
     fields = Fields(body)
-    params, _ = _prompt(fields)
+    params, _, _ = _prompt(fields)
     model = _end(fields, params)
     told = {name: value for name, value in params.items() if name not in _OF_ANSWER}
     return Wanted(model, told, names=fields.names)
 
 
-def _prompt(fields: Fields) -> tuple[JsonObject, bool]:
-    """Take what the model is told, and whether the client takes one call of a function only."""
+def _prompt(fields: Fields) -> tuple[JsonObject, bool, bool]:
+    """Take what the model is told, whether the client takes one call only, and whether it wants no thoughts."""
     params: JsonObject = {"messages": turns.take(fields)}
     given = fields.objects("tools") or ()
     tools: list[Json] = []
@@ -67,11 +75,11 @@ def _prompt(fields: Fields) -> tuple[JsonObject, bool]:
     kind = thinking.choice("type", ("enabled", "adaptive", "disabled"))
     # How many of its tokens are thoughts, the model decides.
     thinking.without_effect(("budget_tokens",))
-    thinking.neutral({"display": ("summarized",)})
+    hides_thoughts = thinking.choice("display", ("summarized", "omitted")) == "omitted"
     thinking.end()
     if kind is not None:
         params["enable_thinking"] = kind != "disabled"
-    return params, single_call
+    return params, single_call, hides_thoughts
 
 
 def _end(fields: Fields, params: JsonObject) -> str | None:

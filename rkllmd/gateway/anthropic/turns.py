@@ -7,13 +7,14 @@ from itertools import pairwise
 from typing import Final
 
 from rkllmd.gateway import conversation
+from rkllmd.gateway.anthropic import documents
+from rkllmd.gateway.anthropic.documents import WITHOUT_EFFECT
 from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.pictures.given import of_base64, of_url
 from rkllmd.json_types import Json, JsonObject
 
+_SHOWN: Final = ("text", "image", "document", "search_result")
 _ROLES: Final = ("system", "user", "assistant")
-# Where a prompt is to be kept in a cache: the daemon does that by itself.
-WITHOUT_EFFECT: Final = ("cache_control",)
 # A message, and of which field it was made.
 _Said = tuple[str, JsonObject]
 
@@ -60,9 +61,9 @@ def _of_user(content: Iterable[Fields]) -> Iterable[JsonObject]:
     is_empty = True
     for block in content:
         is_empty = False
-        kind = _kind(block, ("text", "image", "tool_result"))
+        kind = _kind(block, (*_SHOWN, "tool_result"))
         if kind != "tool_result":
-            texts.append(_shown(block, kind))
+            texts += _shown(block, kind)
             continue
         if texts:
             yield {"role": "user", "content": texts}
@@ -72,8 +73,16 @@ def _of_user(content: Iterable[Fields]) -> Iterable[JsonObject]:
         yield {"role": "user", "content": texts}
 
 
-def _shown(block: Fields, kind: str) -> JsonObject:
-    return _text(block) if kind == "text" else _picture(block)
+def _shown(block: Fields, kind: str) -> list[JsonObject]:
+    """Take what the model is to read or see. Raises WrongField."""
+    if kind in ("document", "search_result"):
+        return documents.take(block, kind, _inside)
+    return [_text(block) if kind == "text" else _picture(block)]
+
+
+def _inside(outer: Fields, name: str, kinds: tuple[str, ...]) -> list[JsonObject]:
+    """Take the blocks inside of another one."""
+    return [part for block in blocks(outer, name) for part in _shown(block, _kind(block, kinds))]
 
 
 def _picture(block: Fields) -> JsonObject:
@@ -92,7 +101,7 @@ def _picture(block: Fields) -> JsonObject:
 
 def _result(block: Fields) -> JsonObject:
     """Take what a function has returned; of one that has failed the model is told that."""
-    content = [_shown(part, _kind(part, ("text", "image"))) for part in blocks(block, "content")]
+    content = _inside(block, "content", _SHOWN)
     call_id = block.needed("tool_use_id", "it says which call this is the result of.")
     if block.flag("is_error"):
         content = [{"type": "text", "text": "Error: "}, *content]
@@ -104,9 +113,13 @@ def _result(block: Fields) -> JsonObject:
 def _of_assistant(content: Iterable[Fields]) -> JsonObject:
     text, thoughts, calls = "", "", []
     for block in content:
-        kind = _kind(block, ("text", "thinking", "tool_use"))
+        kind = _kind(block, ("text", "thinking", "redacted_thinking", "tool_use"))
         if kind == "text":
+            block.without_effect(("citations",))  # where other servers' models had it from
             text += _text(block)["text"]
+        elif kind == "redacted_thinking":  # only who has encrypted it could read it
+            block.without_effect(("data",))
+            block.end()
         elif kind == "thinking":
             thoughts += block.text("thinking") or ""
             block.without_effect(("signature",))

@@ -20,6 +20,18 @@ CALL = {
 USE = {"type": "tool_use", "id": "call_1", "name": "f"}
 
 
+def test_thoughts_that_are_not_wanted_have_an_empty_block() -> None:
+    making = MessageAnswer("demo", "msg_1", hides_thoughts=True)
+    found = [*making.begin(), *making.partial({"text": "", "reasoning": "Hm."})]
+    assert making.plain("reasoning", "More.") is None
+    found += [*making.partial({"text": "", "reasoning": "More."}), *making.final({**FINAL, "text": "b"})]
+    thoughts, text = blocks(found)
+    assert (thoughts["type"], thoughts["deltas"]) == ("thinking", [{"signature": ""}])
+    assert text["deltas"] == [{"text": "b"}]
+    whole = making.whole({**FINAL, "reasoning": "Hm.", "text": "b"})
+    assert whole["content"] == [{"type": "thinking", "thinking": "", "signature": ""}, {"type": "text", "text": "b"}]
+
+
 def answer() -> MessageAnswer:
     return MessageAnswer("demo", "msg_1")
 

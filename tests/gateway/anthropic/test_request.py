@@ -49,6 +49,7 @@ def test_fields_become_parameters(fields: dict[str, Any], shown: dict[str, Any])
         ({"messages": []}, "messages"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"thinking": {"type": "much"}}, "thinking.type"),
+        ({"thinking": {"type": "adaptive", "display": "all"}}, "thinking.display"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
         ({"tools": [{"input_schema": SCHEMA}]}, "tools[0].name"),
         ({"tools": [{"name": "f"}]}, "tools[0].input_schema"),

@@ -95,6 +95,11 @@ def test_calls_thoughts_and_results_are_what_the_daemon_has() -> None:
     assert taken({"role": "user", "content": []}) == [{"role": "user", "content": ""}]
 
 
+def test_what_other_servers_have_put_into_answers_is_passed_over() -> None:
+    answer = [{"type": "redacted_thinking", "data": "x"}, text("Snow.", citations=[{"type": "char_location"}])]
+    assert taken({"role": "assistant", "content": answer}) == [{"role": "assistant", "content": "Snow."}]
+
+
 @pytest.mark.parametrize(
     ("message", "name"),
     [
@@ -107,6 +112,7 @@ def test_calls_thoughts_and_results_are_what_the_daemon_has() -> None:
         ({"role": "assistant", "content": [{"type": "tool_use", "name": "f", "input": {}}]}, "content[0].id"),
         ({"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "f"}]}, "content[0].input"),
         ({"role": "system", "content": [{"type": "thinking"}]}, "content[0].type"),
+        ({"role": "user", "content": [{"type": "document", "source": {"type": "base64"}}]}, "content[0].source.type"),
         ({"role": "user", "content": "a", "nme": "b"}, "nme"),
     ],
 )

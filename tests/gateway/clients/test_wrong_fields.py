@@ -10,6 +10,7 @@ import pytest
 HELLO = [{"role": "user", "content": "Hello"}]
 NUL = [{"role": "user", "content": "a\0b"}]
 HUGE = 2**40
+PDF = [{"role": "user", "content": [{"type": "document", "source": {"type": "base64", "data": "JVBERi0="}}]}]
 NONSENSE = {"type": "nonsense"}
 CHAT, RESPONSES, ANTHROPIC = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 OLLAMA, GENERATE = "/api/chat", "/api/generate"
@@ -48,6 +49,7 @@ OLLAMA, GENERATE = "/api/chat", "/api/generate"
         (ANTHROPIC, {"messages": HELLO, "stop_sequences": [""]}, "stop_sequences[0]"),
         (ANTHROPIC, {"messages": [*HELLO, *NUL]}, "messages[1]"),
         (ANTHROPIC, {"messages": HELLO, "system": "a\0b"}, "system"),
+        (ANTHROPIC, {"messages": PDF}, "messages[0].content[0].source.type"),
         (
             ANTHROPIC,
             {"messages": HELLO, "output_config": {"format": {"type": "json_schema", "schema": NONSENSE}}},
