@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.daemon import kind, until
 from tests.orders.things import Client, Request, Thing
-from tests.orders.world import PICTURE, World
+from tests.orders.world import PICTURE, SWAPPED, World
 
 # What is called, which model, context or memory is meant, with which members, and whether as a job.
 Call = tuple[str, int, str, bool]
@@ -27,7 +27,7 @@ MEMBERS: dict[str, dict[str, Any]] = {
     "all limits": {"timeout_ms": 5, "wait_timeout_ms": 5, "first_token_timeout_ms": 5, "run_timeout_ms": 9},
 }
 RUNS = ("run", "run", "chat", "chat", "stream", "stream", "final", "notify", "any run")
-MODEL_CALLS = ("init", "init", "replace all", "replace", "destroy", "clear", *RUNS)
+MODEL_CALLS = ("init", "init", "swap in", "swap in", "replace all", "replace", "destroy", "clear", *RUNS)
 VISION_CALLS = ("load", "load and keep", "unload", "memory", "kept memory", "free", "read", "infer", "see", "see on")
 GONE = {"InvalidHandle", "ModelNotInitialized"}
 
@@ -108,7 +108,7 @@ class Book:
 
     def _call(self, client: Client, what: str, which: int) -> tuple[Any, Request] | None:
         """Return the parameters and what is known of the call; None where there is nothing to do it with."""
-        if what in ("init", "replace all", "replace"):
+        if what in ("init", "swap in", "replace all", "replace"):
             return self._load(client, what, which)
         if what in ("load", "load and keep"):
             request = Request("rknn.init", client, [], [], {None}, makes="context", is_kept=what != "load")
@@ -149,7 +149,10 @@ class Book:
         params: dict[str, Any] = {"model_path": str(self.daemon.model)}
         request = Request("rkllm.init", client, [], [], {None, "ModelAlreadyLoaded"}, makes="model")
         models = [thing for thing in self.things if thing.kind == "model" and not thing.is_dead]
-        if what == "replace all":
+        if what == "swap in":
+            params["model_path"] = SWAPPED[which % len(SWAPPED)]
+            self.sleepers_may_go = True
+        elif what == "replace all":
             params["replace"] = True
             request.ends = models
             self.a_load_replaces = True
@@ -158,7 +161,7 @@ class Book:
             params["replace"] = model.number
             request.uses, request.ends = [model], [model]
             request.allowed |= set() if model.is_certain else GONE
-        if self.sleepers_may_go:  # a load takes the place of one that could not be loaded again
+        if self.sleepers_may_go:  # a load takes the place of one that was displaced, or could not be loaded again
             for model in models:
                 model.is_unsure = True
                 self._loosen(model, GONE)
@@ -266,7 +269,7 @@ class Book:
             thing.is_unsure = owner is not None and (owner not in self.clients or owner.has_shut)
             thing.is_unsure = thing.is_unsure or (request.parent is not None and not request.parent.is_certain)
             if request.makes == "model":
-                thing.is_unsure = self.a_load_replaces
+                thing.is_unsure = self.a_load_replaces or self.sleepers_may_go
                 thing.is_dead = number in self.replaced
             self.things.append(thing)
         self._answered_for_ends(request, told, message)

@@ -29,6 +29,16 @@ FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+# Models that take the place of others, which sleep from then on.
+SWAPPED = ("one", "other")
+
+
+def _declared(directory: Path, name: str) -> str:
+    path = directory / f"{name}.rkllm"
+    path.touch()
+    return f'[models.{name}]\nmodel_path = "{path}"\nswap = true\n'
+
+
 class World:
     """The daemon of all examples; a new one after an example that failed."""
 
@@ -41,6 +51,8 @@ class World:
         self.is_clean = False
         self.vision = directory / "model.rknn"
         self.vision.touch()
+        self._config = directory / "rkllmd.toml"
+        self._config.write_text("".join(_declared(directory, name) for name in SWAPPED))
         self._rknn_weather = directory / "rknn"
         self.play({}, {})
 
@@ -52,6 +64,7 @@ class World:
             self._daemons = 0
             self.play({}, {})
             self.daemon = self._start(
+                *("--config", str(self._config)),
                 *("--max-models", "2", "--between-tokens", "always", "--grace-ms", "200"),
                 # No limit of the configuration's is for a machine that is slow.
                 *("--device-retry-seconds", "1", "--timeouts-ms", "default=3600000", "--token-timeout-ms", "3600000"),
