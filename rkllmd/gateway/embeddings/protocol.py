@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rkllmd.gateway.failures import Failure
-from rkllmd.gateway.fields import Fields, WrongField
+from rkllmd.gateway.fields import Fields, Names, WrongField
 from rkllmd.json_types import Json, JsonObject
 
 # Each is a run of the model, in its turn.
@@ -29,6 +29,8 @@ class WantedVectors:
     is_base64: bool = False
     # Whether the model is to leave memory after the answer.
     leaves: bool = False
+    # Of which field each of them was made: as ``texts[0]``.
+    names: Names = field(default_factory=Names, compare=False)
     # By the monotonic clock.
     read_at_ns: int = field(default_factory=time.monotonic_ns, compare=False)
 
@@ -69,6 +71,7 @@ def take_texts(fields: Fields, name: str) -> list[str]:
         if not isinstance(text, str) or not text:
             where = f"{name}[{index}]" if isinstance(given, list) else name
             raise fields.wrong(where, "must be a text that is not empty.")
+    fields.becomes(name, "texts" if isinstance(given, list) else "texts[0]")
     return texts
 
 

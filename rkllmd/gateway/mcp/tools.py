@@ -146,7 +146,7 @@ def _one_answer(wanted: Wanted) -> Wanted:
 def read_embed(arguments: JsonObject) -> WantedVectors:
     """Return the vectors that ``embed`` asks for. Raises WrongField."""
     fields = Fields(arguments)
-    wanted = WantedVectors(fields.text("model"), take_texts(fields, "texts"))
+    wanted = WantedVectors(fields.text("model"), take_texts(fields, "texts"), names=fields.names)
     fields.end()
     return wanted
 

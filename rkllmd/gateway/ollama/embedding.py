@@ -24,6 +24,7 @@ def read_embeddings(body: Json) -> WantedVectors:
     """Return a request for /api/embeddings. Raises WrongField."""
     fields = Fields(body)
     prompt = fields.text("prompt")
+    fields.becomes("prompt", "texts[0]")
     return _finish(fields, [prompt] if prompt else [])
 
 
@@ -36,7 +37,7 @@ def _finish(fields: Fields, texts: list[str], dimensions: int | None = None) -> 
     leaves = memory.take_leaves(fields)
     fields.without_effect(("truncate",))  # a text that is too long is refused
     fields.end()
-    return WantedVectors(model, texts, dimensions, leaves=leaves)
+    return WantedVectors(model, texts, dimensions, leaves=leaves, names=fields.names)
 
 
 def answer_embed(wanted: WantedVectors, found: Vectors) -> JsonObject:

@@ -22,7 +22,7 @@ def read(body: Json) -> WantedVectors:
     model = fields.text("model")
     fields.without_effect(("user",))
     fields.end()
-    return WantedVectors(model, texts, dimensions, encoding == "base64")
+    return WantedVectors(model, texts, dimensions, encoding == "base64", names=fields.names)
 
 
 def answer(wanted: WantedVectors, found: Vectors) -> JsonObject:

@@ -9,6 +9,7 @@ from typing import Final
 from rkllmd.gateway.embeddings.pooling import vectors_of
 from rkllmd.gateway.embeddings.protocol import Vectors, WantedVectors, check_dimensions
 from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.fields import Names
 from rkllmd.gateway.run import Wanted, prompt_tokens
 from rkllmd.gateway.upstream.connection import Connection
 from rkllmd.gateway.upstream.run import Run
@@ -16,6 +17,8 @@ from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.json_types import JsonObject
 
 _HIDDEN: Final = "RKLLM_INFER_GET_LAST_HIDDEN_LAYER"
+# What the daemon calls the text of a run, as it was given and as C has it.
+_TEXT: Final = ("prompt", "prompt_input")
 _NOT_SUPPORTED: Final = "NotSupported"
 
 
@@ -28,7 +31,8 @@ async def vectors(upstream: Upstream, connection: Connection, wanted: WantedVect
     tokens = 0
     for first in range(0, len(wanted.texts), model.n_batch):
         texts = wanted.texts[first : first + model.n_batch]
-        result = await runs.result(_params(texts, model.n_batch))
+        names = _names(wanted.names, range(first, first + len(texts)), model.n_batch)
+        result = await runs.result(_params(texts, model.n_batch), names)
         made = vectors_of(result, model.pooling, model.n_batch)[: len(texts)]
         check_dimensions(wanted, made[0])
         found += made
@@ -42,6 +46,18 @@ def _params(texts: Sequence[str], n_batch: int) -> JsonObject:
         return {"prompt": texts[0], "mode": _HIDDEN}
     inputs = [{"prompt": text} for text in (*texts, *[texts[-1]] * (n_batch - len(texts)))]
     return {"rkllm_input": inputs, "rkllm_infer_params": {"mode": _HIDDEN}}
+
+
+def _names(of_texts: Names, places: range, n_batch: int) -> Names:
+    """Return of which fields the texts of a run were made; ``places`` are theirs among all texts."""
+    names = Names()
+    if n_batch == 1:  # a run that is refused without a path, since it is too long, has this text only
+        names.add("", of_texts.field(f"texts[{places.start}]"))
+    for index, place in enumerate(places):
+        where = "" if n_batch == 1 else f"rkllm_input[{index}]."
+        for name in _TEXT:
+            names.add(where + name, of_texts.field(f"texts[{place}]"))
+    return names
 
 
 def _tokens(result: JsonObject, texts: int, n_batch: int) -> int:
@@ -61,19 +77,19 @@ class _Runs:
         # Until the first of them was refused as such, which the others would be too.
         self._are_bare = True
 
-    async def result(self, params: JsonObject) -> JsonObject:
-        """Return the result of one. Raises Failure, ClientError."""
+    async def result(self, params: JsonObject, names: Names) -> JsonObject:
+        """Return the result of one; ``names``: of which fields it was made. Raises Failure, ClientError."""
         if not self._are_bare:
-            return await self._run(params)
+            return await self._run(params, names)
         try:
-            return await self._run({**params, "bare": True})
+            return await self._run({**params, "bare": True}, names)
         except Failure as error:
             if error.kind != _NOT_SUPPORTED:
                 raise
         self._are_bare = False
-        return await self._run(params)
+        return await self._run(params, names)
 
-    async def _run(self, params: JsonObject) -> JsonObject:
-        wanted = Wanted(self._model, params)
+    async def _run(self, params: JsonObject, names: Names) -> JsonObject:
+        wanted = Wanted(self._model, params, names=names)
         _, result = await Run(self._upstream, self._connection, wanted, "rkllm.run", stream="final").whole()
         return result

@@ -38,6 +38,10 @@ OLLAMA, GENERATE = "/api/chat", "/api/generate"
             "text.format.schema.type",
         ),
         ("/v1/completions", {"prompt": "a\0b"}, "prompt"),
+        ("/v1/embeddings", {"input": "a\0b"}, "input"),
+        ("/v1/embeddings", {"input": ["a", "a\0b"]}, "input[1]"),
+        ("/api/embed", {"input": ["a", "a\0b"]}, "input[1]"),
+        ("/api/embeddings", {"prompt": "a\0b"}, "prompt"),
         (OLLAMA, {"messages": HELLO, "options": {"num_predict": HUGE}}, "options.num_predict"),
         (OLLAMA, {"messages": HELLO, "options": {"temperature": 11}}, "options.temperature"),
         (OLLAMA, {"messages": HELLO, "options": {"stop": ["a", ""]}}, "options.stop[1]"),
@@ -67,3 +71,9 @@ def test_a_wrong_value_is_named_as_the_client_knows_it(
     assert message.startswith((f"{name} ", f"{name}: "))
     if "param" in error:
         assert error["param"] == name
+
+
+def test_a_text_that_is_too_long_is_named_among_others(address: str) -> None:
+    answer = httpx.post(f"{address}/v1/embeddings", json={"input": ["a", "word " * 5000]}, timeout=60)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "context_length_exceeded", "input[1]")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from rkllmd.gateway.embeddings.protocol import WantedVectors
-from rkllmd.gateway.fields import WrongField
+from rkllmd.gateway.embeddings.protocol import WantedVectors, take_texts
+from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.fields import Fields, WrongField
 from rkllmd.gateway.upstream.vectors import vectors
 from tests.gateway.statuses import TWO, status
 from tests.gateway.upstream.scripted import daemon
@@ -54,3 +55,23 @@ async def test_a_model_with_batches_is_given_whole_ones(tmp_path: Path) -> None:
         found = await vectors(upstream, connection, WantedVectors("demo", ["a", "b", "c"]))
     assert given == [["a", "b"], ["c", "c"]]
     assert (len(found.vectors), found.tokens) == (3, 12)
+
+
+async def test_a_text_of_a_batch_that_is_wrong_is_named_as_it_was_sent(tmp_path: Path) -> None:
+    wrong = {"code": -32602, "message": "a\0b", "data": {"path": "$.rkllm_input[1].prompt_input"}}
+    fields = Fields({"input": ["a", "b", "c", "d"]})
+    texts = take_texts(fields, "input")
+
+    def script(asked: dict[str, Any]) -> list[dict[str, Any]]:
+        if asked["method"] == "server.status":
+            return [{"result": status((1, "demo", "/m/demo.gguf"), n_batch=2)}]
+        if asked["method"] == "rkllm.is_running":
+            return [{"result": {"is_running": False}}]
+        is_first = asked["params"]["rkllm_input"][0]["prompt"] == "a"
+        found = {"finish_reason": "stop", "last_hidden_layer": [{**HIDDEN, "num_tokens": 4}] * 2}
+        return [{"result": found} if is_first else {"error": wrong}]
+
+    async with daemon(tmp_path, script) as (_, upstream), upstream.connection() as connection:
+        with pytest.raises(Failure) as refused:
+            await vectors(upstream, connection, WantedVectors("demo", texts, names=fields.names))
+    assert refused.value.param == "input[3]"
