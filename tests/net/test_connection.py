@@ -25,6 +25,7 @@ from rkllmd.net.receiver import Receiver
 from rkllmd.npu.queue import Limits, Queue
 from rkllmd.npu.worker import Npu
 from rkllmd.service.parts import Service
+from rkllmd.spared_imports import TakesLong
 from rkllmd.store.store import Store
 from rkllmd.wire import jsonrpc
 
@@ -195,6 +196,32 @@ async def test_a_client_that_is_lost_just_when_a_writer_is_to_start_ends_nobody_
             connection.notify(b"x" * (1 << 20))
             ours.close()  # what it has not read makes this a reset
             connection._on_readable()
+    assert context.npu.stop()
+
+
+async def test_a_client_that_goes_before_its_call_can_be_prepared_leaves_no_descriptor() -> None:
+    """A first preparation says that it takes long, and the client is gone before the second begins."""
+    context = make_context(Turns())
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    receiver = Receiver(lambda: False)
+    connection = Connection(theirs, context, HangupWatcher(), receiver)
+    calls: list[jsonrpc.Call] = []
+
+    def prepare(_service: Service, _client: Connection, call: jsonrpc.Call) -> None:
+        calls.append(call)
+        assert len(call.fds) == 1
+        connection.drop("gone")
+        raise TakesLong
+
+    context.methods["slow"] = replace(context.methods["slow"], prepare=prepare)
+    with ours:
+        socket.send_fds(ours, [b'{"jsonrpc":"2.0","id":1,"method":"slow","fds":1}\n'], [ours.fileno()])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receiver.run)
+            await connection.serve()
+            nursery.cancel_scope.cancel()
+    assert [len(call.fds) for call in calls] == [0]
     assert context.npu.stop()
 
 
