@@ -18,11 +18,12 @@ _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
     "store": (False,),
     "service_tier": ("auto", "default"),
     "modalities": (["text"],),
+    "verbosity": ("medium",),
     "functions": ([],),
     "function_call": ("auto", "none"),
 }
 # Where a prompt is to be kept in a cache, which the daemon does by itself; and what Copilot tells GitHub's own servers.
-_KEPT: Final = ("cache_control",)
+_KEPT: Final = ("cache_control", *request.KEPT)
 _OF_MESSAGE: Final = (*_KEPT, "copilot_cache_control", "copilot_references", "copilot_confirmations")
 # What answers refuse with, and as /v1/responses has texts: histories have them too.
 _TEXTS: Final = ("text", "input_text", "output_text", "refusal")

@@ -15,11 +15,15 @@ WITHOUT_EFFECT: Final = (
     "metadata",
     "safety_identifier",
     "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
     "timings_per_token",
     "cache_prompt",
 )
+# Where the prompt is to be kept in a cache, of a part of a message.
+KEPT: Final = ("prompt_cache_breakpoint",)
 # How much a model is to think; here it does or does not.
-EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
+EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 # What would change nothing may be said.
 _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {"n": (1,), "logit_bias": ({},)}
 _MOST_CHOICES: Final = 8

@@ -135,6 +135,7 @@ class _Conversation:
     def add(self, item: Fields) -> None:
         """Take one item. Raises WrongField."""
         item.without_effect(("id", "status", "phase"))
+        item.neutral({"caller": ({"type": "direct"},)})
         kind = item.text("type") or "message"
         if kind == "message":
             self._add_message(item)
@@ -145,6 +146,7 @@ class _Conversation:
         elif kind == "function_call":
             self._add_call(item)
         elif kind == "function_call_output":
+            item.without_effect(("name",))  # models know which call a result belongs to by their order
             call_id, output = item.text("call_id"), _content(item, "output", sees=True)
             self._append({"role": "tool", "content": output, **({} if call_id is None else {"tool_call_id": call_id})})
         else:
@@ -201,10 +203,10 @@ def _parts(given: Json, where: str, *, sees: bool) -> list[JsonObject]:
         part = Fields(item, f"{where}[{index}]")
         kind = part.text("type")
         if kind == "input_image" and sees:
-            part.without_effect(("detail",))  # a model's encoder has one size
+            part.without_effect(("detail", *request.KEPT))  # a model's encoder has one size
             parts.append(_picture(part))
         elif kind in _TEXTS:
-            part.without_effect(("annotations", "logprobs"))
+            part.without_effect(("annotations", "logprobs", *request.KEPT))
             parts.append({"type": "text", "text": part.needed("refusal" if kind == "refusal" else "text")})
         else:
             raise part.wrong("type", f"can't be {kind} here: it is not supported.")

@@ -72,6 +72,15 @@ def test_what_the_answer_is_to_be() -> None:
     assert "format" not in read({"input": "a", "text": {"format": {"type": "text"}}}).params
 
 
+def test_calls_and_results_come_back_with_who_called() -> None:
+    direct = {"type": "direct"}
+    call = {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}", "caller": direct}
+    part = {"type": "input_text", "text": "21", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    result = {"type": "function_call_output", "call_id": "1", "name": "f", "output": [part], "caller": direct}
+    _, told = read({"input": [call, result]}).params["messages"]
+    assert told == {"role": "tool", "content": [{"type": "text", "text": "21"}], "tool_call_id": "1"}
+
+
 @pytest.mark.parametrize(
     ("name", "body"),
     [
@@ -90,6 +99,7 @@ def test_what_the_answer_is_to_be() -> None:
         ("tool_choice.type", {"input": "a", "tool_choice": {"type": "file_search"}}),
         ("tool_choice.mode", {"input": "a", "tool_choice": {"type": "allowed_tools"}}),
         ("input[0].type", {"input": [{"type": "item_reference", "id": "a"}]}),
+        ("input[0].caller", {"input": [{"type": "function_call", "name": "f", "caller": {"type": "program"}}]}),
         ("input[0].role", {"input": [{"content": "a"}]}),
         ("input[0].content[0].type", {"input": [{"role": "user", "content": [{"type": "input_file"}]}]}),
         ("input[0].content[0].text", {"input": [{"role": "user", "content": [{"type": "input_text"}]}]}),
