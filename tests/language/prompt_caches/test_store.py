@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,28 @@ def test_a_damaged_file_is_refused_and_forgotten(caches: PromptCaches, tmp_path:
     assert refused(InvalidParams, load, caches, "a")["keyword"] == "damaged"
     assert refused(InvalidParams, load, caches, "a")["keyword"] == "unknown"
     assert files(tmp_path) == set()
+
+
+def test_what_is_forgotten_is_forgotten_with_the_lock(caches: PromptCaches, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[bool] = []
+
+    def try_lock() -> None:
+        found.append(caches._changing.acquire(blocking=False))
+        if found[-1]:
+            caches._changing.release()
+
+    def look(_: Path) -> None:
+        other = threading.Thread(target=try_lock)
+        other.start()
+        other.join()
+
+    save(caches, "a")
+    save(caches, "b")
+    load(caches, "a").path.write_bytes(b"other")
+    monkeypatch.setattr(store, "_unlink", look)
+    refused(InvalidParams, load, caches, "a")
+    caches.drop("7", "b", [])
+    assert found == [False] * 4, "the thread that writes conversations aside waits"
 
 
 # -- what is not kept -------------------------------------------------------------------------------------------------
