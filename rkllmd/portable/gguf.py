@@ -299,7 +299,7 @@ class _Reader:
         of, count = self._number("<I"), self._number("<Q")
         if of not in _COUNTS or count > _MOST_WORDS:
             raise ValueError("no kinds of tokens")
-        return [number for (number,) in struct.iter_unpack("<I", self._take(4 * count))]
+        return list(struct.unpack(f"<{count}I", self._take(4 * count)))
 
     def _few_counts(self) -> list[int]:
         """Return the values of an array of counts, one for each block; those of another array are passed over."""
