@@ -46,7 +46,8 @@ log = structlog.get_logger()
 # matter, since the call returns. With rkllm_run_async nothing else shows the end, so FINISH is given this long to come.
 _PAUSE_GRACE_SECONDS: Final = 0.25
 # The last callback shows the end of rkllm_run_async. If a runtime left it out (after an abort, or when the run fails in
-# the runtime's own thread), the worker would wait for ever: so rkllm_is_running is called this often.
+# the runtime's own thread), the worker would wait for ever: so rkllm_is_running is called when no token has come for
+# this long. A token proves that it runs.
 _ASK_SECONDS: Final = 0.25
 # The runtime may report that it is idle a moment before its last callback.
 _LAST_CALLBACK_SECONDS: Final = 1.0
@@ -286,8 +287,11 @@ def _wait_for_end(language: Language, model: Model, generation: Generation) -> b
     """Wait for the last callback; return false if the run has ended without one."""
     runtime, wait = language.runtime, language.npu.boundaries.wait
     runtime.learn_busy(model)
+    last_at = generation.last_at
     while not wait(generation.ended, timeout=_ASK_SECONDS):
-        if runtime.is_idle_again(model) and not wait(generation.ended, timeout=_LAST_CALLBACK_SECONDS):
+        if generation.last_at != last_at:
+            last_at = generation.last_at
+        elif runtime.is_idle_again(model) and not wait(generation.ended, timeout=_LAST_CALLBACK_SECONDS):
             return False
     if generation.paused:
         generation.finished.wait(timeout=_PAUSE_GRACE_SECONDS)

@@ -140,6 +140,31 @@ def test_how_a_run_fails_is_said_with_the_runtimes_last_words(play: Play, lines:
     assert stage.model.generation is None, "nothing runs any more"
 
 
+def test_a_runtime_is_asked_whether_it_still_runs_only_where_no_token_has_come() -> None:
+    stage = Stage()
+    stage.language.runtime.library.rkllm_run_async = lambda *_: 0
+    stage.language.runtime.run_function = lambda asynchronous: "rkllm_run_async"
+    runtime, tokens = stage.language.runtime, [True, True, False, True, False]
+    seen: list[str] = []
+
+    def wait(ended: threading.Event, timeout: float) -> bool:
+        seen.append("look")
+        if tokens and tokens.pop(0):
+            stage.model.generation.last_at += 1
+        return False
+
+    def is_idle_again(model: Any) -> bool:
+        seen.append("ask")
+        return not tokens
+
+    stage.language.npu.boundaries.wait = wait
+    runtime.learn_idle = runtime.learn_busy = lambda model: None
+    runtime.is_idle_again = is_idle_again
+    with pytest.raises(RuntimeFailure, match="ended without its last callback"):
+        stage.generate()
+    assert seen == ["look", "look", "look", "ask", "look", "look", "ask", "look"]
+
+
 def test_an_aborted_run_has_not_failed() -> None:
     def aborted(generation: Any) -> int:
         inference.abort(stage.language, stage.model)
