@@ -15,18 +15,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
-from rkllmd.abi.c import Pointer, c_float
+from rkllmd.abi.c import Pointer
 from rkllmd.abi.json.from_c import from_c
-from rkllmd.abi.json.tensors import copy_tensor
 from rkllmd.abi.layouts.rkllm import LLMCallState, RKLLMInferMode, RKLLMResult
 from rkllmd.abi.thread_state import KeptThreadState
 from rkllmd.json_types import JsonObject
-from rkllmd.language.texts.transcript import FINISH, Callback, Transcript
+from rkllmd.language.texts.tensors import Encode, Tensors
+from rkllmd.language.texts.transcript import FINISH, NORMAL, Callback, Transcript
 
 log = structlog.get_logger()
 
@@ -86,10 +86,9 @@ class Generation:
         self.max_new_tokens = max_new_tokens
         self.keeps_history = keeps_history
         self.transcript = transcript
-        self.abort_requested = self.pause_requested = False
+        self.abort_requested = self.pause_requested = self.failed = False
         self.has_gone_on = False  # in another C call; perf is of those that ended by themselves
         self.needs_words = self.paused = False  # by us: the model needs other words than its own; or by anybody
-        self.failed = False
         # Why a result of the runtime could not be taken, which leaves the answer incomplete.
         self.lost: str | None = None
         # Why a tokenizer or embedding callback of this run has failed (language/models/callbacks.py).
@@ -108,6 +107,7 @@ class Generation:
         self._n_batch = transcript.n_batch
         self._can_free_buffer = can_free_buffer
         self._keeps_up = keeps_up
+        self._may_be_plain = transcript.may_be_plain and mode == _GENERATE and not keeps_up and send_now is not None
         self._wake = wake
         self._send = send
         self._send_now = send_now
@@ -119,7 +119,7 @@ class Generation:
         self._buffer: deque[Callback | JsonObject] = deque()
         self._is_draining = False
         self._has_space = threading.Event()
-        self._tensors: list[tuple[str, dict[str, int], bytes]] = []
+        self._tensors = Tensors()
 
     def share_callbacks(self, lanes: int, wake: Callable[[Callable[[], None]], None]) -> None:
         """Be one of so many that have each callback and ``wake`` in common; before the first one."""
@@ -145,6 +145,8 @@ class Generation:
     def on_result(self, results: Pointer[RKLLMResult], state: int) -> int:
         """Take one callback: ``results`` points to n_batch RKLLMResults. Return what the runtime has to do next."""
         try:
+            if state == NORMAL and self._may_be_plain and self._thread_state.is_kept and self._take_plain(results[0]):
+                return _CONTINUE
             if state in _LAST:
                 self._on_last(results, state)
                 return _CONTINUE
@@ -152,7 +154,9 @@ class Generation:
                 self._thread_state.keep()
                 self.first_token_at = self.first_token_at or time.monotonic()
             if self.mode != _GENERATE:
-                return self._keep_tensors(results)
+                for result in self._each(results):
+                    self._tensors.keep(result)
+                return _FREE_BUFFER if self._can_free_buffer else _CONTINUE
             if self._n_batch == 1:  # as nearly always: a slow token pays for each step to its client
                 result = results[0]  # a ValueError for NULL
                 if self.has_others and result.token_id < 0 and result.text is None:
@@ -176,6 +180,26 @@ class Generation:
             if results and state not in _LAST:
                 self.lost = f"{type(error).__name__}: {error}"
         return _CONTINUE
+
+    def _take_plain(self, result: RKLLMResult) -> bool:
+        """Do for a slow token that is only text all that ``on_result`` does, in few steps; return false if it is not.
+
+        In the middle of a stream on an NPU each token is one: the processor's caches are cold, and each step costs.
+        """
+        now = time.monotonic()
+        if now - self.last_at <= self._at_once_seconds or self._buffer or self._is_draining:
+            return False
+        if self.abort_requested or self.pause_requested or self._send_now is None:
+            return False
+        partial = self.transcript.plain(result.token_id, result.text)
+        if partial is None:
+            return False
+        self.last_at = now
+        if not self._send_now(partial):
+            self._append(partial)  # later tokens wait behind it
+        if self._at_token is not None:
+            self._at_token()
+        return True
 
     def _be_over(self) -> None:
         """Have C told to stop, each time that it calls back for nobody; at the limit of tokens it does by itself."""
@@ -274,19 +298,6 @@ class Generation:
             if len(buffer) > _BUFFER_LIMIT:
                 self._has_space.wait(timeout=1.0)
 
-    def _keep_tensors(self, results: Pointer[RKLLMResult]) -> int:
-        """Copy hidden states and logits out of C's memory; they become JSON after the run."""
-        for result in self._each(results):
-            hidden, logits = result.last_hidden_layer, result.logits
-            self._keep_rows("last_hidden_layer", "embd_size", hidden.embd_size, hidden.num_tokens, hidden.hidden_states)
-            self._keep_rows("logits", "vocab_size", logits.vocab_size, logits.num_tokens, logits.logits)
-        return _FREE_BUFFER if self._can_free_buffer else _CONTINUE
-
-    def _keep_rows(self, name: str, width_name: str, width: int, rows: int, pointer: Pointer[c_float]) -> None:
-        data = copy_tensor(pointer, rows * width)
-        if data:
-            self._tensors.append((name, {width_name: width, "num_tokens": rows}, data))
-
     # -- on the event loop -------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
@@ -334,18 +345,9 @@ class Generation:
         if on_progress is not None:
             on_progress()
 
-    def tensors(self, encode: Callable[[bytes, Sequence[int], str], JsonObject]) -> JsonObject:
-        """Return hidden states and logits as JSON; slow for large ones, so it is called on the worker thread.
-
-        ``encode(data, shape, dtype)`` returns a tensor in the form that the client wants.
-        """
-        members: dict[str, list[JsonObject]] = {}
-        for name, sizes, data in self._tensors:
-            content = "hidden_states" if name == "last_hidden_layer" else name
-            width = next(iter(sizes.values()))
-            tensor = encode(data, (sizes["num_tokens"], width), "float32")
-            members.setdefault(name, []).append({**sizes, content: tensor})
-        return {name: found[0] if self._n_batch == 1 and len(found) == 1 else found for name, found in members.items()}
+    def tensors(self, encode: Encode) -> JsonObject:
+        """Return hidden states and logits as JSON; slow for large ones, so it is called on the worker thread."""
+        return self._tensors.to_json(encode, n_batch=self._n_batch)
 
     def finish_reason(self) -> str:
         """Return why the run ended: ``stop``, ``tool_calls``, ``length``, ``abort`` or ``pause``."""

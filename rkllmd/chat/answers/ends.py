@@ -5,6 +5,7 @@ Only at the very end: a model that writes about the mark goes on after it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from rkllmd.chat.answers.stop import StopMatcher, marks
@@ -34,9 +35,15 @@ class TurnEnd:
         self._matcher = StopMatcher(self._marks)
         self._held: list[str] = []
 
-    def passes(self, text: str) -> bool:
-        """Return whether ``feed`` would return this piece as it is, with nothing before it, and change nothing."""
-        return not self._held and self._matcher.passes(text)
+    @property
+    def starts(self) -> Iterable[str]:
+        """Return the characters with which a mark begins."""
+        return self._matcher.starts
+
+    @property
+    def is_clear(self) -> bool:
+        """Return whether ``feed`` would return a piece without any of ``starts`` as it is, and change nothing."""
+        return not self._held and self._matcher.is_clear
 
     def feed(self, text: str) -> str:
         """Take the next piece and return what is certainly before the end."""

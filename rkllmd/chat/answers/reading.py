@@ -39,10 +39,12 @@ class AnswerReader:
         """
         self.stopped_by: str | None = None
         self._events: list[Event] = []
-        # Whether text is all that can come, but for ends and stop strings.
+        # Whether text is all that can come before one of ``_starts``, with which ends and stop strings begin.
         self._is_plain = False
         self._stop = StopMatcher(stop) if stop else None
         self._end = TurnEnd(dialect.ends) if dialect.ends else None
+        self._looking = [looking for looking in (self._stop, self._end) if looking is not None]
+        self._starts = frozenset(start for looking in self._looking for start in looking.starts)
         self._source = Source()
         parameters = parameters_by_tool(tools)
         self._prose = Prose(self._events.append, before_calls=bool(parameters))
@@ -57,11 +59,7 @@ class AnswerReader:
 
     def passes(self, text: str) -> bool:
         """Return whether ``feed`` would say no more of this piece than that it is text, and would change nothing."""
-        return (
-            self._is_plain
-            and (self._end is None or self._end.passes(text))
-            and (self._stop is None or self._stop.passes(text))
-        )
+        return self._is_plain and self._starts.isdisjoint(text)
 
     def feed(self, text: str) -> list[Event]:
         """Take the next piece of the answer, and return what it shows."""
@@ -99,7 +97,9 @@ class AnswerReader:
             next(self._reading)
 
     def _take_events(self) -> list[Event]:
-        self._is_plain = self._prose.is_plain and not self._source.has_ended
+        self._is_plain = (
+            self._prose.is_plain and not self._source.has_ended and all(looking.is_clear for looking in self._looking)
+        )
         events = self._events[:]
         self._events.clear()
         return events

@@ -46,15 +46,21 @@ class StopMatcher:
         # Where in what is held the best match so far begins, and how long it is.
         self._best: tuple[int, int] | None = None
 
-    def passes(self, text: str) -> bool:
-        """Return whether ``feed`` would return this piece as it is, with nothing before it, and change nothing."""
-        return self._node is self._root and self._root.next.keys().isdisjoint(text) and self.found is None
+    @property
+    def starts(self) -> Iterable[str]:
+        """Return the characters with which a stop string begins."""
+        return self._root.next
+
+    @property
+    def is_clear(self) -> bool:
+        """Return whether ``feed`` would return a piece without any of ``starts`` as it is, and change nothing."""
+        return self._node is self._root and self.found is None
 
     def feed(self, text: str) -> str:
         """Take the next piece and return what can be shown now; after a match nothing any more."""
         if self.found is not None:
             return ""
-        if self.passes(text):
+        if self.is_clear and self._root.next.keys().isdisjoint(text):
             return text
         before, held, node, best = len(self._held), self._held + text, self._node, self._best
         for end, char in enumerate(text, before + 1):

@@ -15,12 +15,14 @@ from rkllmd.json_types import JsonObject
 class Answer:
     """What a reader has found so far."""
 
-    __slots__ = ("_reader", "_reasoning", "_text", "calls")
+    __slots__ = ("_reader", "_reasoning", "calls", "passes", "pieces")
 
     def __init__(self, reader: AnswerReader) -> None:
         """Begin with a reader that has read nothing."""
         self._reader = reader
-        self._text: list[str] = []
+        # Whether no more has to be done with the next characters than to add them to the pieces of the text.
+        self.passes = reader.passes
+        self.pieces: list[str] = []
         self._reasoning: list[str] = []
         self.calls: list[JsonObject] = []  # those that are whole
 
@@ -31,8 +33,8 @@ class Answer:
 
     def add(self, text: str) -> JsonObject:
         """Take the next characters, and return the members of a partial result that show what they are."""
-        if text and self._reader.passes(text):  # as nearly always; a slow token pays for each step to its client
-            self._text.append(text)
+        if text and self.passes(text):
+            self.pieces.append(text)
             return {"text": text}
         return self._members(self._reader.feed(text))
 
@@ -42,7 +44,7 @@ class Answer:
 
     def whole(self) -> JsonObject:
         """Return the members for all that has come; may be called on any thread."""
-        members: JsonObject = {"text": "".join(self._text)}
+        members: JsonObject = {"text": "".join(self.pieces)}
         if self._reasoning:
             members["reasoning"] = "".join(self._reasoning)
         if self.calls:
@@ -62,7 +64,7 @@ class Answer:
                     self._note(calls.setdefault(event.index, {"index": event.index}), event)
         members: JsonObject = {"text": text}
         if text:
-            self._text.append(text)
+            self.pieces.append(text)
         if reasoning:
             self._reasoning.append(reasoning)
             members["reasoning"] = reasoning

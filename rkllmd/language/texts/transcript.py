@@ -33,16 +33,17 @@ class TextJoiner:
     From a stop string on, there is no more text.
     """
 
-    __slots__ = ("_decoder", "_held", "_is_plain", "_is_whole", "_legal", "_rest", "_stop", "parts")
+    __slots__ = ("_decoder", "_held", "_is_plain", "_legal", "_rest", "_stop", "is_clear", "parts")
 
     def __init__(self, stop: Sequence[str] = (), legal: LegalText | None = None) -> None:
         """``stop`` are the stop strings; ``legal`` says which text may be shown at all."""
         self._legal = legal
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = b""
-        self._is_whole = True  # no bytes of a character are held, by the decoder either
         self._stop = StopMatcher(stop) if stop else None
         self._is_plain = not stop and legal is None  # what is complete is shown
+        # Whether the next text is shown as it is: no bytes of a character are held, by the decoder either.
+        self.is_clear = self._is_plain
         self._rest = ""  # what was added at the end and not shown yet
         self.parts: list[str] = []
 
@@ -56,7 +57,7 @@ class TextJoiner:
 
         What may still become one is held back.
         """
-        if state == NORMAL and data and self._is_whole and self._is_plain:  # as nearly always
+        if state == NORMAL and data and self.is_clear:
             try:
                 text = data.decode()
             except UnicodeDecodeError:
@@ -81,7 +82,7 @@ class TextJoiner:
 
     def _complete(self, state: int, data: bytes | None) -> str:
         text = self._join(state, data)
-        self._is_whole = not self._held and not self._decoder.getstate()[0]
+        self.is_clear = self._is_plain and not self._held and not self._decoder.getstate()[0]
         return text
 
     def _join(self, state: int, data: bytes | None) -> str:
@@ -143,6 +144,8 @@ class Transcript:
         self.made = 0  # the tokens of all entries: an entry of a batch that has ended makes none
         self.legal = legal
         self.likelihoods = likelihoods
+        # Whether its callbacks can be ``plain``.
+        self.may_be_plain = n_batch == 1 and legal is None and likelihoods is None and not most_rounds
         self._joiners = [TextJoiner(stop, legal) for _ in range(n_batch)]
         self._may_stop = bool(stop)
         self._most_rounds = most_rounds
@@ -182,6 +185,29 @@ class Transcript:
         if self._most_rounds and self.is_cut:
             self.is_stopped = True
         return result
+
+    def plain(self, token_id: int, data: bytes | None) -> JsonObject | None:
+        """Return what ``partial`` would of a callback that says no more than text; None: nothing is done with it.
+
+        With few steps, for a single entry: a token that comes slowly finds the processor's caches cold.
+        """
+        joiner, answer = self._joiners[0], self._answer
+        if self.is_stopped or not data or not joiner.is_clear:
+            return None
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            return None
+        if answer is not None:
+            if not answer.passes(text):
+                return None
+            answer.pieces.append(text)
+        joiner.parts.append(text)
+        seq = self.tokens
+        self.tokens = seq + 1
+        self.rounds += 1
+        self.made += 1
+        return {"text": text, "token_id": token_id, "_callback_state": NORMAL, "seq": seq}
 
     @property
     def is_cut(self) -> bool:

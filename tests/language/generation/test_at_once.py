@@ -10,6 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMResult
+from rkllmd.chat.answers.dialect import DIALECTS
+from rkllmd.chat.answers.reading import AnswerReader
 from rkllmd.language.generation import Generation
 from rkllmd.language.texts.transcript import NORMAL, Transcript
 
@@ -44,15 +46,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def run(client: Client, *, streamed: bool = True) -> Generation:
+def run(
+    client: Client,
+    *,
+    streamed: bool = True,
+    transcript: Transcript | None = None,
+    at_token: Callable[[], None] | None = None,
+) -> Generation:
     return Generation(
         mode=RKLLMInferMode.RKLLM_INFER_GENERATE,
-        transcript=Transcript(1),
+        transcript=transcript or Transcript(1),
         max_new_tokens=-1,
         can_free_buffer=True,
         wake=client.scheduled.append,
         send=client.received.extend if streamed else None,
         send_now=client.send_now if streamed else None,
+        at_token=at_token,
     )
 
 
@@ -146,6 +155,56 @@ def test_a_run_without_partials_leaves_the_loop_alone(clock: list[float]) -> Non
         token(generation, text)
     assert client.scheduled == []
     assert generation.final()["text"] == "abc"
+
+
+@pytest.mark.parametrize("stop", [(), ("Stop",)])
+@pytest.mark.parametrize("reads", [False, True])
+def test_the_short_way_of_plain_tokens_says_the_same_as_the_long_one(
+    clock: list[float], reads: bool, stop: tuple[str, ...]
+) -> None:
+    """Also of characters that are split, of marks, of what comes in haste and of what the socket does not take."""
+    pieces = [b"<think>", b"Hm", b"</think>", b"a ", b"", b"\xe2", b"\x82\xac", b"b", b"</s>", b"c", b"St", b"op", b"d"]
+    both = []
+    for is_short in (True, False):
+        client = Client()
+        transcript = Transcript(1, stop)
+        if reads:
+            transcript.read_by(AnswerReader(DIALECTS["hermes"], stop=stop))
+        generation = run(client, transcript=transcript)
+        generation._may_be_plain = generation._may_be_plain and is_short
+        for number, piece in enumerate(pieces * 3):
+            clock[0] += 0.1 if number % 7 else 0.0
+            client.is_ready = number % 11 != 9
+            assert generation.on_result(ctypes.pointer(RKLLMResult(text=piece, token_id=number)), NORMAL) == 0
+            if number % 3 == 0:
+                client.turn_the_loop()
+        client.turn_the_loop()
+        counts = transcript.tokens, transcript.made, transcript.rounds
+        both.append((client.received, client.at_once, generation.final(), counts))
+    assert both[0] == both[1]
+    assert both[0][1], "some are sent at once"
+
+
+def test_a_plain_token_takes_the_short_way(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client()
+    boundaries: list[bool] = []
+    generation = run(client, at_token=lambda: boundaries.append(True))
+    token(generation, "a")
+    monkeypatch.delattr(Transcript, "partial")
+    clock[0] += 1
+    token(generation, "b")
+    assert texts(client) == ["a", "b"]
+    assert boundaries == [True, True], "RKNN calls may run after it"
+
+
+def test_a_run_that_is_to_pause_does_not_take_the_short_way(clock: list[float]) -> None:
+    client = Client()
+    generation = run(client)
+    token(generation, "a")
+    clock[0] += 1
+    generation.pause_requested = True
+    result = RKLLMResult(text=b"b", token_id=7)
+    assert generation.on_result(ctypes.pointer(result), NORMAL) == 1, "C is told to pause"
 
 
 def test_a_failure_on_the_loop_is_logged_and_goes_no_further(clock: list[float]) -> None:
