@@ -155,8 +155,8 @@ def test_the_end_of_the_parent_ends_both(keep: Keep) -> None:
 
 
 def test_told_to_leave_before_it_serves_it_leaves(keep: Keep) -> None:
-    kept = keep("bind; hold; exit 1")
-    until("a socket", lambda: Path(kept.path).exists())
+    kept = keep("bind; print bound\\n; hold; exit 1")  # the keeper has the socket only when bind has ended
+    until("a socket", lambda: "bound" in kept.log())
     assert kept.end() == 0
     assert not Path(kept.path).exists()
 

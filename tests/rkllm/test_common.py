@@ -25,6 +25,7 @@ def test_both_functions_that_run_take_the_same_with_what_only_c_has() -> None:
     assert [item.name for item in RUN_PARAMETERS] == [
         *("handle", "rkllm_input", "rkllm_infer_params", "userdata"),
         *("seed", "special", "stop", "bare", "suffix", "messages", "tools", "raw", "format", "tool_choice"),
+        "logprobs",
     ]
 
 

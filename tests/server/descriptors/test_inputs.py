@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import kind
+from tests.daemon import kind, until
 from tests.server.descriptors.tensors import (
     MOST,
     SIZE,
@@ -167,6 +167,8 @@ def test_a_run_with_a_tensor_looks_its_model_up_when_it_has_its_turn(serve: Any)
         run = {"handle": handle, "input_type": 2, "embed_input": tensor}
         wire.send_fds(line("rkllm.run", run, fds=1, call_id="tensor"), fds)
         wire.request("rkllm.run", {"handle": handle, "prompt": "Hello"}, "text")
+        with daemon.connect() as looker:
+            until("all wait", lambda: looker.ask("server.queue")["result"]["length"] == 3)
         daemon.let_go()
         assert kind(wire.final("tensor")) == "InvalidHandle"
         assert kind(wire.final("text")) == "ModelNotInitialized"

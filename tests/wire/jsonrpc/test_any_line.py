@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from types import NoneType
 from typing import Any
 
 import orjson
@@ -43,7 +44,7 @@ def is_answered(message: Any) -> bool:
     is_request = (
         message.get("jsonrpc") == "2.0"
         and isinstance(message.get("method"), str)
-        and isinstance(message.get("params", []), (list, dict))
+        and isinstance(message.get("params"), (list, dict, NoneType))
     )
     return not (is_request and "id" not in message)
 
