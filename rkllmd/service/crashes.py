@@ -25,6 +25,9 @@ _STACKS_LENGTH: Final = 16_384
 # What faulthandler writes of the thread that got the signal.
 _CURRENT: Final = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)
 
+# A daemon gives up a call that hangs after a second at the earliest (device_lost_seconds).
+_HANGS_SECONDS: Final = 0.5
+
 # What the worker asks again and again while a run goes on (language/runs/inference.py).
 _QUESTIONS: Final = ("rkllm_is_running",)
 
@@ -57,8 +60,11 @@ def describe(facts: JsonObject, rest: Rest) -> JsonObject:
     """Return a crash as docs/protocol.md has it."""
     stacks = rest.stacks.decode("utf-8", "replace")
     calls = journal.calls(rest.journal)
-    call = _guilty(calls, stacks, on_loop=facts["stuck"], hangs=facts["exit_status"] == REPLACE_ME)
     died_at = float(facts["monotonic"])
+    if facts["exit_status"] == REPLACE_ME:
+        call = _hanging(calls, died_at)
+    else:
+        call = _guilty(calls, stacks, on_loop=facts["stuck"])
     return {
         "at": datetime.fromtimestamp(float(facts["at"]), UTC).isoformat(timespec="milliseconds"),
         "end": facts["end"],
@@ -76,18 +82,27 @@ def describe(facts: JsonObject, rest: Rest) -> JsonObject:
     }
 
 
-def _guilty(calls: list[JsonObject], stacks: str, *, on_loop: bool, hangs: bool) -> JsonObject | None:
+def _hanging(calls: list[JsonObject], died_at: float) -> JsonObject | None:
+    """Return the call that did not return, so that the daemon gave up: the last one that had time for it.
+
+    What has hardly begun is an attempt to end the other one.
+    """
+    patient = [call for call in calls if died_at - call["since"] >= _HANGS_SECONDS]
+    return next((found[-1] for found in (patient, calls) if found), None)
+
+
+def _guilty(calls: list[JsonObject], stacks: str, *, on_loop: bool) -> JsonObject | None:
     """Return the call of which the daemon has died: of the thread that got the signal, else the one that began last.
 
     Where the event loop stood still, it is the loop's if that was in one; the others have done nothing then. A question
-    about a run dies on its own thread, or ``hangs``: on a thread that C has made, it was the run.
+    about a run dies on its own thread: on a thread that C has made, it was the run.
     """
     if on_loop:
         return next((call for call in reversed(calls) if call["on_loop"]), None)
     thread = _CURRENT.search(stacks)
     number = math.nan if thread is None else int(thread[1], 16)
     on_the_thread = [call for call in calls if call["thread"] == number]
-    others = [call for call in calls if hangs or call["function"] not in _QUESTIONS]
+    others = [call for call in calls if call["function"] not in _QUESTIONS]
     return next((found[-1] for found in (on_the_thread, others, calls) if found), None)
 
 

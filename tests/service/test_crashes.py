@@ -88,6 +88,12 @@ def test_a_thread_of_c_belongs_to_the_run_and_not_to_a_question_about_it(
     assert guilty(left(calls[1], stacks=stacks), exit_status=exit_status) == "rkllm_is_running"
 
 
+def test_what_tries_to_end_a_call_that_hangs_is_not_blamed_for_it() -> None:
+    hangs, tries = ("rkllm_is_running", 2.0, 1, False), ("rkllm_abort", 99.9, 2, False)
+    assert guilty(left(hangs, tries), exit_status=REPLACE_ME) == "rkllm_is_running"
+    assert guilty(left(tries), exit_status=REPLACE_ME) == "rkllm_abort"
+
+
 def test_where_the_event_loop_stood_still_it_is_the_loops_call() -> None:
     calls = ("rkllm_abort", 1.0, 1, True), ("rkllm_run", 2.0, 2, False)
     assert guilty(left(*calls), stuck=True) == "rkllm_abort"
