@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import signal
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ _FAULT_KEYS: Final = {"rkllm_init": "init", "rknn_init": "init", "rkllm_run": "r
 _SAYS_NOTHING: Final = "InternalError"
 # A daemon that has no memory for its event loop ends, and its keeper starts another one.
 _MAY_END: Final = ("allocate", "map")
+# For longer than trio keeps a thread that has nothing to do.
+_IDLE_SECONDS: Final = 12
 _NOT_COUNTED: Final = ("-wal", "memfd:rknn (deleted)")
 # What is shown of a line of the log: what it is about, and the last frames of a traceback.
 _LINE_HEAD, _LINE_TAIL = 60, 700
@@ -170,10 +173,14 @@ class Torture:
 
     def _counts(self, process: int) -> tuple[int, int]:
         counts: list[tuple[int, int]] = []
+        # A thread that has helped stays for a while, and may help again.
+        patience = _IDLE_SECONDS if process == self._process and self._settled != (0, 0) else 0
+        enough = time.monotonic() + patience
 
         def is_quiet() -> bool:
             counts.append((_files(process).total(), len(os.listdir(f"/proc/{process}/task"))))
-            return counts[-1] == self._settled or (len(counts) >= 40 and len(set(counts[-40:])) == 1)
+            is_steady = len(counts) >= 40 and len(set(counts[-40:])) == 1
+            return counts[-1] == self._settled or (is_steady and time.monotonic() > enough)
 
         until("the same count of descriptors and threads", is_quiet)
         return counts[-1]
