@@ -9,7 +9,7 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -53,6 +53,9 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as a shell says it
+    except HttpError as error:
+        sys.stderr.write(f"rkllmd: {error}\n")
+        return error.status
     except (_UsageError, client.CallError, client.ConnectionLost, client.ConnectError) as error:
         sys.stderr.write(f"rkllmd: {_explain(error)}\n")
         return 1
@@ -182,7 +185,7 @@ def _add_server(parser: argparse.ArgumentParser, command: ModuleType) -> None:
     """Add the options of a command that serves others, and is a client of the daemon."""
     command.add_arguments(parser)
     _add_connection(parser)
-    parser.set_defaults(run=partial(_serve_others, command.run))
+    parser.set_defaults(run=command.run)
 
 
 def _add_connection(parser: argparse.ArgumentParser) -> None:
@@ -353,11 +356,3 @@ def _chat(given: argparse.Namespace) -> int:
             raise _UsageError(str(error)) from None
         except orjson.JSONEncodeError as error:  # a session's name
             raise _UsageError(f"this can't be sent as JSON: {error}.") from None
-
-
-def _serve_others(run: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
-    try:
-        return run(given)
-    except HttpError as error:
-        sys.stderr.write(f"rkllmd: {error}\n")
-        return error.status
