@@ -60,8 +60,11 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _seconds(given: str) -> int:
-    """Return a number of seconds. Raises ValueError, of which argparse says which option it was."""
-    seconds = int(given)
+    """Return a number of seconds. Raises ArgumentTypeError, to which argparse adds which option it was."""
+    try:
+        seconds = int(given)
+    except ValueError:
+        seconds = -1
     if not 0 <= seconds <= _MOST_GRACE:
-        raise argparse.ArgumentTypeError(f"{given} is not from 0 to {_MOST_GRACE}")
+        raise argparse.ArgumentTypeError(f"{given} is not a whole number from 0 to {_MOST_GRACE}")
     return seconds

@@ -27,7 +27,7 @@ def test_balancers_ask_at_an_address() -> None:
 def test_answers_may_go_on_for_some_minutes_at_most(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parser_and_commands()[0].parse_args(["gateway", f"--grace={seconds}"])
-    assert "argument --grace: " in capsys.readouterr().err
+    assert f"argument --grace: {seconds} is not a whole number from 0 to 600;" in capsys.readouterr().err
 
 
 def test_an_address_that_is_taken_is_said(tmp_path: Path) -> None:
