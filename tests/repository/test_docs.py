@@ -92,6 +92,27 @@ def test_every_room_is_on_the_map() -> None:
     assert [room for room in sorted(rooms) if f"`{room}/`" not in design] == []
 
 
+def test_every_module_beside_the_rooms_is_on_the_map() -> None:
+    design = (CHECKOUT / "docs/design.md").read_text()
+    shown = design.partition("## The map")[2].partition("\n## ")[0]
+    modules = [path.name for path in (CHECKOUT / "rkllmd").glob("[!_]*.py")]
+    assert modules
+    assert [module for module in sorted(modules) if f"`{module}`" not in shown] == []
+
+
+def test_what_changes_a_queue_entry_is_said_completely() -> None:
+    design = (CHECKOUT / "docs/design.md").read_text()
+    said = re.search(r"\(`npu/job\.py`\) changes by its own methods only: (.*)\.$", design, re.M)
+    assert said is not None
+    tree = ast.parse((CHECKOUT / "rkllmd/npu/job.py").read_text())
+    (job,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Job")
+    methods = [node for node in job.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    # Those that return a value change nothing.
+    nothing = ("None", "Iterator[None]")
+    changing = {method.name for method in methods if method.returns and ast.unparse(method.returns) in nothing}
+    assert set(re.findall(r"`(\w+)`", said[1])) == changing
+
+
 def test_the_way_of_a_call_is_short_and_visits_each_room_once() -> None:
     design = (CHECKOUT / "docs/design.md").read_text()
     section = design.partition("## The way of two calls")[2].partition("\n## ")[0]
