@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rkllmd.errors import RpcError
@@ -74,7 +73,7 @@ def _tell(language: Language, lane: Lane, turn: ConversationTurn) -> None:
     assert template is not None, "chosen when it began"
     compares_tokens = language.runtime.extension is not None
     planned = plan(lane.held, turn.basis, turn.messages, template, compares_tokens=compares_tokens)
-    turn.telling = replace(planned, text=planned.whole, goes_on=False, known=0)
+    turn.telling = planned.from_the_beginning()
     turns.check_length(lane.run, turn)
     turn.sequence = lane.sequence if compares_tokens else None
     turns.give(lane.run, turn)

@@ -10,6 +10,7 @@ both have in common.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from rkllmd.language.chats.held import Held
@@ -56,6 +57,10 @@ class Telling:
     goes_on: bool
     ends: tuple[tuple[int, int], ...] = ()
     known: int = 0
+
+    def from_the_beginning(self) -> Telling:
+        """Return the same conversation for a runtime that finds out itself what of it the cache has, if anything."""
+        return replace(self, text=self.whole, goes_on=False, known=0)
 
 
 def plan(

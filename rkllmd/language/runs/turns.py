@@ -191,7 +191,7 @@ def take(run: Run, turn: ConversationTurn) -> None:
         is_same_session=is_same_session,
     )
     if earlier is not None:  # it is not in the cache, at least not yet
-        turn.telling = replace(turn.telling, text=turn.told.whole, goes_on=False, known=0)
+        turn.telling = turn.telling.from_the_beginning()
     check_length(run, turn)
     turn.has_begun = True
     turn.replayed_turns = 0 if turn.telling.goes_on or turn.session is None else len(turn.session.turns)

@@ -111,3 +111,10 @@ def test_whether_a_conversation_goes_on_is_known_before_it_is_rendered() -> None
     assert goes_on(held(ONE, FIRST, TWO, SECOND), "b", [TWO, SECOND, THREE], is_same_session=True), (
         "the oldest is left out"
     )
+
+
+def test_one_that_goes_on_can_be_told_from_the_beginning_as_it_was_generated() -> None:
+    goes_on = plan(held(ONE, FIRST), "b", (ONE, FIRST, TWO), Bare(), compares_tokens=True)
+    anew = goes_on.from_the_beginning()
+    assert (str(anew.text), anew.whole, anew.ends) == ("held][two]", goes_on.whole, goes_on.ends)
+    assert (anew.goes_on, anew.known) == (False, 0)
