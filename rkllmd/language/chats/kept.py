@@ -1,7 +1,7 @@
-"""Which conversations the daemon keeps in prompt caches, and which of them a conversation has most in common with.
+"""Which conversations are kept while others have the model, and which of them one has most in common with.
 
-The texts are in memory; what the next daemon has to know of them is written beside the caches
-(``language/out_of_turn/notes.py``). Nothing here touches a file.
+Their texts are here, in memory; what the KV cache has held of them is in ``language/out_of_turn``, or in the files that
+runs save. Nothing here touches a file.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from rkllmd.language.chats.held import Chat, Held
-from rkllmd.language.chats.messages import Message
 from rkllmd.quick_dataclass import dataclass
 
-# For each, a text is in memory, and a file on the disk.
+# For each, a text is in memory, and as a rule a file on the disk.
 _MOST_OF_USER: Final = 16
 _MOST: Final = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptChat:
-    """A conversation in a prompt cache, under a name that is no other's."""
+    """A conversation that is kept, under a name that is no other's."""
 
     name: str
     chat: Chat
@@ -89,16 +88,21 @@ class KeptChats:
                     best, longest = kept, common
         return best, longest
 
-    def earlier(self, user: int | None, model_path: str, basis: str, messages: Sequence[Message]) -> Held | None:
-        """Return the user's conversation that has most messages in common with these, up to an answer."""
-        digests = [message.digest for message in messages]
-        found = [
-            kept.held
-            for kept in self._kept
-            if (kept.chat.user, kept.model_path, kept.held.basis) == (user, model_path, basis)
-            and kept.held.common(digests)[0]
-        ]
-        return max(found, key=lambda held: held.common(digests)[0], default=None)
+    def earlier(
+        self, user: int | None, model_path: str, basis: str, digests: Sequence[bytes], more_than: int = 0
+    ) -> Held | None:
+        """Return the user's conversation that has most messages in common with those of these ``digests``.
+
+        Up to an answer, and ``more_than`` so many; None: none has.
+        """
+        found: Held | None = None
+        most = more_than
+        for kept in self._kept:
+            if (kept.chat.user, kept.model_path, kept.held.basis) == (user, model_path, basis):
+                common, _ = kept.held.common(digests)
+                if common > most:
+                    found, most = kept.held, common
+        return found
 
 
 def common_length(one: str, other: str) -> int:

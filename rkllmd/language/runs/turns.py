@@ -235,12 +235,9 @@ def _earlier(
     messages, basis = turn.messages, turn.basis
     if turn.has_media or (held is not None and goes_on(held, basis, messages, is_same_session=is_same_session)):
         return None
-    earlier = language.kept_chats.earlier(turn.chat.user, model.path, basis, messages)
-    if earlier is None:
-        return None
     digests = [message.digest for message in messages]
     has = held.common(digests)[0] if held is not None and held.basis == basis else 0
-    return earlier if earlier.common(digests)[0] > has else None
+    return language.kept_chats.earlier(turn.chat.user, model.path, basis, digests, more_than=has)
 
 
 def _begin_anew(run: Run, turn: ConversationTurn) -> None:

@@ -1,4 +1,4 @@
-"""Which conversations are kept in prompt caches: which one fits, which have to go."""
+"""Which conversations are kept: which one fits, which have to go."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from rkllmd.language.chats.held import Chat, Held
 from rkllmd.language.chats.kept import KeptChat, KeptChats, common_length
-from rkllmd.language.chats.messages import answer, question
+from rkllmd.language.chats.messages import Message, answer, question
 from rkllmd.language.chats.text import Text
 
 ONE, FIRST, TWO, SECOND = question("one"), answer("1"), question("two"), answer("2")
@@ -15,6 +15,10 @@ ONE, FIRST, TWO, SECOND = question("one"), answer("1"), question("two"), answer(
 def kept(text: str, *messages: object, user: int = 1, session: int | None = None, basis: str = "b") -> KeptChat:
     digests = tuple(message.digest for message in messages)  # type: ignore[attr-defined]  # messages
     return KeptChat(text, Chat(user, session), "/m", Held(basis, digests, Text(((text, False),))))
+
+
+def digests(*messages: Message) -> list[bytes]:
+    return [message.digest for message in messages]
 
 
 def all_of(chats: KeptChats) -> list[str]:
@@ -67,10 +71,13 @@ def test_the_conversation_that_was_kept_is_found_by_its_messages() -> None:
     longer = kept("b", ONE, FIRST, TWO, SECOND)
     chats.add(longer)
     chats.add(kept("c"))
-    assert chats.earlier(1, "/m", "b", [ONE, FIRST, TWO, SECOND, ONE]) is longer.held
-    assert chats.earlier(1, "/m", "b", [ONE, FIRST, TWO, SECOND]) is not longer.held, "it is answered anew"
-    assert chats.earlier(1, "/m", "b", [ONE, SECOND, TWO]) is None
-    assert chats.earlier(2, "/m", "b", [ONE, FIRST, TWO]) is None
+    going_on = digests(ONE, FIRST, TWO, SECOND, ONE)
+    assert chats.earlier(1, "/m", "b", going_on) is longer.held
+    assert chats.earlier(1, "/m", "b", going_on, more_than=3) is longer.held
+    assert chats.earlier(1, "/m", "b", going_on, more_than=4) is None, "the cache has as much"
+    assert chats.earlier(1, "/m", "b", digests(ONE, FIRST, TWO, SECOND)) is not longer.held, "it is answered anew"
+    assert chats.earlier(1, "/m", "b", digests(ONE, SECOND, TWO)) is None
+    assert chats.earlier(2, "/m", "b", digests(ONE, FIRST, TWO)) is None
 
 
 def test_no_name_is_used_twice() -> None:
