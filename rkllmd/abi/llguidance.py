@@ -17,7 +17,7 @@ from rkllmd.errors import NotSupported
 from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from llguidance import LLParserLimits
 
 # A token that begins with this byte, which no text has, is a control token for llguidance: no grammar allows it.
 CONTROL: Final = b"\xff"
@@ -120,15 +120,15 @@ class Tokenizer:
 class Matcher:
     """Follows an answer through a grammar, token by token; for one thread at a time."""
 
-    def __init__(self, tokenizer: Tokenizer, grammar: str, limits: Mapping[str, object]) -> None:
+    def __init__(self, tokenizer: Tokenizer, grammar: str, limits: LLParserLimits) -> None:
         """``grammar``: as llguidance writes one. After an error there is nothing but ``error``."""
         self._tokenizer = tokenizer
         self._library = tokenizer._library
         init = _ConstraintInit()
         self._library.llg_constraint_init_set_defaults(byref(init), tokenizer.pointer)
         init.log_stderr_level = 0
-        for name, value in limits.items():
-            setattr(init.limits, name, value)
+        for name, *_ in _Limits._fields_:
+            setattr(init.limits, name, getattr(limits, name))
         self._pointer = c_void_p(self._library.llg_new_matcher(byref(init), _GRAMMAR, grammar.encode()))
 
     def __del__(self) -> None:

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from llguidance import LLMatcher, _lib
+from llguidance import LLMatcher, LLParserLimits, _lib
 
 from rkllmd.abi import llguidance
 from rkllmd.abi.llguidance import Matcher, Tokenizer, Vocabulary
@@ -58,7 +58,7 @@ def test_other_threads_run_while_a_vocabulary_is_read(slow_switches: None) -> No
 
 
 def matcher(tokens: list[bytes | None]) -> Matcher:
-    return Matcher(Tokenizer(vocabulary_of(tokens)), GRAMMAR, {})
+    return Matcher(Tokenizer(vocabulary_of(tokens)), GRAMMAR, LLParserLimits())
 
 
 def legal(of: Matcher, count: int) -> set[int]:
@@ -91,13 +91,13 @@ def test_no_more_is_copied_than_there_is_and_than_fits() -> None:
 
 
 def test_a_grammar_that_is_none_is_an_error_of_the_matcher() -> None:
-    broken = Matcher(Tokenizer(vocabulary_of(TOKENS)), "{", {})
+    broken = Matcher(Tokenizer(vocabulary_of(TOKENS)), "{", LLParserLimits())
     assert not broken.compute_mask()
     assert broken.error
 
 
 def test_limits_hold() -> None:
-    limited = Matcher(Tokenizer(vocabulary_of(TOKENS)), GRAMMAR, {"max_grammar_size": 1})
+    limited = Matcher(Tokenizer(vocabulary_of(TOKENS)), GRAMMAR, LLParserLimits(max_grammar_size=1))
     assert not limited.compute_mask()
     assert "size" in (limited.error or "")
 

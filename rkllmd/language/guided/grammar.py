@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, Final
 
 from rkllmd.abi.llguidance import Matcher, Tokenizer
 from rkllmd.errors import InvalidParams, NotSupported
@@ -22,27 +22,6 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLParserLimits, LLTokenizer
     from llguidance._lib import JsonCompileOptions
 
-
-class _Limits(TypedDict):
-    initial_lexer_fuel: int
-    step_lexer_fuel: int
-    step_max_items: int
-    max_lexer_states: int
-    max_grammar_size: int
-    precompute_large_lexemes: bool
-    verbose_errors: bool
-
-
-# What one step of reading a schema or judging a token may take: some ten milliseconds each, and 150 MB.
-_LIMITS: Final[_Limits] = {
-    "initial_lexer_fuel": 500_000,
-    "step_lexer_fuel": 200_000,
-    "step_max_items": 20_000,
-    "max_lexer_states": 100_000,
-    "max_grammar_size": 50_000,
-    "precompute_large_lexemes": False,
-    "verbose_errors": False,
-}
 # Between two parts there may be a line break and spaces, and no more: a model that writes only spaces would never end.
 _OPTIONS: Final[JsonCompileOptions] = {
     "whitespace_pattern": r"\x20|\x0A\x20{0,16}",
@@ -79,7 +58,7 @@ class Grammar:
 
     def on_tokens(self, tokenizer: Tokenizer) -> Matcher:
         """Return a matcher at the beginning of an answer made of the tokens of a model. Raises InvalidParams."""
-        matcher = Matcher(tokenizer, self._source, _LIMITS)
+        matcher = Matcher(tokenizer, self._source, _limits())
         if not matcher.compute_mask():
             raise self._refusal(matcher.error or "")
         return matcher
@@ -128,9 +107,18 @@ def byte_tokenizer() -> LLTokenizer:
 
 @lru_cache(maxsize=1)
 def _limits() -> LLParserLimits:
+    """Return what one step of reading a schema or judging a token may take: some ten milliseconds each, and 150 MB."""
     from llguidance import LLParserLimits
 
-    return LLParserLimits(**_LIMITS)
+    return LLParserLimits(
+        initial_lexer_fuel=500_000,
+        step_lexer_fuel=200_000,
+        step_max_items=20_000,
+        max_lexer_states=100_000,
+        max_grammar_size=50_000,
+        precompute_large_lexemes=False,
+        verbose_errors=False,
+    )
 
 
 # What llguidance's words begin with, the keyword that they are about, and what they mean to a client.
