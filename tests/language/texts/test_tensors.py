@@ -16,11 +16,6 @@ from rkllmd.language.texts.transcript import FINISH, NORMAL
 from tests.language.generation.generations import CONTINUE, FREE, NULL, Loop, generation, results
 
 
-@pytest.fixture
-def loop() -> Loop:
-    return Loop()
-
-
 def with_tensors(*entries: tuple[list[float], list[float]], width: int = 2) -> tuple[Any, list[Any]]:
     """Return results with hidden states and logits of ``width`` columns, and the memory that C would own."""
     array = (RKLLMResult * len(entries))()
