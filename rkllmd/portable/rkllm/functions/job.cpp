@@ -54,8 +54,11 @@ bool must_read(const Session &session, llama_token unread, bool templated, bool 
 // comparison of tokens: a model may write a text in other tokens than those that reading it gives.
 bool follow(const Session &session, Job::Entry &entry) {
     const Sequence &sequence = *entry.sequence;
-    std::optional<Texts> rest = behind(sequence.told(), entry.text);
-    if (sequence.told().empty() || !rest) {
+    std::optional<Texts> rest;
+    if (!sequence.told().empty()) {
+        rest = behind(sequence.told(), entry.text);
+    }
+    if (!rest) {
         return false;
     }
     Tokens tokens = session.vocabulary.encode(*rest, false);

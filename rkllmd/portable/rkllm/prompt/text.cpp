@@ -27,25 +27,30 @@ Texts split(const std::string &text, const Spans &meant) {
 }
 
 std::optional<Texts> behind(const Texts &beginning, const Texts &texts) {
-    Texts rest = texts;
-    auto next = rest.begin();
+    auto next = texts.begin();
+    size_t from = 0; // where in it the rest begins
     for (const Text &piece : beginning) {
         for (size_t at = 0; at < piece.text.size();) {
-            if (next == rest.end()) {
+            if (next == texts.end()) {
                 return std::nullopt;
             }
-            size_t count = std::min(piece.text.size() - at, next->text.size());
-            if (count > 0 && (next->control != piece.control || piece.text.compare(at, count, next->text, 0, count) != 0)) {
+            size_t count = std::min(piece.text.size() - at, next->text.size() - from);
+            if (count > 0 && (next->control != piece.control || piece.text.compare(at, count, next->text, from, count) != 0)) {
                 return std::nullopt;
             }
             at += count;
-            next->text.erase(0, count);
-            if (next->text.empty()) {
+            from += count;
+            if (from == next->text.size()) {
                 ++next;
+                from = 0;
             }
         }
     }
-    return Texts(next, rest.end());
+    Texts rest(next, texts.end());
+    if (from > 0) {
+        rest.front().text.erase(0, from);
+    }
+    return rest;
 }
 
 } // namespace portable

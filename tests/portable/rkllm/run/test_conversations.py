@@ -56,6 +56,18 @@ def test_an_answer_that_has_ended_by_itself_is_followed_too(load: Load) -> None:
     assert again.tokens == tell(load(), ASKED, first.text, THEN).tokens
 
 
+@pytest.mark.parametrize("first_spans", [[], [(at, at + 1) for at in range(len(ASKED))]])
+def test_it_makes_no_difference_in_which_pieces_a_text_is_given(load: Load, first_spans: list[Span]) -> None:
+    driver = load(ignore_eos_token=True)
+    said = tell(driver, ASKED, meant=first_spans).text
+    held, whole = driver.cache_sizes()[0], f"{ASKED}{said}{THEN}"
+    found = tell(driver, whole, meant=[(0, len(ASKED))] if first_spans else [])
+    assert reused(driver) == held
+    assert found.perf["prefill_tokens"] < driver.extension.count_tokens(
+        driver.handle, whole.encode(), Counted(ALL, bare=True)
+    )
+
+
 def changed(driver: Driver, parts: list[str]) -> None:
     parts[0] = ASKED.replace("Hello", "Hallo")
 
