@@ -48,6 +48,14 @@ std::string hex(const Vocabulary &vocabulary, llama_token token) {
     return text.size() <= 2 * LONGEST ? text : "";
 }
 
+// Writes the bytes if there is room for them; returns how many they are.
+int64_t give(const std::string &bytes, uint8_t *buffer, size_t size) {
+    if (buffer && bytes.size() <= size) {
+        bytes.copy(reinterpret_cast<char *>(buffer), bytes.size());
+    }
+    return static_cast<int64_t>(bytes.size());
+}
+
 } // namespace
 
 int rkllm_portable_next_run(void *handle, const uint32_t *seed, const size_t *meant, size_t n_meant, int flags) {
@@ -112,8 +120,7 @@ int rkllm_portable_count_tokens(void *handle, const char *text, const size_t *me
 }
 
 int64_t rkllm_portable_take_state(void *handle, uint8_t *buffer, size_t size) {
-    int64_t length = -1;
-    guarded("rkllm_portable_take_state", [&] {
+    return guarded("rkllm_portable_take_state", [&] {
         std::shared_ptr<Session> session = session_of(handle);
         Claim claim(session);
         const Sequence &sequence = session->sequences.front();
@@ -124,10 +131,8 @@ int64_t rkllm_portable_take_state(void *handle, uint8_t *buffer, size_t size) {
         if (buffer && needed <= size) {
             sequence.save(buffer, needed);
         }
-        length = static_cast<int64_t>(needed);
-        return 0;
+        return static_cast<int64_t>(needed);
     });
-    return length;
 }
 
 int rkllm_portable_put_state(void *handle, const uint8_t *bytes, size_t size) {
@@ -174,25 +179,17 @@ int rkllm_portable_logprobs_next_run(void *handle, int top) {
 }
 
 int64_t rkllm_portable_logprobs(void *handle, int entry, uint8_t *buffer, size_t size) {
-    int64_t length = -1;
-    guarded("rkllm_portable_logprobs", [&] {
+    return guarded("rkllm_portable_logprobs", [&] {
         std::shared_ptr<Session> session = session_of(handle);
         if (!session->is_own_thread()) {
             throw Failure("only the callback of a run may ask");
         }
-        const std::string &all = session->logprobs.at(static_cast<size_t>(entry));
-        if (buffer && all.size() <= size) {
-            all.copy(reinterpret_cast<char *>(buffer), all.size());
-        }
-        length = static_cast<int64_t>(all.size());
-        return 0;
+        return give(session->logprobs.at(static_cast<size_t>(entry)), buffer, size);
     });
-    return length;
 }
 
 int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size) {
-    int64_t length = -1;
-    guarded("rkllm_portable_vocabulary", [&] {
+    return guarded("rkllm_portable_vocabulary", [&] {
         std::shared_ptr<Session> session = session_of(handle);
         auto count = static_cast<uint32_t>(session->model.vocabulary());
         std::vector<uint32_t> lengths;
@@ -212,13 +209,8 @@ int64_t rkllm_portable_vocabulary(void *handle, uint8_t *buffer, size_t size) {
         size_t lengths_size = lengths.size() * sizeof(uint32_t);
         std::string all(reinterpret_cast<const char *>(&count), sizeof count);
         all.append(reinterpret_cast<const char *>(lengths.data()), lengths_size).append(kinds).append(texts);
-        if (buffer && all.size() <= size) {
-            all.copy(reinterpret_cast<char *>(buffer), all.size());
-        }
-        length = static_cast<int64_t>(all.size());
-        return 0;
+        return give(all, buffer, size);
     });
-    return length;
 }
 
 int rkllm_portable_describe(void *handle, char *json, size_t size) {

@@ -8,7 +8,7 @@
 
 namespace portable {
 
-template <typename Body> int guarded(const char *function, Body body) noexcept {
+template <typename Body> auto guarded(const char *function, Body body) noexcept -> decltype(body()) {
     try {
         return body();
     } catch (const std::bad_alloc &) {
