@@ -157,7 +157,7 @@ int rkllm_portable_guide_next_run(void *handle, rkllm_portable_guide guide, void
         if (options.entries.empty() && session->model.entries() > 1) {
             throw Failure("all entries of a batch can't have one guide: add them one by one");
         }
-        (options.entries.empty() ? options.all : options.entries.back()).guide = [guide, userdata](int32_t last, uint32_t *allowed, size_t words) {
+        options.last().guide = [guide, userdata](int32_t last, uint32_t *allowed, size_t words) {
             return guide(userdata, last, allowed, words);
         };
         return 0;
@@ -172,8 +172,7 @@ int rkllm_portable_logprobs_next_run(void *handle, int top) {
             throw Failure("of a token, 0 to " + std::to_string(MOST) + " others can be told, not " + std::to_string(top));
         }
         Claim claim(session);
-        RunOptions &options = session->next_run;
-        (options.entries.empty() ? options.all : options.entries.back()).logprobs = top;
+        session->next_run.last().logprobs = top;
         return 0;
     });
 }

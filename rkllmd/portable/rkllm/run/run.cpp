@@ -131,10 +131,10 @@ bool Run::prefill() {
     bool complete = reads_rows() ? read_apart() : read_together();
     for (size_t i = 0; i < lanes_.size(); ++i) {
         Lane &lane = lanes_[i];
-        lane.prefilled = lane.done ? 0 : lane.sequence->size() - static_cast<int>(lane.cells_before);
+        lane.prefilled = lane.sequence->size() - static_cast<int>(lane.cells_before);
         performance_.prefill_tokens += lane.prefilled;
         performance_.reused_tokens += session_.reused_tokens[i];
-        if (!complete && !lane.done) {
+        if (!complete) {
             lane.sequence->cut(lane.cells_before);
             lane.sequence->unread = lane.unread_before;
         }

@@ -38,6 +38,9 @@ struct EntryOptions {
 struct RunOptions {
     EntryOptions all;                  // what holds for each entry, if the run has all of them
     std::vector<EntryOptions> entries; // those that were added: then it has no others
+
+    // Those of the entry that was added last, or of all.
+    EntryOptions &last() { return entries.empty() ? all : entries.back(); }
 };
 
 struct Session {
