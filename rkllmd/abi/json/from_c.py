@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import math
-from typing import Final
 
 from rkllmd.abi.c_types import Struct
-from rkllmd.abi.json.structs import fields_of, is_pointer
+from rkllmd.abi.json.structs import fields_of, is_pointer, struct_types
 from rkllmd.json_types import Json, JsonObject
 
 
@@ -28,23 +27,9 @@ def sampling_from(param: ctypes.Structure, sampling_type: type[Struct]) -> Struc
     return sampling_type(**{name: getattr(param, name) for name in fields_of(sampling_type)})
 
 
-# Those of RKLLMParam, which every version of the runtime has.
-_SAMPLING: Final = (
-    "top_k",
-    "top_p",
-    "temperature",
-    "repeat_penalty",
-    "frequency_penalty",
-    "presence_penalty",
-    "mirostat",
-    "mirostat_tau",
-    "mirostat_eta",
-)
-
-
 def sampling_of(param: ctypes.Structure) -> JsonObject:
-    """Return by which sampling parameters a model was loaded, as JSON."""
-    return {name: _value_from_c(getattr(param, name)) for name in _SAMPLING}
+    """Return by which sampling parameters a model was loaded, as JSON; each version's RKLLMParam has all of them."""
+    return from_c(sampling_from(param, struct_types("RKLLMSamplingParam")[0]))
 
 
 def _value_from_c(value: object) -> Json:
