@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from typing import BinaryIO, Final
 
 from rkllmd.quick_dataclass import dataclass
@@ -89,10 +90,9 @@ def tokenizer(path: str) -> Tokenizer | None:
     """
     with open(path, "rb") as file:
         try:
-            found = _Reader(file).tokenizer()
+            return _tokenizer(*_Reader(file).tokenizer())
         except (ValueError, struct.error, KeyError, RecursionError):
             return None
-    return None if found is None else _tokenizer(*found)
 
 
 def _tokenizer(texts: dict[str, str], numbers: dict[str, int], words: list[str], kinds: list[int]) -> Tokenizer:
@@ -195,17 +195,24 @@ class _Reader:
         # How many bytes are left: to ask the file would be a system call for each word of a vocabulary.
         self._left = os.fstat(file.fileno()).st_size
 
-    def values(self) -> Iterator[tuple[str, str | int]]:
-        """Yield the template, the architecture, keys that are 32-bit counts, and tokens of gaps with their kinds."""
+    def _keys(self) -> Iterator[tuple[str, int]]:
+        """Yield each key with the type of its value, which has to be read or passed over before the next one.
+
+        Raises ValueError for a file that is no GGUF.
+        """
         if self._take(4) != _MAGIC:
-            return
+            raise ValueError("no GGUF file")
         self._number("<I")  # version
         self._number("<Q")  # tensors
+        for _ in range(self._number("<Q")):
+            key = self._text()
+            yield key, self._number("<I")
+
+    def values(self) -> Iterator[tuple[str, str | int]]:
+        """Yield the template, the architecture, keys that are 32-bit counts, and tokens of gaps with their kinds."""
         gaps: dict[int, str] = {}
         kinds: list[int] = []
-        for _ in range(min(self._number("<Q"), _MOST_KEYS)):
-            key = self._text()
-            kind = self._number("<I")
+        for key, kind in islice(self._keys(), _MOST_KEYS):
             if key in (_TEMPLATE, _ARCHITECTURE) and kind == _STRING:
                 yield key, self._take(self._number("<Q")).decode()
             elif kind == _COUNT:
@@ -235,14 +242,8 @@ class _Reader:
 
     def counts(self) -> Iterator[tuple[str, list[int]]]:
         """Yield the counts of the file's architecture, without its name, up to the vocabulary, with that one's size."""
-        if self._take(4) != _MAGIC:
-            return
-        self._number("<I")  # version
-        self._number("<Q")  # tensors
         architecture = None
-        for _ in range(min(self._number("<Q"), _MOST_KEYS)):
-            key = self._text()
-            kind = self._number("<I")
+        for key, kind in islice(self._keys(), _MOST_KEYS):
             if key == _WORDS and kind == _ARRAY:
                 self._number("<I")
                 yield key, [self._number("<Q")]
@@ -256,19 +257,13 @@ class _Reader:
             else:
                 self._skip(kind)
 
-    def tokenizer(self) -> tuple[dict[str, str], dict[str, int], list[str], list[int]] | None:
+    def tokenizer(self) -> tuple[dict[str, str], dict[str, int], list[str], list[int]]:
         """Return the texts and numbers that a tokenizer has, the vocabulary, and the kind of each word."""
-        if self._take(4) != _MAGIC:
-            return None
-        self._number("<I")  # version
-        self._number("<Q")  # tensors
         texts: dict[str, str] = {}
         numbers: dict[str, int] = {}
         words: list[str] = []
         kinds: list[int] = []
-        for _ in range(self._number("<Q")):
-            key = self._text()
-            kind = self._number("<I")
+        for key, kind in self._keys():
             if kind == _STRING and key.startswith("tokenizer."):
                 texts[key] = self._long_text()
             elif kind in _COUNTS and key.startswith("tokenizer."):
