@@ -33,27 +33,18 @@ def of_model(tokenizer: str | None, gguf_path: str | None) -> Overview:
     file; the markers are those of the folder alone where there is one. A folder that can't be read is an error of the
     first conversation, and is none here.
     """
-    template, tokens = None, {}
     try:
-        if tokenizer is not None:
-            template, tokens = sources.template_of_directory(tokenizer), sources.named_tokens(tokenizer)
-        if template is None and gguf_path is not None:
-            template = gguf.chat_template(gguf_path)
-        infill = _infill(tokenizer, gguf_path)
+        folder = sources.Outline(None, {}, None) if tokenizer is None else sources.outline_of_directory(tokenizer)
+        template, tokens = folder.template, folder.listed_tokens
+        if gguf_path is not None:
+            template = gguf.chat_template(gguf_path) if template is None else template
+            tokens = gguf.gap_tokens(gguf_path) if tokenizer is None else tokens
     except (OSError, InvalidParams):
         return Overview()
     return Overview(
         text=template if template is not None and len(template) <= LONGEST_TEMPLATE else None,
         thinks=None if template is None else dialect.thinks(template),
-        bos_token=tokens.get("bos_token"),
-        eos_token=tokens.get("eos_token"),
-        infill=infill,
+        bos_token=folder.named_tokens.get("bos_token"),
+        eos_token=folder.named_tokens.get("eos_token"),
+        infill=None if tokens is None else gaps.markers(tokens) is not None,
     )
-
-
-def _infill(tokenizer: str | None, gguf_path: str | None) -> bool | None:
-    if tokenizer is not None:
-        tokens = sources.listed_tokens(tokenizer)
-    else:
-        tokens = None if gguf_path is None else gguf.gap_tokens(gguf_path)
-    return None if tokens is None else gaps.markers(tokens) is not None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -59,29 +59,29 @@ def of_directory(directory: str) -> Source:
     return _of_directory(directory, _identity(Path(directory)))
 
 
-def template_of_directory(directory: str) -> str | None:
-    """Return the template in a tokenizer's folder, that for conversations with tools where there are two.
+class Outline(NamedTuple):
+    """What a tokenizer's folder says without the vocabulary's file, which is large.
 
-    No vocabulary is read for it, which is large. Raises OSError, InvalidParams as ``of_directory``.
+    ``template``: that for conversations with tools where there are two. ``named_tokens``: such as ``bos_token``.
+    ``listed_tokens``: those that are no words; None where only the vocabulary's file has them.
     """
+
+    template: str | None
+    named_tokens: dict[str, str]
+    listed_tokens: frozenset[str] | None
+
+
+def outline_of_directory(directory: str) -> Outline:
+    """Return what can be said of a tokenizer's folder at once. Raises OSError, InvalidParams as ``of_directory``."""
     folder = Path(directory)
-    templates = _templates(folder, _json(folder / CONFIGURATION))
-    return Source(directory, tuple(templates.items()), (), frozenset(), frozenset()).template(with_tools=True)
-
-
-def named_tokens(directory: str) -> dict[str, str]:
-    """Return the tokens that a tokenizer's folder names, such as ``bos_token``. Raises as ``of_directory``."""
-    folder = Path(directory)
-    return {**_named(_json(folder / _OLD_NAMES)), **_named(_json(folder / CONFIGURATION))}
-
-
-def listed_tokens(directory: str) -> frozenset[str] | None:
-    """Return the tokens that are no words, None where only the vocabulary's file has them. Raises as ``of_directory``.
-
-    That file is large.
-    """
-    added = _added_tokens(_json(Path(directory) / CONFIGURATION))
-    return frozenset(text for text, _ in added) if added else None
+    configuration = _json(folder / CONFIGURATION)
+    templates = tuple(_templates(folder, configuration).items())
+    added = _added_tokens(configuration)
+    return Outline(
+        Source(directory, templates, (), frozenset(), frozenset()).template(with_tools=True),
+        _named_tokens(folder, configuration),
+        frozenset(text for text, _ in added) if added else None,
+    )
 
 
 def of_gguf(path: str) -> Source:
@@ -120,7 +120,7 @@ def _of_gguf(path: str, identity: tuple[int, ...]) -> Source:
 def _of_directory(directory: str, identity: tuple[tuple[str, int, int], ...]) -> Source:
     folder = Path(directory)
     configuration = _json(folder / CONFIGURATION)
-    named = named_tokens(directory)
+    named = _named_tokens(folder, configuration)
     added = _added_tokens(configuration) or _added_tokens(_json(folder / _TOKENIZER))
     return Source(
         directory,
@@ -150,6 +150,10 @@ def _named_templates(value: Json, folder: Path) -> dict[str, str]:
     if isinstance(value, dict) and all(isinstance(text, str) for pair in value.items() for text in pair):
         return dict(value)
     raise _wrong(folder / CONFIGURATION, "has a chat_template that is neither a text nor named texts")
+
+
+def _named_tokens(folder: Path, configuration: JsonObject) -> dict[str, str]:
+    return {**_named(_json(folder / _OLD_NAMES)), **_named(configuration)}
 
 
 def _named(configuration: Mapping[str, Json]) -> dict[str, str]:

@@ -124,6 +124,6 @@ def test_the_template_alone_is_read_without_the_vocabulary(tmp_path: Path) -> No
     (tmp_path / "chat_template.jinja").write_text("all")
     (tmp_path / "additional_chat_templates").mkdir()
     (tmp_path / "additional_chat_templates" / "tool_use.jinja").write_text("tools")
-    assert sources.template_of_directory(str(tmp_path)) == "tools"
+    assert sources.outline_of_directory(str(tmp_path)).template == "tools"
     with pytest.raises(InvalidParams):
         sources.of_directory(str(tmp_path))
