@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rkllmd.gateway.openai import shape
+from rkllmd.gateway.run import cached_tokens, generated_tokens, prompt_tokens
 from rkllmd.json_types import JsonObject
 
 
@@ -28,15 +29,9 @@ class Counting:
 
     def add(self, result: JsonObject) -> JsonObject:
         """Take the end of an answer; return what all so far took, as OpenAI has it: each prompt counts once."""
-        usage = shape.usage(result)
         if self.index % self._to_each == 0:
-            self._read += usage["prompt_tokens"]
-            self._cached += usage["prompt_tokens_details"]["cached_tokens"]
-        self._made += usage["completion_tokens"]
+            self._read += prompt_tokens(result)
+            self._cached += cached_tokens(result)
+        self._made += generated_tokens(result)
         self.index += 1
-        return {
-            "prompt_tokens": self._read,
-            "completion_tokens": self._made,
-            "total_tokens": self._read + self._made,
-            "prompt_tokens_details": {"cached_tokens": self._cached},
-        }
+        return shape.counted(self._read, self._made, self._cached)

@@ -50,12 +50,16 @@ def finish_reason(result: JsonObject) -> str:
 
 def usage(result: JsonObject) -> JsonObject:
     """Return how many tokens a run took: all of the conversation, and of those what was not read anew."""
-    prompt, made = prompt_tokens(result), generated_tokens(result)
+    return counted(prompt_tokens(result), generated_tokens(result), cached_tokens(result))
+
+
+def counted(prompt: int, made: int, cached: int) -> JsonObject:
+    """Return numbers of tokens as OpenAI has them; ``cached`` of those of the prompt were not read anew."""
     return {
         "prompt_tokens": prompt,
         "completion_tokens": made,
         "total_tokens": prompt + made,
-        "prompt_tokens_details": {"cached_tokens": cached_tokens(result)},
+        "prompt_tokens_details": {"cached_tokens": cached},
     }
 
 
