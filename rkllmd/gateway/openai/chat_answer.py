@@ -74,16 +74,14 @@ class ChatAnswer(Answer):
 
     def whole(self, result: JsonObject) -> JsonObject:
         """Return the answer as one object; of several, those so far."""
-        check_ended(result)
+        self._told.add(check_ended(result))
         calls = [_whole_call(call) for call in self._calls.all(result)]
         message: JsonObject = {"role": "assistant", "content": result["text"] or (None if calls else "")}
         if reasoning := result.get("reasoning"):
             message["reasoning_content"] = reasoning
         if calls:
             message["tool_calls"] = calls
-        self._told.add(result)
-        choice = {"index": self._counting.index, "message": message, "logprobs": self._logprobs()}
-        self._ended.append({**choice, "finish_reason": shape.finish_reason(result)})
+        self._ended.append(self._choice({"message": message}, shape.finish_reason(result)))
         answer = {**self._head("chat.completion"), "choices": self._ended, "usage": self._count(result)}
         return shape.with_timings(answer, result)
 
@@ -96,13 +94,13 @@ class ChatAnswer(Answer):
         return shape.error_body(failure)
 
     def _chunk(self, delta: JsonObject, reason: str | None = None) -> JsonObject:
-        choice: JsonObject = {"index": self._counting.index, "delta": delta, "logprobs": self._logprobs()}
-        return {**self._head("chat.completion.chunk"), "choices": [{**choice, "finish_reason": reason}]}
+        return {**self._head("chat.completion.chunk"), "choices": [self._choice({"delta": delta}, reason)]}
 
-    def _logprobs(self) -> JsonObject | None:
-        """Return what is told of the tokens that have come since the last piece."""
+    def _choice(self, said: JsonObject, reason: str | None) -> JsonObject:
+        """Return a message or a delta (``said``), with what is told of the tokens that have come since the last one."""
         tokens = self._told.take()
-        return {"content": shown(tokens), "refusal": None} if tokens else None
+        likely = {"content": shown(tokens), "refusal": None} if tokens else None
+        return {"index": self._counting.index, **said, "logprobs": likely, "finish_reason": reason}
 
     def _head(self, kind: str) -> JsonObject:
         return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
