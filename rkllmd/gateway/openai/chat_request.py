@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from rkllmd.gateway import conversation, sampling
@@ -44,7 +43,7 @@ def for_messages(fields: Fields, messages: list[JsonObject]) -> Wanted:
     single_call = fields.flag("parallel_tool_calls") is False
     _, *further = request.choices(fields, params)
     fields.neutral(_NEUTRAL)
-    return replace(request.finish(fields, params, single_call=single_call), further=further)
+    return request.finish(fields, params, single_call=single_call, further=further)
 
 
 def _thinking(fields: Fields) -> JsonObject:
@@ -60,14 +59,14 @@ def _thinking(fields: Fields) -> JsonObject:
 
 def _tools(fields: Fields) -> JsonObject:
     """Take the functions that the model may call."""
-    told, choice = conversation.functions(fields), fields.any("tool_choice")
+    tools, choice = conversation.functions(fields), fields.any("tool_choice")
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         chosen = Fields(choice, "tool_choice")
         chosen.without_effect(("type",))
         allowed = chosen.inner("allowed_tools")
         chosen.end()
-        told, choice = conversation.allowed(fields, told, allowed, _name)
-    return conversation.tools(fields, told, choice)
+        tools, choice = conversation.allowed(fields, tools, allowed, _name)
+    return conversation.tools(fields, tools, choice)
 
 
 def _name(tool: Fields) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from rkllmd.gateway import sampling
@@ -46,7 +45,7 @@ def read(body: Json) -> Wanted:
     # All that are made are shown.
     fields.neutral({**_NEUTRAL, "best_of": (len(to_each),)})
     begins = prompts if echoes else [""] * len(prompts)
-    return replace(request.finish(fields, params | first, {"begins": begins}), further=further)
+    return request.finish(fields, params | first, {"begins": begins}, further=further)
 
 
 def _prompts(fields: Fields) -> list[str]:

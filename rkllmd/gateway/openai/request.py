@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from rkllmd.gateway.fields import Fields
@@ -62,11 +63,17 @@ def choices(fields: Fields, params: JsonObject) -> list[JsonObject]:
 
 
 def finish(
-    fields: Fields, params: JsonObject, repeated: JsonObject | None = None, *, single_call: bool = False
+    fields: Fields,
+    params: JsonObject,
+    repeated: JsonObject | None = None,
+    *,
+    single_call: bool = False,
+    further: Sequence[JsonObject] = (),
 ) -> Wanted:
     """Take what is left: how the answer is to come, and what changes nothing. Raises WrongField.
 
-    ``repeated``: what the answer repeats of the request; ``single_call``: whether it has one call at most.
+    ``repeated``: what the answer repeats of the request; ``single_call``: whether it has one call at most; ``further``:
+    what each answer after the first has instead of ``params``.
     """
     streams = fields.flag("stream") or False
     options = fields.inner("stream_options")
@@ -77,4 +84,6 @@ def finish(
     fields.neutral(_NEUTRAL)
     fields.without_effect(WITHOUT_EFFECT)
     fields.end()
-    return Wanted(model, params, streams, includes_usage, single_call, repeated or {}, names=fields.names)
+    return Wanted(
+        model, params, streams, includes_usage, single_call, repeated or {}, further=further, names=fields.names
+    )
