@@ -8,7 +8,7 @@ from rkllmd.gateway.fields import Fields
 from rkllmd.json_types import Json, JsonObject
 
 # How many of the likeliest tokens can be told with each.
-MOST: Final = 20
+_MOST: Final = 20
 
 
 def take(fields: Fields) -> JsonObject:
@@ -22,8 +22,8 @@ def take(fields: Fields) -> JsonObject:
 def number(fields: Fields, name: str) -> int | None:
     """Take of how many of the likeliest tokens is to be told. Raises WrongField."""
     top = fields.integer(name, 0)
-    if top is not None and top > MOST:
-        raise fields.wrong(name, f"can be {MOST} at most.")
+    if top is not None and top > _MOST:
+        raise fields.wrong(name, f"can be {_MOST} at most.")
     return top
 
 

@@ -14,8 +14,7 @@ from rkllmd.json_types import Json, JsonObject
 def read_embed(body: Json) -> WantedVectors:
     """Return a request for /api/embed. Raises WrongField for what is wrong or can't be done."""
     fields = Fields(body)
-    has_texts = isinstance(body, dict) and body.get("input") not in (None, "", [])
-    texts = take_texts(fields, "input") if has_texts else []
+    texts = take_texts(fields, "input") if body.get("input") not in (None, "", []) else []
     fields.without_effect(("input",))
     return _finish(fields, texts, fields.integer("dimensions", 1))
 

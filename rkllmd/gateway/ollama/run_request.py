@@ -14,10 +14,7 @@ from rkllmd.json_types import Json, JsonObject
 
 _ROLES: Final = ("system", "user", "assistant", "tool")
 _NEUTRAL_OPTIONS: Final[dict[str, tuple[Json, ...]]] = {"repeat_last_n": (64,), "penalize_newline": (True,)}
-_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
-    "truncate": (False,),
-    "shift": (False,),
-}
+_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {"truncate": (False,), "shift": (False,)}
 _ONLY_OF_GENERATE: Final[dict[str, tuple[Json, ...]]] = {"template": ("",), "context": ([],)}
 _EFFORTS: Final = ("low", "medium", "high")
 
@@ -25,7 +22,7 @@ _EFFORTS: Final = ("low", "medium", "high")
 def read_chat(body: Json) -> Wanted:
     """Return a request for /api/chat. Raises WrongField for what is wrong or can't be done."""
     fields = Fields(body)
-    if isinstance(body, dict) and not body.get("messages"):
+    if not body.get("messages"):
         return _residence(fields, "messages")
     params: JsonObject = {"messages": conversation.messages(fields, _message)}
     if tools := conversation.functions(fields):
@@ -40,7 +37,7 @@ def read_generate(body: Json) -> Wanted:
     """
     fields = Fields(body)
     fields.neutral(_ONLY_OF_GENERATE)
-    if isinstance(body, dict) and not (body.get("prompt") or body.get("suffix")):
+    if not (body.get("prompt") or body.get("suffix")):
         return _residence(fields, "prompt", "suffix", "system", "raw", "images")
     prompt, suffix, is_raw = fields.text("prompt") or "", fields.text("suffix"), fields.flag("raw")
     if suffix or is_raw:
