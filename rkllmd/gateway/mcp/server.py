@@ -166,11 +166,11 @@ class _Host:
 
 
 def _readable(arguments: JsonObject) -> JsonObject:
-    """Return arguments that the daemon can be sent. Raises WrongField for texts that no UTF-8 can be."""
+    """Return arguments that the daemon can be sent. Raises WrongField for whole numbers and texts that it can't."""
     try:
         orjson.dumps(arguments)
-    except TypeError:
-        raise WrongField("", "The arguments have half a character (a lone surrogate): leave it out.") from None
+    except TypeError as error:
+        raise WrongField("", f"The arguments can't be passed on to the daemon as JSON: {error}.") from None
     return arguments
 
 

@@ -71,6 +71,9 @@ async def test_hosts_of_both_eras_have_tools_and_resources(demo: str, mode: str)
         wrong = await client.call_tool("generate", {"prompt": "Hi", "model": "gpt-4"})
         assert wrong.is_error
         assert "There is no model gpt-4" in wrong.content[0].text  # type: ignore[union-attr]  # it is a text
+        huge = await client.call_tool("generate", {"prompt": "Hi", "temperature": 2**70})
+        assert huge.is_error
+        assert "Integer exceeds 64-bit range" in huge.content[0].text  # type: ignore[union-attr]  # it is a text
         for uri, word in (("rkllmd://models", '"demo"'), ("rkllmd://status", '"uptime_s"')):
             (content,) = (await client.read_resource(uri)).contents
             assert word in content.text  # type: ignore[union-attr]  # it is a text
