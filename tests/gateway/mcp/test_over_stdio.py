@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 import trio
 
-from tests.daemon import ENDLESS, Daemon, Start
+from tests.daemon import Daemon
 from tests.nursery import forking
 
 HELLO: dict[str, Any] = {
@@ -22,14 +22,6 @@ HELLO: dict[str, Any] = {
 # With progress, so that there is something to write.
 ASKED: dict[str, Any] = {"name": "generate", "arguments": {"prompt": "Hi"}, "_meta": {"progressToken": 1}}
 CALL: dict[str, Any] = {"method": "tools/call", "params": ASKED}
-
-
-@pytest.fixture(scope="module")
-def endless(start_for_module: Start) -> Daemon:
-    """Return a daemon whose runs go on until they are ended."""
-    daemon = start_for_module(scenario=ENDLESS)
-    daemon.load(max_new_tokens=-1)
-    return daemon
 
 
 def _close_stdin(process: forking.Forked, stdin: IO[bytes]) -> None:
@@ -69,23 +61,25 @@ def test_a_run_ends_with_its_host(
     assert (tmp_path / "log").read_text() == ""
 
 
+Host = tuple[IO[bytes], IO[bytes]]
+
+
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> Any:
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     """Return the host's end of stdin and of stdout, as files."""
     from rkllmd.gateway.mcp import over_stdio
 
-    files = []
-    for name, mode in (("_STDIN", "wb"), ("_STDOUT", "rb")):
-        reader, writer = os.pipe()
-        ours, theirs = (reader, writer) if mode == "wb" else (writer, reader)
-        monkeypatch.setattr(over_stdio, name, ours)
-        files += [open(theirs, mode, buffering=0), open(ours, "wb" if mode == "rb" else "rb", buffering=0)]  # noqa: SIM115
-    yield files[0], files[2]
-    for file in files:
-        file.close()
+    given, asking = os.pipe()
+    answering, taking = os.pipe()
+    monkeypatch.setattr(over_stdio, "_STDIN", given)
+    monkeypatch.setattr(over_stdio, "_STDOUT", taking)
+    with open(asking, "wb", buffering=0) as stdin, open(answering, "rb", buffering=0) as stdout:
+        yield stdin, stdout
+    os.close(given)
+    os.close(taking)
 
 
-async def _taken(host: Any, sent: bytes) -> list[str]:
+async def _taken(host: Host, sent: bytes) -> list[str]:
     """Return the lines that become messages of what a host sends."""
     from rkllmd.gateway.mcp import over_stdio
 
@@ -103,7 +97,7 @@ async def _taken(host: Any, sent: bytes) -> list[str]:
     return found
 
 
-async def test_messages_come_line_by_line(host: Any) -> None:
+async def test_messages_come_line_by_line(host: Host) -> None:
     assert await _taken(host, b'{"a": 1}\n\n {"b": "\xc3\xa4"} \r\n{"c"') == ['{"a": 1}', '{"b": "ä"}']
 
 
@@ -111,13 +105,13 @@ async def test_messages_come_line_by_line(host: Any) -> None:
     ("line", "code"),
     [(b"{", -32700), (b'{"a": "\\ud800"}', -32700), (b'{"a": 1e999}', -32700), (b"\xff", -32700), (b"[]", -32600)],
 )
-async def test_what_is_no_message_is_answered_and_left_out(host: Any, line: bytes, code: int) -> None:
+async def test_what_is_no_message_is_answered_and_left_out(host: Host, line: bytes, code: int) -> None:
     assert await _taken(host, line + b'\n{"a": 1}\n') == ['{"a": 1}']
     answer = json.loads(host[1].read(65_536))
     assert (answer["id"], answer["error"]["code"]) == (None, code)
 
 
-async def test_a_message_that_is_too_long_is_answered_once(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_message_that_is_too_long_is_answered_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     from rkllmd.gateway.mcp import over_stdio
 
     monkeypatch.setattr(over_stdio, "_MOST_BYTES", 1000)

@@ -13,7 +13,7 @@ import trio
 
 from rkllmd.portable.demo import CLASSIFIER
 from rkllmd.portable.demo.vision.draw import draw_digit
-from tests.daemon import ENDLESS, Daemon, Start
+from tests.daemon import Daemon
 from tests.gateway.process import gateway
 
 STATUS = "rkllmd://status"
@@ -24,14 +24,6 @@ def three() -> str:
     target = io.BytesIO()
     draw_digit(3, seed=3).save(target, "PNG")
     return base64.b64encode(target.getvalue()).decode()
-
-
-@pytest.fixture(scope="module")
-def endless(start_for_module: Start) -> Daemon:
-    """Return a daemon whose runs go on until they are ended."""
-    daemon = start_for_module(scenario=ENDLESS)
-    daemon.load(max_new_tokens=1_000_000_000)
-    return daemon
 
 
 @pytest.mark.parametrize("mode", ERAS)
