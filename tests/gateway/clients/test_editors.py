@@ -12,9 +12,8 @@ import httpx
 import pytest
 from PIL import Image
 
-SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-TOOL = {"type": "function", "function": {"name": "get_weather", "description": "The weather.", "parameters": SCHEMA}}
-QUESTION = "What is the weather in Oslo?"
+from tests.gateway.clients import weather
+
 SNOW = '{"sky": "snow"}'
 
 
@@ -63,9 +62,9 @@ def test_copilots_ollama_provider_finds_models_and_chats_as_with_openai(http: ht
             "cot_summary": "They greet.",
             "copilot_references": [],
         },
-        {"role": "user", "content": QUESTION, **kept},
+        {"role": "user", "content": weather.QUESTION, **kept},
     ]
-    asked = {"model": "demo", "temperature": 0.1, "top_p": 1, "n": 1, "stream": True, "tools": [TOOL]}
+    asked = {"model": "demo", "temperature": 0.1, "top_p": 1, "n": 1, "stream": True, "tools": [weather.TOOL]}
     asked["stream_options"] = {"include_usage": True}
     came = chunks(http, "/v1/chat/completions", {**asked, "messages": messages, "tool_choice": "required"})
     [call] = [call for chunk in came for choice in chunk["choices"] for call in choice["delta"].get("tool_calls", ())]
@@ -92,10 +91,10 @@ def test_zed(http: httpx.Client) -> None:
         "stream": True,
         "keep_alive": -1,
         "options": options,
-        "tools": [TOOL],
+        "tools": [weather.TOOL],
         "think": False,
     }
-    said: list[dict[str, Any]] = [{"role": "user", "content": QUESTION, "images": None}]
+    said: list[dict[str, Any]] = [{"role": "user", "content": weather.QUESTION, "images": None}]
     came = lines(http, "/api/chat", {**asked, "messages": said})
     calls = [call for line in came for call in line["message"].get("tool_calls", ())]
     assert [call["function"]["name"] for call in calls] == ["get_weather"]
@@ -128,18 +127,18 @@ def test_open_webui(http: httpx.Client) -> None:
 
 def test_claude_code(http: httpx.Client) -> None:
     kept = {"cache_control": {"type": "ephemeral"}}
-    weather = {"name": "get_weather", "description": "The weather.", "input_schema": SCHEMA}
+    tool = {"name": weather.NAME, "description": weather.DESCRIPTION, "input_schema": weather.SCHEMA}
     asked: dict[str, Any] = {
         "model": "demo",
         "max_tokens": 64,
         "system": [{"type": "text", "text": "Be brief.", **kept}],
-        "tools": [weather, {**weather, "name": "get_time", **kept}],
+        "tools": [tool, {**tool, "name": "get_time", **kept}],
         "metadata": {"user_id": "someone"},
         "thinking": {"type": "enabled", "budget_tokens": 1024},
         "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
         "stream": True,
     }
-    said: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": QUESTION, **kept}]}]
+    said: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": weather.QUESTION, **kept}]}]
     counted = {name: asked[name] for name in ("model", "system", "tools", "thinking")}
     assert (
         posted(http, "/v1/messages/count_tokens?beta=true", {**counted, "messages": said}).json()["input_tokens"] > 20
