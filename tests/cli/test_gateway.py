@@ -14,7 +14,7 @@ from rkllmd.cli import gateway
 from rkllmd.cli.command import parser_and_commands
 from rkllmd.cli.http import HttpError
 from tests.cli.commands import run, sentence
-from tests.gateway.process import started
+from tests.gateway.process import running
 
 
 def test_balancers_ask_at_an_address() -> None:
@@ -45,27 +45,21 @@ def test_keys_are_read_anew_while_it_serves(tmp_path: Path) -> None:
     keys.write_text(hashlib.sha256(b"old").hexdigest())
     log = tmp_path / "log"
     options = ["--socket", str(tmp_path / "none"), "--listen", "127.0.0.1:0", "--api-keys", str(keys)]
-    process = started(["gateway", *options], log)
-    assert process.stdout is not None
-    try:
-        with process.stdout:
-            address = process.stdout.readline().decode().split()[-1]
+    with running(["gateway", *options], log) as (process, line):
+        address = line.split()[-1]
 
-            def status(key: str) -> int:
-                return httpx.get(f"{address}/api/version", headers={"x-api-key": key}, timeout=60).status_code
+        def status(key: str) -> int:
+            return httpx.get(f"{address}/api/version", headers={"x-api-key": key}, timeout=60).status_code
 
-            assert (status("old"), status("new")) == (200, 401)
-            keys.write_text(hashlib.sha256(b"new").hexdigest())
-            process.send_signal(signal.SIGHUP)
-            assert process.stdout.readline().decode() == f"The keys of {keys} were read anew.\n"
-            assert (status("old"), status("new")) == (401, 200)
-            keys.write_text("")
-            process.send_signal(signal.SIGHUP)
-            assert (status("old"), status("new")) == (401, 200)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        assert (status("old"), status("new")) == (200, 401)
+        keys.write_text(hashlib.sha256(b"new").hexdigest())
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout is not None
+        assert process.stdout.readline().decode() == f"The keys of {keys} were read anew.\n"
+        assert (status("old"), status("new")) == (401, 200)
+        keys.write_text("")
+        process.send_signal(signal.SIGHUP)
+        assert (status("old"), status("new")) == (401, 200)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
     assert "is no file of keys: there is no key in it. What was read before goes on." in log.read_text()

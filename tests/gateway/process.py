@@ -35,6 +35,20 @@ def started(command: Sequence[str], log_path: Path) -> subprocess.Popen[bytes] |
 
 
 @contextmanager
+def running(command: Sequence[str], log_path: Path) -> Iterator[tuple[subprocess.Popen[bytes] | forking.Forked, str]]:
+    """Start such a command; yield its process and the line that says where it is, and let nothing of it stay."""
+    process = started(command, log_path)
+    assert process.stdout is not None
+    try:
+        with process.stdout:
+            yield process, process.stdout.readline().decode()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
 def gateway(socket: str, folder: Path, *arguments: str, name: str = "gateway") -> Iterator[str]:
     """Start one on a free port, with its own log in ``folder``; yield its address (``http…://…``), and end it.
 
@@ -42,17 +56,9 @@ def gateway(socket: str, folder: Path, *arguments: str, name: str = "gateway") -
     """
     log_path = folder / "gateway.log"
     scheme = "https" if "--tls-certificate" in arguments else "http"
-    process = started([name, "--socket", socket, "--listen", "127.0.0.1:0", *arguments], log_path)
-    assert process.stdout is not None
-    try:
-        with process.stdout:
-            line = process.stdout.readline().decode()
-            assert line.startswith(f"rkllmd {name} serves {scheme}://127.0.0.1:"), line + log_path.read_text()
-            yield line.split()[-1]
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0, log_path.read_text()
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+    with running([name, "--socket", socket, "--listen", "127.0.0.1:0", *arguments], log_path) as (process, line):
+        assert line.startswith(f"rkllmd {name} serves {scheme}://127.0.0.1:"), line + log_path.read_text()
+        yield line.split()[-1]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, log_path.read_text()
     assert "Traceback" not in log_path.read_text()

@@ -11,7 +11,7 @@ import pytest
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web.serving import look_for_daemon
 from tests.daemon import ENDLESS, Start, until
-from tests.gateway.process import started
+from tests.gateway.process import running
 from tests.gateway.upstream.scripted import daemon
 
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "stream": True}
@@ -33,25 +33,22 @@ async def test_nothing_where_one_is(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_who_is_answered_has_time_until_it_is_asked_again(start: Start, tmp_path: Path) -> None:
     daemon = start(scenario=ENDLESS)
     daemon.load(max_new_tokens=-1)
-    process = started(
-        ["gateway", "--socket", daemon.path, "--listen", "127.0.0.1:0", "--grace", "600"], tmp_path / "log"
-    )
-    assert process.stdout is not None
-    with process.stdout:
-        address = process.stdout.readline().decode().split()[-1]
-    with (
-        httpx.Client(base_url=address, timeout=60) as http,
-        http.stream("POST", "/v1/chat/completions", json=HELLO) as answer,
-    ):
-        pieces = answer.iter_raw()
-        assert next(pieces)
-        process.send_signal(signal.SIGTERM)
-        until("nobody else is let in", lambda: _is_closed(address))
-        assert next(pieces), "it goes on"
-        process.send_signal(signal.SIGTERM)
-        with pytest.raises(httpx.RemoteProtocolError):
-            list(pieces)
-    assert process.wait(60) == 0
+    command = ["gateway", "--socket", daemon.path, "--listen", "127.0.0.1:0", "--grace", "600"]
+    with running(command, tmp_path / "log") as (process, line):
+        address = line.split()[-1]
+        with (
+            httpx.Client(base_url=address, timeout=60) as http,
+            http.stream("POST", "/v1/chat/completions", json=HELLO) as answer,
+        ):
+            pieces = answer.iter_raw()
+            assert next(pieces)
+            process.send_signal(signal.SIGTERM)
+            until("nobody else is let in", lambda: _is_closed(address))
+            assert next(pieces), "it goes on"
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(httpx.RemoteProtocolError):
+                list(pieces)
+        assert process.wait(60) == 0
     daemon.wait_finished(1)
 
 
