@@ -214,6 +214,8 @@ class _Models:
     def __init__(self, foreseen: dict[object, tuple[object, ...]] | None = None) -> None:
         """Begin with what is so now, but for those ``foreseen``."""
         self._foreseen = foreseen or {}
+        # What is so now, as far as it was asked: that takes longer than all else here.
+        self._now: dict[object, Collection[object]] = {}
 
     def copy(self) -> _Models:
         """Return the same, to begin other jobs with."""
@@ -223,8 +225,12 @@ class _Models:
         """Return those that leave if the job begins."""
         if job.displaces is None:
             return ()
-        foreseen = self._foreseen.get(job.target)
-        return job.displaces() if foreseen is None else foreseen
+        target = job.target
+        if target in self._foreseen:
+            return self._foreseen[target]
+        if target not in self._now:
+            self._now[target] = job.displaces()
+        return self._now[target]
 
     def begin(self, job: Job) -> None:
         """Take notice of what a job changes that begins."""

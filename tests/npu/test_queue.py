@@ -73,6 +73,20 @@ def test_who_displaces_a_model_that_nobody_waits_for_has_its_turn() -> None:
     assert served(swapping("B1", "C1", "B2")) == ["B1", "C1", "B2"]
 
 
+def test_the_order_asks_once_for_each_model_what_it_displaces() -> None:
+    queue, asked = swapping("B1", "B2", "A1", "A2", "C1", "C2"), list[object]()
+    for item in queue.waiting():
+        displaced: list[object] = ["A"] if item.target == "B" else []
+
+        def displaces(target: object = item.target, displaced: list[object] = displaced) -> list[object]:
+            asked.append(target)
+            return displaced
+
+        item.displaces = displaces
+    assert [item.method for item in queue] == ["A1", "A2", "B1", "B2", "C1", "C2"]
+    assert sorted(map(str, asked)) == ["A", "B", "C"]
+
+
 class Memory:
     """Has room for one model."""
 
