@@ -157,7 +157,7 @@ class Npu:
 
     def cancel_client(self, client: object) -> None:
         """Drop the waiting jobs of a client that is gone, and stop its running ones."""
-        for job in self.queue:
+        for job in self.queue.waiting():
             if job.client is client:
                 self.cancel(job)
         # The load of a language model goes on: the model is the daemon's, and rkllm_init can't be interrupted anyway.
