@@ -33,8 +33,8 @@ class Wanted:
     includes_usage: bool = False
     # Whether the client takes no more than one call of a function from an answer.
     single_call: bool = False
-    # What the answer repeats of the request.
-    repeated: JsonObject = field(default_factory=dict)
+    # What the answer has to know of the request: what it repeats of it, or how it is to look.
+    for_answer: JsonObject = field(default_factory=dict)
     # Instead of a run: that the model is loaded, or unloaded.
     residence: Residence | None = None
     # Where several answers are wanted: what each one after the first has instead of these parameters.

@@ -12,7 +12,7 @@ from rkllmd.gateway.run import Framing, Protocol, Wanted
 
 def _answer(wanted: Wanted, model: str) -> MessageAnswer:
     answer_id = f"msg_{secrets.token_hex(12)}"
-    hides_thoughts = wanted.repeated["hides_thoughts"]
+    hides_thoughts = wanted.for_answer["hides_thoughts"]
     return MessageAnswer(model, answer_id, single_call=wanted.single_call, hides_thoughts=hides_thoughts)
 
 

@@ -45,7 +45,7 @@ def read(body: Json) -> Wanted:
         params,
         streams,
         single_call=single_call,
-        repeated={"hides_thoughts": hides_thoughts},
+        for_answer={"hides_thoughts": hides_thoughts},
         names=fields.names,
     )
 

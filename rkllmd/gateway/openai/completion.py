@@ -137,7 +137,7 @@ def _answer(wanted: Wanted, model: str) -> CompletionAnswer:
         model,
         answer_id,
         int(time.time()),
-        wanted.repeated["begins"],
+        wanted.for_answer["begins"],
         includes_usage=wanted.includes_usage,
         choices=wanted.choices,
     )

@@ -65,15 +65,15 @@ def choices(fields: Fields, params: JsonObject) -> list[JsonObject]:
 def finish(
     fields: Fields,
     params: JsonObject,
-    repeated: JsonObject | None = None,
+    for_answer: JsonObject | None = None,
     *,
     single_call: bool = False,
     further: Sequence[JsonObject] = (),
 ) -> Wanted:
     """Take what is left: how the answer is to come, and what changes nothing. Raises WrongField.
 
-    ``repeated``: what the answer repeats of the request; ``single_call``: whether it has one call at most; ``further``:
-    what each answer after the first has instead of ``params``.
+    ``for_answer``: what the answer has to know of the request; ``single_call``: whether it has one call at most;
+    ``further``: what each answer after the first has instead of ``params``.
     """
     streams = fields.flag("stream") or False
     options = fields.inner("stream_options")
@@ -85,5 +85,5 @@ def finish(
     fields.without_effect(WITHOUT_EFFECT)
     fields.end()
     return Wanted(
-        model, params, streams, includes_usage, single_call, repeated or {}, further=further, names=fields.names
+        model, params, streams, includes_usage, single_call, for_answer or {}, further=further, names=fields.names
     )

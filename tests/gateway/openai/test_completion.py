@@ -27,7 +27,7 @@ def test_a_prompt_is_given_as_it_is(prompt: Any) -> None:
 
 def test_a_gap_and_an_echo() -> None:
     wanted = read({"prompt": "def f(", "suffix": "\n", "echo": True, "best_of": 1})
-    assert (wanted.params["suffix"], wanted.repeated) == ("\n", {"begins": ["def f("]})
+    assert (wanted.params["suffix"], wanted.for_answer) == ("\n", {"begins": ["def f("]})
 
 
 def test_each_prompt_has_its_answers_one_after_the_other() -> None:

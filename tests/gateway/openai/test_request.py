@@ -26,7 +26,7 @@ def test_limits(given: dict[str, Any], params: dict[str, Any]) -> None:
 def test_what_is_left_says_how_the_answer_comes() -> None:
     given = {"model": "a", "stream": True, "stream_options": {"include_usage": True}, "user": "u", "n": 1}
     wanted = request.finish(Fields(given), {"p": 1}, {"prompt": "Once"})
-    assert (wanted.model, wanted.params, wanted.repeated) == ("a", {"p": 1}, {"prompt": "Once"})
+    assert (wanted.model, wanted.params, wanted.for_answer) == ("a", {"p": 1}, {"prompt": "Once"})
     assert wanted.streams
     assert wanted.includes_usage
 

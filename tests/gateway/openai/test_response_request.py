@@ -17,7 +17,7 @@ def test_a_text_is_a_question() -> None:
     said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     assert wanted.params == {"messages": said, "max_new_tokens": 5}
     assert (wanted.model, wanted.streams) == ("m", True)
-    assert wanted.repeated == {"instructions": "Be brief.", "max_output_tokens": 5}
+    assert wanted.for_answer == {"instructions": "Be brief.", "max_output_tokens": 5}
 
 
 def test_items_become_messages() -> None:
