@@ -37,9 +37,7 @@ def _interrupt(process: forking.Forked, stdin: IO[bytes]) -> None:
     process.send_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize(
-    ("leave", "status"), [(_close_stdin, 0), (_close_stdout, 0), (_interrupt, -signal.SIGINT)], ids=lambda item: ""
-)
+@pytest.mark.parametrize(("leave", "status"), [(_close_stdin, 0), (_close_stdout, 0), (_interrupt, -signal.SIGINT)])
 def test_a_run_ends_with_its_host(
     endless: Daemon, tmp_path: Path, leave: Callable[[forking.Forked, IO[bytes]], None], status: int
 ) -> None:
