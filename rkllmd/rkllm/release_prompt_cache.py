@@ -20,6 +20,6 @@ def release_prompt_cache(language: Language, invocation: Invocation, model: Mode
     """Release the cache; the runs that follow read their whole prompt again."""
     language.runtime.call("rkllm_release_prompt_cache", model.pointer)
     model.prompt_cache = model.prompt_cache_path = None
-    language.remembered.put(model)
+    language.remembered.keep(model)
     conversations.log_change(language, invocation, model, None)
     return success()

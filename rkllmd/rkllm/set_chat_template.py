@@ -96,5 +96,5 @@ def set_chat_template(
     arguments = [strings.get(name, "").encode() for name in _NAMES]
     with conversations.change(language, invocation, model):
         give_strings(language.runtime, model, "rkllm_set_chat_template", arguments)
-    language.remembered.put(model)
+    language.remembered.keep(model)
     return success()

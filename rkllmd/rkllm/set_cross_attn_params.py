@@ -39,5 +39,5 @@ def set_cross_attn_params(
     with conversations.change(language, invocation, model):
         runtime.call("rkllm_set_cross_attn_params", model.pointer, byref(cross_attn_params.c))
     cross_attention.take(model, cross_attn_params)
-    language.remembered.put(model)
+    language.remembered.keep(model)
     return success(num_tokens=cross_attn_params.c.num_tokens)

@@ -115,7 +115,7 @@ def set_function_tools(
     arguments = [system_prompt.encode(), _tools_text(tools), tool_response_str.encode()]
     with conversations.change(language, invocation, model):
         give_strings(language.runtime, model, "rkllm_set_function_tools", arguments)
-    language.remembered.put(model)
+    language.remembered.keep(model)
     return success()
 
 

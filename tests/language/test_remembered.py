@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from rkllmd.language.remembered import RememberedModels
 from rkllmd.store.models import KeptModels
@@ -38,6 +41,32 @@ def test_a_model_is_remembered_as_it_was_made_and_changed(start: Start, tmp_path
         "rkllm_set_function_tools": ["Old.", "[]", ""],
         "rkllm_set_chat_template": ["Be brief.", "<u>", "</u>"],
     }
+
+
+# So much that it takes a while to write it.
+LONG = "S" * 2**22
+CROSS = {"encoder_k_cache": [1.0] * 8, "encoder_v_cache": [2.0] * 8, "encoder_mask": [1], "encoder_pos": [9]}
+
+
+TEMPLATE = ("rkllm.set_chat_template", {"system_prompt": LONG})
+TOOLS = ("rkllm.set_function_tools", {"system_prompt": LONG, "tools": []})
+
+
+@pytest.mark.parametrize(
+    ("calls", "is_crossed"),
+    [([TEMPLATE], False), ([TOOLS], False), ([TEMPLATE, ("rkllm.set_cross_attn_params", CROSS)], True)],
+)
+def test_no_crash_undoes_what_clients_were_told(start: Start, tmp_path: Path, calls: Any, is_crossed: bool) -> None:
+    state = tmp_path / "state"
+    daemon = started(start, state)
+    daemon.load(extend_param={"use_cross_attn": 1})
+    with daemon.connect() as wire:
+        for method, params in calls:
+            assert "result" in wire.ask(method, params)
+        daemon.stop(signal.SIGKILL)
+    ((_, made_from),) = remembered(state)
+    assert made_from["cross_attention"] is is_crossed
+    assert [value[0] == LONG for value in made_from["strings"].values()] == [True]
 
 
 def test_what_is_unloaded_or_replaced_is_remembered_no_longer(start: Start, tmp_path: Path) -> None:
