@@ -48,6 +48,11 @@ class PlainTokens:
         """Return how a stream of this answer goes on."""
         return cls(call_id, *(_around(answer.plain(name, _MARK), framing) for name in ("text", "reasoning")))
 
+    @property
+    def passes_any(self) -> bool:
+        """Return whether there are lines that become something: else nothing is gained by translating them."""
+        return self._text is not None or self._reasoning is not None
+
     def translate(self, data: bytes) -> tuple[bytes, bytes]:
         """Return what the plain tokens are for the client with which ``data`` begins, and the rest of it."""
         head, match = self._head, _TOKEN.match

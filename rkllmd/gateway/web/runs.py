@@ -173,6 +173,8 @@ class _Stream:
             return False
         call_id, source = lent
         tokens = PlainTokens.of(call_id, answer, self._protocol.framing)
+        if not tokens.passes_any:
+            return False
         rest = await self._client.pass_on(source, tokens.translate, _KEEP_ALIVE_SECONDS)
         self._last_at = trio.current_time()
         if rest is None:

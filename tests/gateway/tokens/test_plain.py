@@ -69,6 +69,23 @@ def test_so_are_thoughts(protocol: Protocol) -> None:
 
 
 @pytest.mark.parametrize(
+    ("protocol", "before", "passes"),
+    [
+        (CHAT, [], True),
+        (COMPLETION, [token("a")], True),
+        (MESSAGES, [], False),
+        (MESSAGES, [token("", reasoning="a")], True),
+        (RESPONSES, [token("a")], False),
+    ],
+    ids=["all", "texts alone", "no block yet", "a block of thoughts", "counted events"],
+)
+def test_it_is_known_where_nothing_can_be_taken_over(
+    protocol: Protocol, before: list[dict[str, Any]], *, passes: bool
+) -> None:
+    assert PlainTokens.of(ID, begun(protocol, *before), protocol.framing).passes_any is passes
+
+
+@pytest.mark.parametrize(
     "line",
     [
         encode(token("a", tool_calls=[])),

@@ -14,22 +14,29 @@ import pytest
 import trio
 
 from rkllmd.gateway.openai.chat import CHAT
+from rkllmd.gateway.openai.responses import RESPONSES
+from rkllmd.gateway.run import Protocol
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web import runs
+from rkllmd.gateway.web.bounds.connections import LoneServer
 from rkllmd.gateway.web.runs import RunEndpoint
 from tests.daemon import Start
 from tests.gateway.statuses import TWO
 from tests.gateway.upstream.scripted import ScriptedDaemon, daemon
 from tests.gateway.web.bounds.hypercorn_server import serving
 
-BODY = orjson.dumps({"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "stream": True})
-REQUEST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+HELLO = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
 END = b"0\r\n\r\n"
 TOKENS = 300
 
 
 def words(text: str, seq: int = 0, **more: Any) -> dict[str, Any]:
     return {"text": text, **more, "token_id": 7, "_callback_state": 0, "seq": seq}
+
+
+def request(asked: dict[str, Any]) -> bytes:
+    body = orjson.dumps(asked)
+    return b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 FINAL = {"text": "", "token_id": 0, "_callback_state": 2, "seq": 9, "finish_reason": "stop"}
@@ -66,16 +73,18 @@ class Conversation:
 
 
 @asynccontextmanager
-async def conversation(folder: Path) -> AsyncIterator[Conversation]:
+async def conversation(
+    folder: Path, protocol: Protocol = CHAT, body: dict[str, Any] = HELLO
+) -> AsyncIterator[Conversation]:
     """Ask, and yield the client when it has received words twice: what follows goes the short way."""
 
     def script(asked: dict[str, Any]) -> list[dict[str, Any]]:
         return [{"result": TWO}] if asked["method"] == "server.status" else [{"result": words("first")}]
 
     with trio.fail_after(60):
-        async with daemon(folder, script) as (scripted, upstream), serving(RunEndpoint(upstream, CHAT)) as port:
+        async with daemon(folder, script) as (scripted, upstream), serving(RunEndpoint(upstream, protocol)) as port:
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-                await stream.send_all(REQUEST)
+                await stream.send_all(request(body))
                 found = Conversation(scripted, stream)
                 await found.until(b'"first"')
                 await found.say(**words("second", 1))
@@ -122,6 +131,22 @@ async def test_a_daemon_that_is_gone_meanwhile_is_told(tmp_path: Path) -> None:
     assert b'"error"' in found.received
 
 
+async def test_words_that_are_counted_never_leave_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread for each of them would cost more than the turn that it saves."""
+
+    async def never(*_: Any) -> None:
+        raise AssertionError("nothing can be passed on")
+
+    monkeypatch.setattr(LoneServer, "pass_on", never)
+    asked = {"model": "demo", "input": "Hello", "stream": True}
+    async with conversation(tmp_path, RESPONSES, asked) as found:
+        await found.say(**FINAL)
+        await found.until(END)
+    assert b"response.completed" in found.received
+
+
 class Turns(trio.abc.Instrument):
     """Counts the turns of the event loop."""
 
@@ -139,7 +164,7 @@ async def test_the_event_loop_sleeps_while_tokens_come(start: Start) -> None:
 
     def ask(port: int) -> bytes:
         with socket.create_connection(("127.0.0.1", port)) as client:
-            client.sendall(REQUEST.replace(b"demo", b"model").replace(b"%d" % len(BODY), b"%d" % (len(BODY) + 1)))
+            client.sendall(request({**HELLO, "model": "model"}))
             received = b""
             while not received.endswith(END):
                 received += client.recv(65_536)
