@@ -174,10 +174,11 @@ class Daemon:
                 self.process.stdout.close()
         return status
 
-    def play(self, **scenario: Any) -> None:
-        """Change the scenario (``changing`` daemons): calls that begin from now on follow it."""
+    def play(self, scenario: str = "", /, **more: Any) -> None:
+        """Change the scenario (``changing`` daemons): calls that begin from now on follow it, and ``more`` settings."""
+        settings = [f"{key.replace('__', '.')}={value}" for key, value in more.items()]
         beside = self._scenario_path.with_suffix(".new")
-        beside.write_text("".join(f"{key.replace('__', '.')}={value}\n" for key, value in scenario.items()))
+        beside.write_text("".join(f"{line}\n" for line in (*scenario.split(";"), *settings) if line))
         beside.replace(self._scenario_path)
 
     def let_go(self) -> None:

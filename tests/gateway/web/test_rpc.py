@@ -48,7 +48,7 @@ async def test_a_websocket_has_partial_results_and_events_as_they_come(served: t
 
 async def test_closing_it_ends_what_runs(served: tuple[Daemon, str]) -> None:
     daemon, address = served
-    daemon.play(**dict(item.split("=") for item in ENDLESS.split(";")))
+    daemon.play(ENDLESS)
     ended = daemon.calls("rkllm_run_async", "finished")
     async with open_websocket_url(f"{address.replace('http', 'ws')}/ws") as socket:
         await ask(socket, 1, "rkllm.run_async", {"prompt": "Hello"})
