@@ -105,6 +105,15 @@ def ask(page: Page, question: str) -> None:
     page.keyboard.press("Enter")
 
 
+def ask_without_end(page: Page, daemon: Daemon) -> int:
+    """Ask for an answer without an end, and wait for its first words; return how many runs had ended before."""
+    ended = daemon.calls("rkllm_run_async", "finished")
+    daemon.play(ENDLESS)
+    ask(page, "Go on")
+    expect(page.locator("article.answer .markdown")).to_contain_text("abab")
+    return ended
+
+
 def answered(page: Page, *texts: str) -> None:
     """Wait until there are these answers and no more, all of them whole."""
     expect(page.locator("article.answer .markdown")).to_have_text(list(texts))
@@ -171,10 +180,7 @@ def test_a_conversation_is_shown_safely_and_is_there_after_a_reload(chat: Page, 
 
 
 def test_an_answer_is_stopped_and_asked_for_again(chat: Page, daemon: Daemon) -> None:
-    ended = daemon.calls("rkllm_run_async", "finished")
-    daemon.play(**dict(item.split("=") for item in ENDLESS.split(";")))
-    ask(chat, "Go on")
-    expect(chat.locator("article.answer .markdown")).to_contain_text("abab")
+    ended = ask_without_end(chat, daemon)
     chat.get_by_role("button", name="Stop").click()
     expect(chat.get_by_text("Stopped.", exact=True)).to_be_visible()
     daemon.wait_finished(ended + 1)
@@ -305,10 +311,7 @@ def test_light_dark_and_the_drawer_of_a_phone(chat: Page) -> None:
 
 
 def test_a_conversation_that_is_deleted_while_it_is_answered_stays_deleted(chat: Page, daemon: Daemon) -> None:
-    ended = daemon.calls("rkllm_run_async", "finished")
-    daemon.play(**dict(item.split("=") for item in ENDLESS.split(";")))
-    ask(chat, "Go on")
-    expect(chat.locator("article.answer .markdown")).to_contain_text("abab")
+    ended = ask_without_end(chat, daemon)
     chat.get_by_role("button", name="Delete").click()
     daemon.wait_finished(ended + 1)
     daemon.play(text="Hello.")
