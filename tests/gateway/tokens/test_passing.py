@@ -13,6 +13,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from rkllmd.gateway.tokens.passing import Way
+from tests.gateway.chunks import joined
 
 
 def upper(data: bytes) -> tuple[bytes, bytes]:
@@ -93,11 +94,7 @@ async def test_what_a_client_does_not_take_is_kept_and_no_more_is_read() -> None
         client.setblocking(False)
         chunks = b"".join(iter(partial(_moved, client.recv, 1 << 20), None)) + way.unsent
         left = b"".join(iter(partial(_moved, source.recv, 1 << 20), None))
-    passed = b""
-    while chunks:
-        size, _, chunks = chunks.partition(b"\r\n")
-        passed, chunks = passed + chunks[: int(size, 16)], chunks[int(size, 16) + 2 :]
-    assert passed + way.rest + left == given
+    assert joined(chunks) + way.rest + left == given
 
 
 def _moved(call: Callable[[Any], Any], given: Any) -> Any:

@@ -21,6 +21,7 @@ from rkllmd.gateway.web import runs
 from rkllmd.gateway.web.bounds.connections import LoneServer
 from rkllmd.gateway.web.runs import RunEndpoint
 from tests.daemon import Start
+from tests.gateway.chunks import joined
 from tests.gateway.statuses import TWO
 from tests.gateway.upstream.scripted import ScriptedDaemon, daemon
 from tests.gateway.web.bounds.hypercorn_server import serving
@@ -43,7 +44,7 @@ FINAL = {"text": "", "token_id": 0, "_callback_state": 2, "seq": 9, "finish_reas
 
 
 class Conversation:
-    """A client of one stream, whose ``text`` is what it has received, and the daemon that it is from."""
+    """A client of one stream, with what it has ``received`` of it, and the daemon that it is from."""
 
     def __init__(self, scripted: ScriptedDaemon, stream: trio.SocketStream) -> None:
         self.scripted = scripted
@@ -64,11 +65,8 @@ class Conversation:
     @property
     def deltas(self) -> list[Any]:
         """Return what came, without its framing and the end; comments as they are."""
-        chunks, rest = b"", self.received.partition(b"\r\n\r\n")[2]
-        while rest and not rest.startswith(END):
-            size, _, rest = rest.partition(b"\r\n")
-            chunks, rest = chunks + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
-        events = [event for event in chunks.decode().split("\n\n") if event.startswith("data: {")]
+        body = joined(self.received.partition(b"\r\n\r\n")[2])
+        events = [event for event in body.decode().split("\n\n") if event.startswith("data: {")]
         return [orjson.loads(event.removeprefix("data: "))["choices"][0]["delta"] for event in events]
 
 

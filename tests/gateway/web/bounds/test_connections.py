@@ -20,6 +20,7 @@ from rkllmd.gateway.web.bounds.connections import CONNECTION, LoneServer, stop_s
 from rkllmd.gateway.web.bounds.places import Places
 from rkllmd.gateway.web.bounds.unread import Unread
 from tests.gateway.boards.certificates import make
+from tests.gateway.chunks import joined
 from tests.gateway.web.bounds.hypercorn_server import serving
 
 HOST = "127.0.0.1"
@@ -164,7 +165,7 @@ async def test_a_slow_reader_gets_every_piece() -> None:
         await wait_all_tasks_blocked()  # the server waits for us
         while not body.endswith(b"\r\n0\r\n\r\n"):
             body += await stream.receive_some()
-    assert _unchunked(bytes(body).partition(b"\r\n\r\n")[2]) == b"".join(PIECES)
+    assert joined(bytes(body).partition(b"\r\n\r\n")[2]) == b"".join(PIECES)
 
 
 class Endless:
@@ -269,12 +270,4 @@ async def test_a_slow_reader_gets_all_that_is_passed_on() -> None:
             while not body.endswith(b"\r\n0\r\n\r\n"):
                 body += await stream.receive_some()
     passed = b"".join(letter * 100_000 for letter in LETTERS)
-    assert _unchunked(bytes(body).partition(b"\r\n\r\n")[2]) == passed + b".end\n"
-
-
-def _unchunked(rest: bytes) -> bytes:
-    found = b""
-    while not rest.startswith(b"0\r\n"):
-        size, _, rest = rest.partition(b"\r\n")
-        found, rest = found + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
-    return found
+    assert joined(bytes(body).partition(b"\r\n\r\n")[2]) == passed + b".end\n"
