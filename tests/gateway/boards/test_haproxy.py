@@ -71,11 +71,10 @@ def client(certificates: Path, boards: list[Board]) -> Iterator[Client]:
 numbers = itertools.count(1_000_000, 1_000_000)
 
 
-def asked(client: Client, boards: list[Board], question: int, **more: Any) -> Board:
+def asked(client: Client, boards: list[Board], question: int) -> Board:
     """Ask a question; return the board that was asked."""
     before = [len(begun(board)) for board in boards]
-    said = [{"role": "user", "content": f"What is {question}?"}]
-    assert f"{question}?" in client.answer(**{"messages": said, **more})[1]
+    assert f"{question}?" in client.answer(messages=_said(f"What is {question}?"))[1]
     [found] = [board for board, count in zip(boards, before, strict=True) if len(begun(board)) > count]
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -55,7 +54,7 @@ class ScriptedDaemon:
             async for data in stream:
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
-                    request = json.loads(line)
+                    request = orjson.loads(line)
                     asked.append(request["method"])
                     answers = self._script(request)
                     if answers is None:

@@ -30,8 +30,7 @@ async def test_one_that_is_left_before_its_answer_is_closed(tmp_path: Path) -> N
         async with upstream.connection() as connection:
             await connection.begin("rkllm.run_async")
             assert len(await connection.receive()) == 1
-        while not scripted.gone:
-            await trio.lowlevel.checkpoint()
+        await scripted.somebody_left.wait()
         async with upstream.connection() as connection:
             await connection.begin("rkllm.run_async")
             await connection.receive()
