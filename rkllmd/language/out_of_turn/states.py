@@ -44,14 +44,14 @@ class States:
 
     def __init__(
         self,
-        caches: PromptCaches | None = None,
+        caches: PromptCaches,
         loaded: Callable[[], Collection[PromptCache | None]] = tuple,
         *,
         aside_seconds: float = _ASIDE_SECONDS,
     ) -> None:
         """Begin with none. ``loaded``: the caches that runtimes have loaded, which stay on the disk."""
         self.limit_bytes = 0
-        self._caches = PromptCaches() if caches is None else caches
+        self._caches = caches
         self._loaded = loaded
         self._aside_seconds = aside_seconds
         self._states: dict[str, _State] = {}  # the one that was used last at the end

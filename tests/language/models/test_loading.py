@@ -19,6 +19,7 @@ from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.model import Model
 from rkllmd.language.models import loading
 from rkllmd.language.out_of_turn.states import States
+from rkllmd.language.prompt_caches.store import PromptCaches
 from rkllmd.language.remembered import RememberedModels
 from rkllmd.machine.memory.guard import Demand, Footprints, MemoryGuard
 from tests.daemon import Start, kind
@@ -219,7 +220,7 @@ def test_what_a_model_holds_stays_if_the_runtime_has_not_unloaded_it() -> None:
 
     models: Any = Handles("LLM")
     context: Any = SimpleNamespace(runtime=SimpleNamespace(call=fail), models=models, unaware=set())
-    context.remembered, context.states = RememberedModels(), States()
+    context.remembered, context.states = RememberedModels(), States(PromptCaches())
     model: Any = Model.__new__(Model)
     model.number, model.pointer = models.add(model), ctypes.c_void_p(1)
     model.kv_cache = KvCache()
