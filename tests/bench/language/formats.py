@@ -115,6 +115,7 @@ def _large_vocabulary() -> tuple[float, float]:
 
 
 def _longest_wait(is_over: Callable[[], bool]) -> float:
+    """Return how long this thread waits for its turn at most: it lets go of the processor for a moment each time."""
     longest, last = 0.0, time.perf_counter()
     while not is_over():
         time.sleep(0.0005)
