@@ -27,6 +27,17 @@ A rest without the end of a line is given again, with what follows it.
 """
 
 
+def send_now(descriptor: int, data: bytes) -> int:
+    """Return how many bytes were sent without waiting.
+
+    None where the client does not take them, or has gone: who sends next finds out.
+    """
+    try:
+        return os.write(descriptor, data)
+    except OSError:
+        return 0
+
+
 class Way:
     """From a daemon's socket to a client's, which has an answer in chunks of HTTP.
 
@@ -107,10 +118,7 @@ class Way:
             piece, self.rest = self._translate(data)
             if piece:
                 chunk = b"%x\r\n%b\r\n" % (len(piece), piece)
-                try:
-                    sent = os.write(self._target, chunk)
-                except OSError:  # the client does not take it, or has gone: the next who sends finds out
-                    sent = 0
+                sent = send_now(self._target, chunk)
                 if sent < len(chunk):
                     self.unsent = chunk[sent:]
                     return False

@@ -169,7 +169,7 @@ class _Stream:
     async def _was_passing(self, answer: Answer) -> bool:
         """Let words that follow words go to the client by a shorter way; return whether the next may go there too."""
         lent = self._run.lend() if self._is_plain else None
-        if self._client is None or lent is None or not self._client.takes_chunks:
+        if self._client is None or lent is None or not self._client.sends_at_once:
             return False
         call_id, source = lent
         tokens = PlainTokens.of(call_id, answer, self._protocol.framing)

@@ -6,7 +6,6 @@ of its answer any more is given up. What the kernel takes at once is sent at onc
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -18,7 +17,7 @@ import trio
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.trio.tcp_server import TCPServer
 
-from rkllmd.gateway.tokens.passing import Translate, Way
+from rkllmd.gateway.tokens.passing import Translate, Way, send_now
 from rkllmd.gateway.web.bounds.http11 import GoneError, Http11, NextRequest
 from rkllmd.gateway.web.bounds.places import FullError, Places
 from rkllmd.gateway.web.bounds.unread import Unread
@@ -142,8 +141,8 @@ class LoneServer(TCPServer):
         cancelled with who sends it: the next piece would stand in the middle of this one.
         """
         view = memoryview(data)
-        if isinstance(self.stream, trio.SocketStream) and not self.send_lock.locked():
-            view = view[_send_now(self.stream.socket.fileno(), data) :]
+        if self.sends_at_once:
+            view = view[send_now(self.stream.socket.fileno(), data) :]
         if not view:
             return
         async with self.send_lock:
@@ -166,14 +165,14 @@ class LoneServer(TCPServer):
             await self.protocol.handle(Closed())
 
     @property
-    def takes_chunks(self) -> bool:
-        """Return whether chunks may be passed on to it: it is not encrypted, and nothing waits to be sent."""
+    def sends_at_once(self) -> bool:
+        """Return whether the kernel may be given what is sent: it is not encrypted, and nothing waits to be sent."""
         return isinstance(self.stream, trio.SocketStream) and not self.send_lock.locked()
 
     async def pass_on(self, source: socket.socket, translate: Translate, idle_seconds: float) -> bytes | None:
         """Send in chunks what ``translate`` makes of what comes from ``source``, until something else comes.
 
-        Return that; None where nothing has come for some seconds. Only while it ``takes_chunks``.
+        Return that; None where nothing has come for some seconds. Only while it ``sends_at_once``.
         """
         way = self._way = Way(source, self.stream.socket.fileno(), translate, idle_seconds)
         try:
@@ -217,14 +216,6 @@ def innermost(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _send_now(descriptor: int, data: bytes) -> int:
-    """Return how many bytes were sent without waiting; none where the client has gone, which is found out then."""
-    try:
-        return os.write(descriptor, data)
-    except OSError:
-        return 0
 
 
 async def stop_sending(seconds: float) -> None:

@@ -250,7 +250,7 @@ async def test_a_slow_reader_gets_all_that_is_passed_on() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         rest = b""
         while not rest:
-            assert connection.takes_chunks
+            assert connection.sends_at_once
             rest = await connection.pass_on(ours, up_to_dot, 60) or b""
         await send({"type": "http.response.body", "body": rest})
 
