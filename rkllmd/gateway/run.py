@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import ClassVar
 
 import orjson
 
@@ -89,6 +90,19 @@ class Answer(ABC):
     @abstractmethod
     def error(self, failure: Failure) -> JsonObject:
         """Return what a stream ends with that has failed."""
+
+
+class NumberedAnswer(Answer):
+    """An answer that counts the parts of its stream, and repeats at its end what it has said."""
+
+    number: ClassVar[str]
+    """The member of each part that has its number."""
+    next_number: int
+    """That of the next part."""
+
+    @abstractmethod
+    def passed(self, words: str, count: int) -> None:
+        """Take notice of words of which ``count`` parts were made that are as ``plain`` says."""
 
 
 class Framing(Enum):

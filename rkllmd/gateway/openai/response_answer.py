@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import ClassVar, Final
 
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.openai import shape
-from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended, held_back
+from rkllmd.gateway.run import NumberedAnswer, WholeCalls, arguments_text, check_ended, held_back
 from rkllmd.json_types import Json, JsonObject
 
 _IDS: Final = {"reasoning": "rs", "message": "msg", "function_call": "fc"}
 _PART_TYPES: Final = {"reasoning": "reasoning_text", "message": "output_text"}
 
 
-class ResponseAnswer(Answer):
+class ResponseAnswer(NumberedAnswer):
     """An answer, made of items: thoughts, a message, and calls, each whole. The ladder of events is OpenAI's."""
+
+    number: ClassVar[str] = "sequence_number"
 
     def __init__(
         self, model: str, answer_id: str, created: int, repeated: JsonObject, *, single_call: bool = False
@@ -25,7 +27,7 @@ class ResponseAnswer(Answer):
         self._id = answer_id
         self._created = created
         self._repeated = repeated
-        self._sequence = 0
+        self.next_number = 0
         self._calls = WholeCalls(single=single_call)
         # Those that have ended; the one that has begun; its text so far.
         self._items: list[Json] = []
@@ -60,11 +62,23 @@ class ResponseAnswer(Answer):
         if self._open is None or self._open["type"] != kind:
             yield from self._end_item()
             yield from self._begin_item(kind)
-        self._text += text
-        more: JsonObject = {"content_index": 0, "delta": text}
-        yield self._of_item(
-            f"response.{_PART_TYPES[kind]}.delta", more | ({"logprobs": []} if kind == "message" else {})
-        )
+        event = self._delta(kind, text)
+        self.passed(text, 1)
+        yield event
+
+    def plain(self, name: str, words: str) -> JsonObject | None:
+        """Return the event of words, where their item has begun."""
+        kind = "message" if name == "text" else "reasoning"
+        return self._delta(kind, words) if self._open is not None and self._open["type"] == kind else None
+
+    def passed(self, words: str, count: int) -> None:
+        """Count the events of words, which make the last item longer."""
+        self.next_number += count
+        self._text += words
+
+    def _delta(self, kind: str, words: str) -> JsonObject:
+        more: JsonObject = {"content_index": 0, "delta": words} | ({"logprobs": []} if kind == "message" else {})
+        return self._next(f"response.{_PART_TYPES[kind]}.delta", {**self._place(), **more})
 
     def _begin_item(self, kind: str) -> Iterable[JsonObject]:
         yield self._added(self._item(kind, None))
@@ -123,12 +137,20 @@ class ResponseAnswer(Answer):
         return self._event("error", {**told, "error": error})
 
     def _event(self, kind: str, members: JsonObject) -> JsonObject:
-        self._sequence += 1
-        return {"type": kind, "sequence_number": self._sequence - 1, **members}
+        event = self._next(kind, members)
+        self.next_number += 1
+        return event
+
+    def _next(self, kind: str, members: JsonObject) -> JsonObject:
+        """Return an event without counting it."""
+        return {"type": kind, "sequence_number": self.next_number, **members}
 
     def _of_item(self, kind: str, members: JsonObject) -> JsonObject:
-        item_id = self._next_id(self._open["type"]) if self._open is not None else None
-        return self._event(kind, {"item_id": item_id, "output_index": len(self._items), **members})
+        return self._event(kind, {**self._place(), **members})
+
+    def _place(self) -> JsonObject:
+        assert self._open is not None
+        return {"item_id": self._open["id"], "output_index": len(self._items)}
 
     def _next_id(self, kind: str) -> str:
         return f"{_IDS[kind]}_{self._id.removeprefix('resp_')}{len(self._items)}"

@@ -1,7 +1,8 @@
 """What the daemon's lines become for a client, where nothing but the text in them changes from token to token.
 
 Without I/O. Such a line is known by its bytes, and its text is taken over as it is written: JSON is the same on both
-sides. Whatever looks different is left to who reads all that a line says.
+sides. Where a client's protocol counts the parts of a stream, they are counted on. Whatever looks different is left to
+who reads all that a line says.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final, Self
 
 import orjson
 
-from rkllmd.gateway.run import Answer, Framing
+from rkllmd.gateway.run import Answer, Framing, NumberedAnswer
 from rkllmd.json_types import JsonObject
 
 _STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -42,11 +43,28 @@ class PlainTokens:
         self._head = b'{"jsonrpc":"2.0","id":%d,' % call_id
         self._text = text
         self._reasoning = reasoning
+        # Where a client is told the number of each part: that of the next one, for which there is %d in the bytes
+        # before the words, that of the first one, and all the words, as JSON has them between quotes.
+        self._number: int | None = None
+        self._first = 0
+        self._passed = bytearray()
 
     @classmethod
     def of(cls, call_id: int, answer: Answer, framing: Framing) -> Self:
         """Return how a stream of this answer goes on."""
-        return cls(call_id, *(_around(answer.plain(name, _MARK), framing) for name in ("text", "reasoning")))
+        parts = [answer.plain(name, _MARK) for name in ("text", "reasoning")]
+        text, reasoning = (None if part is None else _around(framing.frame(part)) for part in parts)
+        tokens = cls(call_id, text, reasoning)
+        if isinstance(answer, NumberedAnswer):
+            tokens._count_from(answer.next_number, answer.number)
+        return tokens
+
+    def _count_from(self, number: int, member: str) -> None:
+        self._number = self._first = number
+        self._text, self._reasoning = (
+            None if around is None else (_with_place(around[0], {member: number}), around[1])
+            for around in (self._text, self._reasoning)
+        )
 
     @property
     def passes_any(self) -> bool:
@@ -67,14 +85,29 @@ class PlainTokens:
             if words != _EMPTY:
                 if around is None:
                     break
-                pieces.append(around[0] + words + around[1])
+                before = around[0]
+                if self._number is not None:
+                    before %= self._number
+                    self._number += 1
+                    self._passed += words[1:-1]
+                pieces.append(before + words + around[1])
             at = found.end()
         return b"".join(pieces), data[at:]
 
+    def tell(self, answer: Answer) -> None:
+        """Let the answer know what was translated, where its parts are numbered."""
+        if self._number is not None and isinstance(answer, NumberedAnswer):
+            answer.passed(orjson.loads(b'"%b"' % bytes(self._passed)), self._number - self._first)
 
-def _around(part: JsonObject | None, framing: Framing) -> Around | None:
-    if part is None:
-        return None
-    before, mark, after = framing.frame(part).partition(orjson.dumps(_MARK))
+
+def _around(framed: bytes) -> Around:
+    before, mark, after = framed.partition(orjson.dumps(_MARK))
     assert mark, "the text is shown as it is"
     return before, after
+
+
+def _with_place(before: bytes, numbered: JsonObject) -> bytes:
+    """Return the bytes before words with %d in the place of their number, that of the one member of ``numbered``."""
+    start, member, rest = before.replace(b"%", b"%%").partition(orjson.dumps(numbered)[1:-1])
+    assert member, "the number stands before the words"
+    return start + member.rpartition(b":")[0] + b":%d" + rest

@@ -176,6 +176,7 @@ class _Stream:
         if not tokens.passes_any:
             return False
         rest = await self._client.pass_on(source, tokens.translate, _KEEP_ALIVE_SECONDS)
+        tokens.tell(answer)
         self._last_at = trio.current_time()
         if rest is None:
             self._add_sign(answer)

@@ -13,6 +13,7 @@ from rkllmd.gateway.ollama.run_answer import CHAT as OLLAMA_CHAT
 from rkllmd.gateway.ollama.run_answer import GENERATE
 from rkllmd.gateway.openai.chat import CHAT
 from rkllmd.gateway.openai.completion import COMPLETION
+from rkllmd.gateway.openai.response_answer import ResponseAnswer
 from rkllmd.gateway.openai.responses import RESPONSES
 from rkllmd.gateway.run import Answer, Protocol
 from rkllmd.gateway.tokens.plain import PlainTokens, is_plain
@@ -29,8 +30,9 @@ BODIES = {
     MESSAGES: {**HELLO, "max_tokens": 9},
     RESPONSES: {"input": "Hello"},
 }
-PROTOCOLS = [protocol for protocol in BODIES if protocol is not RESPONSES]
-WORDS = ["a", " ", 'say "no",', "\\", '\\"', "\n\t\x00\x7f", "ä😀\u2028", '","token_id":1,', "}}\n{", "x" * 70_000]
+FINAL = {"text": "", "token_id": 0, "_callback_state": 2, "seq": 9, "finish_reason": "stop"}
+WORDS = ["a", " ", 'say "no",', "\\", '\\"', "\n\t\x00\x7f", "ä😀\u2028", "%d%"]
+WORDS += ['","token_id":1,', "}}\n{", "x" * 70_000]
 
 
 def token(text: str, seq: int = 0, state: int = 0, **more: Any) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def read(answer: Answer, protocol: Protocol, *results: dict[str, Any]) -> bytes:
     return b"".join(protocol.framing.frame(part) for result in results for part in answer.partial(result))
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", BODIES)
 def test_texts_are_the_same_for_every_client(protocol: Protocol) -> None:
     results = [token(text, seq) for seq, text in enumerate(WORDS)] + [token("", 3, 1)]
     answer = begun(protocol, token("first"))
@@ -60,12 +62,28 @@ def test_texts_are_the_same_for_every_client(protocol: Protocol) -> None:
     assert all(map(is_plain, results))
 
 
-@pytest.mark.parametrize("protocol", [CHAT, OLLAMA_CHAT, GENERATE, MESSAGES])
+@pytest.mark.parametrize("protocol", [CHAT, OLLAMA_CHAT, GENERATE, MESSAGES, RESPONSES])
 def test_so_are_thoughts(protocol: Protocol) -> None:
     results = [token("", seq, reasoning=words) for seq, words in enumerate(WORDS)]
     answer = begun(protocol, results[0])
     tokens = PlainTokens.of(ID, answer, protocol.framing)
     assert tokens.translate(b"".join(map(encode, results))) == (read(answer, protocol, *results), b"")
+
+
+@pytest.mark.parametrize("kind", ["text", "reasoning"])
+def test_what_counts_its_parts_knows_what_has_passed(kind: str) -> None:
+    def of(text: str) -> dict[str, Any]:
+        return token(text) if kind == "text" else token("", reasoning=text)
+
+    short, long = (ResponseAnswer("demo", "resp_%d", 7, {}) for _ in range(2))
+    for answer in (short, long):
+        read(answer, RESPONSES, of("first"))
+    lines = [of(text) for text in WORDS]
+    for part in (lines[:4], lines[4:], []):
+        tokens = PlainTokens.of(ID, short, RESPONSES.framing)
+        assert tokens.translate(b"".join(map(encode, part))) == (read(long, RESPONSES, *part), b"")
+        tokens.tell(short)
+    assert [*short.final(FINAL)] == [*long.final(FINAL)]
 
 
 @pytest.mark.parametrize(
@@ -75,9 +93,10 @@ def test_so_are_thoughts(protocol: Protocol) -> None:
         (COMPLETION, [token("a")], True),
         (MESSAGES, [], False),
         (MESSAGES, [token("", reasoning="a")], True),
-        (RESPONSES, [token("a")], False),
+        (RESPONSES, [], False),
+        (RESPONSES, [token("a")], True),
     ],
-    ids=["all", "texts alone", "no block yet", "a block of thoughts", "counted events"],
+    ids=["all", "texts alone", "no block yet", "a block of thoughts", "no item yet", "an item"],
 )
 def test_it_is_known_where_nothing_can_be_taken_over(
     protocol: Protocol, before: list[dict[str, Any]], *, passes: bool
@@ -111,13 +130,21 @@ def test_what_says_more_or_is_cut_is_left_with_all_that_follows(line: bytes) -> 
 @pytest.mark.parametrize(
     ("protocol", "before", "result"),
     [
-        (RESPONSES, [token("a")], token("b")),
+        (RESPONSES, [token("a")], token("", reasoning="b")),
+        (RESPONSES, [token("", reasoning="a")], token("b")),
         (MESSAGES, [], token("b")),
         (MESSAGES, [token("a")], token("", reasoning="b")),
         (MESSAGES, [token("", reasoning="a")], token("b")),
         (COMPLETION, [token("a")], token("", reasoning="b")),
     ],
-    ids=["counted events", "no block yet", "another block", "the block after thoughts", "no thoughts shown"],
+    ids=[
+        "another item",
+        "an item after thoughts",
+        "no block yet",
+        "another block",
+        "after thoughts",
+        "no thoughts shown",
+    ],
 )
 def test_words_that_change_more_are_left(
     protocol: Protocol, before: list[dict[str, Any]], result: dict[str, Any]

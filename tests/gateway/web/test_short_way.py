@@ -13,6 +13,7 @@ import orjson
 import pytest
 import trio
 
+from rkllmd.gateway.anthropic.messages import MESSAGES
 from rkllmd.gateway.openai.chat import CHAT
 from rkllmd.gateway.openai.responses import RESPONSES
 from rkllmd.gateway.run import Protocol
@@ -23,7 +24,7 @@ from rkllmd.gateway.web.runs import RunEndpoint
 from tests.daemon import Start
 from tests.gateway.chunks import joined
 from tests.gateway.statuses import TWO
-from tests.gateway.upstream.scripted import ScriptedDaemon, daemon
+from tests.gateway.upstream.scripted import Script, ScriptedDaemon, daemon
 from tests.gateway.web.bounds.hypercorn_server import serving
 
 HELLO = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
@@ -71,23 +72,27 @@ class Conversation:
 
 
 @asynccontextmanager
-async def conversation(
-    folder: Path, protocol: Protocol = CHAT, body: dict[str, Any] = HELLO
-) -> AsyncIterator[Conversation]:
+async def asking(folder: Path, protocol: Protocol, body: dict[str, Any], script: Script) -> AsyncIterator[Conversation]:
+    """Ask, and yield the client."""
+    with trio.fail_after(60):
+        async with daemon(folder, script) as (scripted, upstream), serving(RunEndpoint(upstream, protocol)) as port:
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await stream.send_all(request(body))
+                yield Conversation(scripted, stream)
+
+
+@asynccontextmanager
+async def conversation(folder: Path) -> AsyncIterator[Conversation]:
     """Ask, and yield the client when it has received words twice: what follows goes the short way."""
 
     def script(asked: dict[str, Any]) -> list[dict[str, Any]]:
         return [{"result": TWO}] if asked["method"] == "server.status" else [{"result": words("first")}]
 
-    with trio.fail_after(60):
-        async with daemon(folder, script) as (scripted, upstream), serving(RunEndpoint(upstream, protocol)) as port:
-            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-                await stream.send_all(request(body))
-                found = Conversation(scripted, stream)
-                await found.until(b'"first"')
-                await found.say(**words("second", 1))
-                await found.until(b'"second"')
-                yield found
+    async with asking(folder, CHAT, HELLO, script) as found:
+        await found.until(b'"first"')
+        await found.say(**words("second", 1))
+        await found.until(b'"second"')
+        yield found
 
 
 async def test_what_goes_another_way_comes_in_its_place(tmp_path: Path) -> None:
@@ -129,7 +134,7 @@ async def test_a_daemon_that_is_gone_meanwhile_is_told(tmp_path: Path) -> None:
     assert b'"error"' in found.received
 
 
-async def test_words_that_are_counted_never_leave_the_event_loop(
+async def test_words_that_are_not_shown_never_leave_the_event_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread for each of them would cost more than the turn that it saves."""
@@ -137,12 +142,17 @@ async def test_words_that_are_counted_never_leave_the_event_loop(
     async def never(*_: Any) -> None:
         raise AssertionError("nothing can be passed on")
 
+    def think(asked: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{"result": TWO}] if asked["method"] == "server.status" else [{"result": words("", reasoning="a")}]
+
     monkeypatch.setattr(LoneServer, "pass_on", never)
-    asked = {"model": "demo", "input": "Hello", "stream": True}
-    async with conversation(tmp_path, RESPONSES, asked) as found:
+    monkeypatch.setattr(runs, "_KEEP_ALIVE_SECONDS", 0.05)
+    hidden = {**HELLO, "max_tokens": 9, "thinking": {"type": "adaptive", "display": "omitted"}}
+    async with asking(tmp_path, MESSAGES, hidden, think) as found:
+        await found.until(b"ping")
         await found.say(**FINAL)
         await found.until(END)
-    assert b"response.completed" in found.received
+    assert b"message_stop" in found.received
 
 
 class Turns(trio.abc.Instrument):
@@ -155,14 +165,28 @@ class Turns(trio.abc.Instrument):
         self.count += 1
 
 
-async def test_the_event_loop_sleeps_while_tokens_come(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("protocol", "asked", "shown"),
+    [
+        (CHAT, HELLO, {b'"content":"a"': TOKENS}),
+        (
+            RESPONSES,
+            {"input": "Hello", "stream": True},
+            {b'"delta":"a"': TOKENS, b'"text":"%b"' % (b"a" * TOKENS): 4, b'"sequence_number":%d,' % (TOKENS + 7): 1},
+        ),
+    ],
+    ids=["chat completions", "responses"],
+)
+async def test_the_event_loop_sleeps_while_tokens_come(
+    start: Start, protocol: Protocol, asked: dict[str, Any], shown: dict[bytes, int]
+) -> None:
     running = start(scenario={"text": "a", "repeat": TOKENS, "pace_us": 2000})
     running.load(max_new_tokens=0)
     turns = Turns()
 
     def ask(port: int) -> bytes:
         with socket.create_connection(("127.0.0.1", port)) as client:
-            client.sendall(request({**HELLO, "model": "model"}))
+            client.sendall(request({**asked, "model": "model"}))
             received = b""
             while not received.endswith(END):
                 received += client.recv(65_536)
@@ -170,8 +194,8 @@ async def test_the_event_loop_sleeps_while_tokens_come(start: Start) -> None:
 
     trio.lowlevel.add_instrument(turns)
     upstream = Upstream(running.path)
-    async with serving(RunEndpoint(upstream, CHAT)) as port:
+    async with serving(RunEndpoint(upstream, protocol)) as port:
         received = await trio.to_thread.run_sync(ask, port)
     upstream.close()
-    assert received.count(b'"content":"a"') == TOKENS
+    assert {part: received.count(part) for part in shown} == shown
     assert turns.count < TOKENS / 5
