@@ -49,7 +49,7 @@ help:
 
 run: $(VENV)/.run compiler
 	@$(BIN)/python -m rkllmd.portable.build > /dev/null
-	@$(BIN)/python -m rkllmd.net.serving "$(SOCKET)" --choose "choose another socket with make run SOCKET=/tmp/other.sock"
+	@$(BIN)/python -m rkllmd.net.listening.serving "$(SOCKET)" --choose "choose another socket with make run SOCKET=/tmp/other.sock"
 	@mkdir -p build/cache 2> /dev/null || echo "Prompt caches have no place: build is not yours, sudo rm -r build helps."
 # The daemon replaces the shell, which makes it a child of make: it ends when make does, however that ends.
 	@($(BIN)/python examples/first_conversation.py --socket "$(SOCKET)" --wait 60 --pid $$$$ &) ; \

@@ -7,7 +7,6 @@ import faulthandler
 import gc
 import os
 import signal
-import socket as stdlib_socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -25,9 +24,8 @@ from rkllmd.calls.detached.call import DetachedCall
 from rkllmd.config import sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
-from rkllmd.errors import QueueFull, RpcError, ShuttingDown
+from rkllmd.errors import RpcError, ShuttingDown
 from rkllmd.keeper.ties import ENDS_WITH, HANGUP, HURRY, READ, REPLACE_ME, SETTLED, STOP
-from rkllmd.language import conversations
 from rkllmd.language.caching import kept_conversations
 from rkllmd.language.models.bringing_back import Returning
 from rkllmd.language.models.idle import unload_idle_models
@@ -37,17 +35,14 @@ from rkllmd.machine import lifetime, runtime_output
 from rkllmd.machine.crash_journal import CrashJournal
 from rkllmd.machine.keeper_link import KeeperLink
 from rkllmd.machine.notify import Notifier
-from rkllmd.net import admission, listener
-from rkllmd.net.connection import Connection
-from rkllmd.net.hangup import Attendance, HangupWatcher
+from rkllmd.net.clients import Clients
+from rkllmd.net.listening import listener
 from rkllmd.net.receiver import Receiver
 from rkllmd.npu.outage import Outage
 from rkllmd.npu.queue import Queue
 from rkllmd.service import aftermath, assembly, startup
 from rkllmd.service.parts import Service
-from rkllmd.vision.release import release_all, release_client
-from rkllmd.wire import jsonrpc
-from rkllmd.wire.credentials import credentials_of
+from rkllmd.vision.release import release_all
 
 logger = structlog.get_logger()
 
@@ -82,9 +77,6 @@ class Daemon:
         self._stopping = trio.Event()
         # Why this process is to be replaced: its NPU is stuck.
         self._given_up: Outage | None = None
-        self._connections: set[Connection] = set()
-        self._client_left = trio.lowlevel.ParkingLot()
-        self._attendance = Attendance()
 
     async def run(self) -> int:
         """Serve until a signal ends it; return the exit status. Raises ListenError."""
@@ -128,13 +120,10 @@ class Daemon:
             aftermath.take_over(service, self._keeper.reports)
             self._tell_keeper(READ)
         kept_conversations.take_over(service.language)
-        hangups = HangupWatcher()
-        connect = partial(Connection, service=service, hangups=hangups, receiver=receiver)
+        clients = Clients(service, receiver)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._beat)
             nursery.start_soon(service.language.runtime.output.watch)
-            nursery.start_soon(hangups.run)
-            nursery.start_soon(receiver.run)
             nursery.start_soon(service.npu.supervisor.watch)
             nursery.start_soon(service.npu.beside.watch)
             nursery.start_soon(service.detached_calls.run)
@@ -143,18 +132,17 @@ class Daemon:
             if self._keeper is not None:
                 nursery.start_soon(self._obey_keeper, self._keeper, service, listening)
             returning, begun = startup.take_over(service)
-            accepting = trio.CancelScope()
-            nursery.start_soon(self._accept, listening, service, connect, nursery, accepting)
+            nursery.start_soon(clients.run, listening)
             self._tell_ready(service, listening)
             nursery.start_soon(self._load_models, service, returning, begun)
             nursery.start_soon(unload_idle_models, service.language)
             await self._stopping.wait()
-            accepting.cancel()
+            clients.accept_no_more()
             if self._given_up is not None:
-                await self._answer_all(self._given_up.error())
+                await clients.answer_all(self._given_up.error(), _FLUSH_SECONDS)
                 service.store.close(_CLOSE_SECONDS)
                 _exit(REPLACE_ME, listening)
-            await self._shut_down(service)
+            await self._shut_down(service, clients)
             nursery.cancel_scope.cancel()
         if not service.npu.stop():
             # The worker is inside a C call and may stay there: exit handlers of C++ libraries must not run beside it.
@@ -225,62 +213,6 @@ class Daemon:
         elif rknn.name != service.language.runtime.name or error is not None:
             self._announce(f"RKNN {rknn.library.version} is served with the {rknn.name} runtime: {rknn.reason}.")
 
-    # -- connections -------------------------------------------------------------------------------------------------
-
-    async def _accept(
-        self,
-        listening: listener.Listener,
-        service: Service,
-        connect: Callable[[stdlib_socket.socket], Connection],
-        connections: trio.Nursery,
-        scope: trio.CancelScope,
-    ) -> None:
-        def serve(socket: stdlib_socket.socket) -> None:
-            # In the daemon's nursery, not in that of the accept loop: connections outlive the end of accepting.
-            connections.start_soon(self._serve_client, socket, service, connect)
-
-        with scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(listener.keep_bound, listening, serve)
-                await listener.accept(listening, serve, service.config.max_connections)
-
-    async def _serve_client(
-        self, socket: stdlib_socket.socket, service: Service, connect: Callable[[stdlib_socket.socket], Connection]
-    ) -> None:
-        peer = credentials_of(socket)
-        try:
-            self._admit(service, peer.uid)
-        except QueueFull as error:
-            with socket, contextlib.suppress(OSError):
-                socket.send(jsonrpc.error_line(error))
-            logger.warning("too_many_connections", **peer._asdict(), **error.data)
-            return
-        self._attendance.add(socket)
-        connection = connect(socket)
-        self._connections.add(connection)
-        service.clients[connection.number] = connection
-        try:
-            await connection.serve()
-        finally:
-            self._connections.discard(connection)
-            self._client_left.unpark_all()
-            del service.clients[connection.number]
-            service.events.forget(connection.number)
-            release_client(service.vision, connection.number)
-            conversations.forget_client(service.language, connection.number)
-
-    def _admit(self, service: Service, user: int) -> None:
-        """Drop an idle client if another one would be too many. Raises QueueFull."""
-        rules = admission.rules(service.config)
-        if admission.has_room(len(self._connections), rules):
-            return
-        gone = self._attendance.gone()
-        guests = [guest for guest in self._connections if not guest.is_leaving and guest.descriptor not in gone]
-        leaving = admission.admit(user, guests, rules, time.monotonic())
-        if leaving is not None:
-            logger.info("idle_client_dropped", client=leaving.number, uid=leaving.user)
-            leaving.read_no_more()
-
     # -- signals and shutdown ----------------------------------------------------------------------------------------
 
     async def _obey_signals(
@@ -343,7 +275,7 @@ class Daemon:
                 logger.warning("settings_need_a_restart", settings=changed)
         self._notifier.send(READY=1)
 
-    async def _shut_down(self, service: Service) -> None:
+    async def _shut_down(self, service: Service, clients: Clients) -> None:
         """Answer everything in flight, send the answers, free the models; within ten seconds, whatever happens."""
         self._notifier.send(STOPPING=1, STATUS="shutting down")
         service.detached_calls.leave()
@@ -357,7 +289,8 @@ class Daemon:
                 service.npu.stop_running()
                 await service.npu.idle.wait()
         service.detached_calls.close()
-        await self._answer_all(ShuttingDown("The daemon is shutting down; the call had not ended."))
+        not_ended = ShuttingDown("The daemon is shutting down; the call had not ended.")
+        await clients.answer_all(not_ended, _FLUSH_SECONDS)
         if patience.cancelled_caught:
             # The worker is inside a C call that does not return, so nothing can be freed.
             logger.error(
@@ -374,15 +307,6 @@ class Daemon:
         service.npu.durations.save()
         service.store.close(min(_CLOSE_SECONDS, max(0.0, latest - trio.current_time()) + _LEAST_SECONDS))
         logger.info("stopped")
-
-    async def _answer_all(self, error: RpcError) -> None:
-        """Answer what is in flight with this error, send all answers, and hang up."""
-        for connection in list(self._connections):
-            connection.refuse_all(error)
-            connection.read_no_more()
-        with trio.move_on_after(_FLUSH_SECONDS):
-            while self._connections:
-                await self._client_left.park()
 
 
 def _exit(status: int, listening: listener.Listener) -> NoReturn:

@@ -16,7 +16,7 @@ spared_imports.spare()
 # What was spared once and comes back unnoticed costs every board.
 _DAEMON = """
 import rkllmd.daemon
-import rkllmd.net.listener
+import rkllmd.net.listening.listener
 from rkllmd.calls import registry
 registry.warm_up(registry.discover())
 found = {"asyncio.events", "_ssl", "_hashlib", "rich", "greenlet", "email", "idna.core", "jsonschema", "pickle", "bz2",

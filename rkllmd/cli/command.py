@@ -236,7 +236,7 @@ def _serve(given: argparse.Namespace) -> int:
 def _serve_with(given: argparse.Namespace, keeper: KeeperLink | None) -> int:
     from rkllmd import daemon
     from rkllmd.config import settings, sources
-    from rkllmd.net import listener
+    from rkllmd.net.listening import listener
 
     flags = {item.name: getattr(given, item.name) for item in settings.settable_outside()}
     names = [demo.NAME, *(model.name for model in sources.load(os.environ, {}, given.config).models)]
@@ -257,7 +257,7 @@ def _serve_with(given: argparse.Namespace, keeper: KeeperLink | None) -> int:
 
 
 def _stop(given: argparse.Namespace) -> int:
-    from rkllmd.net import serving  # no other command needs it
+    from rkllmd.net.listening import serving  # no other command needs it
 
     try:
         print(serving.stop(given.socket or client.default_socket()))

@@ -1,6 +1,6 @@
 """The file of a listening socket, and the lock beside it: whether they are still ours, and how they go.
 
-Whoever binds the socket (``net/listener.py``) removes them, unless it has a keeper: then it is the keeper that leaves
+Whoever binds the socket (``net/listening/listener.py``) removes them, unless it has a keeper: then the keeper leaves
 last.
 """
 

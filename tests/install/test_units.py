@@ -126,7 +126,7 @@ def test_what_keeps_it_alive_has_its_reason_above_it(setting: str) -> None:
 
 def test_the_daemon_and_systemd_agree_on_the_times() -> None:
     """Systemd must not kill what is leaving in time."""
-    from rkllmd.net.serving import STOP_SECONDS
+    from rkllmd.net.listening.serving import STOP_SECONDS
 
     assert f"TimeoutStopSec={STOP_SECONDS:.0f}s\n" in (UNITS / "rkllmd.service").read_text()
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from rkllmd.keeper.ties import CANNOT_START
-from rkllmd.net import serving
-from rkllmd.net.serving import Server, StopError
+from rkllmd.net.listening import serving
+from rkllmd.net.listening.serving import Server, StopError
 from tests.daemon import Daemon, Start, kind
 from tests.inherited_socket import SHIM
 
@@ -171,7 +171,7 @@ def test_who_wants_a_served_socket_is_told_its_pid_and_how_to_stop_it(start: Sta
     link = tmp_path / "link.sock"
     link.symlink_to(daemon.path)  # as /tmp/rkllm.sock is one where the service is installed
     for path in (daemon.path, str(link)):
-        command = [sys.executable, "-m", "rkllmd.net.serving", path, "--choose", "take another"]
+        command = [sys.executable, "-m", "rkllmd.net.listening.serving", path, "--choose", "take another"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 1
         assert done.stderr.startswith(f"rkllmd (pid {daemon.process.pid}, ")

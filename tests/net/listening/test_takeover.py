@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from rkllmd.net import takeover
-from tests.net.listener.listening import bound, connects, listening_at, refused
+from rkllmd.net.listening import takeover
+from tests.net.listening.sockets import bound, connects, listening_at, refused
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 

@@ -7,9 +7,9 @@ import socket as stdlib_socket
 
 import pytest
 
-from rkllmd.net import listener
-from rkllmd.net.listener import ListenError, inherited
-from tests.net.listener.listening import connects, listening_at, pass_on, variables
+from rkllmd.net.listening import listener
+from rkllmd.net.listening.listener import ListenError, inherited
+from tests.net.listening.sockets import connects, listening_at, pass_on, variables
 
 
 def test_a_passed_socket_is_taken(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from rkllmd.net.listener import Listener, bind
-from tests.net.listener.listening import bound, connects, refused
+from rkllmd.net.listening.listener import Listener, bind
+from tests.net.listening.sockets import bound, connects, refused
 
 
 def test_a_socket_is_bound_and_removed_again(path: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rkllmd.net import lobby
-from rkllmd.net.lobby import LEAST_ROOM, Lobby
+from rkllmd.net.listening import lobby
+from rkllmd.net.listening.lobby import LEAST_ROOM, Lobby
 
 ANNA, BERTA = 1000, 1001
 

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 import pytest
 import trio
 
-from rkllmd.net import listener
-from rkllmd.net.listener import Listener, ListenError, bind
+from rkllmd.net.listening import listener
+from rkllmd.net.listening.accepting import accept
+from rkllmd.net.listening.listener import Listener, ListenError, bind
 
 
 @contextmanager
@@ -58,7 +59,7 @@ class Accepting:
     def __init__(self, listening: Listener, nursery: trio.Nursery) -> None:
         self.sockets: list[stdlib_socket.socket] = []
         self._accepted = trio.Event()
-        nursery.start_soon(listener.accept, listening, self._serve)
+        nursery.start_soon(accept, listening, self._serve)
 
     def _serve(self, socket: stdlib_socket.socket) -> None:
         self.sockets.append(socket)

@@ -12,9 +12,9 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from rkllmd.net import listener
-from rkllmd.net.listener import Listener, inherited
-from tests.net.listener.listening import Accepting, bound, connect, connects, listening_at, pass_on, refused, variables
+from rkllmd.net.listening.accepting import keep_bound
+from rkllmd.net.listening.listener import Listener, inherited
+from tests.net.listening.sockets import Accepting, bound, connect, connects, listening_at, pass_on, refused, variables
 
 
 async def bound_again(listening: Listener) -> None:
@@ -30,7 +30,7 @@ async def test_a_socket_whose_file_is_removed_is_bound_again_within_a_second(
     with capture_logs() as logs, bound(path) as listening:
         async with trio.open_nursery() as nursery:
             accepting = Accepting(listening, nursery)
-            nursery.start_soon(listener.keep_bound, listening, accepting._serve)
+            nursery.start_soon(keep_bound, listening, accepting._serve)
             for count in (1, 2, 3):
                 with connect(path):
                     await accepting.accepted(count)
@@ -55,7 +55,7 @@ async def test_who_had_found_the_old_socket_is_served(path: str, autojump_clock:
         with connect(path):
             os.unlink(path)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(listener.keep_bound, listening, served.append)
+                nursery.start_soon(keep_bound, listening, served.append)
                 await bound_again(listening)
                 nursery.cancel_scope.cancel()
             assert len(served) == 1
@@ -65,7 +65,7 @@ async def test_who_had_found_the_old_socket_is_served(path: str, autojump_clock:
 async def test_the_lock_is_taken_again_if_it_went_too(path: str, autojump_clock: trio.testing.MockClock) -> None:
     with bound(path) as listening:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(listener.keep_bound, listening, lambda socket: socket.close())
+            nursery.start_soon(keep_bound, listening, lambda socket: socket.close())
             os.unlink(path)
             os.unlink(f"{path}.lock")
             await bound_again(listening)
@@ -83,7 +83,7 @@ async def test_what_is_in_the_way_is_said_once_and_left_alone(
     path = str(folder / "rkllm.sock")
     with capture_logs() as logs, bound(path) as listening, ExitStack() as stack:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(listener.keep_bound, listening, lambda socket: socket.close())
+            nursery.start_soon(keep_bound, listening, lambda socket: socket.close())
             os.unlink(path)
             if what == "a file":
                 Path(path).write_text("precious")
@@ -123,7 +123,7 @@ async def test_a_socket_that_was_passed_on_is_not_bound_again(
     assert listening is not None
     os.unlink(path)
     with trio.fail_after(10):
-        await listener.keep_bound(listening, lambda socket: socket.close())
+        await keep_bound(listening, lambda socket: socket.close())
     assert not os.path.exists(path)
     assert listening.is_in_place
     listening.close()

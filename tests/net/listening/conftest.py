@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.net.listener.listening import Accepting, bound
+from tests.net.listening.sockets import Accepting, bound
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ import orjson
 
 from rkllmd.client import why_no_connection
 from rkllmd.json_types import JsonObject
-from rkllmd.net.takeover import user_name
+from rkllmd.net.listening.takeover import user_name
 from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.credentials import credentials_of
 
@@ -228,7 +228,7 @@ def _command() -> str:
 
 
 def main() -> int:
-    """``python -m rkllmd.net.serving PATH``: fail with a sentence if the socket is served already."""
+    """``python -m rkllmd.net.listening.serving PATH``: fail with a sentence if the socket is served already."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("path")
     parser.add_argument("--choose", default="choose another --socket", help="how to choose another socket")

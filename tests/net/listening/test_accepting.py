@@ -14,9 +14,11 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from rkllmd.net import listener, lobby
+from rkllmd.net.listening import accepting as accepting_connections
+from rkllmd.net.listening import lobby
+from rkllmd.net.listening.accepting import _TAKEN_AT_ONCE
 from rkllmd.wire.credentials import Credentials
-from tests.net.listener.listening import Accepting, bound, connect
+from tests.net.listening.sockets import Accepting, bound, connect
 
 
 async def test_clients_are_accepted_without_blocking(path: str, accepting: Accepting) -> None:
@@ -29,7 +31,7 @@ async def test_clients_are_accepted_without_blocking(path: str, accepting: Accep
 async def test_who_has_left_without_a_word_is_no_client(path: str, accepting: Accepting) -> None:
     rounds = 0
     with contextlib.ExitStack() as stack:
-        for _ in range(3 * listener._TAKEN_AT_ONCE):
+        for _ in range(3 * _TAKEN_AT_ONCE):
             connect(path).close()
         said = stack.enter_context(connect(path))
         said.send(b"x")
@@ -41,13 +43,13 @@ async def test_who_has_left_without_a_word_is_no_client(path: str, accepting: Ac
         assert accepting.sockets[0].recv(2) == b"x", "nothing was taken from it"
         silent.send(b"y")
         assert accepting.sockets[1].recv(2) == b"y"
-    assert rounds < listener._TAKEN_AT_ONCE
+    assert rounds < _TAKEN_AT_ONCE
 
 
 async def test_nobody_waits_behind_another_users_thousands(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     crowd, more = lobby.LEAST_ROOM, 10
     users = iter([1000] * (crowd + more) + [1001])
-    monkeypatch.setattr(listener, "credentials_of", lambda _: Credentials(1, next(users), 1))
+    monkeypatch.setattr(accepting_connections, "credentials_of", lambda _: Credentials(1, next(users), 1))
     with bound(path) as listening, contextlib.ExitStack() as stack, capture_logs() as logs:
         many = [stack.enter_context(connect(path)) for _ in range(crowd + more)]
         other = stack.enter_context(connect(path))
