@@ -1,8 +1,6 @@
-"""One client: its calls in flight, and how its connection ends. ``Inbox`` has its input, ``Sender`` the output to it.
+"""One client: its calls in flight, and how its connection ends. ``Reader`` reads from it, ``Sender`` sends to it.
 
-What arrives is handled at once, on the event loop (net/receiver.py), unless that takes longer: a long line, a batch, or
-many lines. These are left to the connection's own task, and nothing more is read meanwhile. Requests run concurrently.
-A connection ends in one of three ways:
+Its requests run concurrently. A connection ends in one of three ways:
 
 - the client has sent everything and waits for the answers (``nc -N`` and socat half-close): end of file on reading is
   not a disconnect, so what is in flight is answered first;
@@ -14,12 +12,10 @@ A client that speaks another protocol is told what is spoken here, and the conne
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import socket as stdlib_socket
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -27,15 +23,14 @@ import trio
 from rkllmd.calls.failure import as_error
 from rkllmd.errors import RpcError, ShuttingDown
 from rkllmd.json_types import Json, JsonObject
-from rkllmd.net.inbox import FD_SIZE, Inbox, is_large, takes_long
-from rkllmd.net.receiver import SLICE_SECONDS
+from rkllmd.net.inbox import Inbox
+from rkllmd.net.reader import Reader
 from rkllmd.net.sender import Sender
 from rkllmd.service import dispatch, preparation
 from rkllmd.wire import jsonrpc
 from rkllmd.wire.budget import Holding
 from rkllmd.wire.credentials import credentials_of, groups_of
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
-from rkllmd.wire.members import MAX_FDS, NO_MEMBERS
 
 if TYPE_CHECKING:
     from rkllmd.net.hangup import HangupWatcher
@@ -44,13 +39,6 @@ if TYPE_CHECKING:
     from rkllmd.service.parts import Service
 
 log = structlog.get_logger()
-
-_RECEIVE_BYTES: Final = 65_536
-_ANCILLARY_BYTES: Final = stdlib_socket.CMSG_SPACE(MAX_FDS * FD_SIZE)
-
-# Closing a socket with unread bytes gives their sender an error in place of the end of file: so the client has this
-# long to close its side first.
-_FAREWELL_SECONDS: Final = 1.0
 
 _numbers = itertools.count(1)
 
@@ -80,21 +68,23 @@ class Connection:
             service.budget,
             self.user,
         )
-        self._failure: Exception | None = None
-        self._slow: jsonrpc.Call | None = None  # a call that could not be prepared at once
+        self._reader = Reader(socket, service, self, self._inbox, self._sender, self._start)
         self._jobs: dict[jsonrpc.Call, Job] = {}
         self._reading_ended = False
-        self._is_ending = False  # the daemon is shutting down
         self._answered = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
-        self.heard_at = time.monotonic()
 
     @property
     def _log(self) -> structlog.typing.FilteringBoundLogger:
         # Bound anew each time: a logger that was bound before a reload of log_level would keep the old level.
         bound: structlog.typing.FilteringBoundLogger = log.bind(client=self.number, **self._peer._asdict())
         return bound
+
+    @property
+    def heard_at(self) -> float:
+        """Return when the client last sent something, or connected; monotonic seconds."""
+        return self._reader.heard_at
 
     @property
     def is_gone(self) -> bool:
@@ -109,7 +99,7 @@ class Connection:
     @property
     def is_leaving(self) -> bool:
         """Return whether nothing more is read from the client."""
-        return self._is_ending
+        return self._reader.is_cut
 
     def is_waiting(self) -> bool:
         """Return whether the client has anything open: a call, an answer, a subscription, or an object that it owns."""
@@ -134,10 +124,10 @@ class Connection:
             with self._scope:
                 async with trio.open_nursery() as self._nursery:
                     try:
-                        await self._read()
+                        await self._reader.read(self._receiver)
                         await self._finish()
                         if self._inbox.was_foreign:
-                            await self._let_leave()
+                            await self._reader.read_away()
                     finally:
                         self._sender.stop()  # no writer is started in a nursery that closes
                     self._nursery.cancel_scope.cancel()
@@ -149,9 +139,7 @@ class Connection:
             self._sender.stop()
             self._service.npu.cancel_client(self)
             self._sender.close()
-            self._inbox.close()
-            if self._slow is not None:
-                self._slow.fds.close()
+            self._reader.close()
             self._log.debug("client_gone")
 
     def drop(self, reason: str) -> None:
@@ -166,18 +154,9 @@ class Connection:
         self._reading_ended = True
         with self._hangups.watch(self._socket, self._hung_up):
             # A client that watches events gets them until it hangs up or the daemon shuts down.
-            while self.exchange.open_calls or (self._service.events.is_watching(self) and not self._is_ending):
+            while self.exchange.open_calls or (self._service.events.is_watching(self) and not self._reader.is_cut):
                 await self._answered.park()
             await self._sender.wait_until_sent(0)
-
-    async def _let_leave(self) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(stdlib_socket.SHUT_WR)
-            with trio.move_on_after(_FAREWELL_SECONDS):
-                data = b"unread"
-                while data:
-                    await trio.lowlevel.wait_readable(self._socket)
-                    data = self._socket.recv(_RECEIVE_BYTES)
 
     def _hung_up(self) -> None:
         self._sender.is_gone = True
@@ -190,136 +169,10 @@ class Connection:
 
     def read_no_more(self) -> None:
         """Accept what the client has sent by now and nothing more; close when all of it is answered."""
-        self._is_ending = True
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(stdlib_socket.SHUT_RD)  # what has arrived can still be read, followed by end of file
+        self._reader.cut()
         self._answered.unpark_all()
 
-    # -- in ----------------------------------------------------------------------------------------------------------
-
-    async def _read(self) -> None:
-        """Read until the end of file, or until no more can be understood. Raises OSError."""
-        while not self._inbox.is_over:
-            with self._receiver.receiving(self._socket, self._on_readable) as left_alone:
-                await left_alone.park()
-            if self.is_gone:
-                return
-            if self._failure is not None:
-                raise self._failure
-            await self._handle_rest()
-            # More lines that have come are handled here: otherwise clients that always send more would queue up in the
-            # receiver.
-            while self._receives_more():
-                await self._handle_rest()
-        self._inbox.check_length()
-
-    def _receives_more(self) -> bool:
-        if not self._inbox.is_over:
-            self._receive()
-        self._inbox.check_descriptors()
-        return bool(self._inbox.lines)
-
-    def _on_readable(self) -> bool:
-        """Handle what has arrived; return false if there is more than can be done at once, which the task then does."""
-        if self.is_gone:
-            return False
-        try:
-            self._receive()
-            self._handle_some()
-            is_done = self._slow is None and not self._inbox.lines and not self._inbox.is_over
-            return is_done and self._sender.unsent_bytes <= self._sender.most_unsent
-        except Exception as error:  # it must end this connection and no other
-            self._failure = error
-        return False
-
-    def _receive(self) -> None:
-        """Take what has arrived. Raises OSError."""
-        try:
-            data, ancillary, flags, _ = self._socket.recvmsg(
-                _RECEIVE_BYTES, _ANCILLARY_BYTES, stdlib_socket.MSG_CMSG_CLOEXEC
-            )
-        except BlockingIOError:
-            return
-        if ancillary or flags & stdlib_socket.MSG_CTRUNC:
-            self._inbox.take_descriptors(ancillary, flags)
-        if data:
-            self._inbox.feed(data)
-        else:
-            self._inbox.end(is_cut=self._is_ending)
-
-    def _handle_some(self) -> None:
-        """Handle the lines that have come, for at most one slice, and only up to the first that takes long."""
-        inbox, sender, lines = self._inbox, self._sender, self._inbox.lines
-        most, self.heard_at = sender.most_unsent, time.monotonic()
-        end = self.heard_at + SLICE_SECONDS
-        if len(lines) > 1:
-            sender.cork()  # the answers are sent in one piece
-        while lines and not takes_long(lines[0]):
-            for call in inbox.next_calls():
-                self._handle_call(call)
-            if self._slow is not None or sender.waiting_bytes > most or time.monotonic() > end:
-                break
-        sender.uncork()
-        inbox.check_descriptors()
-
-    async def _handle_rest(self) -> None:
-        """Handle all lines that have come; other clients have their turn in between."""
-        inbox, sender = self._inbox, self._sender
-        while inbox.lines or self._slow is not None:
-            if self._slow is not None:
-                await self._handle_apart(self._slow)
-            elif not takes_long(inbox.lines[0]):
-                self._handle_some()
-            elif is_large(inbox.lines[0]):
-                await self._handle_large()
-            else:
-                await self._handle_batch()
-            await sender.wait_until_sent(sender.most_unsent)
-            await trio.lowlevel.checkpoint()
-        inbox.check_descriptors()
-        await sender.wait_until_sent(sender.most_unsent)
-
-    def _handle_call(self, call: jsonrpc.Call) -> None:
-        try:
-            if call.members is not NO_MEMBERS:
-                self._inbox.give_descriptors(call)
-            prepared = preparation.prepare_at_once(self._service, self, call)
-            if prepared is None:
-                self._slow = call
-            else:
-                self._start(call, prepared)
-        except Exception as error:  # the call is answered, whatever happened
-            dispatch.refuse(self, call, error)
-
-    async def _handle_batch(self) -> None:
-        end = time.monotonic() + SLICE_SECONDS
-        for call in self._inbox.next_calls():
-            self._handle_call(call)
-            if self._slow is not None:
-                await self._handle_apart(self._slow)
-            if time.monotonic() > end:
-                # Shielded, so that each member of a batch gets its answer.
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                end = time.monotonic() + SLICE_SECONDS
-
-    async def _handle_large(self) -> None:
-        """Handle one long line, the expensive parts on a helper thread; the client's next line waits for it.
-
-        Only one line of all clients is handled so at a time.
-        """
-        async with self._service.long_requests.take(self.user):
-            message = await trio.to_thread.run_sync(self._inbox.parse_next)
-            for call in self._inbox.calls_of(message, None):
-                await self._handle_apart(call)
-
-    async def _handle_apart(self, call: jsonrpc.Call) -> None:
-        is_known, self._slow = call is self._slow, None
-        try:
-            if not is_known:
-                self._inbox.give_descriptors(call)
-            self._start(call, await preparation.prepare_apart(self._service, self, call))
-        except Exception as error:  # as above
-            dispatch.refuse(self, call, error)
+    # -- calls ------------------------------------------------------------------------------------------------------
 
     def _start(self, call: jsonrpc.Call, prepared: preparation.Prepared) -> None:
         if self._service.npu.closing:
@@ -332,8 +185,6 @@ class Connection:
         """Return the queued or running job of the request with this id."""
         call = self.exchange.find(call_id)
         return None if call is None else self._jobs.get(call)
-
-    # -- out ---------------------------------------------------------------------------------------------------------
 
     def answer(self, call: jsonrpc.Call, result: Json, fds: Descriptors = NO_DESCRIPTORS) -> None:
         """Send the call's result, unless the call was answered while its work went on; ``fds`` are closed then."""
