@@ -39,7 +39,10 @@ class Keeper:
         self._manager = Manager(environ)
         self._parent = os.getppid()
         self._ends_with = "nothing"
+        # Whether no other daemon is to follow; and whether that was asked of the keeper itself, so that to be asked
+        # again means to hurry. It may also be the daemon that has said so, which got the same signal a moment before.
         self._is_stopping = False
+        self._was_asked_to_stop = False
         # What goes to the next daemon.
         self._held = Ties()
         self._held.reports = report.make()
@@ -103,7 +106,8 @@ class Keeper:
 
     def _stop(self) -> None:
         """Let the daemon leave, at once if it was told so before; without one there is nothing to wait for."""
-        hurries, self._is_stopping = self._is_stopping, True
+        hurries, self._was_asked_to_stop = self._was_asked_to_stop, True
+        self._is_stopping = True
         if self._child is None:
             self._status = 0
         elif not self._course.is_ready:  # it may not have a loop yet that would hear

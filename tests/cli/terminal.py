@@ -8,6 +8,9 @@ import select
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+from tests.daemon import until
 
 SECONDS = 120
 # Makes standard input the controlling terminal, so that Ctrl-C typed there becomes a signal.
@@ -57,6 +60,11 @@ class Terminal:
             assert self.read(), f"{text!r} did not appear before the end:\n{self.screen}"
         before, _, self.screen = self.screen.partition(text)
         return before
+
+    def wait_asleep(self) -> None:
+        """Wait until the program waits for keys: Python's input() takes no notice of a signal just before that."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        until("it waits for keys", lambda: stat.read_text().rpartition(")")[2].split()[0] == "S")
 
     def end(self) -> int:
         """Wait for the program's end; return its exit status. The rest stays on the screen."""

@@ -90,7 +90,10 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
         person.type(CTRL_C)
         person.expect("[stopped]\n")
         person.expect("> ")
-    person.type("half a line" + CTRL_C)
+    person.type("half a line")
+    person.expect("half a line")
+    person.wait_asleep()
+    person.type(CTRL_C)
     person.expect("> ")
     assert person.process.poll() is None, "Ctrl-C at the prompt only gives a new prompt"
     person.type(CTRL_D)

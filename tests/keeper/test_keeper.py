@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from rkllmd.keeper import ties
 from rkllmd.keeper.keeper import _is_stopped
 from rkllmd.keeper.ties import CANNOT_START
 from tests.daemon import END_SECONDS, SEEN_SECONDS, until
@@ -247,6 +248,15 @@ def test_what_the_daemon_says_is_passed_on_and_more_is_said(keep: Keep, manager:
     assert manager.recv(4096) == b"READY=1\nSTATUS=serving"
     assert kept.end() == 0
     assert manager.recv(4096) == b"STOPPING=1"
+
+
+def test_a_signal_after_the_daemon_has_begun_to_leave_does_not_hurry_it(keep: Keep, manager: socket.socket) -> None:
+    """As with KillMode=control-group, where both get it: the daemon may have said so before the keeper has its own."""
+    kept = keep("bind; ready; tell STOPPING=1; serve", environ={"NOTIFY_SOCKET": manager.getsockname()})
+    while manager.recv(4096) != b"STOPPING=1":
+        pass
+    assert kept.end() == 0
+    assert kept.words() == [ties.STOP.decode()]
 
 
 def test_the_watchdog_is_fed_while_the_loop_turns(keep: Keep, manager: socket.socket) -> None:
