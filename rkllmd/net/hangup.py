@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-# More than there can be connections (config/settings.py).
+# More than there can be connections (config/groups/clients.py).
 _MOST_EVENTS: Final = 16_384
 
 
