@@ -17,21 +17,31 @@ _PENALTIES: Final = ("presence_penalty", "frequency_penalty")
 _ANY_SEED: Final = -1
 
 
-def take(fields: Fields) -> JsonObject:
-    """Take the fields that say how tokens are chosen; return the parameters of a run that they are."""
-    for name in (*_NUMBERS, *_PENALTIES, *_WHOLE):
-        fields.becomes(name, f"sampling_params.{name}")
-    fields.becomes("seed", "seed")
-    found: JsonObject = {name: value for name in _NUMBERS if (value := fields.number(name)) is not None}
-    found |= {name: value for name in _PENALTIES if (value := fields.number(name))}
-    found |= {name: value for name in _WHOLE if (value := fields.integer(name)) is not None}
-    # Of those that cut unlikely tokens off, only top_p and top_k are the runtime's.
-    fields.neutral({"min_p": (0, 0.0), "typical_p": (1, 1.0), "tfs_z": (1, 1.0)})
+def take(*places: Fields) -> JsonObject:
+    """Take the fields that say how tokens are chosen; return the parameters of a run that they are.
+
+    ``places``: where they may stand; what the last one says counts.
+    """
+    found: JsonObject = {}
+    for fields in places:
+        found |= _found(fields)
+    seed = found.pop("seed", _ANY_SEED)
+    found = {name: value for name, value in found.items() if value or name not in _PENALTIES}
     if found.get("temperature") == 0:  # always the likeliest token
         found["top_k"] = 1
         del found["temperature"]
     params: JsonObject = {"sampling_params": found} if found else {}
-    seed = fields.integer("seed")
-    if seed not in (None, _ANY_SEED):
+    if seed != _ANY_SEED:
         params["seed"] = seed % SEEDS  # the same one is the same again
     return params
+
+
+def _found(fields: Fields) -> JsonObject:
+    found: JsonObject = {name: fields.number(name) for name in (*_NUMBERS, *_PENALTIES)}
+    found |= {name: fields.integer(name) for name in (*_WHOLE, "seed")}
+    # Of those that cut unlikely tokens off, only top_p and top_k are the runtime's.
+    fields.neutral({"min_p": (0, 0.0), "typical_p": (1, 1.0), "tfs_z": (1, 1.0)})
+    found = {name: value for name, value in found.items() if value is not None}
+    for name in found:
+        fields.becomes(name, "seed" if name == "seed" else f"sampling_params.{name}")
+    return found

@@ -33,6 +33,13 @@ def test_fields_become_sampling(given: dict[str, Any], params: dict[str, Any]) -
     fields.end()
 
 
+def test_what_the_last_place_says_counts() -> None:
+    first, last = Fields({"temperature": 0, "top_p": 0.5, "seed": 1}), Fields({"temperature": 0.7, "seed": 2})
+    assert sampling.take(first, last) == {"sampling_params": {"temperature": 0.7, "top_p": 0.5}, "seed": 2}
+    first.end()
+    last.end()
+
+
 def test_what_the_runtime_can_not_do_is_refused() -> None:
     with pytest.raises(WrongField, match=r"^min_p "):
         sampling.take(Fields({"min_p": 0.1}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from rkllmd.gateway import conversation, sampling
-from rkllmd.gateway.anthropic import turns
+from rkllmd.gateway.anthropic import threads, turns
 from rkllmd.gateway.anthropic.documents import WITHOUT_EFFECT
 from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.run import Wanted
@@ -29,8 +29,9 @@ _TOOL_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {"defer_loading": (False,), 
 
 
 def read(body: Json) -> Wanted:
-    """Return a request for an answer. Raises WrongField for what is wrong or can't be done."""
+    """Return a request for an answer. Raises WrongField or Failure for what is wrong or can't be done."""
     fields = Fields(body)
+    threads.take(fields)  # first: one that goes on with a thread has a part of its conversation only
     params, single_call, hides_thoughts = _prompt(fields)
     if (limit := fields.integer("max_tokens", 1)) is not None:
         params["max_new_tokens"] = limit

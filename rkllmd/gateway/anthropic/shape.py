@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from rkllmd.gateway.anthropic.threads import CODES
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.run import cached_tokens, generated_tokens, prompt_tokens
 from rkllmd.json_types import JsonObject
@@ -28,7 +29,10 @@ def error_body(failure: Failure) -> JsonObject:
     message, field = failure.message, failure.param
     if field is not None and field not in message:
         message = f"{field}: {message}"
-    return {"type": "error", "error": {"type": _TYPES.get(failure.status, "api_error"), "message": message}}
+    error: JsonObject = {"type": _TYPES.get(failure.status, "api_error"), "message": message}
+    if (code := CODES.get(failure.kind)) is not None:
+        error["details"] = {"error_code": code}
+    return {"type": "error", "error": error}
 
 
 def usage(result: JsonObject) -> JsonObject:

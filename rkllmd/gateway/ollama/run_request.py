@@ -17,6 +17,8 @@ _NEUTRAL_OPTIONS: Final[dict[str, tuple[Json, ...]]] = {"repeat_last_n": (64,), 
 _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {"truncate": (False,), "shift": (False,)}
 _ONLY_OF_GENERATE: Final[dict[str, tuple[Json, ...]]] = {"template": ("",), "context": ([],)}
 _EFFORTS: Final = ("low", "medium", "high")
+# The Vercel AI SDK's provider has the limit, and how tokens are chosen, beside the options.
+_LIMIT_BESIDE: Final = "max_output_tokens"
 
 
 def read_chat(body: Json) -> Wanted:
@@ -25,8 +27,7 @@ def read_chat(body: Json) -> Wanted:
     if not body.get("messages"):
         return _residence(fields, "messages")
     params: JsonObject = {"messages": conversation.messages(fields, _message)}
-    if tools := conversation.functions(fields):
-        params["tools"] = tools
+    params |= conversation.tools(fields, conversation.functions(fields), _tool_choice(fields))
     return _rest(fields, params)
 
 
@@ -71,14 +72,11 @@ def _with_pictures(fields: Fields, text: str) -> Json:
 def _rest(fields: Fields, params: JsonObject, *, thinks: bool = True) -> Wanted:
     """Take what both requests have; ``thinks``: whether the model may be told to, which a chat template does."""
     options = fields.inner("options")
-    params |= sampling.take(options)
+    params |= sampling.take(fields, options)
     if stop := options.texts("stop"):
         params["stop"] = stop
         options.becomes("stop", "stop")
-    limit = options.integer("num_predict", -2)  # -1 and -2: as many as there is room for
-    if limit is not None and limit > 0:
-        params["max_new_tokens"] = limit
-        options.becomes("num_predict", "max_new_tokens")
+    _limit(fields, options, params)
     options.neutral(_NEUTRAL_OPTIONS)
     memory.take_loading(options)
     options.end()
@@ -104,6 +102,16 @@ def _rest(fields: Fields, params: JsonObject, *, thinks: bool = True) -> Wanted:
     return Wanted(model, params, streams is not False, leaves=leaves, names=fields.names)
 
 
+def _limit(fields: Fields, options: Fields, params: JsonObject) -> None:
+    """Take how long an answer may be; -1 and -2: as long as there is room for."""
+    beside, limit = fields.integer(_LIMIT_BESIDE, -2), options.integer("num_predict", -2)
+    if limit is None:
+        limit, options = beside, fields
+    if limit is not None and limit > 0:
+        params["max_new_tokens"] = limit
+        options.becomes(_LIMIT_BESIDE if options is fields else "num_predict", "max_new_tokens")
+
+
 def _message(given: JsonObject, where: str) -> JsonObject:
     """Return a message as the daemon takes it."""
     fields = Fields(given, where)
@@ -117,6 +125,19 @@ def _message(given: JsonObject, where: str) -> JsonObject:
     message |= conversation.calls(fields, _call)
     fields.end()
     return message
+
+
+def _tool_choice(fields: Fields) -> Json:
+    """Take whether a function must be called, which Ollama does not have, but its clients send."""
+    choice = fields.any("tool_choice")
+    if not isinstance(choice, dict) or "name" not in choice:
+        return choice
+    chosen = Fields(choice, "tool_choice")
+    chosen.choice("type", ("function",))
+    fields.becomes("tool_choice.name", "tool_choice.function.name")
+    named = {"type": "function", "function": {"name": chosen.needed("name")}}
+    chosen.end()
+    return named
 
 
 def _call(fields: Fields) -> JsonObject:

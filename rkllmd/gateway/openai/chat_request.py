@@ -104,7 +104,7 @@ def _message(given: JsonObject, where: str) -> JsonObject:
         if said := next(filter(None, reasoning), None):
             message["reasoning"] = said
         message |= conversation.calls(fields, _call)
-        fields.without_effect(("annotations",))  # where other servers' models had it from
+        fields.without_effect(("annotations", *request.PARSED))  # where other servers' models had it from
         fields.neutral({"function_call": ()})
     if role == "tool" and (call_id := fields.text("tool_call_id")) is not None:
         message["tool_call_id"] = call_id
@@ -115,7 +115,7 @@ def _message(given: JsonObject, where: str) -> JsonObject:
 def _call(fields: Fields) -> JsonObject:
     """Return a call of a function that an answer had."""
     call: JsonObject = {name: value for name in ("id", "type") if (value := fields.text(name)) is not None}
-    call["function"] = conversation.function(fields)
+    call["function"] = conversation.function(fields, request.PARSED)
     fields.without_effect(("index",))  # a client that keeps the pieces of a stream sends it back
     fields.end()
     return call

@@ -23,6 +23,8 @@ WITHOUT_EFFECT: Final = (
 )
 # Where the prompt is to be kept in a cache, of a part of a message.
 KEPT: Final = ("prompt_cache_breakpoint",)
+# What openai's own helpers add to an answer that they have parsed: it comes back in histories.
+PARSED: Final = ("parsed", "parsed_arguments")
 # How much a model is to think; here it does or does not.
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 # What would change nothing may be said.

@@ -35,6 +35,7 @@ _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
     "include": ([], ["reasoning.encrypted_content"]),
 }
 _NOT_KEPT: Final = "can't be served: nothing is kept here, so send the whole conversation as input."
+_NOT_KEPT_ITEM: Final = "nothing is kept here, so send the item itself, as clients do once they are told store false."
 _ROLES: Final = ("system", "developer", "user", "assistant")
 _TEXTS: Final = ("input_text", "output_text", "text", "summary_text", "reasoning_text", "refusal")
 
@@ -149,6 +150,8 @@ class _Conversation:
             item.without_effect(("name",))  # models know which call a result belongs to by their order
             call_id, output = item.text("call_id"), _content(item, "output", sees=True)
             self._append({"role": "tool", "content": output, **({} if call_id is None else {"tool_call_id": call_id})})
+        elif kind == "item_reference":
+            raise item.wrong("type", f"can't be {kind}: {_NOT_KEPT_ITEM}")
         else:
             raise item.wrong("type", f"can't be {kind} here: it is not supported.")
         item.end()
@@ -165,6 +168,7 @@ class _Conversation:
 
     def _add_call(self, item: Fields) -> None:
         name, call_id = item.needed("name"), item.text("call_id")
+        item.without_effect(request.PARSED)
         call: JsonObject = {"type": "function", "function": {"name": name, "arguments": item.any("arguments")}}
         if call_id is not None:
             call["id"] = call_id
@@ -206,7 +210,7 @@ def _parts(given: Json, where: str, *, sees: bool) -> list[JsonObject]:
             part.without_effect(("detail", *request.KEPT))  # a model's encoder has one size
             parts.append(_picture(part))
         elif kind in _TEXTS:
-            part.without_effect(("annotations", "logprobs", *request.KEPT))
+            part.without_effect(("annotations", "logprobs", *request.PARSED, *request.KEPT))
             parts.append({"type": "text", "text": part.needed("refusal" if kind == "refusal" else "text")})
         else:
             raise part.wrong("type", f"can't be {kind} here: it is not supported.")

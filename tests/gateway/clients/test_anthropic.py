@@ -72,6 +72,22 @@ def test_a_function_is_called_and_its_result_told(client: anthropic.Anthropic) -
     assert said.usage.cache_read_input_tokens > 100
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_its_loop_of_tools_finds_that_no_conversation_is_kept(client: anthropic.Anthropic, streams: bool) -> None:
+    from anthropic import beta_tool
+
+    asked = []
+
+    def ask(city: str) -> str:
+        asked.append(city)
+        return weather.RESULT
+
+    tool = beta_tool(ask, name=weather.NAME, description=weather.DESCRIPTION, input_schema=weather.SCHEMA)
+    given: Any = {"model": "demo", "max_tokens": 100, "messages": [QUESTION], "tools": [tool], "stream": streams}
+    last: Any = client.beta.messages.tool_runner(**given).until_done()
+    assert (asked, "21" in last.content[0].text) == ([weather.ARGUMENTS["city"]], True)
+
+
 def test_a_call_can_be_forced_and_an_answer_given_a_form(client: anthropic.Anthropic) -> None:
     forced = client.messages.create(
         model="demo",

@@ -44,6 +44,8 @@ OLLAMA, GENERATE = "/api/chat", "/api/generate"
         ("/api/embeddings", {"prompt": "a\0b"}, "prompt"),
         (OLLAMA, {"messages": HELLO, "options": {"num_predict": HUGE}}, "options.num_predict"),
         (OLLAMA, {"messages": HELLO, "options": {"temperature": 11}}, "options.temperature"),
+        (OLLAMA, {"messages": HELLO, "temperature": 11, "options": {"top_p": 1}}, "temperature"),
+        (OLLAMA, {"messages": HELLO, "max_output_tokens": HUGE}, "max_output_tokens"),
         (OLLAMA, {"messages": HELLO, "options": {"stop": ["a", ""]}}, "options.stop[1]"),
         (OLLAMA, {"messages": HELLO, "format": NONSENSE}, "format.type"),
         (GENERATE, {"prompt": "a\0b", "system": "Be brief."}, "prompt"),

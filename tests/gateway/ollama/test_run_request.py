@@ -13,6 +13,7 @@ from rkllmd.gateway.run import Residence
 
 HELLO = [{"role": "user", "content": "Hello"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+NAMED = {"type": "function", "function": {"name": "f"}}
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,18 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
         ({"think": False, "format": ""}, {"enable_thinking": False}),
         ({"think": "low"}, {"enable_thinking": True}),
         ({"tools": [TOOL]}, {"tools": [TOOL]}),
+        ({"tools": [TOOL], "tool_choice": "auto"}, {"tools": [TOOL]}),
+        ({"tools": [TOOL], "tool_choice": "required"}, {"tools": [TOOL], "tool_choice": "required"}),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "name": "f"}}, {"tools": [TOOL], "tool_choice": NAMED}),
+        ({"tools": [TOOL], "tool_choice": NAMED}, {"tools": [TOOL], "tool_choice": NAMED}),
+        (
+            {"temperature": 0.5, "top_p": 0.9, "max_output_tokens": 3},
+            {"sampling_params": {"temperature": 0.5, "top_p": 0.9}, "max_new_tokens": 3},
+        ),
+        (
+            {"temperature": 0, "max_output_tokens": 3, "options": {"temperature": 0.5, "num_predict": -1}},
+            {"sampling_params": {"temperature": 0.5}},
+        ),
         ({"format": "json"}, {"format": "json"}),
         ({"format": {"enum": [1]}}, {"format": {"enum": [1]}}),
     ],
@@ -53,6 +66,10 @@ def test_fields_become_parameters(fields: dict[str, Any], shown: dict[str, Any])
         ({"think": "much"}, "think"),
         ({"format": "xml"}, "format"),
         ({"suffix": "a"}, "suffix"),
+        ({"temperature": "warm"}, "temperature"),
+        ({"max_output_tokens": "many"}, "max_output_tokens"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "web_search_preview", "name": "f"}}, "tool_choice.type"),
     ],
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], name: str) -> None:

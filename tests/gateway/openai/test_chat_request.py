@@ -143,7 +143,7 @@ def test_what_is_wrong_with_an_allowed_function_is_named_where_it_was() -> None:
 
 
 def test_messages_become_the_daemons() -> None:
-    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    call: dict[str, Any] = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     given = [
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "Hi"}], "name": "me"},
@@ -152,7 +152,8 @@ def test_messages_become_the_daemons() -> None:
             "content": None,
             "reasoning_content": "Hm.",
             "refusal": None,
-            "tool_calls": [{**call, "index": 0}],
+            "parsed": {"a": 1},
+            "tool_calls": [{**call, "index": 0, "function": {**call["function"], "parsed_arguments": {}}}],
         },
         {"role": "tool", "content": "21", "tool_call_id": "call_1"},
     ]

@@ -21,14 +21,14 @@ def test_a_text_is_a_question() -> None:
 
 
 def test_items_become_messages() -> None:
-    text = {"type": "output_text", "text": "I look.", "annotations": [], "logprobs": []}
+    text: dict[str, Any] = {"type": "output_text", "text": "I look.", "annotations": [], "logprobs": [], "parsed": None}
     items = [
         {"role": "developer", "content": "Be brief."},
         {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Weather?"}]},
         {"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]},
         {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [text]},
         {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": "{}"},
-        {"type": "function_call", "call_id": "call_2", "name": "g", "arguments": "{}"},
+        {"type": "function_call", "call_id": "call_2", "name": "g", "arguments": "{}", "parsed_arguments": {}},
         {"type": "function_call_output", "call_id": "call_1", "output": "21"},
         {"role": "assistant", "content": "It is warm."},
         {"role": "assistant", "content": "Very."},
