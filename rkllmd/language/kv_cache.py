@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
+from rkllmd.language.chats.held import Chat
+
 if TYPE_CHECKING:
-    from rkllmd.language.chats.held import Chat, Held
+    from rkllmd.language.chats.held import Held
 
 # No client has this number.
 _SEVERAL: Final = -1
@@ -43,6 +45,10 @@ class KvCache:
     def owner(self) -> int | Chat | None:
         """Return the client or the conversation whose turn was the last one; None: the cache holds nobody's words."""
         return self._owner
+
+    def is_of_user(self, user: int | None) -> bool:
+        """Return whether the last turn was one of a conversation of this user."""
+        return isinstance(self._owner, Chat) and self._owner.user == user
 
     @property
     def is_kept(self) -> bool:

@@ -28,7 +28,7 @@ from rkllmd.language.texts.transcript import FINISH, Transcript
 
 if TYPE_CHECKING:
     from rkllmd.language.chats.held import Held
-    from rkllmd.language.runs.turns import ConversationTurn
+    from rkllmd.language.runs.turns.turn import ConversationTurn
 
 log = structlog.get_logger()
 

@@ -9,13 +9,14 @@ from rkllmd.errors import RpcError
 from rkllmd.language.batches.company import Company, Lane
 from rkllmd.language.batches.sequences import Said, choose
 from rkllmd.language.chats.reuse import plan
-from rkllmd.language.runs import answers, guiding, turns
+from rkllmd.language.runs import answers, guiding
 from rkllmd.language.runs.rendering import plain_prompts
+from rkllmd.language.runs.turns import request, telling
 
 if TYPE_CHECKING:
     from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
-    from rkllmd.language.runs.turns import ConversationTurn
+    from rkllmd.language.runs.turns.turn import ConversationTurn
 
 
 def begin(company: Company) -> None:
@@ -28,8 +29,8 @@ def begin(company: Company) -> None:
             if lane.run.messages is None:
                 plain_prompts.check_length(lane.run)
             else:
-                lane.turn = turns.of_messages(lane.run, lane.run.messages)
-                turns.choose_template(lane.run, lane.turn)
+                lane.turn = request.of_messages(lane.run, lane.run.messages)
+                telling.choose_template(lane.run, lane.turn)
         except RpcError as error:
             refuse(company, lane, error)
 
@@ -74,7 +75,7 @@ def _tell(language: Language, lane: Lane, turn: ConversationTurn) -> None:
     compares_tokens = language.runtime.extension is not None
     planned = plan(lane.held, turn.basis, turn.messages, template, compares_tokens=compares_tokens)
     turn.telling = planned.from_the_beginning()
-    turns.check_length(lane.run, turn)
+    telling.check_length(lane.run, turn)
     turn.sequence = lane.sequence if compares_tokens else None
-    turns.give(lane.run, turn)
+    telling.give(lane.run, turn)
     answers.read(lane.run, turn, lane.generation.transcript)

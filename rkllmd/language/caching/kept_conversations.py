@@ -59,9 +59,8 @@ def bring_back(language: Language, model: Model, chat: Chat, basis: str, whole: 
     if extension is None or not may_use(language, model):
         return
     keep_held(language, model, whole)
-    owner, held = model.kv_cache.owner, model.kv_cache.held
-    is_own = isinstance(owner, Chat) and owner.user == chat.user and held is not None and held.basis == basis
-    has = common_length(str(held.text), whole) if is_own and held is not None else 0
+    held = model.kv_cache.held if model.kv_cache.is_of_user(chat.user) else None
+    has = 0 if held is None or held.basis != basis else common_length(str(held.text), whole)
     kept, common = language.kept_chats.best(chat.user, model.path, basis, whole)
     if kept is None or common < has + WORTH:
         return

@@ -13,7 +13,7 @@ from rkllmd.language.runs.rendering.markers import template_of
 
 if TYPE_CHECKING:
     from rkllmd.language.runs.run import Run
-    from rkllmd.language.runs.turns import ConversationTurn
+    from rkllmd.language.runs.turns.turn import ConversationTurn
     from rkllmd.language.texts.transcript import Transcript
 
 RAW: Final = Value(

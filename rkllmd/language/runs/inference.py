@@ -28,11 +28,11 @@ from rkllmd.language.runs import (
     guiding,
     prompt_cache_names,
     run_options,
-    turns,
 )
 from rkllmd.language.runs.rendering import plain_prompts
 from rkllmd.language.runs.run import Run, RunArguments
-from rkllmd.language.runs.turns import ConversationTurn
+from rkllmd.language.runs.turns import request, result, telling
+from rkllmd.language.runs.turns.turn import ConversationTurn
 from rkllmd.language.texts.transcript import Transcript
 from rkllmd.machine.c_runtime import NO_WORDS, last_words
 from rkllmd.machine.crash_journal import Asked
@@ -60,7 +60,7 @@ def check(language: Language, invocation: Invocation, **asked: Unpack[RunArgumen
     run_options.check(run)
     guiding.check(run)
     invocation.call.members.check("stream")
-    turns.check(run)
+    request.check(run)
     given = len(rkllm_input.json) if isinstance(rkllm_input.json, list) else model.n_batch
     if given != model.n_batch:
         raise InvalidParams(
@@ -109,7 +109,7 @@ def generate(run: Run) -> Callable[[], JsonObject]:
     if run.messages is None and run.invocation.call.members.session is None:
         plain_prompts.check_length(run)
     saving = prompt_cache_names.begin_saving(run)
-    turn = turns.begin(run)
+    turn = request.begin(run)
     prefilled = False
     try:
         ended = _of_a_live_model(run, turn)
@@ -125,7 +125,7 @@ def generate(run: Run) -> Callable[[], JsonObject]:
         return partial(_final, run, ended, turn, extra | tensors)
     finally:
         if turn is not None:
-            turns.end(run, turn, succeeded=prefilled)
+            result.end(run, turn, succeeded=prefilled)
         prompt_cache_names.discard(run, saving)
 
 
@@ -163,7 +163,7 @@ def _may_do_without_caches(run: Run, turn: ConversationTurn | None, ended: _Ende
     failure, generation = ended.failure, ended.generation
     if turn is None or failure is None or generation.has_begun or generation.abort_requested:
         return False
-    if not turns.give_up_caches(run, turn):
+    if not result.give_up_caches(run, turn):
         return False
     log.warning("conversation_without_cache", session=turn.chat.session, error=failure.to_json())
     return True
@@ -180,7 +180,7 @@ def _attempt(run: Run, turn: ConversationTurn | None) -> _Ended:
         if turn is None:
             history_reset = _take_turn(run)
         else:
-            turns.take(run, turn)
+            telling.take(run, turn)
     except RuntimeFailure as error:
         return _Ended(generation, error)
     language.runtime.remember_kv_cache_sizes(model)
@@ -202,7 +202,7 @@ def _attempt(run: Run, turn: ConversationTurn | None) -> _Ended:
             language.runtime.remember_kv_cache_sizes(model)
         model.kv_cache.end_turn(is_paused=generation.paused)
         if turn is not None and failure is None:
-            turns.ran(run, turn, generation, sizes)
+            result.ran(run, turn, generation, sizes)
         if generation.abort_requested or generation.is_over:
             failure = None  # runtimes differ in how an aborted run ends; what it has generated stays valid
         return _Ended(generation, failure, history_reset)
@@ -306,7 +306,7 @@ def _final(run: Run, ended: _Ended, turn: ConversationTurn | None, extra: JsonOb
     estimates.learn(language.npu.durations, model.path, generation)
     final = generation.final()
     if turn is not None:
-        return {**final, **extra, **turns.note(run, turn, generation)}
+        return {**final, **extra, **result.note(run, turn, generation)}
     job = invocation.job
     is_answered = invocation.call.finished or (job is not None and job.timeout is not None and not job.is_cut)
     # A loss is reported once, in a result that reaches its client.

@@ -16,7 +16,7 @@ from rkllmd.portable.extension import ALL, NextRun, Span
 
 if TYPE_CHECKING:
     from rkllmd.language.runs.run import Run
-    from rkllmd.language.runs.turns import ConversationTurn
+    from rkllmd.language.runs.turns.turn import ConversationTurn
 
 # The next number means "any seed" to llama.cpp.
 LARGEST_SEED: Final = 2**32 - 2

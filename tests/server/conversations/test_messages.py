@@ -113,29 +113,6 @@ def test_functions_are_told_and_their_results_too(echo: Daemon) -> None:
         assert wire.ask("rkllm.run", {"messages": talk.messages})["result"]["cached_tokens"] == 0, "without tools"
 
 
-@pytest.mark.parametrize(
-    ("params", "path"),
-    [
-        ({"messages": []}, "$.messages"),
-        ({"messages": [{"role": "user"}], "prompt_input": "x"}, "$"),
-        ({"messages": [{"role": "assistant", "content": "x"}]}, "$.messages[0].role"),
-        ({"messages": [{"role": "user", "content": "x"}], "mode": "RKLLM_INFER_GET_LOGITS"}, "$.messages"),
-        ({"messages": [{"role": "user", "content": "x" * 300_000}]}, "$.messages"),
-        ({"prompt": "x", "tools": [{}]}, "$.tools"),
-        ({"tools": [{}]}, "$.rkllm_input"),
-    ],
-)
-def test_what_is_no_conversation_is_refused(start: Start, params: dict[str, Any], path: str) -> None:
-    daemon = start()
-    daemon.load(max_context_len=1024)
-    with daemon.connect() as wire:
-        error = wire.ask("rkllm.run", params)["error"]
-        assert (error["code"], error["data"]["path"]) == (-32602, path)
-        both = wire.ask("rkllm.run", {"messages": [{"role": "user", "content": "x"}]}, session="a")["error"]
-        assert both["data"]["member"] == "session"
-    assert daemon.calls("rkllm_run") == 0
-
-
 PICTURE = {"image_embed": {"data": [1.0] * 16, "shape": [1, 2, 8]}, "image_width": 2, "image_height": 1}
 
 

@@ -154,20 +154,6 @@ def test_a_wrong_name_is_refused(echo: Daemon, name: Any) -> None:
     assert echo.calls("rkllm_run") == 0
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        {"input_type": "RKLLM_INPUT_TOKEN", "token_input": {"input_ids": [1, 2]}},
-        {"prompt": "one", "mode": "RKLLM_INFER_GET_LAST_HIDDEN_LAYER"},
-    ],
-    ids=["tokens", "hidden states"],
-)
-def test_what_is_no_talk_is_refused(echo: Daemon, params: dict[str, Any]) -> None:
-    with echo.connect() as wire:
-        answer = wire.ask("rkllm.run", params, session="a")
-        assert answer["error"]["data"]["member"] == "session"
-
-
 def test_a_real_model_keeps_two_conversations_apart_and_reads_little_again(start: Start, tmp_path: Path) -> None:
     caches = tmp_path / "caches"
     caches.mkdir()

@@ -1,4 +1,4 @@
-"""Turns of conversations: what is asked, how the model is told what came before, what is kept of the run."""
+"""What is known of a turn after its run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from rkllmd.language.chats.messages import question
 from rkllmd.language.chats.reuse import Telling
 from rkllmd.language.chats.text import Text
 from rkllmd.language.kv_cache import KvCache
-from rkllmd.language.runs import turns
 from rkllmd.language.runs.run import Run
+from rkllmd.language.runs.turns import result
+from rkllmd.language.runs.turns.turn import ConversationTurn
 from rkllmd.language.sessions.sessions import Session, Sessions, Turn
 
 
@@ -37,10 +38,10 @@ def test_what_the_model_did_not_have_to_read_tells_nothing_about_tokens() -> Non
     whole = Text((("x" * 1000, False),))
 
     def noted(cached: int) -> dict[str, Any]:
-        turn = turns.ConversationTurn(chat, (question("2"),), thinking=False, session=talk)
+        turn = ConversationTurn(chat, (question("2"),), thinking=False, session=talk)
         turn.template, turn.telling = InsideTemplate(PLAIN), Telling(whole, whole, goes_on=False)
         turn.cached_tokens = cached
-        return turns.note(run, turn, generation)
+        return result.note(run, turn, generation)
 
     before = talk.bytes_per_token
     said = noted(5)

@@ -1,0 +1,1 @@
+"""Turns of conversations; whole conversations are in tests/server/conversations."""
