@@ -50,7 +50,9 @@ def run(given: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise http.missing(error, "gateway") from None
     pictures = Pictures(Reach(given.fetch_pictures) if given.fetch_pictures else None)
-    listening = serving.Listening(addresses, agent_checks, tls, given.grace, http.renewal(given, access))
+    listening = serving.Listening(
+        addresses, agent_checks, tls, given.grace, http.renewal(given, access), given.access_log
+    )
     heap.return_large_blocks()
     try:
         serving.run(Upstream(given.socket, given.requirepeer, pictures), access, listening)

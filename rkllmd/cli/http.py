@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser, listen: str) -> None:
     parser.add_argument(
         "--allow-anybody", action="store_true", help="listen beyond this machine without API keys: all may come"
     )
+    parser.add_argument(
+        "--no-access-log", dest="access_log", action="store_false", help="write no line on stderr for each request"
+    )
     parser.add_argument("--tls-certificate", type=Path, metavar="FILE", help="speak HTTPS: the certificate (PEM)")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key (default: in the same file)")
     parser.add_argument(
@@ -134,11 +137,11 @@ def tls(given: argparse.Namespace) -> Tls | None:
     return found
 
 
-def _keys(path: Path | None) -> frozenset[str]:
+def _keys(path: Path | None) -> dict[str, str]:
     from rkllmd.gateway.access import KeysError, read_keys
 
     if path is None:
-        return frozenset()
+        return {}
     try:
         if path.stat().st_mode & stat.S_IWOTH:
             raise HttpError(f"{path} can be written by everybody, who could add a key: chmod o-w {path}")

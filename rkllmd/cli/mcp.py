@@ -48,7 +48,11 @@ def run(given: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise http.missing(error, "mcp", *(["gateway"] if addresses else [])) from None
     try:
-        over_http.serve(host, access, Listening(addresses, (), tls, renew=http.renewal(given, access)))
+        over_http.serve(
+            host,
+            access,
+            Listening(addresses, (), tls, renew=http.renewal(given, access), has_access_log=given.access_log),
+        )
     except OSError as error:
         raise http.taken(addresses, error) from None
     return 0

@@ -24,6 +24,9 @@ WITHOUT_KEY: Final = ("/", "/health", "/ready")
 # Pages in browsers can say nothing else when they open a WebSocket.
 _KEY_AS_PROTOCOL: Final = "api-key."
 _HASH: Final = re.compile("[0-9a-f]{64}")
+_SHORT: Final = 8
+# What sha256sum calls its input.
+_OF_INPUT: Final = "-"
 _BEARER: Final = re.compile("bearer +", re.IGNORECASE)
 
 
@@ -31,32 +34,33 @@ class KeysError(Exception):
     """The file of keys is wrong; the message is one sentence that says what to do."""
 
 
-def read_keys(text: str) -> frozenset[str]:
-    """Return the hashes of a file: on each line the SHA-256 of a key in hex, then perhaps whose it is.
+def read_keys(text: str) -> dict[str, str]:
+    """Return whose keys there are, by their hashes: on each line of a file the SHA-256 in hex, then perhaps a name.
 
-    Raises KeysError.
+    A key without a name is called by the first digits of its hash. Raises KeysError.
     """
-    found = set()
+    found = {}
     for number, line in enumerate(text.splitlines(), 1):
-        word = line.partition("#")[0].strip().partition(" ")[0]
+        word, _, name = line.partition("#")[0].strip().partition(" ")
         if not word:
             continue
         if not _HASH.fullmatch(word):
             raise KeysError(f"line {number} must begin with the SHA-256 of a key, as sha256sum prints it.")
-        found.add(word)
+        found[word] = name.strip().removeprefix(_OF_INPUT) or word[:_SHORT]
     if not found:
         raise KeysError("there is no key in it.")
-    return frozenset(found)
+    return found
 
 
 @dataclass(slots=True)
 class Access:
-    """Decides on requests. ``keys``: hashes, empty where none is wanted, which may be replaced; ``origins``: pages.
+    """Decides on requests. ``keys``: whose there are, by their hashes, empty where none is wanted; ``origins``: pages.
 
+    ``keys`` may be replaced.
     ``has_certificates``: nobody comes without one, so no browser does that a page from elsewhere has sent.
     """
 
-    keys: frozenset[str] = frozenset()
+    keys: Mapping[str, str] = field(default_factory=dict)
     origins: frozenset[str] = field(default_factory=frozenset)
     has_certificates: bool = False
 
@@ -74,16 +78,18 @@ class Access:
                 "PermissionDenied",
                 "Without API keys this name is not served: ask by the machine's address, or start with --api-keys.",
             )
-        if path in WITHOUT_KEY or self._knows(_given_keys(headers)):
+        if path in WITHOUT_KEY or self.whose(headers) is not None:
             return None
         return Failure(
             401, "PermissionDenied", "The API key is missing or wrong: send it as Authorization: Bearer KEY."
         )
 
-    def _knows(self, given: Iterable[str]) -> bool:
-        hashes = [hashlib.sha256(key.encode()).hexdigest() for key in given]
+    def whose(self, headers: Mapping[str, str]) -> str | None:
+        """Return whose key a request has, None where it has none that is known."""
+        hashes = [hashlib.sha256(key.encode()).hexdigest() for key in _given_keys(headers)]
         # All are compared, so that the time says nothing.
-        return sum(hmac.compare_digest(known, found) for known in self.keys for found in hashes) > 0
+        found = [known for known in self.keys for given in hashes if hmac.compare_digest(known, given)]
+        return self.keys[found[0]] if found else None
 
 
 def _given_keys(headers: Mapping[str, str]) -> Iterable[str]:

@@ -9,7 +9,7 @@ import pytest
 from rkllmd.gateway.access import Access, KeysError, is_loopback, read_keys
 
 HASH = hashlib.sha256(b"secret").hexdigest()
-KEYED = Access(frozenset({HASH}))
+KEYED = Access({HASH: "kitchen"})
 # As pages in browsers open a WebSocket.
 PROTOCOL = {"sec_websocket_protocol": "jsonrpc, api-key.secret"}
 
@@ -70,7 +70,16 @@ def test_a_name_of_the_public_dns_is_not_ours_without_keys(host: str, code: int)
 
 
 def test_a_file_of_keys_has_hashes_names_and_comments() -> None:
-    assert read_keys(f"# people\n\n{HASH}  kitchen\n") == {HASH}
+    assert read_keys(f"# people\n\n{HASH}  the kitchen # upstairs\n") == {HASH: "the kitchen"}
+
+
+@pytest.mark.parametrize("name", ["", "  -", " # a comment"])
+def test_a_key_without_a_name_is_called_by_its_hash(name: str) -> None:
+    assert read_keys(HASH + name) == {HASH: HASH[:8]}
+
+
+def test_whose_a_key_is() -> None:
+    assert [KEYED.whose({"x-api-key": key}) for key in ("secret", "other")] == ["kitchen", None]
 
 
 @pytest.mark.parametrize("text", ["", "# none\n", "secret\n", f"{HASH[1:]}\n"])

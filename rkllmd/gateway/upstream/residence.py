@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from rkllmd.client import ClientError
 from rkllmd.gateway import models
+from rkllmd.gateway.access_log import record
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.models import ServedModel
 from rkllmd.gateway.run import Residence
@@ -42,6 +43,7 @@ class Move:
         Raises Failure, ClientError.
         """
         model = models.find(await self._connection.status(), self._name)
+        record.current().model = model.name
         is_here = model.is_loaded if model.swap else model.handle is not None
         if self._residence is Residence.LOADED and not (is_here or model.is_loading):
             await self._load(model)

@@ -7,6 +7,7 @@ from typing import Final
 
 from rkllmd.client import CallError, Crashed
 from rkllmd.gateway import failures
+from rkllmd.gateway.access_log import record
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.models import ServedModel
 from rkllmd.gateway.run import Wanted
@@ -91,6 +92,8 @@ class Run:
                 self.queue = message.get("result")
         if found:
             self.is_done = self._failure is None and not self._connection.is_open(self._id)
+            if self.is_done and self._method == _METHOD:
+                record.current().count(found[-1])
         return found
 
     async def _received(self) -> list[JsonObject]:

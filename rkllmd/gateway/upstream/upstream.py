@@ -10,6 +10,7 @@ import trio
 
 from rkllmd.client import ClientError, TrioClient, open_client
 from rkllmd.gateway import models
+from rkllmd.gateway.access_log import record
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.models import ServedModel
 from rkllmd.gateway.pictures.showing import Pictures
@@ -75,6 +76,11 @@ class Upstream:
 
     async def model(self, connection: Connection, name: str | None, *, may_be_known: bool = True) -> ServedModel:
         """Return the model that is meant; ``may_be_known``: it need not be asked for. Raises Failure, ClientError."""
+        model = await self._model(connection, name, may_be_known=may_be_known)
+        record.current().model = model.name
+        return model
+
+    async def _model(self, connection: Connection, name: str | None, *, may_be_known: bool) -> ServedModel:
         known = self.known
         if may_be_known and known is not None and connection.daemon == known["daemon_pid"]:
             # What is not among them may have come this moment.

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Final
 
+from rkllmd.gateway.access_log import record
 from rkllmd.gateway.embeddings.pooling import vectors_of
 from rkllmd.gateway.embeddings.protocol import Vectors, WantedVectors, check_dimensions
 from rkllmd.gateway.failures import Failure
@@ -37,6 +38,7 @@ async def vectors(upstream: Upstream, connection: Connection, wanted: WantedVect
         check_dimensions(wanted, made[0])
         found += made
         tokens += _tokens(result, len(texts), model.n_batch)
+    record.current().add(tokens)
     return Vectors(model.name, found, tokens)
 
 

@@ -8,6 +8,7 @@ import orjson
 from starlette.responses import Response
 
 from rkllmd.gateway import failures
+from rkllmd.gateway.access_log import record
 from rkllmd.gateway.failures import Failure
 from rkllmd.json_types import Json, JsonObject
 
@@ -23,4 +24,5 @@ def answer_failure(error: Exception, shown: Callable[[Failure], JsonObject]) -> 
     What is no error of a request or of the daemon is raised again.
     """
     failure = failures.of(error)
+    record.current().error = failure.kind
     return answer_json(shown(failure), failure.status, failure.headers)

@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from rkllmd.client import ClientError, ConnectionLost, Crashed
+from rkllmd.gateway.access_log import record
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.upstream.upstream import Upstream
@@ -35,6 +36,7 @@ class RelayEndpoint:
         """Relay one request."""
         try:
             asked = await body.read_json(scope, receive)
+            record.current().call = _called(asked)
             line = orjson.dumps(asked, option=orjson.OPT_APPEND_NEWLINE)
             with closing(await self._upstream.wire()) as wire:
                 was_sent = await unless_gone(receive, lambda: _ask(wire, line))
@@ -69,6 +71,13 @@ def _has_answers(asked: Json) -> bool:
     """Return whether not all of it are notifications."""
     requests = asked if isinstance(asked, list) else [asked]
     return any(isinstance(item, dict) and "id" in item for item in requests)
+
+
+def _called(asked: Json) -> str | None:
+    """Return the method that is called, for a batch of requests ``batch``."""
+    if isinstance(asked, list):
+        return "batch"
+    return str(asked.get("method")) if isinstance(asked, dict) else None
 
 
 async def _chunks(wire: Wire) -> AsyncIterator[bytes]:

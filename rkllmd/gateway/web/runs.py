@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from rkllmd.client import ClientError
 from rkllmd.gateway import failures, progress
+from rkllmd.gateway.access_log import record
 from rkllmd.gateway.boards import patience
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import WrongField
@@ -149,7 +150,9 @@ class _Stream:
                 self._add_results(answer, first)
                 await self._send_rest(answer)
         except (Failure, ClientError) as error:
-            self._add([answer.error(failures.of(error))])
+            failure = failures.of(error)
+            record.current().error = failure.kind
+            self._add([answer.error(failure)])
         return bytes(self._piece) + (_DONE if self._protocol.framing is Framing.EVENTS else b"")
 
     async def _send_rest(self, answer: Answer) -> None:

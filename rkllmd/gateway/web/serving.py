@@ -17,11 +17,12 @@ from starlette.types import ASGIApp
 
 from rkllmd.client import ConnectError, why_no_connection
 from rkllmd.gateway.access import Access
+from rkllmd.gateway.access_log.log import AccessLog
 from rkllmd.gateway.boards import agent
 from rkllmd.gateway.boards.encryption import Tls
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.web.body import MOST_BYTES
-from rkllmd.gateway.web.bounds import connections
+from rkllmd.gateway.web.bounds import connections, refusals
 from rkllmd.gateway.web.bounds.requests import BoundedRequests
 from rkllmd.gateway.web.questions import Questions
 from rkllmd.gateway.web.routes import application
@@ -45,6 +46,7 @@ class Listening:
     tls: Tls | None = None
     grace_seconds: float = 5
     renew: Callable[[], None] | None = None
+    has_access_log: bool = True
 
 
 def run(upstream: Upstream, access: Access, listening: Listening) -> None:
@@ -95,6 +97,8 @@ async def serve_until_asked(
     ``when_asked`` is called then, ``when_served`` once it listens. Whoever asks twice does not want to wait.
     """
     connections.use()
+    log = AccessLog() if listening.has_access_log else None
+    refusals.OF_ALL.tell = log.refused if log else None
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
 
         async def asked_to_end() -> None:
@@ -109,7 +113,7 @@ async def serve_until_asked(
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            bounded = BoundedRequests(app)
+            bounded = BoundedRequests(log.around(app) if log else app)
             # Hypercorn's own types name the events of ASGI one by one, Starlette's any mapping.
             served = partial(serve, bounded, _config(listening), shutdown_trigger=asked_to_end)  # type: ignore[arg-type]
 
@@ -122,6 +126,8 @@ async def serve_until_asked(
             binds = await nursery.start(serve_to_end)
             print(f"rkllmd {name} serves {' '.join(binds)}", flush=True)
             await when_served()
+    if log:
+        log.flush()
 
 
 async def _renew_when_told(renew: Callable[[], None], task_status: trio.TaskStatus[None]) -> None:

@@ -18,6 +18,7 @@ from hypercorn.events import Closed, RawData, Updated
 from hypercorn.trio.tcp_server import TCPServer
 
 from rkllmd.gateway.tokens.passing import Translate, Way, send_now
+from rkllmd.gateway.web.bounds import refusals
 from rkllmd.gateway.web.bounds.http11 import GoneError, Http11, NextRequest
 from rkllmd.gateway.web.bounds.places import FullError, Places
 from rkllmd.gateway.web.bounds.unread import Unread
@@ -34,6 +35,7 @@ _MOST_OF_ONE: Final = 200
 _PIECE: Final = 65_536
 # A client that is refused has sent its request by then, or does not get to know why.
 _REFUSAL_SECONDS: Final = 1
+_FULL: Final = 503
 _SENTENCE: Final = "All connections that the gateway may have are in use: come again later."
 _BODY: Final = orjson.dumps({"error": {"message": _SENTENCE, "type": "server_error", "param": None, "code": "Full"}})
 _REFUSAL: Final = (
@@ -208,6 +210,7 @@ class LoneServer(TCPServer):
                     await self.stream.send_all(_REFUSAL)
             except trio.BrokenResourceError:
                 pass
+        refusals.OF_ALL.add(self._address(), _FULL)
         await trio.aclose_forcefully(self.stream)
 
 

@@ -9,6 +9,8 @@ import orjson
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.worker_context import EventWrapper
 
+from rkllmd.gateway.web.bounds import refusals
+
 if TYPE_CHECKING:
     from hypercorn.typing import AppWrapper
 
@@ -38,6 +40,7 @@ class Http11(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         """Say what is wrong with what could not be read."""
+        refusals.OF_ALL.add(self.client[0] if self.client else "", status_code)
         body = b""
         if self.connection.our_state is h11.IDLE:  # no request was read, so none that wants headers alone
             sentence = _TOO_LONG if status_code == _HEADERS_TOO_LONG else _UNREADABLE

@@ -7,6 +7,7 @@ from functools import partial
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rkllmd.gateway.access import Access
+from rkllmd.gateway.access_log import record
 from rkllmd.gateway.anthropic import shape as anthropic_shape
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.ollama import shape as ollama_shape
@@ -36,6 +37,7 @@ class Guard:
         """Let a request through, or refuse it."""
         if scope["type"] in ("http", "websocket"):
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            record.current().key = self._access.whose(headers)
             refusal = self._access.refusal(scope["path"], headers)
             if refusal is not None:
                 await answer_failure(refusal, partial(error_body, scope["path"]))(scope, receive, send)

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from rkllmd.client import ClientError
 from rkllmd.gateway import models
+from rkllmd.gateway.access_log import record
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.fields import Fields, WrongField
 from rkllmd.gateway.models import ServedModel
@@ -42,6 +43,7 @@ class Administration:
             fields.end()
             async with self._upstream.connection() as connection:
                 model = models.find(await connection.status(), name)
+                record.current().model = model.name
                 if (call := change(model)) is not None:
                     # A job, since it does not end with this request.
                     await connection.call("server.submit", call)
