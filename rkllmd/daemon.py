@@ -298,15 +298,19 @@ class Daemon:
             )
         else:
             with trio.move_on_at(latest):
-                await service.npu.run("rknn.destroy", partial(release_all, service.vision))
-                for model in service.language.models:
-                    try:
-                        await service.npu.run("rkllm.destroy", partial(unload, service.language, model))
-                    except RpcError as error:  # the others are still to be unloaded; the process ends it anyway
-                        logger.error("model_not_unloaded", model_path=model.path, error=error.to_json())
+                await _free_models(service)
         service.npu.durations.save()
         service.store.close(min(_CLOSE_SECONDS, max(0.0, latest - trio.current_time()) + _LEAST_SECONDS))
         logger.info("stopped")
+
+
+async def _free_models(service: Service) -> None:
+    await service.npu.run("rknn.destroy", partial(release_all, service.vision))
+    for model in service.language.models:
+        try:
+            await service.npu.run("rkllm.destroy", partial(unload, service.language, model))
+        except RpcError as error:  # the others are still to be unloaded; the process ends it anyway
+            logger.error("model_not_unloaded", model_path=model.path, error=error.to_json())
 
 
 def _exit(status: int, listening: listener.Listener) -> NoReturn:

@@ -108,12 +108,13 @@ class PlainConnection:
                 found = find()
                 if found is not None:
                     return found
-                if self._is_read_elsewhere():
-                    if not self._state.wait(seconds_until(deadline)):
-                        raise LateError
-                    continue
-                self._begin_reading()
-            self._read(deadline)
+                reads = not self._is_read_elsewhere()
+                if reads:
+                    self._begin_reading()
+                elif not self._state.wait(seconds_until(deadline)):
+                    raise LateError
+            if reads:
+                self._read(deadline)
 
     def _next(self, call_id: int) -> JsonObject | None:
         """Take the next message for this id, if there is one."""

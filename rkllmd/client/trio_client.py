@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from os import PathLike
 from typing import Unpack
 
@@ -122,17 +122,11 @@ class TrioClient:
             receive = connection.expect(call_id)
             ended = False
             try:
-                with trio.CancelScope(deadline=attempts.deadline) as scope:
+                with trio.fail_at(attempts.deadline):
                     await connection.send(request, attempts.leaves)
                 while not ended:
-                    message = None
-                    if not scope.cancelled_caught:
-                        with trio.CancelScope(deadline=attempts.deadline) as scope, suppress(trio.EndOfChannel):
-                            message = await receive.receive()
-                    if scope.cancelled_caught:
-                        raise CallTimeout(method, seconds or 0)
-                    if message is None:
-                        raise connection.lost()
+                    with trio.fail_at(attempts.deadline):
+                        message = await connection.receive(receive)
                     ended = not is_partial(message)
                     if attempts.is_refused_for_now(message):
                         raise connection.lost()
@@ -140,6 +134,8 @@ class TrioClient:
                 return
             except Lost as lost:
                 await self._recover(attempts, lost)
+            except trio.TooSlowError:
+                raise CallTimeout(method, seconds or 0) from None
             finally:
                 connection.forget(call_id)
                 if not ended:
@@ -184,12 +180,11 @@ class TrioClient:
         while True:
             connection = await self._connected(attempts)
             call_id = next(self._ids)
-            receive, answer, message = connection.expect_events(), connection.expect(call_id), None
+            receive, answer = connection.expect_events(), connection.expect(call_id)
             try:
                 await connection.send(Request(call_id, attempts.method, params, {}))
-                with suppress(trio.EndOfChannel):
-                    message = await answer.receive()
-                if message is None or attempts.is_refused_for_now(message):
+                message = await connection.receive(answer)
+                if attempts.is_refused_for_now(message):
                     raise connection.lost()
                 result_of(message)
             except Lost as lost:

@@ -85,6 +85,13 @@ class TrioConnection:
             send.close()
         return receive
 
+    async def receive(self, channel: trio.MemoryReceiveChannel[JsonObject]) -> JsonObject:
+        """Return the next message that comes there. Raises Lost where the connection ends before."""
+        try:
+            return await channel.receive()
+        except trio.EndOfChannel:
+            raise self.lost() from None
+
     def forget(self, call_id: int) -> None:
         """Expect nothing for this id any more."""
         del self._waiting[call_id]

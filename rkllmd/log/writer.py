@@ -80,13 +80,12 @@ class LogWriter:
         while True:
             with self._changed:
                 line = self._lines.popleft() if self._lines else None
-                untold = self.dropped - self._told
-                if line is None:
-                    self._told = self.dropped
-                    if not untold:
-                        self._is_writing = False
-                        self._changed.notify_all()
-                        return
+                untold = 0 if line is not None else self.dropped - self._told
+                self._told += untold
+                if line is None and not untold:
+                    self._is_writing = False
+                    self._changed.notify_all()
+                    return
             if line is None:
                 self._on_dropped(untold)
                 continue

@@ -122,15 +122,7 @@ class Connection:
         self._log.debug("client_connected")
         try:
             with self._scope:
-                async with trio.open_nursery() as self._nursery:
-                    try:
-                        await self._reader.read(self._receiver)
-                        await self._finish()
-                        if self._inbox.was_foreign:
-                            await self._reader.read_away()
-                    finally:
-                        self._sender.stop()  # no writer is started in a nursery that closes
-                    self._nursery.cancel_scope.cancel()
+                await self._converse()
         except* (OSError, MemoryError) as errors:
             self._log.debug("client_lost", reason=repr(errors.exceptions[0]))
         except* Exception as errors:
@@ -141,6 +133,18 @@ class Connection:
             self._sender.close()
             self._reader.close()
             self._log.debug("client_gone")
+
+    async def _converse(self) -> None:
+        """Read all that the client sends, and see its answers off. Raises what reading raises, in a group."""
+        async with trio.open_nursery() as self._nursery:
+            try:
+                await self._reader.read(self._receiver)
+                await self._finish()
+                if self._inbox.was_foreign:
+                    await self._reader.read_away()
+            finally:
+                self._sender.stop()  # no writer is started in a nursery that closes
+            self._nursery.cancel_scope.cancel()
 
     def drop(self, reason: str) -> None:
         """Drop the client at once, for a ``reason`` that is logged; its run is aborted."""

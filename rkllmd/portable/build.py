@@ -183,10 +183,10 @@ def _writable_folder() -> Path:
     reasons = []
     for folder in _folders():
         try:
-            if not folder.exists():
-                folder.mkdir(parents=True)
-                if folder == HERE / "build":
-                    folder.chmod(0o755)
+            is_new = not folder.exists()
+            folder.mkdir(parents=True, exist_ok=True)
+            if is_new and folder == HERE / "build":  # whoever may read the code may run it, whatever the umask
+                folder.chmod(0o755)
             with _scratch(folder):
                 return folder
         except OSError as error:

@@ -257,9 +257,8 @@ class FileStore(Store):
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
             try:
-                for change in changes:
-                    for sql, values in change.statements:
-                        connection.execute(sql, [b"".join(value) if type(value) is list else value for value in values])
+                for sql, values in (statement for change in changes for statement in change.statements):
+                    connection.execute(sql, [b"".join(value) if type(value) is list else value for value in values])
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:

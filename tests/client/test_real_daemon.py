@@ -79,11 +79,12 @@ async def test_trio_the_real_daemon_aborts_a_run_whose_call_is_cancelled(daemon:
     aborts = daemon.calls("rkllm_abort")
     async with open_client(daemon.path) as client:
         stream = client.stream("rkllm.run_async", {"prompt": "Hello", "max_new_tokens": 0})
-        async with contextlib.aclosing(stream):
-            with trio.CancelScope() as scope:
-                async for partial in stream:
-                    if partial["seq"] == 3:
-                        scope.cancel()
+        with trio.CancelScope() as scope:
+            async with contextlib.aclosing(stream):
+                while (await anext(stream))["seq"] < 3:
+                    pass
+                scope.cancel()
+                await anext(stream)
         assert scope.cancelled_caught
         daemon.play(text="next")
         # It waits behind the run, so its answer shows that the run has ended.

@@ -1,16 +1,20 @@
-"""No file of code has more than 400 lines, no function more than 60, no folder more than a dozen files of one kind."""
+"""No file of code has more than 400 lines, no function more than 60, no folder more than a dozen files of one kind.
+
+No function is nested more than four deep.
+"""
 
 from __future__ import annotations
 
 import ast
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 HOUSES: Final = ("rkllmd", "rknn", "tests")
-LINES, FUNCTION_LINES, FILES = 400, 60, 12
+LINES, FUNCTION_LINES, DEPTH, FILES = 400, 60, 4, 12
 CODE: Final = (".c", ".cpp", ".css", ".h", ".hpp", ".html", ".js", ".py", ".sh")
 # What is built or installed lies in folders that git ignores.
 IGNORED: Final = {"__pycache__", "build", ".venv"}
@@ -20,6 +24,9 @@ FULL_FOLDERS: Final = {
     "rknn": "one module for each C function",
     "rkllmd/methods/server": "one module for each method",
 }
+
+
+_FUNCTIONS: Final = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @cache
@@ -54,11 +61,36 @@ def test_files_of_code_are_short() -> None:
     assert {path: count for path, count in lines.items() if count > LINES} == {}
 
 
+def depth(statements: Sequence[ast.stmt]) -> int:
+    """Return how deep statements are nested; an ``elif`` is as deep as its ``if``, and a function begins anew."""
+    deepest = 0
+    for statement in statements:
+        if isinstance(statement, _FUNCTIONS | ast.ClassDef):
+            continue
+        beside = getattr(statement, "orelse", [])
+        if isinstance(statement, ast.If) and len(beside) == 1 and isinstance(beside[0], ast.If):
+            deepest = max(deepest, depth(beside))
+            beside = []
+        blocks = [getattr(statement, "body", []), beside, getattr(statement, "finalbody", [])]
+        blocks += [part.body for part in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ()))]
+        deepest = max(deepest, *(1 + depth(block) for block in blocks if block), 0)
+    return deepest
+
+
+def test_functions_are_flat() -> None:
+    functions = [
+        (path, node) for path, (_, tree) in modules().items() for node in ast.walk(tree) if isinstance(node, _FUNCTIONS)
+    ]
+    deep = {f"{path}: {function.name}": depth(function.body) for path, function in functions}
+    assert {name: levels for name, levels in deep.items() if levels > DEPTH} == {}
+    assert max(deep.values()) == DEPTH, "the limit is what there is"
+
+
 def test_functions_are_short() -> None:
     long = {}
     for path, (_, tree) in modules().items():
         for node in ast.walk(tree):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno is not None:
+            if isinstance(node, _FUNCTIONS) and node.end_lineno is not None:
                 lines = node.end_lineno - node.lineno + 1
                 if lines > FUNCTION_LINES:
                     long[f"{path}: {node.name}"] = lines

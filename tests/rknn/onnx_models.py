@@ -301,16 +301,20 @@ def run(directory: Path, chosen: Iterator[Case], variants: Sequence[str] = VARIA
     work = [(case, variant) for case in chosen for variant in variants]
     with starter(directory) as start:
         while work:
-            daemon: Daemon = start(runtime="portable", directory=_below(directory))
-            with Client(daemon.path) as client:
-                try:
-                    while work:
-                        judge(client, *work[-1], report)
-                        work.pop()
-                except (ConnectionLost, OSError) as error:
-                    case, variant = work.pop()
-                    report.faults.append(f"{case.kind}/{case.name} {variant}: the daemon died ({error})")
+            _run_on(start(runtime="portable", directory=_below(directory)), work, report)
     return report
+
+
+def _run_on(daemon: Daemon, work: list[tuple[Case, str]], report: Report) -> None:
+    """Run what is left on one daemon, for as long as it lives."""
+    with Client(daemon.path) as client:
+        try:
+            while work:
+                judge(client, *work[-1], report)
+                work.pop()
+        except (ConnectionLost, OSError) as error:
+            case, variant = work.pop()
+            report.faults.append(f"{case.kind}/{case.name} {variant}: the daemon died ({error})")
 
 
 def _below(directory: Path) -> Path:

@@ -206,19 +206,19 @@ def _named_and_flat(method: Method, members: JsonObject, place: str = "$") -> di
     given: dict[str, Given] = {}
     fields: dict[str, JsonObject] = {}
     for name, value in members.items():
-        if name in parameters:
-            if not isinstance(parameters[name], COnly):
-                c_name = parameters[name].name
-                if c_name in given:
-                    raise InvalidParams(f"{c_name} is given twice.", path=f"{place}.{name}", keyword="uniqueItems")
-                given[c_name] = Given(value, f"{place}.{name}")
-            elif value is not None:
-                raise InvalidParams(f"{name} exists only in C: leave it out.", path=f"{place}.{name}", keyword="const")
-            continue
-        struct = next((item for item in structs if name in item.field_names), None)
-        if struct is None:
-            raise _unknown(method, name, place)
-        fields.setdefault(struct.name, {})[name] = value
+        parameter, path = parameters.get(name), f"{place}.{name}"
+        if parameter is None:
+            struct = next((item for item in structs if name in item.field_names), None)
+            if struct is None:
+                raise _unknown(method, name, place)
+            fields.setdefault(struct.name, {})[name] = value
+        elif isinstance(parameter, COnly):
+            if value is not None:
+                raise InvalidParams(f"{name} exists only in C: leave it out.", path=path, keyword="const")
+        elif parameter.name in given:
+            raise InvalidParams(f"{parameter.name} is given twice.", path=path, keyword="uniqueItems")
+        else:
+            given[parameter.name] = Given(value, path)
     for struct in structs:
         flat = fields.get(struct.name)
         named = given.get(struct.name)

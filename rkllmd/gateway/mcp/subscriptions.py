@@ -16,8 +16,8 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated, ServerEvent
 from mcp_types import SubscriptionFilter, SubscriptionsListenRequestParams, SubscriptionsListenResult
 
-from rkllmd.client import ClientError
 from rkllmd.gateway.upstream.upstream import Upstream
+from rkllmd.json_types import JsonObject
 
 STATUS: Final = "rkllmd://status"
 MODELS: Final = "rkllmd://models"
@@ -28,8 +28,6 @@ _CHANGED: Final[Mapping[str, frozenset[str]]] = {
 }
 # A host is told of a resource so often at most; the last change is always told.
 _PAUSE_SECONDS: Final = 1.0
-# How often a daemon that has gone is looked for.
-_AGAIN_SECONDS: Final = 1.0
 # Hosts, or streams of one: each of them costs memory, and a task.
 _MOST: Final = 256
 # Updates that a stream's host has not taken: more than these, and it does not read.
@@ -58,6 +56,7 @@ class Subscriptions:
         self._subscribers: dict[Connection, _Subscriber] = {}
         self._open = 0
         self._watching = trio.CancelScope()
+        self._is_there = False
         self._changed: set[str] = set()
         self._news = trio.Event()
 
@@ -111,21 +110,14 @@ class Subscriptions:
 
     async def _watch(self, scope: trio.CancelScope) -> None:
         with scope:
-            while True:
-                was_there = False
-                try:
-                    async with self._upstream.connect(reconnect=False) as client:
-                        async for event in client.watch(*_CHANGED):
-                            was_there = True
-                            self._note(_CHANGED[event["event"]])
-                except ClientError:
-                    pass
-                if was_there:
-                    self._note(frozenset({STATUS, MODELS}))
-                await trio.sleep(_AGAIN_SECONDS)
+            await self._upstream.follow(_CHANGED, self._take)
 
-    def _note(self, uris: frozenset[str]) -> None:
-        self._changed |= uris
+    def _take(self, event: JsonObject | None) -> None:
+        """Note what has changed; of a daemon that goes (None), everything, once."""
+        if event is None and not self._is_there:
+            return
+        self._is_there = event is not None
+        self._changed |= frozenset({STATUS, MODELS}) if event is None else _CHANGED[event["event"]]
         self._news.set()
 
     async def publish(self) -> None:

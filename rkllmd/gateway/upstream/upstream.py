@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Final
 
@@ -20,7 +20,7 @@ from rkllmd.json_types import JsonObject
 
 # Connections that wait for a request. A daemon that needs the places closes them, which is found out before their use.
 _MOST_IDLE: Final = 16
-# How long after a daemon has gone it is asked for its models again.
+# How often a daemon that has gone is looked for.
 _AGAIN_SECONDS: Final = 1.0
 
 
@@ -90,15 +90,26 @@ class Upstream:
 
     async def watch(self) -> None:
         """Keep in mind which models there are, until cancelled."""
+        await self.follow(["models"], self._take)
+
+    async def follow(self, events: Iterable[str], take: Callable[[JsonObject | None], None]) -> None:
+        """Give ``take`` the daemon's events of these kinds, until cancelled, also those of the daemons after it.
+
+        None comes where one has gone: what happens until the next event is not told.
+        """
         while True:
-            try:
-                async with self.connect(reconnect=False) as client:
-                    async for event in client.watch("models"):
-                        self.known = event
-            except ClientError:
-                pass
-            self.known = None
+            with suppress(ClientError):
+                await self._follow_one(events, take)
+            take(None)
             await trio.sleep(_AGAIN_SECONDS)
+
+    async def _follow_one(self, events: Iterable[str], take: Callable[[JsonObject | None], None]) -> None:
+        async with self.connect(reconnect=False) as client:
+            async for event in client.watch(*events):
+                take(event)
+
+    def _take(self, event: JsonObject | None) -> None:
+        self.known = event
 
     def close(self) -> None:
         """Close the connections that nobody uses."""

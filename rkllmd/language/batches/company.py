@@ -181,9 +181,7 @@ class Company(Generation):
             self.last_at = time.monotonic()
             if self.first_token_at is None:
                 self.first_token_at = self.last_at
-                for entry, lane in enumerate(self.entries):
-                    if lane.turn is not None:
-                        lane.turn.cached_tokens = self._cached(entry)
+                self._note_cached()
             self._steps += 1
             for entry, lane in enumerate(self.entries):
                 if lane.is_open:
@@ -202,6 +200,12 @@ class Company(Generation):
         finally:
             self._shared_wake.let_go()
         return _CONTINUE
+
+    def _note_cached(self) -> None:
+        """Note for each conversation how much of it needed not to be read."""
+        for entry, lane in enumerate(self.entries):
+            if lane.turn is not None:
+                lane.turn.cached_tokens = self._cached(entry)
 
     def _deal(self, lane: Lane, result: RKLLMResult, state: int) -> None:
         token_id, text = result.token_id, result.text

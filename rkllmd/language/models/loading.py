@@ -192,11 +192,7 @@ def load_again(language: Language, model: Model) -> None:
         try_files(language, model_trial.of_model(language, model), _seen_by(model))
         _init(language, model)
         try:
-            for adapter in model.adapters:
-                give_adapter(language, model, adapter)
-            for function, values in list(model.strings.items()):
-                if function in _SET_AGAIN:
-                    give_strings(language.runtime, model, function, values)
+            _set_again(language, model)
         except BaseException:
             _destroy(language, model)
             raise
@@ -210,6 +206,15 @@ def load_again(language: Language, model: Model) -> None:
         model_path=model.path,
         seconds=round(model.loaded_at - started_at, 3),
     )
+
+
+def _set_again(language: Language, model: Model) -> None:
+    """Give a model that was loaded again what it had before."""
+    for adapter in model.adapters:
+        give_adapter(language, model, adapter)
+    for function, values in list(model.strings.items()):
+        if function in _SET_AGAIN:
+            give_strings(language.runtime, model, function, values)
 
 
 def _count(language: Language, model: Model, seconds: float) -> None:
