@@ -29,6 +29,7 @@ class Forms:
     """``text``, ``parts``: in which forms content can be; ``object_arguments``: whether arguments are an object.
 
     ``tools``, ``calls``, ``system``: whether functions, their calls with the results, and a system message are shown.
+    ``late_system``: whether one is that is not the first message, where it stands.
     """
 
     text: bool
@@ -37,6 +38,7 @@ class Forms:
     tools: bool = True
     calls: bool = True
     system: bool = True
+    late_system: bool = True
 
     def message(self, message: JsonObject) -> JsonObject:
         """Return a message in the forms that the template takes, without what is null."""
@@ -99,6 +101,7 @@ def ask(render: Try) -> Forms:
         tools=_shows_tools(render),
         calls=shown is not None and _RESULT in shown,
         system=_shows_system(render),
+        late_system=_shows_late_system(render),
     )
 
 
@@ -126,6 +129,24 @@ def _shows_system(render: Try) -> bool:
         if shown is not None and _NEEDLE in shown:
             return True
     return False
+
+
+def _shows_late_system(render: Try) -> bool:
+    """Return whether a system message after a question is shown, and not before it: some gather all at the beginning.
+
+    In text that has been read, nothing can be put in later without all being read anew.
+    """
+    said = (("system", _RESULT), ("user", _NAME), ("system", _NEEDLE))
+    for form in (str, _as_part):
+        shown = render([{"role": role, "content": form(text)} for role, text in said], None) or ""
+        first, question, late = (shown.find(text) for _, text in said)
+        if -1 < first < question < late:
+            return True
+    return False
+
+
+def _as_part(text: str) -> Json:
+    return [{"type": "text", "text": text}]
 
 
 def _with_call(render: Try, arguments: Json) -> str | None:

@@ -1,7 +1,8 @@
 """What a model's template has no place for, in the words that most models know.
 
-Many templates leave functions out, and some refuse a system message: transformers renders those without them, or not at
-all. Functions are told, called and answered as Hermes, Qwen and their kin are trained, which the demo model is too.
+Many templates leave functions out, and some refuse a system message, or one that is not the first: transformers renders
+those without them, or not at all. Functions are told, called and answered as Hermes, Qwen and their kin are trained,
+which the demo model is too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def adapted(
     if tools and not forms.tools:
         adapted = _with_system(adapted, orjson.dumps(plain_data(list(tools))).decode())
         tools = None
-    return (adapted if forms.system else _system_in_question(adapted)), tools
+    return (adapted if forms.late_system else _system_beside(adapted, first=forms.system)), tools
 
 
 def _text(message: JsonObject) -> str:
@@ -58,11 +59,32 @@ def _with_system(messages: list[JsonObject], tools: str) -> list[JsonObject]:
     return [told, *(messages[1:] if is_system else messages)]
 
 
-def _system_in_question(messages: list[JsonObject]) -> list[JsonObject]:
-    """Return messages without those of the system, whose words stand before the first other one's."""
-    words = [_text(message) for message in messages if message["role"] == "system"]
-    rest = [message for message in messages if message["role"] != "system"]
-    if not words or not rest:
-        return messages
-    text = "\n\n".join([*words, _text(rest[0])])
-    return [{**rest[0], "content": text}, *rest[1:]]
+def _system_beside(messages: list[JsonObject], *, first: bool) -> list[JsonObject]:
+    """Return messages of which the first one alone may be the system's (``first``).
+
+    Its other words stand at the end of the message that they follow, or before the next one where that is an answer.
+    """
+    is_kept = first and messages[0]["role"] == "system"
+    told = messages[:is_kept]
+    is_words = False  # whether the last message is no other than such words
+    for message in messages[is_kept:]:
+        is_system = message["role"] == "system"
+        joins = bool(told) and (is_system or is_words) and "assistant" not in (told[-1]["role"], message["role"])
+        if joins:
+            last = told.pop()
+            told.append({**(message if is_words and not is_system else last), "content": _both(last, message)})
+        else:
+            told.append({**message, "role": "user"} if is_system else message)
+        is_words = is_system and (is_words or not joins)
+    return told
+
+
+def _both(first: JsonObject, second: JsonObject) -> Json:
+    """Return the content of two messages as that of one."""
+    parts = [*_parts(first), {"type": "text", "text": "\n\n"}, *_parts(second)]
+    return joined(parts) if all(part.get("type") == "text" for part in parts) else parts
+
+
+def _parts(message: JsonObject) -> list[JsonObject]:
+    content = message.get("content") or ""
+    return content if isinstance(content, list) else [{"type": "text", "text": content}]

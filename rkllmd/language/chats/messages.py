@@ -74,7 +74,7 @@ MESSAGES: Final = Value(
         "items": _MESSAGE,
         "minItems": 1,
         "maxItems": _MOST_MESSAGES,
-        "description": "a conversation, in the place of a prompt; the last message is of user or tool",
+        "description": "a conversation, in the place of a prompt; the last message is not of assistant",
     },
     required=False,
     in_c=False,
@@ -180,13 +180,14 @@ def _arguments(given: Json) -> str:
 def read(given: Sequence[JsonObject], *, special: bool = False, path: str = "$.messages") -> tuple[Message, ...]:
     """Return the messages that a client gives, which fit the schema of ``MESSAGES``. Raises InvalidParams."""
     messages = tuple(_read_one(item, f"{path}[{index}]", special=special) for index, item in enumerate(given))
-    if messages[-1].role not in ("user", "tool"):
+    if messages[-1].role == "assistant":
         where = f"{path}[{len(messages) - 1}].role"
         raise InvalidParams(
-            f"{where}: the last message is what the model has to answer, so its role must be user or tool.",
+            f"{where}: the last message is what the model has to answer, so it can't be an answer: role must be user, "
+            "tool or system.",
             path=where,
             keyword="enum",
-            limit=["user", "tool"],
+            limit=["user", "tool", "system"],
         )
     return messages
 

@@ -39,8 +39,8 @@ def forms_of(template: str) -> Forms:
         ("qwen2", Forms(True, False, True, tools=False, calls=False)),
         ("qwen2_5", Forms(True, False, True)),
         ("gemma", Forms(True, True, True, tools=False, calls=False)),
-        ("deepseek_r1", Forms(True, False, False, tools=False)),
-        ("minicpm", Forms(True, False, True)),
+        ("deepseek_r1", Forms(True, False, False, tools=False, late_system=False)),
+        ("minicpm", Forms(True, False, True, late_system=False)),
     ],
 )
 def test_a_template_is_asked_what_it_takes(name: str, forms: Forms) -> None:
@@ -53,7 +53,15 @@ def test_a_template_for_pictures_may_take_parts_only() -> None:
 
 
 def test_a_template_that_shows_nothing_is_given_texts() -> None:
-    assert forms_of("") == Forms(True, False, True, tools=False, calls=False, system=False)
+    assert forms_of("") == Forms(True, False, True, tools=False, calls=False, system=False, late_system=False)
+
+
+def test_a_template_may_take_the_system_at_the_beginning_only() -> None:
+    shown = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    assert forms_of(shown).late_system
+    refused = "{% if m.role == 'system' and not loop.first %}{{ raise_exception('too late') }}{% endif %}"
+    found = forms_of(shown.replace("{{ m.role }}", refused + "{{ m.role }}"))
+    assert (found.system, found.late_system) == (True, False)
 
 
 def test_content_gets_the_form_that_is_taken() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from rkllmd.chat.templates.forms import Forms
 from rkllmd.chat.templates.in_words import adapted
 from rkllmd.json_types import JsonObject
 
 ALL = Forms(True, True, True)
-NOTHING = Forms(True, True, True, tools=False, calls=False, system=False)
+NOTHING = Forms(True, True, True, tools=False, calls=False, system=False, late_system=False)
+BEGINS = Forms(True, True, True, late_system=False)
 TOOLS: list[JsonObject] = [{"type": "function", "function": {"name": "f"}}]
 CHAT: list[JsonObject] = [
     {"role": "system", "content": "Be brief."},
@@ -55,7 +60,35 @@ def test_functions_get_a_system_message_where_there_is_none() -> None:
 def test_the_system_speaks_before_the_first_question_where_it_can_not_by_itself() -> None:
     messages, _ = adapted(CHAT[:2], None, NOTHING)
     assert messages == [{"role": "user", "content": "Be brief.\n\none"}]
-    assert adapted(CHAT[:1], None, NOTHING)[0] == CHAT[:1]
+    assert adapted(CHAT[:1], None, NOTHING)[0] == [{"role": "user", "content": "Be brief."}]
     messages, _ = adapted(CHAT, TOOLS, NOTHING)
     assert messages[0]["content"].startswith("Be brief.\n\n# Tools")
     assert messages[0]["content"].endswith("\n\none")
+
+
+def said(*messages: tuple[str, Any]) -> list[JsonObject]:
+    return [{"role": role, "content": content} for role, content in messages]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ([("system", "a"), ("system", "b"), ("user", "c")], [("system", "a\n\nb"), ("user", "c")]),
+        ([("user", "a"), ("system", "b")], [("user", "a\n\nb")]),
+        ([("user", "a"), ("system", "b"), ("user", "c")], [("user", "a\n\nb"), ("user", "c")]),
+        ([("assistant", "a"), ("tool", "b"), ("system", "c")], [("assistant", "a"), ("tool", "b\n\nc")]),
+        ([("assistant", "a"), ("system", "b"), ("user", "c")], [("assistant", "a"), ("user", "b\n\nc")]),
+        ([("assistant", "a"), ("system", "b"), ("tool", "c")], [("assistant", "a"), ("tool", "b\n\nc")]),
+        ([("assistant", "a"), ("system", "b"), ("system", "c")], [("assistant", "a"), ("user", "b\n\nc")]),
+        ([("user", "a"), ("assistant", "b"), ("user", "c")], [("user", "a"), ("assistant", "b"), ("user", "c")]),
+    ],
+)
+def test_the_system_speaks_beside_others_where_it_can_only_begin(given: Any, told: Any) -> None:
+    assert adapted(said(*given), None, BEGINS)[0] == said(*told)
+    assert adapted(said(*given), None, ALL)[0] == said(*given)
+
+
+def test_a_picture_stays_where_the_system_speaks_beside_it() -> None:
+    picture: JsonObject = {"type": "image"}
+    [told] = adapted(said(("system", "a"), ("user", [picture])), None, NOTHING)[0]
+    assert told["content"] == [{"type": "text", "text": "a"}, {"type": "text", "text": "\n\n"}, picture]

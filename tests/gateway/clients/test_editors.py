@@ -143,6 +143,7 @@ def test_claude_code(http: httpx.Client) -> None:
     assert (
         posted(http, "/v1/messages/count_tokens?beta=true", {**counted, "messages": said}).json()["input_tokens"] > 20
     )
+    said.append({"role": "system", "content": "Today is Sunday."})  # what it has found out since
     answer = posted(http, "/v1/messages?beta=true", {**asked, "messages": said})
     assert "event: message_stop" in answer.text
     call = {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"city": "Oslo"}}

@@ -28,7 +28,6 @@ def test_text_comes_alone_or_in_parts() -> None:
     [
         ([{"role": "user", "content": "a\0b"}], "$.messages[0].content"),
         ([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "$.messages[1].role"),
-        ([{"role": "system", "content": "a"}], "$.messages[0].role"),
         ([{"role": "user", "content": [{"type": "text"}]}], "$.messages[0].content[0].text"),
     ],
 )
