@@ -23,7 +23,7 @@ _THREADS: Final = trio.CapacityLimiter(1024)
 Translate = Callable[[bytes], tuple[bytes, bytes]]
 """Return what the beginning of some lines becomes, and the rest, which is to be seen by somebody else.
 
-A rest without the end of a line is given again, with what follows it.
+A rest without the end of a line is given again, with what follows it up to the end of one.
 """
 
 
@@ -47,8 +47,9 @@ class Way:
 
     def __init__(self, source: socket.socket, target: int, translate: Translate, idle_seconds: float) -> None:
         """``target`` is the client's descriptor, which does not block, and is closed only after ``give_up``."""
-        self.rest = self.unsent = b""
+        self.unsent = b""
         self.was_idle = False
+        self._coming: list[bytes] = []  # a line that has not ended yet: long ones come in many pieces
         self._source = source
         self._target = target
         self._translate = translate
@@ -57,6 +58,11 @@ class Way:
         # Held while something is sent, for no longer than a system call that does not block, and while it ends.
         self._lock = threading.Lock()
         self._failure: Exception | None = None
+
+    @property
+    def rest(self) -> bytes:
+        """Return what has come and was not passed on."""
+        return b"".join(self._coming)
 
     async def carry(self) -> None:
         """Pass on what comes until something else does; given up where this is cancelled. Raises what translating does.
@@ -111,11 +117,13 @@ class Way:
     def _pass_on(self, data: bytes) -> bool:
         """Pass on what has come; return whether it goes on."""
         with self._lock:
-            data = self.rest + data
+            self._coming.append(data)
             if self._has_ended:
-                self.rest = data
                 return False
-            piece, self.rest = self._translate(data)
+            if b"\n" not in data:
+                return bool(data)
+            piece, rest = self._translate(b"".join(self._coming))
+            self._coming = [rest]
             if piece:
                 chunk = b"%x\r\n%b\r\n" % (len(piece), piece)
                 sent = send_now(self._target, chunk)
@@ -123,4 +131,4 @@ class Way:
                     self.unsent = chunk[sent:]
                     return False
         # The rest may be the beginning of a line.
-        return bool(data) and b"\n" not in self.rest
+        return b"\n" not in rest

@@ -74,6 +74,23 @@ async def test_a_pause_ends_it_and_half_a_line_is_kept() -> None:
             source.recv(1)
 
 
+async def test_a_long_line_is_looked_at_once() -> None:
+    looked_at: list[int] = []
+
+    def count(data: bytes) -> tuple[bytes, bytes]:
+        looked_at.append(len(data))
+        return b"", data
+
+    line = b"x" * 4_000_000 + b"\n"
+    daemon, source = socket.socketpair()
+    with daemon, source, trio.fail_after(60):
+        way = Way(source, -1, count, 60)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(way.carry)
+            nursery.start_soon(partial(trio.to_thread.run_sync, daemon.sendall, line))
+        assert (way.rest, looked_at) == (line, [len(line)])
+
+
 async def test_what_a_client_does_not_take_is_kept_and_no_more_is_read() -> None:
     given = b""
     has_ended = trio.Event()
@@ -139,6 +156,6 @@ async def test_what_can_not_be_translated_is_an_error_of_its_own_stream() -> Non
         raise MemoryError
 
     with sockets() as (_, source, daemon, client), trio.fail_after(60):
-        daemon.sendall(b"a")
+        daemon.sendall(b"a\n")
         with pytest.raises(MemoryError):
             await Way(source, client.fileno(), fail, 60).carry()
