@@ -99,6 +99,7 @@ def init(
         message = "This very model is loaded already, with the same parameters."
         return success(handle=same.number, message=message, already_loaded=True)
     trial.refuse_set_aside(language, recipe.path, force=force)
+    ``replaced`` are unloaded for good, ``displaced`` sleep, and ``forgotten`` slept and have no handle any more.
     place = places.find(language, recipe, replace, invocation.client.user)
     sameness = recipe.sameness  # before C may write to it
     recipe.param.extend_param.base_domain_id = place.domain
@@ -127,7 +128,7 @@ def init(
         displaced=displaced,
     )
     message = f"Loaded {Path(model.path).name}."
-    gone = {"replaced": replaced, "displaced": displaced}
+    gone = {"replaced": replaced, "displaced": displaced, "forgotten": forgotten}
     return success(handle=model.number, message=message, **{name: found for name, found in gone.items() if found})
 
 

@@ -193,8 +193,9 @@ def test_a_load_takes_the_place_of_a_sleeper(start: Start) -> None:
     with daemon.connect() as wire:
         first = daemon.load()
         asleep(daemon)
-        second = daemon.load()
-        assert [item["handle"] for item in models(wire)] == [second]
+        second = wire.ask("rkllm.init", {"model_path": str(daemon.model)})["result"]
+        assert second["forgotten"] == [first]
+        assert [item["handle"] for item in models(wire)] == [second["handle"]]
         assert kind(wire.ask("rkllm.run", {"prompt": "Hi", "handle": first})) == "InvalidHandle"
 
 
