@@ -14,11 +14,14 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
 from functools import cached_property, partial
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from rkllmd.abi.json import schemas
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.quick_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from rkllmd.npu.job import Arrival
 
 # RKLLMExtendParam.n_batch is a uint8.
 MAX_INPUTS: Final = 255
@@ -188,6 +191,7 @@ class Declaration:
     repeatable: bool | frozenset[str] = False
     alters: str | None = None
     together: Callable[..., tuple[Hashable, int] | None] | None = None
+    arrives: Callable[..., Callable[[], Arrival]] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -267,6 +271,7 @@ def method(
     repeatable: bool | frozenset[str] = False,
     alters: str | None = None,
     together: Callable[..., tuple[Hashable, int] | None] | None = None,
+    arrives: Callable[..., Callable[[], Arrival]] | None = None,
 ) -> Callable[[F], F]:
     """Declare the function that serves this module's method.
 
@@ -285,7 +290,7 @@ def method(
     that the call works on, if no handle says so. ``repeatable``: it may be sent again over another connection, since it
     changes nothing and needs nothing of the first one; names: unless one of these parameters is given and true.
     ``alters``: the ``argument`` of the handle whose object it changes or unloads, which not everybody may do to a
-    shared one. ``together``, as ``check``: see ``Together``.
+    shared one. ``together`` and ``arrives``, as ``check``: see ``Together``, and ``Job.arrives``, which it returns.
     """
     declared = Declaration(
         kind,
@@ -304,6 +309,7 @@ def method(
         repeatable,
         alters,
         together,
+        arrives,
     )
     return partial(_mark, declared=declared)
 

@@ -47,6 +47,10 @@ class Timed(Protocol):
     # When it was last looked at for signs of life.
     looked_at: float
 
+    @property
+    def since(self) -> float:
+        """Return since when it has its own time: from its start, or from when its model was loaded."""
+
 
 class Step(Enum):
     """What is due."""
@@ -92,7 +96,7 @@ def next_step(job: Timed) -> tuple[float, Step]:
     if job.timeout is None:
         # Two looks show whether something has happened between them.
         look = max(since, job.looked_at) + deadlines.lifeless / 2 if _is_prefill(job) else math.inf
-        whole = math.inf if job.is_loading else max(job.started_at, job.phase_at) + deadlines.whole
+        whole = math.inf if job.is_loading else job.since + deadlines.whole
         due = min(since + limit, look, whole)
         return due, Step.WHOLE if due == whole < since + limit else Step.SIGNS if due == look else Step.LIMIT
     if not job.answered:
@@ -112,7 +116,7 @@ def _clock(job: Timed, deadlines: Deadlines) -> tuple[float, float, float]:
     progressed_at = job.progressed_at() if job.progressed_at is not None else 0.0
     if progressed_at > job.started_at:
         return progressed_at, deadlines.between, deadlines.hard_between
-    return max(job.started_at, job.phase_at), deadlines.first, deadlines.hard_first
+    return job.since, deadlines.first, deadlines.hard_first
 
 
 def next_look(job: Timed, now: float) -> float:
@@ -130,12 +134,12 @@ def error_for(job: Timed, step: Step, now: float) -> Timeout:
     if step is Step.WAIT:
         limit, since, what = deadlines.wait, job.queued_at, "The call waited longer for its turn than it may"
     elif step is Step.WHOLE:
-        limit, since, what = deadlines.whole, max(job.started_at, job.phase_at), f"{job.method} took longer than it may"
+        limit, since, what = deadlines.whole, job.since, f"{job.method} took longer than it may"
     else:
         since, limit, _ = _clock(job, deadlines)
         what = f"{job.method} took longer than it may"
         if job.progressed_at is not None:
-            what += " for its first token" if since == max(job.started_at, job.phase_at) else " for its next token"
+            what += " for its first token" if since == job.since else " for its next token"
     return Timeout(
         f"{what} ({limit * 1000:.0f} ms).", limit_ms=round(limit * 1000), elapsed_ms=round((now - since) * 1000, 1)
     )

@@ -67,6 +67,17 @@ class Together:
     call: object
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What is loaded for a job if it begins now: its ``target``, and which others leave memory for it.
+
+    ``displaces`` is None if it is loaded already; nothing leaves for it then.
+    """
+
+    target: object
+    displaces: Sequence[object] | None
+
+
 class Job:
     """One call for the worker thread.
 
@@ -84,18 +95,18 @@ class Job:
     ``load`` is how far a load is. ``most_tokens``: after how many tokens a generation ends at the latest (0: no limit;
     None: it is no generation). ``ask``: what the crash journal is told of it, if it calls C. ``together``: with which
     others it may go into one call of C. ``members``: of a job that was made of several, those of them that go on.
-    ``displaces`` returns which other targets leave memory for its own, if it begins now.
+    ``arrives`` returns what is loaded for it, if it begins now.
     """
 
     __slots__ = (
         "abort",
         "answered",
+        "arrives",
         "ask",
         "cancelled",
         "changes",
         "client",
         "deadlines",
-        "displaces",
         "done",
         "ends_soon",
         "expired_at",
@@ -151,7 +162,7 @@ class Job:
         ask: Callable[[], Asked] | None = None,
         together: Together | None = None,
         members: Sequence[Job] = (),
-        displaces: Callable[[], Sequence[object]] | None = None,
+        arrives: Callable[[], Arrival] | None = None,
     ) -> None:
         self.method = method
         self.work = work
@@ -168,7 +179,7 @@ class Job:
         self.ends_soon = abort is not None and not is_generation
         self.most_tokens = most_tokens
         self.ask = self._own if ask is None else ask
-        self.together, self.members, self.displaces = together, list(members), displaces
+        self.together, self.members, self.arrives = together, list(members), arrives
         # What it generates, once that has begun.
         self.generation: Generating | None = None
         # Returns when a generation last had a token (by the monotonic clock; 0: not yet). None: it is no generation.
@@ -207,6 +218,11 @@ class Job:
     def start(self, now: float) -> None:
         """Note when it is given to the worker thread: its time counts from then on."""
         self.started_at = now
+
+    @property
+    def since(self) -> float:
+        """Return since when it has its own time: from its start, or from when its model was loaded or it began anew."""
+        return max(self.started_at, self.phase_at)
 
     def resolve(self, target: object, model_name: str, most_tokens: int | None = None) -> None:
         """Note what it is for, if that was not known before its turn."""
@@ -259,7 +275,7 @@ class Job:
         """Note that it has run, or was dropped."""
         self.state = "finished"
         # These refer back to the job: what the client has sent would stay until the garbage collector comes.
-        self.progressed_at = self.together = self.displaces = None
+        self.progressed_at = self.together = self.arrives = None
         self.ask = _nothing_to_ask
 
     @contextmanager

@@ -2,28 +2,26 @@
 
 Round robin over connections: if somebody pipelines a thousand calls, one of them is served for each call of the others.
 Of the three levels of priority, each is served only when those above it are empty; the daemon's own jobs, which clean
-up, come before all of them. Where a call would have a model loaded in the place of another one that calls wait for, it
-lets others go first, for a while.
+up, come before all of them. The order within a level is in ``turns.py``.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import field
 from typing import Final
 
 from rkllmd.config import quotas
 from rkllmd.config.quotas import Exceeded, Quota
 from rkllmd.errors import QueueFull
+from rkllmd.npu import turns
 from rkllmd.npu.job import UNRESOLVED, Job
+from rkllmd.npu.turns import Lasts, Models
 from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.members import PRIORITIES
 
-# For so long does a call let others go first where a model has to leave for its own that calls wait for. A load takes a
-# board five to thirty seconds.
-CHANGE_SECONDS: Final = 20.0
 # If no such call was seen yet, nothing better is known.
 _RETRY_AFTER_MS: Final = 1000
 _WHAT: Final = {
@@ -63,7 +61,7 @@ class Queue:
         # the first level. Plain dictionaries: another thread that looks at their values runs no code of Python's, as it
         # would to hash a client.
         self._levels: dict[str, dict[Hashable, deque[Job]]] = {level: {} for level in ("daemon", *PRIORITIES)}
-        self._begun = _Models()  # after the running job
+        self._begun = Models()  # after the running job
         self._length = 0
         self.fitting_between_tokens = 0  # how many of the waiting jobs may run while a generation waits at a token
 
@@ -72,9 +70,8 @@ class Queue:
         return self._length
 
     def __iter__(self) -> Iterator[Job]:
-        """Iterate over a snapshot of the waiting jobs in the order in which they would be served, were none to come."""
-        models, now = self._begun.copy(), time.monotonic()
-        return iter([job for clients in self._levels.values() for job in _in_order(clients.values(), models, now)])
+        """Iterate over a snapshot of the waiting jobs in the order of their turns as it is now."""
+        return iter([job for job, _ in self.foreseen(time.monotonic(), 0.0, lambda job, loads: 0.0)])
 
     def add(self, job: Job, retry_after_ms: Callable[[], int | None] = lambda: None) -> None:
         """Let ``job`` wait for its turn.
@@ -103,7 +100,18 @@ class Queue:
     def first(self) -> Job | None:
         """Return the job that would have the next turn, which waits on."""
         now = time.monotonic()
-        return next((_first(clients.values(), _Models(), now) for clients in self._levels.values() if clients), None)
+        for clients in self._levels.values():
+            if clients:
+                return turns.first(clients.values(), Models(), lambda job: job.was_passed_over(now))
+        return None
+
+    def foreseen(self, now: float, wait: float | None, lasts: Lasts) -> list[tuple[Job, float | None]]:
+        """Return the waiting jobs in the order in which they would be served, were none to come, with their waits.
+
+        ``wait``: how many milliseconds the running job still takes; see ``turns.foreseen``.
+        """
+        levels = [clients.values() for clients in self._levels.values()]
+        return turns.foreseen(levels, self._begun.copy(), now, wait, lasts)
 
     def take(self, wanted: Callable[[Job], bool]) -> Job | None:
         """Take the first job in turn that is ``wanted``; of each client, only its first job is looked at."""
@@ -140,7 +148,7 @@ class Queue:
             self.running.members.remove(job)
         job.finish()
         if self.running is job:
-            self.running, self._begun = None, _Models()
+            self.running, self._begun = None, Models()
 
     def drop(self, job: Job) -> bool:
         """Take a waiting job out of the queue; return false if it does not wait (any more)."""
@@ -200,71 +208,3 @@ class Queue:
                 retry_after_ms=retry_after_ms() or _RETRY_AFTER_MS,
                 **exceeded.data,
             )
-
-
-# -- the order of turns ------------------------------------------------------------------------------------------------
-
-
-class _Models:
-    """Which targets leave memory for that of a job, now or when others have had their turns before it.
-
-    Of more than two that take turns in one place, it is only guessed which one would leave then.
-    """
-
-    def __init__(self, foreseen: dict[object, tuple[object, ...]] | None = None) -> None:
-        """Begin with what is so now, but for those ``foreseen``."""
-        self._foreseen = foreseen or {}
-        # What is so now, as far as it was asked: that takes longer than all else here.
-        self._now: dict[object, Collection[object]] = {}
-
-    def copy(self) -> _Models:
-        """Return the same, to begin other jobs with."""
-        return _Models(dict(self._foreseen))
-
-    def displaced_by(self, job: Job) -> Collection[object]:
-        """Return those that leave if the job begins."""
-        if job.displaces is None:
-            return ()
-        target = job.target
-        if target in self._foreseen:
-            return self._foreseen[target]
-        if target not in self._now:
-            self._now[target] = job.displaces()
-        return self._now[target]
-
-    def begin(self, job: Job) -> None:
-        """Take notice of what a job changes that begins."""
-        leaving = self.displaced_by(job)
-        if leaving:
-            self._foreseen.update(dict.fromkeys(leaving, (job.target,)))
-            self._foreseen[job.target] = ()
-
-
-def _first(turns: Collection[deque[Job]], models: _Models, now: float) -> Job:
-    """Return the job that is next; ``turns``: the jobs of each client of a level that waits, in the order of turns.
-
-    Otherwise those who use more models than there is room for would have one loaded for nearly every call.
-    """
-    first = next(iter(turns))[0]
-    leaving = models.displaced_by(first)
-    if not leaving or first.was_passed_over(now) > CHANGE_SECONDS:
-        return first
-    if all(jobs[0].target not in leaving for jobs in turns):
-        return first
-    return next((jobs[0] for jobs in turns if not models.displaced_by(jobs[0])), first)
-
-
-def _in_order(turns: Iterable[deque[Job]], models: _Models, now: float) -> list[Job]:
-    """Return the jobs of a level in the order in which they would be served; ``models`` are those at the end of it."""
-    left = dict(enumerate(map(deque, turns)))
-    order: list[Job] = []
-    while left:
-        job = _first(left.values(), models, now)
-        client = next(client for client, jobs in left.items() if jobs[0] is job)
-        jobs = left.pop(client)
-        jobs.popleft()
-        if jobs:
-            left[client] = jobs
-        models.begin(job)
-        order.append(job)
-    return order

@@ -7,12 +7,13 @@ ones took.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 from rkllmd.json_types import JsonObject
-from rkllmd.npu import estimates
-from rkllmd.npu.durations import Durations
 from rkllmd.npu.job import Job
+from rkllmd.npu.times import estimates
+from rkllmd.npu.times.durations import Durations
 from rkllmd.npu.worker import Npu
 
 
@@ -25,7 +26,7 @@ class _Client(Protocol):
 def of(job: Job, durations: Durations, now: float) -> JsonObject | None:
     """Return how far the running ``job`` is; None for a call that shows no progress."""
     if job.load is not None:
-        return job.load.to_json((now - job.started_at) * 1000, durations.known(job.method, job.model_name))
+        return job.load.to_json((now - job.started_at) * 1000, estimates.known_load(durations, job))
     generation = job.generation
     if generation is None:
         return None
@@ -39,10 +40,18 @@ def of(job: Job, durations: Durations, now: float) -> JsonObject | None:
     }
 
 
-def waiting(npu: Npu, now: float) -> list[JsonObject]:
-    """Return the calls that wait for the NPU, the next one first."""
-    jobs = list(npu.queue)
-    waits = estimates.waits(npu.durations, npu.queue.running, jobs, now)
+def turns(npu: Npu, now: float) -> list[tuple[Job, float | None]]:
+    """Return the calls that wait for the NPU, the next one first, and how many milliseconds each still waits."""
+    running = npu.queue.running
+    wait, lasts = (
+        estimates.remaining(npu.durations, running, now),
+        estimates.lasts(npu.durations, running, now),
+    )
+    return npu.queue.foreseen(now, wait, lasts)
+
+
+def waiting(turns: Sequence[tuple[Job, float | None]], now: float) -> list[JsonObject]:
+    """Return what is shown of calls that wait."""
     return [
         {
             "method": job.method,
@@ -53,7 +62,7 @@ def waiting(npu: Npu, now: float) -> list[JsonObject]:
             # Null as long as no such call has been seen.
             "estimated_wait_ms": wait,
         }
-        for position, (job, wait) in enumerate(zip(jobs, waits, strict=True))
+        for position, (job, wait) in enumerate(turns)
     ]
 
 
@@ -79,12 +88,10 @@ def running(npu: Npu, now: float) -> list[JsonObject]:
 
 def place(npu: Npu, job: Job, now: float) -> JsonObject:
     """Return the position and the wait of one of the waiting calls; one that does not wait is served at once."""
-    jobs = list(npu.queue)
-    waits = estimates.waits(npu.durations, npu.queue.running, jobs, now)
-    position = next((index for index, item in enumerate(jobs) if item is job), None)
-    if position is None:
-        return {"position": 0, "estimated_wait_ms": 0.0}
-    return {"position": position, "estimated_wait_ms": waits[position]}
+    for position, (waits, wait) in enumerate(turns(npu, now)):
+        if waits is job:
+            return {"position": position, "estimated_wait_ms": wait}
+    return {"position": 0, "estimated_wait_ms": 0.0}
 
 
 def elapsed_ms(since: float, now: float) -> float:

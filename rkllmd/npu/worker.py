@@ -24,14 +24,14 @@ import trio
 from rkllmd.errors import Cancelled, RpcError, ShuttingDown
 from rkllmd.machine.crash_journal import CrashJournal
 from rkllmd.metrics import Metrics
-from rkllmd.npu import estimates
 from rkllmd.npu.beside import Beside
 from rkllmd.npu.deadlines import Deadlines
-from rkllmd.npu.durations import Durations
 from rkllmd.npu.job import Job, Together
 from rkllmd.npu.outage import Outage
 from rkllmd.npu.queue import Queue
 from rkllmd.npu.supervisor import Supervisor
+from rkllmd.npu.times import estimates
+from rkllmd.npu.times.durations import Durations
 from rkllmd.npu.together.along import along
 from rkllmd.npu.together.gathering import Gathering
 from rkllmd.npu.token_boundary import Boundaries, Boundary
@@ -279,7 +279,7 @@ class Npu:
         self._tell_end(job, result)
 
     def _tell_end(self, job: Job, result: outcome.Outcome[object]) -> None:
-        took = time.monotonic() - job.started_at
+        took = time.monotonic() - job.since
         self.queue.finished(job)
         self._tell(job, result)
         if self._observer is not None:

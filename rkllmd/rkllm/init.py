@@ -13,6 +13,8 @@ aside because it has crashed the daemon again and again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +38,7 @@ from rkllmd.trials import trial
 
 if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
+    from rkllmd.npu.job import Arrival
 
 log = structlog.get_logger()
 
@@ -57,6 +60,12 @@ def _check(
         return
     if places.loaded_already(language, recipe, replace) is None:
         places.find(language, recipe, replace, invocation.client.user)
+
+
+def _arrives(
+    language: Language, invocation: Invocation, param: Converted, replace: bool | int = False, force: bool = False
+) -> Callable[[], Arrival]:
+    return partial(places.arrival, language, _recipe(language, invocation, param), replace)
 
 
 def _recipe(language: Language, invocation: Invocation, param: Converted) -> Recipe:
@@ -83,12 +92,14 @@ def _model_of(language: Language, param: Converted | None = None, **_: object) -
     changes=LLM.types,
     loads=True,
     model_of=_model_of,
+    arrives=_arrives,
 )
 def init(
     language: Language, invocation: Invocation, param: Converted, replace: bool | int = False, force: bool = False
 ) -> JsonObject:
-    """Load the model; return its handle, and in ``replaced`` the handles of the models that it has replaced.
+    """Load the model; return its handle, and those of the models that leave for it.
 
+    ``replaced`` are unloaded for good, ``displaced`` sleep, and ``forgotten`` slept and have no handle any more.
     If no more models may be loaded and this very one is loaded already, return its handle with ``already_loaded``.
     """
     # The whole check again: while this call waited, a link may have changed and another load may have ended.
@@ -99,7 +110,6 @@ def init(
         message = "This very model is loaded already, with the same parameters."
         return success(handle=same.number, message=message, already_loaded=True)
     trial.refuse_set_aside(language, recipe.path, force=force)
-    ``replaced`` are unloaded for good, ``displaced`` sleep, and ``forgotten`` slept and have no handle any more.
     place = places.find(language, recipe, replace, invocation.client.user)
     sameness = recipe.sameness  # before C may write to it
     recipe.param.extend_param.base_domain_id = place.domain

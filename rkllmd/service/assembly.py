@@ -32,10 +32,10 @@ from rkllmd.machine.memory.guard import Footprints, MemoryGuard
 from rkllmd.machine.platform import Platform
 from rkllmd.machine.runtime_output import RuntimeOutput
 from rkllmd.npu import outage
-from rkllmd.npu.durations import Durations
 from rkllmd.npu.outage import Outage
 from rkllmd.npu.queue import Limits, Queue
 from rkllmd.npu.supervisor import Supervisor
+from rkllmd.npu.times.durations import Durations
 from rkllmd.npu.worker import Npu
 from rkllmd.portable.rknn.models import arena
 from rkllmd.service.parts import Service

@@ -5,7 +5,7 @@ What happens to a queued one is in ``execution.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from rkllmd.calls.binding.written_paths import translate
@@ -17,7 +17,7 @@ from rkllmd.errors import PermissionDenied, RpcError
 from rkllmd.interruption import Interruption
 from rkllmd.language.model import Model
 from rkllmd.language.models import leaving
-from rkllmd.npu.job import Job, Together
+from rkllmd.npu.job import Arrival, Job, Together
 from rkllmd.npu.load import Load
 from rkllmd.service.execution import Execution
 from rkllmd.service.parts import Service
@@ -78,13 +78,16 @@ def _job(service: Service, invocation: Invocation, prepared: Prepared) -> Job:
         most_tokens=most_tokens(prepared),
         ask=execution.ask,
         together=_together(service, invocation, prepared, execution),
-        displaces=_displaces(service, prepared),
+        arrives=_arrives(service, invocation, prepared),
     )
 
 
-def _displaces(service: Service, prepared: Prepared) -> Callable[[], Sequence[object]] | None:
-    """Return what tells which models leave for that of the call; None where it can't be for one that sleeps."""
-    if not isinstance(prepared.target, Model) or prepared.method.changes:
+def _arrives(service: Service, invocation: Invocation, prepared: Prepared) -> Callable[[], Arrival] | None:
+    """Return what tells which model is loaded for the call; None where none can be."""
+    method = prepared.method
+    if method.arrives is not None:
+        return method.arrives(service.own(method), invocation, **prepared.arguments)
+    if not isinstance(prepared.target, Model) or method.changes:
         return None
     return partial(leaving.for_waking, service.language, prepared.target)
 

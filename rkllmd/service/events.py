@@ -153,7 +153,8 @@ class Events:
             self._send("crashed", {"crash": self._crashes.fresh}, watching)
 
     def _queue(self) -> JsonObject:
-        running, waiting = self._npu.queue.running, views.waiting(self._npu, time.monotonic())
+        running, now = self._npu.queue.running, time.monotonic()
+        waiting = views.waiting(views.turns(self._npu, now), now)
         current = None if running is None else _about(running)
         return {"state": self._npu.state, "current": current, "queue": waiting, "length": len(waiting)}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rkllmd.npu.job import Job, Together
+from rkllmd.npu.job import Arrival, Job, Together
+from rkllmd.npu.queue import Limits, Queue
 
 
 def nothing(*_: Any) -> None:
@@ -26,7 +27,7 @@ def job(
     target: object = None,
     changes: Iterable[str] = (),
     together: Together | None = None,
-    displaces: Sequence[object] = (),
+    displaces: Sequence[object] | None = None,
 ) -> Job:
     return Job(
         method,
@@ -38,5 +39,22 @@ def job(
         target=target,
         changes=frozenset(changes),
         together=together,
-        displaces=(lambda: displaces) if displaces else None,
+        arrives=None if displaces is None else lambda: Arrival(target, displaces),
     )
+
+
+def filled(*jobs: Job) -> Queue:
+    """Return a queue in which these jobs wait."""
+    queue = Queue(Limits(2000, 2000, 2000))
+    for item in jobs:
+        queue.add(item)
+    return queue
+
+
+def served(queue: Queue) -> list[str]:
+    """Return the names in the order in which the jobs are served."""
+    names = []
+    while (found := queue.next()) is not None:
+        names.append(found.method)
+        queue.finished(found)
+    return names

@@ -1,31 +1,13 @@
-"""Whose turn it is: round robin over clients, priorities; how many may wait, and which models they will use."""
+"""Round robin over clients, priorities; how many may wait, and which models they will use."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rkllmd.errors import QueueFull
-from rkllmd.npu.job import UNRESOLVED, Job
-from rkllmd.npu.queue import CHANGE_SECONDS, Limits, Queue
-from tests.npu.jobs import job
-
-
-def served(queue: Queue) -> list[str]:
-    """Return the names in the order in which the jobs are served."""
-    names = []
-    while (found := queue.next()) is not None:
-        names.append(found.method)
-        queue.finished(found)
-    return names
-
-
-def filled(*jobs: Job) -> Queue:
-    queue = Queue(Limits(2000, 2000, 2000))
-    for item in jobs:
-        queue.add(item)
-    return queue
+from rkllmd.npu.job import UNRESOLVED
+from rkllmd.npu.queue import Limits, Queue
+from tests.npu.jobs import filled, job, served
 
 
 def test_a_client_that_pipelines_waits_for_the_others_between_its_own() -> None:
@@ -55,94 +37,6 @@ def test_who_comes_back_at_once_waits_behind_those_who_waited() -> None:
 def test_iteration_shows_the_order_of_service() -> None:
     queue = filled(*[job(f"{client}{number}", client) for client in "abc" for number in range(ord(client) - 95)])
     assert [item.method for item in queue] == served(queue)
-
-
-def swapping(*names: str) -> Queue:
-    """Return a queue of one job of each client; those for the model B displace A, which is loaded."""
-    jobs = [job(name, name, target=name[0], displaces=["A"] if name[0] == "B" else []) for name in names]
-    return filled(*jobs)
-
-
-def test_calls_go_before_one_that_displaces_a_model_that_others_wait_for() -> None:
-    queue = swapping("B1", "A1", "C1", "B2", "A2", "C2")
-    order = [item.method for item in queue]
-    assert order == served(queue) == ["A1", "C1", "A2", "B1", "B2", "C2"]
-
-
-def test_who_displaces_a_model_that_nobody_waits_for_has_its_turn() -> None:
-    assert served(swapping("B1", "C1", "B2")) == ["B1", "C1", "B2"]
-
-
-def test_the_order_asks_once_for_each_model_what_it_displaces() -> None:
-    queue, asked = swapping("B1", "B2", "A1", "A2", "C1", "C2"), list[object]()
-    for item in queue.waiting():
-        displaced: list[object] = ["A"] if item.target == "B" else []
-
-        def displaces(target: object = item.target, displaced: list[object] = displaced) -> list[object]:
-            asked.append(target)
-            return displaced
-
-        item.displaces = displaces
-    assert [item.method for item in queue] == ["A1", "A2", "B1", "B2", "C1", "C2"]
-    assert sorted(map(str, asked)) == ["A", "B", "C"]
-
-
-class Memory:
-    """Has room for one model."""
-
-    def __init__(self) -> None:
-        self.model = 0
-
-    def job(self, name: str, client: int, model: int, priority: str) -> Job:
-        """Return a job for a model, which displaces the other one."""
-        made = job(name, client, target=model, priority=priority)
-        made.displaces = lambda: [] if self.model == model else [self.model]
-        return made
-
-    def finish(self, queue: Queue, running: Job) -> None:
-        """Let a job have loaded its model, and ended."""
-        self.model = int(str(running.target))
-        queue.finished(running)
-
-
-CALLS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 1), st.sampled_from(["normal", "low"])), min_size=1)
-
-
-@given(CALLS, st.integers(0, 9))
-def test_the_order_that_is_shown_foresees_changes_of_models(calls: list[tuple[int, int, str]], position: int) -> None:
-    memory = Memory()
-    queue = filled(*(memory.job(str(number), *call) for number, call in enumerate(calls)))
-    shown = [item.method for item in queue]
-    order: list[str] = []
-    while (first := queue.first()) is not None:
-        running = queue.next()
-        assert running is first
-        order.append(first.method)
-        if len(order) == position:
-            assert order + [item.method for item in queue] == shown, "its model is not loaded yet"
-        memory.finish(queue, first)
-    assert order == shown
-
-
-def test_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    queue = swapping("B1", "A1", "A2", "A3")
-    clock = 1000.0
-    monkeypatch.setattr("rkllmd.npu.queue.time.monotonic", lambda: clock)
-    order = []
-    while (found := queue.next()) is not None:
-        order.append(found.method)
-        queue.finished(found)
-        clock += CHANGE_SECONDS * 0.75
-    assert order == ["A1", "A2", "B1", "A3"], "it has waited since its turn came"
-
-
-def test_not_those_of_a_lower_level_nor_those_behind_another_call_of_their_client() -> None:
-    queue = swapping("B1")
-    queue.add(job("A low", "low", target="A", priority="low"))
-    queue.add(job("C first", "both", target="C"))
-    queue.add(job("A behind", "both", target="A"))
-    queue.add(job("own", None, target="A"))
-    assert served(queue) == ["own", "B1", "C first", "A behind", "A low"]
 
 
 def test_priorities() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from rkllmd.npu import estimates, views
-from rkllmd.npu.durations import Durations
+from rkllmd.npu import views
 from rkllmd.npu.job import Job
 from rkllmd.npu.load import Load
 from rkllmd.npu.queue import Limits, Queue
+from rkllmd.npu.times import estimates
+from rkllmd.npu.times.durations import Durations
 
 
 class Client:
@@ -75,7 +76,7 @@ def test_what_waits_and_where_each_stands() -> None:
     past.add("rkllm.run", "m", 1000.0)
     assert views.place(npu, first, 3.0)["position"] == 0
     queue.add(second)
-    shown = views.waiting(npu, 3.0)
+    shown = views.waiting(views.turns(npu, 3.0), 3.0)
     assert [(item["client"], item["position"], item["queued_ms"]) for item in shown] == [
         (None, 0, 1000.0),
         ("client 7", 1, 2000.0),

@@ -16,11 +16,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rkllmd.calls.detached.call import DetachedCall
 from rkllmd.errors import RuntimeFailure
-from rkllmd.npu.durations import Durations
 from rkllmd.npu.job import Job
 from rkllmd.npu.load import Load
 from rkllmd.npu.queue import Limits, Queue
 from rkllmd.npu.supervisor import Supervisor
+from rkllmd.npu.times.durations import Durations
 from rkllmd.npu.worker import Npu
 from rkllmd.service.crashes import Crashes
 from rkllmd.service.events import Events

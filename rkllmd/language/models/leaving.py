@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from rkllmd.npu.job import Arrival
+
 if TYPE_CHECKING:
     from rkllmd.language.model import Model
     from rkllmd.language.parts import Language
@@ -26,9 +28,9 @@ def for_one_more(language: Language) -> list[Model]:
     return sorted(awake, key=lambda model: model.used_at)[: excess(language, awake)]
 
 
-def for_waking(language: Language, model: Model) -> list[Model]:
-    """Return the models that leave if a call for this one begins now; none where it is loaded."""
-    return for_one_more(language) if model.is_asleep else []
+def for_waking(language: Language, model: Model) -> Arrival:
+    """Return which models leave if a call for this one begins now."""
+    return Arrival(model, for_one_more(language) if model.is_asleep else None)
 
 
 def given_back(language: Language, models: Iterable[Model]) -> int:

@@ -33,6 +33,7 @@ from rkllmd.machine.c_runtime import no_handle
 from rkllmd.machine.disk.seeing import Viewer
 from rkllmd.machine.disk.unchanged import unchanged
 from rkllmd.machine.files import WatchedFile, identify
+from rkllmd.npu.times import estimates
 from rkllmd.portable import gguf
 from rkllmd.trials import trial
 
@@ -218,9 +219,14 @@ def _set_again(language: Language, model: Model) -> None:
 
 
 def _count(language: Language, model: Model, seconds: float) -> None:
-    """Count a load; on the worker thread."""
-    metrics = language.npu.metrics
-    language.run_soon(lambda: metrics.loads.observe(seconds, metrics.model(model.name, model.path)))
+    """Count a load, and learn how long it takes; on the worker thread."""
+    npu, name = language.npu, model.name
+
+    def note() -> None:
+        npu.metrics.loads.observe(seconds, npu.metrics.model(name, model.path))
+        npu.durations.add(estimates.LOAD, model.path, seconds * 1000)
+
+    language.run_soon(note)
 
 
 def try_files(language: Language, trials: Iterable[Trial | None], seen_by: Mapping[str, Viewer]) -> None:

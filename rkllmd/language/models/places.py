@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from rkllmd.calls import authority
 from rkllmd.config import quotas
-from rkllmd.errors import InvalidParams, ModelAlreadyLoaded, NotSupported
+from rkllmd.errors import InvalidHandle, InvalidParams, ModelAlreadyLoaded, NotSupported
 from rkllmd.json_types import JsonObject
 from rkllmd.language.models import leaving
 from rkllmd.language.models.loading import check_cores
 from rkllmd.machine.files import identify
+from rkllmd.npu.job import Arrival
 from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -48,13 +49,31 @@ def loaded_already(language: Language, recipe: Recipe, replace: bool | int) -> M
     counts as another model. One that may be swapped in is never loaded twice: it is returned also if it sleeps. Raises
     InvalidParams for a number of NPU cores that is not the file's.
     """
+    same = _same(language, recipe, replace)
+    if same is not None:
+        check_cores(same, recipe)
+    return same
+
+
+def arrival(language: Language, recipe: Recipe, replace: bool | int) -> Arrival:
+    """Return which models leave for a load if it begins now; whether it is refused then is not asked."""
+    same = _same(language, recipe, replace)
+    if same is not None:
+        return leaving.for_waking(language, same)
+    try:
+        leaves = _leaving(language, recipe, replace)
+    except InvalidHandle:
+        leaves = []
+    return Arrival(recipe.path, [model for model in leaves if not model.is_asleep])
+
+
+def _same(language: Language, recipe: Recipe, replace: bool | int) -> Model | None:
     awake = [model for model in language.models if not model.is_asleep]
     if replace or not (recipe.swap or leaving.excess(language, awake)):
         return None
     for model in language.models if recipe.swap else awake:
         is_same = model.path == recipe.path and model.sameness == recipe.sameness
         if is_same and recipe.domain in (None, model.domain) and (model.is_asleep or _is_unchanged(model)):
-            check_cores(model, recipe)
             return model
     return None
 
@@ -73,8 +92,8 @@ def find(language: Language, recipe: Recipe, replace: bool | int, user: int | No
     "replace" replaces, the operator has given to everybody. Raises InvalidHandle, ModelAlreadyLoaded, NotSupported,
     InvalidParams, OutOfMemory, PermissionDenied.
     """
-    displaced = leaving.for_one_more(language) if recipe.swap and not replace else []
-    replaced = [] if displaced else _replaced(language, replace)
+    leaves = _leaving(language, recipe, replace)
+    replaced, displaced = ([], leaves) if recipe.swap and not replace else (leaves, [])
     for model in replaced if replace else ():
         authority.check(language.config, user, model.user, "Language model", model.number)
     others = [model for model in language.models if model not in replaced]
@@ -93,14 +112,15 @@ def _forgotten(language: Language, models: list[Model]) -> list[Model]:
     return asleep[: leaving.excess(language, models)]
 
 
-def _replaced(language: Language, replace: bool | int) -> list[Model]:
+def _leaving(language: Language, recipe: Recipe, replace: bool | int) -> list[Model]:
+    """Return the models that leave for that of the recipe. Raises InvalidHandle."""
     if replace is True:
         return list(language.models)
     if replace:
         return [language.models.get(replace)]
-    if language.config.second_init == "refuse":
-        return []
-    return leaving.for_one_more(language)
+    if recipe.swap or language.config.second_init != "refuse":
+        return leaving.for_one_more(language)
+    return []
 
 
 def _refuse_more_than_allowed(language: Language, awake: list[Model]) -> None:

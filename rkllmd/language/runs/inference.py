@@ -36,7 +36,7 @@ from rkllmd.language.runs.turns.turn import ConversationTurn
 from rkllmd.language.texts.transcript import Transcript
 from rkllmd.machine.c_runtime import NO_WORDS, last_words
 from rkllmd.machine.crash_journal import Asked
-from rkllmd.npu import estimates
+from rkllmd.npu.times import estimates
 from rkllmd.quick_dataclass import dataclass
 
 log = structlog.get_logger()

@@ -18,8 +18,9 @@ def queue(service: Service, invocation: Invocation) -> JsonObject:
     ``own``: it is a call of the connection that asks.
     """
     npu, now, client = service.npu, time.monotonic(), invocation.client
-    waiting, running = views.waiting(npu, now), views.running(npu, now)
-    for jobs, shown in ((list(npu.queue), waiting), (views.at_work(npu), running)):
+    turns = views.turns(npu, now)
+    waiting, running = views.waiting(turns, now), views.running(npu, now)
+    for jobs, shown in (([job for job, _ in turns], waiting), (views.at_work(npu), running)):
         for job, item in zip(jobs, shown, strict=True):
             item["own"] = job.client is client
     return {"queue": waiting, "length": len(waiting), "limit": npu.queue.limits.total, "running": running}

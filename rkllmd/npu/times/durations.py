@@ -1,4 +1,4 @@
-"""How long calls have taken, so that a wait can be estimated before it is over (``npu/estimates.py``).
+"""How long calls have taken, so that a wait can be estimated before it is over (``npu/times/estimates.py``).
 
 There is one running mean for each method and model, kept across restarts in the daemon's store. It follows the last few
 calls, since a model may be converted anew, a prompt may grow, a board may be clocked down.

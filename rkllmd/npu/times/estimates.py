@@ -2,24 +2,26 @@
 
 The time of a generation is the time to its first token plus that of the tokens after it. The speed of the run that is
 on can be seen now, and is expected of the waiting calls on the same model too: a board gets slower when it is hot, a
-computer when it is busy, and then the runs of yesterday say little.
+computer when it is busy, and then the runs of yesterday say little. A call for a model that sleeps takes the time of
+its load beside that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode
-from rkllmd.npu.durations import Durations
 from rkllmd.npu.job import Generating, Job
+from rkllmd.npu.times.durations import Durations
+from rkllmd.npu.turns import Lasts
 from rkllmd.quick_dataclass import dataclass
 
 # These take the place of a method in the durations: the time of a run to its first token, that of each further token,
-# and how many tokens an answer had (which is no time).
+# how many tokens an answer had (which is no time), and the load of a language model, whichever call it was for.
 FIRST_TOKEN: Final = "first_token"
 TOKEN: Final = "token"
 TOKENS: Final = "tokens"
+LOAD: Final = "load"
 # What has taken longer than ever before is expected to take half as long again: the longer something has lasted, the
 # longer it will last. So as long as it goes on, its end is never expected at once.
 _BEYOND: Final = 0.5
@@ -121,37 +123,61 @@ def learn(durations: Durations, model: str, generation: Generating) -> None:
         durations.add(TOKENS, model, tokens)
 
 
-def waits(durations: Durations, running: Job | None, queue: Iterable[Job], now: float) -> list[float | None]:
-    """Return how long each waiting job still waits, in milliseconds; None behind the first whose time is not known."""
-    total = remaining(durations, running, now)
-    paces = {} if running is None else _seen_now(durations, running, now)
-    found: list[float | None] = []
-    for job in queue:
-        found.append(None if total is None else round(total, 1))
-        expected = _of_waiting(durations, job, paces)
-        total = None if total is None or expected is None else total + expected
-    return found
+def lasts(durations: Durations, running: Job | None, now: float) -> Lasts:
+    """Return what tells how long each waiting job takes, by what is seen of the running one too."""
+    paces: dict[str, Pace] = {}
+    if running is not None and running.most_tokens is not None:
+        paces[_file(running)] = pace_now(_pace(durations, _file(running)), _progress(running, now))
+
+    def of(job: Job, loads: bool) -> float | None:
+        load = _load(durations, job) if loads else 0.0
+        if _is_load(job):
+            return load
+        rest = _of_waiting(durations, job, paces)
+        return None if load is None or rest is None else load + rest
+
+    return of
 
 
 def remaining(durations: Durations, running: Job | None, now: float) -> float | None:
     """Return how long the running job still takes, in milliseconds; 0 if none runs, None if that is not known."""
     if running is None:
         return 0.0
-    elapsed = (now - running.started_at) * 1000
+    elapsed = (now - running.since) * 1000
+    if running.load is None and getattr(running.target, "is_asleep", False):  # it waits for the load of its model
+        load, rest = _load(durations, running), _of_waiting(durations, running, {})
+        return None if load is None or rest is None else left(load, elapsed) + rest
     if running.most_tokens is not None:
         run = _progress(running, now)
         found = left_of_run(pace_now(_pace(durations, _file(running)), run), run)
         if found is not None:
             return found
-    expected = durations.expect(running.method, running.model_name)
+    expected = _whole(durations, running)
     return None if expected is None else left(expected, elapsed)
 
 
-def _seen_now(durations: Durations, running: Job, now: float) -> dict[str, Pace]:
-    """Return the pace of the model that generates now, by its file."""
-    if running.most_tokens is None:
-        return {}
-    return {_file(running): pace_now(_pace(durations, _file(running)), _progress(running, now))}
+def known_load(durations: Durations, job: Job) -> float | None:
+    """Return how long loads of the very model have taken that the job loads; None if there was none."""
+    return durations.known(_what(job), job.model_name)
+
+
+def _load(durations: Durations, job: Job) -> float | None:
+    return durations.expect(LOAD, _file(job))
+
+
+def _whole(durations: Durations, job: Job) -> float | None:
+    """Return how long a call takes as a whole, of which nothing is known but its method and file."""
+    return durations.expect(_what(job), job.model_name)
+
+
+def _what(job: Job) -> str:
+    # rkllm.init may also find the model loaded, which takes no time, so that its own mean says little.
+    return LOAD if _is_load(job) else job.method
+
+
+def _is_load(job: Job) -> bool:
+    """Return whether the call loads a language model, and does nothing else."""
+    return job.load is not None and job.arrives is not None
 
 
 def _of_waiting(durations: Durations, job: Job, paces: dict[str, Pace]) -> float | None:
@@ -159,9 +185,7 @@ def _of_waiting(durations: Durations, job: Job, paces: dict[str, Pace]) -> float
     if job.most_tokens is not None:
         file = _file(job)
         expected = of_run(paces.get(file) or _pace(durations, file), job.most_tokens)
-    if expected is None:
-        expected = durations.expect(job.method, job.model_name)
-    return expected
+    return _whole(durations, job) if expected is None else expected
 
 
 def _pace(durations: Durations, model: str) -> Pace:
@@ -177,7 +201,7 @@ def _progress(job: Job, now: float) -> Progress:
     generation = job.generation
     most = job.most_tokens or 0
     if generation is None or generation.first_token_at is None:  # the model is being loaded again, or reads its prompt
-        began = job.started_at if generation is None else generation.started_at
+        began = job.since if generation is None else generation.started_at
         return Progress((now - began) * 1000, most_tokens=most)
     began = generation.started_at
     first, last = ((at - began) * 1000 for at in (generation.first_token_at, generation.last_at))

@@ -14,7 +14,7 @@ from rkllmd.language.runs.run import Run
 from rkllmd.language.texts.transcript import FINISH
 from rkllmd.machine.crash_journal import CrashJournal
 from rkllmd.metrics import Metrics
-from rkllmd.npu.durations import Durations
+from rkllmd.npu.times.durations import Durations
 from rkllmd.portable.extension import NextRun
 from tests.language.generation.generations import NULL
 from tests.language.stand_ins import invocation

@@ -12,8 +12,9 @@ import pytest
 
 from rkllmd.config.settings import Config
 from rkllmd.language.models import leaving, loading
+from rkllmd.npu.job import Arrival
 from rkllmd.trials import trial
-from tests.daemon import Start, Wire, until
+from tests.daemon import Daemon, Start, Wire, until
 
 
 def language_of(*models: Any, most: int = 1, takes_several: bool = True) -> Any:
@@ -73,13 +74,18 @@ def states(wire: Wire) -> dict[str, tuple[int, str]]:
     return {item["name"]: (item["handle"], item["state"]) for item in shown}
 
 
-def test_a_model_takes_the_place_of_another_that_sleeps_until_it_is_called(start: Start, tmp_path: Path) -> None:
-    config = tmp_path / "rkllmd.toml"
+def swapping(start: Start, directory: Path) -> Daemon:
+    """Start a daemon with two declared models that take each other's place."""
+    tables = []
     for name in "ab":
-        (tmp_path / f"{name}.rkllm").touch()
-    tables = [f'[models.{name}]\nmodel_path = "{tmp_path}/{name}.rkllm"\nswap = true\n' for name in "ab"]
-    config.write_text("".join(tables))
-    daemon = start("--config", str(config))
+        (directory / f"{name}.rkllm").touch()
+        tables.append(f'[models.{name}]\nmodel_path = "{directory}/{name}.rkllm"\nswap = true\n')
+    (directory / "rkllmd.toml").write_text("".join(tables))
+    return start("--config", str(directory / "rkllmd.toml"), changing=True)
+
+
+def test_a_model_takes_the_place_of_another_that_sleeps_until_it_is_called(start: Start, tmp_path: Path) -> None:
+    daemon = swapping(start, tmp_path)
     with daemon.connect() as wire:
 
         def load(name: str) -> dict[str, Any]:
@@ -116,8 +122,8 @@ def test_if_the_load_fails_the_other_is_loaded_again(start: Start, tmp_path: Pat
 def test_nobody_leaves_for_a_model_that_is_loaded() -> None:
     old, asleep = model(1), model(0, is_asleep=True)
     language = language_of(old, asleep)
-    assert leaving.for_waking(language, asleep) == [old]
-    assert leaving.for_waking(language, old) == []
+    assert leaving.for_waking(language, asleep) == Arrival(asleep, [old])
+    assert leaving.for_waking(language, old) == Arrival(old, None)
 
 
 def waits(wire: Wire, count: int) -> bool:
@@ -125,12 +131,7 @@ def waits(wire: Wire, count: int) -> bool:
 
 
 def test_who_waits_for_the_loaded_model_goes_before_a_change(start: Start, tmp_path: Path) -> None:
-    tables = []
-    for name in "ab":
-        (tmp_path / f"{name}.rkllm").touch()
-        tables.append(f'[models.{name}]\nmodel_path = "{tmp_path}/{name}.rkllm"\nswap = true\n')
-    (tmp_path / "rkllmd.toml").write_text("".join(tables))
-    daemon = start("--config", str(tmp_path / "rkllmd.toml"), changing=True)
+    daemon = swapping(start, tmp_path)
     with ExitStack() as stack:
         first, looking, *others = (stack.enter_context(daemon.connect()) for _ in range(6))
         a, b = (first.ask("rkllm.init", {"model_path": name})["result"]["handle"] for name in "ab")
@@ -144,3 +145,46 @@ def test_who_waits_for_the_loaded_model_goes_before_a_change(start: Start, tmp_p
         daemon.let_go()
         assert all("result" in wire.final(1) for wire in (first, *others))
     assert daemon.calls("rkllm_init") == 3, "a is loaded once for both of its calls"
+
+
+@pytest.mark.parametrize("load", [{"model_path": "a"}, {"model_path": "a", "replace": True}])
+def test_who_waits_for_the_loaded_model_goes_before_a_load_for_which_it_leaves(
+    start: Start, tmp_path: Path, load: dict[str, Any]
+) -> None:
+    daemon = swapping(start, tmp_path)
+    with ExitStack() as stack:
+        first, looking, loading, waiting = (stack.enter_context(daemon.connect()) for _ in range(4))
+        b = first.ask("rkllm.init", {"model_path": "b"})["result"]["handle"]
+        daemon.hold()
+        daemon.play(hold__rkllm_run=1)
+        first.request("rkllm.run", {"handle": b, "prompt": "x"})
+        daemon.wait_enter("rkllm_run")
+        loading.request("rkllm.init", load)
+        until("it waits", partial(waits, looking, 1))
+        waiting.request("rkllm.run", {"handle": b, "prompt": "x"})
+        until("it waits", partial(waits, looking, 2))
+        shown = looking.ask("server.queue")["result"]["queue"]
+        assert [entry["method"] for entry in shown] == ["rkllm.run", "rkllm.init"]
+        daemon.let_go()
+        assert waiting.final(1)["result"]["text"] == "[user] x"
+        assert loading.final(1)["result"]["replaced" if "replace" in load else "displaced"] == [b]
+
+
+def test_the_wait_behind_a_model_that_sleeps_has_its_load(start: Start, tmp_path: Path) -> None:
+    daemon = swapping(start, tmp_path)
+    daemon.play(delay__rkllm_init=200)
+    with ExitStack() as stack:
+        first, looking, waking, behind = (stack.enter_context(daemon.connect()) for _ in range(4))
+        a, b = (first.ask("rkllm.init", {"model_path": name})["result"]["handle"] for name in "ab")
+        first.ask("rkllm.run", {"handle": b, "prompt": "learn"})
+        daemon.hold()
+        daemon.play(hold__rkllm_run=1)
+        first.request("rkllm.run", {"handle": b, "prompt": "x"}, 2)
+        daemon.wait_enter("rkllm_run", 2)
+        for count, wire in enumerate((waking, behind), 1):
+            wire.request("rkllm.run", {"handle": a, "prompt": "x"})
+            until("it waits", partial(waits, looking, count))
+        waking_ms, behind_ms = (item["estimated_wait_ms"] for item in looking.ask("server.queue")["result"]["queue"])
+        assert behind_ms - waking_ms >= 200
+        daemon.let_go()
+        assert all("result" in wire.final(number) for wire, number in ((first, 2), (waking, 1), (behind, 1)))

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from rkllmd.config.settings import Config
-from rkllmd.errors import InvalidParams, ModelAlreadyLoaded, NotSupported, PermissionDenied
+from rkllmd.errors import InvalidHandle, InvalidParams, ModelAlreadyLoaded, NotSupported, PermissionDenied
 from rkllmd.language.models import places
+from rkllmd.machine.files import identify
 from rkllmd.machine.memory.guard import Demand
+from rkllmd.npu.job import Arrival
 
 NEW = Demand("/new", 5)
 
@@ -22,7 +24,10 @@ class Models(list[Any]):
 
     def get(self, number: int) -> Any:
         """Return the model of this handle."""
-        return next(model for model in self if model.number == number)
+        for model in self:
+            if model.number == number:
+                return model
+        raise InvalidHandle("There is none.", handle=number)
 
 
 def model(number: int, *, domain: int = 0, used_at: float = 0.0, is_asleep: bool = False, user: int = ANNA) -> Any:
@@ -112,6 +117,37 @@ def test_a_model_that_may_be_swapped_in_sends_others_to_sleep() -> None:
     alone = places.find(room(model(1)), recipe(swap=True), False, BERTA)
     assert (numbers(alone.displaced), alone.domain) == ([1], 0)
     assert numbers(places.find(room(model(1)), recipe(swap=True), True, ANNA).replaced) == [1]
+
+
+def test_who_would_leave_for_a_load_that_waits() -> None:
+    models = (model(1, used_at=2), model(2, used_at=1, is_asleep=True), model(3, used_at=3, domain=1))
+    full, roomy = room(*models, most=2), room(*models, most=3)
+
+    def leaving(language: Any, wanted: Any, replace: bool | int = False) -> list[int] | None:
+        found = places.arrival(language, wanted, replace).displaces
+        return None if found is None else numbers(list(found))
+
+    assert leaving(full, recipe(swap=True)) == [1]
+    assert leaving(roomy, recipe(swap=True)) == []
+    assert leaving(full, recipe(), True) == [1, 3], "a sleeper leaves nothing"
+    assert leaving(full, recipe(), 3) == [3]
+    assert leaving(full, recipe(), 99) == [], "it will be refused"
+    assert leaving(full, recipe()) == [], "that too"
+    assert leaving(room(*models, most=2, second_init="replace"), recipe()) == [1]
+
+
+def test_for_a_load_of_what_is_there_nobody_leaves_and_a_sleeper_is_woken() -> None:
+    asleep, awake = model(2, is_asleep=True), model(1)
+    language = room(awake, asleep)
+    wanted = recipe(swap=True)
+    wanted.path, wanted.sameness = asleep.path, asleep.sameness
+    assert places.arrival(language, wanted, False) == Arrival(asleep, [awake])
+    asleep.is_asleep, awake.is_asleep = False, True
+    assert places.arrival(language, wanted, False).displaces == [asleep], "its file has changed"
+    asleep.path, wanted.path = __file__, __file__
+    asleep.file = identify(__file__)
+    assert places.arrival(language, wanted, False) == Arrival(asleep, None)
+    assert places.arrival(language, wanted, True).displaces == [asleep], "it is loaded anew"
 
 
 def test_memory_that_the_replaced_give_back_counts() -> None:

@@ -16,7 +16,7 @@ from rkllmd.language.runs import inference
 from rkllmd.language.runs.run import Run
 from rkllmd.machine.crash_journal import CrashJournal
 from rkllmd.metrics import Metrics
-from rkllmd.npu.durations import Durations
+from rkllmd.npu.times.durations import Durations
 from tests.language.stand_ins import invocation
 
 LAYOUT = LAYOUTS["1.3"]

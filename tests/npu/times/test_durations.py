@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rkllmd.npu import durations
-from rkllmd.npu.durations import Durations
+from rkllmd.npu.times import durations
+from rkllmd.npu.times.durations import Durations
 from rkllmd.store import learned
 from tests.store.stores import opened, written
 

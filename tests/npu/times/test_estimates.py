@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from rkllmd.npu import estimates
-from rkllmd.npu.durations import Durations
-from rkllmd.npu.estimates import Pace, Progress
-from rkllmd.npu.job import Job
+from rkllmd.npu import turns
+from rkllmd.npu.job import Arrival, Job
+from rkllmd.npu.load import Load
+from rkllmd.npu.times import estimates
+from rkllmd.npu.times.durations import Durations
+from rkllmd.npu.times.estimates import Pace, Progress
+from rkllmd.npu.turns import Models
 
 USUAL = Pace(first_token=100, token=10, tokens=40)
 
@@ -44,6 +48,13 @@ def learned(first: float = 100, token: float = 10, tokens: int = 40, model: str 
     past.add(estimates.TOKENS, model, tokens)
     past.add("rkllm.run", model, first + tokens * token)
     return past
+
+
+def waits(past: Durations, running: Job | None, queue: list[Job], now: float) -> list[float | None]:
+    """Return how long each of these jobs waits, each of a client of its own."""
+    levels = [[deque([item]) for item in queue]]
+    wait, lasts = estimates.remaining(past, running, now), estimates.lasts(past, running, now)
+    return [found for _, found in turns.foreseen(levels, Models(), now, wait, lasts)]
 
 
 # A run before it begins
@@ -118,24 +129,24 @@ def test_waits_add_up() -> None:
     past.add("rkllm.run", "m", 1000)
     past.add("rknn.run", "v", 50)
     running, queue = job(started_at=99.6), [job("rknn.run", "v"), job(), job()]
-    assert estimates.waits(past, running, queue, now=100.0) == [600.0, 650.0, 1650.0]
-    assert estimates.waits(past, None, queue, now=100.0) == [0.0, 50.0, 1050.0]
-    assert estimates.waits(past, job(started_at=0.0), queue[:1], now=100.0) == [50_000.0], "it takes longer than ever"
+    assert waits(past, running, queue, now=100.0) == [600.0, 650.0, 1650.0]
+    assert waits(past, None, queue, now=100.0) == [0.0, 50.0, 1050.0]
+    assert waits(past, job(started_at=0.0), queue[:1], now=100.0) == [50_000.0], "it takes longer than ever"
 
 
 def test_what_is_not_known_is_not_guessed() -> None:
     past = Durations()
     past.add("rkllm.run", "m", 1000)
     queue = [job(), job("rkllm.load_lora"), job(), job()]
-    assert estimates.waits(past, None, queue, now=0.0) == [0.0, 1000.0, None, None]
-    assert estimates.waits(past, job("rkllm.init"), queue, now=0.0) == [None] * 4
+    assert waits(past, None, queue, now=0.0) == [0.0, 1000.0, None, None]
+    assert waits(past, job("rkllm.init"), queue, now=0.0) == [None] * 4
 
 
 def test_the_wait_behind_a_run_that_is_slower_than_ever() -> None:
     """The right value where the estimate was 0.46 s: 30 s."""
     past = learned(first=50, token=7, tokens=60)
     running = generating(tokens=3, first=0.5, last=1.5, most=60)
-    (told,) = estimates.waits(past, running, [job()], now=1.5)
+    (told,) = waits(past, running, [job()], now=1.5)
     assert told == pytest.approx(28_500)
 
 
@@ -143,7 +154,7 @@ def test_calls_on_the_same_model_behind_it_are_as_slow() -> None:
     past = learned(first=50, token=7, tokens=60)
     running = generating(tokens=3, first=0.5, last=1.5, most=60)
     queue = [job(most_tokens=10), job("rkllm.run_async", most_tokens=0), job()]
-    assert estimates.waits(past, running, queue, now=1.5) == [28_500, 28_500 + 50 + 9 * 500, 33_050 + 50 + 60 * 500]
+    assert waits(past, running, queue, now=1.5) == [28_500, 28_500 + 50 + 9 * 500, 33_050 + 50 + 60 * 500]
 
 
 def test_calls_on_another_model_are_as_fast_as_ever() -> None:
@@ -152,7 +163,7 @@ def test_calls_on_another_model_are_as_fast_as_ever() -> None:
         past.add(what, "other", value)
     running = generating(tokens=3, first=0.5, last=1.5, most=60)
     queue = [job(model_name="other", most_tokens=0), job()]
-    assert estimates.waits(past, running, queue, now=1.5) == [28_500, 28_515]
+    assert waits(past, running, queue, now=1.5) == [28_500, 28_515]
 
 
 def test_a_run_that_waits_for_its_model_or_has_no_tokens_goes_by_its_method() -> None:
@@ -191,3 +202,55 @@ def test_what_a_run_teaches() -> None:
     run.mode, run.tokens = 1, 1
     estimates.learn(past, "m", run)
     assert known() == [500, 500, 5], "hidden states are no answer"
+
+
+# Loads of models that sleep
+
+
+class Target:
+    """A model that sleeps."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.is_asleep = True
+
+
+def asleep(path: str = "m", **more: Any) -> Job:
+    """Return a run for a model that sleeps."""
+    target = Target(path)
+    return job(model_name=path, target=target, most_tokens=0, arrives=lambda: Arrival(target, []), **more)
+
+
+def test_a_call_for_a_model_that_sleeps_takes_the_time_of_its_load_as_well() -> None:
+    past = learned()
+    past.add(estimates.LOAD, "m", 7000)
+    first, second = asleep(), asleep()
+    second.target = first.target
+    assert waits(past, None, [first, second, job()], now=0.0) == [0.0, 7500.0, 8000.0], "it is loaded once"
+
+
+def test_a_load_that_was_never_seen_is_not_guessed() -> None:
+    assert waits(learned(), None, [asleep(), job()], now=0.0) == [0.0, None]
+
+
+def test_behind_a_call_whose_model_is_being_loaded() -> None:
+    past = learned()
+    past.add(estimates.LOAD, "m", 7000)
+    running = asleep(started_at=10.0)
+    running.is_loading, running.phase_at = True, 11.0
+    assert waits(past, running, [job()], now=13.0) == [pytest.approx(5000 + 500)]
+    running.is_loading, running.phase_at, running.target.is_asleep = False, 18.0, False  # type: ignore[attr-defined]
+    assert waits(past, running, [job()], now=18.05) == [pytest.approx(50 + 400)], "its own time begins then"
+
+
+def loading(displaces: list[object] | None, **more: Any) -> Job:
+    return job("rkllm.init", load=Load(""), arrives=lambda: Arrival("m", displaces), **more)
+
+
+def test_a_load_of_what_is_loaded_already_takes_no_time() -> None:
+    past = learned()
+    past.add(estimates.LOAD, "m", 7000)
+    past.add("rkllm.init", "m", 1)
+    assert waits(past, None, [loading(None), job()], now=0.0) == [0.0, 0.0]
+    assert waits(past, None, [loading([]), job()], now=0.0) == [0.0, 7000.0]
+    assert waits(past, loading([], started_at=10.0), [job()], now=12.0) == [5000.0]

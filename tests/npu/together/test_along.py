@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rkllmd.npu.job import Job
+from rkllmd.npu.job import Arrival, Job
 from rkllmd.npu.queue import Limits, Queue
 from rkllmd.npu.together.along import PATIENCE_SECONDS, along
 from tests.npu.jobs import alike, job
@@ -71,7 +71,7 @@ JOBS = st.lists(
 def test_those_that_go_before_a_change_of_models_go_together() -> None:
     change = waiting("B", "B", key="b", waited=2 * PATIENCE_SECONDS)
     others = [waiting(name, name) for name in ("A1", "A2")]
-    change.displaces = lambda: ["A"]
+    change.arrives = lambda: Arrival("B", ["A"])
     queue = Queue(Limits(100, 100, 100))
     for item in (change, *others):
         item.target = item.method[0]

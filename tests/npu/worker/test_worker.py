@@ -209,10 +209,10 @@ async def test_a_client_that_is_gone_costs_no_npu_time(script: Script) -> None:
 async def test_whose_turn_is_next_does_not_matter_when_a_client_goes(script: Script) -> None:
     script.submit("running", client=object())
     waiting = script.submit("waiting", client=object(), held=False)
-    waiting.displaces = lambda: pytest.fail("nobody asked for the order, which takes long")
+    waiting.arrives = lambda: pytest.fail("nobody asked for the order, which takes long")
     script.npu.cancel_client(object())
     assert waiting.state == "queued"
-    waiting.displaces = None
+    waiting.arrives = None
     script.go("running")
     await script.told(2)
 
