@@ -14,6 +14,7 @@ from rkllmd.gateway.web.bounds import refusals
 if TYPE_CHECKING:
     from hypercorn.typing import AppWrapper
 
+_CHUNKED, _LENGTH, _FIRST_WITH_CHUNKS = b"transfer-encoding", b"content-length", b"1.1"
 _HEADERS_TOO_LONG: Final = 431
 _TOO_LONG: Final = "The headers of the request are too long: send less in them."
 _UNREADABLE: Final = "This can't be read as a request of HTTP/1.1, which has a Host and is encrypted for https alone."
@@ -21,6 +22,21 @@ _UNREADABLE: Final = "This can't be read as a request of HTTP/1.1, which has a H
 
 class GoneError(Exception):
     """The client has closed the connection."""
+
+
+class _Connection(h11.Connection):
+    """Takes no request whose end somebody between it and the client may see elsewhere: what follows would be another's.
+
+    RFC 9112, 6.1 and 6.3: with both lengths, or in chunks before HTTP/1.1.
+    """
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = {name for name, _ in event.headers}
+            if _CHUNKED in names and (_LENGTH in names or event.http_version < _FIRST_WITH_CHUNKS):
+                raise h11.RemoteProtocolError("it is not certain where the request ends")
+        return event
 
 
 class Http11(H11Protocol):
@@ -33,6 +49,7 @@ class Http11(H11Protocol):
     def __init__(self, app: AppWrapper, *rest: object) -> None:
         """Serve ``app``; the rest is Hypercorn's."""
         super().__init__(app, *rest)  # type: ignore[arg-type] # it is handed on as it comes
+        self.connection = _Connection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
         self.can_read = NextRequest(self)
 
     async def _check_protocol(self, event: h11.Request) -> None:

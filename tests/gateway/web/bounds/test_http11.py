@@ -57,3 +57,28 @@ async def test_it_is_noticed_that_the_client_goes_while_they_wait(pieces: list[b
                 await stream.send_all(piece)
             await stream.aclose()
             await left.wait()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 4\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding : chunked\r\n",
+    ],
+)
+async def test_where_the_end_of_a_request_is_not_certain_nothing_more_is_read(head: bytes) -> None:
+    follows = b"0\r\n\r\n" + _get("/smuggled")
+    found = b""
+    async with serving(_application) as port, await trio.open_tcp_stream(HOST, port) as stream:
+        await stream.send_all(head + b"Host: localhost\r\n\r\n" + follows)
+        with trio.fail_after(60):
+            while data := await stream.receive_some():
+                found += data
+    assert found.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 "))
+    assert b"smuggled" not in found
+    assert found.count(b"content-length: ") == 1
