@@ -40,10 +40,35 @@ def test_no_key_and_a_wrong_one_are_refused(headers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("origin", "code"), [("http://127.0.0.1:8080", 200), ("https://evil.example", 403), ("null", 403)]
+    ("origin", "code"),
+    [
+        ("http://127.0.0.1:8080", 200),
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("", 403),
+        ("http://[", 403),
+        ("http://[::1:8080", 403),
+    ],
 )
 def test_pages_of_other_origins_may_not_ask(origin: str, code: int) -> None:
     assert status(Access(), origin=origin) == code
+
+
+def test_a_page_without_a_host_is_no_own_one_where_the_request_has_none() -> None:
+    refusal = Access().refusal("/", {"origin": "null"})
+    assert refusal is not None
+    assert refusal.status == 403
+
+
+def test_a_key_may_have_any_characters() -> None:
+    access = Access({hashlib.sha256("clé".encode()).hexdigest(): "somebody"})
+    assert status(access, authorization="Bearer " + "clé".encode().decode("latin-1")) == 200
+
+
+def test_who_sends_many_keys_does_not_have_all_of_them_looked_at() -> None:
+    guesses = ", ".join(f"api-key.{number}" for number in range(1000))
+    assert status(KEYED, sec_websocket_protocol=f"{guesses}, api-key.secret") == 401
+    assert status(KEYED, sec_websocket_protocol="jsonrpc, api-key.1, api-key.secret") == 200
 
 
 def test_an_origin_may_be_allowed() -> None:

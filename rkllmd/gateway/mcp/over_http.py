@@ -13,6 +13,7 @@ from rkllmd.gateway.web import serving
 from rkllmd.gateway.web.body import MOST_BYTES
 from rkllmd.gateway.web.entrance.addresses import PlainAddresses
 from rkllmd.gateway.web.entrance.guard import Guard
+from rkllmd.gateway.web.entrance.pages import for_pages
 from rkllmd.gateway.web.serving import Listening
 
 # Sessions are kept for hosts of the earlier era; each costs memory and a task. One that asks for nothing, and has no
@@ -31,4 +32,5 @@ def serve(server: Server, access: Access, listening: Listening) -> None:
         max_sessions=_MOST_SESSIONS,
         session_idle_timeout=_SESSION_SECONDS,
     )
-    serving.run_to_end(partial(serving.serve_until_asked, "mcp", PlainAddresses(Guard(app, access)), listening))
+    guarded = for_pages(PlainAddresses(Guard(app, access)), access.origins)
+    serving.run_to_end(partial(serving.serve_until_asked, "mcp", guarded, listening))

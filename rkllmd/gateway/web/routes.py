@@ -9,7 +9,6 @@ from typing import Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
@@ -39,6 +38,7 @@ from rkllmd.gateway.web.answers import answer_json
 from rkllmd.gateway.web.calls import CallEndpoint
 from rkllmd.gateway.web.entrance.addresses import PlainAddresses
 from rkllmd.gateway.web.entrance.guard import Guard, error_body
+from rkllmd.gateway.web.entrance.pages import for_pages
 from rkllmd.gateway.web.home import Home
 from rkllmd.gateway.web.models.administration import Administration
 from rkllmd.gateway.web.models.vectors import vector_endpoint
@@ -66,10 +66,8 @@ def application(upstream: Upstream, access: Access) -> ASGIApp:
         *_anthropic(upstream),
     ]
     middleware = [Middleware(PlainAddresses), Middleware(Guard, access=access)]
-    if access.origins:
-        middleware.insert(0, Middleware(CORSMiddleware, allow_origins=sorted(access.origins), allow_headers=["*"]))
     handlers = {HTTPException: _http_error, Exception: _fault}
-    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+    return for_pages(Starlette(routes=routes, middleware=middleware, exception_handlers=handlers), access.origins)
 
 
 def _openai(upstream: Upstream, questions: Questions) -> Iterable[Route]:
