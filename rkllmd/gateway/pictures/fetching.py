@@ -25,6 +25,9 @@ _PORTS: Final = {"http": 80, "https": 443}
 _REDIRECTIONS: Final = (301, 302, 303, 307, 308)
 _CHUNK: Final = 65536
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+# All that has been given to the internet. Python takes some of the rest for global: site-local addresses (fec0::/10),
+# and those that once stood for ones of IPv4 (::/96).
+_GLOBAL: Final = ipaddress.IPv6Network("2000::/3")
 
 
 class Reach(Enum):
@@ -91,12 +94,15 @@ async def _first(hosts: list[str], port: int) -> trio.abc.Stream:
 def is_public(host: str) -> bool:
     """Return whether an IP address is one of the internet at large."""
     address = ipaddress.ip_address(host.partition("%")[0])
-    inner = None
-    if isinstance(address, ipaddress.IPv6Address):  # one that leads to one of IPv4
+    if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if address in _NAT64:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.is_global and not address.is_multicast and (inner is None or is_public(str(inner)))
+        if inner is not None:  # it leads to one of IPv4
+            return is_public(str(inner))
+        if address not in _GLOBAL:
+            return False
+    return address.is_global and not address.is_multicast
 
 
 async def _ask(stream: trio.abc.Stream, parts: SplitResult) -> bytes | str:

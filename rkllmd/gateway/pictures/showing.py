@@ -17,15 +17,18 @@ from rkllmd.json_types import JsonObject
 
 # As many as the daemon takes.
 MOST_PICTURES: Final = 16
+# Each holds a file of up to 16 MiB, which no other account has.
+_MOST_FETCHES: Final = 8
 
 
 class Pictures:
-    """How pictures are had; of all requests together one is decoded at a time, so that memory is bounded."""
+    """How pictures are had; of all requests, few are fetched and one is decoded at a time: memory is bounded."""
 
     def __init__(self, reach: Reach | None = None) -> None:
         """``reach``: from where they may be fetched; None: from nowhere."""
         self._reach = reach
         self._decoders = trio.CapacityLimiter(1)
+        self._fetches = trio.CapacityLimiter(_MOST_FETCHES)
 
     async def shown(self, params: JsonObject, model: str, encoder: JsonObject | None) -> JsonObject:
         """Return the parameters of a run with pixels for ``encoder`` in the place of pictures.
@@ -46,12 +49,11 @@ class Pictures:
     async def pixels(self, picture: Picture, encoder: JsonObject) -> JsonObject:
         """Return one picture as a tensor for the daemon. Raises WrongField, Failure."""
         try:
-            file = picture.file
-            if picture.address is not None:
-                file = await fetching.fetch(picture.address, self._reach)
-            found = await trio.to_thread.run_sync(
-                decoding.pixels, file, encoder, limiter=self._decoders, abandon_on_cancel=True
-            )
+            if picture.address is None:
+                found = await self._decoded(picture.file, encoder)
+            else:
+                async with self._fetches:
+                    found = await self._decoded(await fetching.fetch(picture.address, self._reach), encoder)
         except PictureError as error:
             raise picture.wrong(str(error)) from None
         except ModuleNotFoundError as error:
@@ -60,6 +62,11 @@ class Pictures:
             ) from None
         shape = [encoder["height"], encoder["width"], 3]
         return {"data": base64.b64encode(found).decode("ascii"), "dtype": "uint8", "shape": shape}
+
+    async def _decoded(self, file: bytes, encoder: JsonObject) -> bytes:
+        return await trio.to_thread.run_sync(
+            decoding.pixels, file, encoder, limiter=self._decoders, abandon_on_cancel=True
+        )
 
 
 def _pictures_in(messages: list[JsonObject]) -> Iterator[Picture]:

@@ -32,14 +32,14 @@ def seen(data: bytes, width: int = 8, height: int = 8, fit: str = "pad") -> Imag
     return Image.frombytes("RGB", (width, height), found)
 
 
+def chunk(name: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
 def png(width: int, height: int, data: bytes = b"") -> bytes:
     """Return a PNG that says it has so many pixels; ``data`` is what is compressed in it."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND")
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -106,4 +106,45 @@ def test_a_bomb_is_refused_before_it_goes_off() -> None:
 )
 def test_what_is_broken_or_unknown_is_an_error_of_its_own(data: bytes) -> None:
     with pytest.raises(PictureError):
+        pixels(data, encoder())
+
+
+def jpeg(size: tuple[int, int], **options: Any) -> bytes:
+    return file(Image.new("RGB", size, RED), "JPEG", **options)
+
+
+def test_a_jpeg_of_many_scans_takes_no_longer_than_others() -> None:
+    data = jpeg((8, 8), progressive=True)
+    last = data.rindex(b"\xff\xda")
+    with pytest.raises(PictureError, match="more than 64 scans"):
+        pixels(data[:-2] + data[last:-2] * 64 + data[-2:], encoder())
+
+
+def test_only_a_jpeg_in_one_scan_is_decoded_smaller_than_it_is() -> None:
+    size = (4097, 4096)
+    assert seen(jpeg(size)).getpixel((4, 4))[0] > 200  # type: ignore[index]  # RGB: not a float
+    with pytest.raises(PictureError, match="4097 x 4096 pixels: 16777216 are taken"):
+        pixels(jpeg(size, progressive=True), encoder())
+
+
+def test_a_photograph_with_a_second_picture_behind_it_counts_as_jpeg() -> None:
+    first, second = Image.new("RGB", (4097, 4096), RED), Image.new("RGB", (8, 8))
+    data = file(first, "MPO", save_all=True, append_images=[second])
+    assert seen(data).getpixel((4, 4))[0] > 200  # type: ignore[index]  # RGB: not a float
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP"])
+def test_what_python_reads_piece_by_piece_is_bounded(kind: str) -> None:
+    data = file(Image.new("RGB", (8, 8), RED), kind)
+    pieces, at, said = {
+        "PNG": (chunk(b"abCd"), 33, "small pieces"),
+        "JPEG": (b"\xff\xfe\x00\x02", 2, "small pieces"),
+        "GIF": (b"!\xfe\x01a\x00", data.find(b"\x2c"), "small pieces"),
+        "BMP": (b"", 0, "compressed"),
+    }[kind]
+    data = data[:at] + pieces * 200_000 + data[at:]
+    if kind == "BMP":
+        head = struct.pack("<IiiHHIIiiII", 40, 8, 8, 1, 8, 1, 0, 0, 0, 256, 0)
+        data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + 40 + 1024) + head + bytes(1024) + b"\x01\x05\x00\x00" * 8
+    with pytest.raises(PictureError, match=said):
         pixels(data, encoder())

@@ -108,6 +108,12 @@ async def test_a_silent_host_is_given_up(autojump_clock: object, monkeypatch: py
         ("::ffff:127.0.0.1", False),
         ("2002:7f00:1::", False),
         ("64:ff9b::7f00:1", False),
+        ("64:ff9b::8.8.8.8", True),
+        ("64:ff9b:1::8.8.8.8", False),
+        ("::127.0.0.1", False),
+        ("::8.8.8.8", False),
+        ("fec0::1", False),
+        ("2001::7f00:1", False),
     ],
 )
 def test_which_addresses_are_public(host: str, public: bool) -> None:

@@ -7,9 +7,13 @@ import io
 from typing import Any
 
 import pytest
+import trio
 from PIL import Image
+from trio.testing import wait_all_tasks_blocked
 
 from rkllmd.gateway.fields import WrongField
+from rkllmd.gateway.pictures import fetching
+from rkllmd.gateway.pictures.fetching import Reach
 from rkllmd.gateway.pictures.given import Picture
 from rkllmd.gateway.pictures.showing import MOST_PICTURES, Pictures
 
@@ -61,3 +65,30 @@ async def test_one_that_can_not_be_shown_is_named(pictures: list[Picture], name:
     with pytest.raises(WrongField) as refused:
         await Pictures().shown(asked(*pictures), "qwen", ENCODER)
     assert refused.value.name == name
+
+
+async def test_few_files_are_held_that_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetching_now, most, release = 0, 0, trio.Event()
+
+    async def fetch(address: str, reach: Reach | None) -> bytes:
+        nonlocal fetching_now, most
+        fetching_now += 1
+        most = max(most, fetching_now)
+        await release.wait()
+        fetching_now -= 1
+        return red().file
+
+    monkeypatch.setattr(fetching, "fetch", fetch)
+    pictures = Pictures(Reach.ANY)
+    found: list[dict[str, Any]] = []
+
+    async def show() -> None:
+        found.append(await pictures.pixels(Picture("here", address="http://example.org/a.png"), ENCODER))
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(show)
+            await wait_all_tasks_blocked()
+            release.set()
+    assert (len(found), most) == (50, 8)
