@@ -15,13 +15,16 @@ from rkllmd.json_types import Json, JsonObject
 
 _SHOWN: Final = ("text", "image", "document", "search_result")
 _ROLES: Final = ("system", "user", "assistant")
+# Claude Code tells Anthropic's servers so whom it bills: no words for a model. It is another text in each conversation,
+# so that all that follows would be read anew.
+_BILLING: Final = "x-anthropic-billing-header:"
 # A message, and of which field it was made.
 _Said = tuple[str, JsonObject]
 
 
 def take(fields: Fields) -> list[JsonObject]:
     """Take ``system`` and ``messages``. Raises WrongField."""
-    system = _texts(blocks(fields, "system"))
+    system = [part for part in _texts(blocks(fields, "system")) if not part["text"].startswith(_BILLING)]
     said: list[_Said] = [("system", {"role": "system", "content": system})] if system else []
     for turn in conversation.messages(fields, _turn):
         said += turn
@@ -149,9 +152,9 @@ def _kind(block: Fields, kinds: tuple[str, ...]) -> str:
     return kind
 
 
-def _texts(content: Iterable[Fields]) -> list[Json]:
+def _texts(content: Iterable[Fields]) -> list[JsonObject]:
     """Return blocks that may only be texts, as the parts of a message."""
-    found: list[Json] = []
+    found: list[JsonObject] = []
     for block in content:
         _kind(block, ("text",))
         found.append(_text(block))

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import field
 from functools import cached_property
+from itertools import groupby
 from typing import Final
 
 import orjson
@@ -189,7 +190,27 @@ def read(given: Sequence[JsonObject], *, special: bool = False, path: str = "$.m
             keyword="enum",
             limit=["user", "tool", "system"],
         )
-    return messages
+    return tuple(_as_called(messages))
+
+
+def _as_called(messages: Iterable[Message]) -> Iterable[Message]:
+    """Yield messages with the results of an answer's calls in the order of the calls, where their ids tell it.
+
+    Clients that run several at once give them as they come, and most templates show no ids.
+    """
+    order: dict[Json, int] = {}
+    for is_result, group in groupby(messages, lambda message: message.role == "tool"):
+        told = list(group)
+        if not is_result:
+            calls = told[-1].given.get("tool_calls") or ()
+            order = {call.get("id"): index for index, call in enumerate(calls)}
+        elif all(_call_id(message) in order for message in told):
+            told.sort(key=lambda message: order[_call_id(message)])
+        yield from told
+
+
+def _call_id(message: Message) -> Json:
+    return message.given.get("tool_call_id")
 
 
 def _read_one(given: JsonObject, path: str, *, special: bool) -> Message:

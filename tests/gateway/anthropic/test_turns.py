@@ -35,6 +35,14 @@ def test_texts_and_blocks_of_them_are_messages() -> None:
     ]
 
 
+def test_what_is_said_of_billing_is_no_word_for_the_model() -> None:
+    billed = text("x-anthropic-billing-header: cc_version=2.1.197.1c0; cc_entrypoint=cli;")
+    told = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "a"}]
+    assert taken({"role": "user", "content": "a"}, system=[billed, text("Be brief.")]) == told
+    assert taken({"role": "user", "content": "a"}, system=[billed]) == told[1:]
+    assert taken({"role": "user", "content": [billed]}) == [{"role": "user", "content": billed["text"]}]
+
+
 def test_pictures_are_in_base64_or_at_an_address() -> None:
     inside = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAEC"}}
     outside = {"type": "image", "source": {"type": "url", "url": "http://a/"}, "cache_control": {"type": "ephemeral"}}

@@ -94,6 +94,23 @@ def test_what_differs_for_the_model_is_another_message() -> None:
     assert read([back, {"role": "user", "content": "b"}])[0].digest == answer("a").digest, "as clients send it back"
 
 
+def test_results_come_in_the_order_of_their_calls() -> None:
+    calls = [{**CALL, "id": name} for name in ("a", "b", "c")]
+    asked: JsonObject = {"role": "assistant", "tool_calls": calls}
+
+    def told(*names: str | None) -> list[str]:
+        results: list[JsonObject] = [{"role": "tool", "content": str(name), "tool_call_id": name} for name in names]
+        return [message.text for message in read([asked, *results, {"role": "user", "content": "?"}])[1:-1]]
+
+    assert told("c", "a", "b") == ["a", "b", "c"]
+    assert told("b", "a") == ["a", "b"]
+    assert told("c", "other", "a") == ["c", "other", "a"], "which call the other one is of is not known"
+    assert told("b", None) == ["b", "None"]
+    assert [message.text for message in read([{"role": "tool", "content": "x", "tool_call_id": "a"}])] == ["x"]
+    again: list[JsonObject] = [asked, {"role": "tool", "content": "b", "tool_call_id": "b"}, {"role": "user"}] * 2
+    assert [message.role for message in read(again)] == ["assistant", "tool", "user"] * 2
+
+
 def test_control_markers_count_in_no_answer() -> None:
     said = read([{"role": "assistant", "content": "<E>"}, {"role": "user", "content": "<E>"}], special=True)
     assert [message.special for message in said] == [False, True]
