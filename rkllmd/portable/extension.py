@@ -51,9 +51,10 @@ class NextRun:
     show_special: bool = False
 
 
-# Called with the token that was chosen last (-1: none), the address of the bits, and how many 32-bit words they are.
-Guide = Callable[[int, int, int], None]
-_GUIDE: Final = CFUNCTYPE(c_int, c_void_p, c_int32, c_void_p, c_size_t)
+# Called with the token that was chosen last (-1: none), the one that the model likes best at the beginning (else -1),
+# the address of the bits, and how many 32-bit words they are.
+Guide = Callable[[int, int, int, int], None]
+_GUIDE: Final = CFUNCTYPE(c_int, c_void_p, c_int32, c_int32, c_void_p, c_size_t)
 
 
 class Likely(NamedTuple):
@@ -190,9 +191,9 @@ class Extension:
         Raises ValueError if the library refuses.
         """
 
-        def call(_userdata: int | None, last: int, allowed: int, words: int) -> int:
+        def call(_userdata: int | None, last: int, likeliest: int, allowed: int, words: int) -> int:
             try:
-                guide(last, allowed, words)
+                guide(last, likeliest, allowed, words)
             except BaseException:  # nothing may reach C, SystemExit included; the guide knows what it was
                 return -1
             return 0

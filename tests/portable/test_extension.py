@@ -29,12 +29,15 @@ int rkllm_portable_next_entry(void *handle, int sequence, const uint32_t *seed, 
                               int flags) {
     return sequence < 3 ? 10 * sequence + rkllm_portable_next_run(handle, seed, spans, count, flags) : -1;
 }
-int (*seen_guide)(void *, int32_t, uint32_t *, size_t);
-int rkllm_portable_guide_next_run(void *handle, int (*guide)(void *, int32_t, uint32_t *, size_t), void *userdata) {
+typedef int (*guide_type)(void *, int32_t, int32_t, uint32_t *, size_t);
+guide_type seen_guide;
+int rkllm_portable_guide_next_run(void *handle, guide_type guide, void *userdata) {
     seen_guide = guide;
     return handle ? 0 : -1;
 }
-int ask(int32_t last, uint32_t *allowed, size_t words) { return seen_guide(NULL, last, allowed, words); }
+int ask(int32_t last, int32_t likeliest, uint32_t *allowed, size_t words) {
+    return seen_guide(NULL, last, likeliest, allowed, words);
+}
 int rkllm_portable_logprobs_next_run(void *handle, int top) { return handle ? top : -1; }
 int64_t rkllm_portable_logprobs(void *handle, int entry, uint8_t *buffer, size_t size) {
     static uint8_t all[2000] = {5, 0, 0, 0, 0, 0, 0, 0xbf, 1, 0, 0, 0, 'a'};  // -0.5 as a float
@@ -169,19 +172,19 @@ def test_how_likely_a_token_was_is_read(library: Path) -> None:
 
 def test_a_guide_is_asked_for_each_token(library: Path) -> None:
     extension, dll = Extension(library), ctypes.CDLL(str(library))
-    asked: list[tuple[int, int]] = []
+    asked: list[tuple[int, int, int]] = []
 
-    def guide(last: int, allowed: int, words: int) -> None:
+    def guide(last: int, likeliest: int, allowed: int, words: int) -> None:
         if last == 7:
             raise SystemExit
-        asked.append((last, words))
+        asked.append((last, likeliest, words))
         ctypes.c_uint32.from_address(allowed).value = 5
 
     kept = extension.guide_next_run(HANDLE, guide)
     bits = (ctypes.c_uint32 * 2)()
-    dll.ask.argtypes = [ctypes.c_int32, ctypes.c_void_p, ctypes.c_size_t]
-    assert (dll.ask(-1, bits, 2), bits[0], asked) == (0, 5, [(-1, 2)])
-    assert dll.ask(7, bits, 2) == -1, "it could not say"
+    dll.ask.argtypes = [ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_size_t]
+    assert (dll.ask(-1, 3, bits, 2), bits[0], asked) == (0, 5, [(-1, 3, 2)])
+    assert dll.ask(7, -1, bits, 2) == -1, "it could not say"
     with pytest.raises(ValueError, match="guide_next_run"):
         extension.guide_next_run(ctypes.c_void_p(0), guide)
     del kept

@@ -8,6 +8,7 @@ from typing import Final
 
 from rkllmd.chat.answers import ends, reasoning
 from rkllmd.chat.answers.events import Reading
+from rkllmd.chat.answers.formed import formed
 from rkllmd.chat.answers.reasoning import Tags
 from rkllmd.chat.answers.tool_calls.call import Answer
 from rkllmd.chat.answers.tool_calls.deepseek import deepseek
@@ -35,6 +36,8 @@ class Dialect:
     has_channels: bool = False
     # What may stand at the end of an answer and is no part of it.
     ends: tuple[str, ...] = ()
+    # The marks that its calls begin with; none where they have no mark, or other things have the same.
+    openings: tuple[str, ...] = ()
 
     def opens_reasoning(self, prompt: str) -> bool:
         """Return whether a prompt, as it was rendered, ends with the mark that opens reasoning."""
@@ -44,15 +47,15 @@ class Dialect:
 DIALECTS: Final = {
     dialect.name: dialect
     for dialect in (
-        Dialect("hermes", hermes),
-        Dialect("qwen3_coder", qwen3_coder),
-        Dialect("llama", llama),
-        Dialect("mistral", mistral, new_short_id),
-        Dialect("deepseek", deepseek),
-        Dialect("gemma", gemma),
-        Dialect("phi", phi),
-        Dialect("minicpm", minicpm),
-        Dialect("internlm", internlm),
+        Dialect("hermes", hermes, openings=("<tool_call>",)),
+        Dialect("qwen3_coder", qwen3_coder, openings=("<tool_call>",)),
+        Dialect("llama", llama, openings=("<|python_tag|>",)),
+        Dialect("mistral", mistral, new_short_id, openings=("[TOOL_CALLS]",)),
+        Dialect("deepseek", deepseek, openings=("<\uff5ctool\u2581calls\u2581begin\uff5c>",)),
+        Dialect("gemma", gemma, openings=("<|tool_call>", "<start_function_call>")),
+        Dialect("phi", phi, openings=("<|tool_call|>",)),
+        Dialect("minicpm", minicpm, openings=("<|tool_call_start|>",)),
+        Dialect("internlm", internlm, openings=("<|action_start|>",)),
         Dialect("harmony", harmony, reasoning=(), has_channels=True),
     )
 }
@@ -92,6 +95,11 @@ def choose(template: str | None, name: str | None = None) -> Dialect:
     dialect = DIALECTS[name]
     marks = tuple(mark for mark in ends.KNOWN if mark in template)
     return replace(dialect, reasoning=tags if tags and dialect.reasoning else dialect.reasoning, ends=marks)
+
+
+def in_form(dialect: Dialect) -> Dialect:
+    """Return the dialect of an answer that is kept to a form if it does not begin with a call."""
+    return replace(dialect, calls=formed(dialect.openings, dialect.calls), reasoning=(), ends=())
 
 
 def thinks(template: str) -> bool:

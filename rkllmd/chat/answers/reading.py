@@ -107,14 +107,4 @@ class AnswerReader:
 
 def _answer(answer: Answer, dialect: Dialect, *, is_open: bool) -> Reading[None]:
     yield from reasoning(answer.source, answer.prose, answer.emit, dialect.reasoning, is_open=is_open)
-    yield from dialect.calls(answer) if answer.tools or dialect.has_channels else _all_of(answer)
-
-
-def _all_of(answer: Answer) -> Reading[None]:
-    """Read what follows as text."""
-    answer.prose.is_rest = True
-    while True:
-        answer.prose.write(answer.source.take_all())
-        if answer.source.has_ended:
-            return
-        yield
+    yield from dialect.calls(answer) if answer.tools or dialect.has_channels else answer.rest()

@@ -26,10 +26,18 @@ _KEPT_GRAMMARS: Final = 16
 class Form:
     """What the answer of one run must be."""
 
-    def __init__(self, schema: JsonObject, rewritten: JsonObject, *, is_call: bool = False) -> None:
-        """``rewritten`` is what the judge is told of the schema; ``is_call``: the answer is the call of a function."""
+    def __init__(
+        self, schema: JsonObject, rewritten: JsonObject, *, is_call: bool = False, may_be_call: bool = False
+    ) -> None:
+        """``rewritten`` is what the judge is told of the schema.
+
+        ``is_call``: the answer is the call of a function; ``may_be_call``: it may be calls instead, as without a form.
+        """
         self.schema = schema
         self.is_call = is_call
+        self.may_be_call = may_be_call
+        # With what calls begin in the words of the model, which is known when it was told of the functions.
+        self.openings: Sequence[str] = ()
         self._rewritten = json.dumps(rewritten)
         # What guides the runtime through one run of it, and what C calls for that.
         self.guide: TokenGuide | None = None
@@ -41,26 +49,26 @@ class Form:
     def of(cls, asked: Json, tools: Sequence[JsonObject] | None = None, choice: Json = None) -> Self | None:
         """Return the form that a run asks for by ``format`` or ``tool_choice``, None if it asks for none.
 
-        ``asked`` is "json" for any JSON object, or a JSON Schema. Raises InvalidParams, NotSupported.
+        ``asked`` is "json" for any JSON object, or a JSON Schema, of an answer that is no call. Raises InvalidParams,
+        NotSupported.
         """
         call = calls.form_of(tools, choice)
-        if asked is not None and call is not None:
-            raise InvalidParams(
-                "format and tool_choice exclude each other, since a call has its own form: leave one of them out.",
-                path="$.tool_choice",
-                keyword="format",
-            )
         if asked is None and call is None:
             return None
         check_installed()
+        schema: JsonObject = asked if isinstance(asked, dict) else schemas.JSON_OBJECT
+        rewritten = schemas.rewrite(schema)
         if call is not None:
             return cls(*call, is_call=True)
-        schema: JsonObject = asked if isinstance(asked, dict) else schemas.JSON_OBJECT
-        return cls(schema, schemas.rewrite(schema))
+        return cls(schema, rewritten, may_be_call=bool(tools) and choice != "none")
 
     def grammar(self) -> Grammar:
         """Return what is legal; not on the event loop. Raises InvalidParams for what can't be guaranteed."""
         return _grammar(self._rewritten)
+
+    def has_begun_call(self, text: str) -> bool:
+        """Return whether an answer is calls, which have no form."""
+        return text.lstrip().startswith(tuple(self.openings))
 
     def rest(self, text: str) -> str | None:
         """Return what must follow for the answer ``text`` to be whole; None if it can't become that."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -75,6 +75,13 @@ class Grammar:
     def _refusal(self, error: str) -> InvalidParams:
         keyword, reason = _reason(error)
         return InvalidParams(f"format: the schema can't be guaranteed: {reason}.", path=self._path, keyword=keyword)
+
+
+def free_after(openings: Sequence[str], tokenizer: Tokenizer) -> Matcher:
+    """Return a matcher of answers that begin with one of these, after which anything may follow."""
+    begins = " | ".join(json.dumps(opening, ensure_ascii=False) for opening in openings)
+    grammar = f"start: ({begins}) REST\nREST: /(?s:.*)/"
+    return Matcher(tokenizer, json.dumps({"grammars": [{"lark_grammar": grammar}]}), _limits())
 
 
 def _patterns(schema: Json) -> Iterator[str]:

@@ -6,6 +6,7 @@ Without I/O. After an illegal piece nothing more is taken until somebody has put
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from typing import Final
 
 from rkllmd.language.guided.judge import Judge
@@ -19,6 +20,10 @@ class LegalText:
     def __init__(self, judge: Judge) -> None:
         """Begin an answer."""
         self.judge = judge
+        # What the answer may begin with instead, after which all is legal.
+        self.openings: Sequence[bytes] = ()
+        self._is_free = False
+        self._beginning = b""  # what may still become one of them
         # The model's legal pieces since words were put in last, each with the number of its tokens.
         self.pieces: list[tuple[bytes, int]] = []
         # Of the piece that was refused: what of it was legal, the rest, and of how many tokens it was.
@@ -50,6 +55,15 @@ class LegalText:
             return ""
         if self.needs_words:
             return ""
+        if not self._has_begun and self.openings:
+            data, self._beginning = self._beginning + data, b""
+            self._is_free = data.startswith(tuple(self.openings))
+            if not self._is_free and any(opening.startswith(data) for opening in self.openings):
+                self._beginning, self._silent = data, tokens
+                return ""
+        if self._is_free:
+            self._has_begun = True
+            return self._decoder.decode(data)
         taken = self.judge.accept(data)
         self._has_begun = self._has_begun or taken > 0
         if taken == len(data):

@@ -6,11 +6,12 @@ that one engine serves both ways, and no schema means one thing here and another
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Final
 
 from rkllmd.abi.llguidance import Tokenizer, Vocabulary
-from rkllmd.language.guided.grammar import Grammar
+from rkllmd.language.guided.grammar import Grammar, free_after
 
 _NONE: Final = -1
 # One of 150,000 tokens takes half a second to read, and 50 MB.
@@ -20,17 +21,24 @@ _KEPT_VOCABULARIES: Final = 2
 class TokenGuide:
     """Says which tokens may be next, for one run."""
 
-    def __init__(self, grammar: Grammar, tokenizer: Tokenizer) -> None:
-        """Begin an answer. Raises InvalidParams for a schema that is too much for this vocabulary."""
+    def __init__(self, grammar: Grammar, tokenizer: Tokenizer, openings: Sequence[str] = ()) -> None:
+        """Begin an answer, in which all is legal if the model by itself begins it with one of ``openings``.
+
+        Raises InvalidParams for a schema that is too much for this vocabulary.
+        """
         self._matcher = grammar.on_tokens(tokenizer)
+        self._free = partial(free_after, openings, tokenizer) if openings else None
         # Why nothing could be said, after which the run fails.
         self.error: str | None = None
 
-    def __call__(self, last: int, allowed: int, words: int) -> None:
+    def __call__(self, last: int, likeliest: int, allowed: int, words: int) -> None:
         """Set the bits of the tokens that may follow ``last`` (-1: at the beginning), at the address ``allowed``.
 
-        Called by the runtime in the middle of a run. Raises ValueError where nothing can be said.
+        ``likeliest``: at the beginning, which token the model would choose itself. Called by the runtime in the middle
+        of a run. Raises ValueError where nothing can be said.
         """
+        if last == _NONE and self._free is not None and self._free().consume(likeliest):
+            self._matcher = self._free()
         matcher = self._matcher
         if (last == _NONE or matcher.consume(last)) and matcher.compute_mask():
             matcher.copy_mask(allowed, words * 4)

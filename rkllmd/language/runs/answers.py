@@ -12,6 +12,8 @@ from rkllmd.language.chats.own_template import OwnTemplate
 from rkllmd.language.runs.rendering.markers import template_of
 
 if TYPE_CHECKING:
+    from rkllmd.chat.answers.dialect import Dialect
+    from rkllmd.language.chats.reuse import Template
     from rkllmd.language.runs.run import Run
     from rkllmd.language.runs.turns.turn import ConversationTurn
     from rkllmd.language.texts.transcript import Transcript
@@ -46,15 +48,24 @@ def read(run: Run, turn: ConversationTurn | None, transcript: Transcript) -> Non
     """Let the transcript tell what the answer to messages means, unless it is wanted raw; after the model was told."""
     if turn is None or turn.template is None or run.messages is None or run.raw:
         return
-    if run.form is not None:
-        if run.form.is_call:
-            transcript.read_call_by(AnswerReader(dialect.DIALECTS[_TOLD], tools=run.tools or ()), *_CALL)
+    if run.form is not None and run.form.is_call:
+        transcript.read_call_by(AnswerReader(dialect.DIALECTS[_TOLD], tools=run.tools or ()), *_CALL)
         return
-    own = turn.template if isinstance(turn.template, OwnTemplate) else None
-    template = template_of(run.model, run.language.runtime.name) if own is None else own.template.source
-    is_told = turn.template.source != "model" or (own is not None and own.tells_in_words)
-    spoken = dialect.choose(template, run.model.dialect or (_TOLD if is_told else None))
+    spoken = _spoken(run, turn.template)
+    if run.form is not None:
+        if run.form.may_be_call:
+            run.form.openings = spoken.openings
+            transcript.read_form_by(AnswerReader(dialect.in_form(spoken), tools=run.tools or ()), spoken.openings)
+        return
     # What a user has written at the end opens nothing, nor do empty messages, of which no text was told.
     last, is_control = (turn.told.text.parts or (("", False),))[-1]
     is_open = is_control and spoken.opens_reasoning(last)
     transcript.read_by(AnswerReader(spoken, stop=run.stop, tools=run.tools or (), is_open=is_open))
+
+
+def _spoken(run: Run, told_by: Template) -> Dialect:
+    """Return the dialect in which the model answers, which follows from the template that it is told by."""
+    own = told_by if isinstance(told_by, OwnTemplate) else None
+    template = template_of(run.model, run.language.runtime.name) if own is None else own.template.source
+    is_told = told_by.source != "model" or (own is not None and own.tells_in_words)
+    return dialect.choose(template, run.model.dialect or (_TOLD if is_told else None))

@@ -79,7 +79,7 @@ def renew(run: Run) -> None:
     """Make what guides the runtime through the next call of C, where it asks. Raises InvalidParams."""
     form, extension = run.form, run.language.runtime.extension
     if form is not None and extension is not None and not pauses(run):
-        form.guide = TokenGuide(form.grammar(), _tokenizer(run, extension))
+        form.guide = TokenGuide(form.grammar(), _tokenizer(run, extension), form.openings)
 
 
 def apply(run: Run) -> None:
@@ -102,9 +102,9 @@ def _give(run: Run, as_given: Callable[[TokenGuide], Guide]) -> None:
 def _yielding(guide: TokenGuide) -> Guide:
     """Return a guide that allows nothing where it can say nothing: that ends its own entry, and not the whole batch."""
 
-    def ask(last: int, allowed: int, words: int) -> None:
+    def ask(last: int, likeliest: int, allowed: int, words: int) -> None:
         with contextlib.suppress(ValueError):
-            guide(last, allowed, words)
+            guide(last, likeliest, allowed, words)
 
     return ask
 
@@ -219,6 +219,13 @@ def end(run: Run, generation: Generation) -> None:
     """
     form, transcript = run.form, generation.transcript
     if form is None or generation.paused or (generation.abort_requested and not transcript.is_stopped):
+        return
+    if form.has_begun_call(transcript.raw()):
+        if not transcript.calls_tools:
+            raise FormatNotMet(
+                "The answer has begun to call a function, and is no call: allow it more tokens (max_new_tokens).",
+                finish_reason=generation.finish_reason(),
+            )
         return
 
     def ending(text: str) -> str:

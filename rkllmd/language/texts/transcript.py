@@ -158,6 +158,15 @@ class Transcript:
         self._answer = Answer(reader)
         self._may_stop = reader.may_stop
 
+    def read_form_by(self, reader: AnswerReader, openings: Sequence[str]) -> None:
+        """Let the text of a single entry be read that is kept to a form, or begins with a call (``openings``).
+
+        Its stop strings are looked for as before.
+        """
+        self._answer = Answer(reader)
+        if self.legal is not None:
+            self.legal.openings = [opening.encode() for opening in openings]
+
     def read_call_by(self, reader: AnswerReader, before: str, after: str) -> None:
         """Let the text be read as a call: it is one, without the marks that the reader knows calls by."""
         self._joiners = [TextJoiner(legal=self.legal)]
@@ -283,8 +292,9 @@ class Transcript:
             members = answer.whole()
         elif answer.calls:
             members["tool_calls"] = answer.calls
-        self.is_stopped = answer.stopped_by is not None
-        found = {"stop_sequence": answer.stopped_by} if self.is_stopped else {}
+        stopped_by = self.stopped_by
+        self.is_stopped = stopped_by is not None
+        found = {"stop_sequence": stopped_by} if self.is_stopped else {}
         return {**members, "token_id": 0, "_callback_state": FINISH, **found}
 
     @property
@@ -295,7 +305,8 @@ class Transcript:
     @property
     def stopped_by(self) -> str | None:
         """Return the stop string at which a single entry has ended."""
-        return self._joiners[0].stopped_by if self._answer is None else self._answer.stopped_by
+        by_reader = None if self._answer is None else self._answer.stopped_by
+        return self._joiners[0].stopped_by if by_reader is None else by_reader
 
     def raw(self) -> str:
         """Return the text of a single entry as the model wrote it, as far as it was shown or read."""

@@ -87,9 +87,9 @@ class _Timed:
         self._guide = guide
         self.seconds: list[float] = []
 
-    def __call__(self, last: int, allowed: int, words: int) -> None:
+    def __call__(self, last: int, likeliest: int, allowed: int, words: int) -> None:
         started = time.perf_counter()
-        self._guide(last, allowed, words)
+        self._guide(last, likeliest, allowed, words)
         self.seconds.append(time.perf_counter() - started)
 
 
@@ -111,7 +111,7 @@ def _large_vocabulary() -> tuple[float, float]:
     bits = (ctypes.c_uint32 * size)()
     token_of = {text: token for token, text in enumerate(texts)}
     tokens = [-1, *(token_of[bytes([byte])] for byte in _ANSWER.encode())]
-    return _middle(lambda token: guide(token, ctypes.addressof(bits), size), tokens), longest
+    return _middle(lambda token: guide(token, -1, ctypes.addressof(bits), size), tokens), longest
 
 
 def _longest_wait(is_over: Callable[[], bool]) -> float:

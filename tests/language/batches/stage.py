@@ -121,7 +121,7 @@ class Extension:
 
     def __init__(self) -> None:
         self.entries = list[tuple[int, bool]]()
-        self.guides = list[Callable[[int, int, int], None]]()
+        self.guides = list[Callable[[int, int, int, int], None]]()
 
     def next_run(self, handle: Any, options: NextRun) -> None:
         """Forget the entries."""
@@ -135,7 +135,7 @@ class Extension:
         """Return one for each byte."""
         return len(text)
 
-    def guide_next_run(self, handle: Any, guide: Callable[[int, int, int], None]) -> object:
+    def guide_next_run(self, handle: Any, guide: Callable[[int, int, int, int], None]) -> object:
         """Note what guides the entry that was added last."""
         self.guides.append(guide)
         return guide

@@ -93,12 +93,12 @@ def test_an_entry_that_nothing_can_guide_any_more_is_no_error_of_the_others(monk
         def __init__(self, *_: Any) -> None:
             self.error = "too much"
 
-        def __call__(self, last: int, allowed: int, words: int) -> None:
+        def __call__(self, last: int, likeliest: int, allowed: int, words: int) -> None:
             raise ValueError(self.error)
 
     def play(company: Any) -> int:
         for guide in extension.guides:
-            guide(-1, 0, 1)
+            guide(-1, -1, 0, 1)
         company.on_result(results((-1, None), (100, b"yes")), NORMAL)
         company.on_result(NULL, FINISH)
         return 0

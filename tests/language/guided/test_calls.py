@@ -70,6 +70,25 @@ def test_what_can_not_be_called_for_certain_is_refused(tools: Any, choice: Any, 
     assert caught.value.data["path"] == path
 
 
-def test_an_answer_has_one_form() -> None:
-    with pytest.raises(InvalidParams):
-        Form.of("json", [WEATHER], "required")
+def test_a_call_that_must_be_made_leaves_no_answer_for_a_format() -> None:
+    either = Form.of({"type": "array"}, [WEATHER], "required")
+    assert either is not None
+    assert either.is_call
+    assert either.rest("[") is None
+    with pytest.raises(InvalidParams) as caught:
+        Form.of({"not": {}}, [WEATHER], "required")
+    assert caught.value.data["path"] == "$.format.not"
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice", "may_be_call"), [([LIGHT], None, True), ([LIGHT], "none", False), ([], "auto", False)]
+)
+def test_beside_a_format_the_model_may_call_the_functions_that_it_was_told_of(
+    tools: Any, choice: Any, may_be_call: bool
+) -> None:
+    found = Form.of("json", tools, choice)
+    assert found is not None
+    assert (found.is_call, found.may_be_call) == (False, may_be_call)
+    found.openings = ("<call>",)
+    assert found.has_begun_call("\n<call>{")
+    assert not found.has_begun_call('{"a": "<call>"}')

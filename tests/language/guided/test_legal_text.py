@@ -40,3 +40,23 @@ def test_a_character_is_shown_when_it_is_whole() -> None:
     assert text.is_in_character
     assert text.put(b"\xa9") == "é"
     assert not text.is_in_character
+
+
+def opened(*pieces: str) -> tuple[list[str], LegalText]:
+    text = legal_text({"type": "array"})
+    text.openings = [b"<call>", b"[CALL]"]
+    return [text.feed(piece) for piece in pieces], text
+
+
+def test_what_begins_with_a_call_is_legal_to_its_end() -> None:
+    assert opened("\n", "<ca", "ll>x", "]")[0] == ["", "", "<call>x", "]"]
+    shown, text = opened("[", "CALL]", " what")
+    assert (shown, text.needs_words) == (["", "[CALL]", " what"], False)
+
+
+def test_what_only_began_like_a_call_is_judged() -> None:
+    shown, text = opened("[", "", "1", ",2]")
+    assert shown == ["", "", "[1", ",2]"]
+    assert text.pieces == [(b"[1", 3), (b",2]", 1)]
+    shown, text = opened("<", "c", "b")
+    assert (shown, text.refused, text.refused_tokens) == (["", "", ""], b"<cb", 3)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Start, Wire, kind
+from tests.daemon import Start, Wire, kind, streamed
 from tests.language.guided.schema_maker import SchemaMaker, is_valid
 
 LAMP = {
@@ -165,6 +165,22 @@ def test_messages_are_told_anew_each_time(board: Board) -> None:
         board.says("")
         plain = wire.ask("rkllm.run", {"messages": [*messages]})["result"]["text"]
         assert "Hello" in plain, "the whole conversation, not its last words"
+
+
+def test_a_call_may_stand_in_the_place_of_what_has_the_form(board: Board) -> None:
+    tools = [{"type": "function", "function": {"name": "light", "parameters": {"type": "object"}}}]
+    asked = {"messages": [{"role": "user", "content": "Light!"}], "tools": tools, "format": LAMP}
+    with board.daemon.connect() as wire:
+        board.says('<tool_call>{"name": "light", "arguments": {"on": true}}</tool_call>')
+        wire.request("rkllm.run_async", asked, "run")
+        messages = wire.until_final("run")
+        assert streamed(messages) == ""
+        [call] = messages[-1]["result"]["tool_calls"]
+        assert call["function"] == {"name": "light", "arguments": {"on": True}}
+        board.says("<tool> kitchen, 7")
+        said = wire.ask("rkllm.run", asked)["result"]
+        assert is_valid(said["text"], LAMP)
+        assert "tool_calls" not in said
 
 
 @pytest.mark.parametrize("version", ["1.2.3", "1.3.0"])

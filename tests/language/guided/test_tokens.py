@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -21,14 +22,15 @@ A = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"], "ad
 class Asking:
     """A runtime that asks what may follow a token."""
 
-    def __init__(self, schema: Any, texts: list[bytes | None]) -> None:
-        self.guide = TokenGuide(Grammar(rewrite(schema)), Tokenizer(vocabulary_of(texts)))
+    def __init__(self, schema: Any, texts: list[bytes | None], openings: Sequence[str] = (), likes: int = -1) -> None:
+        self.guide = TokenGuide(Grammar(rewrite(schema)), Tokenizer(vocabulary_of(texts)), openings)
+        self.likes = likes
         self.count = len(texts)
 
     def after(self, last: int) -> set[int]:
         """Return the tokens that may follow ``last``."""
         bits = (ctypes.c_uint32 * ((self.count + 31) // 32))()
-        self.guide(last, ctypes.addressof(bits), len(bits))
+        self.guide(last, self.likes if last < 0 else -1, ctypes.addressof(bits), len(bits))
         return {token for token in range(self.count) if bits[token // 32] >> token % 32 & 1}
 
 
@@ -76,3 +78,17 @@ def test_a_vocabulary_is_read_once_for_each_file_of_the_last_models() -> None:
     for file in ("b", "a", "c", "a", "b", None, None, "a"):
         ask(file)
     assert read == ["a", "b", "c", "b", "None", "None"], "a was used all the time"
+
+
+@pytest.mark.parametrize("opening", ["call", "[call]"])
+def test_an_answer_that_the_model_begins_with_a_call_is_free(opening: str) -> None:
+    begin, rest = opening[:2].encode(), opening[2:].encode()
+    texts = [begin, rest, b"{", b"x", b"[", END]
+    array = {"type": ["array", "object"]}
+    assert Asking(array, [*texts], [opening], likes=2).after(-1) <= {2, 4}, "it likes what has the form"
+    assert Asking(array, [*texts], [opening], likes=3).after(-1) <= {2, 4}, "it likes what may not be"
+    asking = Asking(array, [*texts], [opening], likes=0)
+    assert 0 in asking.after(-1)
+    assert asking.after(0) == {1}
+    assert asking.after(1) == {0, 1, 2, 3, 4, 5}
+    assert asking.after(3) == {0, 1, 2, 3, 4, 5}

@@ -52,12 +52,22 @@ def test_nothing_is_a_call_without_tools() -> None:
     assert shown(CALL)["text"] == CALL
 
 
-@pytest.mark.parametrize("asked", [{"raw": True}, {"messages": None}, {"form": SimpleNamespace(is_call=False)}])
+@pytest.mark.parametrize(
+    "asked", [{"raw": True}, {"messages": None}, {"form": SimpleNamespace(is_call=False, may_be_call=False)}]
+)
 def test_raw_answers_and_guided_ones_and_those_to_prompts_are_as_they_came(asked: dict[str, Any]) -> None:
     text = f"<think>So.</think>{CALL}"
     found = shown(text, tools=TOOLS, **asked)
     assert found["text"] == text
     assert "tool_calls" not in found
+
+
+def test_an_answer_with_a_form_is_read_where_it_begins_with_a_call() -> None:
+    form = SimpleNamespace(is_call=False, may_be_call=True)
+    found = shown(CALL, tools=TOOLS, form=form)
+    assert (found["text"], len(found["tool_calls"]), form.openings) == ("", 1, ("<tool_call>",))
+    text = f'["<think>", "{CALL}"]'
+    assert shown(text, tools=TOOLS, form=form)["text"] == text
 
 
 def test_only_the_template_opens_reasoning_never_the_user() -> None:

@@ -73,6 +73,34 @@ def test_a_stop_string_ends_the_text_and_not_the_form(demo: Daemon) -> None:
         assert is_valid(result["text"], form)
 
 
+def asked_with_weather(wire: Wire, question: str, **params: Any) -> dict[str, Any]:
+    """Return the answer to a question, of one who may call a function that the demo model knows."""
+    city = {"type": "object", "properties": {"city": {"type": "string"}}}
+    tool = {"name": "get_weather", "description": "Get the weather of a city.", "parameters": city}
+    messages = [{"role": "user", "content": question}]
+    asked = {"messages": messages, "tools": [{"type": "function", "function": tool}], "format": LAMP, **params}
+    return wire.ask("rkllm.run", asked)
+
+
+def test_a_function_is_called_beside_a_form_where_the_model_would_call_it(demo: Daemon) -> None:
+    with demo.connect() as wire:
+        called = asked_with_weather(wire, "What is the weather in Oslo?")["result"]
+        [call] = called["tool_calls"]
+        assert call["function"] == {"name": "get_weather", "arguments": {"city": "Oslo"}}
+        assert (called["text"], called["finish_reason"]) == ("", "tool_calls")
+        said = asked_with_weather(wire, "Hello")["result"]
+        assert is_valid(said["text"], LAMP)
+        assert "tool_calls" not in said
+        none = asked_with_weather(wire, "What is the weather in Oslo?", tool_choice="none")["result"]
+        assert is_valid(none["text"], LAMP)
+
+
+def test_a_call_that_its_limit_cuts_off_is_no_answer(demo: Daemon) -> None:
+    with demo.connect() as wire:
+        answer = asked_with_weather(wire, "What is the weather in Oslo?", max_new_tokens=3)
+        assert (kind(answer), answer["error"]["data"]["finish_reason"]) == ("FormatNotMet", "length")
+
+
 @pytest.mark.parametrize("keyword", REFUSED)
 def test_what_cannot_be_guaranteed_is_refused_by_name(demo: Daemon, keyword: str) -> None:
     with demo.connect() as wire:

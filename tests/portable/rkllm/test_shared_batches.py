@@ -153,7 +153,7 @@ def test_entries_have_their_own_seed_cache_and_guide(load: Load) -> None:
     text = "One two three four. Hello"
     asked: list[int] = []
 
-    def ends(last: int, allowed: int, words: int) -> None:
+    def ends(last: int, likeliest: int, allowed: int, words: int) -> None:
         asked.append(last)
 
     for _ in range(2):

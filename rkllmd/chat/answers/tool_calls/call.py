@@ -65,6 +65,15 @@ class Answer:
                 return None if matcher.found is None else text
             yield
 
+    def rest(self) -> Reading[None]:
+        """Read all that follows as text."""
+        self.prose.is_rest = True
+        while True:
+            self.prose.write(self.source.take_all())
+            if self.source.has_ended:
+                return
+            yield
+
     def close(self, *strings: str) -> Reading[None]:
         """Read what closes calls, and whitespace before it, if it comes; models leave it out."""
         yield from self.source.skip_space()

@@ -157,8 +157,8 @@ int rkllm_portable_guide_next_run(void *handle, rkllm_portable_guide guide, void
         if (options.entries.empty() && session->model.entries() > 1) {
             throw Failure("all entries of a batch can't have one guide: add them one by one");
         }
-        options.last().guide = [guide, userdata](int32_t last, uint32_t *allowed, size_t words) {
-            return guide(userdata, last, allowed, words);
+        options.last().guide = [guide, userdata](int32_t last, int32_t likeliest, uint32_t *allowed, size_t words) {
+            return guide(userdata, last, likeliest, allowed, words);
         };
         return 0;
     });

@@ -50,8 +50,9 @@ int64_t rkllm_portable_take_state(void *handle, uint8_t *buffer, size_t size);
 int rkllm_portable_put_state(void *handle, const uint8_t *bytes, size_t size);
 
 // What the next token may be: sets bit i % 32 of allowed[i / 32] for each token i that is; `words` are all 0 before.
-// `last` is the token that was chosen last, -1 at first. Returns 0; anything else fails the run.
-typedef int (*rkllm_portable_guide)(void *userdata, int32_t last, uint32_t *allowed, size_t words);
+// `last` is the token that was chosen last, -1 at first; `likeliest` then the one that the model likes best, else -1.
+// Returns 0; anything else fails the run.
+typedef int (*rkllm_portable_guide)(void *userdata, int32_t last, int32_t likeliest, uint32_t *allowed, size_t words);
 
 // For the handle's next run only, and after rkllm_portable_next_run or rkllm_portable_next_entry, of the entry that was
 // added last: each token is one that `guide` allows; where it allows none, the entry ends. Returns 0 or -1.

@@ -236,11 +236,14 @@ void Run::sample(Lane &lane, int output) {
 
 void Run::choose(Lane &lane, const float *logits, int output) {
     if (lane.entry->guide) {
-        std::vector<uint32_t> allowed((static_cast<size_t>(session_.model.vocabulary()) + 31) / 32);
-        if (lane.entry->guide(lane.token, allowed.data(), allowed.size()) != 0) {
+        auto count = session_.model.vocabulary();
+        std::vector<uint32_t> allowed((static_cast<size_t>(count) + 31) / 32);
+        bool begins = lane.token == Sequence::NO_TOKEN;
+        auto likeliest = begins ? static_cast<int32_t>(std::max_element(logits, logits + count) - logits) : -1;
+        if (lane.entry->guide(lane.token, likeliest, allowed.data(), allowed.size()) != 0) {
             throw Failure("what guides the run has failed");
         }
-        lane.token = sample_allowed(lane.sampler.get(), logits, session_.model.vocabulary(), allowed);
+        lane.token = sample_allowed(lane.sampler.get(), logits, count, allowed);
         return;
     }
     lane.token = llama_sampler_sample(lane.sampler.get(), session_.model.context(), output);

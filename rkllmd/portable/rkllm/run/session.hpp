@@ -21,7 +21,7 @@
 namespace portable {
 
 // Says which tokens may be next (rkllm_portable_guide).
-using Guide = std::function<int(int32_t last, uint32_t *allowed, size_t words)>;
+using Guide = std::function<int(int32_t last, int32_t likeliest, uint32_t *allowed, size_t words)>;
 
 // What the library's own functions (extension.hpp) say about one entry of the next run.
 struct EntryOptions {
