@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
 import trio
@@ -43,6 +43,10 @@ from rkllmd.npu.queue import Queue
 from rkllmd.service import aftermath, assembly, startup
 from rkllmd.service.parts import Service
 from rkllmd.vision.release import release_all
+
+if TYPE_CHECKING:
+    from rkllmd.language.model import Model
+    from rkllmd.language.parts import Language
 
 logger = structlog.get_logger()
 
@@ -308,9 +312,14 @@ async def _free_models(service: Service) -> None:
     await service.npu.run("rknn.destroy", partial(release_all, service.vision))
     for model in service.language.models:
         try:
-            await service.npu.run("rkllm.destroy", partial(unload, service.language, model))
+            await service.npu.run("rkllm.destroy", partial(_free_model, service.language, model))
         except RpcError as error:  # the others are still to be unloaded; the process ends it anyway
             logger.error("model_not_unloaded", model_path=model.path, error=error.to_json())
+
+
+def _free_model(language: Language, model: Model) -> None:
+    kept_conversations.keep_over_unload(language, model, is_leaving=True)
+    unload(language, model)
 
 
 def _exit(status: int, listening: listener.Listener) -> NoReturn:

@@ -10,6 +10,7 @@ from rkllmd.calls.invocation import Invocation
 from rkllmd.calls.results import success
 from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
+from rkllmd.language.caching import kept_conversations
 from rkllmd.language.model import Model
 from rkllmd.language.models.loading import unload
 from rkllmd.language.parts import Language
@@ -20,6 +21,7 @@ from rkllmd.rkllm._common import LLM
 def destroy(language: Language, invocation: Invocation, model: Model) -> JsonObject:
     """Unload the model; calls that still wait for it fail with ModelNotInitialized."""
     by = invocation.client.number
+    kept_conversations.keep_over_unload(language, model)
     loser = model.kv_cache.clear(by)
     conversations.log_change(language, invocation, model, loser)
     unload(language, model, by)

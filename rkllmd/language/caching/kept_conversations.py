@@ -50,6 +50,17 @@ def keep_held(language: Language, model: Model, but: str = "") -> None:
         language.kept_chats.remove(lambda other: other is kept)
 
 
+def keep_over_unload(language: Language, model: Model, *, is_leaving: bool = False) -> None:
+    """Keep the conversation in the KV cache of a model that is to be unloaded, in a file; ``is_leaving``: at the end.
+
+    Of a session, nothing is left to the next daemon.
+    """
+    owner = model.kv_cache.owner
+    ends_with_daemon = is_leaving and isinstance(owner, Chat) and owner.session is not None
+    if not ends_with_daemon and language.prompt_caches.why_not() is None:
+        keep_held(language, model)
+
+
 def bring_back(language: Language, model: Model, chat: Chat, basis: str, whole: str) -> None:
     """Put into the KV cache what of a conversation is kept, if that is more than the cache has of it.
 

@@ -24,6 +24,7 @@ from rkllmd.abi.c import byref, c_void_p
 from rkllmd.chat.templates import overview
 from rkllmd.errors import InvalidParams, ModelNotInitialized, PermissionDenied, RpcError
 from rkllmd.language import conversations
+from rkllmd.language.caching import kept_conversations
 from rkllmd.language.kv_cache import KvCache
 from rkllmd.language.model import Adapter, Model
 from rkllmd.language.models import cross_attention, demand, leaving, model_trial
@@ -144,6 +145,7 @@ def put_to_sleep(language: Language, model: Model) -> None:
     """Unload a model but keep its handle; nothing happens if it sleeps already."""
     if model.is_asleep:
         return
+    kept_conversations.keep_over_unload(language, model)
     model.is_asleep = True
     model.kv_cache.lose()
     model.kv_cache_sizes = [0] * model.n_batch

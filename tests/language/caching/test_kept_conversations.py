@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from rkllmd.portable.demo import MODEL as DEMO_MODEL
-from tests.daemon import Daemon, Start, Wire
-from tests.server.conversations.talking import Talk
+from tests.daemon import Daemon, Start, Wire, until
+from tests.server.conversations.talking import Talk, say
 
 QUESTIONS = ("What is an NPU?", "Tell me a story.")
 
@@ -86,12 +86,38 @@ def test_their_memory_is_given_back_before_another_model_is_loaded(serve: Callab
 def test_a_restart_leaves_them(serve: Callable[..., Daemon]) -> None:
     daemon = serve()
     with daemon.connect() as wire:
-        first, second, _ = take_turns(wire)
+        talks = take_turns(wire)
     daemon.stop()
     with serve().connect() as wire:
-        for talk in (first, second):
+        for talk in reversed(talks):  # the last one had the model
             talk.wire = wire
             assert is_known(talk)
+
+
+@pytest.mark.parametrize("how", ["asleep", "destroyed", "replaced"])
+def test_the_one_that_has_the_model_comes_back_with_it(serve: Callable[..., Daemon], how: str) -> None:
+    daemon = serve(*(("--model-idle-minutes", "0.001") if how == "asleep" else ()))
+    load = {"model_path": "demo", "replace": how == "replaced"}
+    with daemon.connect() as wire:
+        talk = Talk(wire, "You are brief.")
+        for question in QUESTIONS:
+            talk.ask(question)
+        if how == "asleep":
+            until("it sleeps", lambda: wire.ask("server.status")["result"]["models"][0]["state"] == "asleep")
+        if how == "destroyed":
+            wire.ask("rkllm.destroy")
+        if how != "asleep":
+            assert "result" in wire.ask("rkllm.init", load)
+        assert is_known(talk)
+
+
+def test_one_of_a_session_is_not_written_at_the_end(serve: Callable[..., Daemon], caches: Path) -> None:
+    daemon = serve()
+    with daemon.connect() as wire:
+        for question in QUESTIONS:
+            assert say(wire, "kitchen", question * 5)["session"]["name"] == "kitchen"
+    daemon.stop()
+    assert files_of(caches) == []
 
 
 def test_a_crash_leaves_those_that_were_out_of_turn_for_a_while(serve: Callable[..., Daemon]) -> None:
