@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from rkllmd.gateway.fields import Fields
@@ -46,10 +47,24 @@ def function(call: Fields, without_effect: Sequence[str] = ()) -> JsonObject:
     return called
 
 
-def functions(fields: Fields) -> list[JsonObject]:
-    """Take the functions that the model may call, as OpenAI's chats and Ollama's have them. Raises WrongField."""
-    given = fields.objects("tools") or []
+Take = Callable[[Fields, str], JsonObject]
+"""Takes a tool, but for its type; returns the function that it is for a model, which has this path for the daemon."""
+
+
+def functions(fields: Fields, others: Mapping[str, Take] = MappingProxyType({})) -> list[JsonObject]:
+    """Take the functions that the model may call, as OpenAI's chats and Ollama's have them. Raises WrongField.
+
+    ``others``: how tools of other types are taken.
+    """
+    given = [*(fields.objects("tools") or ())]
     for index, tool in enumerate(given):
+        kind = tool.get("type")
+        if isinstance(kind, str) and kind in others:
+            path = f"tools[{index}]"
+            of_kind = fields.of(tool, path)
+            of_kind.without_effect(("type",))
+            given[index] = {"type": "function", "function": others[kind](of_kind, f"{path}.function")}
+            continue
         function = tool.get("function")
         if tool.get("type") not in (None, "function") or not isinstance(function, dict):
             raise fields.wrong(f"tools[{index}]", 'must be {"type": "function", "function": {…}}.')
@@ -63,7 +78,8 @@ def allowed(
 ) -> tuple[list[JsonObject], str]:
     """Take the functions that ``given`` (OpenAI's ``allowed_tools``) leaves, and its mode (``auto``, ``required``).
 
-    ``take_name`` takes the name out of one of its tools. The model is told those functions only. Raises WrongField.
+    ``take_name`` takes the type and the name of one of its tools. The model is told those functions only.
+    Raises WrongField.
     """
     mode = given.choice("mode", ("auto", "required"))
     if mode is None:
@@ -73,7 +89,6 @@ def allowed(
     for index, item in enumerate(given.objects("tools") or ()):
         where = f"tools[{index}]"
         named = Fields(item, given.path(where))
-        named.choice("type", ("function",))
         name = take_name(named)
         named.end()
         if name not in known:

@@ -153,7 +153,11 @@ class Fields:
     def inner(self, name: str) -> Fields:
         """Take an object, empty if it is not there."""
         value: Json = self._left.pop(name, None)
-        inner = Fields({} if value is None else value, self.path(name))
+        return self.of({} if value is None else value, name)
+
+    def of(self, given: Json, name: str) -> Fields:
+        """Return what is given, which has this name here, as a part of the same request. Raises WrongField."""
+        inner = Fields(given, self.path(name))
         inner.names = self.names
         return inner
 

@@ -34,6 +34,8 @@ class Wanted:
     includes_usage: bool = False
     # Whether the client takes no more than one call of a function from an answer.
     single_call: bool = False
+    # The functions for whose only argument, a text, the client has calls of another kind.
+    custom: frozenset[str] = frozenset()
     # What the answer has to know of the request: what it repeats of it, or how it is to look.
     for_answer: JsonObject = field(default_factory=dict)
     # Instead of a run: that the model is loaded, or unloaded.

@@ -12,6 +12,7 @@ from rkllmd.gateway.embeddings.protocol import WantedVectors
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.mcp.tools import WantedClasses, classes
 from rkllmd.gateway.openai import shape
+from rkllmd.gateway.openai.custom import custom_call
 from rkllmd.gateway.run import Wanted, check_ended
 from rkllmd.gateway.upstream.run import Run
 from rkllmd.gateway.upstream.upstream import Upstream
@@ -38,8 +39,14 @@ async def generate(upstream: Upstream, wanted: Wanted, report: Report) -> JsonOb
     if generation.reasoning:
         answer["reasoning"] = generation.reasoning
     if calls := result.get("tool_calls"):
-        answer["tool_calls"] = [{name: call[name] for name in ("id", "type", "function")} for call in calls]
+        answer["tool_calls"] = [_shown(call, wanted.custom) for call in calls]
     return {**answer, "usage": shape.usage(result)}
+
+
+def _shown(call: JsonObject, custom: frozenset[str]) -> JsonObject:
+    if call["function"]["name"] in custom:
+        return custom_call(call)
+    return {name: call[name] for name in ("id", "type", "function")}
 
 
 class _Generation:

@@ -19,6 +19,7 @@ def _answer(wanted: Wanted, model: str) -> ChatAnswer:
         int(time.time()),
         includes_usage=wanted.includes_usage,
         single_call=wanted.single_call,
+        custom=wanted.custom,
         choices=wanted.choices,
     )
 

@@ -8,6 +8,7 @@ from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.logprobs.told import Told, shown
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.openai.counting import Counting
+from rkllmd.gateway.openai.custom import custom_call
 from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended, held_back
 from rkllmd.json_types import Json, JsonObject
 
@@ -23,6 +24,7 @@ class ChatAnswer(Answer):
         *,
         includes_usage: bool,
         single_call: bool = False,
+        custom: frozenset[str] = frozenset(),
         choices: int = 1,
     ) -> None:
         """Begin; ``created`` is in seconds since 1970; the others are as in ``Wanted``."""
@@ -31,6 +33,7 @@ class ChatAnswer(Answer):
         self._created = created
         self._includes_usage = includes_usage
         self._single_call = single_call
+        self._custom = custom
         self._calls = WholeCalls(single=single_call)
         self._sent = 0  # how many calls
         self._told = Told()
@@ -50,7 +53,7 @@ class ChatAnswer(Answer):
         if text := result.get("text"):
             yield self._chunk({"content": text})
         for call in self._calls.take(result):
-            yield self._chunk({"tool_calls": [{"index": self._sent, **_whole_call(call)}]})
+            yield self._chunk({"tool_calls": [{"index": self._sent, **self._whole_call(call)}]})
             self._sent += 1
 
     def plain(self, name: str, words: str) -> JsonObject:
@@ -75,7 +78,7 @@ class ChatAnswer(Answer):
     def whole(self, result: JsonObject) -> JsonObject:
         """Return the answer as one object; of several, those so far."""
         self._told.add(check_ended(result))
-        calls = [_whole_call(call) for call in self._calls.all(result)]
+        calls = [self._whole_call(call) for call in self._calls.all(result)]
         message: JsonObject = {"role": "assistant", "content": result["text"] or (None if calls else "")}
         if reasoning := result.get("reasoning"):
             message["reasoning_content"] = reasoning
@@ -102,11 +105,12 @@ class ChatAnswer(Answer):
         likely = {"content": shown(tokens), "refusal": None} if tokens else None
         return {"index": self._counting.index, **said, "logprobs": likely, "finish_reason": reason}
 
+    def _whole_call(self, call: JsonObject) -> JsonObject:
+        """Return a call, of a function with its arguments as a JSON text."""
+        name = call["function"]["name"]
+        if name in self._custom:
+            return custom_call(call)
+        return {"id": call["id"], "type": "function", "function": {"name": name, "arguments": arguments_text(call)}}
+
     def _head(self, kind: str) -> JsonObject:
         return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
-
-
-def _whole_call(call: JsonObject) -> JsonObject:
-    """Return a call with its arguments as a JSON text."""
-    function = {"name": call["function"]["name"], "arguments": arguments_text(call)}
-    return {"id": call["id"], "type": "function", "function": function}

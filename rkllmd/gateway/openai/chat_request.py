@@ -8,6 +8,7 @@ from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.logprobs import told
 from rkllmd.gateway.openai import request
+from rkllmd.gateway.openai.custom import KIND, CustomTools, called
 from rkllmd.gateway.pictures.given import of_url
 from rkllmd.gateway.run import Wanted
 from rkllmd.json_types import Json, JsonObject
@@ -38,12 +39,14 @@ def read(body: Json) -> Wanted:
 def for_messages(fields: Fields, messages: list[JsonObject]) -> Wanted:
     """Return the request with these messages, which the daemon knows; take all other fields. Raises WrongField."""
     params: JsonObject = {"messages": messages}
-    params |= request.limits(fields) | sampling.take(fields) | _thinking(fields) | _tools(fields) | _format(fields)
+    custom = CustomTools()
+    params |= request.limits(fields) | sampling.take(fields) | _thinking(fields) | _tools(fields, custom)
+    params |= _format(fields)
     params |= told.take(fields)
     single_call = fields.flag("parallel_tool_calls") is False
     _, *further = request.choices(fields, params)
     fields.neutral(_NEUTRAL)
-    return request.finish(fields, params, single_call=single_call, further=further)
+    return request.finish(fields, params, single_call=single_call, custom=custom.names, further=further)
 
 
 def _thinking(fields: Fields) -> JsonObject:
@@ -57,22 +60,36 @@ def _thinking(fields: Fields) -> JsonObject:
     return {} if thinks is None else {"enable_thinking": thinks}
 
 
-def _tools(fields: Fields) -> JsonObject:
-    """Take the functions that the model may call."""
-    tools, choice = conversation.functions(fields), fields.any("tool_choice")
-    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+def _tools(fields: Fields, custom: CustomTools) -> JsonObject:
+    """Take the functions that the model may call, those that ``custom`` tools are among them."""
+
+    def take_custom(tool: Fields, function: str) -> JsonObject:
+        inner = tool.inner(KIND)
+        tool.end()
+        return custom.take(inner, function, has_inner_grammar=True)
+
+    tools, choice = conversation.functions(fields, {KIND: take_custom}), fields.any("tool_choice")
+    kind = choice.get("type") if isinstance(choice, dict) else None
+    if kind == "allowed_tools":
         chosen = Fields(choice, "tool_choice")
         chosen.without_effect(("type",))
         allowed = chosen.inner("allowed_tools")
         chosen.end()
         tools, choice = conversation.allowed(fields, tools, allowed, _name)
+    elif kind == KIND:
+        chosen = Fields(choice, "tool_choice")
+        choice = {"type": "function", "function": {"name": _name(chosen)}}
+        chosen.end()
+    custom.check(tools, choice)
     return conversation.tools(fields, tools, choice)
 
 
 def _name(tool: Fields) -> str:
-    function = tool.inner("function")
-    name = function.needed("name")
-    function.without_effect(("description", "parameters", "strict"))
+    kind = tool.choice("type", ("function", KIND)) or "function"
+    named = tool.inner(kind)
+    name = named.needed("name")
+    named.without_effect(("description", "parameters", "strict", "format"))
+    named.end()
     return name
 
 
@@ -113,9 +130,14 @@ def _message(given: JsonObject, where: str) -> JsonObject:
 
 
 def _call(fields: Fields) -> JsonObject:
-    """Return a call of a function that an answer had."""
+    """Return a call that an answer had, as one of a function."""
     call: JsonObject = {name: value for name in ("id", "type") if (value := fields.text(name)) is not None}
-    call["function"] = conversation.function(fields, request.PARSED)
+    if call.get("type") == KIND:
+        given = fields.inner(KIND)
+        call |= {"type": "function", "function": called(given)}
+        given.end()
+    else:
+        call["function"] = conversation.function(fields, request.PARSED)
     fields.without_effect(("index",))  # a client that keeps the pieces of a stream sends it back
     fields.end()
     return call

@@ -70,12 +70,13 @@ def finish(
     for_answer: JsonObject | None = None,
     *,
     single_call: bool = False,
+    custom: frozenset[str] = frozenset(),
     further: Sequence[JsonObject] = (),
 ) -> Wanted:
     """Take what is left: how the answer is to come, and what changes nothing. Raises WrongField.
 
     ``for_answer``: what the answer has to know of the request; ``single_call``: whether it has one call at most;
-    ``further``: what each answer after the first has instead of ``params``.
+    ``custom``: the names of custom tools; ``further``: what each answer after the first has instead of ``params``.
     """
     streams = fields.flag("stream") or False
     options = fields.inner("stream_options")
@@ -87,5 +88,13 @@ def finish(
     fields.without_effect(WITHOUT_EFFECT)
     fields.end()
     return Wanted(
-        model, params, streams, includes_usage, single_call, for_answer or {}, further=further, names=fields.names
+        model,
+        params,
+        streams,
+        includes_usage,
+        single_call,
+        custom,
+        for_answer or {},
+        further=further,
+        names=fields.names,
     )

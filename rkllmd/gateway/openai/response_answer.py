@@ -7,10 +7,16 @@ from typing import ClassVar, Final
 
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.openai import shape
+from rkllmd.gateway.openai.custom import said
 from rkllmd.gateway.run import NumberedAnswer, WholeCalls, arguments_text, check_ended, held_back
 from rkllmd.json_types import Json, JsonObject
 
-_IDS: Final = {"reasoning": "rs", "message": "msg", "function_call": "fc"}
+_IDS: Final = {"reasoning": "rs", "message": "msg", "function_call": "fc", "custom_tool_call": "ctc"}
+# The member with what is called with, and the event that brings it.
+_CALLED_WITH: Final = {
+    "function_call": ("arguments", "function_call_arguments"),
+    "custom_tool_call": ("input", "custom_tool_call_input"),
+}
 _PART_TYPES: Final = {"reasoning": "reasoning_text", "message": "output_text"}
 
 
@@ -20,13 +26,24 @@ class ResponseAnswer(NumberedAnswer):
     number: ClassVar[str] = "sequence_number"
 
     def __init__(
-        self, model: str, answer_id: str, created: int, repeated: JsonObject, *, single_call: bool = False
+        self,
+        model: str,
+        answer_id: str,
+        created: int,
+        repeated: JsonObject,
+        *,
+        custom: frozenset[str] = frozenset(),
+        single_call: bool = False,
     ) -> None:
-        """Begin; ``created`` is in seconds since 1970, ``repeated`` what is repeated of the request."""
+        """Begin; ``created`` is in seconds since 1970, ``repeated`` what is repeated of the request.
+
+        The others are as in ``Wanted``.
+        """
         self._model = model
         self._id = answer_id
         self._created = created
         self._repeated = repeated
+        self._custom = custom
         self.next_number = 0
         self._calls = WholeCalls(single=single_call)
         # Those that have ended; the one that has begun; its text so far.
@@ -50,11 +67,11 @@ class ResponseAnswer(NumberedAnswer):
             yield from self._call(call)
 
     def _call(self, call: JsonObject) -> Iterable[JsonObject]:
-        whole = self._function_call(call)
-        yield self._added({**whole, "arguments": "", "status": "in_progress"})
-        yield self._of_item("response.function_call_arguments.delta", {"delta": whole["arguments"]})
-        done = {"name": whole["name"], "arguments": whole["arguments"]}
-        yield self._of_item("response.function_call_arguments.done", done)
+        whole = self._whole_call(call)
+        member, event = _CALLED_WITH[whole["type"]]
+        yield self._added({**whole, member: "", "status": "in_progress"})
+        yield self._of_item(f"response.{event}.delta", {"delta": whole[member]})
+        yield self._of_item(f"response.{event}.done", {"name": whole["name"], member: whole[member]})
         yield self._done(whole)
 
     def _grow(self, kind: str, text: str) -> Iterable[JsonObject]:
@@ -123,7 +140,7 @@ class ResponseAnswer(NumberedAnswer):
         if result["text"] or not calls:
             self._items.append(self._item("message", result["text"]))
         for call in calls:
-            self._items.append(self._function_call(call))
+            self._items.append(self._whole_call(call))
         return self._response(_status(result), self._items, result)
 
     def idle(self) -> Iterable[JsonObject]:
@@ -164,14 +181,18 @@ class ResponseAnswer(NumberedAnswer):
             return {**item, "summary": []}
         return {**item, "role": "assistant"}
 
-    def _function_call(self, call: JsonObject) -> JsonObject:
+    def _whole_call(self, call: JsonObject) -> JsonObject:
+        name = call["function"]["name"]
+        is_custom = name in self._custom
+        kind = "custom_tool_call" if is_custom else "function_call"
+        member, _ = _CALLED_WITH[kind]
         return {
-            "id": self._next_id("function_call"),
-            "type": "function_call",
+            "id": self._next_id(kind),
+            "type": kind,
             "status": "completed",
             "call_id": call["id"],
-            "name": call["function"]["name"],
-            "arguments": arguments_text(call),
+            "name": name,
+            member: said(call) if is_custom else arguments_text(call),
         }
 
     def _response(self, status: str, output: list[Json], result: JsonObject | None = None) -> JsonObject:

@@ -7,6 +7,7 @@ from typing import Final
 from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.fields import Fields, WrongField
 from rkllmd.gateway.openai import request
+from rkllmd.gateway.openai.custom import KIND, CustomTools, called
 from rkllmd.gateway.pictures.given import of_url
 from rkllmd.gateway.run import Wanted
 from rkllmd.json_types import Json, JsonObject
@@ -37,6 +38,7 @@ _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
 _NOT_KEPT: Final = "can't be served: nothing is kept here, so send the whole conversation as input."
 _NOT_KEPT_ITEM: Final = "nothing is kept here, so send the item itself, as clients do once they are told store false."
 _ROLES: Final = ("system", "developer", "user", "assistant")
+_TOOLS: Final = ("function", KIND)
 _TEXTS: Final = ("input_text", "output_text", "text", "summary_text", "reasoning_text", "refusal")
 
 
@@ -50,11 +52,12 @@ def read(body: Json) -> Wanted:
     if (limit := fields.integer("max_output_tokens", 1)) is not None:
         params["max_new_tokens"] = limit
         fields.becomes("max_output_tokens", "max_new_tokens")
-    params |= sampling.take(fields) | _reasoning(fields) | _tools(fields) | _format(fields)
+    custom = CustomTools()
+    params |= sampling.take(fields) | _reasoning(fields) | _tools(fields, custom) | _format(fields)
     single_call = fields.flag("parallel_tool_calls") is False
     fields.neutral(_NEUTRAL)
     repeated = {name: body[name] for name in _REPEATED if body.get(name) is not None}
-    return request.finish(fields, params, repeated, single_call=single_call)
+    return request.finish(fields, params, repeated, single_call=single_call, custom=custom.names)
 
 
 def _reasoning(fields: Fields) -> JsonObject:
@@ -66,27 +69,40 @@ def _reasoning(fields: Fields) -> JsonObject:
     return {} if effort is None else {"enable_thinking": effort != "none"}
 
 
-def _tools(fields: Fields) -> JsonObject:
-    """Take the functions that the model may call; here a function's members stand beside its type."""
+def _tools(fields: Fields, custom: CustomTools) -> JsonObject:
+    """Take the functions that the model may call; here a function's members stand beside its type.
+
+    Those that ``custom`` tools are, are among them.
+    """
     tools: list[JsonObject] = []
     for index, given in enumerate(fields.objects("tools") or ()):
-        tool = Fields(given, f"tools[{index}]")
+        path = f"tools[{index}]"
+        tool = fields.of(given, path)
         kind = tool.text("type")
-        if kind != "function":
-            raise tool.wrong("type", f"can only be function here: {kind} is not supported.")
-        if not tool.text("name"):
-            raise tool.wrong("name", "is missing.")
-        fields.becomes(f"tools[{index}]", f"tools[{index}].function")
-        tools.append({"type": "function", "function": {name: item for name, item in given.items() if name != "type"}})
+        if kind not in _TOOLS:
+            raise tool.wrong("type", f"can only be {' or '.join(_TOOLS)} here: {kind} is not supported.")
+        fields.becomes(path, f"{path}.function")
+        if kind == KIND:
+            function = custom.take(tool, f"{path}.function")
+        else:
+            tool.needed("name")
+            function = {name: item for name, item in given.items() if name != "type"}
+        tools.append({"type": "function", "function": function})
     choice = fields.any("tool_choice")
     if isinstance(choice, dict):
         chosen = Fields(choice, "tool_choice")
-        if chosen.choice("type", ("function", "allowed_tools")) == "allowed_tools":
-            tools, choice = conversation.allowed(fields, tools, chosen, lambda tool: tool.needed("name"))
+        if chosen.choice("type", (*_TOOLS, "allowed_tools")) == "allowed_tools":
+            tools, choice = conversation.allowed(fields, tools, chosen, _name)
         else:
             choice = {"type": "function", "function": {"name": chosen.text("name") or ""}}
             chosen.end()
+    custom.check(tools, choice)
     return conversation.tools(fields, tools, choice)
+
+
+def _name(tool: Fields) -> str:
+    tool.choice("type", _TOOLS)
+    return tool.needed("name")
 
 
 def _format(fields: Fields) -> JsonObject:
@@ -145,8 +161,11 @@ class _Conversation:
             shown = [_joined(item, name) for name in ("content", "summary")]
             self._answer()["reasoning"] = next(filter(None, shown), "")
         elif kind == "function_call":
-            self._add_call(item)
-        elif kind == "function_call_output":
+            item.without_effect(request.PARSED)
+            self._add_call(item, {"name": item.needed("name"), "arguments": item.any("arguments")})
+        elif kind == "custom_tool_call":
+            self._add_call(item, called(item))
+        elif kind in ("function_call_output", "custom_tool_call_output"):
             item.without_effect(("name",))  # models know which call a result belongs to by their order
             call_id, output = item.text("call_id"), _content(item, "output", sees=True)
             self._append({"role": "tool", "content": output, **({} if call_id is None else {"tool_call_id": call_id})})
@@ -166,11 +185,9 @@ class _Conversation:
             self._is_open = False
         self._answer()["content"] = content
 
-    def _add_call(self, item: Fields) -> None:
-        name, call_id = item.needed("name"), item.text("call_id")
-        item.without_effect(request.PARSED)
-        call: JsonObject = {"type": "function", "function": {"name": name, "arguments": item.any("arguments")}}
-        if call_id is not None:
+    def _add_call(self, item: Fields, function: JsonObject) -> None:
+        call: JsonObject = {"type": "function", "function": function}
+        if (call_id := item.text("call_id")) is not None:
             call["id"] = call_id
         self._answer().setdefault("tool_calls", []).append(call)
 
