@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.gateway import boards, overhead, side_by_side, turns
 from tests.bench.measure import NO_TRACE
+from tests.bench.table import folder, line
 from tests.daemon import ENDLESS, Daemon
 from tests.gateway.hanging_up import rounds
 from tests.gateway.process import gateway
 
-# Prints a line: what, the figure, its target, the limit in this run.
-Line = Callable[..., None]
 
-
-def measure(line: Line, directory: Path, quick: bool) -> None:
+def measure(directory: Path, quick: bool) -> None:
     """Measure, each part in a folder of its own."""
-    _overhead(line, _folder(directory, "overhead"), 60 if quick else 300)
-    _streams(line, _folder(directory, "streams"), 50)
-    _turns(line, _folder(directory, "turns"))
-    _side_by_side(line, _folder(directory, "side"), 10 if quick else 50, 200 if quick else 1000)
-    _hang_ups(line, _folder(directory, "hang-ups"), 500 if quick else 10_000)
+    _overhead(folder(directory, "gateway-overhead"), 60 if quick else 300)
+    _streams(folder(directory, "gateway-streams"), 50)
+    _turns(folder(directory, "gateway-turns"))
+    _side_by_side(folder(directory, "gateway-side"), 10 if quick else 50, 200 if quick else 1000)
+    _hang_ups(folder(directory, "gateway-hang-ups"), 500 if quick else 10_000)
 
 
-def measure_boards(line: Line, directory: Path, quick: bool) -> None:
+def measure_boards(directory: Path, quick: bool) -> None:
     """Measure what four boards give beside one."""
     seconds = 5 if quick else 20
-    one, four = (boards.answers_per_second(_folder(directory, f"boards-{n}"), n, seconds) for n in (1, 4))
+    one, four = (boards.answers_per_second(folder(directory, f"gateway-boards-{n}"), n, seconds) for n in (1, 4))
     line("answers of four boards behind HAProxy, times those of one", f"{four / one:.2f}", ">= 3.8", f"{one:.2f} /s")
 
 
-def _folder(directory: Path, name: str) -> Path:
-    folder = directory / f"gateway-{name}"
-    folder.mkdir()
-    return folder
-
-
-def _overhead(line: Line, folder: Path, rounds: int) -> None:
+def _overhead(folder: Path, rounds: int) -> None:
     found = overhead.overhead(folder, rounds)
     for what, through, raw, target in (
         ("to the first token", found.first, found.first_raw, 2.0),
@@ -52,20 +43,20 @@ def _overhead(line: Line, folder: Path, rounds: int) -> None:
         )
 
 
-def _streams(line: Line, folder: Path, tokens: int) -> None:
+def _streams(folder: Path, tokens: int) -> None:
     found = overhead.streams(folder, tokens)
     what = f"gateway, {overhead.STREAMS} streams at once"
     wrong = found.doubled + abs(found.expected - found.tokens)
     line(f"{what}, tokens lost or doubled of {found.expected:,}", f"{wrong}", "0", f"{found.speed:,.0f} tokens/s")
 
 
-def _turns(line: Line, folder: Path) -> None:
+def _turns(folder: Path) -> None:
     took, own = turns.measure(folder)
     what = f"turn {turns.TURNS} by the openai client, first token, 15 ms a token, ms"
     line(what, f"{1000 * took:,.0f}", f"<= {1300 * own:,.0f}", "1.3 x its own words")
 
 
-def _side_by_side(line: Line, folder: Path, rounds: int, tokens: int) -> None:
+def _side_by_side(folder: Path, rounds: int, tokens: int) -> None:
     plain = side_by_side.plain(folder, rounds, tokens)
     ours = side_by_side.ours(folder, rounds, tokens)
     clients = f"{side_by_side.CLIENTS} clients"
@@ -80,7 +71,7 @@ def _side_by_side(line: Line, folder: Path, rounds: int, tokens: int) -> None:
         line(f"daemon and gateway beside a plain server, {what}", f"{here:,.1f}", f"{sign} {there:,.1f}")
 
 
-def _hang_ups(line: Line, folder: Path, count: int) -> None:
+def _hang_ups(folder: Path, count: int) -> None:
     with Daemon(folder, scenario=ENDLESS, environ=NO_TRACE) as daemon:
         daemon.load(max_new_tokens=1_000_000_000)
         with gateway(daemon.path, folder) as address:

@@ -1,1 +1,1 @@
-"""Measurements of language models on the portable runtime."""
+"""Measurements of language models: prompts, conversations, batches, formats."""

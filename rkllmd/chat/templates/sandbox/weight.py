@@ -8,7 +8,7 @@ for the hash of a tuple in a tuple, and would crash.
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, KeysView, ValuesView
-from typing import Final, TypeAlias
+from typing import Final
 
 from rkllmd.chat.templates.sandbox.budget import OverBudget, characters, spend
 
@@ -18,8 +18,6 @@ MOST_BITS: Final = 1024
 
 _VIEWS: Final = (KeysView, ValuesView, ItemsView)
 _SCALARS: Final = (int, float, type(None))
-
-Sized: TypeAlias = "str | list[object] | tuple[object, ...] | range | dict[object, object]"
 
 
 class NotAllowed(Exception):

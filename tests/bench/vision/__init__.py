@@ -1,0 +1,1 @@
+"""What vision costs: tensors on their way, the steps of the loop meanwhile, a camera beside an answer."""
