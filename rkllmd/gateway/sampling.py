@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from rkllmd.gateway.fields import Fields
-from rkllmd.json_types import JsonObject
+from rkllmd.json_types import Json, JsonObject
 
 # How many seeds the daemon has, from 0; those of people's clients may have 64 bits and a sign.
 SEEDS: Final = 2**32 - 1
@@ -13,6 +13,8 @@ _NUMBERS: Final = ("temperature", "top_p", "repeat_penalty", "mirostat_tau", "mi
 _WHOLE: Final = ("top_k", "mirostat")
 # 0 is no penalty, which a runtime without sampling of its own for each run has anyway.
 _PENALTIES: Final = ("presence_penalty", "frequency_penalty")
+# Of those that cut unlikely tokens off, only top_p and top_k are the runtime's.
+_NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {"min_p": (0, 0.0), "typical_p": (1, 1.0), "tfs_z": (1, 1.0)}
 # Ollama's and llama.cpp's clients say so that each answer is to have another seed, as where none is given.
 _ANY_SEED: Final = -1
 
@@ -36,11 +38,15 @@ def take(*places: Fields) -> JsonObject:
     return params
 
 
+def take_without_effect(fields: Fields) -> None:
+    """Take the same fields where no token is chosen."""
+    fields.without_effect((*_NUMBERS, *_PENALTIES, *_WHOLE, *_NEUTRAL, "seed"))
+
+
 def _found(fields: Fields) -> JsonObject:
     found: JsonObject = {name: fields.number(name) for name in (*_NUMBERS, *_PENALTIES)}
     found |= {name: fields.integer(name) for name in (*_WHOLE, "seed")}
-    # Of those that cut unlikely tokens off, only top_p and top_k are the runtime's.
-    fields.neutral({"min_p": (0, 0.0), "typical_p": (1, 1.0), "tfs_z": (1, 1.0)})
+    fields.neutral(_NEUTRAL)
     found = {name: value for name, value in found.items() if value is not None}
     for name in found:
         fields.becomes(name, "seed" if name == "seed" else f"sampling_params.{name}")

@@ -57,7 +57,7 @@ class _Generation:
         self._run = run
         self._most = most
         self._report = report
-        self._pieces = self._times_told = 0
+        self._pieces = self._told = self._times_told = 0
         self._told_at = -_TOLD_SECONDS
 
     async def result(self) -> tuple[str, JsonObject]:
@@ -68,7 +68,7 @@ class _Generation:
                 for result in await self._next():
                     self.text += result.get("text") or ""
                     self.reasoning += result.get("reasoning") or ""
-                    self._pieces += 1
+                    self._pieces += "finish_reason" not in result
                 await self._tell()
                 if self._run.is_done:
                     return model.name, check_ended(result)
@@ -86,11 +86,15 @@ class _Generation:
             # What is told has to grow; the first token is 1.
             self._times_told += 1
             done, most = 1 - 1 / (1 + self._times_told), None
-        elif self._run.is_done or trio.current_time() - self._told_at >= _TOLD_SECONDS:
+        elif self._pieces > self._told and self._is_due():
             done, most, self._told_at = self._pieces, self._most, trio.current_time()
+            self._told = self._pieces
         else:
             return
         await self._report(done, most, progress.describe(self._run.queue, has_begun=bool(self._pieces)))
+
+    def _is_due(self) -> bool:
+        return self._run.is_done or trio.current_time() - self._told_at >= _TOLD_SECONDS
 
 
 async def embed(upstream: Upstream, wanted: WantedVectors) -> JsonObject:

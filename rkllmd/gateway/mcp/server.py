@@ -21,6 +21,7 @@ from mcp_types import (
     CallToolResult,
     EmptyResult,
     ListResourcesResult,
+    ListResourceTemplatesResult,
     ListToolsResult,
     PaginatedRequestParams,
     ReadResourceRequestParams,
@@ -76,6 +77,7 @@ def serve(upstream: Upstream, classifiers: Mapping[str, Classifier]) -> Server[S
         on_list_tools=host.list_tools,
         on_call_tool=host.call_tool,
         on_list_resources=host.list_resources,
+        on_list_resource_templates=host.list_resource_templates,
         on_read_resource=host.read_resource,
         on_subscribe_resource=host.subscribe,
         on_unsubscribe_resource=host.unsubscribe,
@@ -136,6 +138,12 @@ class _Host:
                 for uri, about in _RESOURCES.items()
             ]
         )
+
+    async def list_resource_templates(
+        self, context: Context, params: PaginatedRequestParams | None
+    ) -> ListResourceTemplatesResult:
+        """Return none: hosts ask for them where there are resources."""
+        return ListResourceTemplatesResult(resource_templates=[])
 
     async def read_resource(self, context: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
         """Return a resource. Raises MCPError."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from rkllmd.gateway import sampling
 from rkllmd.gateway.embeddings.protocol import VectorProtocol, Vectors, WantedVectors, take_texts
 from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.ollama import memory, shape
 from rkllmd.json_types import Json, JsonObject
+
+_OF_ANSWERS: Final = ("num_predict", "stop", "repeat_last_n", "penalize_newline")
 
 
 def read_embed(body: Json) -> WantedVectors:
@@ -31,6 +34,9 @@ def _finish(fields: Fields, texts: list[str], dimensions: int | None = None) -> 
     """Take the rest of both requests. Without texts, they ask for the model's place in memory alone."""
     options = fields.inner("options")
     memory.take_loading(options)
+    # Clients have one set of options for all that they ask; a text is read, and nothing is written.
+    sampling.take_without_effect(options)
+    options.without_effect(_OF_ANSWERS)
     options.end()
     model = fields.text("model")
     leaves = memory.take_leaves(fields)

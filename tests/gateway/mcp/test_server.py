@@ -66,6 +66,7 @@ async def test_hosts_of_both_eras_have_tools_and_resources(demo: str, mode: str)
         huge = await client.call_tool("generate", {"prompt": "Hi", "temperature": 2**70})
         assert huge.is_error
         assert "Integer exceeds 64-bit range" in huge.content[0].text  # type: ignore[union-attr]  # it is a text
+        assert (await client.list_resource_templates()).resource_templates == []
         for uri, word in (("rkllmd://models", '"demo"'), ("rkllmd://status", '"uptime_s"')):
             (content,) = (await client.read_resource(uri)).contents
             assert word in content.text  # type: ignore[union-attr]  # it is a text

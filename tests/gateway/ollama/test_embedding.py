@@ -11,12 +11,13 @@ from rkllmd.gateway.embeddings.protocol import Vectors
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.ollama import embedding
 
+OPTIONS = {"num_ctx": 8, "temperature": 0.7, "top_p": 0.9, "min_p": 0.1, "seed": 1, "num_predict": 9, "stop": ["a"]}
 FOUND = Vectors("demo", [array("f", [1.0, 0.0]), array("f", [0.0, 1.0])], 7)
 
 
 def test_texts_become_vectors() -> None:
     wanted = embedding.read_embed(
-        {"model": "demo", "input": ["a", "b"], "truncate": True, "keep_alive": "5m", "options": {"num_ctx": 8}}
+        {"model": "demo", "input": ["a", "b"], "truncate": True, "keep_alive": "5m", "options": OPTIONS}
     )
     assert (wanted.model, wanted.texts, wanted.dimensions) == ("demo", ["a", "b"], None)
     answer = embedding.answer_embed(wanted, FOUND)
@@ -37,7 +38,7 @@ def test_the_older_way_has_one_text() -> None:
         ({"input": 0}, "input"),
         ({"input": [1, 2]}, "input"),
         ({"input": "a", "dimensions": 0}, "dimensions"),
-        ({"input": "a", "options": {"temperature": 1}}, "options.temperature"),
+        ({"input": "a", "options": {"temprature": 1}}, "options.temprature"),
         ({"input": "a", "prompt": "a"}, "prompt"),
     ],
 )
