@@ -114,7 +114,7 @@ def check_handles(vision: Vision, invocation: Invocation) -> None:
 def _too_many_handles(have: str, exceeded: Exceeded) -> PermissionDenied:
     used, limit = exceeded.used, exceeded.limit
     return PermissionDenied(
-        f"{have} {used} contexts and memories, and {limit} may be ({exceeded.setting}): destroy some.",
+        f"{have} {used} contexts and memories, and the limit is {limit} ({exceeded.setting}): destroy some.",
         **exceeded.data,
     )
 

@@ -72,14 +72,16 @@ class Access:
         host = headers.get("host", "")
         origin = headers.get("origin")
         if origin is not None and origin not in self.origins and not (host and _host(origin) == host):
-            return Failure(403, "PermissionDenied", "Pages of this origin may not ask: allow it with --allow-origin.")
+            return Failure(
+                403, "PermissionDenied", "Pages of this origin may not send requests: allow it with --allow-origin."
+            )
         if not self.keys:
             if self.has_certificates or _is_own(host):
                 return None
             return Failure(
                 403,
                 "PermissionDenied",
-                "Without API keys this name is not served: ask by the machine's address, or start with --api-keys.",
+                "Requests under this host name need API keys: use the machine's address, or start with --api-keys.",
             )
         if path in WITHOUT_KEY or self.whose(headers) is not None:
             return None

@@ -83,8 +83,8 @@ def _refuse(exceeded: Exceeded) -> NoReturn:
     connected, limit = exceeded.used, exceeded.limit
     whose = " of this user" if exceeded.whose == "user" else ""
     raise QueueFull(
-        f"{connected} clients{whose} are connected, and {limit} may be ({exceeded.setting}): close some, or try again "
-        "later.",
+        f"{connected} clients{whose} are connected, and the limit is {limit} ({exceeded.setting}): close some, or try "
+        "again later.",
         queued=connected,
         retry_after_ms=_RETRY_MS,
         **exceeded.data,

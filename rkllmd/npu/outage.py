@@ -71,7 +71,7 @@ class Outage:
     def error(self) -> DeviceLost:
         """Return the error for clients."""
         return DeviceLost(
-            f"The NPU is stuck since {self.since}: {self.reason} {self.advice}", **self.describe(time.monotonic())
+            f"The NPU has been stuck since {self.since}: {self.reason} {self.advice}", **self.describe(time.monotonic())
         )
 
 

@@ -80,7 +80,7 @@ def parse(given: Mapping[str, Json]) -> Members:
 def refused_reply_fds() -> InvalidParams:
     """Return the error for a "reply_fds" that is no boolean, or stands where no descriptor can be sent back."""
     return InvalidParams(
-        'The member "reply_fds" is true or false, and not for batches and notifications.',
+        'The member "reply_fds" must be true or false, and only a request outside a batch may have it.',
         member="reply_fds",
         keyword="type",
         limit="boolean",
@@ -90,7 +90,7 @@ def refused_reply_fds() -> InvalidParams:
 def _count(name: str, value: Json) -> int:
     if type(value) is not int or not 0 <= value <= MAX_FDS:
         raise InvalidParams(
-            f'The member "{name}" is a number from 0 to {MAX_FDS}.', member=name, keyword="maximum", limit=MAX_FDS
+            f'The member "{name}" must be a number from 0 to {MAX_FDS}.', member=name, keyword="maximum", limit=MAX_FDS
         )
     return value
 
@@ -104,7 +104,7 @@ def _reply_fds(_name: str, value: Json) -> bool:
 def _priority(name: str, value: Json) -> str:
     if value not in PRIORITIES:
         raise InvalidParams(
-            f'The member "{name}" is one of {", ".join(PRIORITIES)}.',
+            f'The member "{name}" must be one of {", ".join(PRIORITIES)}.',
             member=name,
             keyword="enum",
             limit=list(PRIORITIES),
@@ -115,7 +115,7 @@ def _priority(name: str, value: Json) -> str:
 def _session(name: str, value: Json) -> str | None:
     if value is not None and (not isinstance(value, str) or NAME.fullmatch(value) is None):
         raise InvalidParams(
-            f'The member "{name}" is a name of 1 to 100 letters, digits and . _ - that does not begin with a dot.',
+            f'The member "{name}" must be a name of 1 to 100 letters, digits and . _ - that does not begin with a dot.',
             member=name,
             keyword="pattern",
             limit=NAME.pattern,
@@ -128,7 +128,7 @@ def _stream(name: str, value: Json) -> str:
         return "partial"  # asks also a method to stream that would not do so by default
     if value not in STREAM_SHAPES:
         raise InvalidParams(
-            f'The member "{name}" is one of partial, final and notify.',
+            f'The member "{name}" must be partial, final or notify.',
             member=name,
             keyword="enum",
             limit=list(STREAM_SHAPES),
@@ -142,7 +142,7 @@ def _seconds(name: str, value: Json) -> float | None:
     if type(value) is not int or not 1 <= value <= MOST_MS:
         keyword, limit = ("maximum", MOST_MS) if type(value) is int and value > MOST_MS else ("minimum", 1)
         raise InvalidParams(
-            f'The member "{name}" is a whole number of milliseconds from 1 to {MOST_MS}.',
+            f'The member "{name}" must be a whole number of milliseconds from 1 to {MOST_MS}.',
             member=name,
             keyword=keyword,
             limit=limit,

@@ -61,7 +61,7 @@ def test_a_newcomer_takes_the_place_of_who_has_most_idle_clients() -> None:
 
 def test_the_reserve_is_for_operators() -> None:
     guests = [*busy(ANNA, 5), *busy(BERTA, 3)]
-    with pytest.raises(QueueFull, match="8 clients are connected, and 8 may be"):
+    with pytest.raises(QueueFull, match="8 clients are connected, and the limit is 8"):
         admit(1002, guests, RULES, NOW)
     assert admit(ROOT, guests, RULES, NOW) is None
 

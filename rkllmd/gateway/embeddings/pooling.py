@@ -23,7 +23,7 @@ def vectors_of(result: JsonObject, pooling: str | None, n_batch: int = 1) -> lis
     found = result.get("last_hidden_layer")
     layers: list[JsonObject] = found if isinstance(found, list) else [] if found is None else [found]
     if len(layers) < n_batch:
-        raise Failure(400, "NotSupported", "This model gives no hidden states, of which embeddings are made.", "model")
+        raise Failure(400, "NotSupported", "This model gives no hidden states to make embeddings from.", "model")
     # Those of a single input may come in several pieces.
     entries = [layers] if n_batch == 1 else [[layer] for layer in layers]
     return [_vector(pieces, pooling) for pieces in entries]
@@ -50,5 +50,5 @@ def _pooled(numbers: array[float], width: int, pooling: str) -> array[float]:
 def _normalised(vector: array[float]) -> array[float]:
     length = math.hypot(*vector)
     if not math.isfinite(length):
-        raise Failure(500, "RuntimeError", "The model gave numbers without end: load it again.")
+        raise Failure(500, "RuntimeError", "The model gave an embedding that is not finite: load the model again.")
     return vector if length == 0 else array("f", (number / length for number in vector))

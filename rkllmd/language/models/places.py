@@ -148,8 +148,8 @@ def _refuse_more_than_share(language: Language, awake: list[Model], user: int | 
     exceeded = quotas.models(config).exceeded(len(mine), len(awake), is_operator=is_operator)
     if exceeded is not None:
         raise ModelAlreadyLoaded(
-            f"{exceeded.have} {exceeded.used} models loaded, and {exceeded.limit} may be ({exceeded.setting}): call "
-            "rkllm.destroy first, or replace one of them.",
+            f"{exceeded.have} {exceeded.used} models loaded, and the limit is {exceeded.limit} ({exceeded.setting}): "
+            "call rkllm.destroy first, or replace one of them.",
             loaded=[_entry(model) for model in mine],
             **exceeded.data,
         )

@@ -223,7 +223,7 @@ def end(run: Run, generation: Generation) -> None:
     if form.has_begun_call(transcript.raw()):
         if not transcript.calls_tools:
             raise FormatNotMet(
-                "The answer has begun to call a function, and is no call: allow it more tokens (max_new_tokens).",
+                "The answer ended within the call of a function: allow it more tokens (max_new_tokens).",
                 finish_reason=generation.finish_reason(),
             )
         return

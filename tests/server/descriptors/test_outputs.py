@@ -146,7 +146,10 @@ def test_a_half_closed_client_still_gets_descriptors(serve: Any) -> None:
 def test_the_member_reply_fds_is_a_boolean(serve: Any, value: Any) -> None:
     with FdWire(serve()[0].path) as wire:
         answer = wire.ask("server.queue", reply_fds=value)
-        assert refused(answer) == 'The member "reply_fds" is true or false, and not for batches and notifications.'
+        assert (
+            refused(answer)
+            == 'The member "reply_fds" must be true or false, and only a request outside a batch may have it.'
+        )
 
 
 def test_a_batch_can_t_ask_for_descriptors(serve: Any) -> None:

@@ -84,7 +84,7 @@ def test_more_seals_and_reading_only_are_welcome(serve: Any, seals: int, flags: 
 def test_the_member_fds_is_a_small_number(serve: Any, count: Any) -> None:
     with FdWire(serve()[0].path) as wire:
         wire.send(line("server.queue", fds=count))
-        assert refused(wire.final(1)) == f'The member "fds" is a number from 0 to {MOST}.'
+        assert refused(wire.final(1)) == f'The member "fds" must be a number from 0 to {MOST}.'
         assert "result" in wire.ask("server.queue"), "none came: the connection lives"
 
 

@@ -71,7 +71,7 @@ def _load(model: ServedModel) -> JsonObject | None:
     if model.is_loaded or model.is_loading:
         return None
     if not model.is_declared:
-        raise Failure(400, "InvalidParams", "model sleeps until the next request: send that.", "model")
+        raise Failure(400, "InvalidParams", "model is asleep, and the next request to it loads it: send that.", "model")
     return {"method": "rkllm.init", "params": {"model_path": model.name}}
 
 
