@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-import stat
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,19 +35,16 @@ def size_of(fd: int, path: str) -> int:
     """Return the size in bytes of a file that can be mapped without danger. Raises InvalidParams."""
     if is_dma_buf(fd):
         return os.lseek(fd, 0, os.SEEK_END)
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        raise _refused(path, "is neither a memfd nor a dma-buf")
     try:
         seals = fcntl.fcntl(fd, _F_GET_SEALS)
-    except OSError:  # EINVAL: a file on a disk can't be sealed
-        raise _refused(path, "is a file on a disk, which its owner may cut short: send a memfd") from None
+    except OSError:  # what is asked further might have to be answered by a server of files that does not
+        raise _refused(path, "is neither a memfd nor a dma-buf: a file on a disk can be cut short") from None
     if not seals & _F_SEAL_SHRINK:
         raise _refused(path, "is not sealed against shrinking (F_SEAL_SHRINK)")
     # Holes can be made in spite of the seal. To fill one needs a free huge page: if there is none, that is a SIGBUS.
     if os.fstatvfs(fd).f_bsize != mmap.PAGESIZE:
         raise _refused(path, "is made of huge pages, which may run out")
-    return status.st_size
+    return os.fstat(fd).st_size
 
 
 def is_dma_buf(fd: int) -> bool:

@@ -95,15 +95,12 @@ class Inbox:
 
     def take_descriptors(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> None:
         """Queue descriptors that have come, always before the last byte of the message that declares them."""
-        came = 0
-        for level, kind, data in ancillary:
-            if (level, kind) == (stdlib_socket.SOL_SOCKET, stdlib_socket.SCM_RIGHTS):
-                came += len(data) // FD_SIZE
-                for (fd,) in struct.iter_unpack("i", data[: len(data) - len(data) % FD_SIZE]):
-                    self._descriptors.add(fd)
-        if flags & stdlib_socket.MSG_CTRUNC and came < MAX_FDS:  # our table of descriptors was full, not the buffer
+        came = descriptors_in(ancillary)
+        for number in came:
+            self._descriptors.add(number)
+        if flags & stdlib_socket.MSG_CTRUNC:  # our table of descriptors was full: the buffer has room for all
             self._lose_descriptors(f"File descriptors came that could not be taken. {open_files.sentence()}")
-        elif flags & stdlib_socket.MSG_CTRUNC or len(self._descriptors) > _MAX_WAITING_FDS:
+        elif len(came) > MAX_FDS or len(self._descriptors) > _MAX_WAITING_FDS:
             self._lose_descriptors(
                 f"A message may bring at most {MAX_FDS} file descriptors, and at most {_MAX_WAITING_FDS} may wait."
             )
@@ -239,6 +236,16 @@ class Inbox:
             self._descriptors_are_lost = self.is_over = True
             self._get_log().warning("file_descriptors_lost", reason=why)
             self._reply(jsonrpc.error_line(InvalidRequest(f"{why} The connection is closed.", limit=MAX_FDS)))
+
+
+def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> Descriptors:
+    """Return the descriptors that have come beside some bytes."""
+    found = Descriptors()
+    for level, kind, data in ancillary:
+        if (level, kind) == (stdlib_socket.SOL_SOCKET, stdlib_socket.SCM_RIGHTS):
+            for (fd,) in struct.iter_unpack("i", data[: len(data) - len(data) % FD_SIZE]):
+                found.add(fd)
+    return found
 
 
 def is_large(line: LongBytes) -> bool:

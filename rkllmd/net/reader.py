@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from rkllmd.net.inbox import FD_SIZE, Inbox, is_large, takes_long
+from rkllmd.net.inbox import FD_SIZE, Inbox, descriptors_in, is_large, takes_long
 from rkllmd.net.receiver import SLICE_SECONDS
 from rkllmd.net.sender import Sender
 from rkllmd.service import dispatch, preparation
 from rkllmd.wire import jsonrpc
-from rkllmd.wire.members import MAX_FDS, NO_MEMBERS
+from rkllmd.wire.members import NO_MEMBERS
 
 if TYPE_CHECKING:
     from rkllmd.calls.invocation import Client
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from rkllmd.service.parts import Service
 
 _RECEIVE_BYTES: Final = 65_536
-_ANCILLARY_BYTES: Final = stdlib_socket.CMSG_SPACE(MAX_FDS * FD_SIZE)
+# So many come with a message at most. Fewer are taken, but the kernel would close those for which there is no room,
+# which may take long (wire/closing.py).
+_SCM_MAX_FD: Final = 253
+_ANCILLARY_BYTES: Final = stdlib_socket.CMSG_SPACE(_SCM_MAX_FD * FD_SIZE)
+_FLAGS: Final = stdlib_socket.MSG_CMSG_CLOEXEC
 
 # Closing a socket with unread bytes gives their sender an error in place of the end of file: so the client has this
 # long to close its side first.
@@ -87,7 +91,8 @@ class Reader:
                 data = b"unread"
                 while data:
                     await trio.lowlevel.wait_readable(self._socket)
-                    data = self._socket.recv(_RECEIVE_BYTES)
+                    data, ancillary, *_ = self._socket.recvmsg(_RECEIVE_BYTES, _ANCILLARY_BYTES, _FLAGS)
+                    descriptors_in(ancillary).close()
 
     def close(self) -> None:
         """Let go of what has come and was not handled."""
@@ -117,9 +122,7 @@ class Reader:
     def _receive(self) -> None:
         """Take what has arrived. Raises OSError."""
         try:
-            data, ancillary, flags, _ = self._socket.recvmsg(
-                _RECEIVE_BYTES, _ANCILLARY_BYTES, stdlib_socket.MSG_CMSG_CLOEXEC
-            )
+            data, ancillary, flags, _ = self._socket.recvmsg(_RECEIVE_BYTES, _ANCILLARY_BYTES, _FLAGS)
         except BlockingIOError:
             return
         if ancillary or flags & stdlib_socket.MSG_CTRUNC:

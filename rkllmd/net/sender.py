@@ -22,7 +22,7 @@ import trio
 from rkllmd.errors import RpcError
 from rkllmd.json_types import JsonObject
 from rkllmd.net.outbox import Outbox
-from rkllmd.wire import jsonrpc
+from rkllmd.wire import closing, jsonrpc
 from rkllmd.wire.descriptors import NO_DESCRIPTORS, Descriptors
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Sender:
     def close(self) -> None:
         """Close the socket, and drop what has not been sent."""
         with self._lock:
-            self._socket.close()
+            closing.close_socket(self._socket)
         # It may be megabytes, and this object itself may wait long for the garbage collector.
         self._outbox.clear()
         self._holding.release()

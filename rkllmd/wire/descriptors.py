@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
+from rkllmd.wire import closing
+
 
 class Descriptors:
     """The file descriptors of one message, or those that wait for theirs.
@@ -60,7 +62,7 @@ class Descriptors:
             return
         numbers, self._numbers = self._numbers, []
         for number in numbers:
-            os.close(number)
+            closing.close(number)
 
     def shared_bytes(self) -> int:
         """Return how many bytes of memory or of files they stand for."""

@@ -165,10 +165,17 @@ def test_descriptors_and_a_message_that_can_not_be_read() -> None:
     assert not is_open(fds[0])
 
 
-@pytest.mark.parametrize(("count", "words"), [(1, "could not be taken"), (16, "at most 16 file descriptors")])
-def test_descriptors_that_were_cut_off(count: int, words: str) -> None:
+@pytest.mark.parametrize(
+    ("count", "flags", "words"),
+    [
+        (1, socket.MSG_CTRUNC, "could not be taken"),
+        (16, socket.MSG_CTRUNC, "could not be taken"),
+        (17, 0, "at most 16 file descriptors"),
+    ],
+)
+def test_descriptors_that_were_cut_off_or_too_many(count: int, flags: int, words: str) -> None:
     given, fds = Given(), made(count)
-    given.bring(*fds, flags=socket.MSG_CTRUNC)
+    given.bring(*fds, flags=flags)
     assert given.inbox.is_over
     assert words in given.error["data"]["detail"]
     assert not any(map(is_open, fds))

@@ -17,7 +17,7 @@ from rkllmd import open_files
 from rkllmd.errors import QueueFull
 from rkllmd.net.listening.listener import Listener, ListenError
 from rkllmd.net.listening.lobby import Lobby
-from rkllmd.wire import jsonrpc
+from rkllmd.wire import closing, jsonrpc
 from rkllmd.wire.credentials import credentials_of
 
 log = structlog.get_logger()
@@ -95,10 +95,11 @@ def _take(socket: stdlib_socket.socket, lobby: Lobby[stdlib_socket.socket]) -> b
             user = credentials_of(client).uid
             if not lobby.has_room(user):
                 refused[user] += 1
-                with client, contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):
                     client.send(refusal)
+                closing.close_socket(client)
             elif _has_left(client):
-                client.close()
+                closing.close_socket(client)
             else:
                 lobby.add(user, client)
     except BlockingIOError:

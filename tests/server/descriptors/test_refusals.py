@@ -39,7 +39,7 @@ from tests.server.descriptors.tensors import (
         (lambda: os.open("/tmp", os.O_RDONLY), "is neither a memfd nor a dma-buf"),
         (lambda: os.open("/dev/zero", os.O_RDWR), "is neither a memfd nor a dma-buf"),
         (lambda: os.eventfd(0), "is neither a memfd nor a dma-buf"),
-        (lambda: os.open(__file__, os.O_RDONLY), "is a file on a disk, which its owner may cut short: send a memfd"),
+        (lambda: os.open(__file__, os.O_RDONLY), "is neither a memfd nor a dma-buf: a file on a disk can be cut short"),
         (lambda: memfd(picture(1), seals=0), "is not sealed against shrinking (F_SEAL_SHRINK)"),
         (lambda: memfd(picture(1), seals=WRITE), "is not sealed against shrinking (F_SEAL_SHRINK)"),
         (lambda: memfd(size=1 << 40), "can't be mapped for reading and writing"),
