@@ -56,9 +56,9 @@ def _names(of_texts: Names, places: range, n_batch: int) -> Names:
     if n_batch == 1:  # a run that is refused without a path, since it is too long, has this text only
         names.add("", of_texts.field(f"texts[{places.start}]"))
     for index, place in enumerate(places):
-        where = "" if n_batch == 1 else f"rkllm_input[{index}]."
-        for name in _TEXT:
-            names.add(where + name, of_texts.field(f"texts[{place}]"))
+        where = "" if n_batch == 1 else f"rkllm_input[{index}]"
+        for name in _TEXT if n_batch == 1 else ("", *_TEXT):
+            names.add(f"{where}.{name}".strip("."), of_texts.field(f"texts[{place}]"))
     return names
 
 

@@ -57,8 +57,12 @@ async def test_a_model_with_batches_is_given_whole_ones(tmp_path: Path) -> None:
     assert (len(found.vectors), found.tokens) == (3, 12)
 
 
-async def test_a_text_of_a_batch_that_is_wrong_is_named_as_it_was_sent(tmp_path: Path) -> None:
-    wrong = {"code": -32602, "message": "a\0b", "data": {"path": "$.rkllm_input[1].prompt_input"}}
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("$.rkllm_input[1].prompt_input", "must be text"), ("$.rkllm_input[1]", "the prompt has 2000 tokens")],
+)
+async def test_a_text_of_a_batch_that_is_wrong_is_named_as_it_was_sent(tmp_path: Path, path: str, said: str) -> None:
+    wrong = {"code": -32602, "message": f"{path.removeprefix('$.')}: {said}", "data": {"path": path}}
     fields = Fields({"input": ["a", "b", "c", "d"]})
     texts = take_texts(fields, "input")
 
@@ -74,4 +78,4 @@ async def test_a_text_of_a_batch_that_is_wrong_is_named_as_it_was_sent(tmp_path:
     async with daemon(tmp_path, script) as (_, upstream), upstream.connection() as connection:
         with pytest.raises(Failure) as refused:
             await vectors(upstream, connection, WantedVectors("demo", texts, names=fields.names))
-    assert refused.value.param == "input[3]"
+    assert (refused.value.param, str(refused.value)) == ("input[3]", f"input[3]: {said}")

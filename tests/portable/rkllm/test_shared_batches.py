@@ -116,6 +116,15 @@ def test_what_can_not_share_a_batch_has_it_alone(demo: Daemon) -> None:
             assert kind(refused) == "InvalidParams", "it is too long, whoever else is in the batch"
 
 
+def test_an_input_that_is_too_long_is_named(demo: Daemon) -> None:
+    inputs = [{"prompt": text} for text in ("Hello", "Hello", "Hello " * 300, "Hello")]
+    with demo.connect() as wire:
+        for more in ({}, {"bare": True}):
+            refused = wire.ask("rkllm.run", {"rkllm_input": inputs, **more})
+            assert (kind(refused), refused["error"]["data"]["path"]) == ("InvalidParams", "$.rkllm_input[2]")
+            assert refused["error"]["data"]["tokens"] > refused["error"]["data"]["max_context_len"]
+
+
 class Muting(Driver):
     """A caller that wants no more than one token of the second entry."""
 

@@ -35,13 +35,21 @@ def check_length(run: Run) -> None:
 
     Raises InvalidParams, RuntimeFailure.
     """
-    if not run.has_one_input or run.only_input.input_type != RKLLMInputType.RKLLM_INPUT_PROMPT:
+    path = run.input.path
+    if not isinstance(run.input.json, list):
+        _check_length(run, run.input.c, path)
         return
-    asked, runtime = run.only_input, run.language.runtime
-    prompt = asked.prompt_input or b""
+    for index, asked in enumerate(run.input.c):
+        _check_length(run, asked, f"{path}[{index}]")
+
+
+def _check_length(run: Run, asked: Struct, path: str) -> None:
+    if asked.input_type != RKLLMInputType.RKLLM_INPUT_PROMPT:
+        return
+    runtime, prompt = run.language.runtime, asked.prompt_input or b""
     if run.is_bare:
         told = bare.text_of(run, prompt)
-        prompt_length.check_tokens(runtime, run.model, told.encode(), Counted(told.spans, bare=True), run.input.path)
+        prompt_length.check_tokens(runtime, run.model, told.encode(), Counted(told.spans, bare=True), path)
         return
     # What stands around the first prompt of a user is counted too.
     is_first = not run.parameters.keep_history and getattr(asked, "role", None) in (None, b"", b"user")
@@ -50,7 +58,7 @@ def check_length(run: Run) -> None:
         part=runtime.extension is None or not is_first,
         thinking=bool(getattr(asked, "enable_thinking", False)),
     )
-    prompt_length.check_tokens(runtime, run.model, prompt, how, run.input.path)
+    prompt_length.check_tokens(runtime, run.model, prompt, how, path)
 
 
 @contextmanager
