@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from rkllmd.gateway import conversation, sampling
@@ -27,6 +28,8 @@ _KEPT: Final = ("cache_control", *request.KEPT)
 _OF_MESSAGE: Final = (*_KEPT, "copilot_cache_control", "copilot_references", "copilot_confirmations")
 # What answers refuse with, and as /v1/responses has texts: histories have them too.
 _TEXTS: Final = ("text", "input_text", "output_text", "refusal")
+# OpenAI's agents for JavaScript repeat the rest of an answer's message in the part that is its text.
+_REPEATED: Final = ("role", "tool_calls", "reasoning_content")
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 
 
@@ -110,7 +113,8 @@ def _message(given: JsonObject, where: str) -> JsonObject:
     fields = Fields(given, where)
     role = conversation.role(fields, _ROLES)
     message: JsonObject = {"role": "system" if role == "developer" else role}
-    message["content"] = _content(fields, sees=role in ("user", "tool"))
+    repeated = _REPEATED if role == "assistant" else ()
+    message["content"] = _content(fields, sees=role in ("user", "tool"), without_effect=(*_KEPT, *repeated))
     if role == "assistant" and (refusal := fields.text("refusal")) and not message["content"]:
         message["content"] = refusal
     # Who of several users spoke is told to no model; models know which call a result belongs to by their order.
@@ -143,8 +147,8 @@ def _call(fields: Fields) -> JsonObject:
     return call
 
 
-def _content(fields: Fields, *, sees: bool) -> Json:
-    """Take the content of a message; ``sees``: whether it may have pictures."""
+def _content(fields: Fields, *, sees: bool, without_effect: Sequence[str]) -> Json:
+    """Take the content of a message; ``sees``: whether it may have pictures; ``without_effect``: members of parts."""
     given = fields.any("content")
     if given is None or isinstance(given, str):
         return given or ""
@@ -158,7 +162,7 @@ def _content(fields: Fields, *, sees: bool) -> Json:
         if kind not in kinds:
             raise part.wrong("type", f"can only be {' or '.join(kinds)} here: {kind} is not supported.")
         parts.append(_picture(part) if kind == "image_url" else _text(part, kind))
-        part.without_effect(_KEPT)
+        part.without_effect(without_effect)
         part.end()
     return parts
 

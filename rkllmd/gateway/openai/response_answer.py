@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from rkllmd.gateway.failures import Failure
@@ -17,7 +18,22 @@ _CALLED_WITH: Final = {
     "function_call": ("arguments", "function_call_arguments"),
     "custom_tool_call": ("input", "custom_tool_call_input"),
 }
-_PART_TYPES: Final = {"reasoning": "reasoning_text", "message": "output_text"}
+
+
+@dataclass(frozen=True)
+class _Text:
+    """What the text of an item is called: its only part, in which member that is; which events bring text and part."""
+
+    part: str
+    member: str
+    text_event: str
+    part_event: str
+    index: str
+
+
+_MESSAGE: Final = _Text("output_text", "content", "output_text", "content_part", "content_index")
+_THOUGHTS: Final = _Text("reasoning_text", "content", "reasoning_text", "content_part", "content_index")
+_SUMMARY: Final = _Text("summary_text", "summary", "reasoning_summary_text", "reasoning_summary_part", "summary_index")
 
 
 class ResponseAnswer(NumberedAnswer):
@@ -44,6 +60,10 @@ class ResponseAnswer(NumberedAnswer):
         self._created = created
         self._repeated = repeated
         self._custom = custom
+        asked = repeated.get("reasoning") or {}
+        # Many clients show no thoughts but a summary, which is for thoughts that are kept secret: here they are not.
+        is_summary = asked.get("summary") or asked.get("generate_summary")
+        self._texts = {"message": _MESSAGE, "reasoning": _SUMMARY if is_summary else _THOUGHTS}
         self.next_number = 0
         self._calls = WholeCalls(single=single_call)
         # Those that have ended; the one that has begun; its text so far.
@@ -94,23 +114,32 @@ class ResponseAnswer(NumberedAnswer):
         self._text += words
 
     def _delta(self, kind: str, words: str) -> JsonObject:
-        more: JsonObject = {"content_index": 0, "delta": words} | ({"logprobs": []} if kind == "message" else {})
-        return self._next(f"response.{_PART_TYPES[kind]}.delta", {**self._place(), **more})
+        told = self._texts[kind]
+        more: JsonObject = {told.index: 0, "delta": words} | ({"logprobs": []} if kind == "message" else {})
+        return self._next(f"response.{told.text_event}.delta", {**self._place(), **more})
 
     def _begin_item(self, kind: str) -> Iterable[JsonObject]:
         yield self._added(self._item(kind, None))
-        yield self._of_item("response.content_part.added", {"content_index": 0, "part": _part(kind, "")})
+        yield self._part_event(kind, "added", "")
 
     def _end_item(self) -> Iterable[JsonObject]:
         if self._open is None:
             return
         kind, text = self._open["type"], self._text
-        done: JsonObject = {"content_index": 0, "text": text}
-        yield self._of_item(
-            f"response.{_PART_TYPES[kind]}.done", done | ({"logprobs": []} if kind == "message" else {})
-        )
-        yield self._of_item("response.content_part.done", {"content_index": 0, "part": _part(kind, text)})
+        told = self._texts[kind]
+        done: JsonObject = {told.index: 0, "text": text} | ({"logprobs": []} if kind == "message" else {})
+        yield self._of_item(f"response.{told.text_event}.done", done)
+        yield self._part_event(kind, "done", text)
         yield self._done(self._item(kind, text))
+
+    def _part_event(self, kind: str, what: str, text: str) -> JsonObject:
+        told = self._texts[kind]
+        members: JsonObject = {told.index: 0, "part": self._part(kind, text)}
+        return self._of_item(f"response.{told.part_event}.{what}", members)
+
+    def _part(self, kind: str, text: str) -> JsonObject:
+        part: JsonObject = {"type": self._texts[kind].part, "text": text}
+        return part | ({"annotations": [], "logprobs": []} if kind == "message" else {})
 
     def _added(self, item: JsonObject) -> JsonObject:
         self._open, self._text = item, ""
@@ -174,12 +203,10 @@ class ResponseAnswer(NumberedAnswer):
 
     def _item(self, kind: str, text: str | None) -> JsonObject:
         """Return thoughts or a message; with None for its text, one that has begun."""
-        content = [] if text is None else [_part(kind, text)]
         status = "in_progress" if text is None else "completed"
-        item: JsonObject = {"id": self._next_id(kind), "type": kind, "status": status, "content": content}
-        if kind == "reasoning":
-            return {**item, "summary": []}
-        return {**item, "role": "assistant"}
+        more: JsonObject = {"summary": []} if kind == "reasoning" else {"role": "assistant"}
+        item: JsonObject = {"id": self._next_id(kind), "type": kind, "status": status, "content": [], **more}
+        return item if text is None else {**item, self._texts[kind].member: [self._part(kind, text)]}
 
     def _whole_call(self, call: JsonObject) -> JsonObject:
         name = call["function"]["name"]
@@ -222,11 +249,6 @@ class ResponseAnswer(NumberedAnswer):
             "usage": None if result is None else _usage(result),
             **self._repeated,
         }
-
-
-def _part(kind: str, text: str) -> JsonObject:
-    part: JsonObject = {"type": _PART_TYPES[kind], "text": text}
-    return part | ({"annotations": [], "logprobs": []} if kind == "message" else {})
 
 
 def _status(result: JsonObject) -> str:

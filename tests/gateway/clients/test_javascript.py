@@ -64,3 +64,22 @@ def test_the_ai_sdks_ollama_provider_has_its_settings_beside_the_options(http: h
     assert [call["function"]["name"] for call in said["tool_calls"]] == [weather.NAME]
     assert "tool_calls" not in posted(http, "/api/chat", {**asked, "tool_choice": "none"})["message"]
     assert posted(http, "/api/chat", {**greeted, "max_output_tokens": 2})["eval_count"] == 2
+
+
+def test_a_client_that_shows_summaries_alone_shows_thoughts(http: httpx.Client) -> None:
+    asked = {
+        "model": "demo",
+        "input": "What is the capital of Norway?",
+        "reasoning": {"effort": "low", "summary": "auto"},
+    }
+    thoughts, _ = posted(http, "/v1/responses", asked)["output"]
+    assert thoughts["summary"][0]["text"]
+    streamed = http.post("/v1/responses", json={**asked, "stream": True}).text
+    assert "event: response.reasoning_summary_text.delta" in streamed
+    assert "event: response.reasoning_summary_part.done" in streamed
+
+
+def test_openais_agents_repeat_an_answer_in_its_text(http: httpx.Client) -> None:
+    part = {"type": "text", "text": "Hello!", "role": "assistant"}
+    history = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": [part]}, QUESTION]
+    assert posted(http, "/v1/chat/completions", {"model": "demo", "messages": history})["choices"]

@@ -14,6 +14,7 @@ HELLO = [{"role": "user", "content": "Hello"}]
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
 OTHER = {"type": "function", "function": {"name": "g"}}
 URL = "data:image/png;base64,AAEC"
+PART = [{"type": "text", "text": "a"}]
 PICTURE = {"type": "image_url", "image_url": {"url": URL, "detail": "high"}}
 
 
@@ -127,9 +128,10 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], name: str) -> None:
     [
         ({"content": None, "refusal": "No."}, "No."),
         ({"content": "Snow.", "annotations": [{"type": "url_citation"}]}, "Snow."),
-        ({"content": [{"type": "text", "text": "a", "prompt_cache_breakpoint": {}}]}, [{"type": "text", "text": "a"}]),
+        ({"content": [{"type": "text", "text": "a", "prompt_cache_breakpoint": {}}]}, PART),
         ({"content": [{"type": "refusal", "refusal": "No."}]}, [{"type": "text", "text": "No."}]),
-        ({"content": [{"type": "output_text", "text": "a", "annotations": []}]}, [{"type": "text", "text": "a"}]),
+        ({"content": [{"type": "text", "text": "a", "role": "assistant", "tool_calls": []}]}, PART),
+        ({"content": [{"type": "output_text", "text": "a", "annotations": []}]}, PART),
     ],
 )
 def test_answers_come_back_as_they_were_given(message: dict[str, Any], content: Any) -> None:

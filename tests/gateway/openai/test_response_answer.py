@@ -70,3 +70,25 @@ def test_an_error_ends_a_stream() -> None:
     shown = making.error(failed.value)
     assert (shown["type"], shown["code"]) == ("error", "Cancelled")
     assert shown["error"]["message"] == shown["message"]
+
+
+@pytest.mark.parametrize("name", ["summary", "generate_summary"])
+def test_thoughts_are_the_summary_that_is_asked_for(name: str) -> None:
+    making = ResponseAnswer("demo", "resp_1", 7, {"reasoning": {name: "auto"}})
+    shown = [*making.partial({"reasoning": "b"}), *making.partial({"reasoning": "c"}), *making.final(FINAL)]
+    plain = {"item_id": "rs_10", "output_index": 0, "summary_index": 0}
+    part = {"type": "summary_text", "text": "bc"}
+    assert [{**event, "sequence_number": 0, "type": event["type"][9:]} for event in shown[1:6]] == [
+        {"sequence_number": 0, **plain, **told}
+        for told in (
+            {"type": "reasoning_summary_part.added", "part": {**part, "text": ""}},
+            {"type": "reasoning_summary_text.delta", "delta": "b"},
+            {"type": "reasoning_summary_text.delta", "delta": "c"},
+            {"type": "reasoning_summary_text.done", "text": "bc"},
+            {"type": "reasoning_summary_part.done", "part": part},
+        )
+    ]
+    assert (shown[0]["item"]["summary"], shown[0]["item"]["content"]) == ([], [])
+    whole = ResponseAnswer("demo", "resp_1", 7, {"reasoning": {name: "auto"}}).whole({**FINAL, "reasoning": "bc"})
+    assert whole["output"][0] == shown[6]["item"]
+    assert (shown[6]["item"]["summary"], shown[6]["item"]["content"]) == ([part], [])
