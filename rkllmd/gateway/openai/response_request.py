@@ -32,9 +32,18 @@ _NEUTRAL: Final[dict[str, tuple[Json, ...]]] = {
     "service_tier": ("auto", "default"),
     "top_logprobs": (0,),
     "truncation": ("disabled",),
-    # What would have to be added to the answer: thoughts are in it anyway.
-    "include": ([], ["reasoning.encrypted_content"]),
 }
+# What would have to be added to items that no answer has, pictures that the client has sent, and thoughts, which an
+# answer has as they are.
+_NOTHING_TO_INCLUDE: Final = (
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+)
 _NOT_KEPT: Final = "can't be served: nothing is kept here, so send the whole conversation as input."
 _NOT_KEPT_ITEM: Final = "nothing is kept here, so send the item itself, as clients do once they are told store false."
 _ROLES: Final = ("system", "developer", "user", "assistant")
@@ -47,7 +56,7 @@ def read(body: Json) -> Wanted:
     fields = Fields(body)
     for name in ("previous_response_id", "conversation", "prompt"):
         fields.neutral({name: ()}, _NOT_KEPT)
-    fields.neutral({"store": (False,)}, "must be false: nothing is kept here.")
+    fields.flag("store")  # the answer says that it is not kept
     params: JsonObject = {"messages": _messages(fields)}
     if (limit := fields.integer("max_output_tokens", 1)) is not None:
         params["max_new_tokens"] = limit
@@ -56,6 +65,10 @@ def read(body: Json) -> Wanted:
     params |= sampling.take(fields) | _reasoning(fields) | _tools(fields, custom) | _format(fields)
     single_call = fields.flag("parallel_tool_calls") is False
     fields.neutral(_NEUTRAL)
+    for included in fields.texts("include") or ():
+        if included not in _NOTHING_TO_INCLUDE:
+            raise fields.wrong("include", f"can't have {included} here: leave it out.")
+    fields.without_effect(("max_tool_calls",))  # of tools that the server itself calls, which it has none of
     repeated = {name: body[name] for name in _REPEATED if body.get(name) is not None}
     return request.finish(fields, params, repeated, single_call=single_call, custom=custom.names)
 

@@ -72,6 +72,12 @@ def test_what_the_answer_is_to_be() -> None:
     assert "format" not in read({"input": "a", "text": {"format": {"type": "text"}}}).params
 
 
+def test_what_asks_for_nothing_that_an_answer_could_have_changes_nothing() -> None:
+    included = ["reasoning.encrypted_content", "web_search_call.results", "message.input_image.image_url"]
+    more = {"include": included, "store": True, "max_tool_calls": 3, "metadata": {"a": "b"}, "service_tier": "auto"}
+    assert read({"input": "a", **more}).params == read({"input": "a"}).params
+
+
 def test_calls_and_results_come_back_with_who_called() -> None:
     direct = {"type": "direct"}
     call = {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}", "caller": direct}
@@ -88,9 +94,10 @@ def test_calls_and_results_come_back_with_who_called() -> None:
         ("input", {"input": []}),
         ("previous_response_id", {"input": "a", "previous_response_id": "resp_1"}),
         ("conversation", {"input": "a", "conversation": "c"}),
-        ("store", {"input": "a", "store": True}),
         ("background", {"input": "a", "background": True}),
         ("include", {"input": "a", "include": ["message.output_text.logprobs"]}),
+        ("prompt", {"input": "a", "prompt": {"id": "pmpt_1"}}),
+        ("truncation", {"input": "a", "truncation": "auto"}),
         ("stop", {"input": "a", "stop": "b"}),
         ("text.verbosity", {"input": "a", "text": {"verbosity": "low"}}),
         ("text.format.schema", {"input": "a", "text": {"format": {"type": "json_schema", "name": "n"}}}),
