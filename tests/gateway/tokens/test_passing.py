@@ -122,6 +122,15 @@ def _moved(call: Callable[[Any], Any], given: Any) -> Any:
         return None
 
 
+async def test_the_daemon_may_go_in_the_middle_of_a_line() -> None:
+    with sockets() as (way, source, daemon, _), trio.fail_after(60):
+        daemon.sendall(b"half a li")
+        daemon.close()
+        await way.carry()
+        assert (way.rest, way.unsent, way.was_idle) == (b"half a li", b"", False)
+        assert source.recv(1) == b"", "who reads next finds out"
+
+
 @pytest.mark.parametrize("who", ["daemon", "client"])
 async def test_it_ends_when_one_of_both_has_gone(who: str) -> None:
     with sockets() as (way, _, daemon, client), trio.fail_after(60):
