@@ -9,6 +9,7 @@ send an answer back without them.
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import field
@@ -99,6 +100,7 @@ _COMPARED: Final = ("role", "content", "tool_call_id")
 
 # Stands in a message's text for a picture, a video or audio. Nobody outside can know it, so nobody can write it.
 _MARK: Final = secrets.token_hex(8)
+_MARKED: Final = re.compile(f"{_MARK}[a-z]+{_MARK}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,11 @@ class Medium:
         if are_named_in(self.given):
             return secrets.token_hex(16)
         return hashlib.sha256(orjson.dumps(self.given, default=_digest_of_long)).hexdigest()
+
+
+def without_marks(text: str) -> str:
+    """Return a text without what stands for media in it."""
+    return _MARKED.sub("", text)
 
 
 def _digest_of_long(item: object) -> str:

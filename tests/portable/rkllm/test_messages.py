@@ -114,7 +114,12 @@ def test_what_does_not_fit_into_the_context_is_refused_before_it_is_read(demo: D
     with demo.connect() as wire:
         talk = Talk(wire, "You are long.")
         cached = talk.ask("What is an NPU?")["prompt_tokens"]
-        for params in ({"messages": [*talk.messages, {"role": "user", "content": words}]}, {"prompt": words}):
+        shown = {"role": "user", "content": [digit(3), {"type": "text", "text": words}]}
+        for params in (
+            {"messages": [*talk.messages, {"role": "user", "content": words}]},
+            {"messages": [shown]},
+            {"prompt": words},
+        ):
             error = wire.ask("rkllm.run", params)["error"]
             tokens, limit = error["data"]["tokens"], error["data"]["max_context_len"]
             assert error["data"]["kind"] == "InvalidParams"

@@ -12,6 +12,7 @@ from rkllmd.chat.templates.plain_words import without_markers
 from rkllmd.language import conversations, prompt_length
 from rkllmd.language.caching import kept_conversations
 from rkllmd.language.chats.held import Held
+from rkllmd.language.chats.messages import without_marks
 from rkllmd.language.chats.reuse import Template, goes_on, plan
 from rkllmd.language.chats.text import Text
 from rkllmd.language.runs import guiding
@@ -64,12 +65,15 @@ def choose_template(run: Run, turn: ConversationTurn) -> Template:
 def check_length(run: Run, turn: ConversationTurn) -> None:
     """Refuse messages that do not fit into the context, going on or not. Raises InvalidParams, RuntimeFailure.
 
-    A session leaves out its oldest turns; only the question alone may be too long there.
+    A session leaves out its oldest turns; only the question alone may be too long there. Of pictures and other media,
+    C alone knows how many tokens they take: without them, the text may be too long already.
     """
-    if turn.has_media or (turn.session is not None and turn.session.turns):
+    if turn.session is not None and turn.session.turns:
         return
     path = "$.messages" if turn.session is None else run.input.path
-    prompt_length.check_tokens(run.language.runtime, run.model, turn.told.whole.encode(), turn.counting, path)
+    text = turn.told.whole.changed(without_marks) if turn.has_media else turn.told.whole
+    how = replace(turn.counting, meant=text.spans)
+    prompt_length.check_tokens(run.language.runtime, run.model, text.encode(), how, path)
 
 
 def _earlier(
