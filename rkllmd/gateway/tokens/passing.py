@@ -10,14 +10,18 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Final
 
 import trio
 
-_RECEIVE_BYTES: Final = 65_536
+# So much is read at once: Python has room at hand for a token or two, and asks the system for more only where they come
+# faster.
+_FEW_BYTES: Final = 478
+_MANY_BYTES: Final = 65_536
+_NEWLINE: Final = 10
 # More than there are connections: nobody waits for a thread.
 _THREADS: Final = trio.CapacityLimiter(1024)
 Translate = Callable[[bytes], tuple[bytes, bytes]]
@@ -38,6 +42,12 @@ def send_now(descriptor: int, data: bytes) -> int:
         return 0
 
 
+@lru_cache(256)
+def _size_line(size: int) -> bytes:
+    """Return how a chunk of so many bytes begins: the same few sizes come again and again."""
+    return b"%x\r\n" % size
+
+
 class Way:
     """From a daemon's socket to a client's, which has an answer in chunks of HTTP.
 
@@ -46,7 +56,7 @@ class Way:
     """
 
     def __init__(self, source: socket.socket, target: int, translate: Translate, idle_seconds: float) -> None:
-        """``target`` is the client's descriptor, which does not block, and is closed only after ``give_up``."""
+        """``target`` is the client's descriptor, which does not block."""
         self.unsent = b""
         self.was_idle = False
         self._coming: list[bytes] = []  # a line that has not ended yet: long ones come in many pieces
@@ -55,8 +65,6 @@ class Way:
         self._translate = translate
         self._idle_seconds = idle_seconds
         self._has_ended = False
-        # Held while something is sent, for no longer than a system call that does not block, and while it ends.
-        self._lock = threading.Lock()
         self._failure: Exception | None = None
 
     @property
@@ -67,8 +75,21 @@ class Way:
     async def carry(self) -> None:
         """Pass on what comes until something else does; given up where this is cancelled. Raises what translating does.
 
-        The source blocks meanwhile, and is nobody else's.
+        The source blocks meanwhile, and is nobody else's. The client's connection may be closed meanwhile: its number
+        may be another client's at once, so the thread has one of its own.
         """
+        try:
+            self._target = os.dup(self._target)
+        except OSError:  # there can be no more: the event loop passes it on
+            return
+        try:
+            await self._carry()
+        finally:
+            os.close(self._target)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _carry(self) -> None:
         self._source.settimeout(None)
         whole, part = divmod(self._idle_seconds, 1)
         # Of two 64-bit numbers, a kernel that wants 32-bit ones takes the seconds.
@@ -83,8 +104,6 @@ class Way:
                 nursery.cancel_scope.cancel()
         finally:
             self._source.setblocking(False)
-        if self._failure is not None:
-            raise self._failure
 
     async def _give_up_in_the_end(self) -> None:
         try:
@@ -94,41 +113,54 @@ class Way:
 
     def give_up(self) -> None:
         """End it if it has not ended, and the connection to the daemon with it."""
-        with self._lock:
-            if not self._has_ended:
-                self._has_ended = True
-                with suppress(OSError):
-                    self._source.shutdown(socket.SHUT_RDWR)  # which wakes the thread
+        if not self._has_ended:
+            self._has_ended = True
+            with suppress(OSError):
+                self._source.shutdown(socket.SHUT_RDWR)  # which wakes the thread
 
     def _run(self) -> None:
-        receive = self._source.recv
         try:
-            while self._pass_on(receive(_RECEIVE_BYTES)):
-                pass
+            self._pass_on()
         except BlockingIOError:
             self.was_idle = True
         except OSError:  # the next who reads finds out
             pass
         except Exception as error:
             self._failure = error
-        with self._lock:
-            self._has_ended = True
+        self._has_ended = True
 
-    def _pass_on(self, data: bytes) -> bool:
-        """Pass on what has come; return whether it goes on."""
-        with self._lock:
-            self._coming.append(data)
+    def _pass_on(self) -> None:
+        """Pass on what comes, until something else does.
+
+        Few steps, since each costs: what is looked up or allocated in another way, the processor has to fetch again.
+        """
+        read, source, target, translate = os.read, self._source.fileno(), self._target, self._translate
+        coming, most = self._coming, _FEW_BYTES
+        while data := read(source, most):
+            most = _FEW_BYTES if len(data) < most else _MANY_BYTES
             if self._has_ended:
-                return False
-            if b"\n" not in data:
-                return bool(data)
-            piece, rest = self._translate(b"".join(self._coming))
-            self._coming = [rest]
+                coming.append(data)
+                return
+            lines = data if data[-1] == _NEWLINE and not coming else self._with_what_came(data)
+            if not lines:
+                continue
+            piece, rest = translate(lines)
+            if rest:
+                coming.append(rest)
             if piece:
-                chunk = b"%x\r\n%b\r\n" % (len(piece), piece)
-                sent = send_now(self._target, chunk)
+                chunk = _size_line(len(piece)) + piece + b"\r\n"
+                sent = send_now(target, chunk)
                 if sent < len(chunk):
                     self.unsent = chunk[sent:]
-                    return False
-        # The rest may be the beginning of a line.
-        return b"\n" not in rest
+                    return
+            if rest and b"\n" in rest:  # else it may be the beginning of a line
+                return
+
+    def _with_what_came(self, data: bytes) -> bytes:
+        """Return this with all that waits for the end of a line, once there is one in it."""
+        self._coming.append(data)
+        if b"\n" not in data:
+            return b""
+        lines = self.rest
+        self._coming.clear()
+        return lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,6 +67,53 @@ async def test_where_it_is_given_up_the_daemon_is_left() -> None:
         assert (way.rest, way.unsent, way.was_idle) == (b"", b"", False)
 
 
+async def test_a_daemon_that_goes_in_the_middle_of_a_line_ends_it() -> None:
+    with sockets() as (way, _, daemon, _), trio.fail_after(60):
+        daemon.sendall(b"a\nhal")
+        daemon.close()
+        await way.carry()
+        assert (way.rest, way.was_idle) == (b"hal", False)
+
+
+async def test_many_lines_at_once_are_passed_on_as_they_come() -> None:
+    with sockets() as (way, _, daemon, client), trio.fail_after(60):
+        lines = b"".join(b"%d\n" % number for number in range(1_000))
+        daemon.sendall(lines + b".\n")
+        await way.carry()
+        assert joined(await received(client)) == lines
+
+
+async def test_a_client_that_has_left_is_not_confused_with_who_comes_next() -> None:
+    with sockets() as (way, _, daemon, client), trio.fail_after(60):
+        target = way._target
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(way.carry)
+            daemon.sendall(b"a\n")
+            assert await received(client) == b"2\r\nA\n\r\n"
+            next_client, far = socket.socketpair()
+            with next_client, far:
+                os.dup2(next_client.fileno(), target)
+                daemon.sendall(b"b\n")
+                assert await received(client) == b"2\r\nB\n\r\n"
+                far.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    far.recv(1)
+            nursery.cancel_scope.cancel()
+
+
+async def test_without_another_descriptor_it_leaves_all_to_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(descriptor: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with sockets() as (way, source, daemon, _), trio.fail_after(60):
+        daemon.sendall(b"one\n")
+        with monkeypatch.context() as without:
+            without.setattr(os, "dup", no_more)
+            await way.carry()
+        assert (way.rest, way.unsent, way.was_idle) == (b"", b"", False)
+        assert source.recv(100) == b"one\n"
+
+
 async def test_a_pause_ends_it_and_half_a_line_is_kept() -> None:
     with sockets(0.01) as (way, source, daemon, _), trio.fail_after(60):
         daemon.sendall(b"hal")
@@ -84,7 +133,7 @@ async def test_a_long_line_is_looked_at_once() -> None:
     line = b"x" * 4_000_000 + b"\n"
     daemon, source = socket.socketpair()
     with daemon, source, trio.fail_after(60):
-        way = Way(source, -1, count, 60)
+        way = Way(source, daemon.fileno(), count, 60)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(way.carry)
             nursery.start_soon(partial(trio.to_thread.run_sync, daemon.sendall, line))

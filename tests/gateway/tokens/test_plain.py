@@ -16,6 +16,7 @@ from rkllmd.gateway.openai.completion import COMPLETION
 from rkllmd.gateway.openai.response_answer import ResponseAnswer
 from rkllmd.gateway.openai.responses import RESPONSES
 from rkllmd.gateway.run import Answer, Protocol
+from rkllmd.gateway.tokens import plain
 from rkllmd.gateway.tokens.plain import PlainTokens, is_plain
 from rkllmd.wire import jsonrpc
 
@@ -53,21 +54,41 @@ def read(answer: Answer, protocol: Protocol, *results: dict[str, Any]) -> bytes:
     return b"".join(protocol.framing.frame(part) for result in results for part in answer.partial(result))
 
 
+def translated(tokens: PlainTokens, results: list[dict[str, Any]], *, together: bool) -> bytes:
+    """Return what results become that come in one piece, or one by one; nothing may be left of them."""
+    lines = [encode(result) for result in results]
+    pieces, rests = zip(*map(tokens.translate, [b"".join(lines)] if together else lines), strict=True)
+    assert not any(rests)
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("protocol", BODIES)
-def test_texts_are_the_same_for_every_client(protocol: Protocol) -> None:
+def test_texts_are_the_same_for_every_client(protocol: Protocol, *, together: bool) -> None:
     results = [token(text, seq) for seq, text in enumerate(WORDS)] + [token("", 3, 1)]
     answer = begun(protocol, token("first"))
     tokens = PlainTokens.of(ID, answer, protocol.framing)
-    assert tokens.translate(b"".join(map(encode, results))) == (read(answer, protocol, *results), b"")
+    assert translated(tokens, results, together=together) == read(answer, protocol, *results)
     assert all(map(is_plain, results))
 
 
+@pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("protocol", [CHAT, OLLAMA_CHAT, GENERATE, MESSAGES, RESPONSES])
-def test_so_are_thoughts(protocol: Protocol) -> None:
+def test_so_are_thoughts(protocol: Protocol, *, together: bool) -> None:
     results = [token("", seq, reasoning=words) for seq, words in enumerate(WORDS)]
     answer = begun(protocol, results[0])
     tokens = PlainTokens.of(ID, answer, protocol.framing)
-    assert tokens.translate(b"".join(map(encode, results))) == (read(answer, protocol, *results), b"")
+    assert translated(tokens, results, together=together) == read(answer, protocol, *results)
+
+
+@pytest.mark.parametrize("kind", ["text", "reasoning"])
+def test_a_line_of_words_without_quotation_marks_needs_no_regular_expression(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain, "_TOKEN", None)
+    tokens = PlainTokens(ID, (b"<", b">"), (b"[", b"]"))
+    line = encode(token("ä\n") if kind == "text" else token("", reasoning="ä\n"))
+    assert tokens.translate(line) == ((b'<"%b">' if kind == "text" else b'["%b"]') % "ä\\n".encode(), b"")
 
 
 @pytest.mark.parametrize("kind", ["text", "reasoning"])
@@ -112,6 +133,7 @@ def test_it_is_known_where_nothing_can_be_taken_over(
         encode({**token("a"), "_callback_state": 2, "finish_reason": "stop", "perf": {}}),
         encode(token("a", reasoning="b")),
         encode(token("b"))[:-2],
+        encode({"text": "a", "a": 0, "b": 0, "c": 0}),
         encode({"batch": [token("a")], "_callback_state": 0, "seq": 0}),
         jsonrpc.partial_encoder(ID + 1, as_notifications=False)(token("a")),
         orjson.dumps({"jsonrpc": "2.0", "id": ID, "error": {"code": 1}}) + b"\n",
@@ -125,6 +147,7 @@ def test_what_says_more_or_is_cut_is_left_with_all_that_follows(line: bytes) -> 
     piece, rest = tokens.translate(encode(token("x")) + line + encode(token("y")))
     assert piece == read(answer, CHAT, token("x"))
     assert rest == line + encode(token("y"))
+    assert tokens.translate(line) == (b"", line)
 
 
 @pytest.mark.parametrize(

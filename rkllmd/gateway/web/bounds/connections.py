@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from rkllmd.gateway.web.bounds.websockets import BoundedStream
 
-# With a descriptor for the daemon each, fewer than the 1024 that a process may open anywhere.
+# With a descriptor for the daemon each, and another while tokens come, as they do for few at once, fewer than the 1024
+# that a process may open anywhere.
 _MOST: Final = 400
 _MOST_OF_ONE: Final = 200
 _PIECE: Final = 65_536
