@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.daemon import Daemon, starter
+from tests.daemon import SEEN_SECONDS, Daemon, starter
 from tests.nursery import forking
 
 # No test asserts the clock, and on a busy machine an example may take as long as it likes.
@@ -49,3 +50,12 @@ def start_for_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
     """Start daemons that serve all tests of a module."""
     with starter(tmp_path_factory.mktemp("module")) as start:
         yield start
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    """Play the service manager: its end of NOTIFY_SOCKET, at ``notify`` in the test's folder."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as found:
+        found.bind(str(tmp_path / "notify"))
+        found.settimeout(SEEN_SECONDS)
+        yield found

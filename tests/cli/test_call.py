@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -175,10 +177,9 @@ def _run_as(uid: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_a_reader_that_leaves_is_no_error(start: Callable[..., Daemon]) -> None:
-    """As in ``rkllmd call rkllm.run_async … | head -1``; the run ends with its reader."""
-    daemon = start(scenario="text=ab;repeat=1000000000;pace_us=1000")
-    daemon.load(max_new_tokens=0)
+@contextlib.contextmanager
+def streaming(daemon: Daemon) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]]:
+    """Give a command that prints a run without an end, its standard output and its standard error."""
     with subprocess.Popen(
         [*COMMAND, "call", "rkllm.run_async", '{"prompt": "Hi"}', "--socket", daemon.path],
         stdout=subprocess.PIPE,
@@ -186,26 +187,28 @@ def test_a_reader_that_leaves_is_no_error(start: Callable[..., Daemon]) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert json.loads(process.stdout.readline())["text"] == "ab"
-        process.stdout.close()
+        yield process, process.stdout, process.stderr
+
+
+def test_a_reader_that_leaves_is_no_error(start: Callable[..., Daemon]) -> None:
+    """As in ``rkllmd call rkllm.run_async … | head -1``; the run ends with its reader."""
+    daemon = start(scenario="text=ab;repeat=1000000000;pace_us=1000")
+    daemon.load(max_new_tokens=0)
+    with streaming(daemon) as (process, stdout, stderr):
+        assert json.loads(stdout.readline())["text"] == "ab"
+        stdout.close()
         assert process.wait(300) == 1
-        assert process.stderr.read() == b""
+        assert stderr.read() == b""
     daemon.wait_finished()
 
 
 def test_ctrl_c_ends_a_call_quietly(start: Callable[..., Daemon]) -> None:
     daemon = start(scenario="text=ab;repeat=1000000000;pace_us=1000")
     daemon.load(max_new_tokens=0)
-    with subprocess.Popen(
-        [*COMMAND, "call", "rkllm.run_async", '{"prompt": "Hi"}', "--socket", daemon.path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
+    with streaming(daemon) as (process, stdout, stderr):
+        stdout.readline()
         process.send_signal(signal.SIGINT)
-        process.stdout.read()
+        stdout.read()
         assert process.wait(300) == 130
-        assert process.stderr.read() == b""
+        assert stderr.read() == b""
     daemon.wait_finished()

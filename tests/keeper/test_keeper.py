@@ -225,14 +225,6 @@ def test_the_daemon_is_killed_before_the_keeper_where_memory_is_short(keep: Keep
 # The service manager
 
 
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as found:
-        found.bind(str(tmp_path / "notify"))
-        found.settimeout(SEEN_SECONDS)
-        yield found
-
-
 def test_what_the_daemon_says_is_passed_on_and_more_is_said(keep: Keep, manager: socket.socket) -> None:
     kept = keep(
         "bind; ready; tell RELOADING=1\nMONOTONIC_USEC=5; tell EXTEND_TIMEOUT_USEC=9; settled; kill SIGSEGV".replace(

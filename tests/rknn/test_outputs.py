@@ -15,6 +15,7 @@ from tests.portable.rknn.graphs import (
     FEATURE_ZERO,
     INPUT_SCALE,
     INPUT_ZERO,
+    NUMPY_TYPES,
     dynamic,
     floats,
     identity,
@@ -25,18 +26,6 @@ from tests.portable.rknn.graphs import (
 from tests.rknn.board import DEMO, DIGITS, Array, Client, b64, numbers, tensor
 
 RNG = np.random.default_rng(7)
-TYPES: dict[int, Any] = {
-    TensorProto.FLOAT: np.float32,
-    TensorProto.FLOAT16: np.float16,
-    TensorProto.INT8: np.int8,
-    TensorProto.UINT8: np.uint8,
-    TensorProto.INT16: np.int16,
-    TensorProto.UINT16: np.uint16,
-    TensorProto.INT32: np.int32,
-    TensorProto.UINT32: np.uint32,
-    TensorProto.INT64: np.int64,
-    TensorProto.BOOL: np.bool_,
-}
 
 
 def digits(picture: Array) -> Array:
@@ -123,9 +112,9 @@ def test_floats_are_bit_for_bit(portable: Client) -> None:
     assert portable.infer(tensor(image))[0].tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=[np.dtype(dtype).name for dtype in TYPES.values()])
+@pytest.mark.parametrize("kind", NUMPY_TYPES, ids=[np.dtype(dtype).name for dtype in NUMPY_TYPES.values()])
 def test_every_element_type_goes_through_unchanged(portable: Client, kind: int) -> None:
-    dtype = np.dtype(TYPES[kind])
+    dtype = np.dtype(NUMPY_TYPES[kind])
     values: Array = RNG.integers(0, 2 if dtype.kind == "b" else 120, (2, 3)).astype(dtype)
     portable.load(identity(kind, [2, 3]))
     (found,) = portable.infer(tensor(values))

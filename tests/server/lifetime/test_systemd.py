@@ -25,15 +25,6 @@ def listening(tmp_path: Path) -> Iterator[socket.socket]:
         yield found
 
 
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[socket.socket]:
-    """Play the service manager: its end of NOTIFY_SOCKET."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as found:
-        found.bind(str(tmp_path / "notify"))
-        found.settimeout(SEEN_SECONDS)
-        yield found
-
-
 def inherit(start: Start, found: socket.socket, **options: object) -> Daemon:
     launcher = (sys.executable, "-c", SHIM, str(found.fileno()))
     return start(launcher=launcher, pass_fds=(found.fileno(),), **options)

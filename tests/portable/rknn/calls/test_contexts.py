@@ -13,16 +13,8 @@ from rkllmd.abi.layouts.rknn import rknn_init_extend
 from rkllmd.abi.layouts.rknn_constants import rknn_flag
 from tests.portable.rknn.client import CTX, FAIL, MODEL, OK, PARAM, C, descriptors, get, init, load, run, set_input
 from tests.portable.rknn.conftest import Line
-from tests.portable.rknn.graphs import floats, model, reference
-
-X = np.random.default_rng(3).standard_normal((1, 3, 4, 4)).astype(np.float32)
-
-
-def check(context: int) -> None:
-    assert set_input(context, X) == OK
-    assert run(context) == OK
-    assert (get(context, np.float32) == reference(floats(), {"x": X})[0].ravel()).all()
-    assert C["rknn_destroy"](context) == OK
+from tests.portable.rknn.floats import X, runs_and_ends
+from tests.portable.rknn.graphs import floats, model
 
 
 def test_flags(line: Line) -> None:
@@ -65,16 +57,16 @@ def test_a_copy_lives_on_its_own(flags: int, line: Line) -> None:
     line()
     assert C["rknn_dup_context"](None, ctypes.byref(second)) == PARAM
     line()
-    check(second.value)
+    runs_and_ends(second.value)
 
 
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    check(load(floats()))
+    runs_and_ends(load(floats()))
     before = descriptors()
     for flags in (0, rknn_flag.RKNN_FLAG_COLLECT_PERF_MASK) * 3:
-        check(load(floats(), flags))
+        runs_and_ends(load(floats(), flags))
         assert init(b"no model", flags)[0] == MODEL
     assert descriptors() == before
     assert not list(tmp_path.iterdir())

@@ -37,6 +37,7 @@ from tests.portable.rknn.graphs import (
     FEATURE_ZERO,
     INPUT_SCALE,
     INPUT_ZERO,
+    NUMPY_TYPES,
     Array,
     dynamic,
     floats,
@@ -50,18 +51,6 @@ from tests.portable.rknn.graphs import (
 RNG = np.random.default_rng(4)
 REAL = (RNG.standard_normal((1, 3, 6, 5)) * 3).astype(np.float32)
 INTEGERS = RNG.integers(-128, 128, (1, 3, 6, 5)).astype(np.int8)
-KINDS: dict[int, Any] = {
-    TensorProto.FLOAT: np.float32,
-    TensorProto.FLOAT16: np.float16,
-    TensorProto.INT8: np.int8,
-    TensorProto.UINT8: np.uint8,
-    TensorProto.INT16: np.int16,
-    TensorProto.UINT16: np.uint16,
-    TensorProto.INT32: np.int32,
-    TensorProto.UINT32: np.uint32,
-    TensorProto.INT64: np.int64,
-    TensorProto.BOOL: np.bool_,
-}
 
 
 def through_quantised(given: Array, fmt: int, pass_through: int = 0, **changes: int) -> tuple[Array, Array, Array]:
@@ -120,9 +109,9 @@ def test_numbers_out_of_range_and_halves() -> None:
     assert feature.tobytes() == reference(quantised(), {"x": expected})[0].tobytes()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NUMPY_TYPES)
 def test_every_type_comes_through(kind: int) -> None:
-    dtype = np.dtype(KINDS[kind])
+    dtype = np.dtype(NUMPY_TYPES[kind])
     values = (
         RNG.integers(0, 2, (2, 3)).astype(dtype) if dtype.kind == "b" else RNG.integers(0, 100, (2, 3)).astype(dtype)
     )
@@ -134,14 +123,14 @@ def test_every_type_comes_through(kind: int) -> None:
     C["rknn_destroy"](context)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NUMPY_TYPES)
 @pytest.mark.parametrize("given", [np.uint8, np.float32, np.int64])
 def test_every_type_is_cast_to(kind: int, given: Any) -> None:
     values = np.array([[0, 1, 100]], given)
     context = load(identity(kind, [1, 3]))
     assert set_input(context, values) == OK
     assert run(context) == OK
-    assert get(context, KINDS[kind]).tolist() == values.astype(KINDS[kind]).ravel().tolist()
+    assert get(context, NUMPY_TYPES[kind]).tolist() == values.astype(NUMPY_TYPES[kind]).ravel().tolist()
     C["rknn_destroy"](context)
 
 

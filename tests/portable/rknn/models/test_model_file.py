@@ -11,28 +11,20 @@ import pytest
 from rkllmd.abi.layouts.rknn import rknn_init_extend
 from rkllmd.portable.rknn.errors import RknnError
 from rkllmd.portable.rknn.models.model_file import ModelFile
-from tests.portable.rknn.client import MODEL, OK, C, descriptors, get, init, load, run, set_input
+from tests.portable.rknn.client import MODEL, OK, descriptors, init, load
 from tests.portable.rknn.conftest import Line
-from tests.portable.rknn.graphs import floats, reference
-
-X = np.random.default_rng(3).standard_normal((1, 3, 4, 4)).astype(np.float32)
-
-
-def check(context: int) -> None:
-    assert set_input(context, X) == OK
-    assert run(context) == OK
-    assert (get(context, np.float32) == reference(floats(), {"x": X})[0].ravel()).all()
-    assert C["rknn_destroy"](context) == OK
+from tests.portable.rknn.floats import runs_and_ends
+from tests.portable.rknn.graphs import floats
 
 
 def test_from_memory() -> None:
-    check(load(floats()))
+    runs_and_ends(load(floats()))
 
 
 def test_from_a_path(tmp_path: Path) -> None:
     path = tmp_path / "mödel.onnx"
     path.write_bytes(floats())
-    check(load(str(path)))
+    runs_and_ends(load(str(path)))
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -44,7 +36,7 @@ def test_from_a_part(tmp_path: Path, in_memory: bool, tail: bytes) -> None:
     extend = rknn_init_extend(real_model_offset=6, real_model_size=len(floats()) if tail else 0)
     code, context = init(content if in_memory else str(path), 0, extend)
     assert code == OK
-    check(context)
+    runs_and_ends(context)
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
