@@ -30,6 +30,8 @@ def test_who_may_change_what_anna_has_made(setting: str, user: int | None, allow
         with pytest.raises(PermissionDenied, match="Language model 7 is shared") as caught:
             authority.check(config, user, ANNA, "Language model", 7)
         assert caught.value.data == {"setting": "authority", "handle": 7, "owner": ANNA}
+        who = "only operators" if setting == "operator" else f"it belongs to uid {ANNA}"
+        assert who in str(caught.value), "whom to ask"
 
 
 def test_what_the_daemon_has_loaded_is_the_operators() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rkllmd.chat.templates.sandbox.budget import OverBudget, limited
-from rkllmd.chat.templates.sandbox.operators import binary, check_widths
+from rkllmd.chat.templates.sandbox.budget import OverBudget, characters, limited
+from rkllmd.chat.templates.sandbox.operators import ESCAPED, binary, check_widths
 from rkllmd.chat.templates.sandbox.weight import NotAllowed
 from rkllmd.json_types import Json
 
@@ -46,6 +46,15 @@ def test_an_operator_does_what_it_does_in_python(name: str, left: Json, right: J
 def test_what_would_be_large_is_over_the_budget(name: str, left: Json, right: Json) -> None:
     with limited(1000), pytest.raises(OverBudget):
         binary(name, left, right)
+
+
+@pytest.mark.parametrize(("left", "right", "times"), [("a" * 640, "b" * 640, 1), (["a"] * 640, ["b"] * 640, ESCAPED)])
+def test_a_text_is_paid_once_and_what_may_be_escaped_as_often_as_it_may_grow(
+    left: Json, right: Json, times: int
+) -> None:
+    with limited(10**6) as budget:
+        binary("+", left, right)
+    assert 10**6 - budget.left == characters(2 * 640 * times)
 
 
 @pytest.mark.parametrize(("name", "left", "right"), [("**", 2, 1025), ("*", 2**600, 2**600), ("**", 10, 10**10)])
