@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from rkllmd.client import CallError, CallTimeout, ClientError, ConnectError, Crashed
 from rkllmd.gateway.fields import Names, WrongField
@@ -42,11 +42,20 @@ _SERVICE_UNAVAILABLE: Final = 503
 _PATH: Final = re.compile(r"(?<![\w:/.~])/(?:[^\s/:'\",;()]+/)+([^\s/:'\",;()]*)")
 
 
+class Excess(NamedTuple):
+    """How many tokens a prompt has that is too long (None: not known), and how many the model's context has."""
+
+    tokens: int | None
+    most: int
+
+
 @dataclass(eq=False)
 class Failure(Exception):
     """A request that is refused or has failed. ``kind`` is the daemon's, ``param`` the field that is wrong.
 
-    ``retry_after_ms``: None where nothing is known. ``again``: whether the same request may succeed later.
+    ``retry_after_ms``: None where nothing is known. ``again``: whether the same request may succeed later. ``excess``:
+    of a prompt that does not fit into the model's context, which each protocol says in words that its clients know, for
+    they shorten the conversation then.
     """
 
     status: int
@@ -55,6 +64,7 @@ class Failure(Exception):
     param: str | None = None
     retry_after_ms: int | None = None
     again: bool = False
+    excess: Excess | None = None
 
     def __str__(self) -> str:
         return self.message
@@ -104,9 +114,10 @@ def _of_call(error: CallError, names: Names) -> Failure:
             if message.startswith(begins):
                 message = field + message.removeprefix(begins)
                 break
-        # Clients shorten the conversation then.
-        is_too_long = error.data.get("max_context_len") is not None
-        return Failure(400, TOO_LONG if is_too_long else "InvalidParams", message, field or None)
+        most, tokens = error.data.get("max_context_len"), error.data.get("tokens")
+        if isinstance(most, int):
+            return Failure(400, TOO_LONG, message, field or None, excess=Excess(tokens, most))
+        return Failure(400, "InvalidParams", message, field or None)
     status, again = _KINDS.get(error.kind, _OTHER)
     after = error.data.get("retry_after_ms")
     milliseconds = max(1, round(after)) if isinstance(after, int | float) else None

@@ -64,8 +64,10 @@ def test_the_wrong_field_is_named_as_the_client_knows_it() -> None:
 
 
 def test_a_prompt_that_does_not_fit_into_the_context_has_a_kind_of_its_own() -> None:
-    failure = failures.of(call_error(-32602, "InvalidParams", path="$.messages", max_context_len=4096))
+    failure = failures.of(call_error(-32602, "InvalidParams", path="$.messages", max_context_len=4096, tokens=5000))
     assert (failure.status, failure.kind, failure.param) == (400, failures.TOO_LONG, "messages")
+    assert failure.excess == (5000, 4096)
+    assert failures.of(call_error(-32602, "InvalidParams", max_context_len=4096)).excess == (None, 4096)
 
 
 def test_a_message_names_the_field_as_clients_do() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from rkllmd.gateway.anthropic.threads import CODES
-from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.failures import Excess, Failure
 from rkllmd.gateway.run import cached_tokens, generated_tokens, prompt_tokens
 from rkllmd.json_types import JsonObject
 
@@ -29,10 +29,16 @@ def error_body(failure: Failure) -> JsonObject:
     message, field = failure.message, failure.param
     if field is not None and field not in message:
         message = f"{field}: {message}"
+    if failure.excess is not None:
+        message = f"prompt is too long{_counted(failure.excess)}: {message}"
     error: JsonObject = {"type": _TYPES.get(failure.status, "api_error"), "message": message}
     if (code := CODES.get(failure.kind)) is not None:
         error["details"] = {"error_code": code}
     return {"type": "error", "error": error}
+
+
+def _counted(excess: Excess) -> str:
+    return "" if excess.tokens is None else f": {excess.tokens} tokens > {excess.most} maximum"
 
 
 def usage(result: JsonObject) -> JsonObject:

@@ -24,7 +24,8 @@ _TEMPLATE_OF_GAPS: Final = "{{ if .Suffix }}{{ .Prompt }}{{ .Suffix }}{{ else }}
 
 def error_body(failure: Failure) -> JsonObject:
     """Return a failure as Ollama has it."""
-    return {"error": failure.message}
+    begins = "" if failure.excess is None else "the input length exceeds the context length: "
+    return {"error": begins + failure.message}
 
 
 def now() -> str:

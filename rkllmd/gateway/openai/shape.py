@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rkllmd.gateway.failures import TOO_LONG, Failure
+from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.models import ServedModel
 from rkllmd.gateway.run import cached_tokens, generated_tokens, prompt_tokens
 from rkllmd.json_types import Json, JsonObject
@@ -31,11 +31,13 @@ def error_body(failure: Failure) -> JsonObject:
     """Return a failure as OpenAI has it; ``code`` is the daemon's kind where OpenAI has none of its own."""
     is_model = failure.param == "model"
     code = _CODES.get(failure.status) if failure.status != 404 or is_model else None
-    if failure.kind == TOO_LONG:
+    message = failure.message
+    if failure.excess is not None:
         code = "context_length_exceeded"
+        message = f"This model's maximum context length is {failure.excess.most} tokens. {message}"
     return {
         "error": {
-            "message": failure.message,
+            "message": message,
             "type": _TYPES.get(failure.status, "server_error"),
             "param": failure.param,
             "code": code or failure.kind,

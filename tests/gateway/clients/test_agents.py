@@ -77,26 +77,27 @@ CHAT = Way(
 RESPONSES = Way(
     "/v1/responses", {"tools": [{"type": "function", **FUNCTION, "parameters": weather.SCHEMA}], **IN_TEXT}, of_response
 )
-WAYS = [
-    CHAT,
-    RESPONSES,
-    Way("/api/chat", {"tools": [weather.TOOL], "format": LAMP, "stream": False}, of_ollama),
-    Way(
-        "/v1/messages",
-        {
-            "tools": [{**FUNCTION, "input_schema": weather.SCHEMA}],
-            "output_config": {"format": {"type": "json_schema", "schema": LAMP}},
-            "max_tokens": 100,
-        },
-        of_anthropic,
-    ),
-]
+OLLAMA = Way("/api/chat", {"tools": [weather.TOOL], "format": LAMP, "stream": False}, of_ollama)
+ANTHROPIC = Way(
+    "/v1/messages",
+    {
+        "tools": [{**FUNCTION, "input_schema": weather.SCHEMA}],
+        "output_config": {"format": {"type": "json_schema", "schema": LAMP}},
+        "max_tokens": 100,
+    },
+    of_anthropic,
+)
+WAYS = [CHAT, RESPONSES, OLLAMA, ANTHROPIC]
+
+
+def asked(address: str, way: Way, question: str, **more: Any) -> httpx.Response:
+    said = "input" if way is RESPONSES else "messages"
+    body = {"model": "demo", said: [{"role": "user", "content": question}], **way.fields, **more}
+    return httpx.post(f"{address}{way.path}", json=body, timeout=120)
 
 
 def ask(address: str, way: Way, question: str, **more: Any) -> Told:
-    said = "input" if way is RESPONSES else "messages"
-    body = {"model": "demo", said: [{"role": "user", "content": question}], **way.fields, **more}
-    answer = httpx.post(f"{address}{way.path}", json=body, timeout=120)
+    answer = asked(address, way, question, **more)
     assert answer.status_code == 200, answer.text
     return way.told(answer.json())
 
@@ -121,3 +122,18 @@ def test_a_call_that_must_be_made_goes_before_the_form(address: str, way: Way, c
     told = ask(address, way, "Hello", tool_choice=choice)
     assert told.call is not None
     assert (told.text, told.call[0]) == (None, weather.NAME)
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        (CHAT, "maximum context length is 1024 tokens"),
+        (RESPONSES, "maximum context length is 1024 tokens"),
+        (OLLAMA, "the input length exceeds the context length"),
+        (ANTHROPIC, " tokens > 1024 maximum"),
+    ],
+)
+def test_a_conversation_that_is_too_long_is_known_as_such(address: str, way: Way, words: str) -> None:
+    answer = asked(address, way, "word " * 3000)
+    assert (answer.status_code, words in answer.text) == (400, True), answer.text
+    assert answer.headers["x-should-retry"] == "false"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.failures import TOO_LONG, Excess, Failure
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.ollama import shape
 from tests.gateway.statuses import TWO, status
@@ -68,3 +68,9 @@ def test_another_model_and_another_field_are_refused() -> None:
 
 def test_times_are_utc() -> None:
     assert shape.now().endswith("Z")
+
+
+def test_a_prompt_that_is_too_long_is_said_in_the_words_that_clients_look_for() -> None:
+    failure = Failure(400, TOO_LONG, "shorten it.", "messages", excess=Excess(5000, 4096))
+    assert shape.error_body(failure) == {"error": "the input length exceeds the context length: shorten it."}
+    assert shape.error_body(Failure(400, "InvalidParams", "No.")) == {"error": "No."}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rkllmd.gateway.failures import Failure
+from rkllmd.gateway.failures import TOO_LONG, Excess, Failure
 from rkllmd.gateway.models import ServedModel
 from rkllmd.gateway.openai import shape
 
@@ -15,7 +15,6 @@ VERSIONS = {"versions": {"daemon": "1.0"}}
     ("failure", "kind", "code"),
     [
         (Failure(400, "InvalidParams", "No.", "n"), "invalid_request_error", "InvalidParams"),
-        (Failure(400, "ContextLengthExceeded", "No.", "messages"), "invalid_request_error", "context_length_exceeded"),
         (Failure(404, "ModelNotInitialized", "No.", "model"), "not_found_error", "model_not_found"),
         (Failure(404, "NotFound", "No."), "not_found_error", "NotFound"),
         (Failure(429, "QueueFull", "No."), "rate_limit_error", "rate_limit_exceeded"),
@@ -25,6 +24,12 @@ VERSIONS = {"versions": {"daemon": "1.0"}}
 def test_errors_have_a_type_and_a_code(failure: Failure, kind: str, code: str) -> None:
     shown = shape.error_body(failure)["error"]
     assert shown == {"message": "No.", "type": kind, "param": failure.param, "code": code}
+
+
+def test_a_prompt_that_is_too_long_is_said_in_the_words_that_clients_look_for() -> None:
+    shown = shape.error_body(Failure(400, TOO_LONG, "Shorten it.", "messages", excess=Excess(None, 4096)))["error"]
+    assert shown["message"] == "This model's maximum context length is 4096 tokens. Shorten it."
+    assert (shown["type"], shown["code"]) == ("invalid_request_error", "context_length_exceeded")
 
 
 def test_models_say_how_long_their_context_is() -> None:
