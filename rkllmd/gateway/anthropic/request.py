@@ -87,15 +87,16 @@ def _end(fields: Fields, params: JsonObject) -> str | None:
     """Take the rest of both requests; return the model's name."""
     output = fields.inner("output_config")
     output.choice("effort", _EFFORTS)
-    form = output.inner("format")
-    kind, schema = form.choice("type", ("json_schema",)), form.any("schema")
-    form.end()
+    # As it was called in its first beta, which clients of that time still send.
+    for form in (fields.inner("output_format"), output.inner("format")):
+        kind, schema = form.choice("type", ("json_schema",)), form.any("schema")
+        form.end()
+        if kind is not None:
+            if not isinstance(schema, dict):
+                raise form.wrong("schema", "is missing: give the JSON Schema of the answer.")
+            params["format"] = schema
+            form.becomes("schema", "format")
     output.end()
-    if kind is not None:
-        if not isinstance(schema, dict):
-            raise form.wrong("schema", "is missing: give the JSON Schema of the answer.")
-        params["format"] = schema
-        form.becomes("schema", "format")
     model = fields.text("model")
     fields.neutral(_NEUTRAL)
     fields.without_effect(_WITHOUT_EFFECT)
@@ -107,7 +108,11 @@ def _tool(fields: Fields) -> JsonObject:
     """Take a function that the model may call."""
     kind = fields.text("type")
     if kind not in (None, "custom"):
-        raise fields.wrong("type", f"can only be custom: {kind} is a tool that Anthropic's own servers have.")
+        raise fields.wrong(
+            "type",
+            f"can only be custom: {kind} is a tool that Anthropic's own servers or models know, so describe one with a "
+            "name and an input_schema.",
+        )
     name, description = fields.needed("name"), fields.text("description")
     schema = fields.any("input_schema")
     if not isinstance(schema, dict):

@@ -32,6 +32,7 @@ NAMED = {"type": "function", "function": {"name": "f"}}
             {"tools": [TOLD], "tool_choice": NAMED},
         ),
         ({"tools": [], "tool_choice": {"type": "none"}}, {}),
+        ({"output_format": {"type": "json_schema", "schema": SCHEMA}}, {"format": SCHEMA}),
         ({"output_config": {"effort": "low", "format": {"type": "json_schema", "schema": SCHEMA}}}, {"format": SCHEMA}),
     ],
 )
@@ -57,6 +58,7 @@ def test_fields_become_parameters(fields: dict[str, Any], shown: dict[str, Any])
         ({"tools": [TOOL], "tool_choice": {"type": "tool"}}, "tool_choice.name"),
         ({"tools": [TOOL], "tool_choice": {"disable_parallel_tool_use": 1}}, "tool_choice.disable_parallel_tool_use"),
         ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
+        ({"output_format": {"type": "json_schema"}}, "output_format.schema"),
         ({"container": "a"}, "container"),
     ],
 )
