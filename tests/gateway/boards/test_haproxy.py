@@ -123,6 +123,7 @@ CONVERSATIONS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"messages": [{"role": "user", "content": PARTS}, *_said("", "It is.", "Sure?")[1:]], "max_tokens": 99},
     ),
     "responses": ("/v1/responses", {"input": _said("Seven?")}, {"input": _said("Seven?", "7", "Eight?")}),
+    "a text": ("/v1/responses", {"input": "Nine?"}, {"input": _said("Nine?", "9", "Ten?")}),
 }
 
 
