@@ -46,6 +46,13 @@ def test_a_function_of_c_that_fails_does_no_harm(torture: Torture, function: str
     assert torture.failures == []
 
 
+def test_a_daemon_that_ends_in_one_function_again_and_again_is_of_use_each_time(torture: Torture) -> None:
+    """Its model is not set aside, as one is that has crashed three daemons: that would look like a failure's harm."""
+    for _ in range(3):
+        torture.fail_in_c("rkllm_run_async", once=True, how="abort")
+    assert torture.failures == []
+
+
 def test_where_there_is_no_such_call_nothing_fails(torture: Torture) -> None:
     assert not torture.fail("send", 10**9, errno.EPIPE)
 
