@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -130,6 +131,12 @@ def _vision(client: Client, daemon: Daemon) -> Steps:
         client.close_fds()
         return answer
 
+    def refuse() -> dict[str, Any]:
+        """Send what is no memory. A thread of the daemon closes it, which begins with the first and stays."""
+        with closing(os.open(os.devnull, os.O_RDONLY)) as fds:
+            answer = client.ask("rknn.infer", {"context": made.get("context"), "inputs": {"fd": 0}}, tuple(fds))
+        return {"result": None} if kind(answer) == "InvalidParams" else answer
+
     def make() -> dict[str, Any]:
         answer = client.ask("rknn.create_mem", {"ctx": made.get("context"), "size": 4096})
         made["mem"] = answer.get("result", {}).get("mem")
@@ -137,6 +144,7 @@ def _vision(client: Client, daemon: Daemon) -> Steps:
 
     yield load
     yield infer
+    yield refuse
     yield make
     sync = {"mode": "RKNN_MEMORY_SYNC_TO_DEVICE", "data": [1, 2, 3], "dtype": "uint8"}
     yield lambda: client.ask("rknn.mem_sync", {"mem": made.get("mem"), **sync})
