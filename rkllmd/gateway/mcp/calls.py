@@ -12,7 +12,7 @@ from rkllmd.gateway.embeddings.protocol import WantedVectors
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.mcp.tools import WantedClasses, classes
 from rkllmd.gateway.openai import shape
-from rkllmd.gateway.openai.custom import custom_call
+from rkllmd.gateway.openai.tools.custom import custom_call
 from rkllmd.gateway.run import Wanted, check_ended
 from rkllmd.gateway.upstream.run import Run
 from rkllmd.gateway.upstream.upstream import Upstream

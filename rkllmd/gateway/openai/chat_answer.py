@@ -8,7 +8,7 @@ from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.logprobs.told import Told, shown
 from rkllmd.gateway.openai import shape
 from rkllmd.gateway.openai.counting import Counting
-from rkllmd.gateway.openai.custom import custom_call
+from rkllmd.gateway.openai.tools.custom import custom_call
 from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended, held_back
 from rkllmd.json_types import Json, JsonObject
 

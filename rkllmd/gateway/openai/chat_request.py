@@ -9,7 +9,7 @@ from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.logprobs import told
 from rkllmd.gateway.openai import request
-from rkllmd.gateway.openai.custom import KIND, CustomTools, called
+from rkllmd.gateway.openai.tools.custom import KIND, CustomTools, called
 from rkllmd.gateway.pictures.given import of_url
 from rkllmd.gateway.run import Wanted
 from rkllmd.json_types import Json, JsonObject

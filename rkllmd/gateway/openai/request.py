@@ -18,6 +18,7 @@ WITHOUT_EFFECT: Final = (
     "prompt_cache_key",
     "prompt_cache_options",
     "prompt_cache_retention",
+    "client_metadata",
     "timings_per_token",
     "cache_prompt",
 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, Final
 
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.openai import shape
-from rkllmd.gateway.openai.custom import said
+from rkllmd.gateway.openai.tools.custom import said
 from rkllmd.gateway.run import NumberedAnswer, WholeCalls, arguments_text, check_ended, held_back
 from rkllmd.json_types import Json, JsonObject
 
@@ -48,18 +49,21 @@ class ResponseAnswer(NumberedAnswer):
         created: int,
         repeated: JsonObject,
         *,
+        named: Mapping[str, JsonObject] = MappingProxyType({}),
         custom: frozenset[str] = frozenset(),
         single_call: bool = False,
     ) -> None:
         """Begin; ``created`` is in seconds since 1970, ``repeated`` what is repeated of the request.
 
-        The others are as in ``Wanted``.
+        ``named``: by the name that a function has for the model, the members by which its calls name it. The others
+        are as in ``Wanted``.
         """
         self._model = model
         self._id = answer_id
         self._created = created
         self._repeated = repeated
         self._custom = custom
+        self._named = named
         asked = repeated.get("reasoning") or {}
         # Many clients show no thoughts but a summary, which is for thoughts that are kept secret: here they are not.
         is_summary = asked.get("summary") or asked.get("generate_summary")
@@ -218,7 +222,7 @@ class ResponseAnswer(NumberedAnswer):
             "type": kind,
             "status": "completed",
             "call_id": call["id"],
-            "name": name,
+            **self._named.get(name, {"name": name}),
             member: said(call) if is_custom else arguments_text(call),
         }
 

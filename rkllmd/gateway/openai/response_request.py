@@ -7,7 +7,9 @@ from typing import Final
 from rkllmd.gateway import conversation, sampling
 from rkllmd.gateway.fields import Fields, WrongField
 from rkllmd.gateway.openai import request
-from rkllmd.gateway.openai.custom import KIND, CustomTools, called
+from rkllmd.gateway.openai.tools import namespaces
+from rkllmd.gateway.openai.tools.custom import KIND, CustomTools, called
+from rkllmd.gateway.openai.tools.namespaces import Namespaces, joined
 from rkllmd.gateway.pictures.given import of_url
 from rkllmd.gateway.run import Wanted
 from rkllmd.json_types import Json, JsonObject
@@ -48,6 +50,8 @@ _NOT_KEPT: Final = "can't be served: nothing is kept here, so send the whole con
 _NOT_KEPT_ITEM: Final = "nothing is kept here, so send the item itself, as clients do once they are told store false."
 _ROLES: Final = ("system", "developer", "user", "assistant")
 _TOOLS: Final = ("function", KIND)
+# Where it must not reach the web (so Codex sends it, if it is not told otherwise), it is one that finds nothing here.
+_SEARCH: Final = "web_search"
 _TEXTS: Final = ("input_text", "output_text", "text", "summary_text", "reasoning_text", "refusal")
 
 
@@ -61,8 +65,8 @@ def read(body: Json) -> Wanted:
     if (limit := fields.integer("max_output_tokens", 1)) is not None:
         params["max_new_tokens"] = limit
         fields.becomes("max_output_tokens", "max_new_tokens")
-    custom = CustomTools()
-    params |= sampling.take(fields) | _reasoning(fields) | _tools(fields, custom) | _format(fields)
+    custom, spaces = CustomTools(), Namespaces()
+    params |= sampling.take(fields) | _reasoning(fields) | _tools(fields, custom, spaces) | _format(fields)
     single_call = fields.flag("parallel_tool_calls") is False
     fields.neutral(_NEUTRAL)
     for included in fields.texts("include") or ():
@@ -70,7 +74,8 @@ def read(body: Json) -> Wanted:
             raise fields.wrong("include", f"can't have {included} here: leave it out.")
     fields.without_effect(("max_tool_calls",))  # of tools that the server itself calls, which it has none of
     repeated = {name: body[name] for name in _REPEATED if body.get(name) is not None}
-    return request.finish(fields, params, repeated, single_call=single_call, custom=custom.names)
+    for_answer = {"repeated": repeated, "named": spaces.calls}
+    return request.finish(fields, params, for_answer, single_call=single_call, custom=custom.names)
 
 
 def _reasoning(fields: Fields) -> JsonObject:
@@ -82,25 +87,32 @@ def _reasoning(fields: Fields) -> JsonObject:
     return {} if effort is None else {"enable_thinking": effort != "none"}
 
 
-def _tools(fields: Fields, custom: CustomTools) -> JsonObject:
+def _tools(fields: Fields, custom: CustomTools, spaces: Namespaces) -> JsonObject:
     """Take the functions that the model may call; here a function's members stand beside its type.
 
-    Those that ``custom`` tools are, are among them.
+    Those that ``custom`` tools are, and those of namespaces (``spaces``), are among them.
     """
     tools: list[JsonObject] = []
     for index, given in enumerate(fields.objects("tools") or ()):
         path = f"tools[{index}]"
         tool = fields.of(given, path)
         kind = tool.text("type")
-        if kind not in _TOOLS:
-            raise tool.wrong("type", f"can only be {' or '.join(_TOOLS)} here: {kind} is not supported.")
-        fields.becomes(path, f"{path}.function")
-        if kind == KIND:
-            function = custom.take(tool, f"{path}.function")
-        else:
+        if kind == _SEARCH and tool.flag("external_web_access") is False:
+            continue
+        place = f"tools[{len(tools)}].function"
+        if kind == namespaces.KIND:
+            functions = spaces.take(tool, len(tools))
+        elif kind == KIND:
+            functions = [custom.take(tool, place)]
+        elif kind == "function":
             tool.needed("name")
-            function = {name: item for name, item in given.items() if name != "type"}
-        tools.append({"type": "function", "function": function})
+            functions = [{name: item for name, item in given.items() if name != "type"}]
+        else:
+            kinds = ", ".join((*_TOOLS, namespaces.KIND))
+            raise tool.wrong("type", f"can only be one of {kinds} here: {kind} is not supported.")
+        if kind in _TOOLS:
+            fields.becomes(path, place)
+        tools += [{"type": "function", "function": function} for function in functions]
     choice = fields.any("tool_choice")
     if isinstance(choice, dict):
         chosen = Fields(choice, "tool_choice")
@@ -175,7 +187,8 @@ class _Conversation:
             self._answer()["reasoning"] = next(filter(None, shown), "")
         elif kind == "function_call":
             item.without_effect(request.PARSED)
-            self._add_call(item, {"name": item.needed("name"), "arguments": item.any("arguments")})
+            name = joined(item.text("namespace"), item.needed("name"))
+            self._add_call(item, {"name": name, "arguments": item.any("arguments")})
         elif kind == "custom_tool_call":
             self._add_call(item, called(item))
         elif kind in ("function_call_output", "custom_tool_call_output"):

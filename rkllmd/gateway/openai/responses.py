@@ -14,7 +14,7 @@ from rkllmd.gateway.run import Framing, Protocol, Wanted
 def _answer(wanted: Wanted, model: str) -> ResponseAnswer:
     answer_id = f"resp_{secrets.token_hex(12)}"
     return ResponseAnswer(
-        model, answer_id, int(time.time()), wanted.for_answer, custom=wanted.custom, single_call=wanted.single_call
+        model, answer_id, int(time.time()), **wanted.for_answer, custom=wanted.custom, single_call=wanted.single_call
     )
 
 

@@ -152,3 +152,31 @@ def test_claude_code(http: httpx.Client) -> None:
     said += [{"role": "assistant", "content": [thought, call]}, {"role": "user", "content": [result]}]
     answer = posted(http, "/v1/messages?beta=true", {**asked, "messages": said})
     assert "event: message_stop" in answer.text
+
+
+def test_codex(http: httpx.Client) -> None:
+    function = {"type": "function", "strict": False, **weather.TOOL["function"]}
+    space = {"type": "namespace", "name": "weather", "description": "What the sky does.", "tools": [function]}
+    said: list[dict[str, Any]] = [
+        {"type": "message", "id": f"msg_{role}", "role": role, "content": [{"type": "input_text", "text": text}]}
+        for role, text in (("developer", "Be brief."), ("developer", "# Skills"), ("user", weather.QUESTION))
+    ]
+    asked: dict[str, Any] = {
+        "model": "demo",
+        "tools": [space, {"type": "web_search", "external_web_access": False}],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "reasoning": {"summary": "auto"},
+        "store": False,
+        "stream": True,
+        "include": ["reasoning.encrypted_content"],
+        "prompt_cache_key": "1",
+        "client_metadata": {"session_id": "1"},
+    }
+    last = chunks(http, "/v1/responses", {**asked, "input": said, "tool_choice": "required"})[-1]["response"]
+    [call] = [item for item in last["output"] if item["type"] == "function_call"]
+    assert (call["name"], call["namespace"]) == (weather.NAME, "weather")
+    back = {name: call[name] for name in ("type", "id", "name", "namespace", "arguments", "call_id")}
+    said += [back, {"type": "function_call_output", "call_id": call["call_id"], "output": SNOW}]
+    last = chunks(http, "/v1/responses", {**asked, "input": said})[-1]
+    assert last["type"] == "response.completed"

@@ -17,7 +17,7 @@ def test_a_text_is_a_question() -> None:
     said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     assert wanted.params == {"messages": said, "max_new_tokens": 5}
     assert (wanted.model, wanted.streams) == ("m", True)
-    assert wanted.for_answer == {"instructions": "Be brief.", "max_output_tokens": 5}
+    assert wanted.for_answer["repeated"] == {"instructions": "Be brief.", "max_output_tokens": 5}
 
 
 def test_items_become_messages() -> None:
@@ -102,6 +102,7 @@ def test_calls_and_results_come_back_with_who_called() -> None:
         ("text.verbosity", {"input": "a", "text": {"verbosity": "low"}}),
         ("text.format.schema", {"input": "a", "text": {"format": {"type": "json_schema", "name": "n"}}}),
         ("tools[0].type", {"input": "a", "tools": [{"type": "web_search"}]}),
+        ("tools[0].type", {"input": "a", "tools": [{"type": "web_search", "external_web_access": True}]}),
         ("tool_choice", {"input": "a", "tool_choice": "required"}),
         ("tool_choice.type", {"input": "a", "tool_choice": {"type": "file_search"}}),
         ("tool_choice.mode", {"input": "a", "tool_choice": {"type": "allowed_tools"}}),

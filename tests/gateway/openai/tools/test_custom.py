@@ -9,8 +9,8 @@ import pytest
 from rkllmd.gateway.fields import WrongField
 from rkllmd.gateway.openai import chat_request, response_request
 from rkllmd.gateway.openai.chat_answer import ChatAnswer
-from rkllmd.gateway.openai.custom import custom_call, said
 from rkllmd.gateway.openai.response_answer import ResponseAnswer
+from rkllmd.gateway.openai.tools.custom import custom_call, said
 from rkllmd.gateway.run import Wanted
 
 HELLO = [{"role": "user", "content": "Hello"}]
