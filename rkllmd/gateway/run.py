@@ -173,6 +173,9 @@ def arguments_text(call: JsonObject) -> str:
 
 def check_ended(result: JsonObject) -> JsonObject:
     """Return a final result of a run that came to its own end. Raises Failure for one that somebody else has ended."""
+    if result.get("shutting_down"):
+        message = "The answer was ended before it was complete: the daemon was asked to end."
+        raise Failure(502, "ShuttingDown", message, again=True)
     if result.get("finish_reason") in ("abort", "pause"):
         raise Failure(500, "Cancelled", "The answer was ended before it was complete: somebody else stopped the run.")
     return result

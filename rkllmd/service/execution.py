@@ -109,6 +109,8 @@ class Execution:
                     value = _cut(value)
                 elif timeout is not None:
                     raise timeout
+                elif self._service.npu.closing:
+                    value = _left(value)
             elif invocation.is_cancelled and not invocation.method.changes:
                 # (A load that is cancelled in time undoes itself. If it was too late for that, the client has to get
                 # the handle: nobody else would have it.)
@@ -133,6 +135,11 @@ class Execution:
 def _cut(result: Json) -> Json:
     """Return the result of a generation that was aborted since it had run as long as it may."""
     return {**result, "finish_reason": "timeout"} if result.get("finish_reason") == "abort" else result
+
+
+def _left(result: Json) -> Json:
+    """Return the result of a generation that was aborted since the daemon leaves."""
+    return {**result, "shutting_down": True} if result.get("finish_reason") == "abort" else result
 
 
 def asked(invocation: Invocation, target: object, path: str = "") -> Asked:

@@ -23,6 +23,12 @@ def test_an_answer_that_somebody_else_has_ended_is_no_answer() -> None:
             check_ended({"finish_reason": reason})
 
 
+def test_the_end_of_the_daemon_is_told_as_such() -> None:
+    with pytest.raises(Failure, match="the daemon was asked to end") as told:
+        check_ended({"finish_reason": "abort", "shutting_down": True})
+    assert (told.value.status, told.value.kind, told.value.again) == (502, "ShuttingDown", True)
+
+
 def test_a_call_is_shown_when_it_has_ended() -> None:
     calls = WholeCalls()
     head = {"index": 0, "id": "a", "function": {"name": "f"}, "arguments_text": '{"a": '}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Final
+from weakref import WeakSet
 
 import trio
 
@@ -39,6 +40,8 @@ class Upstream:
         self.socket = socket
         self.requirepeer = requirepeer
         self._idle: list[Connection] = []
+        self._lent: set[Connection] = set()
+        self._wires: WeakSet[Wire] = WeakSet()
         self.known: JsonObject | None = None
 
     def connect(self, *, reconnect: bool | None = None) -> AbstractAsyncContextManager[TrioClient]:
@@ -47,7 +50,9 @@ class Upstream:
 
     async def wire(self) -> Wire:
         """Return a new connection. Raises ConnectError."""
-        return await Wire.connect(self.socket, self.requirepeer)
+        wire = await Wire.connect(self.socket, self.requirepeer)
+        self._wires.add(wire)
+        return wire
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -58,13 +63,23 @@ class Upstream:
         connection = self._kept()
         if connection is None:
             connection = Connection(await self.wire())
+        self._lent.add(connection)
         try:
             yield connection
         finally:
+            self._lent.remove(connection)
             if len(self._idle) < _MOST_IDLE and connection.is_usable:
                 self._idle.append(connection)
             else:
                 connection.close()
+
+    async def end(self) -> None:
+        """Have the requests fail that are not answered, each with what says whether it had begun: the gateway ends."""
+        async with trio.open_nursery() as nursery:
+            for connection in self._lent:
+                nursery.start_soon(connection.end)
+        for wire in list(self._wires):
+            wire.cut()
 
     def _kept(self) -> Connection | None:
         while self._idle:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import suppress
 from typing import Final, Self
 
 import trio
@@ -20,15 +21,17 @@ _CONNECT_SECONDS: Final = 2.0
 class Wire:
     """A connection, for tasks that send and one that receives.
 
-    ``is_unread``: it has ended, and the daemon had not read all that was sent.
+    ``is_unread``: it has ended, and the daemon had not read all that was sent. ``is_cut``: the gateway has ended it.
+    ``ended``: set when it is cut or closed here.
     """
 
     def __init__(self, connected: socket.socket) -> None:
         """Take the socket over."""
         connected.setblocking(False)
-        self.is_unread = False
+        self.is_unread = self.is_cut = False
         self.socket = connected
         self._sending = trio.Lock()
+        self.ended = trio.Event()
 
     @classmethod
     async def connect(cls, path: str | None, requirepeer: str | None) -> Self:
@@ -88,9 +91,17 @@ class Wire:
         """Send no more: the daemon closes the connection when it has answered."""
         self.socket.shutdown(socket.SHUT_WR)
 
+    def cut(self) -> None:
+        """Let nothing come any more, whoever waits for it."""
+        self.is_cut = True
+        with suppress(OSError):  # it has ended already
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.ended.set()
+
     def close(self) -> None:
         """Hang up: what runs is cancelled."""
         self.socket.close()
+        self.ended.set()
 
 
 def _connected(path: str, requirepeer: str | None) -> socket.socket:

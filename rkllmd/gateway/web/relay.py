@@ -14,6 +14,7 @@ from rkllmd.client import ClientError, ConnectionLost, Crashed
 from rkllmd.gateway.access_log import record
 from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.openai import shape
+from rkllmd.gateway.upstream.connection import ended
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.upstream.wire import Wire
 from rkllmd.gateway.web import body
@@ -44,6 +45,8 @@ class RelayEndpoint:
                     await StreamingResponse(_chunks(wire), media_type=_LINES)(scope, receive, send)
                     return
                 answer = await unless_gone(receive, lambda: _all(wire))
+            if wire.is_cut:
+                raise ended(is_begun=True)
             if not answer and not was_sent:
                 raise ConnectionLost
             if not answer and _has_answers(asked):

@@ -30,6 +30,9 @@ from rkllmd.gateway.web.routes import application
 # Headers of a request, in bytes; a body is bounded by web/body.py.
 _MOST_HEADERS: Final = 32 * 1024
 _IDLE_SECONDS: Final = 75
+# So long may it take those who are told that they will not be answered to read it, and then all of them to leave.
+_TELL_SECONDS: Final = 1.0
+_LEAVE_SECONDS: Final = 2.5
 # How often a WebSocket's client is asked whether it is there, which keeps the way to it open.
 _PING_SECONDS: Final = 5
 
@@ -73,7 +76,8 @@ async def _run(upstream: Upstream, access: Access, listening: Listening) -> None
             listeners = await agent.listen(listening.agent_checks)
             nursery.start_soon(partial(trio.serve_listeners, checks.answer, listeners))
         served = partial(look_for_daemon, upstream)
-        await serve_until_asked("gateway", application(upstream, access), listening, checks.end, served)
+        app = application(upstream, access)
+        await serve_until_asked("gateway", app, listening, checks.end, served, upstream.end)
         nursery.cancel_scope.cancel()
 
 
@@ -91,10 +95,12 @@ async def serve_until_asked(
     listening: Listening,
     when_asked: Callable[[], None] = lambda: None,
     when_served: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    at_last: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
 ) -> None:
     """Serve an application at the addresses of ``listening``, and say so, until SIGTERM or SIGINT asks to end.
 
-    ``when_asked`` is called then, ``when_served`` once it listens. Whoever asks twice does not want to wait.
+    ``when_asked`` is called then, ``when_served`` once it listens, and ``at_last`` when those who are not answered have
+    had their time: it ends them in a way that tells them. Whoever asks twice does not want to wait.
     """
     connections.use()
     log = AccessLog() if listening.has_access_log else None
@@ -104,8 +110,13 @@ async def serve_until_asked(
         async def asked_to_end() -> None:
             await anext(signals)
             when_asked()
-            nursery.start_soon(connections.stop_sending, listening.grace_seconds)
+            nursery.start_soon(end_the_rest)
             nursery.start_soon(asked_again)
+
+        async def end_the_rest() -> None:
+            await trio.sleep(listening.grace_seconds)
+            await at_last()
+            await connections.stop_sending(_TELL_SECONDS)
 
         async def asked_again() -> None:
             await anext(signals)
@@ -141,7 +152,7 @@ def _config(listening: Listening) -> Config:
     config = Config()
     config.h11_max_incomplete_size = _MOST_HEADERS
     config.keep_alive_timeout = _IDLE_SECONDS
-    config.graceful_timeout = listening.grace_seconds
+    config.graceful_timeout = listening.grace_seconds + _LEAVE_SECONDS
     config.alpn_protocols = ["http/1.1"]
     config.include_server_header = False
     config.websocket_max_message_size = MOST_BYTES

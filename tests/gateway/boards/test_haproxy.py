@@ -196,7 +196,7 @@ WAYS: dict[str, tuple[Callable[[Board], None], Callable[[Board], None], set[str]
     "the daemon is killed": (Board.kill_daemon, lambda board: None, {"502 Crashed", "200 Crashed"}),
     "the gateway is killed": (Board.kill_gateway, Board.start_gateway, {"cut off"}),
     "both are killed": (Board.kill, lambda board: board.start(SCENARIO), {"cut off"}),
-    "the daemon is stopped": (_stop_daemon, _start_daemon, {"500 Cancelled", "200 Cancelled"}),
+    "the daemon is stopped": (_stop_daemon, _start_daemon, {"502 ShuttingDown", "200 ShuttingDown"}),
     "the gateway is stopped": (Board.stop, Board.start_gateway, set()),
 }
 

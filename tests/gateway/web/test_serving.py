@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -50,6 +52,31 @@ def test_who_is_answered_has_time_until_it_is_asked_again(start: Start, tmp_path
                 list(pieces)
         assert process.wait(60) == 0
     daemon.wait_finished(1)
+
+
+def test_who_is_not_answered_in_time_is_told_whether_the_call_had_begun(start: Start, tmp_path: Path) -> None:
+    daemon = start(scenario={"text": "a", "repeat": 1_000_000, "pace_us": 50_000})
+    daemon.load(max_new_tokens=-1)
+    command = ["gateway", "--socket", daemon.path, "--listen", "127.0.0.1:0", "--grace", "0"]
+    whole = {"messages": HELLO["messages"]}
+    with (
+        running(command, tmp_path / "log") as (process, line),
+        ThreadPoolExecutor() as threads,
+        httpx.Client(base_url=line.split()[-1], timeout=60) as http,
+        daemon.connect() as looking,
+        http.stream("POST", "/v1/chat/completions", json=HELLO) as answer,
+    ):
+        lines = answer.iter_lines()
+        assert next(lines)
+        waiting = threads.submit(http.post, "/v1/chat/completions", json=whole)
+        until("it waits", lambda: bool(looking.ask("server.queue")["result"]["length"]))
+        process.send_signal(signal.SIGTERM)
+        *_, error, done = filter(None, lines)
+        assert (json.loads(error.removeprefix("data: "))["error"]["code"], done) == ("ShuttingDown", "data: [DONE]")
+        refused = waiting.result()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "ShuttingDown")
+        assert process.wait(60) == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def _is_closed(address: str) -> bool:

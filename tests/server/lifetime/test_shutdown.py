@@ -150,7 +150,8 @@ def test_new_calls_are_refused_while_the_daemon_leaves(start: Start) -> None:
             error = asking.ask("rkllm.run", {"prompt_input": "late"}, "late")
             assert (kind(error), error["error"]["code"]) == ("ShuttingDown", -32010)
         daemon.let_go()
-        assert final_answers(wire.receive_all())[1]["result"]["finish_reason"] == "abort"
+        result = final_answers(wire.receive_all())[1]["result"]
+        assert (result["finish_reason"], result["shutting_down"]) == ("abort", True)
     leaves(daemon)
 
 
