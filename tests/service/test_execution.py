@@ -214,12 +214,11 @@ async def test_a_call_that_took_too_long_is_told_so_unless_it_failed_by_itself(r
 async def test_an_error_is_the_answer_and_what_was_to_go_along_is_closed(error: BaseException, kind: str) -> None:
     async with assembled() as service:
         call = Call(service, method())
-        reader, writer = os.pipe()
-        os.close(writer)
-        call.invocation.fds = Descriptors([reader])
+        memory = os.memfd_create("result")
+        call.invocation.fds = Descriptors([memory])
         with capture_logs() as logs:
             assert ended(call, outcome.Error(error)).kind == kind
         assert bool(logs) is not isinstance(error, RpcError)
         with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(reader)
+            os.fstat(memory)
         assert error.__traceback__ is None, "its frames would keep what the client has sent"
