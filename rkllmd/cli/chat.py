@@ -8,6 +8,7 @@ import sys
 from types import FrameType
 from typing import Self
 
+from rkllmd.cli.terminal import shown
 from rkllmd.client import CallError, Client, ConnectionLost, RequestMembers
 from rkllmd.json_types import JsonObject
 
@@ -42,7 +43,7 @@ def chat(connection: Client, *, thinking: bool, session: str | None = None, hand
     if on_terminal:
         import readline  # noqa: F401 - gives input() its line editing and history
 
-        print(f"Talking with {name}. {_HELP}")
+        print(f"Talking with {shown(name, sys.stdout)}. {_HELP}")
     has_history = False
     members: RequestMembers = {} if session is None else {"session": session}
     while (line := _read("> " if on_terminal else "")) is not None:
@@ -60,7 +61,7 @@ def chat(connection: Client, *, thinking: bool, session: str | None = None, hand
         except (CallError, NotTextError) as error:
             if not on_terminal:
                 raise
-            print(f"[{error}]")
+            print(f"[{shown(str(error), sys.stdout)}]")
         except ConnectionLost:
             if not on_terminal:
                 raise
@@ -171,7 +172,7 @@ def _answer(connection: Client, params: JsonObject, members: RequestMembers, *, 
             call_id = connection.send("rkllm.run_async", {"role": "user", "keep_history": 1, **params}, **members)
             interruption.watch(call_id)
             for result in connection.results(call_id):
-                sys.stdout.write(result["text"])
+                sys.stdout.write(shown(result["text"], sys.stdout))
                 ended = _note_end(result, has_history=has_history)
                 sys.stdout.flush()
             interruption.finish()

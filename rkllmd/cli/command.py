@@ -57,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"rkllmd: {error}\n")
         return error.status
     except (_UsageError, client.CallError, client.ConnectionLost, client.ConnectError) as error:
-        sys.stderr.write(f"rkllmd: {_explain(error)}\n")
+        sys.stderr.write(f"rkllmd: {terminal.shown(_explain(error), sys.stderr)}\n")
         return 1
     return status
 

@@ -24,6 +24,8 @@ _BASE64: Final = re.compile(r"[A-Za-z0-9+/]+=*")
 _MEMBERS_OF_A_LINE: Final = 4
 # Control characters that JSON does not escape and a terminal may obey (ECMA-48, C1).
 _CONTROLS: Final = re.compile("[\x7f-\x9f]")
+# Those of a text, but for its lines and tabulators.
+_CONTROLS_OF_TEXT: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _COLOURS: Final = {"key": "34;1", "string": "32", "number": "36", "other": "35", "note": "2"}
 
@@ -81,7 +83,7 @@ class Printer:
 
     def _json(self, value: Json) -> str:
         text = json.dumps(value, ensure_ascii=not self._is_unicode)
-        return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        return _escaped(_CONTROLS, text)
 
     def _mark(self, text: str) -> str:
         return self._paint("note", text if self._is_unicode else text.replace("…", "..."))
@@ -94,6 +96,19 @@ class Printer:
 
     def _paint(self, kind: str, text: str) -> str:
         return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if self._colours else text
+
+
+def shown(text: str, output: TextIO) -> str:
+    """Return a text as it may be written to ``output``: a terminal would obey the control characters in it.
+
+    They may come from a model, from what it has read, or from another user. A carriage return, which some models put
+    before each end of a line, would let the next words stand over those before it.
+    """
+    return _escaped(_CONTROLS_OF_TEXT, text.replace("\r", "")) if output.isatty() else text
+
+
+def _escaped(controls: re.Pattern[str], text: str) -> str:
+    return controls.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _is_nested(value: JsonObject) -> bool:

@@ -307,6 +307,19 @@ def test_in_a_pipe_an_error_ends_it(start: Callable[..., Daemon]) -> None:
     assert daemon.calls("rkllm_run_async") == 1
 
 
+def test_what_a_model_says_can_do_nothing_to_a_terminal(
+    start: Callable[..., Daemon], sit_at: Callable[..., Terminal]
+) -> None:
+    daemon = start(scenario="text=red \x1b[31m end")
+    daemon.load()
+    person = sit_at(daemon)
+    person.expect("> ")
+    person.type("Hello\n")
+    assert "red \\u001b[31m end" in person.expect("> ")
+    assert "\x1b[31m" not in person.screen
+    assert "red \x1b[31m end" in talk(daemon, "Hello\n").stdout, "who reads a pipe has it as it is"
+
+
 def test_characters_that_the_output_has_not_are_replaced(start: Callable[..., Daemon]) -> None:
     daemon = start(scenario="text=Grüße")
     daemon.load()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rkllmd.cli import terminal
 from rkllmd.cli.terminal import Printer, takes_colours
 from tests.cli.commands import run_raw
 from tests.cli.terminal import on_terminal
@@ -34,6 +35,12 @@ def test_call_is_indented_and_coloured_on_a_terminal_and_plain_in_a_pipe(daemon:
 class _Tty(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_a_text_can_do_nothing_to_a_terminal() -> None:
+    text = "a\tb\r\nü\x1b]52;c;AAAA\x07\x9b31m\x00\x7f"
+    assert terminal.shown(text, _Tty()) == "a\tb\nü\\u001b]52;c;AAAA\\u0007\\u009b31m\\u0000\\u007f"
+    assert terminal.shown(text, io.StringIO()) == text
 
 
 @pytest.mark.parametrize(
