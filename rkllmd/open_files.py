@@ -1,4 +1,4 @@
-"""What clients and the operator are told when no file can be opened any more: they can help, and have to know how."""
+"""How files of clients are opened, and what is said when no file can be opened any more: who is told can help."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ from rkllmd.errors import QueueFull
 
 _SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _RETRY_AFTER_MS: Final = 1000
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """Open a file, as an ``opener`` of ``open``, and wait for nobody. Raises OSError.
+
+    Its owner may hold a lease of it: then this is BlockingIOError, where another open waits for up to 45 s (fcntl(2)).
+    Nor does it wait for somebody who writes to a pipe. Reading a file is as always.
+    """
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def raise_limit() -> None:

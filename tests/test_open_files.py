@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from pathlib import Path
 
 import pytest
 
 from rkllmd.errors import QueueFull
-from rkllmd.open_files import is_shortage, raise_shortage, sentence, shortage
+from rkllmd.open_files import is_shortage, raise_shortage, sentence, shortage, without_waiting
+from tests.lease import held
 
 PROCESS = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 MACHINE = OSError(errno.ENFILE, os.strerror(errno.ENFILE))
@@ -60,3 +62,15 @@ def test_only_a_shortage_is_raised() -> None:
         raise_shortage(MACHINE)
     raise_shortage(MEMORY)
     raise_shortage(ValueError("x"))
+
+
+def test_a_file_that_is_held_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    with open(path, "rb", opener=without_waiting) as file:
+        assert file.read() == b"abc"
+        assert not os.get_inheritable(file.fileno())
+    with held(path), pytest.raises(BlockingIOError):
+        without_waiting(str(path), os.O_RDONLY)
+    os.mkfifo(tmp_path / "pipe")
+    os.close(without_waiting(str(tmp_path / "pipe"), os.O_RDONLY))

@@ -100,7 +100,7 @@ class _Table:
     """An open file, of which it is known whether it has changed since; it is closed with the callback that reads it."""
 
     def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = open_files.without_waiting(path, os.O_RDONLY | os.O_CLOEXEC)
         self._opened = self._state()
         self.size = self._opened[0]
         if not self.size or not stat.S_ISREG(os.fstat(self._fd).st_mode):

@@ -28,6 +28,9 @@ def as_error(error: BaseException, method: str) -> RpcError:
     if _is_no_memory(error):
         log.error("no_memory", method=method, reason=str(error))
         return OutOfMemory(f"The machine has no memory left for {method}: unload a model, or call again later.")
+    if isinstance(error, BlockingIOError):
+        log.error("file_held", method=method, path=error.filename, reason=error.strerror)
+        return RuntimeFailure(f"A process has a lease of a file of {method} (fcntl, F_SETLEASE): call again later.")
     if isinstance(error, OSError) and error.errno == errno.EIO:
         log.error("file_not_readable", method=method, path=error.filename, reason=error.strerror)
         return RuntimeFailure(f"The disk has failed in {method} ({error.strerror}): see what the kernel's log says.")

@@ -6,6 +6,7 @@ import hashlib
 import os
 from typing import Final, NamedTuple
 
+from rkllmd import open_files
 from rkllmd.errors import RuntimeFailure
 from rkllmd.quick_dataclass import dataclass
 
@@ -25,7 +26,7 @@ class FileIdentity:
 
 def identify(path: str) -> FileIdentity:
     """Return the identity of the file at ``path``. Raises OSError, MemoryError."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=open_files.without_waiting) as file:
         status = os.fstat(file.fileno())
         begin = file.read(_END_BYTES)
         file.seek(max(_END_BYTES, status.st_size - _END_BYTES))
@@ -66,7 +67,7 @@ class WatchedFile:
     def __init__(self, path: str) -> None:
         """Open the file. Raises OSError."""
         self.path = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = open_files.without_waiting(path, os.O_RDONLY | os.O_CLOEXEC)
         self._opened = os.fstat(self._fd)
 
     def __del__(self) -> None:

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from rkllmd import open_files
 from rkllmd.errors import InvalidParams, PermissionDenied, lead
 from rkllmd.machine.disk import seeing
 from rkllmd.machine.disk.seeing import Viewer
@@ -48,6 +49,7 @@ def readable_file(
         raise InvalidParams(f"{lead(where)}{given} is not a regular file.", path=where, keyword="file")
     if not os.access(path, os.R_OK):
         raise PermissionDenied(f"{lead(where)}the daemon's user may not read {given}.", path=where)
+    _check_not_held(path, given, where)
     return path
 
 
@@ -59,6 +61,21 @@ def readable_directory(given: str, allowed: Sequence[str], where: str, *, base: 
     if not os.access(path, os.R_OK | os.X_OK):
         raise PermissionDenied(f"{lead(where)}the daemon's user may not read {given}.", path=where)
     return path
+
+
+def _check_not_held(path: Path, given: str, where: str | None) -> None:
+    """Refuse a file of which somebody holds a lease: who opens it would wait for that one."""
+    try:
+        os.close(open_files.without_waiting(str(path), os.O_RDONLY | os.O_CLOEXEC))
+    except BlockingIOError:
+        raise InvalidParams(
+            f"{lead(where)}{given} is held by a process that has a lease of it (fcntl, F_SETLEASE): call again when "
+            "that has let it go.",
+            path=where,
+            keyword="file",
+        ) from None
+    except OSError as error:  # whoever reads it says what else is wrong
+        open_files.raise_shortage(error)
 
 
 def _mode(path: Path, given: str, where: str | None) -> int:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import BinaryIO, Final
 
+from rkllmd import open_files
 from rkllmd.quick_dataclass import dataclass
 
 _MAGIC: Final = b"GGUF"
@@ -88,7 +89,7 @@ def tokenizer(path: str) -> Tokenizer | None:
 
     It reads the whole vocabulary, which takes tenths of a second: not on the event loop.
     """
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=open_files.without_waiting) as file:
         try:
             return _tokenizer(*_Reader(file).tokenizer())
         except (ValueError, struct.error, KeyError, RecursionError):
@@ -113,7 +114,7 @@ def _tokenizer(texts: dict[str, str], numbers: dict[str, int], words: list[str],
 
 def sizes(path: str) -> Sizes | None:
     """Return the model's sizes; None for a file that does not say them, or that is no GGUF. Raises OSError."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=open_files.without_waiting) as file:
         try:
             return _sizes(dict(_Reader(file).counts()))
         except (ValueError, struct.error, KeyError, RecursionError):
@@ -183,7 +184,10 @@ def _values(path: str, identity: tuple[int, ...]) -> dict[str, str | int]:
     """Return the values that a load asks for, by their keys: in one pass, since it takes long to skip a vocabulary."""
     found: dict[str, str | int] = {}
     # Of an empty file, or a damaged one, there is what stands before its end.
-    with open(path, "rb") as file, suppress(ValueError, struct.error, KeyError, RecursionError):
+    with (
+        open(path, "rb", opener=open_files.without_waiting) as file,
+        suppress(ValueError, struct.error, KeyError, RecursionError),
+    ):
         for key, value in _Reader(file).values():
             found.setdefault(key, value)
     return found

@@ -72,3 +72,11 @@ def test_a_disk_that_fails_is_no_fault_of_ours() -> None:
 def test_other_runtime_errors_are_faults() -> None:
     with capture_logs():
         assert isinstance(as_error(RuntimeError("dictionary changed size during iteration"), "x.y"), InternalError)
+
+
+def test_a_file_that_is_held_is_no_fault_of_ours() -> None:
+    with capture_logs() as logs:
+        told = as_error(BlockingIOError(errno.EWOULDBLOCK, "x", "/models/a.gguf"), "x.y")
+    assert isinstance(told, RuntimeFailure)
+    assert "has a lease" in told.message
+    assert [(entry["event"], entry["path"]) for entry in logs] == [("file_held", "/models/a.gguf")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rkllmd import open_files
 from rkllmd.errors import InvalidParams
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def check(runtime: Runtime, path: str, where: str) -> None:
     """Raise InvalidParams for a file that can't be a model of this runtime; ``where`` is its path in the JSON."""
     if runtime.name == "simulator":  # any content will do
         return
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=open_files.without_waiting) as file:
         first = file.read(_FIRST_BYTES)
     what = None if first else "empty"
     for beginning, name in _OTHERS.items():

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from rkllmd import open_files
 from rkllmd.portable.rknn.models.onnx_runtime import SessionOptions
 
 # By message: the fields that may lead to a tensor, and to which message each leads.
@@ -77,7 +78,7 @@ def give_bytes(options: SessionOptions, path: str) -> list[bytes]:
 @lru_cache(maxsize=64)
 def _names_in(path: str, *_identity: int) -> tuple[str, ...]:
     """Remember what ``names`` has found in a file that has not changed: some graphs have a hundred thousand fields."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=open_files.without_waiting) as file:
         return tuple(names(file))
 
 
