@@ -108,6 +108,22 @@ def test_an_error_names_nothing_of_anothers() -> None:
     assert caught.value.data == {"handle": 10**9, "handles": [own]}
 
 
+@pytest.mark.parametrize(("count", "end"), [(10, ""), (11, " and 1 more"), (30, " and 20 more")])
+def test_an_error_names_ten_handles_and_counts_the_rest(count: int, end: str) -> None:
+    handles: Handles[str] = Handles("tensor memory")
+    first = handles.add("x")
+    for _ in range(count - 1):
+        handles.add("x")
+    with pytest.raises(InvalidHandle) as caught:
+        handles.get(10**9, None)
+    listed = caught.value.message.partition("there is ")[2]
+    assert listed.startswith(f"{first}, ")
+    assert listed.count(",") == 9
+    assert listed.endswith(f"{end}.")
+    assert (" more" in listed) is bool(end)
+    assert len(caught.value.data["handles"]) == count, "a program gets all"
+
+
 def test_a_removed_handle_is_not_anothers_but_dead() -> None:
     handles: Handles[str] = Handles("tensor memory")
     number = handles.add("a", owner=1)

@@ -44,6 +44,7 @@ def test_the_length_of_a_text_counts() -> None:
     assert cost(text, "split", "a") > 5000
     assert cost(text, "split") > 2000
     assert cost(text, "find", "a" * 90) > 5 * cost(text, "find", "a")
+    assert cost(text, "replace", "a" * 90, "") > cost(text, "find", "a" * 90), "it is searched, whatever is found"
 
 
 def test_what_grows_is_paid_before() -> None:
