@@ -20,7 +20,8 @@ from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
 from rkllmd.language.model import Adapter, Model
 from rkllmd.language.models import model_trial
-from rkllmd.language.models.loading import give_adapter, put_to_sleep, try_files
+from rkllmd.language.models.loading import put_to_sleep, try_files
+from rkllmd.language.models.native import give_adapter
 from rkllmd.language.models.recipe import make_adapter
 from rkllmd.language.parts import Language
 from rkllmd.machine import paths

@@ -19,7 +19,8 @@ from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
 from rkllmd.language.models import model_trial
-from rkllmd.language.models.loading import give_strings, try_files
+from rkllmd.language.models.loading import try_files
+from rkllmd.language.models.native import give_strings
 from rkllmd.language.parts import Language
 from rkllmd.language.runs import prompt_cache_names
 from rkllmd.machine import paths

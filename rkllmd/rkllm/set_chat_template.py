@@ -17,7 +17,7 @@ from rkllmd.errors import InvalidParams
 from rkllmd.json_types import JsonObject
 from rkllmd.language import conversations
 from rkllmd.language.model import Model
-from rkllmd.language.models.loading import give_strings
+from rkllmd.language.models.native import give_strings
 from rkllmd.language.parts import Language
 from rkllmd.rkllm._common import LLM, check_strings, text
 

@@ -1,4 +1,4 @@
-"""Loads a language model, unloads it, and loads it again: the C calls, on the worker thread.
+"""Loads a language model, unloads it, and loads it again, on the worker thread; ``native.py`` makes the C calls.
 
 A model keeps everything that it was made from, so the same object and handle can get a new C handle: after a sleep,
 after the failure of a load that was to replace it, and after a failed load beside it has killed it. Its adapters, chat
@@ -20,28 +20,23 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from rkllmd.abi.c import byref, c_void_p
-from rkllmd.chat.templates import overview
-from rkllmd.errors import InvalidParams, ModelNotInitialized, PermissionDenied, RpcError
+from rkllmd.errors import InvalidParams, ModelNotInitialized, RpcError
 from rkllmd.language import conversations
 from rkllmd.language.caching import kept_conversations
 from rkllmd.language.kv_cache import KvCache
-from rkllmd.language.model import Adapter, Model
-from rkllmd.language.models import cross_attention, demand, leaving, model_trial
+from rkllmd.language.model import Model
+from rkllmd.language.models import cross_attention, demand, leaving, model_trial, native
 from rkllmd.language.models.callbacks import give_callbacks
 from rkllmd.machine import paths
-from rkllmd.machine.c_runtime import no_handle
 from rkllmd.machine.disk.seeing import Viewer
 from rkllmd.machine.disk.unchanged import unchanged
-from rkllmd.machine.files import WatchedFile, identify
+from rkllmd.machine.files import identify
 from rkllmd.npu.times import estimates
-from rkllmd.portable import gguf
 from rkllmd.trials import trial
 
 if TYPE_CHECKING:
     from rkllmd.language.models.recipe import Recipe
     from rkllmd.language.parts import Language
-    from rkllmd.language.runtime import Runtime
     from rkllmd.trials.trial import Trial
 
 log = structlog.get_logger()
@@ -50,8 +45,6 @@ log = structlog.get_logger()
 _SET_AGAIN: Final = ("rkllm_set_chat_template", "rkllm_set_function_tools")
 # I rkllm: rkllm-toolkit version: 1.2.1, max_context_limit: 4096, npu_core_num: 3, target_platform: RK3588 …
 _CORES: Final = re.compile(r"\bnpu_core_num: (\d+)")
-# Models whose rkllm_destroy failed: C may still call back and read what they hold, so they are never freed.
-_NOT_DESTROYED: Final[set[Model]] = set()
 
 
 def make(language: Language, recipe: Recipe) -> Model:
@@ -89,18 +82,18 @@ def make(language: Language, recipe: Recipe) -> Model:
 def load(language: Language, model: Model, recipe: Recipe) -> None:
     """Load a model that ``make`` has made and that has no handle yet. Raises RuntimeFailure; it is not loaded then."""
     started_at, available = time.monotonic(), language.memory_guard.machine_available_bytes
-    model.npu_cores = _cores_said(_init(language, model))
+    model.npu_cores = _cores_said(native.init(language, model))
     taken = available - language.memory_guard.machine_available_bytes - model.optional_bytes
     language.memory_guard.footprints.learn(model.demand, taken)
     try:
         check_cores(model, recipe)
         for adapter in recipe.adapters:
-            give_adapter(language, model, adapter)
+            native.give_adapter(language, model, adapter)
             model.adapters.append(adapter)
         if recipe.chat_template is not None:
-            give_strings(language.runtime, model, "rkllm_set_chat_template", recipe.chat_template)
+            native.give_strings(language.runtime, model, "rkllm_set_chat_template", recipe.chat_template)
     except BaseException:
-        _destroy(language, model)
+        native.destroy(language, model)
         raise
     _count(language, model, time.monotonic() - started_at)
 
@@ -129,7 +122,7 @@ def unload(language: Language, model: Model, by: int | None = None) -> None:
     """Unload a model for good, for the client ``by``. Raises RuntimeFailure; its handle is dead then too."""
     forget(language, [model], by)
     if model.pointer:
-        _give_back(language, model)
+        native.give_back(language, model)
 
 
 def forget(language: Language, models: Sequence[Model], by: int | None = None) -> None:
@@ -151,7 +144,7 @@ def put_to_sleep(language: Language, model: Model) -> None:
     model.kv_cache_sizes = [0] * model.n_batch
     model.is_in_doubt = False
     model.prompt_cache = model.prompt_cache_path = None
-    _destroy(language, model)
+    native.destroy(language, model)
     cross_attention.lose(model)
 
 
@@ -193,11 +186,11 @@ def load_again(language: Language, model: Model) -> None:
     job = language.npu.queue.running
     with contextlib.nullcontext() if job is None else job.loading():  # this part of the call may take as long as a load
         try_files(language, model_trial.of_model(language, model), _seen_by(model))
-        _init(language, model)
+        native.init(language, model)
         try:
             _set_again(language, model)
         except BaseException:
-            _destroy(language, model)
+            native.destroy(language, model)
             raise
     model.loaded_at = time.monotonic()
     model.is_asleep = False
@@ -214,10 +207,10 @@ def load_again(language: Language, model: Model) -> None:
 def _set_again(language: Language, model: Model) -> None:
     """Give a model that was loaded again what it had before."""
     for adapter in model.adapters:
-        give_adapter(language, model, adapter)
+        native.give_adapter(language, model, adapter)
     for function, values in list(model.strings.items()):
         if function in _SET_AGAIN:
-            give_strings(language.runtime, model, function, values)
+            native.give_strings(language.runtime, model, function, values)
 
 
 def _count(language: Language, model: Model, seconds: float) -> None:
@@ -254,115 +247,6 @@ def using(language: Language, target: object, *, wakes: bool) -> Iterator[None]:
         yield
     finally:
         target.used_at = time.monotonic()
-
-
-def give_adapter(language: Language, model: Model, adapter: Adapter) -> None:
-    """Load a LoRA adapter beside the model. Raises RuntimeFailure, PermissionDenied."""
-    runtime = language.runtime
-    path = os.fsdecode(adapter.struct.lora_adapter_path)
-    file, watched = identify(path), _watched(runtime, path)
-    with unchanged([path], language.config.allowed_directories, adapter.seen_by):
-        runtime.call("rkllm_load_lora", model.pointer, byref(adapter.struct), on=model)
-    model.lora_files[adapter.name] = file
-    model.watched_files += watched
-
-
-def give_strings(runtime: Runtime, model: Model, function: str, values: Sequence[bytes]) -> None:
-    """Call a C function with strings, which it may or may not copy: those of its last call stay alive.
-
-    They are given again when the model is loaded again. Raises RuntimeFailure.
-    """
-    given = [*values]
-    try:
-        runtime.call(function, model.pointer, *given, on=model)
-    except RpcError:
-        # C may have kept these or the ones before, so both stay alive, but no more than these two: otherwise a client
-        # that tries again and again would fill the memory.
-        model.refused_strings[function] = given
-        raise
-    model.refused_strings.pop(function, None)
-    if function == "rkllm_set_chat_template":
-        model.is_bare = False
-    model.strings.pop(function, None)  # so that the last call comes last in the order
-    model.strings[function] = given
-
-
-def _init(language: Language, model: Model) -> list[str]:
-    """Call rkllm_init; return what the runtime has printed.
-
-    If it fails, the other models are in doubt: a failed load has been seen to kill them.
-    """
-    language.states.release()  # their memory counts as given back
-    watched = _watched(language.runtime, model.path)
-    pointer = c_void_p()  # not model.pointer, which the event loop reads, until the load is complete
-    files = [path for path in (model.path, *model.callback_files) if path is not None]
-    try:
-        files_seen = dict.fromkeys([*files, *model.seen_by])
-        with unchanged(files_seen, language.config.allowed_directories, model.seen_by):
-            status, lines = language.runtime.invoke(
-                "rkllm_init", byref(pointer), byref(model.param), model.callback, on=model
-            )
-    except PermissionDenied:
-        if pointer:
-            model.pointer = pointer
-            _destroy(language, model)
-        raise
-    if status == 0 and not pointer:
-        status = -1  # some versions return 0 for a failed load and leave the handle empty
-    if status != 0:
-        for other in language.models:
-            other.is_in_doubt = other.is_in_doubt or not other.is_asleep
-        raise no_handle("rkllm_init", status, lines)
-    if language.runtime.name == "portable":  # where a .rkllm file has it is not published
-        with contextlib.suppress(OSError):
-            model.embedding_width = gguf.embedding_width(model.path)
-            model.pooling = model.pooling or gguf.pooling(model.path)
-    model.overview = overview.of_model(model.tokenizer, model.path if language.runtime.name == "portable" else None)
-    _learn(language, model, pointer)
-    model.pointer = pointer
-    model.is_bare = False
-    model.watched_files = watched
-    return lines
-
-
-def _watched(runtime: Runtime, path: str) -> list[WatchedFile]:
-    """Return the file as it is now, or nothing if the runtime is known to keep a copy. Raises OSError."""
-    return [] if runtime.name == "portable" else [WatchedFile(path)]
-
-
-def _learn(language: Language, model: Model, pointer: c_void_p) -> None:
-    """Note what the runtime says about the loaded model, if it has a function for that."""
-    extension = language.runtime.extension
-    known = None if extension is None else extension.describe(pointer)
-    if known is None:
-        return
-    model.max_context_len, model.trained_context_len = known.context_len, known.trained_context_len
-    model.chat_template = known.chat_template
-    model.bos_token, model.eos_token = known.bos_token or None, known.eos_token or None
-    # A context length that nobody asked for is chosen by the available memory, so the model does not need it.
-    model.optional_bytes = known.context_bytes if model.param.max_context_len <= 0 else 0
-
-
-def _destroy(language: Language, model: Model) -> None:
-    """Give the C handle back; a failure is only logged, since this happens on the way of something else."""
-    try:
-        _give_back(language, model)
-    except RpcError as error:
-        log.error("model_not_unloaded", model_path=model.path, error=error.to_json())
-
-
-def _give_back(language: Language, model: Model) -> None:
-    """Call rkllm_destroy; the C handle is not used again, whatever that returns. Raises RuntimeFailure."""
-    pointer, model.pointer = model.pointer, c_void_p()
-    model.watched_files = []
-    language.states.release()
-    if model.vision is not None:
-        language.pictures.release(model.vision)
-    try:
-        language.runtime.call("rkllm_destroy", pointer, on=model)
-    except RpcError:
-        _NOT_DESTROYED.add(model)
-        raise
 
 
 def _seen_by(model: Model) -> Mapping[str, Viewer]:

@@ -12,7 +12,8 @@ import structlog
 
 from rkllmd.errors import RpcError
 from rkllmd.language.caching.made_with import of_model as made_with_now
-from rkllmd.language.models.loading import give_strings, wake
+from rkllmd.language.models.loading import wake
+from rkllmd.language.models.native import give_strings
 from rkllmd.machine import paths
 from rkllmd.machine.disk.unchanged import unchanged
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import signal
-import sys
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -231,28 +230,3 @@ def test_what_a_model_holds_stays_if_the_runtime_has_not_unloaded_it() -> None:
     del model
     gc.collect()
     assert alive() is not None, "its callbacks may still be called"
-
-
-def test_strings_that_the_runtime_refuses_again_and_again_do_not_pile_up() -> None:
-    def refuse(function: str, *_: Any, **__: Any) -> None:
-        raise RuntimeFailure("It failed.", function=function, status=-1, log=[])
-
-    takes: Any = SimpleNamespace(call=lambda *_, **__: None)
-    refuses: Any = SimpleNamespace(call=refuse)
-    model: Any = SimpleNamespace(pointer=None, keep_alive=[], strings={}, refused_strings={})
-    given = [bytes([number]) * 1000 for number in range(4)]
-
-    def references() -> list[int]:
-        return [sys.getrefcount(text) for text in given]
-
-    def kept() -> list[bool]:
-        return [now > before for now, before in zip(references(), alone, strict=True)]
-
-    alone = references()
-    loading.give_strings(takes, model, "rkllm_set_function_tools", given[:1])
-    for index in (1, 2, 3):
-        with pytest.raises(RuntimeFailure):
-            loading.give_strings(refuses, model, "rkllm_set_function_tools", given[index : index + 1])
-    assert kept() == [True, False, False, True], "those of the last success and of the last call may be C's"
-    loading.give_strings(takes, model, "rkllm_set_function_tools", [b"more"])
-    assert not any(kept())

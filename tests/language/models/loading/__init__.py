@@ -1,0 +1,1 @@
+"""Loading, replacing and unloading language models, one and several."""
