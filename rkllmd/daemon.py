@@ -40,6 +40,7 @@ from rkllmd.net.listening import listener
 from rkllmd.net.receiver import Receiver
 from rkllmd.npu.outage import Outage
 from rkllmd.npu.queue import Queue
+from rkllmd.rhythm import next_second
 from rkllmd.service import aftermath, assembly, startup
 from rkllmd.service.parts import Service
 from rkllmd.vision.release import release_all
@@ -61,8 +62,6 @@ _ALL_SECONDS: Final = 9.5
 # For what is still to be written to the disk: two synchronisations and a few pages, which a slow SD card needs.
 _CLOSE_SECONDS: Final = 2.0
 _LEAST_SECONDS: Final = 0.4
-# How often the event loop shows that it turns (rkllmd/keeper/course.py).
-_BEAT_SECONDS: Final = 1.0
 
 
 class Daemon:
@@ -159,11 +158,11 @@ class Daemon:
         self._tell_keeper(SETTLED)
 
     async def _beat(self) -> None:
-        """Show that the event loop turns, for as long as it does."""
+        """Show that the event loop turns, for as long as it does (rkllmd/keeper/course.py)."""
         while True:
             self._journal.beat()
             self._notifier.feed(time.monotonic())
-            await trio.sleep(_BEAT_SECONDS)
+            await next_second()
 
     def _tell_keeper(self, name: str, value: str = "1") -> None:
         if self._keeper is not None:

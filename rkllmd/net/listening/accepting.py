@@ -17,6 +17,7 @@ from rkllmd import open_files
 from rkllmd.errors import QueueFull
 from rkllmd.net.listening.listener import Listener, ListenError
 from rkllmd.net.listening.lobby import Lobby
+from rkllmd.rhythm import next_second
 from rkllmd.wire import closing, jsonrpc
 from rkllmd.wire.credentials import credentials_of
 
@@ -33,8 +34,6 @@ _TAKEN_AT_ONCE: Final = 512
 _RETRY_MS: Final = 1000
 # When descriptors have run out, accept again after this long, as trio.serve_listeners does.
 _RETRY_SECONDS: Final = 0.1
-# How often to look whether the socket's file is still there: one stat(2), two microseconds.
-_LOOK_SECONDS: Final = 0.5
 _OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
@@ -133,14 +132,14 @@ async def keep_bound(listener: Listener, serve: Callable[[stdlib_socket.socket],
     """
     said = ""
     while listener.inode is not None:
-        await trio.sleep(_LOOK_SECONDS)
+        await next_second()
         if listener.is_in_place:
             said = ""
             continue
         try:
             old = listener.bind_again()
         except ListenError as error:
-            if said != str(error):  # once, not twice per second
+            if said != str(error):  # once, not each second
                 said = str(error)
                 log.error("socket_gone", socket=listener.path, reason=said)
             continue

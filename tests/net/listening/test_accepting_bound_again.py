@@ -19,7 +19,7 @@ from tests.net.listening.sockets import Accepting, bound, connect, connects, lis
 
 async def bound_again(listening: Listener) -> None:
     """Wait until clients find it at its path again; by the clock of the test, which is no real one."""
-    with trio.fail_after(1):
+    with trio.fail_after(1.5):
         while not listening.is_in_place:  # noqa: ASYNC110 - a file that is there again sets no event
             await trio.sleep(0.01)
 
