@@ -20,6 +20,10 @@ _LOADING: Final = (
     "low_vram",
     "numa",
     "f16_kv",
+    # Of its earlier versions, which LangChain's and its own clients still have.
+    "logits_all",
+    "vocab_only",
+    "embedding_only",
 )
 # As Go writes durations, whose unit Ollama's clients leave out at times.
 _NUMBER: Final = r"[0-9]+(?:\.[0-9]*)?"

@@ -30,7 +30,7 @@ def test_what_is_no_duration_is_refused(keep_alive: Any) -> None:
 
 
 def test_other_options_are_left_over() -> None:
-    options = Fields({"num_ctx": 8, "num_gpu": 1, "top_k": 1}, "options")
+    options = Fields({"num_ctx": 8, "num_gpu": 1, "vocab_only": False, "top_k": 1}, "options")
     memory.take_loading(options)
     with pytest.raises(WrongField, match=r"options\.top_k"):
         options.end()
