@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rkllmd.calls.declaration import Part
 from rkllmd.config.settings import Config
-from tests.service.services import assembled, method
+from tests.service.services import assembled, loaded, method
 
 
 @pytest.mark.parametrize("part", Part)
@@ -53,3 +55,19 @@ async def test_how_much_requests_may_take(
         monkeypatch.setattr(service.platform, "memory", lambda: memory)
         service.current.config = Config(request_memory_bytes=configured)
         assert service.budget.bounds.most_bytes == bound
+
+
+async def test_what_would_go_with_a_client_are_its_objects_and_its_conversation(tmp_path: Path) -> None:
+    async with assembled() as service:
+        model = service.language.models.get(await loaded(service, tmp_path))
+        mine, others = 7, 8
+        assert not service.belongs_anything_to(mine)
+        model.kv_cache.take_turn(mine, keep_history=False)
+        assert not service.belongs_anything_to(mine), "a run that has ended, and nothing to go on with"
+        model.kv_cache.take_turn(mine, keep_history=True)
+        assert service.belongs_anything_to(mine)
+        assert not service.belongs_anything_to(others)
+        model.kv_cache.clear()
+        number = service.vision.memories.add(SimpleNamespace(), owner=others)  # type: ignore[arg-type]  # it is only counted
+        assert (service.belongs_anything_to(mine), service.belongs_anything_to(others)) == (False, True)
+        service.vision.memories.remove(number)
