@@ -16,7 +16,7 @@ from typing import Final
 
 from rkllmd.json_types import Json, JsonObject
 
-# A client chooses which files are loaded: so many of their names are told apart, which is more than a board has.
+# A client chooses which files are loaded: this many of their names are told apart, which is more than a board has.
 MOST_NAMES: Final = 32
 # What all other names count as, and methods that do not exist.
 OTHER: Final = "other"
@@ -94,7 +94,7 @@ class Histogram:
 
 
 class Names:
-    """Names that clients choose, as values of a label: so many are told apart, all that come later are ``OTHER``."""
+    """Names that clients choose, as values of a label: this many are told apart, all that come later are ``OTHER``."""
 
     __slots__ = ("_known", "_most")
 

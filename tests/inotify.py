@@ -29,7 +29,7 @@ class Watch:
         os.close(self._descriptor)
 
     def wait(self, seconds: float) -> None:
-        """Wait until something has changed since the last call, for at most so long."""
+        """Wait until something has changed since the last call, for at most this long."""
         select.select([self._descriptor], [], [], seconds)
         with contextlib.suppress(BlockingIOError):
             os.read(self._descriptor, 65_536)

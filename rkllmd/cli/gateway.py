@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=5,
         metavar="SECONDS",
-        help=f"so long may running answers go on when it is asked to end, {_MOST_GRACE} at most (default: 5)",
+        help=f"how long running answers may go on when it is asked to end, {_MOST_GRACE} at most (default: 5)",
     )
     parser.add_argument(
         "--fetch-pictures",

@@ -20,7 +20,7 @@ from rkllmd.client.plain_connection import LateError, PlainConnection
 from rkllmd.client.recovery import RECONNECTED, Attempts, Lost
 from rkllmd.json_types import Json, JsonObject
 
-# Of connections that have ended with answers unread, so many are kept for whoever asks for them yet.
+# Of connections that have ended with answers unread, this many are kept for whoever asks for them yet.
 _MOST_EARLIER: Final = 8
 
 

@@ -13,7 +13,7 @@ from rkllmd.keeper.ties import CANNOT_START, UNEXPECTED, USAGE
 # models that it loads by itself are loaded. One that crashes later was brought down by a call, and has served.
 _LEAST_SECONDS = 0.1
 _MOST_SECONDS = 30.0
-# So many in a row, and clients are answered at once instead of waiting: from here on the pause exceeds a second.
+# This many in a row, and clients are answered at once instead of waiting: from here on the pause exceeds a second.
 _IN_A_LOOP = 4
 # A daemon that is not there for so long keeps nobody waiting. On a slow board one starts in three seconds, or in ten
 # while something else keeps the board busy.

@@ -60,7 +60,7 @@ def model(handle: int, name: str, path: str) -> bytes:
 
 
 def asked(method: str, pid: int | None, user: int | None, request: str, job: str, runs: int = 1) -> bytes:
-    """Return the part of a record that says for what the call is made, and for whom: the first of so many ``runs``."""
+    """Return the part of a record that says for what and whom the call is made: the first of this many ``runs``."""
     client = _CLIENT.pack(-1 if pid is None else pid, -1 if user is None else user, runs)
     return client + _text("method", method) + _text("request", request) + _text("job", job)
 
@@ -116,7 +116,7 @@ def _call(content: bytes, at: int) -> dict[str, object]:
 
 
 def pieces(printed: int, data: bytes) -> list[tuple[int, bytes]]:
-    """Return what is to be written where, if ``data`` comes behind so many bytes: the end of it, in a ring."""
+    """Return what is to be written where, if ``data`` comes behind this many bytes: the end of it, in a ring."""
     printed += max(0, len(data) - OUTPUT_BYTES)
     data = data[-OUTPUT_BYTES:]
     at = printed % OUTPUT_BYTES

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rkllmd.calls.arguments import Converted
 
 _KINDS: Final = ("image", "video", "audio")
-# Up to so many needless placeholders are counted for the sentence.
+# Up to this many needless placeholders are counted for the sentence.
 _COUNTED: Final = 1000
 
 

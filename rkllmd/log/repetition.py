@@ -11,7 +11,7 @@ from typing import Final
 
 from rkllmd.quick_dataclass import dataclass
 
-# In each window so many events of a kind are logged for one client, the others counted: 90 MB a day at the most, where
+# In each window this many events of a kind are logged for one client, the others counted: 90 MB a day at most, where
 # ten seconds would be half a gigabyte.
 WINDOW_SECONDS: Final = 60.0
 MOST_IN_WINDOW: Final = 200
@@ -22,7 +22,7 @@ _OTHERS: Final = "others"
 
 # Of what C prints each line counts, since it may say why C crashes a moment later. A load prints a hundred lines, a
 # debug level of RKNN thousands. But a client can have a runtime say the same for each call, hundreds of times a second
-# (10 GB a day were seen): so much is logged, again after an hour of silence, and beyond that as much as of other kinds.
+# (10 GB a day were seen): this much is logged, again after an hour of silence, beyond that as much as of other kinds.
 _PRINTED_BYTES: Final = 2**22
 _PRINTED_BYTES_PER_SECOND: Final = 1024
 

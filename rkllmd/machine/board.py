@@ -107,7 +107,7 @@ def decide(config: Config, platform: Platform) -> Board:
 
 
 def has_cores(npu_cores: int | None, core_mask: int) -> bool:
-    """Return whether an NPU with so many cores has those of the mask; true if their number is not known."""
+    """Return whether an NPU with this many cores has those of the mask; true if their number is not known."""
     return npu_cores is None or not 0 < core_mask <= _ALL_CORES or core_mask.bit_length() <= npu_cores
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rkllmd.service.parts import Service
 
 _RECEIVE_BYTES: Final = 65_536
-# So many come with a message at most. Fewer are taken, but the kernel would close those for which there is no room,
+# This many come with a message at most. Fewer are taken, but the kernel would close those for which there is no room,
 # which may take long (wire/closing.py).
 _SCM_MAX_FD: Final = 253
 _ANCILLARY_BYTES: Final = stdlib_socket.CMSG_SPACE(_SCM_MAX_FD * FD_SIZE)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # With this many unsent bytes, nothing more is read from the client: one that pipelines is slowed down, not dropped.
 _OUTBOX_HIGH: Final = 256 * 1024
-# So many bytes of each connection do not count: nearly always there are none.
+# This many bytes of each connection do not count: nearly always there are none.
 _UNCOUNTED: Final = 65_536
 _INT_SIZE: Final = struct.calcsize("i")
 
@@ -176,7 +176,7 @@ class Sender:
         self._holding.release()
 
     def count_beside(self, size: int) -> None:
-        """Take note of so many bytes of answers that are made but not complete, since others of their batches run."""
+        """Take note of this many bytes of answers that are made but not complete, since others of their batches run."""
         self._beside_bytes = size
         self._count()
 

@@ -43,8 +43,8 @@ class Beside:
     def __init__(self, patience: Callable[[], float], on_late: Callable[[str, float], None]) -> None:
         """``patience`` returns how many seconds a call may take.
 
-        ``on_late`` is told the function and for how long it has not returned, each time when so many seconds have gone
-        by.
+        ``on_late`` is told the function and for how long it has not returned, each time when this many seconds have
+        gone by.
         """
         self._patience = patience
         self._on_late = on_late

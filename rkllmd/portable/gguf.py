@@ -313,13 +313,13 @@ class _Reader:
     def _text(self) -> str:
         size = self._number("<Q")
         if size > _MOST_TEXT_BYTES:
-            raise ValueError("no name is so long")
+            raise ValueError("no name is this long")
         return self._take(size).decode()
 
     def _long_text(self) -> str:
         size = self._number("<Q")
         if size > _MOST_LONG_TEXT_BYTES:
-            raise ValueError("no template is so long")
+            raise ValueError("no template is this long")
         return self._take(size).decode()
 
     def _skip(self, kind: int) -> None:

@@ -30,7 +30,7 @@ class Bounds(NamedTuple):
         return self.jobs.exceeded(users.count(user), len(users), is_operator=self.is_operator)
 
     def too_large(self, user: int | None, more: int, given: Sequence[tuple[int | None, int]]) -> Exceeded | None:
-        """Return what a call that was given ``more`` bytes would exceed beside those of users, given so many bytes."""
+        """Return what a call that was given ``more`` bytes would exceed beside the others, ``given`` theirs."""
         mine = sum(size for other, size in given if other == user)
         total = sum(size for _, size in given)
         return self.given_bytes.exceeded(mine, total, is_operator=self.is_operator, more=more) if more else None

@@ -12,7 +12,7 @@ _LOOK_SECONDS: Final = 0.02
 
 
 def lock(descriptor: int, seconds: float) -> bool:
-    """Lock an open directory, waiting so long at most; return whether nobody else has it. Raises OSError."""
+    """Lock an open directory, waiting this long at most; return whether nobody else has it. Raises OSError."""
     deadline = time.monotonic() + seconds
     while True:
         try:

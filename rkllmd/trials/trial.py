@@ -52,7 +52,7 @@ _MEMORY_BESIDE: Final = 2**29
 _FROM_OUTSIDE: Final = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 # An instruction that the processor does not have: that is the fault of the library, and another one may work.
 _OF_THE_LIBRARY: Final = "SIGILL"
-# A death for lack of memory may look like any other, so when there is so many times as much, the file is tried again.
+# A death for lack of memory may look like any other, so when there is this many times as much, the file is tried again.
 _MORE_MEMORY: Final = 1.5
 _SPLIT: Final = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 _MOST_PARTS: Final = 1000

@@ -14,7 +14,7 @@ from typing import Final
 from rkllmd.errors import FrameTooLarge, QueueFull
 from rkllmd.quick_dataclass import dataclass
 
-# Of all, so much is for one user, and so much is left for operators alone.
+# Of all, this much is for one user, and this much is left for operators alone.
 _PART_OF_USER: Final = 2
 _PART_RESERVED: Final = 8
 _RETRY_MS: Final = 1000
@@ -97,7 +97,7 @@ class Holding:
         return self._budget.held_by(self._user) == self.size
 
     def change(self, size: int, *, always: bool = False) -> None:
-        """Hold so many bytes from now on. Raises QueueFull or FrameTooLarge if there is no room for more of them."""
+        """Hold this many bytes from now on. Raises QueueFull or FrameTooLarge if there is no room for more of them."""
         if size != self.size:
             self._budget.change(self._user, self.size, size, always=always)
             self.size = size

@@ -27,7 +27,7 @@ class _Mapping(mmap.mmap):
 
 
 def allocate(size: int) -> mmap.mmap:
-    """Return so many zero bytes, none of which takes memory before it is written to."""
+    """Return this many zero bytes, none of which takes memory before it is written to."""
     return _Mapping(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 

@@ -21,12 +21,12 @@ from rkllmd.quick_dataclass import dataclass
 from rkllmd.wire.long_bytes import LongBytes
 
 MAX_DEPTH: Final = 128
-"""So many arrays and objects may be inside each other; a tensor has 16 dimensions at most."""
+"""This many arrays and objects may be inside each other; a tensor has 16 dimensions at most."""
 UNWEIGHED: Final = 4096
 """A line that is shorter is not worth looking at: its values take 200 kB at most."""
 # A line that is shorter can't be nested too deeply.
 _SHALLOW: Final = 2 * MAX_DEPTH
-# Of all values, so many may be arrays and objects, and members of objects. A nested image of 640 x 640 pixels has
+# Of all values, this many may be arrays and objects, and members of objects. A nested image of 640 x 640 pixels has
 # 409,600 arrays. A member takes ten times as long as a number.
 _ARRAYS_PART: Final = 4
 _MEMBERS_PART: Final = 32

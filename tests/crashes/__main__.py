@@ -1,4 +1,4 @@
-"""Prints what so many rounds of crashes have shown: ``python -m tests.crashes [--rounds 100]`` (make crashes).
+"""Prints what rounds of crashes have shown: ``python -m tests.crashes [--rounds 100]`` (make crashes).
 
 The daemons are forked from the nursery, so that thousands of crashes take minutes. ``--only mid-generation`` executes
 each daemon as an installation does: its times are those of the machine.

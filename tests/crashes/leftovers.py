@@ -15,7 +15,7 @@ from tests.soak.sampler import child_of
 # What is being closed is closed by then.
 _SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.005
-# What is the same so many times stays so.
+# What is the same this many times stays so.
 _SAME: Final = 50
 
 

@@ -68,7 +68,7 @@ class Kept:
         return path.read_text().splitlines() if path.exists() else []
 
     def wait_starts(self, count: int) -> list[int]:
-        """Wait until so many were started; return them."""
+        """Wait until this many were started; return them."""
         until(f"{count} starts", lambda: len(self.starts()) >= count)
         return self.starts()
 

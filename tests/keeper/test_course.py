@@ -11,7 +11,7 @@ from rkllmd.keeper.ties import CANNOT_START, UNEXPECTED, USAGE
 
 
 def pauses(course: Course, count: int) -> list[float]:
-    """Return how long the keeper waits after each of so many crashes in a row, before anything has settled."""
+    """Return how long the keeper waits after each of this many crashes in a row, before anything has settled."""
     found = []
     for _ in range(count):
         course.ended(100.0)

@@ -1,4 +1,4 @@
-"""Kill the daemon: ``python -m tests.kills --rounds 1000``, so many of each kind.
+"""Kill the daemon: ``python -m tests.kills --rounds 1000``, this many of each kind.
 
 Daemons and keepers are forked from the nursery, so that thousands of them take minutes.
 """

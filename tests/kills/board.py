@@ -18,7 +18,7 @@ from tests.soak.sampler import child_of
 WAYS: Final = ("daemon", "keeper", "both")
 # Five tokens for a job, in as many milliseconds.
 SCENARIO: Final = "tokens=8;pace_us=800;trace_inputs=1"
-# A kill comes after so long at most, from the beginning of a job to the writing of several.
+# A kill comes after this long at most, from the beginning of a job to the writing of several.
 _KILL_SECONDS: Final = 0.25
 _POLL_SECONDS: Final = 0.003
 

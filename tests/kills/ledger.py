@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tests.daemon import Wire, kind
 
-# Of the jobs, so many may begin once more.
+# Of the jobs, this many may begin once more.
 _RETRIED: Final = 0.25
 # How long the client pauses between two jobs, at most: more than they take, or less.
 _PAUSE_SECONDS: Final = 0.02

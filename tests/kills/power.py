@@ -26,9 +26,9 @@ from tests.torture import shim
 
 _BLOCK: Final = 4096
 _CUT_SECONDS: Final = 0.03
-# So many jobs are promised at once, ended ones included.
+# This many jobs are promised at once, ended ones included.
 _PROMISED: Final = 30
-# In so many of the rounds a daemon does what was left.
+# In this many of the rounds a daemon does what was left.
 _DONE_IN: Final = 100
 _FILES: Final = (FILE, f"{FILE}-wal")
 # How the blocks that were not synchronised fare: all of them have come to the disk, none, or some.

@@ -51,7 +51,7 @@ def test_where_the_length_of_the_context_is_not_known_nothing_is_refused() -> No
 
 
 def counting(tokens: int) -> tuple[Any, list[bytes]]:
-    """Return a runtime that counts so many tokens in each text, and the texts that it was given."""
+    """Return a runtime that counts this many tokens in each text, and the texts that it was given."""
     asked: list[bytes] = []
 
     def count(_pointer: object, text: bytes, _how: Counted) -> int:

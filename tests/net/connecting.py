@@ -23,7 +23,7 @@ from rkllmd.store.store import Store
 
 
 class Turns:
-    """Counts the turns that others get, and notes the count in each call of a method that takes so long."""
+    """Counts the turns that others get, and notes the count in each call of a method that takes this long."""
 
     def __init__(self, seconds: float = 0.002) -> None:
         self.seconds = seconds

@@ -81,7 +81,7 @@ class Machine:
         self.seconds: dict[Job, float] = {}
 
     def job(self, name: str, client: int, model: int, priority: str, seconds: float) -> Job:
-        """Return a job for a model, which displaces the other one, and takes so long without its load."""
+        """Return a job for a model, which displaces the other one, and takes this long without its load."""
         made = job(name, client, target=model, priority=priority)
         made.arrives = lambda: Arrival(model, None if self.model == model else [self.model])
         self.seconds[made] = seconds

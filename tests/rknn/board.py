@@ -227,7 +227,7 @@ class Simulator:
         return [line[4] for line in self.daemon.trace() if line[2:4] == [event, function]]
 
     def wait_enter(self, function: str, count: int = 1) -> None:
-        """Wait until the function was entered so often."""
+        """Wait until the function was entered this often."""
         self.daemon.wait_enter(function, count)
 
     def settle(self) -> None:

@@ -43,9 +43,9 @@ _TYPES: Final = frozenset(
     for name in ("float", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "bool")
 )
 _QUIET: Final = 4  # ONNX Runtime's severity of fatal errors
-# A message of the client takes so many descriptors; more inputs go as numbers.
+# A message of the client takes this many descriptors; more inputs go as numbers.
 _MOST_DESCRIPTORS: Final = 16
-# The daemon writes so many numbers in JSON.
+# The daemon writes this many numbers in JSON.
 _MOST_NUMBERS: Final = 16_384
 
 Array = npt.NDArray[Any]

@@ -32,7 +32,7 @@ class Limit:
     share: float = 0.0
 
     def allowed(self, hours: float, middle: float) -> float:
-        """Return by how much a series with this median may have grown after so many hours."""
+        """Return by how much a series with this median may have grown after this many hours."""
         return max(self.least, self.per_hour * hours, self.share * middle)
 
 

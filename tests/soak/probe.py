@@ -13,7 +13,7 @@ from tests.soak.place import Company, Place
 from tests.soak.sampler import Sampler
 
 _PAUSE_SECONDS: Final = 0.05
-# So many instant calls for each generation.
+# This many instant calls for each generation.
 _INSTANT_CALLS: Final = 5
 
 

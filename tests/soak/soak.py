@@ -21,10 +21,10 @@ from tests.soak.sampler import Sample, Sampler, child_of
 # The daemon crashes in the first third; in the rest one process has to hold out.
 _CRASHING: Final = 1 / 3
 _CRASHES: Final = 12
-# So many samples in a run, but not more than four a second.
+# This many samples in a run, but not more than four a second.
 _SAMPLES: Final = 360
 _LEAST_SAMPLE_SECONDS: Final = 0.25
-# The weather changes so often in a run, at most once in two seconds.
+# The weather changes this often in a run, at most once in two seconds.
 _CHANGES: Final = 300
 _LEAST_CHANGE_SECONDS: Final = 2.0
 _SECONDS_OF_THE_DEAF: Final = 2

@@ -13,7 +13,7 @@ MEGABYTES = Limit(4.0, "for the test", per_hour=4.0)
 
 
 def noisy(seed: int, per_hour: float = 0.0, noise: float = 3.0) -> list[float]:
-    """Return a series around 100 that grows by so much in an hour."""
+    """Return a series around 100 that grows by this much in an hour."""
     choice = random.Random(seed)
     return [100 + per_hour * time / 3600 + choice.gauss(0, noise) for time in HOUR]
 

@@ -35,7 +35,7 @@ def models(store: Store) -> list[str]:
 
 
 def limit_pages(store: Store, more: int) -> None:
-    """Let the file grow by so many pages only, as on a full disk."""
+    """Let the file grow by this many pages only, as on a full disk."""
     ((pages,),) = store.read("PRAGMA page_count")
     store.read(f"PRAGMA max_page_count = {pages + more}")
 

@@ -50,7 +50,7 @@ def test_values_take_no_more_than_was_weighed(name: str) -> None:
     tracemalloc.stop()
     assert len(value) == 20_000
     assert kept <= weighed.kept <= weighed.parsing
-    assert weighed.kept <= 40 * kept, "numbers up to 256 exist already, nothing else is weighed so much too heavy"
+    assert weighed.kept <= 40 * kept, "numbers up to 256 exist already, nothing else is weighed this much too heavy"
 
 
 def test_one_wide_character_makes_the_whole_string_wide() -> None:

@@ -257,7 +257,7 @@ def _merged(named: Given, flat: JsonObject) -> JsonObject:
     return {**named.value, **flat}
 
 
-# Up to so many names fit into a sentence.
+# Up to this many names fit into a sentence.
 _FEW: Final = 8
 
 

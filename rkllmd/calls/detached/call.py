@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # 128 bits: nobody guesses one.
 _ID_BYTES: Final = 16
-# A call that was submitted with "retry" begins at most so often.
+# A call that was submitted with "retry" begins at most this often.
 MOST_BEGINS: Final = 2
 
 

@@ -144,7 +144,7 @@ class DetachedCalls:
         self._kept_changed.set()
 
     def fit(self, most_bytes: int) -> None:
-        """Give up results until the others have no more than so many bytes."""
+        """Give up results until the others have no more than this many bytes."""
         while self.result_bytes > most_bytes:
             self._drop_oldest(self._of_greediest(lambda key: self._kept[key][1]))
 

@@ -44,7 +44,7 @@ class Source:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def take(self, length: int) -> str:
-        """Read so many of the characters that are there."""
+        """Read this many of the characters that are there."""
         piece = self._text[self._at : self._at + length]
         self._at += length
         self._attempt.append(piece)

@@ -31,7 +31,7 @@ _KNOWN: Final = frozenset(
         *("<｜User｜>", "<｜Assistant｜>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"),  # noqa: RUF001 - DeepSeek's
     )
 )
-# A marker has at least so many characters: a single one can't be split.
+# A marker has at least this many characters: a single one can't be split.
 _SHORTEST: Final = 2
 # Splitting a marker may complete another one; no known tokenizer needs a second round.
 _ROUNDS: Final = 4

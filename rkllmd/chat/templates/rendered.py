@@ -39,7 +39,7 @@ class Rendered:
         return [part for part in (*parts, (whole[at:].decode(), False)) if part[0]]
 
     def without_end(self, characters: int) -> Rendered:
-        """Return the text without so many characters at its end, and without the tokens that would be cut."""
+        """Return the text without this many characters at its end, and without the tokens that would be cut."""
         text = self.text[: len(self.text) - characters]
         size = len(text.encode())
         return Rendered(text, tuple(span for span in self.control_spans if span[1] <= size))

@@ -27,7 +27,7 @@ class CallSettings:
     max_jobs_per_user: int = setting(
         128, integer(1, 100_000), "detached calls of one user that are kept, ended ones included", reload=True
     )
-    # Texts have some kilobytes each; so much is for tensors, and a board with 4 GiB can spare it.
+    # Texts have some kilobytes each; this much is for tensors, and a board with 4 GiB can spare it.
     max_job_bytes: int = setting(
         64 * 2**20,
         integer(65_536, 2**40),
@@ -44,7 +44,7 @@ class CallSettings:
         choice("auto", "always", "never"),
         "whether RKNN calls run between the tokens of a generation; auto: not with the vendor's runtimes",
     )
-    # A token takes 30 to 200 ms on the boards: a generation is at most so much slower for each of its tokens.
+    # A token takes 30 to 200 ms on the boards: a generation is at most this much slower for each of its tokens.
     between_tokens_ms: int = setting(
         100, integer(1, 60_000), "how long RKNN calls may begin to run at one token", reload=True
     )

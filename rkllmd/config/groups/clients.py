@@ -38,7 +38,7 @@ class ClientSettings:
     )
     # 16 MiB is what sd-varlink and containerd take.
     max_line_bytes: int = setting(16 * 2**20, integer(1024, 2**30), "longest line from a client", reload=True)
-    # An image of 640 x 640 pixels in nested arrays has 1.6 million. QEMU takes 2 Mi tokens. To parse so many holds up
+    # An image of 640 x 640 pixels in nested arrays has 1.6 million. QEMU takes 2 Mi tokens. To parse this many holds up
     # everybody for a tenth of a second.
     max_values_per_request: int = setting(
         2 * 2**20,

@@ -11,7 +11,7 @@ from rkllmd.gateway.boards import weight
 from rkllmd.gateway.failures import Failure
 from rkllmd.json_types import Json
 
-# Several balancers, and whoever else comes, cost the daemon no more than one that asks so often.
+# Several balancers, and whoever else comes, cost the daemon no more than one that asks this often.
 _FRESH_SECONDS: Final = 0.25
 # A reader that takes no line in this time is none.
 _SECONDS: Final = 3.0

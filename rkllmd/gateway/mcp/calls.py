@@ -21,7 +21,7 @@ from rkllmd.json_types import JsonObject
 
 # How often a host that waits for its turn is told where it stands.
 _WAITING_SECONDS: Final = 4.5
-# A host is told of tokens so often at most.
+# A host is told of tokens this often at most.
 _TOLD_SECONDS: Final = 0.2
 _NCHW: Final = "RKNN_TENSOR_NCHW"
 _DIMENSIONS: Final = 4

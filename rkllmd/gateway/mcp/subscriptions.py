@@ -26,7 +26,7 @@ _CHANGED: Final[Mapping[str, frozenset[str]]] = {
     "queue": frozenset({STATUS}),
     "models": frozenset({STATUS, MODELS}),
 }
-# A host is told of a resource so often at most; the last change is always told.
+# A host is told of a resource this often at most; the last change is always told.
 _PAUSE_SECONDS: Final = 1.0
 # Hosts, or streams of one: each of them costs memory, and a task.
 _MOST: Final = 256

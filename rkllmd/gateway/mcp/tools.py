@@ -20,7 +20,7 @@ _PICTURE: Final[JsonObject] = {"type": "string", "description": "A picture: a da
 # Fields of chat completions: what they mean is said there (docs/gateway.md).
 _LIMITS: Final[JsonObject] = {
     "model": _MODEL,
-    "max_tokens": {"type": "integer", "minimum": 1, "description": "After so many tokens the answer ends."},
+    "max_tokens": {"type": "integer", "minimum": 1, "description": "After this many tokens the answer ends."},
     "temperature": {"type": "number", "minimum": 0, "description": "0: always the likeliest token."},
     "seed": {"type": "integer"},
     "stop": {"type": "array", "items": {"type": "string"}, "description": "Texts at which the answer ends."},

@@ -39,7 +39,7 @@ def take_loading(options: Fields) -> None:
 def take_leaves(fields: Fields) -> bool:
     """Take ``keep_alive``; return whether the model is to leave at once. Other durations have no effect.
 
-    Raises WrongField for what is none.
+    Raises WrongField for anything else.
     """
     given = fields.any("keep_alive")
     if given in (None, ""):

@@ -132,7 +132,7 @@ def props(status: JsonObject, model: ServedModel, whole: JsonObject | None) -> J
         "model_alias": model.name,
         "model_path": model.name,
         "default_generation_settings": {"n_ctx": model.context_length, "params": params if known else {}},
-        # So many runs of a model go on at once.
+        # This many runs of a model go on at once.
         "total_slots": model.n_batch,
         "modalities": {"vision": model.vision is not None, "audio": False},
         "chat_template": known.get("template") or "",

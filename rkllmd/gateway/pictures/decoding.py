@@ -20,13 +20,13 @@ MOST_PIXELS_OF_JPEG: Final = 2**26
 _JPEG: Final = ("JPEG", "MPO")
 # Encoders make about ten, and in the order of what is seen first up to 30.
 _MOST_SCANS: Final = 64
-# What Pillow reads by itself, in Python, it reads in pieces of a few bytes: so many take a quarter of a second.
+# What Pillow reads by itself, in Python, it reads in pieces of a few bytes: this many take a quarter of a second.
 _MOST_READS: Final = 200_000
 # The one decoder that is written in Python, for files that nobody sends.
 _IN_PYTHON: Final = "bmp_rle"
 _GREY: Final = (127, 127, 127)
 _WHITE: Final = (255, 255, 255)
-# A picture is first made smaller in a cheap way, to so many times its last size.
+# A picture is first made smaller in a cheap way, to this many times its last size.
 _SPARE: Final = 2
 
 

@@ -17,8 +17,8 @@ from typing import Final
 
 import trio
 
-# So much is read at once: Python has room at hand for a token or two, and asks the system for more only where they come
-# faster.
+# This much is read at once: Python has room at hand for a token or two, and asks the system for more only where they
+# come faster.
 _FEW_BYTES: Final = 478
 _MANY_BYTES: Final = 65_536
 _NEWLINE: Final = 10
@@ -44,7 +44,7 @@ def send_now(descriptor: int, data: bytes) -> int:
 
 @lru_cache(256)
 def _size_line(size: int) -> bytes:
-    """Return how a chunk of so many bytes begins: the same few sizes come again and again."""
+    """Return how a chunk of this many bytes begins: the same few sizes come again and again."""
     return b"%x\r\n" % size
 
 

@@ -43,7 +43,7 @@ async def vectors(upstream: Upstream, connection: Connection, wanted: WantedVect
 
 
 def _params(texts: Sequence[str], n_batch: int) -> JsonObject:
-    """Return the parameters of a run of so many inputs: where there are fewer texts, the last one stands again."""
+    """Return the parameters of a run of this many inputs: where there are fewer texts, the last one stands again."""
     if n_batch == 1:
         return {"prompt": texts[0], "mode": _HIDDEN}
     inputs = [{"prompt": text} for text in (*texts, *[texts[-1]] * (n_batch - len(texts)))]

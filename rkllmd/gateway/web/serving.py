@@ -41,7 +41,7 @@ _PING_SECONDS: Final = 5
 class Listening:
     """Where to listen, each as ``host:port``: ``agent_checks`` are for balancers, and never encrypted.
 
-    ``grace_seconds``: so long may running answers go on once it is asked to end. ``renew``: what SIGHUP does.
+    ``grace_seconds``: how long running answers may go on once it is asked to end. ``renew``: what SIGHUP does.
     """
 
     addresses: Sequence[str]

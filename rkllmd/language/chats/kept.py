@@ -93,7 +93,7 @@ class KeptChats:
     ) -> Held | None:
         """Return the user's conversation that has most messages in common with those of these ``digests``.
 
-        Up to an answer, and ``more_than`` so many; None: none has.
+        Up to an answer, and ``more_than`` this many; None: none has.
         """
         found: Held | None = None
         most = more_than

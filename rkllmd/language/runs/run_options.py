@@ -101,7 +101,7 @@ LOGPROBS: Final = Value(
         "type": ["integer", "null"],
         "minimum": 0,
         "maximum": _MOST_LOGPROBS,
-        "description": "how likely each token was is told, with so many of the likeliest ones",
+        "description": "how likely each token was is told, with this many of the likeliest ones",
     },
     required=False,
     in_c=False,

@@ -39,5 +39,5 @@ def narrowest(rooms: Iterable[Room], reserve: int) -> Room | None:
 
 
 def has_room(needed: int, room: Room, kept_free: int, given_back: int = 0) -> bool:
-    """Return whether so many bytes fit beside those that are ``kept_free``, once others have ``given_back`` theirs."""
+    """Return whether this many bytes fit beside those ``kept_free``, once others have ``given_back`` theirs."""
     return needed + kept_free <= room.available_bytes + given_back

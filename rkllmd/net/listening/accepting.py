@@ -28,7 +28,7 @@ log = structlog.get_logger()
 # several are served at once, which takes well under a millisecond; but not to a user that has far too many.
 _IN_ORDER: Final = 16
 _SERVED_AT_ONCE: Final = 8
-# So many are taken from the kernel in each round, at 15 microseconds for one that is not served. They have to be taken
+# This many are taken from the kernel in each round, at 15 µs for one that is not served. They have to be taken
 # faster than somebody can connect: with a full backlog, others could not connect at all.
 _TAKEN_AT_ONCE: Final = 512
 _RETRY_MS: Final = 1000
@@ -83,7 +83,7 @@ async def _accept(
 
 
 def _take(socket: stdlib_socket.socket, lobby: Lobby[stdlib_socket.socket]) -> bool:
-    """Take connections from the kernel, so many at once; return whether there were any. Raises OSError."""
+    """Take connections from the kernel, this many at once; return whether there were any. Raises OSError."""
     refused: Counter[int] = Counter()
     refusal, count = _refusal(lobby.most_of_user), 0
     try:

@@ -14,7 +14,7 @@ C = TypeVar("C")
 # Of one user, where it may not have more connections than that anyway: a program that opens a hundred at once finds
 # room.
 LEAST_ROOM: Final = 256
-# Of all users, so many times what one may have: each has a descriptor. Those that come then wait in the kernel.
+# Of all users, this many times what one may have: each has a descriptor. Those that come then wait in the kernel.
 _USERS: Final = 4
 _CROWD: Final = 128
 

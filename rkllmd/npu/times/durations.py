@@ -31,7 +31,7 @@ class Durations:
         self._changed: dict[str, None] = {}
 
     def add(self, method: str, model: str, milliseconds: float) -> None:
-        """Note that a call took so long."""
+        """Note that a call took this long."""
         key = _key(method, model)
         mean, count = self._means.pop(key, (milliseconds, 0))
         weight = max(_WEIGHT, 1 / (count + 1))

@@ -66,7 +66,7 @@ def main(folder: Path, revise: int | None) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train the demo language model and its adapter.")
-    revise = "start from the model in the folder, and revise it so many steps long (600)"
+    revise = "start from the model in the folder, and revise it this many steps long (600)"
     parser.add_argument("--revise", nargs="?", type=int, const=REVISION.steps, metavar="STEPS", help=revise)
     parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent, help="where the files are")
     given = parser.parse_args()

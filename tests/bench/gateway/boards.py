@@ -14,7 +14,7 @@ from tests.gateway.boards.board import Board, Client, balanced, certified
 
 # 20 tokens at 10 ms each: a board that has always something to do gives some five answers a second.
 _SCENARIO: Final = "text=abcd ;repeat=20;tokens=words;pace_us=10000"
-# So many clients for each board, which ask again as soon as they are answered.
+# This many clients for each board, which ask again as soon as they are answered.
 _CLIENTS: Final = 3
 _WARM_UP_SECONDS: Final = 1.0
 

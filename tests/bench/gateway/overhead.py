@@ -93,7 +93,7 @@ def _chat(http: HttpClient, tokens: int) -> Iterator[int]:
 
 
 def streams(folder: Path, tokens: int) -> Streams:
-    """Let so many clients ask at once, each for so many tokens."""
+    """Let this many clients ask at once, each for this many tokens."""
     scenario = _SCENARIO.format(0)
     found: list[list[int]] = []
     with Daemon(folder, "--max-queue", "100", scenario=scenario, environ=NO_TRACE) as daemon:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def seconds_together(clients: int, ask: Callable[[], None]) -> float:
-    """Let so many clients ask; return the seconds until all of them are done."""
+    """Let this many clients ask; return the seconds until all of them are done."""
     threads = [threading.Thread(target=ask) for _ in range(clients)]
     began = time.perf_counter()
     for thread in threads:

@@ -15,7 +15,7 @@ from tests.daemon import Daemon, streamed
 _CLIENTS: Final = 4
 _QUESTIONS: Final = ("What is an NPU?", "Hello", "What is bread?", "Tell me a joke.")
 _TOKENS: Final = 48
-# After so many turns a conversation begins anew.
+# After this many turns a conversation begins anew.
 _TURNS: Final = 4
 # A client: on this daemon, which of the four, how often it asks, and where it notes how many tokens it has got.
 _Client: TypeAlias = Callable[[Daemon, int, int, list[int]], None]

@@ -48,7 +48,7 @@ class Figures:
 
 
 def measure(rounds: int) -> Figures:
-    """Return the figures of so many rounds."""
+    """Return the figures of this many rounds."""
     started = time.perf_counter()
     Judge(form_of(_SCHEMA).grammar())
     schema = time.perf_counter() - started

@@ -34,7 +34,7 @@ def address(number: int) -> str:
 
 
 def certified(folder: Path, boards: int) -> Path:
-    """Make the certificates of the balancer and of so many boards; return the folder that they are in."""
+    """Make the certificates of the balancer and of this many boards; return the folder that they are in."""
     certificates = folder / "certificates"
     make(certificates, *(address(number) for number in range(boards + 1)))
     (certificates / f"{address(0)}.pem").rename(certificates / "balancer.pem")

@@ -47,7 +47,7 @@ class Load:
         self._is_over = True
 
     def wait(self, count: int) -> None:
-        """Wait until so many more questions are answered."""
+        """Wait until this many more questions are answered."""
         until_then = len(self.outcomes) + count
         until(f"{until_then} answers", lambda: len(self.outcomes) >= until_then)
 
@@ -78,7 +78,7 @@ def _outcome(client: Client, question: str, *, stream: bool) -> str:
 
 @contextmanager
 def loaded(certificates: Path, clients: int, first: int) -> Iterator[Load]:
-    """Let so many clients ask, every second one for streams; all are answered at the end."""
+    """Let this many clients ask, every second one for streams; all are answered at the end."""
     load = Load(certificates, first)
     threads = [threading.Thread(target=load.run, kwargs={"stream": bool(n % 2)}) for n in range(clients)]
     for thread in threads:

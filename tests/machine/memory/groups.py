@@ -11,7 +11,7 @@ CACHED = 2**20
 
 
 def fill(folder: Path, limit: int, used: int) -> None:
-    """Let a daemon's outermost group have this limit, and have used so much of it, ``CACHED`` of it for files."""
+    """Let a daemon's outermost group have this limit, and have used this much of it, ``CACHED`` of it for files."""
     for name, text in {
         "memory.max": f"{limit}",
         "memory.current": f"{used}",

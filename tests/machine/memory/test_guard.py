@@ -1,4 +1,4 @@
-"""What a load will take, and whether there is so much."""
+"""What a load will take, and whether there is this much."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Accepting:
         self._accepted.set()
 
     async def accepted(self, count: int) -> None:
-        """Wait until so many were accepted."""
+        """Wait until this many were accepted."""
         while len(self.sockets) < count:
             await self._accepted.wait()
             self._accepted = trio.Event()

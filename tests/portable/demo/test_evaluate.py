@@ -31,7 +31,7 @@ LEAST = {
     "refused, held out, other languages": 0.9,
     "refused, written afterwards": 0.9,
 }
-# So many questions of a group show what a trained model can do; `python -m rkllmd.portable.demo.evaluate` asks all.
+# This many questions of a group show what a trained model can do; `python -m rkllmd.portable.demo.evaluate` asks all.
 ENOUGH = 40
 
 

@@ -1,4 +1,4 @@
-"""Waiting until exactly so many objects are held, and until C has ended some."""
+"""Waiting until exactly this many objects are held, and until C has ended some."""
 
 from __future__ import annotations
 

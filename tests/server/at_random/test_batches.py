@@ -13,7 +13,7 @@ from tests.daemon import Daemon, Start
 # For the long run: RKLLMD_SHARED_RUNS=100000, a quarter of an hour.
 RUNS = int(os.environ.get("RKLLMD_SHARED_RUNS", "240"))
 CLIENTS = 4
-# So many runs of prompts, then as many of messages: the clients keep step, since they share batches.
+# This many runs of prompts, then as many of messages: the clients keep step, since they share batches.
 SAME = 8
 
 

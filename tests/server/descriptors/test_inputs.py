@@ -184,7 +184,7 @@ def test_big_tensors_by_descriptor_do_not_hold_up_others(serve: Any) -> None:
         counts: list[int] = []
         # Not timed: others are answered again and again meanwhile. A test that is not scheduled tries once more.
         while not counts or counts[-1] < 10:
-            assert len(counts) < 20, f"so many instant calls were answered meanwhile: {counts}"
+            assert len(counts) < 20, f"this many instant calls were answered meanwhile: {counts}"
             wire.send_fds(line("rkllm.run", params, fds=1), fds)
             counts.append(0)
             while not select.select([wire.socket], [], [], 0)[0]:

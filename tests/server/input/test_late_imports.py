@@ -40,7 +40,7 @@ def _send(wire: Wire, *lines: Any) -> None:
 
 
 def _answers(wire: Wire, lines: int) -> list[Any]:
-    """Return the answers to so many lines, as (id, kind of error)."""
+    """Return the answers to this many lines, as (id, kind of error)."""
     messages = [wire.receive() for _ in range(lines)]
     return [
         (item["id"], kind(item))

@@ -15,7 +15,7 @@ from typing import Final
 LEAST_UNITS: Final = 100_000
 # Macros, recursive loops and blocks in each other. Python's own limit is 1000 frames, and a call takes six.
 MOST_CALLS_DEEP: Final = 60
-# A character takes so many bits of a unit when it is copied.
+# A character takes this many bits of a unit when it is copied.
 _CHARACTER_BITS: Final = 6
 
 
@@ -48,13 +48,13 @@ def spend(units: int) -> None:
 
 
 def characters(count: int) -> int:
-    """Return how many units it takes to copy so many characters."""
+    """Return how many units it takes to copy this many characters."""
     return 1 + (count >> _CHARACTER_BITS)
 
 
 @contextmanager
 def limited(units: int) -> Iterator[Budget]:
-    """Within it there are so many units to spend."""
+    """Within it there are this many units to spend."""
     budget = Budget(units)
     token = _CURRENT.set(budget)
     try:

@@ -25,9 +25,9 @@ from rkllmd.json_types import Json
 
 # Of a number that says how wide something becomes, or how many.
 _LARGEST_NUMBER: Final = 1000
-# Sorting looks at each value so many times.
+# Sorting looks at each value this many times.
 _COMPARISONS: Final = 20
-# To split a word off takes as long as to copy so many characters.
+# To split a word off takes as long as to copy this many characters.
 _CHARACTERS_OF_WORD: Final = 256
 _LONGEST_SEPARATOR: Final = 32
 

@@ -14,7 +14,7 @@ from rkllmd.json_types import Json
 Cost: TypeAlias = Callable[[Json, "tuple[Json, ...]"], None]
 
 _WIDEST: Final = 10_000
-# Python looks for a text of up to so many characters in a way whose cost is, at worst, the product of the lengths.
+# Python looks for a text of up to this many characters in a way whose cost is, at worst, the product of the lengths.
 _SLOW_NEEDLE: Final = 100
 
 
@@ -30,7 +30,7 @@ def of_builtin(owner: object, name: str, arguments: tuple[Json, ...]) -> None:
 
 
 def whole_text(owner: Json, arguments: tuple[Json, ...]) -> None:
-    """Spend what takes one look at a text, as ``lower`` does."""
+    """Spend what one look at a text takes, as ``lower`` does."""
     spend(characters(len(owner) * ESCAPED))
 
 
@@ -40,34 +40,34 @@ def one_step(owner: Json, arguments: tuple[Json, ...]) -> None:
 
 
 def items(owner: Json, arguments: tuple[Json, ...]) -> None:
-    """Spend what takes one look at each item."""
+    """Spend what one look at each item takes."""
     charge_items(owner)
 
 
 def everything(owner: Json, arguments: tuple[Json, ...]) -> None:
-    """Spend what takes one look at each item and all that is in it."""
+    """Spend what one look at each item and all that is in it takes."""
     charge(owner)
 
 
 def search(text: Json, arguments: tuple[Json, ...]) -> None:
-    """Spend what takes the search for the first argument."""
+    """Spend what the search for the first argument takes."""
     spend(characters(len(text) * (4 + min(length_of(arguments[0] if arguments else None), _SLOW_NEEDLE))))
 
 
 def split(text: Json, arguments: tuple[Json, ...]) -> None:
-    """Spend what takes a list of all that is between the places of the first argument, or between whitespace."""
+    """Spend what it takes to list all that is between the places of the first argument, or between whitespace."""
     search(text, arguments)
     needle = arguments[0] if arguments else None
     spend(text.count(needle) if isinstance(needle, str) and needle else len(text) // 4)
 
 
 def strip(text: Json, arguments: tuple[Json, ...]) -> None:
-    """Spend what takes to look for each of the characters at the beginning and at the end."""
+    """Spend what it takes to look for each of the characters at the beginning and at the end."""
     spend(characters(len(text) * (1 + sum(map(length_of, arguments)))))
 
 
 def pad(text: Json, arguments: tuple[Json, ...]) -> None:
-    """Spend what takes to fill a text up to a width. Raises NotAllowed for a large one."""
+    """Spend what it takes to fill a text up to a width. Raises NotAllowed for a large one."""
     width = arguments[0] if arguments else 0
     if isinstance(width, int) and width > _WIDEST:
         raise NotAllowed(f"it fills a text up to more than {_WIDEST} characters")
@@ -75,14 +75,14 @@ def pad(text: Json, arguments: tuple[Json, ...]) -> None:
 
 
 def expand_tabs(text: Json, arguments: tuple[Json, ...]) -> None:
-    """Spend what takes to replace tabs by spaces."""
+    """Spend what it takes to replace tabs by spaces."""
     pad("", arguments)
     size = arguments[0] if arguments and isinstance(arguments[0], int) else 8
     spend(characters(len(text) + text.count("\t") * max(size, 0)))
 
 
 def replace(text: Json, arguments: tuple[Json, ...]) -> None:
-    """Spend what takes to put the second argument in each place of the first one."""
+    """Spend what it takes to put the second argument in each place of the first one."""
     search(text, arguments)
     if len(arguments) > 1 and isinstance(arguments[0], str):
         places = text.count(arguments[0])
@@ -90,14 +90,14 @@ def replace(text: Json, arguments: tuple[Json, ...]) -> None:
 
 
 def join(separator: Json, arguments: tuple[Json, ...]) -> None:
-    """Spend what takes to join the items of the argument; what is in them is paid already."""
+    """Spend what it takes to join the items of the argument; what is in them is paid already."""
     count = len(arguments[0]) if arguments and hasattr(arguments[0], "__len__") else 0
     charge_items(arguments[0] if arguments else None)
     spend(characters(count * len(separator) * ESCAPED))
 
 
 def length_of(value: object) -> int:
-    """Return how many characters a text has; 0 for what is none."""
+    """Return how many characters a text has; 0 for anything else."""
     return len(value) if isinstance(value, str) else sum(map(length_of, value)) if isinstance(value, tuple) else 0
 
 

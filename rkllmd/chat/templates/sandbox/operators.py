@@ -11,7 +11,7 @@ from rkllmd.chat.templates.sandbox.budget import characters, spend
 from rkllmd.chat.templates.sandbox.weight import MOST_BITS, NotAllowed, charge, length
 from rkllmd.json_types import Json
 
-# A character of a Markup becomes up to so many when it is escaped.
+# A character of a Markup becomes up to this many when it is escaped.
 ESCAPED: Final = 6
 # Widths and precisions in format strings have at most three digits.
 _LARGE_WIDTH: Final = re.compile(r"[0-9]{4}|\*")

@@ -10,7 +10,7 @@ from jinja2.visitor import NodeTransformer
 
 from rkllmd.chat.templates.sandbox.budget import characters
 
-# What runs between two payments is short: so many steps take about as long as a unit.
+# What runs between two payments is short: this many steps take about as long as a unit.
 _STEPS_PER_UNIT: Final = 8
 # What takes longer than a step: an attribute is looked up by the sandbox, an operator is checked.
 _STEPS: Final[dict[type[nodes.Node], int]] = {

@@ -13,7 +13,7 @@ from typing import Final
 from rkllmd.chat.templates.sandbox.budget import OverBudget, characters, spend
 
 MOST_LEVELS: Final = 64
-# Integers have at most so many bits.
+# Integers have at most this many bits.
 MOST_BITS: Final = 1024
 
 _VIEWS: Final = (KeysView, ValuesView, ItemsView)

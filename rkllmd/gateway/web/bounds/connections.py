@@ -223,7 +223,7 @@ def innermost(error: BaseException) -> BaseException:
 
 
 async def stop_sending(seconds: float) -> None:
-    """Give up, after so many seconds, whoever does not take what is sent: nothing of it would end."""
+    """Give up, after this many seconds, whoever does not take what is sent: nothing of it would end."""
     await trio.sleep(seconds)
     LoneServer.unread.give_up()
 

@@ -21,14 +21,14 @@ class Memory:
         self._most = most
 
     def take(self, size: int) -> bool:
-        """Hold so much more if there is room; return whether there is."""
+        """Hold this much more if there is room; return whether there is."""
         if self.held + size > self._most:
             return False
         self.held += size
         return True
 
     def give_back(self, size: int) -> None:
-        """Hold so much less."""
+        """Hold this much less."""
         self.held -= size
 
 

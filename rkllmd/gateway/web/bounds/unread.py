@@ -40,7 +40,7 @@ class Unread:
             leaving.cancel()
 
     def take(self, scope: trio.CancelScope, size: int) -> None:
-        """Count so much less for a client, which has taken it."""
+        """Count this much less for a client, which has taken it."""
         if scope in self._waiting:
             address, left = self._waiting[scope]
             self._waiting[scope] = (address, left - size)

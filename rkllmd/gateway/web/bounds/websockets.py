@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
     from hypercorn.typing import AppWrapper, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
 
-# Messages that wait for the application: so many, and of so many bytes unless it is one alone.
+# Messages that wait for the application: this many, and of this many bytes unless it is one alone.
 _MOST_WAITING: Final = 8
 _MOST_WAITING_BYTES: Final = 65_536
-# A client that is refused gets so long to read why, and to close.
+# A client that is refused gets this long to read why, and to close.
 _FAREWELL_SECONDS: Final = 5
 _EXTENSIONS: Final = b"sec-websocket-extensions"
 

@@ -31,7 +31,7 @@ class Plan:
     other_rate: float = 2e-3
     warm_up: int = 40
     copy_steps: int = 0  # exercises in copying, before all else
-    copy_again: int = 25  # and one more after so many other batches
+    copy_again: int = 25  # and one more after this many other batches
     seed: int = 7
 
 

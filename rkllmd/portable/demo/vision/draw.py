@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from rkllmd.portable.demo.vision.strokes import WAYS, Point, Stroke, curve
 
 SIZE = 48  # width and height of a picture, as the models take it
-_FINE = 3  # drawn so many times as large and then reduced, for soft edges
+_FINE = 3  # drawn this many times as large and then reduced, for soft edges
 _CANVAS = SIZE * _FINE
 _JITTER = 0.03  # of the digit's box: how far a hand misses
 # Width by height. A wide one and a narrow seven would be the same drawing.

@@ -19,7 +19,7 @@ from rkllmd.portable.demo.vision.export import export_classifier, export_encoder
 from rkllmd.portable.demo.vision.network import DIGITS, Network
 
 PICTURES = 80_000
-PLAIN_EVERY = 5  # one in so many is a dark digit on white, as people would draw it to try the model
+PLAIN_EVERY = 5  # one in this many is a dark digit on white, as people would draw it to try the model
 EPOCHS = 12
 BATCH = 128
 RATE = 3e-3
@@ -35,7 +35,7 @@ def _picture(number: int) -> bytes:
 
 
 def pictures(count: int) -> tuple[Tensor, Tensor]:
-    """Return so many pictures (count, 3, size, size) of bytes, and the digits in them."""
+    """Return this many pictures (count, 3, size, size) of bytes, and the digits in them."""
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
         drawn = b"".join(pool.imap(_picture, range(count), chunksize=500))
     pixels = torch.frombuffer(bytearray(drawn), dtype=torch.uint8).view(count, SIZE, SIZE, 3)

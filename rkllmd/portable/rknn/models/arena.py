@@ -40,7 +40,7 @@ def bound_by(limit: Callable[[], int | None]) -> None:
 
 
 def fold_no_more(options: SessionOptions, weight_bytes: int) -> None:
-    """Let a load compute no larger tensors than a model with so many bytes of weights can mean."""
+    """Let a load compute no larger tensors than a model with this many bytes of weights can mean."""
     most = max(_LEAST_FOLDED_BYTES, _MOST_TIMES_FOLDED * weight_bytes)
     options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(most))
 
