@@ -42,6 +42,11 @@ ERRORS: list[ClientError] = [
 ]
 
 
+def test_a_call_error_says_what_the_daemon_said_and_its_detail() -> None:
+    assert str(ERRORS[0]) == "No."
+    assert str(ERRORS[1]) == "Method not found: There is no x."
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_errors_survive_pickling_and_copying(error: ClientError) -> None:
     for made in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):

@@ -55,6 +55,21 @@ def test_an_adapter_is_watched_too(start: Callable[..., Daemon], tmp_path: Path)
         assert str(adapter) in wire.ask("rkllm.run", {"prompt": "Hello"})["error"]["message"]
 
 
+@pytest.mark.parametrize("at", [0, 2**20 - 1, 2**21, 3 * 2**20 - 1])
+def test_a_file_of_the_same_size_and_time_with_other_ends_is_another_one(tmp_path: Path, at: int) -> None:
+    """Its first and last MiB are looked at: a prompt cache must not go to another model that was put in its place."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(3 * 2**20))
+    os.utime(path, ns=(0, 0))
+    before = identify(str(path))
+    assert identify(str(path)) == before
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"x")
+    os.utime(path, ns=(0, 0))
+    assert identify(str(path)) != before
+
+
 def test_the_same_size_at_another_time(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"abc")
