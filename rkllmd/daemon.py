@@ -239,7 +239,7 @@ class Daemon:
                     self._stop(name)
 
     async def _obey_keeper(self, keeper: KeeperLink, service: Service, listening: listener.Listener) -> None:
-        """Do what the keeper says, which gets the signals; one that also comes here is no second one."""
+        """Do what the keeper says, which gets the signals; one that reaches this process as well counts once."""
         async for word in keeper.words():
             if word == HANGUP:
                 self._hang_up(service)
