@@ -14,16 +14,20 @@ import httpx
 import orjson
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
+from trio_websocket import open_websocket_url
 
 from rkllmd.client import CallTimeout
 from rkllmd.gateway.access_log import record
 from rkllmd.gateway.access_log.log import AccessLog
 from rkllmd.gateway.web.answers import answer_failure, answer_json
-from tests.daemon import Start, until
+from tests.bench.gateway.http_client import HttpClient
+from tests.daemon import ENDLESS, Start, until
 from tests.gateway.process import gateway
 from tests.gateway.web.asking import Client
 
 TOKENS = 5
+CHAT = "/v1/chat/completions"
+ASKED = {"method": "POST", "path": CHAT}
 HELLO = {"messages": [{"role": "user", "content": "my secret"}], "stream": True}
 KEY = {"authorization": "Bearer key-of-the-kitchen"}
 
@@ -134,9 +138,9 @@ def test_the_gateway_says_who_asked_what(start: Start, tmp_path: Path) -> None:
     lines = Lines(tmp_path / "gateway.log")
     with gateway(daemon.path, tmp_path, "--api-keys", str(keys)) as address:
         with httpx.Client(base_url=address, timeout=60) as http:
-            assert http.post("/v1/chat/completions?a=b", json=HELLO, headers=KEY).status_code == 200
+            assert http.post(f"{CHAT}?a=b", json=HELLO, headers=KEY).status_code == 200
             whole = lines.number(1)
-            assert http.post("/v1/chat/completions", json=HELLO).status_code == 401
+            assert http.post(CHAT, json=HELLO).status_code == 401
             refused = lines.number(2)
             call = {"jsonrpc": "2.0", "id": 1, "method": "server.ping"}
             assert http.post("/rpc", json=call, headers=KEY).status_code == 200
@@ -146,18 +150,60 @@ def test_the_gateway_says_who_asked_what(start: Start, tmp_path: Path) -> None:
             client.sendall(b"nonsense\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 400")
         until("it is told", lambda: len(lines.named("refused")) == 1)
-    said = {"method": "POST", "path": "/v1/chat/completions"}
-    assert (whole.pop("prompt_tokens") > 0, whole.pop("cached_tokens"), whole.pop("generated_tokens")) == (
-        True,
-        0,
-        TOKENS,
-    )
-    assert whole == {**said, "status": 200, "key": "kitchen", "model": "model"}
-    assert refused == {**said, "status": 401, "error": "PermissionDenied"}
+    counted = whole.pop("prompt_tokens") > 0, whole.pop("cached_tokens"), whole.pop("generated_tokens")
+    assert counted == (True, 0, TOKENS)
+    assert whole == {**ASKED, "status": 200, "key": "kitchen", "model": "model"}
+    assert refused == {**ASKED, "status": 401, "error": "PermissionDenied"}
     assert called == {"method": "POST", "path": "/rpc", "status": 200, "key": "kitchen", "call": "server.ping"}
     assert [line["address"] for line in lines.named("refused")] == ["127.0.0.1"]
     assert "secret" not in (tmp_path / "gateway.log").read_text()
     assert "key-of" not in (tmp_path / "gateway.log").read_text()
+
+
+def test_how_a_request_has_ended_is_told(start: Start, tmp_path: Path) -> None:
+    daemon = start(scenario=ENDLESS)
+    daemon.load(max_new_tokens=-1)
+    lines = Lines(tmp_path / "gateway.log")
+    with gateway(daemon.path, tmp_path, "--grace", "0") as address:
+        with HttpClient(address) as streamed:
+            streamed.post(CHAT, HELLO)
+            assert next(streamed.events())
+        assert lines.number(1) == {**ASKED, "status": 200, "ended": "hung up", "model": "model"}
+        begun = daemon.calls("rkllm_run_async")
+        with HttpClient(address) as waiting:
+            waiting.post(CHAT, {**HELLO, "stream": False})
+            daemon.wait_enter("rkllm_run_async", begun + 1)
+        assert lines.number(2) == {**ASKED, "ended": "hung up", "model": "model"}
+        last = HttpClient(address)
+        last.post(CHAT, HELLO)
+        assert next(last.events())
+    with last:
+        assert lines.number(3) == {**ASKED, "status": 200, "error": "ShuttingDown", "model": "model"}
+
+
+async def test_a_websocket_has_its_line_when_it_is_closed(start: Start, tmp_path: Path) -> None:
+    with gateway(start().path, tmp_path) as address:
+        async with open_websocket_url(f"{address.replace('http', 'ws')}/ws") as client:
+            await client.send_message('{"jsonrpc": "2.0", "id": 1, "method": "server.ping"}')
+            assert await client.get_message()
+            assert Lines(tmp_path / "gateway.log").named() == []
+        shown = Lines(tmp_path / "gateway.log").number(1)
+    assert shown == {"method": "GET", "path": "/ws", "status": 101}
+
+
+def test_a_stream_that_fails_has_the_kind_of_its_error(start: Start, tmp_path: Path) -> None:
+    daemon = start(scenario=ENDLESS)
+    daemon.load(max_new_tokens=-1)
+    lines = Lines(tmp_path / "gateway.log")
+    with gateway(daemon.path, tmp_path) as address, HttpClient(address) as client, daemon.connect() as wire:
+        client.post(CHAT, HELLO)
+        events = client.events()
+        assert next(events)
+        wire.ask("rkllm.abort", {})
+        assert b'"error"' in list(events)[-1]
+        found = lines.number(1)
+    assert (found["status"], found["error"]) == (200, "Cancelled")
+    assert found["generated_tokens"] > 0, "the NPU has made them"
 
 
 def test_it_may_be_left_out(start: Start, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import trio
 from starlette.responses import Response, StreamingResponse
 from trio.testing import wait_all_tasks_blocked
 
+from rkllmd.gateway.web.bounds import refusals
 from rkllmd.gateway.web.bounds.connections import CONNECTION, LoneServer, stop_sending
 from rkllmd.gateway.web.bounds.places import Places
 from rkllmd.gateway.web.bounds.unread import Unread
@@ -94,6 +95,8 @@ async def _reading(scope: Any, receive: Any, send: Any) -> None:
 
 async def test_idle_ones_leave_and_where_all_are_busy_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LoneServer, "places", Places(2, 2))
+    told: list[tuple[str, int]] = []
+    monkeypatch.setattr(refusals.OF_ALL, "tell", lambda address, status: told.append((address, status)))
     may_answer = trio.Event()
 
     async def slowly(scope: Any, receive: Any, send: Any) -> None:
@@ -113,6 +116,7 @@ async def test_idle_ones_leave_and_where_all_are_busy_a_sentence_says_so(monkeyp
                 await third.send_all(GET + b"\r\n")
                 refused = await received(third)
             assert refused.startswith(b"HTTP/1.1 503 ")
+            assert told == [("127.0.0.1", 503)]
             assert b"come again later" in refused
             may_answer.set()
             for stream in (first, second):
