@@ -6,6 +6,7 @@ stream: if the stream fails, it never streams again. Its ollama integration give
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -90,3 +91,18 @@ def test_the_probe_and_a_conversation_of_ollama(address: str, ollama_client: oll
     lines = list(ollama_client.chat(messages=[*QUESTION, called, RESULT], **asked))
     assert "21" in "".join(line.message.content or "" for line in lines)
     assert lines[-1].done
+
+
+def test_a_task_of_ollama_has_what_selectors_become(ollama_client: ollama.Client) -> None:
+    fields: dict[str, Any] = {
+        "light": {"type": "string", "format": "entity_id", "description": "Which one."},
+        "color": {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3, "format": "RGB"},
+        "since": {"type": "string", "format": "time", "nullable": True},
+        "share": {"type": "number", "minimum": 0.0, "maximum": 1.0},
+        "language": {"type": "string", "format": "RFC 5646"},
+        "more": {"type": "object", "additionalProperties": True},
+    }
+    form = {"type": "object", "properties": fields, "required": ["light", "color", "share"]}
+    asked: dict[str, Any] = {"model": "demo", "stream": True, "format": form, "options": {"num_predict": 100}}
+    said = "".join(line.message.content or "" for line in ollama_client.chat(messages=QUESTION, **asked))
+    assert {"light", "color", "share"} <= {*json.loads(said)}

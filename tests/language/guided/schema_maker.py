@@ -34,7 +34,6 @@ REFUSED: dict[str, Any] = {
     "unevaluatedProperties": False,
     "unevaluatedItems": False,
     "$dynamicRef": "#a",
-    "nullable": True,
     "minContains": 2,
     "multipleOf": 0.01,
     "minimum": 1e300,

@@ -21,6 +21,13 @@ PATTERNS: Final = {
 # A name that is longer than this is none.
 _LONGEST_HOSTNAME: Final = 253
 KNOWN: Final = ("date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid")
+# What JSON Schema defines besides. Any other name says nothing of an answer (Pydantic's binary, Home Assistant's RGB).
+NOT_KEPT: Final = frozenset(
+    (
+        *("idn-email", "idn-hostname", "iri", "iri-reference", "json-pointer", "regex", "relative-json-pointer"),
+        *("uri-reference", "uri-template"),
+    )
+)
 
 
 def with_patterns(schema: JsonObject) -> None:

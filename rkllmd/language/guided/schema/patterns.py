@@ -50,6 +50,11 @@ def check(pattern: str) -> int:
     return parts if reader.is_nested else 0
 
 
+def escaped(text: str) -> str:
+    """Return the pattern of a text as it is."""
+    return "".join(f"\\{character}" if character in _SYNTAX else character for character in text)
+
+
 class _Reader:
     """Reads a pattern from left to right; each method returns how many parts it has read, repetitions unrolled."""
 

@@ -34,6 +34,8 @@ _SILENT: Final = frozenset(
         *("$schema", "$comment", "$anchor", "title", "description", "default", "examples", "example", "deprecated"),
         *("readOnly", "writeOnly", "contentMediaType", "contentEncoding", "contentSchema"),
         *("discriminator", "externalDocs"),
+        # Of OpenAPI 3.0, where what is never null fits as well; of OpenAI, which clients leave in the schema itself.
+        *("nullable", "strict"),
     )
 )
 _UNWRITABLE: Final = frozenset(map(chr, range(32))) - set("\b\t\n\f\r") | {"\x7f"}
@@ -197,9 +199,22 @@ class _Reader:
             )
 
     def _format(self, value: Json, where: str, _: int) -> Json:
-        if not isinstance(value, str) or value not in formats.KNOWN:
+        if not isinstance(value, str) or value in formats.NOT_KEPT:
             raise refused(where, "format", "one of " + ", ".join(formats.KNOWN) + ".")
-        return value
+        return value if value in formats.KNOWN else None
+
+    def _property_names(self, value: Json, where: str, depth: int) -> Json:
+        """Read the schema of all names: one that all of them fit says nothing, and a list of them becomes a pattern."""
+        read = self.schema(value, where, depth + 1)
+        names = {"type": "string", **read} if isinstance(read, dict) else {}
+        if read is True or names == {"type": "string"}:
+            return None
+        listed = names.get("enum") if names == {"type": "string", "enum": names.get("enum")} else None
+        if not listed or not all(isinstance(name, str) for name in listed):
+            raise refused(where, "propertyNames", "can only be a list of names (enum); leave it out.")
+        pattern = f"^({'|'.join(map(patterns.escaped, listed))})$"
+        self._check_pattern(pattern, where)
+        return pattern
 
     def _no_duplicates(self, value: Json, where: str, _: int) -> Json:
         if value is not False:
@@ -246,6 +261,7 @@ _READERS: Final[Mapping[str, Callable[[_Reader, Json, str, int], Json]]] = {
     "const": _Reader._const,
     "properties": _Reader._named,
     "patternProperties": _Reader._patterned,
+    "propertyNames": _Reader._property_names,
     "additionalProperties": _Reader._one,
     "required": _Reader._required,
     "minProperties": _count(_MOST_ITEMS, limits=False),
@@ -273,6 +289,11 @@ def _combined(out: JsonObject, path: str) -> JsonObject:
         # The judge takes a const of null for none.
         only = out.pop("const")
         out |= {"allOf": [*out.get("allOf", ()), {"enum": only}]} if "enum" in out else {"enum": only}
+    if (names := out.pop("propertyNames", None)) is not None:
+        if not out.keys().isdisjoint(("properties", "patternProperties")):
+            why = "is only guaranteed for an object of which no other names are known; leave it out."
+            raise refused(f"{path}.propertyNames", "propertyNames", why)
+        out |= {"patternProperties": {names: out.get("additionalProperties", True)}, "additionalProperties": False}
     least = out.pop("minProperties", 0)
     required = len(out.get("required", ()))
     if least > max(required, 1):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from rkllmd.language.guided.schema.patterns import Unreadable, check
+from rkllmd.language.guided.schema.patterns import Unreadable, check, escaped
 
 
 @pytest.mark.parametrize(
@@ -72,3 +74,10 @@ def test_what_somebody_reads_otherwise_or_takes_long_is_not(pattern: str, why: s
     with pytest.raises(Unreadable) as caught:
         check(pattern)
     assert why in str(caught.value)
+
+
+def test_a_text_is_escaped_so_that_it_is_found_as_it_is() -> None:
+    text = "a.b*(c)[d]{2}^$|\\?+ é-/"
+    assert check(escaped(text)) == 0
+    assert re.fullmatch(escaped(text), text)
+    assert not re.fullmatch(escaped("a.b"), "axb")

@@ -29,6 +29,18 @@ def test_what_is_not_kept_is_refused_by_name(keyword: str) -> None:
         ({"minProperties": 1}, {"minProperties": 1}),
         ({"minLength": 2.0}, {"minLength": 2}),
         ({"uniqueItems": False}, {}),
+        ({"type": "string", "nullable": True, "strict": True}, {"type": "string"}),
+        ({"type": "array", "format": "RGB"}, {"type": "array"}),
+        ({"type": "string", "format": "uuid"}, {"type": "string", "format": "uuid"}),
+        ({"type": "object", "propertyNames": {"type": "string", "title": "Name"}}, {"type": "object"}),
+        (
+            {"propertyNames": {"enum": ["a", "b"]}, "additionalProperties": {"type": "null"}},
+            {"patternProperties": {"^(a|b)$": {"type": "null"}}, "additionalProperties": False},
+        ),
+        (
+            {"propertyNames": {"type": "string", "enum": ["a.b"]}, "required": ["a.b"]},
+            {"patternProperties": {"^(a\\.b)$": True}, "additionalProperties": False, "required": ["a.b"]},
+        ),
         ({"properties": {"a": True, "b": False}}, {"properties": {"a": True, "b": False}}),
     ],
 )
@@ -61,6 +73,10 @@ def test_what_the_judge_is_told(schema: Any, rewritten: Any) -> None:
         ({"$ref": 5}, "$ref"),
         ({"patternProperties": {"(": {}}}, "patternProperties"),
         ({"$id": "https://example.org"}, "$id"),
+        ({"format": 5}, "format"),
+        ({"propertyNames": {"enum": ["a", 1]}}, "propertyNames"),
+        ({"propertyNames": {"enum": ["a"], "type": "integer"}}, "propertyNames"),
+        ({"propertyNames": {"enum": ["a"]}, "properties": {"b": {}}}, "propertyNames"),
     ],
 )
 def test_what_means_nothing_or_too_much_is_refused_where_it_stands(schema: Any, path: str) -> None:
