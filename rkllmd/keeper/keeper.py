@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 from rkllmd.keeper import journal, report, socket_file, spawn, ties, words
+from rkllmd.keeper.answering import Answering
 from rkllmd.keeper.course import ABORT, Course, Pulse, status_after
 from rkllmd.keeper.manager import Manager
 from rkllmd.keeper.spawn import Child
@@ -19,8 +20,6 @@ from rkllmd.keeper.ties import Ties
 # How long the loop sleeps if nothing happens.
 _TURN_SECONDS = 1.0
 _MESSAGE_BYTES = 65_536
-# Clients answered in one turn.
-_AT_ONCE = 64
 _ENDS_ON_HANGUP = ("terminal", "parent")
 _CRASHED_OFTEN = "The daemon has crashed several times and is being started again: try again later."
 
@@ -47,6 +46,7 @@ class Keeper:
         self._held = Ties()
         self._held.reports = report.make()
         self._listening = _passed_on(environ)
+        self._answering = Answering()
         self._last_end = ""
         self._status: int | None = None
         self._ignores_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -86,7 +86,7 @@ class Keeper:
         events.register(self._signalled, select.POLLIN)
         if self._child is not None and self._child.is_heard:
             events.register(self._child.control, select.POLLIN)
-        if self._listening is not None and self._course.answers(now):
+        if self._listening is not None and self._course.answers(now) and not self._answering.is_busy:
             events.register(self._listening, select.POLLIN)
         events.poll(max(0.0, until - now) * 1000)
 
@@ -204,6 +204,7 @@ class Keeper:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(child.pid, signal.SIGKILL)  # what its libraries may have started holds the NPU as well
             _, status = os.waitpid(ended.si_pid, 0)
+            self._answering.has_ended(ended.si_pid)
             if child is not None and ended.si_pid == child.pid:
                 self._child = None
                 self._ended(child, os.waitstatus_to_exitcode(status))
@@ -248,30 +249,17 @@ class Keeper:
         """Tell those who are waiting that there is no daemon now, and when there may be one."""
         if self._listening is not None:
             facts = {"retry_after_ms": retry_after_ms, "crashes": self._course.crashes, "end": self._last_end or None}
-            answer_all(self._listening, words.restarting(sentence, **facts))
+            self._answering.begin(self._listening, words.restarting(sentence, **facts), time.monotonic())
 
     def _leave(self) -> None:
         """Answer who still waits, and leave nothing behind; a socket that was passed on stays."""
         if self._status != 0:
             self._answer(None, "The daemon can't start, and its log says why.")
+        self._answering.finish()
         if self._held.place:
             path, inode = socket_file.parse(self._held.place)
             socket_file.remove(path, inode)
             socket_file.unlock(path, self._held.lock)
-
-
-def answer_all(listening: socket.socket, line: bytes) -> None:
-    """Answer all who are waiting with one line; must not wait for any, nor fail because of one who has gone."""
-    for _ in range(_AT_ONCE):
-        try:
-            client, _ = listening.accept()
-        except OSError:  # nobody is there, or out of descriptors
-            return
-        with client, contextlib.suppress(OSError):
-            client.setblocking(False)
-            client.send(line)
-            client.shutdown(socket.SHUT_WR)
-            client.recv(_MESSAGE_BYTES)  # or its client would see an error in the place of the end
 
 
 def _passed_on(environ: dict[str, str]) -> socket.socket | None:

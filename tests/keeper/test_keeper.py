@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -19,6 +21,7 @@ from rkllmd.keeper.ties import CANNOT_START
 from tests.daemon import END_SECONDS, SEEN_SECONDS, until
 from tests.inherited_socket import SHIM
 from tests.keeper.keeping import Kept, answer
+from tests.wire.lingering import Lingering
 
 Keep = Callable[..., Kept]
 SERVE = "bind; ready; settled; serve"
@@ -84,6 +87,21 @@ def test_one_who_has_gone_again_does_not_harm_the_others(keep: Keep) -> None:
                 client.send(b"x" * 10_000)
     assert kept.ask()["error"]["data"]["kind"] == "Restarting"
     assert kept.end() == 0
+
+
+def test_one_whose_connection_can_not_be_closed_does_not_harm_the_others(keep: Keep) -> None:
+    kept = keep("bind; kill SIGSEGV")
+    until("a loop", lambda: len(kept.events("daemon_ended")) >= 5)
+    with Lingering() as lingering, socket.socket(socket.AF_UNIX) as client:
+        number = lingering.give()
+        client.settimeout(SEEN_SECONDS)
+        client.connect(kept.path)
+        client.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [number]))])
+        os.close(number)
+        assert kept.ask()["error"]["data"]["kind"] == "Restarting"
+        starts = len(kept.starts())
+        until("another daemon", lambda: len(kept.starts()) > starts)
+        kept.end()  # with the status of a daemon that crashes at this moment, or without one
 
 
 @pytest.mark.parametrize(
