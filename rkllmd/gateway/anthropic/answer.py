@@ -10,6 +10,9 @@ from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.run import Answer, WholeCalls, arguments_text, check_ended, held_back
 from rkllmd.json_types import Json, JsonObject
 
+# It is Anthropic's proof that thoughts are its model's: here nothing depends on it. But some clients take thoughts
+# without one for another model's, and send them back as a text of the answer.
+_SIGNATURE: Final = "rkllmd"
 _REASONS: Final = {"length": "max_tokens", "timeout": "max_tokens", "tool_calls": "tool_use"}
 
 
@@ -46,7 +49,7 @@ class MessageAnswer(Answer):
         """Yield what makes the last block longer, after the beginning of a new one where that is of another kind."""
         if self._open != kind:
             yield from self._end_block()
-            yield self._start({"type": "text", "text": ""} if kind == "text" else _thoughts(""))
+            yield self._start({"type": "text", "text": ""} if kind == "text" else _thoughts("", ""))
         if kind == "text" or not self._hides_thoughts:
             yield self._delta(delta)
 
@@ -61,7 +64,7 @@ class MessageAnswer(Answer):
         if self._open is None:
             return
         if self._open == "thinking":
-            yield self._delta({"type": "signature_delta", "signature": ""})
+            yield self._delta({"type": "signature_delta", "signature": _SIGNATURE})
         yield {"type": "content_block_stop", "index": self._index}
         self._open = None
         self._index += 1
@@ -127,9 +130,8 @@ def _reason(result: JsonObject) -> str:
     return _REASONS.get(result.get("finish_reason", ""), "end_turn")
 
 
-def _thoughts(text: str) -> JsonObject:
-    # The signature is Anthropic's proof that thoughts are its model's: here nothing depends on them.
-    return {"type": "thinking", "thinking": text, "signature": ""}
+def _thoughts(text: str, signature: str = _SIGNATURE) -> JsonObject:
+    return {"type": "thinking", "thinking": text, "signature": signature}
 
 
 def _tool_use(call: JsonObject) -> JsonObject:

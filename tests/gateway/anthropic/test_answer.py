@@ -17,6 +17,8 @@ CALL = {
     "function": {"name": "f", "arguments": {"a": 1}},
     "arguments_text": '{"a": 1}',
 }
+# Without a signature, some clients take thoughts for a text.
+SIGNED = {"signature": "rkllmd"}
 USE = {"type": "tool_use", "id": "call_1", "name": "f"}
 
 
@@ -26,10 +28,10 @@ def test_thoughts_that_are_not_wanted_have_an_empty_block() -> None:
     assert making.plain("reasoning", "More.") is None
     found += [*making.partial({"text": "", "reasoning": "More."}), *making.final({**FINAL, "text": "b"})]
     thoughts, text = blocks(found)
-    assert (thoughts["type"], thoughts["deltas"]) == ("thinking", [{"signature": ""}])
+    assert (thoughts["type"], thoughts["deltas"]) == ("thinking", [SIGNED])
     assert text["deltas"] == [{"text": "b"}]
     whole = making.whole({**FINAL, "reasoning": "Hm.", "text": "b"})
-    assert whole["content"] == [{"type": "thinking", "thinking": "", "signature": ""}, {"type": "text", "text": "b"}]
+    assert whole["content"] == [{"type": "thinking", "thinking": "", **SIGNED}, {"type": "text", "text": "b"}]
 
 
 def answer() -> MessageAnswer:
@@ -76,7 +78,7 @@ def test_what_comes_grows_blocks_and_a_call_is_one_when_it_is_whole() -> None:
             "type": "thinking",
             "thinking": "",
             "signature": "",
-            "deltas": [{"thinking": "H"}, {"thinking": "m."}, {"signature": ""}],
+            "deltas": [{"thinking": "H"}, {"thinking": "m."}, SIGNED],
         },
         {"type": "text", "text": "", "deltas": [{"text": "a"}]},
         {**USE, "input": {}, "deltas": [{"partial_json": '{"a": 1}'}]},
@@ -93,7 +95,7 @@ def test_what_comes_grows_blocks_and_a_call_is_one_when_it_is_whole() -> None:
 def test_a_whole_answer_has_the_same_blocks() -> None:
     whole = answer().whole({**FINAL, "text": "a", "reasoning": "Hm.", "tool_calls": [CALL]})
     assert whole["content"] == [
-        {"type": "thinking", "thinking": "Hm.", "signature": ""},
+        {"type": "thinking", "thinking": "Hm.", **SIGNED},
         {"type": "text", "text": "a"},
         {**USE, "input": {"a": 1}},
     ]

@@ -53,7 +53,7 @@ def test_the_model_thinks_where_it_is_asked_to(client: anthropic.Anthropic) -> N
     hidden: Any = {"type": "adaptive", "display": "omitted"}
     with client.messages.stream(model="demo", max_tokens=200, messages=asked, thinking=hidden) as stream:
         first, *rest = stream.get_final_message().content
-    assert (first.to_dict(), rest) == ({"type": "thinking", "thinking": "", "signature": ""}, message.content[1:])
+    assert (first.to_dict(), rest) == ({"type": "thinking", "thinking": "", "signature": "rkllmd"}, message.content[1:])
     quiet = client.messages.create(model="demo", max_tokens=200, messages=asked, thinking={"type": "disabled"})
     assert [block.type for block in quiet.content] == ["text"]
 
