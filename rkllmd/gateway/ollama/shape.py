@@ -12,8 +12,9 @@ from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.models import ServedModel
 from rkllmd.json_types import Json, JsonObject
 
-# The version of Ollama whose protocol this is: clients ask for it to learn what they may send.
-VERSION: Final = "0.13.0"
+# The version of Ollama whose protocol this is: clients ask for it to learn what they may send. /v1/messages is there
+# from this one on; Codex wants 0.13.4 for /v1/responses.
+VERSION: Final = "0.14.0"
 # Nobody knows when a file was made, nor until when a model stays.
 _UNKNOWN_PAST: Final = "1970-01-01T00:00:00Z"
 _UNKNOWN_FUTURE: Final = "2318-01-01T00:00:00Z"

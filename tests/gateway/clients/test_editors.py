@@ -155,6 +155,8 @@ def test_claude_code(http: httpx.Client) -> None:
 
 
 def test_codex(http: httpx.Client) -> None:
+    version = [int(part) for part in http.get("/api/version").json()["version"].split(".")]
+    assert version >= [0, 13, 4], "else it refuses to use Ollama (--oss)"
     function = {"type": "function", "strict": False, **weather.TOOL["function"]}
     space = {"type": "namespace", "name": "weather", "description": "What the sky does.", "tools": [function]}
     said: list[dict[str, Any]] = [
