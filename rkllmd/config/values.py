@@ -67,6 +67,14 @@ def choice(*allowed: str) -> Callable[[object], str]:
     return parse
 
 
+when = choice("auto", "always", "never")
+
+
+def is_on(setting: str, *, automatically: bool) -> bool:
+    """Return what a setting that takes ``when`` means; ``automatically``: what it is that "auto" stands for."""
+    return automatically if setting == "auto" else setting == "always"
+
+
 def integer(low: int, high: int, *, or_zero: bool = False) -> Callable[[object], int]:
     """Return what takes a whole number within these limits; ``or_zero``: or 0, which stands for what is usual."""
 

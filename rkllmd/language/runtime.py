@@ -10,6 +10,7 @@ from rkllmd.abi.c import Struct, c_int
 from rkllmd.abi.json.from_c import from_c
 from rkllmd.abi.library import RKLLM_FILE, Library, find, identify, load
 from rkllmd.config.settings import Config
+from rkllmd.config.values import is_on
 from rkllmd.errors import NotSupported, RuntimeFailure
 from rkllmd.json_types import JsonObject
 from rkllmd.language import runtime_reports
@@ -76,7 +77,7 @@ class Runtime(CRuntime[Library]):
         reliable = numbers >= _ASYNC_WORKS_SINCE
         self.takes_several_models = numbers >= _SEVERAL_MODELS_SINCE
         asks, runs = self._config.is_running_calls, self._config.run_async_calls
-        self._asks_is_running = reliable if asks == "auto" else asks == "always"
+        self._asks_is_running = is_on(asks, automatically=reliable)
         automatic = "rkllm_run_async" if reliable else "rkllm_run"
         self._run_async_function = automatic if runs == "auto" else runs
 

@@ -17,6 +17,7 @@ from rkllmd.calls.timeouts import Timeouts
 from rkllmd.config import quotas
 from rkllmd.config.current import CurrentConfig
 from rkllmd.config.settings import Config
+from rkllmd.config.values import is_on
 from rkllmd.language import parts as language_parts
 from rkllmd.language.model import Model
 from rkllmd.language.parts import Language
@@ -168,9 +169,8 @@ def queue_limits(settings: Config) -> Limits:
 
 def _boundary_seconds(config: Config, rkllm: Runtime, rknn: RknnRuntime) -> float:
     """Return for how long RKNN calls may begin to run at one token; 0: not at all."""
-    setting = config.between_tokens
-    is_on = "vendor" not in {rkllm.name, rknn.name} if setting == "auto" else setting == "always"
-    return config.between_tokens_ms / 1000 if is_on else 0.0
+    can_share = "vendor" not in {rkllm.name, rknn.name}
+    return config.between_tokens_ms / 1000 if is_on(config.between_tokens, automatically=can_share) else 0.0
 
 
 def _look_at_line(

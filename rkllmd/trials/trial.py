@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import orjson
 import structlog
 
+from rkllmd.config import values
 from rkllmd.errors import Cancelled, RpcError, RuntimeFailure
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.machine.c_runtime import last_words, no_handle
@@ -141,8 +142,7 @@ class Files:
 
 def is_on(part: LoadingPart) -> bool:
     """Return whether files are tried before the runtime of this part gets them."""
-    setting = part.config.trial_loads
-    return part.runtime.name == "portable" if setting == "auto" else setting == "always"
+    return values.is_on(part.config.trial_loads, automatically=part.runtime.name == "portable")
 
 
 def key_of(*facts: Json) -> str:

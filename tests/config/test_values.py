@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rkllmd.config.sources import load
-from rkllmd.config.values import ConfigError
+from rkllmd.config.values import ConfigError, is_on
 from tests.config.common import refused
 
 
@@ -123,3 +123,8 @@ def test_what_is_no_table_of_limits_is_an_error(value: Any) -> None:
 def test_a_method_without_its_limit_is_told_how_to_write_it() -> None:
     with pytest.raises(ConfigError, match="method=milliseconds, separated by ':'"):
         load({}, {"timeouts_ms": "rknn.run"})
+
+
+@pytest.mark.parametrize(("setting", "on"), [("auto", {True}), ("always", {True, False}), ("never", set())])
+def test_what_is_left_to_the_daemon_is_on_where_it_is_so_automatically(setting: str, on: set[bool]) -> None:
+    assert {automatically for automatically in (True, False) if is_on(setting, automatically=automatically)} == on

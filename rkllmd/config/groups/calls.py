@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rkllmd.config.values import boolean, choice, integer, setting, users
+from rkllmd.config.values import boolean, integer, setting, users, when
 from rkllmd.quick_dataclass import dataclass
 
 
@@ -41,7 +41,7 @@ class CallSettings:
     # Nobody has shown that the vendor's runtimes can share the NPU between two tokens, so by default they do not.
     between_tokens: str = setting(
         "auto",
-        choice("auto", "always", "never"),
+        when,
         "whether RKNN calls run between the tokens of a generation; auto: not with the vendor's runtimes",
     )
     # A token takes 30 to 200 ms on the boards: a generation is at most this much slower for each of its tokens.

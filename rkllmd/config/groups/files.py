@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rkllmd.config.values import choice, directories, integer, setting, text
+from rkllmd.config.values import directories, integer, setting, text, when
 from rkllmd.quick_dataclass import dataclass
 
 
@@ -57,7 +57,7 @@ class FileSettings:
     # Whether the vendor's runtime goes on from a cache is not known, and one of 1000 tokens is 100 MB on an SD card.
     session_caches: str = setting(
         "auto",
-        choice("auto", "always", "never"),
+        when,
         "whether prompt caches save a session from being read again; auto: with the portable runtime",
         reload=True,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rkllmd.config.values import DEFAULT_RESERVE, choice, integer, minutes, optional_directory, setting, text
+from rkllmd.config.values import DEFAULT_RESERVE, choice, integer, minutes, optional_directory, setting, text, when
 from rkllmd.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class ModelSettings:
     # entries end early was never seen. The portable runtime's batches are ours, and proven.
     coalesce: str = setting(
         "auto",
-        choice("auto", "always", "never"),
+        when,
         "whether runs of several clients share the batches of a model with n_batch above 1; auto: with the portable "
         "runtime",
         reload=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rkllmd.config.socs import SOCS
-from rkllmd.config.values import choice, core_mask, cpu_mask, setting, text
+from rkllmd.config.values import choice, core_mask, cpu_mask, setting, text, when
 from rkllmd.quick_dataclass import dataclass
 
 
@@ -31,7 +31,7 @@ class RuntimeSettings:
     # It was once reported to hang on 1.2.1.
     is_running_calls: str = setting(
         "auto",
-        choice("auto", "always", "never"),
+        when,
         "whether the worker asks rkllm_is_running around a run of rkllm_run_async; auto: from runtime 1.2.2 on",
     )
     # Whether the cache of a paused run has the token that it was paused at; where this is wrong, answers fit as well.
@@ -53,7 +53,7 @@ class RuntimeSettings:
     # Whether a second process may use the NPU beside the daemon is not known.
     trial_loads: str = setting(
         "auto",
-        choice("auto", "always", "never"),
+        when,
         "whether a file is first loaded by a child process, which may die of it; auto: with the portable runtimes",
         reload=True,
     )

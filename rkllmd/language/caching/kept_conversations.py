@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from rkllmd.config.values import is_on
 from rkllmd.language.caching.made_with import of_model as made_with_now
 from rkllmd.language.chats.held import Chat, Held
 from rkllmd.language.chats.kept import KeptChat, common_length
@@ -107,8 +108,7 @@ def may_use(language: Language, model: Model) -> bool:
 
     The vendor's runtime is not known to continue a conversation from a cache, and 1000 tokens take 100 MB on the disk.
     """
-    setting = language.config.session_caches
-    wanted = language.runtime.name == "portable" if setting == "auto" else setting == "always"
+    wanted = is_on(language.config.session_caches, automatically=language.runtime.name == "portable")
     return wanted and model.prompt_cache is None and model.prompt_cache_path is None and model.n_batch == 1
 
 

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Unpack
 
 from rkllmd.abi.layouts.rkllm import RKLLMInferMode, RKLLMInputType
+from rkllmd.config import values
 from rkllmd.language.chats import messages
 from rkllmd.language.runs import guiding
 from rkllmd.language.runs.run import Run, RunArguments
@@ -24,8 +25,7 @@ def is_on(language: Language, model: Model) -> bool:
         return False
     if model.coalesce is not None:
         return model.coalesce
-    setting = language.config.coalesce
-    return language.runtime.name == "portable" if setting == "auto" else setting == "always"
+    return values.is_on(language.config.coalesce, automatically=language.runtime.name == "portable")
 
 
 def shares_batch(run: Run) -> bool:
