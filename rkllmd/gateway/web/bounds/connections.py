@@ -74,6 +74,8 @@ class LoneServer(TCPServer):
                 await trio.aclose_forcefully(leaving.stream)
             self.state = {**self.state, CONNECTION: self}
             await super().run()
+        except* trio.ClosedResourceError:  # it has left for another one, before it was encrypted
+            pass
         except* Exception as group:
             await self.config.log.error("A connection was closed that could not be read: %r", innermost(group))
         finally:

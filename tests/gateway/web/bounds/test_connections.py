@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import trio
+from hypercorn.logging import Logger
 from starlette.responses import Response, StreamingResponse
 from trio.testing import wait_all_tasks_blocked
 
@@ -121,6 +122,27 @@ async def test_idle_ones_leave_and_where_all_are_busy_a_sentence_says_so(monkeyp
             may_answer.set()
             for stream in (first, second):
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_one_that_leaves_before_it_is_encrypted_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    async def error(logger: Logger, message: str, *values: Any) -> None:
+        said.append(message % values)
+
+    monkeypatch.setattr(Logger, "error", error)
+    monkeypatch.setattr(LoneServer, "places", Places(1, 1))
+    make(tmp_path, HOST)
+    pem = str(tmp_path / f"{HOST}.pem")
+    encrypted = serving(_application, certfile=pem, keyfile=pem)
+    async with encrypted as port, await trio.open_tcp_stream(HOST, port) as first:
+        await first.send_all(b"\x16\x03")
+        await wait_all_tasks_blocked()
+        async with await trio.open_tcp_stream(HOST, port):
+            assert await received(first) == b""
+    assert said == []
 
 
 @pytest.mark.parametrize("asks", [False, True], ids=["without a request", "after a request"])
