@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
+from unittest.mock import Mock
 
 import pytest
 
+from tests.daemon import kind
 from tests.soak.guest import must_own_the_words
 from tests.soak.soak import soak
+from tests.soak.visits import upkeep, vision
+
+_SET_ASIDE: Final = {"error": {"data": {"kind": "Quarantined"}}}
 
 
 def test_a_short_soak_with_crashes_answers_everybody(tmp_path: Path) -> None:
@@ -18,6 +24,15 @@ def test_a_short_soak_with_crashes_answers_everybody(tmp_path: Path) -> None:
     assert outcome.counts["tokens"] > 0
     # Whether anything grows is not for seconds on a busy machine to say: test_analysis.py and test_report.py do.
     assert outcome.samples
+
+
+def test_a_model_that_was_set_aside_is_loaded_again() -> None:
+    """Or three crashes within ten minutes leave the rest of a soak without it."""
+    guest = Mock()
+    guest.ask = lambda _, params: {"result": {"context": 7}} if params.get("force") else _SET_ASIDE
+    visit = Mock()
+    assert vision.load_context(visit, guest) == 7
+    assert kind(upkeep.load(guest, "rkllm.init", {"model_path": "model.rkllm"})) is None
 
 
 def test_another_clients_words_are_seen() -> None:

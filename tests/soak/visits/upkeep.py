@@ -38,10 +38,16 @@ def _loaded(visit: Visit, guest: Guest, path: Path) -> int:
 
 
 def _init(guest: Guest, path: Path) -> dict[str, Any]:
-    """Load a model; one that was set aside since it crashed the daemon, against its advice."""
-    params = {"model_path": str(path), "max_new_tokens": 2000}
-    answer = guest.ask("rkllm.init", params)
-    return guest.ask("rkllm.init", {**params, "force": True}) if kind(answer) == "Quarantined" else answer
+    return load(guest, "rkllm.init", {"model_path": str(path), "max_new_tokens": 2000})
+
+
+def load(guest: Guest, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Load a model of either kind; one that was set aside since it crashed the daemon, against its advice.
+
+    Without that, a soak of less than an hour, whose crashes come close together, would go on without the model.
+    """
+    answer = guest.ask(method, params)
+    return guest.ask(method, {**params, "force": True}) if kind(answer) == "Quarantined" else answer
 
 
 def load_and_destroy(visit: Visit) -> None:

@@ -10,12 +10,14 @@ from tests.daemon import kind
 from tests.server.descriptors.tensors import SIZE, closing, memfd, picture
 from tests.soak.guest import Guest, opened
 from tests.soak.place import Visit
+from tests.soak.visits.upkeep import load
 
 _PICTURES = 16
 
 
-def _context(visit: Visit, guest: Guest, **params: Any) -> int | None:
-    answer = guest.ask("rknn.init", {"model_path": str(visit.company.place.vision_model), **params})
+def load_context(visit: Visit, guest: Guest, **params: Any) -> int | None:
+    """Load the RKNN model; return its context, None if that has failed."""
+    answer = load(guest, "rknn.init", {"model_path": str(visit.company.place.vision_model), **params})
     return None if kind(answer) else int(answer["result"]["context"])
 
 
@@ -27,7 +29,7 @@ def _must_fit(visit: Visit, number: int, answer: dict[str, Any]) -> None:
 def pictures(visit: Visit) -> None:
     """Run on pictures in base64."""
     with opened(visit.company) as guest:
-        context = _context(visit, guest)
+        context = load_context(visit, guest)
         for _ in range(visit.choice.randrange(1, 6)):
             number = visit.choice.randrange(_PICTURES)
             data = base64.b64encode(picture(number)).decode()
@@ -43,7 +45,7 @@ def pictures(visit: Visit) -> None:
 def descriptors(visit: Visit) -> None:
     """Run on pictures in memfds, with the outputs as descriptors; leave some of them behind."""
     with opened(visit.company) as guest:
-        context = _context(visit, guest)
+        context = load_context(visit, guest)
         for _ in range(visit.choice.randrange(1, 6)):
             number = visit.choice.randrange(_PICTURES)
             params = {"context": context, "inputs": {"fd": 0, "size": SIZE}}
@@ -62,7 +64,7 @@ def descriptors(visit: Visit) -> None:
 def memories(visit: Visit) -> None:
     """Make a memory that outlives its connection; another one writes, reads and frees it."""
     with opened(visit.company) as guest:
-        context = _context(visit, guest, keep=True)
+        context = load_context(visit, guest, keep=True)
         made = guest.ask("rknn.create_mem", {"ctx": context, "size": 4096, "keep": True})
     with opened(visit.company) as other:
         if kind(made) is None and other.daemon == guest.daemon:
