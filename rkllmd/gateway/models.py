@@ -70,14 +70,17 @@ class ServedModel:
 def served(status: JsonObject) -> list[ServedModel]:
     """Return the models that have a handle: the name of the configuration, else that of the file, without its ending.
 
-    Of two with one name, the first is meant by it, and the others by their handle behind it (``qwen#3``).
+    Of two with one name, the first is meant by it, and the others by their handle behind it (``qwen#3``). A name of the
+    configuration never means another file: anybody may call a file so, and load it before.
     """
     loading = _path_that_loads(status)
-    declared = {item["name"]: item["swap"] for item in status["declared_models"]}
+    declared = {item["name"]: item for item in status["declared_models"]}
+    given = {item["name"] for item in status["models"]}
     found: dict[str, ServedModel] = {}
     for item in status["models"]:
         name = item["name"] or item["model_path"].rpartition("/")[2].rpartition(".")[0] or str(item["handle"])
-        if name in found:
+        is_taken = name in given or declared.get(name, item)["model_path"] != item["model_path"]
+        if name in found or (is_taken and not item["name"]):
             name = f"{name}#{item['handle']}"
         is_asleep = item["state"] == "asleep"
         found[name] = ServedModel(
@@ -94,7 +97,7 @@ def served(status: JsonObject) -> list[ServedModel]:
             item["infill"],
             is_asleep and item["model_path"] == loading,
             item["name"] in declared,
-            declared.get(item["name"], False),
+            bool(item["name"] in declared and declared[item["name"]]["swap"]),
         )
     return list(found.values())
 

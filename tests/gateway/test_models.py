@@ -31,6 +31,17 @@ def test_two_of_one_name_are_told_apart() -> None:
     assert models.choose(twice, "x#2").handle == 2
 
 
+def test_a_file_of_the_same_name_is_not_taken_for_one_of_the_configuration() -> None:
+    foreign, own = (1, None, "/home/x/large.gguf"), (2, "large", "/m/large.gguf")
+    beside = status(foreign, own, declared=("large",))
+    assert [item.name for item in models.served(beside)] == ["large#1", "large"]
+    alone = status(foreign, declared=("large",), swap=True)
+    assert [(item.name, item.handle) for item in models.listed(alone)] == [("large#1", 1), ("large", None)]
+    assert models.choose(alone, "large").handle is None, "its own file is loaded"
+    the_same = status((1, None, "/m/large.gguf"), declared=("large",))
+    assert [item.name for item in models.listed(the_same)] == ["large"]
+
+
 def test_without_a_name_the_only_one_is_meant() -> None:
     only = status((7, None, "/m/x.rkllm"))
     for name in (None, ""):
