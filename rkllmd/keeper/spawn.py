@@ -106,14 +106,14 @@ def start(command: Sequence[str], environ: dict[str, str], held: Ties, *, ignore
         its_environ = dict(environ)
         made = fork(its_environ, held)
         if made is None:
-            _become(command, its_environ, ignores_hangup)
+            _become(command, its_environ, ignores_hangup=ignores_hangup)
         assert made is not None
         return Child(*made)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def _become(command: Sequence[str], environ: dict[str, str], ignores_hangup: bool) -> None:
+def _become(command: Sequence[str], environ: dict[str, str], *, ignores_hangup: bool) -> None:
     """Become the daemon's program; does not return."""
     try:
         if ignores_hangup:

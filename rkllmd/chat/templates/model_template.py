@@ -62,7 +62,7 @@ class ModelTemplate:
 
     def forms(self, *, with_tools: bool) -> Forms:
         """Return in which forms the template takes messages, and what it shows of them. Raises RuntimeFailure."""
-        return self._prepared(self._source.template(with_tools) or "").forms
+        return self._prepared(self._source.template(with_tools=with_tools) or "").forms
 
     def render(
         self,

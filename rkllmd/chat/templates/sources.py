@@ -46,7 +46,7 @@ class Source:
     control: frozenset[str]
     tags: frozenset[str]
 
-    def template(self, with_tools: bool) -> str | None:
+    def template(self, *, with_tools: bool) -> str | None:
         """Return the template for a conversation with or without tools; None if there is none."""
         templates = dict(self.templates)
         if with_tools and "tool_use" in templates:

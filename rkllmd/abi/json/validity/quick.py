@@ -109,7 +109,7 @@ def _items(schema: JsonObject, whole: JsonObject) -> Fits:
     return each_fits
 
 
-def _some_of(exactly_one: bool) -> Callable[[list[JsonObject], JsonObject], Fits]:
+def _some_of(*, exactly_one: bool) -> Callable[[list[JsonObject], JsonObject], Fits]:
     def keyword(schemas: list[JsonObject], _: JsonObject) -> Fits:
         tests = [fits(schema) for schema in schemas]
         if exactly_one:

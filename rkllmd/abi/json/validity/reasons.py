@@ -63,7 +63,7 @@ def _items(_validator: Validator, subschema: JsonObject, instance: Json, schema:
             yield from _descend(subschema, item, index)
 
 
-def _some_of(exactly_one: bool) -> _Keyword:
+def _some_of(*, exactly_one: bool) -> _Keyword:
     def keyword(_validator: Validator, subschemas: list[JsonObject], instance: Json, _schema: JsonObject) -> _Errors:
         found = [list(itertools.islice(_descend(item, instance), _ERRORS_LOOKED_AT)) for item in subschemas]
         valid = found.count([])

@@ -69,7 +69,7 @@ class _Dict:
 class Formatting:
     """The method ``format`` of a text, bound to it, with limits to what it makes."""
 
-    def __init__(self, environment: Environment, text: str, takes_mapping: bool) -> None:
+    def __init__(self, environment: Environment, text: str, *, takes_mapping: bool) -> None:
         self._formatter = _Formatter(environment)
         self._text = text
         self._takes_mapping = takes_mapping

@@ -24,7 +24,7 @@ class NotAllowed(Exception):
     """The template does what no chat template needs."""
 
 
-def charge(value: object, times: int = 1, printed: bool = False) -> None:
+def charge(value: object, times: int = 1, *, printed: bool = False) -> None:
     """Spend what it takes to look ``times`` times at a value and everything in it.
 
     ``printed``: it is written as text, so that nothing may be in it whose text is of unknown length. Raises OverBudget,

@@ -43,7 +43,7 @@ def init(
     else:
         file = ModelFile.from_path(os.fsdecode(string_at(model)), offset, part)
     profiled = bool(flags & rknn_flag.RKNN_FLAG_COLLECT_PERF_MASK)
-    context[0] = rknn_context(handles.add(Context.of(Model(file, profiled), flags)))
+    context[0] = rknn_context(handles.add(Context.of(Model(file, profiled=profiled), flags)))
 
 
 def dup_context(context_in: _Pointer[c_uint64], context_out: _Pointer[c_uint64]) -> None:

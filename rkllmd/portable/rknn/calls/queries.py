@@ -57,25 +57,21 @@ def _at(tensors: list[Tensor], index: int) -> Tensor:
     return tensors[index]
 
 
-def _graph_layout(is_input: bool) -> int:
-    return layouts.NHWC if is_input else layouts.NCHW
-
-
-def _attr(is_input: bool, is_current: bool, layout: int | None) -> Callable[[Context, rknn_tensor_attr], None]:
+def _attr(layout: int | None, *, is_input: bool, is_current: bool) -> Callable[[Context, rknn_tensor_attr], None]:
     """Return the answer to one of the attr commands; ``layout`` NC1HWC2 counts for tensors that have it."""
 
     def answer(context: Context, info: rknn_tensor_attr) -> None:
         tensor = _at(context.model.inputs if is_input else context.model.outputs, info.index)
-        shape = _shapes(context, is_input, is_current)[tensor.index]
+        shape = _shapes(context, is_input=is_input, is_current=is_current)[tensor.index]
         shown = layout
         if shown is None or (shown == layouts.NC1HWC2 and tensor.native_layout(shape) is None):
-            shown = _graph_layout(is_input)
+            shown = layouts.NHWC if is_input else layouts.NCHW
         describe(info, tensor, shape, shown)
 
     return answer
 
 
-def _shapes(context: Context, is_input: bool, is_current: bool) -> list[Shape]:
+def _shapes(context: Context, *, is_input: bool, is_current: bool) -> list[Shape]:
     if is_input:
         return context.shapes if is_current else context.model.first_shapes()
     return context.output_shapes() if is_current else context.first_output_shapes()
@@ -146,27 +142,31 @@ def _answers(struct: type[_StructT], answer: Callable[[Context, _StructT], None]
     return struct, lambda context, address: answer(context, struct.from_address(address))
 
 
-def _attr_command(is_input: bool, is_current: bool, layout: int | None) -> _Command:
-    return _answers(rknn_tensor_attr, _attr(is_input, is_current, layout))
+def _input_attr(layout: int | None, *, is_current: bool = False) -> _Command:
+    return _answers(rknn_tensor_attr, _attr(layout, is_input=True, is_current=is_current))
+
+
+def _output_attr(layout: int | None, *, is_current: bool = False) -> _Command:
+    return _answers(rknn_tensor_attr, _attr(layout, is_input=False, is_current=is_current))
 
 
 _NATIVE = layouts.NC1HWC2
 _COMMANDS: dict[int, _Command] = {
     rknn_query_cmd.RKNN_QUERY_IN_OUT_NUM: _answers(rknn_input_output_num, _in_out_num),
-    rknn_query_cmd.RKNN_QUERY_INPUT_ATTR: _attr_command(True, False, None),
-    rknn_query_cmd.RKNN_QUERY_OUTPUT_ATTR: _attr_command(False, False, None),
+    rknn_query_cmd.RKNN_QUERY_INPUT_ATTR: _input_attr(None),
+    rknn_query_cmd.RKNN_QUERY_OUTPUT_ATTR: _output_attr(None),
     rknn_query_cmd.RKNN_QUERY_PERF_DETAIL: _answers(rknn_perf_detail, _perf_detail),
     rknn_query_cmd.RKNN_QUERY_PERF_RUN: _answers(rknn_perf_run, _perf_run),
     rknn_query_cmd.RKNN_QUERY_SDK_VERSION: _answers(rknn_sdk_version, _sdk_version),
     rknn_query_cmd.RKNN_QUERY_MEM_SIZE: _answers(rknn_mem_size, _mem_size),
     rknn_query_cmd.RKNN_QUERY_CUSTOM_STRING: _answers(rknn_custom_string, _custom_string),
-    rknn_query_cmd.RKNN_QUERY_NATIVE_INPUT_ATTR: _attr_command(True, False, _NATIVE),
-    rknn_query_cmd.RKNN_QUERY_NATIVE_OUTPUT_ATTR: _attr_command(False, False, _NATIVE),
-    rknn_query_cmd.RKNN_QUERY_NATIVE_NHWC_INPUT_ATTR: _attr_command(True, False, layouts.NHWC),
-    rknn_query_cmd.RKNN_QUERY_NATIVE_NHWC_OUTPUT_ATTR: _attr_command(False, False, layouts.NHWC),
+    rknn_query_cmd.RKNN_QUERY_NATIVE_INPUT_ATTR: _input_attr(_NATIVE),
+    rknn_query_cmd.RKNN_QUERY_NATIVE_OUTPUT_ATTR: _output_attr(_NATIVE),
+    rknn_query_cmd.RKNN_QUERY_NATIVE_NHWC_INPUT_ATTR: _input_attr(layouts.NHWC),
+    rknn_query_cmd.RKNN_QUERY_NATIVE_NHWC_OUTPUT_ATTR: _output_attr(layouts.NHWC),
     rknn_query_cmd.RKNN_QUERY_INPUT_DYNAMIC_RANGE: _answers(rknn_input_range, _input_dynamic_range),
-    rknn_query_cmd.RKNN_QUERY_CURRENT_INPUT_ATTR: _attr_command(True, True, None),
-    rknn_query_cmd.RKNN_QUERY_CURRENT_OUTPUT_ATTR: _attr_command(False, True, None),
-    rknn_query_cmd.RKNN_QUERY_CURRENT_NATIVE_INPUT_ATTR: _attr_command(True, True, _NATIVE),
-    rknn_query_cmd.RKNN_QUERY_CURRENT_NATIVE_OUTPUT_ATTR: _attr_command(False, True, _NATIVE),
+    rknn_query_cmd.RKNN_QUERY_CURRENT_INPUT_ATTR: _input_attr(None, is_current=True),
+    rknn_query_cmd.RKNN_QUERY_CURRENT_OUTPUT_ATTR: _output_attr(None, is_current=True),
+    rknn_query_cmd.RKNN_QUERY_CURRENT_NATIVE_INPUT_ATTR: _input_attr(_NATIVE, is_current=True),
+    rknn_query_cmd.RKNN_QUERY_CURRENT_NATIVE_OUTPUT_ATTR: _output_attr(_NATIVE, is_current=True),
 }

@@ -53,7 +53,7 @@ class Parameters:
     zero_point: Array
 
 
-def scheme(quant_type: int, group_size: int, is_b: bool) -> Scheme:
+def scheme(quant_type: int, group_size: int, *, is_b: bool) -> Scheme:
     """Return the scheme of an rknn_matmul_quant_type; RKNN_ERR_PARAM_INVALID if this matrix cannot have it."""
     allowed = [*_PER_LAYER, *_PER_CHANNEL, *_PER_GROUP] if is_b else [*_PER_LAYER]
     if quant_type not in allowed:

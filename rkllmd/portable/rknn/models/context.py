@@ -63,13 +63,13 @@ class Context:
         if self.outputs is not None:
             return [output.shape for output in self.outputs]
         if self._output_shapes is None:
-            self._output_shapes = self.model.output_shapes(self.shapes, self.may_run)
+            self._output_shapes = self.model.output_shapes(self.shapes, may_run=self.may_run)
         return self._output_shapes
 
     def first_output_shapes(self) -> list[Shape]:
         """Return the shapes of the outputs for the inputs' shapes at the start."""
         if self._first_output_shapes is None:
-            self._first_output_shapes = self.model.output_shapes(self.model.first_shapes(), self.may_run)
+            self._first_output_shapes = self.model.output_shapes(self.model.first_shapes(), may_run=self.may_run)
         return self._first_output_shapes
 
     def set_shapes(self, shapes: dict[int, Shape]) -> None:
@@ -80,7 +80,7 @@ class Context:
                 self.values.pop(index, None)
                 self.outputs = self._output_shapes = None
 
-    def run(self, blocking: bool, timeout: float | None) -> None:
+    def run(self, *, blocking: bool, timeout: float | None) -> None:
         """Run the graph.
 
         Not ``blocking``: it runs in a separate thread, and ``finish`` takes its result. ``timeout`` in seconds:

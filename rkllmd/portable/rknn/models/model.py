@@ -44,7 +44,7 @@ class Model:
     free.
     """
 
-    def __init__(self, file: ModelFile, profiled: bool) -> None:
+    def __init__(self, file: ModelFile, *, profiled: bool) -> None:
         self.file = file
         self.weight_size = file.size
         self.is_profiled = profiled
@@ -100,7 +100,7 @@ class Model:
             return list(self.input_sets[0])
         return [tuple(dim if isinstance(dim, int) else 1 for dim in tensor.dims) for tensor in self.inputs]
 
-    def output_shapes(self, shapes: list[Shape], may_run: bool) -> list[Shape]:
+    def output_shapes(self, shapes: list[Shape], *, may_run: bool) -> list[Shape]:
         """Return the outputs' shapes for inputs of ``shapes``.
 
         What the symbolic names of dimensions do not say is learnt by a run on zeros; what that does not show either

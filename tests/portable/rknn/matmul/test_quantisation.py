@@ -31,7 +31,7 @@ SIZES = [Size(1, 64, 4), Size(1, 64, 6)]
     ],
 )
 def test_the_scheme_of_a_type(quant_type: int, is_b: bool, scheme: Scheme) -> None:
-    assert quantisation.scheme(quant_type, 32, is_b) == scheme
+    assert quantisation.scheme(quant_type, 32, is_b=is_b) == scheme
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_scheme_of_a_type(quant_type: int, is_b: bool, scheme: Scheme) -> No
 )
 def test_a_type_that_a_matrix_can_not_have(quant_type: int, group_size: int, is_b: bool, said: str) -> None:
     with pytest.raises(RknnError, match=said):
-        quantisation.scheme(quant_type, group_size, is_b)
+        quantisation.scheme(quant_type, group_size, is_b=is_b)
 
 
 @pytest.mark.parametrize(("scheme", "shape"), [(LAYER, (1, 1)), (CHANNEL, (1, 4)), (GROUP, (2, 4))])

@@ -71,7 +71,7 @@ def test_a_run_has_outputs_a_number_and_a_duration(context: Context) -> None:
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_run_may_be_waited_for_later(context: Context, blocking: bool, timeout: float | None) -> None:
     context.values[0] = ROW
-    context.run(blocking, timeout)
+    context.run(blocking=blocking, timeout=timeout)
     assert (context.outputs is not None) >= blocking
     context.finish(None)
     assert context.outputs is not None
