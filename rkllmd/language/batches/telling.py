@@ -51,9 +51,9 @@ def tell(language: Language, company: Company, lanes: Sequence[Lane]) -> None:
     """Make each conversation its lane's prompt; close the lanes of which none can be made."""
     for lane in lanes:
         try:
-            guiding.renew(lane.run)
             if lane.turn is not None:
                 _tell(language, lane, lane.turn)
+            guiding.renew(lane.run)  # by what the model was told: of which functions
         except RpcError as error:
             refuse(company, lane, error)
 

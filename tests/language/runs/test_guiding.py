@@ -10,6 +10,7 @@ import pytest
 
 from tests.daemon import Daemon, Start, Wire, kind
 from tests.language.guided.schema_maker import REFUSED, SchemaMaker, is_valid
+from tests.portable.gguf_files import DEMO
 
 # 500 with `make fuzz`.
 SCHEMAS = int(os.environ.get("RKLLMD_SCHEMAS", "60"))
@@ -93,6 +94,15 @@ def test_a_function_is_called_beside_a_form_where_the_model_would_call_it(demo: 
         assert "tool_calls" not in said
         none = asked_with_weather(wire, "What is the weather in Oslo?", tool_choice="none")["result"]
         assert is_valid(none["text"], LAMP)
+
+
+def test_a_function_is_called_beside_a_form_in_a_shared_batch(start: Start) -> None:
+    daemon = start(runtime="portable")
+    daemon.load(model_path=str(DEMO), max_context_len=512, extend_param={"n_batch": 2})
+    with daemon.connect() as wire:
+        [call] = asked_with_weather(wire, "What is the weather in Oslo?")["result"]["tool_calls"]
+        assert call["function"] == {"name": "get_weather", "arguments": {"city": "Oslo"}}
+        assert is_valid(asked_with_weather(wire, "Hello")["result"]["text"], LAMP)
 
 
 def test_a_call_that_its_limit_cuts_off_is_no_answer(demo: Daemon) -> None:
