@@ -6,6 +6,7 @@ daemon's log, and wait for nobody either; structlog, which makes those, would co
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
 from typing import Final
@@ -31,7 +32,8 @@ class AccessLog:
     """Writes the lines."""
 
     def __init__(self, descriptor: int = 2) -> None:
-        """Write to ``descriptor``."""
+        """Write to ``descriptor``: JSON, but for people at a terminal."""
+        self._is_terminal = os.isatty(descriptor)
         self._writer = LogWriter(descriptor, lambda count: self._line("log_lines_dropped", count=count))
 
     def flush(self) -> None:
@@ -42,7 +44,10 @@ class AccessLog:
         """Write that something has happened; what is None is left out."""
         at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         known = {name: value for name, value in said.items() if value is not None}
-        self._writer.write(orjson.dumps({"event": event, "level": "info", "timestamp": at, **known}) + b"\n")
+        line = orjson.dumps({"event": event, "level": "info", "timestamp": at, **known})
+        if self._is_terminal:
+            line = " ".join([at, event, *(f"{name}={value}" for name, value in known.items())]).encode()
+        self._writer.write(line + b"\n")
 
     def refused(self, address: str, status: int) -> None:
         """Write that a connection was refused before there was a request that can be read."""

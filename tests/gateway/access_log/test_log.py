@@ -112,6 +112,20 @@ async def test_a_failure_has_its_kind(tmp_path: Path) -> None:
     assert lines.number(1) == {"method": "POST", "path": "/", "status": 504, "error": "Timeout"}
 
 
+async def test_people_at_a_terminal_read_no_json(tmp_path: Path) -> None:
+    main, terminal = os.openpty()
+    try:
+        log = AccessLog(terminal)
+        await Client(log.around(answering(200, model="demo")), {}).ask()
+        log.flush()
+        shown = os.read(main, 1000).decode()
+    finally:
+        os.close(terminal)
+        os.close(main)
+    assert " request method=POST path=/ status=200 ms=" in shown
+    assert shown.endswith(" model=demo\r\n")
+
+
 async def test_who_hangs_up_is_named(tmp_path: Path) -> None:
     async def never(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
