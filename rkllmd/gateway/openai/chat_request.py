@@ -83,7 +83,7 @@ def _tools(fields: Fields, custom: CustomTools) -> JsonObject:
         chosen = Fields(choice, "tool_choice")
         choice = {"type": "function", "function": {"name": _name(chosen)}}
         chosen.end()
-    custom.check(tools, choice)
+    custom.finish(tools, choice)
     return conversation.tools(fields, tools, choice)
 
 

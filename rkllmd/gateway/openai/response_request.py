@@ -121,7 +121,7 @@ def _tools(fields: Fields, custom: CustomTools, spaces: Namespaces) -> JsonObjec
         else:
             choice = {"type": "function", "function": {"name": chosen.text("name") or ""}}
             chosen.end()
-    custom.check(tools, choice)
+    custom.finish(tools, choice)
     return conversation.tools(fields, tools, choice)
 
 

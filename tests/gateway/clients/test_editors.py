@@ -14,6 +14,13 @@ from PIL import Image
 
 from tests.gateway.clients import weather
 
+# Codex's and Copilot's, for models whose names they know.
+PATCH = {
+    "type": "custom",
+    "name": "apply_patch",
+    "description": "Edit files.",
+    "format": {"type": "grammar", "syntax": "lark", "definition": 'start: "*** Begin Patch" LF'},
+}
 SNOW = '{"sky": "snow"}'
 
 
@@ -165,7 +172,7 @@ def test_codex(http: httpx.Client) -> None:
     ]
     asked: dict[str, Any] = {
         "model": "demo",
-        "tools": [space, {"type": "web_search", "external_web_access": False}],
+        "tools": [space, {"type": "web_search", "external_web_access": False}, PATCH],
         "tool_choice": "auto",
         "parallel_tool_calls": True,
         "reasoning": {"summary": "auto"},
@@ -175,7 +182,12 @@ def test_codex(http: httpx.Client) -> None:
         "prompt_cache_key": "1",
         "client_metadata": {"session_id": "1"},
     }
-    last = chunks(http, "/v1/responses", {**asked, "input": said, "tool_choice": "required"})[-1]["response"]
+    chosen = {
+        "type": "allowed_tools",
+        "mode": "required",
+        "tools": [{"type": "function", "name": "weather__get_weather"}],
+    }
+    last = chunks(http, "/v1/responses", {**asked, "input": said, "tool_choice": chosen})[-1]["response"]
     [call] = [item for item in last["output"] if item["type"] == "function_call"]
     assert (call["name"], call["namespace"]) == (weather.NAME, "weather")
     back = {name: call[name] for name in ("type", "id", "name", "namespace", "arguments", "call_id")}

@@ -1,25 +1,48 @@
 """OpenAI's custom tools: what one of them is called with is a text as it is.
 
 For a model such a tool is a function whose only argument is that text; clients see neither. Where a call must be made,
-the text can be kept to a regular expression.
+the text can be kept to a regular expression; where none need be made, the model is told of the grammar, as it is of the
+parameters of functions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from rkllmd.gateway.fields import Fields, WrongField
+from rkllmd.gateway.fields import Fields
 from rkllmd.gateway.run import arguments_text
 from rkllmd.json_types import Json, JsonObject
 
 KIND: Final = "custom"
 _INPUT: Final = "input"
 _PATTERN: Final = f"parameters.properties.{_INPUT}.pattern"
-_NOT_KEPT: Final = (
-    "can be a grammar only where a call must be made (tool_choice required, or this tool), since other answers are not "
-    "kept to it: leave it out, and say in the description what the input is to be."
-)
+_SYNTAXES: Final = {"regex": "regular expression", "lark": "Lark grammar"}
+# Where a model need not call, its answer is kept to nothing.
+_FREE: Final = (None, "auto", "none")
+
+
+@dataclass(frozen=True)
+class _Grammar:
+    """The grammar of a function's text, and the fields in which it was given."""
+
+    function: JsonObject
+    fields: Fields
+    syntax: str
+    definition: str
+
+    def tell(self) -> None:
+        """Tell the model of it."""
+        told = f"The input is a text that fits this {_SYNTAXES[self.syntax]}:\n{self.definition}"
+        self.function["description"] = "\n\n".join(filter(None, (self.function.get("description"), told)))
+
+    def keep(self) -> None:
+        """Have the text kept to it. Raises WrongField."""
+        if self.syntax != "regex":
+            why = "can only be regex where a call must be made: no answer can be kept to other grammars."
+            raise self.fields.wrong("syntax", why)
+        self.function["parameters"]["properties"][_INPUT]["pattern"] = f"^(?:{self.definition})$"
 
 
 class CustomTools:
@@ -27,13 +50,13 @@ class CustomTools:
 
     def __init__(self) -> None:
         """Begin with none."""
-        # By the name of each, the path of its format.
-        self._formats: dict[str, str] = {}
+        self._names: set[str] = set()
+        self._grammars: list[_Grammar] = []
 
     @property
     def names(self) -> frozenset[str]:
         """Return their names."""
-        return frozenset(self._formats)
+        return frozenset(self._names)
 
     def take(self, tool: Fields, function: str, *, has_inner_grammar: bool = False) -> JsonObject:
         """Take one, but for its type; return the function that it is for a model.
@@ -44,33 +67,34 @@ class CustomTools:
         taken: JsonObject = {"name": tool.needed("name")}
         if description := tool.text("description"):
             taken["description"] = description
-        text: JsonObject = {"type": "string"}
-        self._formats[taken["name"]] = tool.path("format")
+        self._names.add(taken["name"])
+        object_of_text = {"type": "object", "properties": {_INPUT: {"type": "string"}}, "required": [_INPUT]}
+        taken["parameters"] = {**object_of_text, "additionalProperties": False}
         given = tool.inner("format")
         if given.choice("type", ("text", "grammar")) == "grammar":
             grammar = given.inner("grammar") if has_inner_grammar else given
             grammar.becomes("definition", f"{function}.{_PATTERN}")
-            text["pattern"] = _pattern(grammar)
+            self._grammars.append(_taken(grammar, taken))
         given.end()
         tool.end()
-        object_of_text = {"type": "object", "properties": {_INPUT: text}, "required": [_INPUT]}
-        return {**taken, "parameters": {**object_of_text, "additionalProperties": False}}
+        return taken
 
-    def check(self, tools: Sequence[JsonObject], choice: Json) -> None:
-        """Refuse a grammar where the model need not call, which may then break it."""
-        for function in (tool["function"] for tool in tools if choice in (None, "auto")):
-            path = self._formats.get(function["name"])
-            if path is not None and "pattern" in function["parameters"]["properties"][_INPUT]:
-                raise WrongField(path, f"{path} {_NOT_KEPT}")
+    def finish(self, tools: Sequence[JsonObject], choice: Json) -> None:
+        """Have texts kept to their grammars where one of the tools must be called, else have the model told of them."""
+        for grammar in self._grammars:
+            if choice in _FREE:
+                grammar.tell()
+            elif any(tool["function"] is grammar.function for tool in tools):
+                grammar.keep()
 
 
-def _pattern(grammar: Fields) -> str:
-    """Take a grammar; return a regular expression for all of the text."""
-    if grammar.choice("syntax", ("lark", "regex")) != "regex":
-        raise grammar.wrong("syntax", "can only be regex here: no answer can be kept to other grammars.")
+def _taken(grammar: Fields, function: JsonObject) -> _Grammar:
+    syntax = grammar.choice("syntax", tuple(_SYNTAXES))
+    if syntax is None:
+        raise grammar.wrong("syntax", f"is missing: it is one of {', '.join(_SYNTAXES)}.")
     definition = grammar.needed("definition")
     grammar.end()
-    return f"^(?:{definition})$"
+    return _Grammar(function, grammar, syntax, definition)
 
 
 def called(call: Fields) -> JsonObject:

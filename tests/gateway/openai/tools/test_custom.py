@@ -56,25 +56,22 @@ def test_a_model_is_told_a_function_with_one_text(read: Any) -> None:
     ],
 )
 def test_a_call_that_must_be_made_is_kept_to_an_expression(read: Any, tool: Any, chosen: Any) -> None:
-    for choice in (chosen, "required", "none"):
+    for choice in (chosen, "required"):
         wanted = read(tool, tool_choice=choice)
         made = wanted.params["tools"][1]["function"]["parameters"]
         assert made == parameters({**TEXT, "pattern": "^(?:a|b)$"})
     assert read(tool, tool_choice=chosen).params["tool_choice"] == {"type": "function", "function": {"name": "f"}}
 
 
-@pytest.mark.parametrize(
-    ("read", "tool", "where"),
-    [
-        (of_response, grammar(), "tools[1]"),
-        (of_chat, grammar_of_chat(), "tools[1].custom"),
-    ],
-)
-def test_where_a_model_need_not_call_a_grammar_is_refused(read: Any, tool: Any, where: str) -> None:
-    for more in ({}, {"tool_choice": "auto"}):
-        with pytest.raises(WrongField, match=r"can be a grammar only where a call must be made") as refused:
-            read(tool, **more)
-        assert refused.value.name == f"{where}.format"
+@pytest.mark.parametrize(("syntax", "named"), [("regex", "regular expression"), ("lark", "Lark grammar")])
+@pytest.mark.parametrize(("read", "given"), [(of_response, grammar), (of_chat, grammar_of_chat)])
+def test_where_a_model_need_not_call_it_is_told_of_the_grammar(read: Any, given: Any, syntax: str, named: str) -> None:
+    told = f"The input is a text that fits this {named}:\na|b"
+    for more in ({}, {"tool_choice": "auto"}, {"tool_choice": "none"}):
+        function = read(given(syntax=syntax), **more).params["tools"][1]["function"]
+        assert function == {"name": "f", "description": told, "parameters": parameters(TEXT)}
+    function = read({**given(syntax=syntax), "description": "Does."}).params["tools"][1]["function"]
+    assert function["description"] == f"Does.\n\n{told}"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +80,7 @@ def test_where_a_model_need_not_call_a_grammar_is_refused(read: Any, tool: Any, 
         (of_response, grammar(syntax="lark"), "tools[1].format.syntax"),
         (of_chat, grammar_of_chat(syntax="lark"), "tools[1].custom.format.grammar.syntax"),
         (of_response, {"name": "f", "format": {"type": "grammar"}}, "tools[1].format.syntax"),
+        (of_response, grammar(syntax="ebnf"), "tools[1].format.syntax"),
         (of_response, {"name": "f", "format": {"type": "json"}}, "tools[1].format.type"),
         (of_response, {}, "tools[1].name"),
         (of_chat, {"name": "f", "more": 1}, "tools[1].custom.more"),
