@@ -1,4 +1,4 @@
-"""How files of clients are opened, and what is said when no file can be opened any more: who is told can help."""
+"""How files of clients are opened, and what somebody who can help is told when none can be opened any more."""
 
 from __future__ import annotations
 

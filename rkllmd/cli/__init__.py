@@ -1,4 +1,4 @@
-"""The command line: serve, stop, call, chat, gateway, help.
+"""The command line: serve, stop, call, chat, gateway, mcp, help.
 
 It may import everything; only ``__main__`` imports it.
 """

@@ -1,4 +1,4 @@
-"""What follows from a crash of the daemon before: it is said, and it counts against the model whose call it was.
+"""What follows from the crash of the previous daemon: it is reported, and counts against the model whose call it was.
 
 Which models come back is in ``jobs.py``, since jobs wait for them.
 """

@@ -1,4 +1,4 @@
-"""Opens the store: the file of the daemon before, a new one where that is of no use, none where there is no place.
+"""Opens the store: the previous daemon's file, a new one where that is of no use, none where there is no place.
 
 A start never fails here. What was found is said in the log, and by ``server.status``.
 """

@@ -1,4 +1,4 @@
-"""How long a client rather waits than be told that it does: ``Prefer: wait=600`` (RFC 7240).
+"""How long a client would rather wait than be told that it has to: ``Prefer: wait=600`` (RFC 7240).
 
 A balancer can give a call to another board as long as nothing of an answer has come. So it asks that a stream begins
 with the run, and not with comments that say where it is in the queue.

@@ -1,4 +1,4 @@
-"""What clients ask for and get who want texts as vectors, in any protocol."""
+"""What clients that want texts as vectors ask for, and what they get, in any protocol."""
 
 from __future__ import annotations
 

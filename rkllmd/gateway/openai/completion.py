@@ -1,4 +1,4 @@
-"""/v1/completions as a protocol of runs: a text is gone on with as it is, without a chat template around it."""
+"""/v1/completions as a protocol of runs: the model goes on with a text as it is, without a chat template around it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hidden states and logits of a run: copied out of C's memory while it lasts, and made JSON of after the run."""
+"""Hidden states and logits of a run: copied out of C's memory while it lasts, and made into JSON after the run."""
 
 from __future__ import annotations
 

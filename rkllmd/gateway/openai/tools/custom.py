@@ -1,4 +1,4 @@
-"""OpenAI's custom tools: what one of them is called with is a text as it is.
+"""OpenAI's custom tools: each is called with one text, whatever that is, instead of arguments in JSON.
 
 For a model such a tool is a function whose only argument is that text; clients see neither. Where a call must be made,
 the text can be kept to a regular expression; where none need be made, the model is told of the grammar, as it is of the
