@@ -1,4 +1,4 @@
-"""The optional callbacks of RKLLM 1.3, for models converted without a tokenizer or without an embedding layer.
+"""The callbacks of RKLLM: for results, and from 1.3 on for models converted without a tokenizer or an embedding layer.
 
 They are called by the runtime, on whatever thread it likes, so no exception may leave them: an error is a non-zero
 answer to C and a line to the ``log`` that the caller gave. Keep what is returned here as long as the LLM handle lives.
@@ -9,18 +9,44 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from rkllmd import open_files
 from rkllmd.abi.c import FunctionPointer, Pointer
-from rkllmd.abi.layouts.rkllm import LLMGetEmbedCallback, LLMTokenizerCallback
+from rkllmd.abi.layouts.rkllm import LLMGetEmbedCallback, LLMResultCallback, LLMTokenizerCallback, RKLLMResult
 from rkllmd.abi.tokenizer import read as read_tokenizer
 from rkllmd.errors import InvalidParams
 
 Log = Callable[[str], None]
+Results: TypeAlias = "Pointer[RKLLMResult] | Sequence[RKLLMResult]"
+"""What a result callback shows, until it returns: a result for each entry of the batch; false for NULL."""
 
 _ERROR = -1
 _FLOAT32 = 4
+
+
+# LLMResultCallback with the results as an address, None for NULL.
+_ResultsAtAddress = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
+
+
+def result_callback(take: Callable[[Results, int], int], n_batch: int) -> FunctionPointer:
+    """Return an LLMResultCallback that gives ``take`` results and state, and C what that returns; it must not raise.
+
+    A pointer would be made for each token, and a struct when it is looked into. But a runtime shows its results at the
+    same place from token to token, so what looks there is kept.
+    """
+    place: int | None = None
+    results: list[RKLLMResult] = []
+
+    def on_result(address: int | None, _userdata: object, state: int) -> int:
+        nonlocal place, results
+        if address != place:
+            of_all = () if address is None else (RKLLMResult * n_batch).from_address(address)
+            place, results = address, list(of_all)
+        return take(results, state)
+
+    return ctypes.cast(_ResultsAtAddress(on_result), LLMResultCallback)  # which keeps what it was made from
 
 
 def tokenizer_callback(path: str, log: Log) -> FunctionPointer:

@@ -20,7 +20,7 @@ from typing import Final
 
 import structlog
 
-from rkllmd.abi.c import Pointer
+from rkllmd.abi.callbacks import Results
 from rkllmd.abi.json.from_c import from_c
 from rkllmd.abi.layouts.rkllm import LLMCallState, RKLLMInferMode, RKLLMResult
 from rkllmd.abi.thread_state import KeptThreadState
@@ -142,8 +142,8 @@ class Generation:
 
     # -- called by C -------------------------------------------------------------------------------------------------
 
-    def on_result(self, results: Pointer[RKLLMResult], state: int) -> int:
-        """Take one callback: ``results`` points to n_batch RKLLMResults. Return what the runtime has to do next."""
+    def on_result(self, results: Results, state: int) -> int:
+        """Take one callback: ``results`` are n_batch RKLLMResults. Return what the runtime has to do next."""
         try:
             if state == NORMAL and self._may_be_plain and self._thread_state.is_kept and self._take_plain(results[0]):
                 return _CONTINUE
@@ -189,16 +189,17 @@ class Generation:
         now = time.monotonic()
         if now - self.last_at <= self._at_once_seconds or self._buffer or self._is_draining:
             return False
-        if self.abort_requested or self.pause_requested or self._send_now is None:
+        send_now, at_token = self._send_now, self._at_token
+        if self.abort_requested or self.pause_requested or send_now is None:
             return False
         partial = self.transcript.plain(result.token_id, result.text)
         if partial is None:
             return False
         self.last_at = now
-        if not self._send_now(partial):
+        if not send_now(partial):
             self._append(partial)  # later tokens wait behind it
-        if self._at_token is not None:
-            self._at_token()
+        if at_token is not None:
+            at_token()
         return True
 
     def _be_over(self) -> None:
@@ -226,7 +227,7 @@ class Generation:
             if result is not None and not self._send_now(result):
                 self._append(result)  # later tokens wait behind it
 
-    def _on_last(self, results: Pointer[RKLLMResult], state: int) -> None:
+    def _on_last(self, results: Results, state: int) -> None:
         self._thread_state.release()
         try:
             if state == ERROR:
@@ -243,12 +244,12 @@ class Generation:
         if self._on_end is not None:
             self._on_end()
 
-    def _each(self, results: Pointer[RKLLMResult]) -> list[RKLLMResult]:
+    def _each(self, results: Results) -> list[RKLLMResult]:
         if self._n_batch == 1:
             return [results[0]]  # a ValueError for NULL
         if not results:  # slicing a NULL pointer crashes the process
             raise ValueError("the runtime called back with NULL for its results")
-        return results[: self._n_batch]
+        return list(results[: self._n_batch])
 
     def _take_now(self, callback: Callback, *, is_slow: bool) -> None:
         """Make the partial result on this thread; it is sent at once or waits behind others, as any."""

@@ -1,4 +1,4 @@
-"""The tokenizer and embedding callbacks of 1.3, called as C calls them."""
+"""The callbacks for results, and for tokens and embeddings (1.3), called as C calls them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from rkllmd.abi.callbacks import embedding_callback, tokenizer_callback
+from rkllmd.abi.callbacks import Results, embedding_callback, result_callback, tokenizer_callback
+from rkllmd.abi.layouts.rkllm import RKLLMResult
 from rkllmd.errors import InvalidParams, NotSupported
 
 WIDTH, VOCABULARY = 3, 5
@@ -34,6 +35,45 @@ def table(tmp_path: Path) -> Path:
     path = tmp_path / "embed.bin"
     path.write_bytes(b"".join(struct.pack("<3f", *(10 * row + column for column in range(3))) for row in range(5)))
     return path
+
+
+def test_what_a_result_callback_shows_is_read_anew_each_time() -> None:
+    taken: list[tuple[list[tuple[bytes | None, int]], int]] = []
+
+    def take(results: Results, state: int) -> int:
+        taken.append(([(result.text, result.token_id) for result in results[:2]] if results else [], state))
+        return len(taken)
+
+    callback = result_callback(take, 2)
+    first, second = (RKLLMResult * 2)(), (RKLLMResult * 2)()
+    null = ctypes.POINTER(RKLLMResult)()
+    for shown, text, state in (
+        (first, b"a", 0),
+        (first, b"b", 0),
+        (second, b"c", 0),
+        (null, None, 2),
+        (first, None, 1),
+    ):
+        if shown is not null:
+            shown[0].text, shown[1].token_id = text, 7 + state
+        assert callback(shown, None, state) == len(taken)
+    assert taken == [
+        ([(b"a", 0), (None, 7)], 0),
+        ([(b"b", 0), (None, 7)], 0),
+        ([(b"c", 0), (None, 7)], 0),
+        ([], 2),
+        ([(None, 0), (None, 8)], 1),
+    ]
+
+
+def test_what_is_taken_may_be_written_to_and_stays_c_s() -> None:
+    def mute(results: Results, _state: int) -> int:
+        results[1].token_id = -1
+        return 0
+
+    shown = (RKLLMResult * 2)()
+    result_callback(mute, 2)(shown, None, 0)
+    assert [result.token_id for result in shown] == [0, -1]
 
 
 def test_embedding(table: Path, lines: list[str]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rkllmd.abi.c import Pointer
+from rkllmd.abi.callbacks import Results
 from rkllmd.abi.layouts.rkllm import RKLLMResult
 from rkllmd.errors import RpcError
 from rkllmd.json_types import JsonObject
@@ -169,8 +169,8 @@ class Company(Generation):
 
     # -- called by C -------------------------------------------------------------------------------------------------
 
-    def on_result(self, results: Pointer[RKLLMResult], state: int) -> int:
-        """Take one callback: ``results`` points to a RKLLMResult for each entry. Return 0: go on."""
+    def on_result(self, results: Results, state: int) -> int:
+        """Take one callback: ``results`` are those of its entries. Return 0: go on."""
         self._shared_wake.hold()
         try:
             if state in (FINISH, ERROR):
@@ -218,7 +218,7 @@ class Company(Generation):
         if lane.is_done:
             self.close(lane)
 
-    def _on_last(self, results: Pointer[RKLLMResult], state: int) -> None:
+    def _on_last(self, results: Results, state: int) -> None:
         self._thread_state.release()
         try:
             self.failed = self.failed or state == ERROR

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rkllmd.abi import callbacks
-from rkllmd.abi.c import Pointer, byref
-from rkllmd.abi.layouts.rkllm import LLMResultCallback, RKLLMResult
+from rkllmd.abi.c import byref
+from rkllmd.abi.callbacks import Results
 
 if TYPE_CHECKING:
     from rkllmd.language.model import Model
@@ -24,7 +24,7 @@ def give_callbacks(model: Model, recipe: Recipe) -> None:
     # embeddings, would wait for the garbage collector.
     reference = weakref.ref(model)
 
-    def on_result(results: Pointer[RKLLMResult], _userdata: object, state: int) -> int:
+    def on_result(results: Results, state: int) -> int:
         alive = reference()
         generation = None if alive is None else alive.generation
         return 0 if generation is None else generation.on_result(results, state)
@@ -36,7 +36,7 @@ def give_callbacks(model: Model, recipe: Recipe) -> None:
         if generation is not None:
             generation.callback_error = what
 
-    callback = LLMResultCallback(on_result)
+    callback = callbacks.result_callback(on_result, model.n_batch)
     if model.library.layout.name == "1.2":
         model.callback = callback
         return
