@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from rkllmd.gateway.fields import Fields
+from rkllmd.gateway.openai.shape import NO_LIMIT
 from rkllmd.gateway.run import Wanted
 from rkllmd.gateway.sampling import SEEDS
 from rkllmd.json_types import Json, JsonObject
@@ -37,8 +38,12 @@ def limits(fields: Fields) -> JsonObject:
     """Take what ends the answer."""
     params: JsonObject = {}
     for name in ("max_completion_tokens", "max_tokens"):
-        limit = fields.integer(name, 1)
-        if limit is not None and limit < params.get("max_new_tokens", limit + 1):
+        limit = fields.integer(name)
+        if limit in (None, NO_LIMIT):
+            continue
+        if limit < 1:
+            raise fields.wrong(name, f"must be a whole number of at least 1, or {NO_LIMIT} for no limit of its own.")
+        if limit < params.get("max_new_tokens", limit + 1):
             params["max_new_tokens"] = limit
             fields.becomes(name, "max_new_tokens")
     if stop := fields.texts("stop"):

@@ -22,8 +22,8 @@ _TYPES: Final = {
     503: "unavailable_error",
 }
 _REASONS: Final = {"length": "length", "timeout": "length", "tool_calls": "tool_calls"}
-# How llama.cpp's server says that an answer may be as long as the model likes.
-_NO_LIMIT: Final = -1
+# How llama.cpp's server says that an answer may be as long as the model likes, and LM Studio's clients ask for it.
+NO_LIMIT: Final = -1
 _CODES: Final = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
 
@@ -127,7 +127,7 @@ def model_entry(model: ServedModel) -> JsonObject:
 def props(status: JsonObject, model: ServedModel, whole: JsonObject | None) -> JsonObject:
     """Return what /props of llama.cpp's server says of a model; ``whole``: ``server.model``, None without a handle."""
     known = whole or {}
-    params: JsonObject = {**(known.get("sampling_params") or {}), "n_predict": known.get("max_new_tokens") or _NO_LIMIT}
+    params: JsonObject = {**(known.get("sampling_params") or {}), "n_predict": known.get("max_new_tokens") or NO_LIMIT}
     return {
         "model_alias": model.name,
         "model_path": model.name,

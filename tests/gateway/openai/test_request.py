@@ -16,11 +16,19 @@ from rkllmd.gateway.sampling import SEEDS
     [
         ({}, {}),
         ({"max_tokens": 5, "max_completion_tokens": 3, "stop": "a"}, {"max_new_tokens": 3, "stop": ["a"]}),
+        ({"max_tokens": -1, "max_completion_tokens": 3}, {"max_new_tokens": 3}),
+        ({"max_tokens": -1}, {}),
         ({"stop": ["a", "b"]}, {"stop": ["a", "b"]}),
     ],
 )
 def test_limits(given: dict[str, Any], params: dict[str, Any]) -> None:
     assert request.limits(Fields(given)) == params
+
+
+@pytest.mark.parametrize("limit", [0, -2])
+def test_a_limit_lets_the_model_say_something(limit: int) -> None:
+    with pytest.raises(WrongField, match="max_tokens must be a whole number of at least 1, or -1"):
+        request.limits(Fields({"max_tokens": limit}))
 
 
 def test_what_is_left_says_how_the_answer_comes() -> None:
