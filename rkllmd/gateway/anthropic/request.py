@@ -117,6 +117,8 @@ def _tool(fields: Fields) -> JsonObject:
     schema = fields.any("input_schema")
     if not isinstance(schema, dict):
         raise fields.wrong("input_schema", "is missing: give the JSON Schema of the arguments.")
+    if examples := fields.objects("input_examples"):
+        schema = {**schema, "examples": examples}
     fields.neutral(_TOOL_NEUTRAL)
     fields.without_effect(_TOOL_WITHOUT_EFFECT)
     fields.end()

@@ -12,7 +12,13 @@ from rkllmd.gateway.fields import WrongField
 HELLO = [{"role": "user", "content": "Hello"}]
 SCHEMA = {"type": "object"}
 TOOL = {"name": "f", "description": "Does f.", "input_schema": SCHEMA}
-TOLD = {"type": "function", "function": {"name": "f", "description": "Does f.", "parameters": SCHEMA}}
+
+
+def told(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", "description": "Does f.", "parameters": parameters}}
+
+
+TOLD = told(SCHEMA)
 NAMED = {"type": "function", "function": {"name": "f"}}
 
 
@@ -33,6 +39,7 @@ NAMED = {"type": "function", "function": {"name": "f"}}
         ),
         ({"tools": [], "tool_choice": {"type": "none"}}, {}),
         ({"output_format": {"type": "json_schema", "schema": SCHEMA}}, {"format": SCHEMA}),
+        ({"tools": [{**TOOL, "input_examples": [{"a": 1}]}]}, {"tools": [told({**SCHEMA, "examples": [{"a": 1}]})]}),
         ({"output_config": {"effort": "low", "format": {"type": "json_schema", "schema": SCHEMA}}}, {"format": SCHEMA}),
     ],
 )
