@@ -91,7 +91,9 @@ class TrioClient:
         makes sure that this happens at once and not when the generator is collected.
         """
         check_keywords(members, timeout)
-        return self._run(method, params, fds, timeout, reconnect, members)
+        deadline = math.inf if timeout is None else trio.current_time() + timeout
+        attempts = self._attempts(method, params, members, reconnect, deadline)
+        return self._run(attempts, params, fds, timeout, members)
 
     def _attempts(
         self,
@@ -99,26 +101,23 @@ class TrioClient:
         params: Params,
         members: Mapping[str, object],
         reconnect: bool | None,
-        seconds: float | None = None,
+        deadline: float = math.inf,
     ) -> Attempts:
         wanted = self._reconnect if reconnect is None or self._connect is None else reconnect
-        deadline = math.inf if seconds is None else trio.current_time() + seconds
         return Attempts(method, params, members, reconnect=wanted, deadline=deadline)
 
     async def _run(
         self,
-        method: str,
+        attempts: Attempts,
         params: Params,
         fds: Sequence[int],
-        seconds: float | None,
-        reconnect: bool | None,
+        timeout: float | None,  # noqa: ASYNC109 - it is only told: the deadline is that of the attempts
         members: Mapping[str, object],
     ) -> AsyncGenerator[Json, None]:
-        attempts = self._attempts(method, params, members, reconnect, seconds)
         while True:
             connection = await self._connected(attempts)
             call_id = next(self._ids)
-            request = Request(call_id, method, params, members, fds)
+            request = Request(call_id, attempts.method, params, members, fds)
             receive = connection.expect(call_id)
             ended = False
             try:
@@ -135,7 +134,7 @@ class TrioClient:
             except Lost as lost:
                 await self._recover(attempts, lost)
             except trio.TooSlowError:
-                raise CallTimeout(method, seconds or 0) from None
+                raise CallTimeout(attempts.method, timeout or 0) from None
             finally:
                 connection.forget(call_id)
                 if not ended:
