@@ -253,3 +253,18 @@ class FormatNotMet(RpcError):
 
     code = -32017
     kind = "FormatNotMet"
+
+
+def let_frames_go(error: BaseException) -> None:
+    """Take their frames away from an error that was told, and from those that led to it.
+
+    Frames refer to what a client has sent, and often to an error in turn: only the garbage collector would find it.
+    """
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        found = pending.pop()
+        if found is not None and id(found) not in seen:
+            seen.add(id(found))
+            found.__traceback__ = None
+            pending += (found.__cause__, found.__context__)

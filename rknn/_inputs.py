@@ -10,7 +10,7 @@ from rkllmd.abi.json.tensors import Buffer, Sources, byte_size, read_buffer
 from rkllmd.abi.layouts.rknn import rknn_input, rknn_tensor_attr
 from rkllmd.abi.layouts.rknn_constants import rknn_tensor_format, rknn_tensor_qnt_type, rknn_tensor_type
 from rkllmd.errors import InvalidParams
-from rkllmd.json_types import JsonObject
+from rkllmd.json_types import Json, JsonObject
 from rkllmd.vision.objects import Context
 from rkllmd.vision.runtime import RknnRuntime
 from rknn._attributes import check_index, native, shape_of
@@ -24,7 +24,10 @@ _TAKE_PICTURES: Final = ("int8", "uint8", "float16", "float32")
 class WrongSizeError(InvalidParams):
     """The data of an input does not have the size of its shape; another shape may be set."""
 
-    index: int = 0
+    def __init__(self, message: str, index: int, **data: Json) -> None:
+        """``index`` is that of the input."""
+        super().__init__(message, **data)
+        self.index = index
 
 
 class Item(NamedTuple):
@@ -130,14 +133,13 @@ def _dtype(attr: rknn_tensor_attr, buffer: Buffer, given: str | None, item: Item
             return dtype
     sizes = {dtype: byte_size(attr.n_elems, dtype) for dtype in candidates}
     wanted = " or ".join(f"{size} bytes of {dtype}" for dtype, size in sizes.items())
-    error = WrongSizeError(
+    raise WrongSizeError(
         f"{item.buf_path} has {buffer.size} bytes; input {attr.index} has {attr.n_elems} elements: {wanted}.",
+        attr.index,
         path=item.buf_path,
         keyword="shape",
         limit=sizes,
     )
-    error.index = attr.index
-    raise error
 
 
 def _check_shape(attr: rknn_tensor_attr, buffer: Buffer, fmt: int, path: str) -> None:

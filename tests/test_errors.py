@@ -90,3 +90,24 @@ def test_an_unusable_runtime_is_told_with_its_fix_once() -> None:
 )
 def test_a_message_begins_with_the_path_that_it_is_about(path: str | None, begins: str) -> None:
     assert errors.lead(path) == begins
+
+
+def test_frames_go_with_all_errors_that_led_to_one() -> None:
+    def failed() -> BaseException:
+        try:
+            try:
+                raise KeyError("first")
+            except KeyError as first:
+                raise ValueError("second") from first
+        except ValueError as second:
+            second.__cause__, second.__context__ = second.__context__, second.__cause__
+            try:
+                raise errors.InvalidParams("third") from None
+            except errors.InvalidParams as third:
+                return third
+
+    error = failed()
+    errors.let_frames_go(error)
+    second = error.__context__
+    assert second is not None
+    assert [found.__traceback__ for found in (error, second, second.__cause__) if found] == [None] * 3

@@ -16,7 +16,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from rkllmd import open_files
-from rkllmd.errors import FrameTooLarge, InvalidParams, InvalidRequest, ParseError, RpcError
+from rkllmd.errors import FrameTooLarge, InvalidParams, InvalidRequest, ParseError, RpcError, let_frames_go
 from rkllmd.wire import foreign, jsonrpc, weight
 from rkllmd.wire.budget import Budget, Holding
 from rkllmd.wire.descriptors import Descriptors
@@ -202,8 +202,7 @@ class Inbox:
             taken = weight.weigh(line, self._budget.bounds.most_values)
             holding.change(taken.parsing)
         except RpcError as error:
-            # Its traceback holds the line, and the helper thread's frames the error: a collector would have to come.
-            error.__traceback__ = None
+            let_frames_go(error)  # they hold the line, and those of the helper thread the error
             return jsonrpc.Rejected(None if isinstance(error, ParseError) else weight.id_of(line), error)
         message = jsonrpc.parse(line)
         holding.change(taken.kept)

@@ -13,7 +13,7 @@ from rkllmd.calls.declaration import Kind, Part
 from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Client, Invocation
 from rkllmd.calls.results import LATER
-from rkllmd.errors import PermissionDenied, RpcError
+from rkllmd.errors import PermissionDenied, RpcError, let_frames_go
 from rkllmd.interruption import Interruption
 from rkllmd.language.model import Model
 from rkllmd.language.models import leaving
@@ -104,8 +104,7 @@ def _together(service: Service, invocation: Invocation, prepared: Prepared, exec
 def refuse(client: Client, call: Call, error: Exception) -> None:
     """Answer a call that could not be started."""
     client.refuse(call, error if isinstance(error, RpcError) else as_error(error, call.method))
-    # As in Execution.done: the frames of a helper thread refer to the request and to the error.
-    error.__traceback__ = None
+    let_frames_go(error)  # those of a helper thread refer to the request and to the error
 
 
 def _priority(service: Service, client: Client, call: Call) -> str:

@@ -12,7 +12,7 @@ from rkllmd.calls.declaration import Kind, Method
 from rkllmd.calls.detached.call import DetachedCall
 from rkllmd.calls.failure import as_error
 from rkllmd.calls.invocation import Invocation
-from rkllmd.errors import Cancelled, RuntimeFailure
+from rkllmd.errors import Cancelled, RuntimeFailure, let_frames_go
 from rkllmd.interruption import is_interrupted, obeying
 from rkllmd.json_types import Json
 from rkllmd.language.model import Model
@@ -122,9 +122,9 @@ class Execution:
                 timeout.data.update(told.data)  # what became of the models that a load was to replace
                 told = timeout
             client.refuse(call, told)
-            # Its traceback refers to the frames that have called this one, they refer to the outcome, and that to the
-            # error: what is in those frames, such as a client's descriptors, would wait for the garbage collector.
-            error.__traceback__ = None
+            # They refer to the outcome, and that to the error: what is in them, such as a client's descriptors, would
+            # wait for the garbage collector.
+            let_frames_go(error)
         else:
             client.answer(call, value, invocation.fds)
         finally:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Final
 
-from rkllmd.errors import InvalidParams
+from rkllmd.errors import InvalidParams, let_frames_go
 from rkllmd.json_types import Json, JsonObject
 from rkllmd.quick_dataclass import dataclass
 
@@ -72,7 +72,7 @@ def parse(given: Mapping[str, Json]) -> Members:
             try:
                 values[field_name] = read(name, value)
             except InvalidParams as fault:
-                fault.__traceback__ = None  # its frames would keep what the client has sent
+                let_frames_go(fault)
                 faults[name] = fault
     return Members(given=given, faults=faults, **values)
 

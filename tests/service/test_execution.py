@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -222,3 +224,30 @@ async def test_an_error_is_the_answer_and_what_was_to_go_along_is_closed(error: 
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(memory)
         assert error.__traceback__ is None, "its frames would keep what the client has sent"
+
+
+async def test_what_a_client_has_sent_goes_with_an_error_that_was_made_of_another() -> None:
+    """Without the garbage collector, which comes after many small objects, and not after a few large ones."""
+
+    class Sent:
+        pass
+
+    sent: list[weakref.ref[Sent]] = []
+
+    def refuses(*_: Any, **__: Any) -> None:
+        value = Sent()
+        sent.append(weakref.ref(value))
+        fault = ValueError("which its own frame refers to")
+        try:
+            raise fault
+        except ValueError:
+            raise InvalidParams("It is refused.") from None
+
+    async with assembled() as service:
+        call = Call(service, method(call=refuses))
+        gc.disable()
+        try:
+            assert ended(call, outcome.capture(refuses)).kind == "InvalidParams"
+            assert sent[0]() is None
+        finally:
+            gc.enable()
