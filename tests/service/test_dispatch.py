@@ -153,15 +153,14 @@ async def test_only_the_portable_runtimes_rknn_calls_can_be_interrupted(
 async def test_the_descriptors_of_a_queued_call_stay_open_until_it_has_ended() -> None:
     async with assembled() as service:
         service.methods["rknn.test"] = method()
-        reader, writer = os.pipe()
-        os.close(writer)
-        client, call = Client(), call_of("rknn.test", fds=Descriptors([reader]))
+        memory = os.memfd_create("sent")
+        client, call = Client(), call_of("rknn.test", fds=Descriptors([memory]))
         dispatch.start(service, client, call, prepare(service, client, call))
         call.fds.close()
-        os.fstat(reader)
+        os.fstat(memory)
         await ended(client)
         with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(reader)
+            os.fstat(memory)
 
 
 async def test_a_call_that_does_not_fit_lends_nothing() -> None:
@@ -169,14 +168,13 @@ async def test_a_call_that_does_not_fit_lends_nothing() -> None:
         service.methods["rknn.test"] = method()
         service.npu.queue.running = Job("rknn.run", lambda: None, lambda _: None)
         client, waiting = started(service, "rknn.test")
-        reader, writer = os.pipe()
-        os.close(writer)
-        other, call = Client(2), call_of("rknn.test", fds=Descriptors([reader]))
+        memory = os.memfd_create("sent")
+        other, call = Client(2), call_of("rknn.test", fds=Descriptors([memory]))
         with pytest.raises(QueueFull):
             dispatch.start(service, other, call, prepare(service, other, call))
         call.fds.close()
         with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(reader)
+            os.fstat(memory)
         service.npu.cancel(waiting)
         service.npu.queue.running = None
         assert client.kind == "Cancelled"
