@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -120,6 +121,24 @@ async def test_one_that_is_idle_makes_room(tmp_path: Path, monkeypatch: pytest.M
         assert "result" in await idle.ask("server.status")
         assert "result" in await (await those.connect()).ask("server.status")
         assert await idle.receive() is None, "the end of file"
+
+
+async def test_for_each_newcomer_another_one_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come before the first one that is asked to leave has left: it is not asked twice."""
+    monkeypatch.setattr(admission, "IDLE_SECONDS", 0.0)
+    async with served(tmp_path, max_connections=2, reserved_connections=0) as those:
+        idle = [await those.connect() for _ in range(2)]
+        for one in idle:
+            assert "result" in await one.ask("server.status")
+        ours, newcomers = zip(*(socket.socketpair() for _ in range(2)), strict=True)
+        async with trio.open_nursery() as nursery:
+            for theirs in newcomers:
+                theirs.setblocking(False)
+                nursery.start_soon(those.clients._serve, theirs)
+            for one in idle:
+                assert await one.receive() is None, "both have made room"
+            for end in ours:
+                end.close()
 
 
 async def test_at_the_end_each_call_is_answered_and_nobody_is_accepted(tmp_path: Path) -> None:
