@@ -49,17 +49,21 @@ def loaded_already(language: Language, recipe: Recipe, replace: bool | int) -> M
     counts as another model. One that may be swapped in is never loaded twice: it is returned also if it sleeps. Raises
     InvalidParams for a number of NPU cores that is not the file's.
     """
-    same = _same(language, recipe, replace)
-    if same is not None:
-        check_cores(same, recipe)
-    return same
+    for same in _alike(language, recipe, replace):
+        if same.is_asleep or _is_unchanged(same):
+            check_cores(same, recipe)
+            return same
+    return None
 
 
 def arrival(language: Language, recipe: Recipe, replace: bool | int) -> Arrival:
-    """Return which models leave for a load if it begins now; whether it is refused then is not asked."""
-    same = _same(language, recipe, replace)
-    if same is not None:
-        return leaving.for_waking(language, same)
+    """Return which models leave for a load if it begins now.
+
+    Whether it is refused then is not asked, nor whether the file has changed: to read it takes long.
+    """
+    alike = _alike(language, recipe, replace)
+    if alike:
+        return leaving.for_waking(language, alike[0])
     try:
         leaves = _leaving(language, recipe, replace)
     except InvalidHandle:
@@ -67,15 +71,16 @@ def arrival(language: Language, recipe: Recipe, replace: bool | int) -> Arrival:
     return Arrival(recipe.path, [model for model in leaves if not model.is_asleep])
 
 
-def _same(language: Language, recipe: Recipe, replace: bool | int) -> Model | None:
+def _alike(language: Language, recipe: Recipe, replace: bool | int) -> list[Model]:
+    """Return the models that the load means, if their files are still the same; none if it is one of its own."""
     awake = [model for model in language.models if not model.is_asleep]
     if replace or not (recipe.swap or leaving.excess(language, awake)):
-        return None
-    for model in language.models if recipe.swap else awake:
-        is_same = model.path == recipe.path and model.sameness == recipe.sameness
-        if is_same and recipe.domain in (None, model.domain) and (model.is_asleep or _is_unchanged(model)):
-            return model
-    return None
+        return []
+    return [
+        model
+        for model in (language.models if recipe.swap else awake)
+        if model.path == recipe.path and model.sameness == recipe.sameness and recipe.domain in (None, model.domain)
+    ]
 
 
 def _is_unchanged(model: Model) -> bool:

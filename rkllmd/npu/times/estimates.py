@@ -158,7 +158,7 @@ def remaining(durations: Durations, running: Job | None, now: float) -> float | 
 
 def known_load(durations: Durations, job: Job) -> float | None:
     """Return how long loads of the very model have taken that the job loads; None if there was none."""
-    return durations.known(_what(job), job.model_name)
+    return durations.known(_what(job), _file(job))
 
 
 def _load(durations: Durations, job: Job) -> float | None:
@@ -167,7 +167,7 @@ def _load(durations: Durations, job: Job) -> float | None:
 
 def _whole(durations: Durations, job: Job) -> float | None:
     """Return how long a call takes as a whole, of which nothing is known but its method and file."""
-    return durations.expect(_what(job), job.model_name)
+    return durations.expect(_what(job), _file(job) if _is_load(job) else job.model_name)
 
 
 def _what(job: Job) -> str:
@@ -193,8 +193,10 @@ def _pace(durations: Durations, model: str) -> Pace:
 
 
 def _file(job: Job) -> str:
-    # model_name is empty if the model was not known before the job's turn.
-    return str(getattr(job.target, "path", None) or job.model_name)
+    # model_name is empty if the model was not known before the job's turn, and of a load it may be a link.
+    target = job.arrives().target if job.arrives is not None and _is_load(job) else job.target
+    loaded = target if isinstance(target, str) else getattr(target, "path", None)
+    return str(loaded or job.model_name)
 
 
 def _progress(job: Job, now: float) -> Progress:

@@ -254,3 +254,12 @@ def test_a_load_of_what_is_loaded_already_takes_no_time() -> None:
     assert waits(past, None, [loading(None), job()], now=0.0) == [0.0, 0.0]
     assert waits(past, None, [loading([]), job()], now=0.0) == [0.0, 7000.0]
     assert waits(past, loading([], started_at=10.0), [job()], now=12.0) == [5000.0]
+
+
+def test_a_load_by_a_link_takes_the_time_of_the_file_that_it_leads_to() -> None:
+    past = learned()
+    past.add(estimates.LOAD, "m", 7000)
+    waiting = loading([])
+    waiting.model_name = "link"
+    assert estimates.known_load(past, waiting) == 7000
+    assert waits(past, None, [waiting, job()], now=0.0) == [0.0, 7000.0]
