@@ -46,12 +46,11 @@ def test_a_clients_memory_is_seen_through_our_own_mapping() -> None:
 
 
 def test_what_keeps_a_clients_memory_mapped_is_given_up() -> None:
-    reader, writer = os.pipe()
-    os.close(writer)
+    sent = os.memfd_create("sent")
     nothing: Any = None
-    memory = TensorMemory(None, nothing, 1, descriptors=Descriptors([reader]), mapping=memoryview(b"x"))
+    memory = TensorMemory(None, nothing, 1, descriptors=Descriptors([sent]), mapping=memoryview(b"x"))
     memory.close()
     assert memory.mapping is None
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(reader)
+        os.fstat(sent)
     memory.close()

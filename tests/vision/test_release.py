@@ -64,15 +64,14 @@ def test_a_memory_that_fails_to_be_destroyed_is_given_up_all_the_same() -> None:
     room = Room()
     room.context()
     room.runtime.fails["rknn_destroy_mem"] = -1
-    reader, writer = os.pipe()
-    os.close(writer)
+    sent = os.memfd_create("sent")
     memory = room.memory()
-    memory.descriptors = Descriptors([reader])
+    memory.descriptors = Descriptors([sent])
     with pytest.raises(RuntimeFailure):
         destroy_memory(room, memory)
     assert not memory.is_alive
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(reader)
+        os.fstat(sent)
 
 
 def test_when_the_daemon_leaves_everything_goes_whatever_fails() -> None:
