@@ -13,7 +13,7 @@ from rkllmd.portable.driver import GREEDY, Driver, prompt
 from rkllmd.portable.extension import Likely
 from tests.daemon import Daemon, Start, Wire, kind
 from tests.portable.gguf_files import DEMO
-from tests.server.jobs.submitting import ended, submit
+from tests.server.jobs.submitting import result_of, submit
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 GREEDILY: dict[str, Any] = {"sampling_params": {"top_k": 1}}
@@ -121,7 +121,7 @@ def test_a_job_keeps_them(demo: Daemon) -> None:
     with demo.connect() as wire:
         own = run(wire, messages=HELLO, logprobs=1, max_new_tokens=4)
         job = submit(wire, "rkllm.run", {**GREEDILY, "messages": HELLO, "logprobs": 1, "max_new_tokens": 4})
-        result = ended(wire, job)["result"]
+        result = result_of(wire, job)
     assert bytes_of(result["logprobs"]) == bytes_of(own["logprobs"])
 
 

@@ -33,6 +33,13 @@ def ended(wire: Wire, job: str) -> dict[str, Any]:
     return found
 
 
+def result_of(wire: Wire, job: str) -> Any:
+    """Ask until the job has ended, as it must with a result; return that."""
+    found = ended(wire, job)
+    assert "result" in found, found
+    return found["result"]
+
+
 def endless(start: Start, *arguments: str, **options: Any) -> Daemon:
     daemon = start(*arguments, scenario=options.pop("scenario", ENDLESS), **options)
     daemon.load(max_new_tokens=0)

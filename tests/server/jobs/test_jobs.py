@@ -12,7 +12,7 @@ import pytest
 
 from tests.daemon import ENDLESS, Start, kind
 from tests.rknn.board import DEMO
-from tests.server.jobs.submitting import done_so_far, ended, endless, look, submit
+from tests.server.jobs.submitting import done_so_far, ended, endless, look, result_of, submit
 
 
 @pytest.mark.parametrize("method", ["rkllm.run", "rkllm.run_async"])
@@ -40,7 +40,7 @@ def test_a_job_outlives_the_connection_that_submitted_it(start: Start) -> None:
         load = submit(wire, "rkllm.init", {"model_path": str(daemon.model)})
         run = submit(wire, "rkllm.run", {"prompt": "Hello"})
     with daemon.connect() as other:
-        assert ended(other, run)["result"]["text"] == "abcd"
+        assert result_of(other, run)["text"] == "abcd"
         assert look(other, load)["result"]["success"] is True
 
 
@@ -174,7 +174,7 @@ def test_an_ordered_call_may_have_ended_before_its_answer(start: Start) -> None:
         wire.request("server.submit", {"method": "rkllm.clear_kv_cache", "params": [None, 1]}, 2)
         answer = wire.receive()
         assert answer["id"] == 2, "the answer comes before the news of the job"
-        assert ended(wire, answer["result"]["job"])["result"] == {"success": True, "status": 0}
+        assert result_of(wire, answer["result"]["job"]) == {"success": True, "status": 0}
 
 
 def test_the_queues_limits_hold_and_a_refused_job_is_not_kept(start: Start) -> None:
@@ -232,8 +232,8 @@ def test_a_job_is_paused_and_resumed(start: Start) -> None:
         second = submit(wire, "rkllm.run", {"prompt": ""})
         assert wire.ask("server.pause", {"job": second})["result"] == {"paused": False}, "it waits"
         assert wire.ask("server.pause", {"job": first})["result"] == {"paused": True}
-        begun = ended(wire, first)["result"]
-        rest = ended(wire, second)["result"]
+        begun = result_of(wire, first)
+        rest = result_of(wire, second)
         assert (begun["finish_reason"], rest["finish_reason"]) == ("pause", "stop")
         assert begun["text"] + rest["text"] == "abcdefgh" * 500
         assert wire.ask("server.pause", {"job": first})["result"] == {"paused": False}

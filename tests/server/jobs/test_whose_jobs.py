@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Start, Wire, kind
-from tests.server.jobs.submitting import ended, endless, look, submit
+from tests.server.jobs.submitting import ended, endless, look, result_of, submit
 
 
 def test_the_history_of_a_job_belongs_to_the_connection_that_submitted_it(start: Start) -> None:
@@ -41,7 +41,7 @@ def test_what_a_job_makes_after_its_connection_has_gone_is_released_at_its_end(s
         submit(wire, "rknn.init", {"model_path": str(daemon.model)})
         kept = submit(wire, "rknn.init", {"model_path": str(daemon.model), "keep": True})
     with daemon.connect() as other:
-        found = ended(other, kept)["result"]
+        found = result_of(other, kept)
         daemon.wait_enter("rknn_destroy")
         other.ask("rknn.run", {"context": found["context"], "outputs": True})
         contexts = other.ask("server.status")["result"]["contexts"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.daemon import ENDLESS, UNMEASURED, Daemon, Start, Wire, kind
-from tests.server.jobs.submitting import done_so_far, ended, look, submit
+from tests.server.jobs.submitting import done_so_far, ended, look, result_of, submit
 from tests.store.stores import file_of
 
 HELLO = {"prompt": "Hello"}
@@ -62,7 +62,7 @@ def test_what_had_not_begun_is_done_by_the_next_daemon_in_its_order(board: Board
     daemon.stop(end)
     after = board.start(scenario="delay.rkllm_init=100")
     with after.connect() as wire:
-        assert [ended(wire, job)["result"]["text"] for job in waiting] == [f"[user] job {n}" for n in range(5)]
+        assert [result_of(wire, job)["text"] for job in waiting] == [f"[user] job {n}" for n in range(5)]
         (model,) = wire.ask("server.status")["result"]["models"]
         assert (model["model_path"], model["state"]) == (str(board.model), "loaded"), "its model is what it was"
     assert (after.calls("rkllm_run"), after.calls("rkllm_init")) == (5, 1)
@@ -108,7 +108,7 @@ def test_a_second_attempt_may_succeed(board: Board) -> None:
         begun(wire, job)
     killed(daemon)
     with board.start().connect() as wire:
-        assert ended(wire, job)["result"]["text"] == "[user] Hello"
+        assert result_of(wire, job)["text"] == "[user] Hello"
 
 
 def test_what_was_cancelled_is_not_begun_again(board: Board) -> None:
@@ -201,7 +201,7 @@ def test_members_and_long_tensors_are_as_they_were(board: Board) -> None:
         job = submit(wire, "rkllm.run", {"prompt": prompt}, session="talk", priority="low")
     killed(daemon)
     with board.start().connect() as wire:
-        result = ended(wire, job)["result"]
+        result = result_of(wire, job)
         assert result["text"] == f"[user] {prompt}"
         assert result["session"]["name"] == "talk"
 
@@ -213,7 +213,7 @@ def test_a_conversation_that_was_lost_is_told(board: Board) -> None:
         turns = [submit(wire, "rkllm.run", {"prompt": str(number), "keep_history": 1}) for number in range(2)]
     killed(daemon)
     with board.start().connect() as wire:
-        results = [ended(wire, job)["result"] for job in turns]
+        results = [result_of(wire, job) for job in turns]
         assert [result.get("history_reset") for result in results] == [True, None], "and goes on from there"
 
 
@@ -227,7 +227,7 @@ def test_what_is_configured_and_what_jobs_wait_for(board: Board, tmp_path: Path)
     killed(daemon)
     after = board.start("--model", str(other), scenario="delay.rkllm_init=100")
     with after.connect() as wire:
-        assert ended(wire, job)["result"]["text"] == "[user] Hello"
+        assert result_of(wire, job)["text"] == "[user] Hello"
         assert [model["model_path"] for model in wire.ask("server.status")["result"]["models"]] == [str(board.model)]
     assert "calls wait for another one" in after.wait_event("model_not_loaded")[0]["error"]["message"]
 
@@ -240,7 +240,7 @@ def test_a_configured_model_that_comes_back_is_loaded_once(board: Board) -> None
     killed(daemon)
     after = board.start("--model", str(board.model))
     with after.connect() as wire:
-        assert ended(wire, job)["result"]["text"] == "[user] Hello"
+        assert result_of(wire, job)["text"] == "[user] Hello"
         wire.ask("rkllm.run", HELLO)
     assert after.calls("rkllm_init") == 1
 
@@ -301,4 +301,4 @@ def test_a_job_that_can_not_be_kept_is_not_promised(board: Board) -> None:
         while wire.ask("server.status")["result"]["current"] is not None:
             pass
         job = submit(wire, "rkllm.run", HELLO)
-        assert ended(wire, job)["result"]["text"] == "ab", "and there is room for a small one"
+        assert result_of(wire, job)["text"] == "ab", "and there is room for a small one"
