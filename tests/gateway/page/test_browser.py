@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,13 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from rkllmd.portable.demo.vision.draw import draw_digit
 from tests.daemon import ENDLESS, SEEN_SECONDS, Daemon, Start
+from tests.gateway.page import chromium
 from tests.gateway.process import gateway
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 KEY = "a key"
 PATIENCE = SEEN_SECONDS * 1000  # milliseconds
 BROWSER_SAYS = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -46,7 +44,7 @@ NAMELESS = """[...document.querySelectorAll("button, input:not([hidden]), select
   .filter((item) => !item.labels?.length && !item.ariaLabel && !item.textContent.trim())
   .map((item) => item.outerHTML)"""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no browser: sudo apt install chromium")
+pytestmark = chromium.NEEDED
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +67,8 @@ def address(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        # Chromium as root has no sandbox.
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield started
-        started.close()
+    with chromium.started() as found:
+        yield found
 
 
 @pytest.fixture
