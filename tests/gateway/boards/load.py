@@ -58,7 +58,10 @@ class Load:
 
 
 def _outcome(client: Client, question: str, *, stream: bool) -> str:
-    """Return what an answer is: right, its status and kind of error, "cut off" behind its headers, or none at all."""
+    """Return what an answer is: right, its status and kind of error, "cut off" behind its headers, or none at all.
+
+    A whole answer is never cut off: it is sent at once.
+    """
     said: list[dict[str, Any]] = [{"role": "user", "content": question}]
     has_begun = False
     try:
@@ -66,7 +69,7 @@ def _outcome(client: Client, question: str, *, stream: bool) -> str:
             has_begun = True
             body = response.read()
     except httpx.TransportError:
-        return "cut off" if has_begun else "not answered"
+        return ("cut off" if stream else "a whole answer is cut off") if has_begun else "not answered"
     is_stream = response.headers["content-type"].startswith("text/event-stream")
     lines = [line[6:] for line in body.split(b"\n") if line.startswith(b"data: {")] if is_stream else [body]
     events = [json.loads(line) for line in lines]

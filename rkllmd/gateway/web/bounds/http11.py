@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import h11
 import orjson
+from hypercorn.events import RawData
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.worker_context import EventWrapper
 
@@ -14,7 +15,11 @@ from rkllmd.gateway.web.bounds import refusals
 if TYPE_CHECKING:
     from hypercorn.typing import AppWrapper
 
+    _Sendable = h11.Response | h11.InformationalResponse | h11.Data | h11.EndOfMessage
+
 _CHUNKED, _LENGTH, _FIRST_WITH_CHUNKS = b"transfer-encoding", b"content-length", b"1.1"
+# A body that is longer is not copied to stand behind its head.
+_TOGETHER_BYTES: Final = 65_536
 _HEADERS_TOO_LONG: Final = 431
 _TOO_LONG: Final = "The headers of the request are too long: send less in them."
 _UNREADABLE: Final = "This can't be read as a request of HTTP/1.1, which has a Host and is encrypted for https alone."
@@ -49,11 +54,33 @@ class Http11(H11Protocol):
     def __init__(self, app: AppWrapper, *rest: object) -> None:
         """Serve ``app``; the rest is Hypercorn's."""
         super().__init__(app, *rest)  # type: ignore[arg-type] # it is handed on as it comes
+        # Of an answer whose length is known, until its body is there.
+        self._head = b""
         self.connection = _Connection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
         self.can_read = NextRequest(self)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Stay."""
+
+    async def _send_h11_event(self, event: _Sendable) -> None:
+        """Send the head of a whole answer together with its body.
+
+        Between two pieces the gateway could end: a balancer has the status then, and can't ask elsewhere.
+        """
+        try:
+            data = self.connection.send(event) or b""
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return
+        head, self._head = self._head, b""
+        if isinstance(event, h11.Response) and any(name == _LENGTH for name, _ in event.headers):
+            self._head = data
+            return
+        if head and len(data) > _TOGETHER_BYTES:
+            await self.send(RawData(data=head))
+            head = b""
+        await self.send(RawData(data=head + data))
 
     async def _send_error_response(self, status_code: int) -> None:
         """Say what is wrong with what could not be read."""

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import h11
 import pytest
 import trio
+from hypercorn.config import Config
+from hypercorn.events import Event, RawData
+from hypercorn.trio.worker_context import WorkerContext
 from starlette.responses import Response
 
+from rkllmd.gateway.web.bounds.http11 import Http11
 from tests.gateway.web.bounds.hypercorn_server import serving
 
 HOST = "127.0.0.1"
@@ -23,7 +28,7 @@ async def _application(scope: Any, receive: Any, send: Any) -> None:
     await Response(f"<{scope['path']}>")(scope, receive, send)
 
 
-@pytest.mark.parametrize("count", [1, 3, 5000], ids=["one", "some", "more than are read ahead"])
+@pytest.mark.parametrize("count", [1, 3, 2000], ids=["one", "some", "more than are read ahead"])
 async def test_they_are_answered_in_their_order(count: int) -> None:
     requests, found = b"".join(_get(f"/{number}") for number in range(count)), b""
     async with serving(_application, keep_alive_max_requests=10_000) as port, trio.open_nursery() as nursery:
@@ -82,3 +87,37 @@ async def test_where_the_end_of_a_request_is_not_certain_nothing_more_is_read(he
     assert found.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 "))
     assert b"smuggled" not in found
     assert found.count(b"content-length: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "body", "count"),
+    [
+        ("GET", {"content-length": "5"}, b"whole", 1),
+        ("HEAD", {"content-length": "5"}, b"", 1),
+        ("GET", {"content-length": "0"}, b"", 1),
+        ("GET", {"content-length": "70000"}, b"x" * 70_000, 2),
+        ("GET", {}, b"a part", 3),
+    ],
+    ids=["whole", "its head only", "empty", "long", "in chunks"],
+)
+async def test_a_whole_answer_is_sent_at_once_and_a_stream_as_it_comes(
+    method: str, headers: dict[str, str], body: bytes, count: int
+) -> None:
+    sent: list[bytes] = []
+
+    async def send(event: Event) -> None:
+        assert isinstance(event, RawData)
+        await trio.lowlevel.checkpoint()
+        sent.append(event.data)
+
+    nothing: Any = None
+    protocol = Http11(nothing, Config(), WorkerContext(None), nothing, {}, False, ("", 1), ("", 2), send)
+    protocol.connection.receive_data(b"%b / HTTP/1.1\r\nHost: localhost\r\n\r\n" % method.encode())
+    protocol.connection.next_event()
+    events = (h11.Response(status_code=200, headers=list(headers.items())), h11.Data(data=body), h11.EndOfMessage())
+    for event in events:
+        await protocol._send_h11_event(event)
+    pieces = [piece for piece in sent if piece]
+    assert len(pieces) == count
+    assert pieces[0].startswith(b"HTTP/1.1 200 ")
+    assert body in b"".join(pieces)
