@@ -78,7 +78,7 @@ def test_an_illegal_instruction_is_named_in_the_log(tmp_path: Path, function: st
         daemon.stop()
     log = daemon.log()
     assert "Illegal instruction" in log
-    assert f"in {'__init__' if at_start else '_init'}" in log
+    assert f"in {'__init__' if at_start else 'init'}\n" in log
     assert "SVE" in daemon.events("runtime_problem")[0]["problem"]
 
 
