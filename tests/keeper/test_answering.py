@@ -15,7 +15,7 @@ import pytest
 from rkllmd.keeper.answering import Answering
 from tests.daemon import SEEN_SECONDS, until
 from tests.keeper.keeping import answer
-from tests.wire.lingering import Lingering
+from tests.wire.lingering import Lingering, let_go
 
 LINE = b"{}\n"
 
@@ -66,7 +66,7 @@ def test_one_who_can_not_be_closed_does_not_keep_others_waiting_for_ever(listeni
         number = lingering.give()
         hostile = connected(listening)
         hostile.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [number]))])
-        os.close(number)
+        let_go(number)
         answering.begin(listening, LINE, now)
         assert answer(hostile) == {}
         held_up = process_of(answering)
@@ -104,7 +104,7 @@ def test_its_signals_are_not_taken_for_the_keepers(listening: socket.socket) -> 
     with Lingering() as lingering, connected(listening) as hostile:
         number = lingering.give()
         hostile.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [number]))])
-        os.close(number)
+        let_go(number)
         before = signal.getsignal(signal.SIGUSR1)
         signal.signal(signal.SIGUSR1, lambda *_: None)
         woken = signal.set_wakeup_fd(writer)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import os
 import signal
 import socket
 import subprocess
@@ -21,7 +20,7 @@ from rkllmd.keeper.ties import CANNOT_START
 from tests.daemon import END_SECONDS, SEEN_SECONDS, until
 from tests.inherited_socket import SHIM
 from tests.keeper.keeping import Kept, answer
-from tests.wire.lingering import Lingering
+from tests.wire.lingering import Lingering, let_go
 
 Keep = Callable[..., Kept]
 SERVE = "bind; ready; settled; serve"
@@ -106,7 +105,7 @@ def test_one_whose_connection_can_not_be_closed_does_not_harm_the_others(keep: K
     with Lingering() as lingering, ExitStack() as clients:
         number = lingering.give()
         until("one is sent", lambda: _sent(clients.enter_context(socket.socket(socket.AF_UNIX)), kept.path, number))
-        os.close(number)
+        let_go(number)
         assert kept.ask()["error"]["data"]["kind"] == "Restarting"
         starts = len(kept.starts())
         until("another daemon", lambda: len(kept.starts()) > starts)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+import threading
 from contextlib import suppress
 from typing import Any, Self
 
 _SECONDS = 600
+# Longer than closing takes where somebody else still has the descriptor.
+_CLOSING_SECONDS = 1
+
+
+def let_go(number: int) -> None:
+    """Close a near end that was sent; where nobody has it any more, a thread does it, which the far end holds up."""
+    closing = threading.Thread(target=os.close, args=(number,), daemon=True)
+    closing.start()
+    closing.join(_CLOSING_SECONDS)
 
 
 class Lingering:

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from rkllmd.wire import closing
-from tests.wire.lingering import Lingering
+from tests.wire.lingering import Lingering, let_go
 
 
 def is_open(number: int) -> bool:
@@ -47,7 +47,7 @@ def test_a_connection_is_closed_with_what_nobody_has_received(text: bytes) -> No
         number = lingering.give()
         client.sendall(text)
         client.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [number]))])
-        os.close(number)
+        let_go(number)
         in_time(threading.Thread(target=closing.close_socket, args=(ours,)))
         lingering.take_all()
         with pytest.raises(ConnectionResetError):

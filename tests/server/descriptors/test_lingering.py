@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.server.descriptors.tensors import FdWire, closing, line, memfd
-from tests.wire.lingering import Lingering
+from tests.wire.lingering import Lingering, let_go
 
 IS_RUNNING = line("rkllm.get_constants", fds=1)
 
@@ -18,7 +17,7 @@ IS_RUNNING = line("rkllm.get_constants", fds=1)
 def _declared(wire: FdWire, fd: int) -> None:
     """Send a request with it, whose last byte comes when nobody else has it any more."""
     wire.send_fds(IS_RUNNING[:-1], [fd])
-    os.close(fd)
+    let_go(fd)
     wire.socket.sendall(b"\n")
     wire.final(1)
 
@@ -27,14 +26,14 @@ def _input(wire: FdWire, fd: int) -> None:
     """Give it for a tensor."""
     request = line("rknn.infer", {"inputs": {"fd": 0}}, fds=1)
     wire.send_fds(request[:-1], [fd])
-    os.close(fd)
+    let_go(fd)
     wire.socket.sendall(b"\n")
     assert "error" in wire.final(1)
 
 
 def _undeclared(wire: FdWire, fd: int) -> None:
     wire.send_fds(b"{", [fd])
-    os.close(fd)
+    let_go(fd)
     wire.socket.sendall(b"}\n")
     assert len(wire.receive_all()) > 0
 
@@ -43,7 +42,7 @@ def _behind_many(wire: FdWire, fd: int) -> None:
     """Send more than a message may bring."""
     with closing(*(memfd(b"x") for _ in range(40))) as others:
         wire.send_fds(b"{", [*others, fd])
-        os.close(fd)
+        let_go(fd)
         assert len(wire.receive_all()) > 0
 
 
@@ -51,7 +50,7 @@ def _behind_another_protocol(wire: FdWire, fd: int) -> None:
     wire.socket.sendall(b"GET / HTTP/1.1\r\n\r\n")
     with suppress(BrokenPipeError):
         wire.send_fds(b"x", [fd])
-    os.close(fd)
+    let_go(fd)
     wire.socket.close()
 
 
@@ -59,7 +58,7 @@ def _unread(wire: FdWire, fd: int) -> None:
     """Send it behind so much that the daemon waits for this client to read."""
     wire.socket.sendall(b"".join(line("rpc.discover", call_id=number) for number in range(30)))
     wire.send_fds(IS_RUNNING, [fd])
-    os.close(fd)
+    let_go(fd)
     wire.socket.close()
 
 
