@@ -19,12 +19,7 @@ from tests.inotify import Watch
 from tests.nursery import forking
 from tests.simulator.build import build, build_rknn
 from tests.simulator.trace import overlaps
-
-# What nearly every test of a daemon needs beside it.
-from tests.wire_connection import ANSWER_SECONDS as ANSWER_SECONDS
-from tests.wire_connection import Wire as Wire
-from tests.wire_connection import kind as kind
-from tests.wire_connection import streamed as streamed
+from tests.wire_connection import Wire
 
 # Compiled once per machine and run: the file's name holds a hash of the sources.
 BUILD_DIRECTORY = Path(tempfile.gettempdir()) / f"rkllmd-tests-{os.getuid()}"

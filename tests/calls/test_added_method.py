@@ -16,7 +16,8 @@ from rkllmd.abi import rknn_library
 from rkllmd.abi.library import Functions, Identity
 from rkllmd.calls import registry
 from rkllmd.errors import NotSupported
-from tests.daemon import Start, kind, simulator
+from tests.daemon import Start, simulator
+from tests.wire_connection import kind
 
 CHECKOUT = Path(rkllmd.__file__).parents[1]
 

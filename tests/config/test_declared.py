@@ -11,7 +11,8 @@ import pytest
 from rkllmd.config import sources
 from rkllmd.config.settings import Config
 from rkllmd.config.values import ConfigError
-from tests.daemon import Daemon, Start, kind
+from tests.daemon import Daemon, Start
+from tests.wire_connection import kind
 
 WHOLE = """
 [models.qwen3]

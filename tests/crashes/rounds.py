@@ -10,9 +10,10 @@ from typing import Any, Final, NamedTuple
 
 from rkllmd.keeper.ties import REPLACE_ME
 from tests.crashes.leftovers import Leftovers
-from tests.daemon import Daemon, Wire
-from tests.daemon import kind as kind_of
+from tests.daemon import Daemon
 from tests.rknn.board import BYTES, ECHO
+from tests.wire_connection import Wire
+from tests.wire_connection import kind as kind_of
 
 # How it crashes, and how its keeper says that. A daemon whose NPU is stuck ends itself.
 ENDS: Final = {

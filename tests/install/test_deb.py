@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 
 from tests import fake_python
-from tests.daemon import Daemon, Start, Wire, kind
+from tests.daemon import Daemon, Start
 from tests.inherited_socket import SHIM
 from tests.install import packaging
 from tests.install.machine import CHECKOUT
 from tests.install.packaging import PYTHON, Root, run
+from tests.wire_connection import Wire, kind
 
 pytestmark = pytest.mark.skipif(
     shutil.which("dpkg") is None or shutil.which("dpkg-deb") is None,

@@ -11,9 +11,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-from tests.daemon import Daemon, Wire, until
+from tests.daemon import Daemon, until
 from tests.kills.ledger import Ledger, Submitter, asked
 from tests.soak.sampler import child_of
+from tests.wire_connection import Wire
 
 WAYS: Final = ("daemon", "keeper", "both")
 # Five tokens for a job, in as many milliseconds.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
-from tests.daemon import Wire, kind
+from tests.wire_connection import Wire, kind
 
 # Of the jobs, this many may begin once more.
 _RETRIED: Final = 0.25

@@ -18,11 +18,12 @@ from typing import Final
 
 from rkllmd.store.directory import FILE, NAME
 from rkllmd.store.jobs import KeptJob, KeptJobs
-from tests.daemon import Daemon, Wire, until
+from tests.daemon import Daemon, until
 from tests.kills.board import SCENARIO
 from tests.kills.ledger import Job, Ledger, Submitter
 from tests.store.stores import opened
 from tests.torture import shim
+from tests.wire_connection import Wire
 
 _BLOCK: Final = 4096
 _CUT_SECONDS: Final = 0.03

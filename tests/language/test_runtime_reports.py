@@ -11,7 +11,8 @@ import pytest
 
 from rkllmd.language import runtime_reports
 from rkllmd.machine.platform import Platform
-from tests.daemon import Daemon, kind
+from tests.daemon import Daemon
+from tests.wire_connection import kind
 
 REPORTED_OF_1_3_1 = "prompt_limit=1;uncounted_tokens=1;tool_json=1;context_step=32;context_limit=16384"
 RK3588 = "processor\t: 0\nFeatures\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp asimddp\n"

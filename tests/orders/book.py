@@ -9,9 +9,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tests.daemon import kind, until
+from tests.daemon import until
 from tests.orders.things import Client, Request, Thing
 from tests.orders.world import PICTURE, SWAPPED, World
+from tests.wire_connection import kind
 
 # What is called, which model, context or memory is meant, with which members, and whether as a job.
 Call = tuple[str, int, str, bool]

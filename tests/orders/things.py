@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.daemon import Wire
+from tests.wire_connection import Wire
 
 
 @dataclass(eq=False)

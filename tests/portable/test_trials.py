@@ -14,8 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rkllmd.portable.demo import vision
-from tests.daemon import Daemon, Start, Wire, kind
+from tests.daemon import Daemon, Start
 from tests.portable.gguf_files import DEMO, LORA, embedding_model, with_duplicate_token, with_value
+from tests.wire_connection import Wire, kind
 
 numpy = pytest.importorskip("numpy")
 

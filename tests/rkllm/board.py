@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from rkllmd.abi.library import layout_of
-from tests.daemon import Daemon, Wire
+from tests.daemon import Daemon
+from tests.wire_connection import Wire
 
 # What the simulator's rkllm_createDefaultParam answers, in all layouts.
 DEFAULTS: dict[str, Any] = {

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Wire
 from tests.facts import functions
 from tests.rkllm.board import DEFAULTS, ONLY_1_2, ONLY_1_3, Board
+from tests.wire_connection import Wire
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.daemon import Start, Wire, kind
+from tests.daemon import Start
 from tests.openmetrics import check_families
 from tests.server.jobs.submitting import ended, submit
+from tests.wire_connection import Wire, kind
 
 
 def families(wire: Wire) -> dict[str, list[dict[str, Any]]]:

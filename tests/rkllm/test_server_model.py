@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.daemon import ENDLESS, Start, Wire, kind
+from tests.daemon import ENDLESS, Start
+from tests.wire_connection import Wire, kind
 
 
 def of(wire: Wire, **params: Any) -> dict[str, Any]:

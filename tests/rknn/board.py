@@ -16,9 +16,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from tests.daemon import BUILD_DIRECTORY, Daemon, Start, Wire, until
+from tests.daemon import BUILD_DIRECTORY, Daemon, Start, until
 from tests.simulator import trace
 from tests.simulator.build import build_operator
+from tests.wire_connection import Wire
 
 Array = npt.NDArray[Any]
 

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from tests.daemon import kind
 from tests.server.descriptors.tensors import FdWire, line
 from tests.soak.place import Company
+from tests.wire_connection import kind
 
 # Each prompt has a mark of its own; the simulator answers with the prompt.
 _MARK = re.compile(r"\[m[\w.~]+\]")

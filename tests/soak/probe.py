@@ -7,10 +7,10 @@ import threading
 import time
 from typing import Final
 
-from tests.daemon import kind
 from tests.soak.guest import Gone, opened
 from tests.soak.place import Company, Place
 from tests.soak.sampler import Sampler
+from tests.wire_connection import kind
 
 _PAUSE_SECONDS: Final = 0.05
 # This many instant calls for each generation.

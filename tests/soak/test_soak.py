@@ -8,10 +8,10 @@ from unittest.mock import Mock
 
 import pytest
 
-from tests.daemon import kind
 from tests.soak.guest import must_own_the_words
 from tests.soak.soak import soak
 from tests.soak.visits import upkeep, vision
+from tests.wire_connection import kind
 
 _SET_ASIDE: Final = {"error": {"data": {"kind": "Quarantined"}}}
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from tests.daemon import Daemon, kind
+from tests.daemon import Daemon
 from tests.server.descriptors.tensors import SIZE, FdWire, closing, memfd, picture
+from tests.wire_connection import kind
 
 # Whoever waits longer for an answer waits for ever.
 _HANG_SECONDS: Final = 30.0

@@ -10,9 +10,10 @@ import pytest
 
 from rkllmd.store import learned
 from rkllmd.trials.trial import Trials
-from tests.daemon import Daemon, Start, kind, until
+from tests.daemon import Daemon, Start, until
 from tests.store.stores import opened
 from tests.trials.processes import descendants
+from tests.wire_connection import kind
 
 
 def is_alive(pid: int) -> bool:

@@ -14,8 +14,9 @@ import orjson
 from tests.bench.gateway.http_client import HttpClient
 from tests.bench.gateway.together import seconds_together
 from tests.bench.measure import NO_TRACE
-from tests.daemon import Daemon, Wire
+from tests.daemon import Daemon
 from tests.gateway.process import gateway
+from tests.wire_connection import Wire
 
 CHAT: Final = "/v1/chat/completions"
 STREAMS: Final = 64

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from rkllmd.portable.demo import MODEL as DEMO_MODEL
-from tests.daemon import Daemon, streamed
+from tests.daemon import Daemon
+from tests.wire_connection import streamed
 
 _CLIENTS: Final = 4
 _QUESTIONS: Final = ("What is an NPU?", "Hello", "What is bread?", "Tell me a joke.")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from rkllmd.portable.demo import MODEL as DEMO_MODEL
-from tests.daemon import Daemon, Wire
+from tests.daemon import Daemon
+from tests.wire_connection import Wire
 
 # In the demo model's words, 24 tokens each: about 1000.
 _SENTENCES: Final = 41

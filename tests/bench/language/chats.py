@@ -14,7 +14,8 @@ from rkllmd.portable.demo import MODEL as DEMO_MODEL
 from tests.bench.measure import NO_TRACE
 from tests.chat.templates.common import PUBLISHED, template_of, theirs
 from tests.chat.templates.hostile import DEPTH, SIZE, TIME
-from tests.daemon import Daemon, Wire
+from tests.daemon import Daemon
+from tests.wire_connection import Wire
 
 TURNS: Final = 20
 _TOKEN_US: Final = 15_000

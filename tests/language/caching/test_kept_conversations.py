@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from rkllmd.portable.demo import MODEL as DEMO_MODEL
-from tests.daemon import Daemon, Start, Wire, until
+from tests.daemon import Daemon, Start, until
 from tests.server.conversations.talking import Talk, say
+from tests.wire_connection import Wire
 
 QUESTIONS = ("What is an NPU?", "Tell me a story.")
 

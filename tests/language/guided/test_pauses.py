@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Start, Wire, kind, streamed
+from tests.daemon import Start
 from tests.language.guided.schema_maker import SchemaMaker, is_valid
+from tests.wire_connection import Wire, kind, streamed
 
 LAMP = {
     "type": "object",

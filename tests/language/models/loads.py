@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.daemon import Daemon, Wire
+from tests.daemon import Daemon
+from tests.wire_connection import Wire
 
 
 def init(daemon: Daemon, wire: Wire, **param: Any) -> dict[str, Any]:

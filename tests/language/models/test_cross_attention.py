@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Start, Wire, kind
+from tests.daemon import Daemon, Start
 from tests.language.models.loads import models, say
+from tests.wire_connection import Wire, kind
 
 # As the simulator reads it: one layer of one head, 8 wide.
 CROSS = {

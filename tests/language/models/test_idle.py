@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from rkllmd.language.models import idle
-from tests.daemon import Daemon, Start, Wire, kind
+from tests.daemon import Daemon, Start
 from tests.language.models.loads import DRESSED, WITH_LORA, dress, models, say
+from tests.wire_connection import Wire, kind
 
 # Sixty milliseconds: the tests wait for the event and not for the time.
 SOON = ("--model-idle-minutes", "0.001")

@@ -14,7 +14,8 @@ from rkllmd.config.settings import Config
 from rkllmd.language.models import leaving, loading
 from rkllmd.npu.job import Arrival
 from rkllmd.trials import trial
-from tests.daemon import Daemon, Start, Wire, until
+from tests.daemon import Daemon, Start, until
+from tests.wire_connection import Wire
 
 
 def language_of(*models: Any, most: int = 1, takes_several: bool = True) -> Any:

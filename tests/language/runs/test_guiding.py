@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Start, Wire, kind
+from tests.daemon import Daemon, Start
 from tests.language.guided.schema_maker import REFUSED, SchemaMaker, is_valid
 from tests.portable.gguf_files import DEMO
+from tests.wire_connection import Wire, kind
 
 # 500 with `make fuzz`.
 SCHEMAS = int(os.environ.get("RKLLMD_SCHEMAS", "60"))

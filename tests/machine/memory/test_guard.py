@@ -15,10 +15,11 @@ from rkllmd.errors import OutOfMemory
 from rkllmd.machine.memory import guard
 from rkllmd.machine.memory.guard import Demand, Footprints, MemoryGuard
 from rkllmd.store import learned
-from tests.daemon import Daemon, kind
+from tests.daemon import Daemon
 from tests.machine.machines import tree
 from tests.machine.memory.groups import fill, in_a_group
 from tests.store.stores import opened, written
+from tests.wire_connection import kind
 
 MIB = 2**20
 GIB = 2**30

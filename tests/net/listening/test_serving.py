@@ -16,8 +16,9 @@ import pytest
 from rkllmd.keeper.ties import CANNOT_START
 from rkllmd.net.listening import serving
 from rkllmd.net.listening.serving import Server, StopError
-from tests.daemon import Daemon, Start, kind
+from tests.daemon import Daemon, Start
 from tests.inherited_socket import SHIM
+from tests.wire_connection import kind
 
 
 def stop(path: str) -> subprocess.CompletedProcess[str]:

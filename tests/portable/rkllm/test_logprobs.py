@@ -11,9 +11,10 @@ from rkllmd.abi.layouts.rkllm_common import RKLLMInferMode
 from rkllmd.portable import build
 from rkllmd.portable.driver import GREEDY, Driver, prompt
 from rkllmd.portable.extension import Likely
-from tests.daemon import Daemon, Start, Wire, kind
+from tests.daemon import Daemon, Start
 from tests.portable.gguf_files import DEMO
 from tests.server.jobs.submitting import result_of, submit
+from tests.wire_connection import Wire, kind
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 GREEDILY: dict[str, Any] = {"sampling_params": {"top_k": 1}}

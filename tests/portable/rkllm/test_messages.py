@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from rkllmd.portable.demo.vision.draw import draw_digit
-from tests.daemon import Daemon, Start, Wire, kind
+from tests.daemon import Daemon, Start
 from tests.server.conversations.talking import Talk
+from tests.wire_connection import Wire, kind
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rkllmd.portable.demo import MODEL as DEMO_MODEL
-from tests.daemon import Daemon, Wire
+from tests.daemon import Daemon
+from tests.wire_connection import Wire
 
 SYSTEM = "You are a helpful assistant on a small board. " * 6
 TEMPLATE = [SYSTEM, "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"]

@@ -11,8 +11,9 @@ import pytest
 
 from rkllmd.portable.driver import GREEDY, Driver
 from rkllmd.portable.extension import NextRun
-from tests.daemon import Daemon, Start, Wire, kind, streamed, until
+from tests.daemon import Daemon, Start, until
 from tests.portable.rkllm.common import DEMO, NORMAL, Load, errors
+from tests.wire_connection import Wire, kind, streamed
 
 QUESTIONS = ("What is an NPU?", "Hello", "What is bread?", "What is the capital of France?")
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, kind
+from tests.daemon import Daemon
 from tests.rkllm.board import Board
 from tests.rkllm.c_server_clients.sent import EMBED, INFER, INPUT, param, place
+from tests.wire_connection import kind
 
 # C's own fields
 

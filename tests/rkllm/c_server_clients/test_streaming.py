@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from rkllmd.client import Client
-from tests.daemon import streamed
 from tests.rkllm.board import Board
+from tests.wire_connection import streamed
 
 
 def test_run_streams_where_the_model_was_loaded_with_is_async(board: Board) -> None:

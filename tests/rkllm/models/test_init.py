@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire, simulator
+from tests.daemon import Daemon, simulator
 from tests.rkllm.board import Board
 from tests.rkllm.reporter import DEFAULTS_BY_LAYOUT, build_reporter, reported
+from tests.wire_connection import Wire
 
 # A value for each field that differs from every other field's and from the default, and how C prints it.
 SENT: dict[str, Any] = {

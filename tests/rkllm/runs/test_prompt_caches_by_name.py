@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Wire
+from tests.daemon import Daemon
 from tests.rkllm.board import Board
+from tests.wire_connection import Wire
 
 pytestmark = pytest.mark.parametrize("version", ["1.3.0"])
 PROMPT = "You are kind. Who are you?"

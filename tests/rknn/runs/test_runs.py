@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.daemon import streamed
 from tests.rknn.board import BYTES, DIGITS, ECHO, TWO_SHAPES, Client, Simulator, b64, numbers, shared, tensor
 from tests.simulator import trace
+from tests.wire_connection import streamed
 
 NON_BLOCK = {"non_block": 1}
 

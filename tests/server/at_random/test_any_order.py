@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from tests.daemon import Start, kind
+from tests.daemon import Start
 from tests.orders.book import GONE, MEMBERS, MODEL_CALLS, VISION_CALLS, Book, Call
 from tests.orders.things import Client, Request
 from tests.orders.world import FAULTS, World
 from tests.simulator.trace import live, overlaps
+from tests.wire_connection import kind
 
 # For the long run: RKLLMD_ORDERS=2000.
 ORDERS = int(os.environ.get("RKLLMD_ORDERS", "25"))

@@ -11,8 +11,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tests.daemon import Daemon, Start, Wire, kind
+from tests.daemon import Daemon, Start
 from tests.simulator.trace import NPU_FUNCTIONS, live, overlaps
+from tests.wire_connection import Wire, kind
 
 # For the long run: RKLLMD_OPERATIONS=100000.
 OPERATIONS = int(os.environ.get("RKLLMD_OPERATIONS", "500"))

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Start, Wire, kind, streamed, until
+from tests.daemon import Daemon, Start, until
+from tests.wire_connection import Wire, kind, streamed
 
 PLACES = 4
 SLOW = {"text": "ab", "repeat": 100_000, "batch_step": 0, "pace_us": 2000}

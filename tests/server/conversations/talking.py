@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.daemon import Wire
+from tests.wire_connection import Wire
 
 
 def say(wire: Wire, session: str | None, prompt: str, **params: Any) -> dict[str, Any]:

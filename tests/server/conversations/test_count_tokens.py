@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 
 from tests.abi.tokenizer_files import WORDS
-from tests.daemon import Start, kind
+from tests.daemon import Start
 from tests.server.conversations.talking import Talk
+from tests.wire_connection import kind
 
 # Ten tokens around a question, each a word of its own.
 TEMPLATE = (

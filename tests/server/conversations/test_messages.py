@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Start, kind
+from tests.daemon import Daemon, Start
 from tests.server.conversations.talking import Talk
+from tests.wire_connection import kind
 
 TEMPLATE = ["", "<U>", "<E>\n<A>"]
 

@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.daemon import Daemon, Start, Wire, kind
+from tests.daemon import Daemon, Start
 from tests.server.conversations.talking import Talk
+from tests.wire_connection import Wire, kind
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% for c in m.tool_calls or [] %}"

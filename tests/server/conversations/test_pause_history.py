@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Start, Wire, kind, streamed
+from tests.daemon import Start
+from tests.wire_connection import Wire, kind, streamed
 
 KEEP = {"keep_history": 1}
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Start, kind
+from tests.daemon import Daemon, Start
 from tests.server.conversations.talking import listed, say
+from tests.wire_connection import kind
 
 TEMPLATE = ["", "<U>", "<E>\n<A>"]
 

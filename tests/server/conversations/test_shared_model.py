@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Start, Wire, kind
+from tests.daemon import Daemon, Start
+from tests.wire_connection import Wire, kind
 
 KEEP: dict[str, Any] = {"keep_history": 1}
 ENDLESS: dict[str, Any] = {"text": "word", "repeat": 1_000_000_000, "pace_us": 300}

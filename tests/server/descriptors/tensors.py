@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.daemon import SEEN_SECONDS, Daemon, Wire, kind
+from tests.daemon import SEEN_SECONDS, Daemon
+from tests.wire_connection import Wire, kind
 
 # fcntl(2), which Python 3.11 does not name.
 F_ADD_SEALS, F_GET_SEALS = 1033, 1034

@@ -6,7 +6,7 @@ import os
 import random
 from typing import Any
 
-from tests.daemon import Daemon, kind
+from tests.daemon import Daemon
 from tests.server.descriptors.attacker import Attacker, Round
 from tests.server.descriptors.tensors import (
     LOST,
@@ -20,6 +20,7 @@ from tests.server.descriptors.tensors import (
     refused,
     settle,
 )
+from tests.wire_connection import kind
 
 # For the long run: RKLLMD_FD_ROUNDS=10000; without it the rounds are always the same.
 ROUNDS = int(os.environ.get("RKLLMD_FD_ROUNDS", "400"))

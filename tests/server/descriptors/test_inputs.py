@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import kind, until
+from tests.daemon import until
 from tests.server.descriptors.tensors import (
     MOST,
     SIZE,
@@ -24,6 +24,7 @@ from tests.server.descriptors.tensors import (
     refused,
     settle,
 )
+from tests.wire_connection import kind
 
 O_CLOEXEC = 0o2000000
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import kind
 from tests.server.descriptors.tensors import (
     ALL_SEALS,
     F_GET_SEALS,
@@ -23,6 +22,7 @@ from tests.server.descriptors.tensors import (
     refused,
     settle,
 )
+from tests.wire_connection import kind
 
 
 def contents(fd: int) -> bytes:

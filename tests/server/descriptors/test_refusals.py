@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import kind
 from tests.server.descriptors.tensors import (
     ALL_SEALS,
     F_ADD_SEALS,
@@ -31,6 +30,7 @@ from tests.server.descriptors.tensors import (
     reopened,
     settle,
 )
+from tests.wire_connection import kind
 
 
 @pytest.mark.parametrize(

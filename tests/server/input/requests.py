@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.daemon import Wire
+from tests.wire_connection import Wire
 
 
 def assert_recovered(wire: Wire) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.daemon import Daemon, kind
+from tests.daemon import Daemon
 from tests.server.input.requests import assert_recovered
+from tests.wire_connection import kind
 
 ACCEPTED = {
     "array_empty": b"[]",

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Start, Wire, kind, until
+from tests.daemon import Start, until
+from tests.wire_connection import Wire, kind
 
 # jsonschema as ever, after the test has let its import go on.
 _JSONSCHEMA = """

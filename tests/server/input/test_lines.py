@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, kind
+from tests.daemon import Daemon
 from tests.server.input.requests import assert_recovered, request
+from tests.wire_connection import kind
 
 MAX_LINE = 16 * 2**20
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Start, kind
+from tests.daemon import Daemon, Start
 from tests.server.input.requests import assert_recovered
+from tests.wire_connection import kind
 
 WRONG_PARAMS: dict[str, tuple[str, Any]] = {
     "unknown field": ("rkllm.init", {"model_path": "/m", "max_context_length": 1}),

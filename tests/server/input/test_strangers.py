@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from rkllmd.wire.foreign import SPEAKS
-from tests.daemon import ANSWER_SECONDS, Daemon, Start, kind
+from tests.daemon import Daemon, Start
+from tests.wire_connection import ANSWER_SECONDS, kind
 
 CLEAR = b'{"jsonrpc":"2.0","id":1,"method":"rkllm.clear_kv_cache"}'
 

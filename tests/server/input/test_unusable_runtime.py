@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, Start, kind, simulator
+from tests.daemon import Daemon, Start, simulator
 from tests.server.input.requests import assert_recovered
+from tests.wire_connection import kind
 
 
 def test_an_unknown_runtime_is_refused_by_name(start: Start) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.daemon import ENDLESS, Daemon, Start, Wire, kind
+from tests.daemon import ENDLESS, Daemon, Start
+from tests.wire_connection import Wire, kind
 
 
 def submit(wire: Wire, method: str, params: Any = None, **members: Any) -> str:

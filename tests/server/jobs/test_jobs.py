@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import ENDLESS, Start, kind
+from tests.daemon import ENDLESS, Start
 from tests.rknn.board import DEMO
 from tests.server.jobs.submitting import done_so_far, ended, endless, look, result_of, submit
+from tests.wire_connection import kind
 
 
 @pytest.mark.parametrize("method", ["rkllm.run", "rkllm.run_async"])

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Start, Wire, kind
+from tests.daemon import Start
 from tests.server.jobs.submitting import ended
+from tests.wire_connection import Wire, kind
 
 
 def watch(wire: Wire, *events: str) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Start, Wire, kind
+from tests.daemon import Start
 from tests.server.jobs.submitting import ended, endless, look, result_of, submit
+from tests.wire_connection import Wire, kind
 
 
 def test_the_history_of_a_job_belongs_to_the_connection_that_submitted_it(start: Start) -> None:

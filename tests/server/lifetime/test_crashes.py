@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import ENDLESS, Daemon, Wire
+from tests.daemon import ENDLESS, Daemon
 from tests.rknn.board import client, operator_library
 from tests.rknn.functions.operators import SCALED
+from tests.wire_connection import Wire
 
 Start = Callable[..., Daemon]
 

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 
-from tests.daemon import ENDLESS, Daemon, Start, kind, streamed, until
+from tests.daemon import ENDLESS, Daemon, Start, until
+from tests.wire_connection import kind, streamed
 
 # For the long run: RKLLMD_KILL_ROUNDS=1000 kills 8000 clients.
 KILL_ROUNDS = int(os.environ.get("RKLLMD_KILL_ROUNDS", "4"))

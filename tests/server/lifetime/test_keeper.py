@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rkllmd.keeper.ties import CANNOT_START
-from tests.daemon import Daemon, Wire, kind, until
+from tests.daemon import Daemon, until
+from tests.wire_connection import Wire, kind
 
 Start = Callable[..., Daemon]
 

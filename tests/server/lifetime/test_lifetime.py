@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import SEEN_SECONDS, Daemon, Start, kind
+from tests.daemon import SEEN_SECONDS, Daemon, Start
+from tests.wire_connection import kind
 
 EXEC = "os.execv(sys.argv[2], sys.argv[2:])"
 # The tests themselves may have been started by nohup.

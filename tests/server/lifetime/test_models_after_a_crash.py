@@ -7,8 +7,9 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.daemon import Daemon, Wire, kind
+from tests.daemon import Daemon
 from tests.language.models.loads import DRESSED, WITH_LORA, dress, models, say
+from tests.wire_connection import Wire, kind
 
 Start = Callable[..., Daemon]
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, kind
+from tests.daemon import Daemon
 from tests.rknn.board import BYTES, ECHO
+from tests.wire_connection import kind
 
 Start = Callable[..., Daemon]
 

@@ -11,7 +11,8 @@ import pytest
 
 from rkllmd.daemon import _ABORT_SECONDS, _ALL_SECONDS, _FLUSH_SECONDS
 from rkllmd.keeper.ties import CANNOT_START
-from tests.daemon import ENDLESS, Daemon, Start, Wire, kind
+from tests.daemon import ENDLESS, Daemon, Start
+from tests.wire_connection import Wire, kind
 
 
 def terminate(daemon: Daemon, number: int = signal.SIGTERM) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, Wire, kind, until
+from tests.daemon import Daemon, until
+from tests.wire_connection import Wire, kind
 
 pytestmark = pytest.mark.skipif(
     shutil.which("systemd-socket-activate") is None,

@@ -13,8 +13,9 @@ import pytest
 
 from rkllmd.keeper.ties import CANNOT_START
 from rkllmd.service.startup import EXTENSION_SECONDS
-from tests.daemon import SEEN_SECONDS, Daemon, Start, Wire, kind
+from tests.daemon import SEEN_SECONDS, Daemon, Start
 from tests.inherited_socket import SHIM
+from tests.wire_connection import Wire, kind
 
 
 @pytest.fixture

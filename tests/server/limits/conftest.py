@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, Start, Wire, starter
+from tests.daemon import Daemon, Start, starter
 from tests.server.limits.users import Connect
+from tests.wire_connection import Wire
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import ENDLESS, Daemon, Start, Wire, kind
+from tests.daemon import ENDLESS, Daemon, Start
 from tests.server.conversations.talking import Talk
 from tests.server.limits.users import ANNA, BERTA, Connect, only_root
+from tests.wire_connection import Wire, kind
 
 pytestmark = only_root
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import ENDLESS, Daemon, Start, kind
+from tests.daemon import ENDLESS, Daemon, Start
+from tests.wire_connection import kind
 
 # Method by method: the C function that hangs for it, and what it is called with.
 ON_THE_WORKER: dict[str, tuple[str, Any]] = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from tests.daemon import ENDLESS, Start, Wire, kind
+from tests.daemon import ENDLESS, Start
 from tests.server.limits import impatient
 from tests.server.limits.users import ANNA, BERTA, Connect, only_root
+from tests.wire_connection import Wire, kind
 
 LIMITS = ("--max-connections", "12", "--max-connections-per-user", "8", "--reserved-connections", "2")
 IMPATIENT = (sys.executable, impatient.__file__)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Start, kind
+from tests.daemon import Daemon, Start
 from tests.server.limits.waiting import ENDLESS, PICTURE, QUICK, load_vision, wait_state
+from tests.wire_connection import kind
 
 
 def test_a_generation_without_a_first_token_is_stopped_and_the_next_one_served(start: Start) -> None:

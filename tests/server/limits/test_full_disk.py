@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.daemon import UNMEASURED, Start, kind
+from tests.daemon import UNMEASURED, Start
+from tests.wire_connection import kind
 
 # No file grows beyond this (setrlimit(2), RLIMIT_FSIZE): neither the store nor a cache of the prompt below.
 ROOM = 49_152

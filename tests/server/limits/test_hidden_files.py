@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from onnx import helper
 
-from tests.daemon import Daemon, Start, Wire, kind
+from tests.daemon import Daemon, Start
 from tests.portable.rknn.models.external import outside
 from tests.server.limits.users import ANNA, Connect, only_root
+from tests.wire_connection import Wire, kind
 
 pytestmark = only_root
 

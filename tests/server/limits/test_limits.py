@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import ANSWER_SECONDS, ENDLESS, Daemon, Start, Wire, kind, until
+from tests.daemon import ENDLESS, Daemon, Start, until
+from tests.wire_connection import ANSWER_SECONDS, Wire, kind
 
 
 def test_one_connection_too_many_is_refused_and_the_others_live_on(start: Start) -> None:

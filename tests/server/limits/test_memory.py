@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import ENDLESS, Daemon, Start, Wire, kind, until
+from tests.daemon import ENDLESS, Daemon, Start, until
+from tests.wire_connection import Wire, kind
 
 MIB = 1 << 20
 # One user gets half of it.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.daemon import Start, Wire, kind, until
+from tests.daemon import Start, until
 from tests.server.limits.users import ANNA, BERTA, Connect, only_root
+from tests.wire_connection import Wire, kind
 
 pytestmark = only_root
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from rkllmd.keeper.ties import REPLACE_ME
-from tests.daemon import ENDLESS, Start, kind, until
+from tests.daemon import ENDLESS, Start, until
 from tests.server.jobs.submitting import look, submit
+from tests.wire_connection import kind
 
 # Nothing happens in the run, which is noticed after a second; a second later the NPU is given up.
 HANGS = "run=hang"

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Start, kind
+from tests.daemon import Start
 from tests.server.limits.waiting import ENDLESS, PICTURE, QUICK, ask_until, load_vision, wait_state
+from tests.wire_connection import kind
 
 
 def test_a_call_that_never_returns_stops_the_queue_and_says_what_helps(start: Start) -> None:

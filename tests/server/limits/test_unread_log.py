@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 
-from tests.daemon import Start, kind
+from tests.daemon import Start
+from tests.wire_connection import kind
 
 F_SETPIPE_SZ = 1031
 # Becomes the command behind a descriptor's number, with its stderr there.

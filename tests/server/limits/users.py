@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.daemon import Daemon, Wire
+from tests.daemon import Daemon
+from tests.wire_connection import Wire
 
 # Uids that no machine gives to anybody.
 ANNA, BERTA = 65534, 65533

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from tests.daemon import Daemon, Wire, kind
+from tests.daemon import Daemon
+from tests.wire_connection import Wire, kind
 
 # An hour, but for an abort.
 ENDLESS = {"text": "a b", "tokens": "words", "prefill_ms": 3_600_000, "prefill_abort": 1}

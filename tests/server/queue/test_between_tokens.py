@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from rkllmd.client import Client
-from tests.daemon import ANSWER_SECONDS, Daemon, Wire, streamed
+from tests.daemon import Daemon
+from tests.wire_connection import ANSWER_SECONDS, Wire, streamed
 
 TOKEN_MS, FRAME_MS, TOKENS = 30, 8, 20
 ENDLESS = 1_000_000_000

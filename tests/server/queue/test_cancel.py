@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import ENDLESS, Daemon, Start, Wire, kind, streamed
+from tests.daemon import ENDLESS, Daemon, Start
+from tests.wire_connection import Wire, kind, streamed
 
 # For the long run: RKLLMD_RACES=20000.
 RACES = int(os.environ.get("RKLLMD_RACES", "150"))

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rkllmd.store import learned
-from tests.daemon import Daemon, Wire, kind
+from tests.daemon import Daemon
 from tests.store.stores import opened
+from tests.wire_connection import Wire, kind
 
 ONE_TOKEN = {"text": "x ", "tokens": "words"}
 # A run that has the NPU until the test lets it go.

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Start, Wire, kind
+from tests.daemon import Daemon, Start
 from tests.simulator.trace import overlaps
+from tests.wire_connection import Wire, kind
 
 CLIENTS = 100
 INSTANT = (

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import ENDLESS, UNMEASURED, Daemon, Start, Wire, kind
+from tests.daemon import ENDLESS, UNMEASURED, Daemon, Start
 from tests.server.jobs.submitting import done_so_far, ended, look, result_of, submit
 from tests.store.stores import file_of
+from tests.wire_connection import Wire, kind
 
 HELLO = {"prompt": "Hello"}
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from rkllmd.store import learned
-from tests.daemon import UNMEASURED, Daemon, Start, kind, until
+from tests.daemon import UNMEASURED, Daemon, Start, until
 from tests.store.stores import file_of, opened
+from tests.wire_connection import kind
 
 
 def store_of(daemon: Daemon) -> dict[str, Any]:

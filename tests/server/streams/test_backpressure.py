@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Start, Wire, streamed
+from tests.daemon import Start
+from tests.wire_connection import Wire, streamed
 
 MIB = 2**20
 FULL_SPEED = "text=ab;repeat=1000000000"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.daemon import Start, kind, streamed
+from tests.daemon import Start
+from tests.wire_connection import kind, streamed
 
 TOKENS = 3000
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Start, Wire, kind, streamed
+from tests.daemon import Daemon, Start
+from tests.wire_connection import Wire, kind, streamed
 
 HELLO = {"prompt_input": "Hello"}
 SENTENCE = "Grüße, 世界 🎉!"

@@ -6,11 +6,11 @@ import contextlib
 import json
 import os
 
-from tests.daemon import Wire
 from tests.server.descriptors.tensors import FdWire, closing
 from tests.soak.guest import opened
 from tests.soak.place import Visit
 from tests.soak.visits.upkeep import model
+from tests.wire_connection import Wire
 
 _STORM = 40
 _NONSENSE = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tests.daemon import kind
 from tests.soak.guest import Gone, Guest, must_own_the_words, opened
 from tests.soak.place import Visit
 from tests.soak.visits.upkeep import model
+from tests.wire_connection import kind
 
 
 def jobs(visit: Visit) -> None:

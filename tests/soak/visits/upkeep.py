@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from tests.daemon import kind
 from tests.soak.guest import Guest, opened
 from tests.soak.place import Visit
+from tests.wire_connection import kind
 
 # Before a load that has failed is tried again.
 _AGAIN_SECONDS: Final = 0.05

@@ -6,11 +6,11 @@ import base64
 import os
 from typing import Any
 
-from tests.daemon import kind
 from tests.server.descriptors.tensors import SIZE, closing, memfd, picture
 from tests.soak.guest import Guest, opened
 from tests.soak.place import Visit
 from tests.soak.visits.upkeep import load
+from tests.wire_connection import kind
 
 _PICTURES = 16
 

@@ -21,8 +21,9 @@ from rkllmd.language.out_of_turn.states import States
 from rkllmd.language.prompt_caches.store import PromptCaches
 from rkllmd.language.remembered import RememberedModels
 from rkllmd.machine.memory.guard import Demand, Footprints, MemoryGuard
-from tests.daemon import Start, kind
+from tests.daemon import Start
 from tests.language.models.loads import DRESSED, WITH_LORA, dress, init, models, say
+from tests.wire_connection import kind
 
 # --------------------------------------------------------------------------------------------------------------------
 # replace

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Start, kind, streamed
+from tests.daemon import Start
 from tests.language.models.loads import DRESSED, WITH_LORA, dress, init, models, say
+from tests.wire_connection import kind, streamed
 
 # --------------------------------------------------------------------------------------------------------------------
 # Several at once
