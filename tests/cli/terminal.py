@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from tests.daemon import until
+from tests.processes import state_of
 
 SECONDS = 120
 # Makes standard input the controlling terminal, so that Ctrl-C typed there becomes a signal.
@@ -63,8 +64,8 @@ class Terminal:
 
     def wait_asleep(self) -> None:
         """Wait until the program waits for keys: Python's input() takes no notice of a signal just before that."""
-        stat = Path(f"/proc/{self.process.pid}/stat")
-        until("it waits for keys", lambda: stat.read_text().rpartition(")")[2].split()[0] == "S")
+        process = Path(f"/proc/{self.process.pid}")
+        until("it waits for keys", lambda: state_of(process) == "S")
 
     def end(self) -> int:
         """Wait for the program's end; return its exit status. The rest stays on the screen."""

@@ -20,6 +20,7 @@ from rkllmd.keeper.ties import CANNOT_START
 from tests.daemon import END_SECONDS, SEEN_SECONDS, until
 from tests.inherited_socket import SHIM
 from tests.keeper.keeping import Kept, answer
+from tests.processes import state_of
 from tests.wire.lingering import Lingering, let_go
 
 Keep = Callable[..., Kept]
@@ -228,15 +229,8 @@ def test_a_child_of_the_daemon_does_not_outlive_it(keep: Keep, tmp_path: Path) -
     kept = keep("bind; ready; settled; straggle; kill SIGSEGV", SERVE)
     assert kept.ask() == 2
     straggler = int((tmp_path / "straggler").read_text())
-    until("it is gone", lambda: not Path(f"/proc/{straggler}").exists() or _is_zombie(straggler))
+    until("it is gone", lambda: state_of(Path(f"/proc/{straggler}")) in ("", "Z"))
     assert kept.end() == 0
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def test_the_daemon_is_killed_before_the_keeper_where_memory_is_short(keep: Keep) -> None:

@@ -21,6 +21,7 @@ from rkllmd.store.jobs import KeptJob, KeptJobs
 from tests.daemon import Daemon, until
 from tests.kills.board import SCENARIO
 from tests.kills.ledger import Job, Ledger, Submitter
+from tests.processes import state_of
 from tests.store.stores import opened
 from tests.torture import shim
 from tests.wire_connection import Wire
@@ -161,5 +162,4 @@ def _content(path: Path) -> bytes:
 
 def _stands_still(pid: int) -> bool:
     """Return whether every thread of a process is stopped."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
+    return all(state_of(task) == "T" for task in Path(f"/proc/{pid}/task").iterdir())

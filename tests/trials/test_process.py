@@ -14,7 +14,7 @@ import pytest
 
 from rkllmd.trials import process
 from rkllmd.trials.process import Ended, Trier
-from tests.trials.processes import descendants
+from tests.processes import descendants
 
 
 def request(**more: Any) -> dict[str, Any]:

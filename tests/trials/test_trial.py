@@ -11,17 +11,13 @@ import pytest
 from rkllmd.store import learned
 from rkllmd.trials.trial import Trials
 from tests.daemon import Daemon, Start, until
+from tests.processes import descendants, state_of
 from tests.store.stores import opened
-from tests.trials.processes import descendants
 from tests.wire_connection import kind
 
 
 def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"
+    return state_of(Path(f"/proc/{pid}")) not in ("", "Z", "X")
 
 
 @pytest.mark.parametrize(
