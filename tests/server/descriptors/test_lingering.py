@@ -11,24 +11,24 @@ import pytest
 from tests.server.descriptors.tensors import FdWire, closing, line, memfd
 from tests.wire.lingering import Lingering, let_go
 
-IS_RUNNING = line("rkllm.get_constants", fds=1)
+CONSTANTS = line("rkllm.get_constants", fds=1)
+
+
+def _asked(wire: FdWire, fd: int, request: bytes) -> Any:
+    """Send a request with it, whose last byte comes when nobody else has it any more; return the answer."""
+    wire.send_fds(request[:-1], [fd])
+    let_go(fd)
+    wire.socket.sendall(b"\n")
+    return wire.final(1)
 
 
 def _declared(wire: FdWire, fd: int) -> None:
-    """Send a request with it, whose last byte comes when nobody else has it any more."""
-    wire.send_fds(IS_RUNNING[:-1], [fd])
-    let_go(fd)
-    wire.socket.sendall(b"\n")
-    wire.final(1)
+    _asked(wire, fd, CONSTANTS)
 
 
 def _input(wire: FdWire, fd: int) -> None:
     """Give it for a tensor."""
-    request = line("rknn.infer", {"inputs": {"fd": 0}}, fds=1)
-    wire.send_fds(request[:-1], [fd])
-    let_go(fd)
-    wire.socket.sendall(b"\n")
-    assert "error" in wire.final(1)
+    assert "error" in _asked(wire, fd, line("rknn.infer", {"inputs": {"fd": 0}}, fds=1))
 
 
 def _undeclared(wire: FdWire, fd: int) -> None:
@@ -57,7 +57,7 @@ def _behind_another_protocol(wire: FdWire, fd: int) -> None:
 def _unread(wire: FdWire, fd: int) -> None:
     """Send it behind so much that the daemon waits for this client to read."""
     wire.socket.sendall(b"".join(line("rpc.discover", call_id=number) for number in range(30)))
-    wire.send_fds(IS_RUNNING, [fd])
+    wire.send_fds(CONSTANTS, [fd])
     let_go(fd)
     wire.socket.close()
 
