@@ -12,12 +12,12 @@ from typing import Final
 
 from rkllmd.quick_dataclass import dataclass
 
-# Where libjpeg sees a marker, in what is compressed as well: there 0xff is followed by 0.
-_MARKER: Final = re.compile(rb"\xff+([^\x00\xff])")
+# Where libjpeg sees a marker that has a length, or the end, in what is compressed as well: there 0xff is followed by 0.
+# Those without are TEM, what stands between parts of a scan (RST), and the beginning. Of several 0xff only the last one
+# is looked at: a pattern for all of them would begin anew at each, which for a long row takes the square of it.
+_MARKER: Final = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 _SCAN: Final = 0xDA
 _END: Final = 0xD9
-# Without a length: TEM, what stands between parts of a scan (RST), and the beginning.
-_BARE: Final = {0x01, *range(0xD0, 0xD9)}
 # Frames whose scans have all of the components that they name: baseline, extended, and arithmetic.
 _SEQUENTIAL: Final = (0xC0, 0xC1, 0xC9)
 
@@ -38,8 +38,6 @@ def scans(file: bytes, most: int) -> Scans:
         marker, at = found[1][0], found.end()
         if marker == _END:
             break
-        if marker in _BARE:
-            continue
         if marker in _SEQUENTIAL:
             components = _byte(file, at + 7)
         elif marker == _SCAN:

@@ -61,6 +61,12 @@ def test_what_libjpeg_passes_over_is_passed_over() -> None:
         picture.load()
 
 
+def test_a_long_row_of_what_begins_a_marker_is_looked_at_once() -> None:
+    """Else this takes hours, in which nobody else is served."""
+    data = file()
+    assert scans(data[:-2] + b"\xff" * 2_000_000 + b"\x00" + EOI, MOST) == Scans(1, is_whole=True)
+
+
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 20, 200, 610, 620, 640])
 def test_one_that_is_cut_off_is_no_error(length: int) -> None:
     assert scans(file()[:length], MOST).count <= 1
