@@ -69,7 +69,8 @@ def _tools(fields: Fields, custom: CustomTools) -> JsonObject:
     def take_custom(tool: Fields, function: str) -> JsonObject:
         inner = tool.inner(KIND)
         tool.end()
-        return custom.take(inner, function, has_inner_grammar=True)
+        tool.becomes(KIND, function)
+        return custom.take(inner, has_inner_grammar=True)
 
     tools, choice = conversation.functions(fields, {KIND: take_custom}), fields.any("tool_choice")
     kind = choice.get("type") if isinstance(choice, dict) else None

@@ -99,11 +99,10 @@ def _tools(fields: Fields, custom: CustomTools, spaces: Namespaces) -> JsonObjec
         kind = tool.text("type")
         if kind == _SEARCH and tool.flag("external_web_access") is False:
             continue
-        place = f"tools[{len(tools)}].function"
         if kind == namespaces.KIND:
             functions = spaces.take(tool, len(tools))
         elif kind == KIND:
-            functions = [custom.take(tool, place)]
+            functions = [custom.take(tool)]
         elif kind == "function":
             tool.needed("name")
             functions = [{name: item for name, item in given.items() if name != "type"}]
@@ -111,7 +110,7 @@ def _tools(fields: Fields, custom: CustomTools, spaces: Namespaces) -> JsonObjec
             kinds = ", ".join((*_TOOLS, namespaces.KIND))
             raise tool.wrong("type", f"can only be one of {kinds} here: {kind} is not supported.")
         if kind in _TOOLS:
-            fields.becomes(path, place)
+            fields.becomes(path, f"tools[{len(tools)}].function")
         tools += [{"type": "function", "function": function} for function in functions]
     choice = fields.any("tool_choice")
     if isinstance(choice, dict):

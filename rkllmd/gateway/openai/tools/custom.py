@@ -37,12 +37,13 @@ class _Grammar:
         told = f"The input is a text that fits this {_SYNTAXES[self.syntax]}:\n{self.definition}"
         self.function["description"] = "\n\n".join(filter(None, (self.function.get("description"), told)))
 
-    def keep(self) -> None:
-        """Have the text kept to it. Raises WrongField."""
+    def keep(self, function: str) -> None:
+        """Have the text kept to it; ``function`` is the function's path for the daemon. Raises WrongField."""
         if self.syntax != "regex":
             why = "can only be regex where a call must be made: no answer can be kept to other grammars."
             raise self.fields.wrong("syntax", why)
         self.function["parameters"]["properties"][_INPUT]["pattern"] = f"^(?:{self.definition})$"
+        self.fields.becomes("definition", f"{function}.{_PATTERN}")
 
 
 class CustomTools:
@@ -51,18 +52,17 @@ class CustomTools:
     def __init__(self) -> None:
         """Begin with none."""
         self._names: set[str] = set()
-        self._grammars: list[_Grammar] = []
+        self._grammars: dict[int, _Grammar] = {}  # by the identity of their functions
 
     @property
     def names(self) -> frozenset[str]:
         """Return their names."""
         return frozenset(self._names)
 
-    def take(self, tool: Fields, function: str, *, has_inner_grammar: bool = False) -> JsonObject:
+    def take(self, tool: Fields, *, has_inner_grammar: bool = False) -> JsonObject:
         """Take one, but for its type; return the function that it is for a model.
 
-        ``function`` is the path of that function among the parameters of a run; ``has_inner_grammar``: as chat
-        completions have a grammar, one level deeper than responses.
+        ``has_inner_grammar``: as chat completions have a grammar, one level deeper than responses.
         """
         taken: JsonObject = {"name": tool.needed("name")}
         if description := tool.text("description"):
@@ -73,19 +73,24 @@ class CustomTools:
         given = tool.inner("format")
         if given.choice("type", ("text", "grammar")) == "grammar":
             grammar = given.inner("grammar") if has_inner_grammar else given
-            grammar.becomes("definition", f"{function}.{_PATTERN}")
-            self._grammars.append(_taken(grammar, taken))
+            self._grammars[id(taken)] = _taken(grammar, taken)
         given.end()
         tool.end()
         return taken
 
     def finish(self, tools: Sequence[JsonObject], choice: Json) -> None:
-        """Have texts kept to their grammars where one of the tools must be called, else have the model told of them."""
-        for grammar in self._grammars:
+        """Have texts kept to their grammars where one of the tools must be called, else have the model told of them.
+
+        ``tools`` are those that the daemon is given.
+        """
+        for index, tool in enumerate(tools):
+            grammar = self._grammars.get(id(tool["function"]))
+            if grammar is None:
+                continue
             if choice in _FREE:
                 grammar.tell()
-            elif any(tool["function"] is grammar.function for tool in tools):
-                grammar.keep()
+            else:
+                grammar.keep(f"tools[{index}].function")
 
 
 def _taken(grammar: Fields, function: JsonObject) -> _Grammar:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from rkllmd.gateway.fields import WrongField
+from rkllmd.gateway.fields import Fields, WrongField
 from rkllmd.gateway.openai import chat_request, response_request
 from rkllmd.gateway.openai.chat_answer import ChatAnswer
 from rkllmd.gateway.openai.response_answer import ResponseAnswer
-from rkllmd.gateway.openai.tools.custom import custom_call, said
+from rkllmd.gateway.openai.tools.custom import CustomTools, custom_call, said
 from rkllmd.gateway.run import Wanted
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -97,6 +98,7 @@ def test_what_the_daemon_finds_wrong_is_in_the_definition() -> None:
     assert of_response(grammar(), tool_choice="required").names.field(parameter) == "tools[1].format.definition"
     chat = of_chat(grammar_of_chat(), tool_choice="required")
     assert chat.names.field(parameter) == "tools[1].custom.format.grammar.definition"
+    assert chat.names.field("tools[1].function.name") == "tools[1].custom.name"
 
 
 def test_they_may_be_among_those_that_are_allowed() -> None:
@@ -107,6 +109,38 @@ def test_they_may_be_among_those_that_are_allowed() -> None:
     chosen = {"type": "allowed_tools", "allowed_tools": allowed}
     [left] = of_chat({"name": "f"}, tool_choice=chosen).params["tools"]
     assert left["function"]["name"] == "f"
+
+
+def test_what_is_wrong_with_one_of_those_that_are_allowed_is_named_where_it_was() -> None:
+    allowed: Any = {"mode": "required", "tools": [{"type": "custom", "name": "h"}]}
+    tools = [{"type": "custom", **grammar()}, {"type": "custom", **grammar(), "name": "h"}]
+    chosen = {"type": "allowed_tools", **allowed}
+    wanted = response_request.read({"input": "Hello", "tools": tools, "tool_choice": chosen})
+    assert wanted.names.field("tools[0].function.name") == "tools[1].name"
+    parameter = "tools[0].function.parameters.properties.input.pattern"
+    assert wanted.names.field(parameter) == "tools[1].format.definition"
+
+
+class Once(list[Any]):
+    """A list that is gone through once."""
+
+    has_begun = False
+
+    def __iter__(self) -> Iterator[Any]:
+        assert not self.has_begun
+        self.has_begun = True
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_many_are_looked_for_in_one_go(choice: str) -> None:
+    """As many as a request can have would stop the gateway for minutes, each looked for among all."""
+    custom = CustomTools()
+    functions = [custom.take(Fields({**grammar(), "name": name})) for name in "abc"]
+    custom.finish(Once({"type": "function", "function": function} for function in functions), choice)
+    assert all("pattern" in function["parameters"]["properties"]["input"] for function in functions) == (
+        choice == "required"
+    )
 
 
 def call(arguments: Any, text: str = "", name: str = "f") -> dict[str, Any]:
