@@ -84,8 +84,8 @@ def allowed(
     mode = given.choice("mode", ("auto", "required"))
     if mode is None:
         raise given.wrong("mode", "is missing: it is auto or required.")
-    known = [tool["function"]["name"] for tool in told]
-    names = set()
+    every = [tool["function"]["name"] for tool in told]
+    known, names = set(every), set()
     for index, item in enumerate(given.objects("tools") or ()):
         where = f"tools[{index}]"
         named = Fields(item, given.path(where))
@@ -97,9 +97,8 @@ def allowed(
     if not names:
         raise given.wrong("tools", "is missing or empty: name the functions that may be called.")
     given.end()
-    left = [index for index, name in enumerate(known) if name in names]
-    for place, index in enumerate(left):
-        fields.names.add(f"tools[{place}].function", fields.names.field(f"tools[{index}].function"))
+    left = [index for index, name in enumerate(every) if name in names]
+    fields.names.move({f"tools[{place}].function": f"tools[{index}].function" for place, index in enumerate(left)})
     return [told[index] for index in left], mode
 
 

@@ -41,6 +41,13 @@ class Names:
         """
         self._fields[parameter] = field
 
+    def move(self, parameters: Mapping[str, str]) -> None:
+        """Remember which path each parameter has had so far, by that which it has now.
+
+        So has what is in them: nothing of that may be known by a name of its own yet.
+        """
+        self._fields |= {now: self._fields.get(before, before) for now, before in parameters.items()}
+
     def add_messages(self, fields: Sequence[str]) -> None:
         """Remember of which field each message was made, where what is in it is not what is in the field."""
         self._messages = fields

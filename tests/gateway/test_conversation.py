@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 
@@ -35,6 +36,29 @@ def test_a_choice_is_told_where_it_changes_something(choice: Json) -> None:
     assert conversation.tools(Fields({}), told, choice) == {"tools": told, **chosen}
     if choice != "required":
         assert conversation.tools(Fields({}), [], choice) == {}
+
+
+class Compared(str):
+    """A name that counts how often one is compared."""
+
+    __slots__ = ()
+    times: ClassVar[int] = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return super().__eq__(other)
+
+    def __hash__(self) -> int:
+        return super().__hash__()
+
+
+def test_many_functions_are_allowed_without_comparing_each_to_all() -> None:
+    """Else a request with as many as it can have would stop the gateway for minutes."""
+    told: list[JsonObject] = [{"type": "function", "function": {"name": f"f{number}"}} for number in range(100)]
+    given = Fields({"mode": "auto", "tools": [{"name": Compared(f"f{number}")} for number in range(100)]})
+    Compared.times = 0
+    assert conversation.allowed(Fields({}), told, given, lambda tool: tool.needed("name")) == (told, "auto")
+    assert Compared.times < 1000
 
 
 @pytest.mark.parametrize(

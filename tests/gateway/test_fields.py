@@ -88,6 +88,16 @@ def test_a_choice_is_one_of_some() -> None:
         Fields({"role": "me"}).choice("role", ("user", "tool"))
 
 
+def test_parameters_that_have_moved_are_the_fields_that_they_were() -> None:
+    names = Names()
+    names.add("tools[1].function", "tools[1]")
+    names.add("tools[2].function", "tools[2].custom")
+    names.move({"tools[0].function": "tools[1].function", "tools[1].function": "tools[2].function"})
+    names.move({"tools[2].function": "tools[7].function"})
+    fields = [names.field(f"tools[{index}].function.name") for index in range(3)]
+    assert fields == ["tools[1].name", "tools[2].custom.name", "tools[7].function.name"]
+
+
 @pytest.mark.parametrize(
     ("parameter", "field"),
     [
