@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import groupby
 from typing import Final
 
 from rkllmd.gateway import conversation
@@ -176,10 +176,19 @@ def _shortest(content: Json) -> Json:
     return content[0]["text"] if content else ""
 
 
-def _joined(said: list[_Said]) -> Iterable[_Said]:
+def _joined(said: Iterable[_Said]) -> Iterable[_Said]:
     """Yield messages of which no two that follow each other are a user's: many templates know only one at a time."""
-    for (where, message), (_, following) in pairwise([*said, ("", {"role": ""})]):
-        if message["role"] == following["role"] == "user":
-            following["content"] = [*message["content"], {"type": "text", "text": "\n\n"}, *following["content"]]
-        else:
-            yield where, message
+    for role, group in groupby(said, key=_role):
+        if role != "user":
+            yield from group
+            continue
+        together = [*group]
+        parts: list[Json] = [*together[0][1]["content"]]
+        for _, message in together[1:]:
+            parts += [{"type": "text", "text": "\n\n"}, *message["content"]]
+        yield together[-1][0], {"role": role, "content": parts}
+
+
+def _role(said: _Said) -> Json:
+    _, message = said
+    return message["role"]

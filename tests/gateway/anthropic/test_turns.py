@@ -74,6 +74,13 @@ def test_turns_of_users_that_follow_each_other_are_one() -> None:
     assert len(said) == 1
 
 
+def test_a_great_many_of_them_are_joined_in_one_go() -> None:
+    """Else this takes half an hour, in which nobody else is served."""
+    many = [("where", {"role": "user", "content": [text("a")]}) for _ in range(200_000)]
+    [(_, said)] = turns._joined(many)
+    assert len(said["content"]) == 2 * len(many) - 1
+
+
 def test_calls_thoughts_and_results_are_what_the_daemon_has() -> None:
     asked = [
         {"type": "thinking", "thinking": "Hm.", "signature": "x"},
