@@ -158,7 +158,7 @@ class Generation:
                     self._tensors.keep(result)
                 return _FREE_BUFFER if self._can_free_buffer else _CONTINUE
             if self._n_batch == 1:  # as nearly always: a slow token pays for each step to its client
-                result = results[0]  # a ValueError for NULL
+                result = results[0]  # raises for NULL
                 if self.has_others and result.token_id < 0 and result.text is None:
                     self._be_over()
                     return _CONTINUE
@@ -246,7 +246,7 @@ class Generation:
 
     def _each(self, results: Results) -> list[RKLLMResult]:
         if self._n_batch == 1:
-            return [results[0]]  # a ValueError for NULL
+            return [results[0]]  # raises for NULL
         if not results:  # slicing a NULL pointer crashes the process
             raise ValueError("the runtime called back with NULL for its results")
         return list(results[: self._n_batch])

@@ -185,7 +185,7 @@ class Company(Generation):
             self._steps += 1
             for entry, lane in enumerate(self.entries):
                 if lane.is_open:
-                    self._deal(lane, results[entry], state)  # a ValueError for NULL
+                    self._deal(lane, results[entry], state)  # raises for NULL
                 if not lane.is_open and self._may_mute:
                     results[entry].token_id = _NO_TOKEN
             # At the limit of tokens C ends by itself.

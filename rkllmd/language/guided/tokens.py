@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Final
 
-from rkllmd.abi.llguidance import Tokenizer, Vocabulary
+from rkllmd.abi.llguidance import Matcher, Tokenizer, Vocabulary
 from rkllmd.language.guided.grammar import Grammar, free_after
 
 _NONE: Final = -1
@@ -26,7 +26,8 @@ class TokenGuide:
 
         Raises InvalidParams for a schema that is too much for this vocabulary.
         """
-        self._matcher = grammar.on_tokens(tokenizer)
+        self._formed = partial(grammar.on_tokens, tokenizer)
+        self._matcher = self._formed()
         self._free = partial(free_after, openings, tokenizer) if openings else None
         # Why nothing could be said, after which the run fails.
         self.error: str | None = None
@@ -37,7 +38,7 @@ class TokenGuide:
         ``likeliest``: at the beginning, which token the model would choose itself. Called by the runtime in the middle
         of a run. Raises ValueError where nothing can be said.
         """
-        if last == _NONE and self._free is not None and self._free().consume(likeliest):
+        if last == _NONE and self._free is not None and self._begins_call(self._free(), likeliest):
             self._matcher = self._free()
         matcher = self._matcher
         if (last == _NONE or matcher.consume(last)) and matcher.compute_mask():
@@ -45,6 +46,10 @@ class TokenGuide:
             return
         self.error = (matcher.error or "It is not known what may follow.").partition("\n")[0][:200]
         raise ValueError(self.error)
+
+    def _begins_call(self, opening: Matcher, token: int) -> bool:
+        """Return whether an answer that begins with a token is a call: the bracket of an array, say, may be either."""
+        return opening.consume(token) and not self._formed().consume(token)
 
 
 class Vocabularies:

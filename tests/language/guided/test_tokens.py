@@ -92,3 +92,13 @@ def test_an_answer_that_the_model_begins_with_a_call_is_free(opening: str) -> No
     assert asking.after(0) == {1}
     assert asking.after(1) == {0, 1, 2, 3, 4, 5}
     assert asking.after(3) == {0, 1, 2, 3, 4, 5}
+
+
+def test_what_may_begin_either_begins_what_has_the_form() -> None:
+    texts = [b"[", b"call]", b"]", END]
+    array = Asking({"type": "array"}, [*texts], ["[call]"], likes=0)
+    assert array.after(-1) == {0}
+    assert array.after(0) == {0, 2}
+    other = Asking(A, [*texts, b"{"], ["[call]"], likes=0)
+    assert other.after(-1) == {0}, "no answer that has the form begins so"
+    assert other.after(0) == {1}

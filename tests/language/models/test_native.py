@@ -11,9 +11,6 @@ import pytest
 from rkllmd.errors import RuntimeFailure
 from rkllmd.language.models import native
 
-# --------------------------------------------------------------------------------------------------------------------
-# replace
-
 
 def test_strings_that_the_runtime_refuses_again_and_again_do_not_pile_up() -> None:
     def refuse(function: str, *_: Any, **__: Any) -> None:
