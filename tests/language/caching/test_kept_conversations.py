@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,24 @@ def test_the_one_that_has_the_model_comes_back_with_it(serve: Callable[..., Daem
         if how != "asleep":
             assert "result" in wire.ask("rkllm.init", load)
         assert is_known(talk)
+
+
+def test_where_no_file_can_be_written_models_are_unloaded_all_the_same(
+    serve: Callable[..., Daemon], caches: Path
+) -> None:
+    daemon = serve()
+    shutil.rmtree(caches / "prompts", ignore_errors=True)
+    (caches / "prompts").touch()
+    with daemon.connect() as wire:
+        for is_last in (False, True):
+            talk = Talk(wire, "You are brief.")
+            for question in QUESTIONS:
+                talk.ask(question)
+            if not is_last:
+                assert "result" in wire.ask("rkllm.destroy")
+                assert "result" in wire.ask("rkllm.init", {"model_path": "demo"})
+    assert daemon.stop() == 0
+    assert "model_not_unloaded" not in daemon.log()
 
 
 def test_one_of_a_session_is_not_written_at_the_end(serve: Callable[..., Daemon], caches: Path) -> None:
