@@ -67,8 +67,11 @@ class Access:
     origins: frozenset[str] = field(default_factory=frozenset)
     has_certificates: bool = False
 
-    def refusal(self, path: str, headers: Mapping[str, str]) -> Failure | None:
-        """Return why a request is refused, None if it is not; the names of ``headers`` are in lower case."""
+    def refusal(self, path: str, headers: Mapping[str, str], key: str | None) -> Failure | None:
+        """Return why a request is refused, None if it is not; the names of ``headers`` are in lower case.
+
+        ``key``: what ``whose`` says of the request.
+        """
         host = headers.get("host", "")
         origin = headers.get("origin")
         if origin is not None and origin not in self.origins and not (host and _host(origin) == host):
@@ -83,7 +86,7 @@ class Access:
                 "PermissionDenied",
                 "Requests under this host name need API keys: use the machine's address, or start with --api-keys.",
             )
-        if path in WITHOUT_KEY or self.whose(headers) is not None:
+        if path in WITHOUT_KEY or key is not None:
             return None
         return Failure(
             401, "PermissionDenied", "The API key is missing or wrong: send it as Authorization: Bearer KEY."

@@ -7,6 +7,7 @@ import hashlib
 import pytest
 
 from rkllmd.gateway.access import Access, KeysError, is_loopback, read_keys
+from rkllmd.gateway.failures import Failure
 
 HASH = hashlib.sha256(b"secret").hexdigest()
 KEYED = Access({HASH: "kitchen"})
@@ -14,8 +15,13 @@ KEYED = Access({HASH: "kitchen"})
 PROTOCOL = {"sec_websocket_protocol": "jsonrpc, api-key.secret"}
 
 
+def refused(access: Access, path: str, headers: dict[str, str]) -> Failure | None:
+    return access.refusal(path, headers, access.whose(headers))
+
+
 def status(access: Access, path: str = "/v1/models", **headers: str) -> int:
-    refusal = access.refusal(path, {"host": "127.0.0.1:8080", **{k.replace("_", "-"): v for k, v in headers.items()}})
+    given = {"host": "127.0.0.1:8080", **{k.replace("_", "-"): v for k, v in headers.items()}}
+    refusal = refused(access, path, given)
     return 200 if refusal is None else refusal.status
 
 
@@ -55,7 +61,7 @@ def test_pages_of_other_origins_may_not_ask(origin: str, code: int) -> None:
 
 
 def test_a_page_without_a_host_is_no_own_one_where_the_request_has_none() -> None:
-    refusal = Access().refusal("/", {"origin": "null"})
+    refusal = refused(Access(), "/", {"origin": "null"})
     assert refusal is not None
     assert refusal.status == 403
 
@@ -89,9 +95,9 @@ def test_an_origin_may_be_allowed() -> None:
     ],
 )
 def test_a_name_of_the_public_dns_is_not_ours_without_keys(host: str, code: int) -> None:
-    refusal = Access().refusal("/", {"host": host})
+    refusal = refused(Access(), "/", {"host": host})
     assert (200 if refusal is None else refusal.status) == code
-    assert KEYED.refusal("/", {"host": host, "x-api-key": "secret"}) is None
+    assert refused(KEYED, "/", {"host": host, "x-api-key": "secret"}) is None
 
 
 def test_a_file_of_keys_has_hashes_names_and_comments() -> None:

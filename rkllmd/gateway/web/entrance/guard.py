@@ -37,8 +37,8 @@ class Guard:
         """Let a request through, or refuse it."""
         if scope["type"] in ("http", "websocket"):
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            record.current().key = self._access.whose(headers)
-            refusal = self._access.refusal(scope["path"], headers)
+            record.current().key = key = self._access.whose(headers)
+            refusal = self._access.refusal(scope["path"], headers, key)
             if refusal is not None:
                 await answer_failure(refusal, partial(error_body, scope["path"]))(scope, receive, send)
                 return
