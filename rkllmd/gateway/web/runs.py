@@ -213,7 +213,7 @@ class _Stream:
                 self._add_sign(self._answer)
                 await self._send_piece()
             else:
-                with suppress(ClientError):  # the run fails then, and says why
+                with suppress(Failure, ClientError):  # the run fails then, and says why
                     await self._run.ask_queue()
 
     def _add_sign(self, answer: Answer) -> None:

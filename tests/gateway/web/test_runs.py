@@ -111,3 +111,27 @@ async def test_a_model_that_is_replaced_while_its_client_waits(tmp_path: Path, a
     assert len(runs) == 2
     assert client.text.endswith("data: [DONE]\n\n")
     assert "There is no llm" not in client.text
+
+
+async def test_the_gateway_ends_while_the_daemon_is_started_again(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rkllmd.gateway.web.runs._KEEP_ALIVE_SECONDS", 0.1)
+    is_asked_again = trio.Event()
+
+    def answer(asked: dict[str, Any]) -> list[dict[str, Any]]:
+        if not client.sent:
+            return [{"result": TWO}] if asked["method"] == "server.status" else []
+        if asked["method"] == "server.status":
+            is_asked_again.set()
+        return []
+
+    async with daemon(tmp_path, answer) as (scripted, upstream), trio.open_nursery() as nursery:
+        client = Client(RunEndpoint(upstream, CHAT), HELLO)
+        nursery.start_soon(client.ask)
+        await client.wait_for(lambda: bool(client.sent))
+        scripted.end()
+        await is_asked_again.wait()
+        await upstream.end()
+    *_, error, done = filter(None, client.text.splitlines())
+    assert (orjson.loads(error.removeprefix("data: "))["error"]["code"], done) == ("ShuttingDown", "data: [DONE]")
