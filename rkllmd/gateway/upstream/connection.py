@@ -84,7 +84,8 @@ class Connection:
             if not data:
                 self._is_lost = True
                 if self._wire.is_cut:
-                    raise ended(is_begun=True)
+                    # Where all that was asked could not be sent any more, nothing has begun.
+                    raise ended(is_begun=self._was_sent or len(self._asked) > 1)
                 method = next(iter(self._asked.values()), _STATUS)
                 # What was not read is what was sent last: where that is all that was asked, nothing has begun.
                 is_unread = self._wire.is_unread and len(self._asked) == 1

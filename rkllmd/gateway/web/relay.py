@@ -46,7 +46,7 @@ class RelayEndpoint:
                     return
                 answer = await unless_gone(receive, lambda: _all(wire))
             if wire.is_cut:
-                raise ended(is_begun=True)
+                raise ended(is_begun=was_sent)
             if not answer and not was_sent:
                 raise ConnectionLost
             if not answer and _has_answers(asked):

@@ -99,6 +99,15 @@ async def test_at_the_end_of_the_gateway_a_daemon_that_says_nothing_is_not_waite
         assert told.value.status == 502
 
 
+async def test_what_is_first_asked_when_the_gateway_has_ended_has_not_begun(tmp_path: Path) -> None:
+    async with daemon(tmp_path, lambda asked: []) as (scripted, upstream), upstream.connection() as connection:
+        await connection.end()
+        with pytest.raises(Failure) as told:
+            await connection.begin("rkllm.run_async")
+        assert (told.value.status, told.value.kind) == (503, "ShuttingDown")
+    assert not any(scripted.asked)
+
+
 async def test_what_is_answered_is_not_taken_back_by_the_end_of_the_gateway(tmp_path: Path) -> None:
     script = at_the_end(running=False, waiting=False)
     async with daemon(tmp_path, script) as (_, upstream), upstream.connection() as connection, trio.open_nursery() as n:

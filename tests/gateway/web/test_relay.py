@@ -23,13 +23,14 @@ class Leaving(Upstream):
 
     def __init__(self, words: bytes) -> None:
         super().__init__()
-        self._ours, self.theirs = socket.socketpair()
+        ours, self.theirs = socket.socketpair()
+        self.ours = Wire(ours)
         self.theirs.send(words)
         self.theirs.shutdown(socket.SHUT_WR)
 
     async def wire(self) -> Wire:
         """Return the connection, which is closed by who has it."""
-        return Wire(self._ours)
+        return self.ours
 
 
 @pytest.mark.parametrize(("asked", "status"), [(ASKED, 502), ([CANCEL, ASKED], 502), (CANCEL, 204), ([CANCEL], 204)])
@@ -53,3 +54,12 @@ async def test_what_it_said_before_it_was_asked_is_told(headers: Any) -> None:
             assert client.text == words.decode()
         else:
             assert orjson.loads(client.text)["error"]["code"] == "ConnectionLost"
+
+
+async def test_what_could_not_be_sent_when_the_gateway_has_ended_has_not_begun() -> None:
+    upstream = Leaving(b"")
+    upstream.ours.cut()
+    client = Client(RelayEndpoint(upstream), ASKED)
+    with upstream.theirs:
+        await client.ask()
+    assert (client.sent[0]["status"], orjson.loads(client.text)["error"]["code"]) == (503, "ShuttingDown")
