@@ -77,10 +77,11 @@ def _has_answers(asked: Json) -> bool:
 
 
 def _called(asked: Json) -> str | None:
-    """Return the method that is called, for a batch of requests ``batch``."""
+    """Return the method that is called, for a batch of requests ``batch``; None where no name is one."""
     if isinstance(asked, list):
         return "batch"
-    return str(asked.get("method")) if isinstance(asked, dict) else None
+    method = asked.get("method") if isinstance(asked, dict) else None
+    return method if isinstance(method, str) else None
 
 
 async def _chunks(wire: Wire) -> AsyncIterator[bytes]:

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from rkllmd.gateway.access_log import record
 from rkllmd.gateway.upstream.upstream import Upstream
 from rkllmd.gateway.upstream.wire import Wire
 from rkllmd.gateway.web.relay import RelayEndpoint
@@ -63,3 +64,21 @@ async def test_what_could_not_be_sent_when_the_gateway_has_ended_has_not_begun()
     with upstream.theirs:
         await client.ask()
     assert (client.sent[0]["status"], orjson.loads(client.text)["error"]["code"]) == (503, "ShuttingDown")
+
+
+@pytest.mark.parametrize(
+    ("asked", "call"),
+    [
+        (ASKED, "rkllm.run"),
+        ([CANCEL, ASKED], "batch"),
+        ({"id": 1}, None),
+        ({"method": {"a": "my secret"}}, None),
+        (7, None),
+    ],
+)
+async def test_the_access_log_has_the_method_where_one_is_named(asked: Any, call: str | None) -> None:
+    noted = record.begin()
+    upstream = Leaving(b"{}\n")
+    with upstream.theirs:
+        await Client(RelayEndpoint(upstream), asked).ask()
+    assert noted.call == call
