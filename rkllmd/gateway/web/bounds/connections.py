@@ -64,10 +64,11 @@ class LoneServer(TCPServer):
 
     async def run(self) -> None:
         """Serve it. An error that left this would end all connections, and the gateway."""
+        address = self._address()
         try:
-            leaving = self.places.enter(self, self._address())
+            leaving = self.places.enter(self, address)
         except FullError:
-            await self._refuse()
+            await self._refuse(address)
             return
         try:
             if leaving is not None:
@@ -205,7 +206,7 @@ class LoneServer(TCPServer):
         except OSError:  # it has gone already
             return ""
 
-    async def _refuse(self) -> None:
+    async def _refuse(self, address: str) -> None:
         with trio.move_on_after(_REFUSAL_SECONDS):
             try:
                 if isinstance(self.stream, trio.SocketStream):
@@ -213,7 +214,7 @@ class LoneServer(TCPServer):
                     await self.stream.send_all(_REFUSAL)
             except trio.BrokenResourceError:
                 pass
-        refusals.OF_ALL.add(self._address(), _FULL)
+        refusals.OF_ALL.add(address, _FULL)
         await trio.aclose_forcefully(self.stream)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -119,6 +120,11 @@ async def test_idle_ones_leave_and_where_all_are_busy_a_sentence_says_so(monkeyp
             assert refused.startswith(b"HTTP/1.1 503 ")
             assert told == [("127.0.0.1", 503)]
             assert b"come again later" in refused
+            async with await connect() as fourth:
+                await wait_all_tasks_blocked()
+                fourth.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await wait_all_tasks_blocked()
+            assert told == [("127.0.0.1", 503)] * 2, "also of who resets the connection before it is answered"
             may_answer.set()
             for stream in (first, second):
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
