@@ -34,7 +34,7 @@ A rest without the end of a line is given again, with what follows it up to the 
 def send_now(descriptor: int, data: bytes) -> int:
     """Return how many bytes were sent without waiting.
 
-    None where the client does not take them, or has gone: who sends next finds out.
+    0 where the client does not take them, or has gone: who sends next finds out.
     """
     try:
         return os.write(descriptor, data)
