@@ -160,7 +160,7 @@ def instant_latencies(path: str, clients: int, seconds: float, pause: float = 0.
     Every answer must be a result: none may fail.
     """
     lines = [
-        b'{"jsonrpc":"2.0","id":1,"method":"rkllm.get_constants"}\n',
+        CONSTANTS,
         b'{"jsonrpc":"2.0","id":1,"method":"rkllm.createDefaultParam"}\n',
         b'{"jsonrpc":"2.0","id":1,"method":"server.status"}\n',
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.bench import footprint, journal, measure, stress
 from tests.bench.measure import NO_TRACE
-from tests.bench.table import folder, line
+from tests.bench.table import line, own_folder
 from tests.bench.vision import tensors
 from tests.daemon import Daemon
 
@@ -35,7 +35,7 @@ def _echo_server(directory: Path) -> Iterator[str]:
 def measure_requests(directory: Path) -> None:
     with _echo_server(directory) as echo:
         echo_ping_pong = max(measure.ping_pong(echo) for _ in range(3))
-    with Daemon(folder(directory, "requests"), environ=NO_TRACE) as daemon:
+    with Daemon(own_folder(directory, "requests"), environ=NO_TRACE) as daemon:
         daemon.load()
         for what, request in (("no C call", measure.CONSTANTS), ("of a model", measure.IS_RUNNING)):
             # The best of three: what else happens on the machine only ever takes away.
@@ -58,7 +58,7 @@ def measure_streams(directory: Path) -> None:
     functions = ("rkllm_run", "rkllm_run_async")
     scenario = "text=abcdefgh ;repeat=60000;tokens=words"
     for function in functions:
-        own = folder(directory, f"full-speed-{function}")
+        own = own_folder(directory, f"full-speed-{function}")
         with Daemon(own, "--run-async-calls", function, scenario=scenario, environ=NO_TRACE) as daemon:
             daemon.load(max_new_tokens=0)
             rate = max(measure.partials(daemon.path) for _ in range(3))
@@ -66,7 +66,7 @@ def measure_streams(directory: Path) -> None:
     scenario = "text=x ;repeat=200;tokens=words;stamp=1;pace_us=10000"
     for function in functions:
         with Daemon(
-            folder(directory, function), "--run-async-calls", function, scenario=scenario, environ=NO_TRACE
+            own_folder(directory, function), "--run-async-calls", function, scenario=scenario, environ=NO_TRACE
         ) as daemon:
             daemon.load(max_new_tokens=0)
             # The limit just before each, and the best of six: a virtual core may run at half its speed for seconds.
@@ -82,7 +82,9 @@ def measure_streams(directory: Path) -> None:
 def measure_loading(directory: Path, seconds: int) -> None:
     scenario = f"delay.rkllm_init={1000 * (seconds + 5)}"
     with (
-        Daemon(folder(directory, "loading"), "--max-connections", "200", scenario=scenario, environ=NO_TRACE) as daemon,
+        Daemon(
+            own_folder(directory, "loading"), "--max-connections", "200", scenario=scenario, environ=NO_TRACE
+        ) as daemon,
         daemon.connect() as loader,
     ):
         idle = measure.instant_latencies(daemon.path, clients=100, seconds=seconds)
@@ -105,14 +107,14 @@ def measure_stress(directory: Path, quick: bool) -> None:
     limits, rounds = ("--max-connections", "200"), 20 if quick else 300
     what = f"{stress.INSTANT_AT_ONCE} instant and {stress.NPU_AT_ONCE} NPU requests at once"
     for name, pause in ((what, 0.0), (f"{what}, 40 ms apart", 0.04)):
-        with Daemon(folder(directory, f"at-once-{pause}"), *limits, scenario=scenario, environ=NO_TRACE) as daemon:
+        with Daemon(own_folder(directory, f"at-once-{pause}"), *limits, scenario=scenario, environ=NO_TRACE) as daemon:
             daemon.load()
             found = stress.at_once(daemon.path, rounds, pause)
         with _echo_server(directory) as echo:  # its answers are no results
             _stressed(name, found, f"echo {stress.at_once(echo, rounds, pause).instant.p99:,.0f}")
     seconds = 3 if quick else 10
     scenario = f"delay.rkllm_init={1000 * (seconds + 2)}"
-    with Daemon(folder(directory, "beside-a-load"), scenario=scenario, environ=NO_TRACE) as daemon:
+    with Daemon(own_folder(directory, "beside-a-load"), scenario=scenario, environ=NO_TRACE) as daemon:
         idle = stress.beside_a_load(daemon.path, None, seconds)
         load = tensors.request("rkllm.init", {"model_path": str(daemon.model)}, fds=False)
         found = stress.beside_a_load(daemon.path, load, seconds)
@@ -133,7 +135,7 @@ def measure_footprint(directory: Path, rounds: int) -> None:
     starts: dict[bool, list[footprint.Start]] = {True: [], False: []}
     for number in range(rounds):  # in turn, so that both meet the same machine
         for keeper, found in starts.items():
-            own = folder(directory, f"start-{keeper}-{number}")
+            own = own_folder(directory, f"start-{keeper}-{number}")
             found.append(footprint.start(own, keeper=keeper))
     kept, bare = starts[True], starts[False]
     seconds, bare_seconds = (min(one.seconds for one in found) for found in (kept, bare))
@@ -147,7 +149,7 @@ def measure_footprint(directory: Path, rounds: int) -> None:
     line("the keeper adds to that, CPU ms", f"{1000 * (cpu - bare_cpu):.0f}", "<= 30")
     line("the keeper's private memory, kB", f"{kept[-1].keeper_private / 1024:,.0f}", "<= 5,000")
     line("idle daemon, resident MB", f"{bare[-1].resident / 2**20:.1f}", "<= 50")
-    back = min(footprint.seconds_back(folder(directory, f"back-{number}")) for number in range(rounds))
+    back = min(footprint.seconds_back(own_folder(directory, f"back-{number}")) for number in range(rounds))
     line("from SIGSEGV to the next answer, no model loaded, ms", f"{1000 * back:.0f}", "<= 1,000")
 
 

@@ -15,8 +15,8 @@ def line(what: str, figure: str, target: str = "", limit: str = "") -> None:
     print(f"  {what:<70} {figure:>14}   {target:<12} {limit}", flush=True)
 
 
-def folder(directory: Path, name: str) -> Path:
+def own_folder(directory: Path, name: str) -> Path:
     """Return a new folder of a part's own."""
-    own = directory / name
-    own.mkdir()
-    return own
+    folder = directory / name
+    folder.mkdir()
+    return folder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.bench.gateway import boards, overhead, side_by_side, turns
 from tests.bench.measure import NO_TRACE
-from tests.bench.table import folder, line
+from tests.bench.table import line, own_folder
 from tests.daemon import ENDLESS, Daemon
 from tests.gateway.hanging_up import rounds
 from tests.gateway.process import gateway
@@ -15,17 +15,17 @@ from tests.gateway.process import gateway
 
 def measure(directory: Path, quick: bool) -> None:
     """Measure, each part in a folder of its own."""
-    _overhead(folder(directory, "gateway-overhead"), 60 if quick else 300)
-    _streams(folder(directory, "gateway-streams"), 50)
-    _turns(folder(directory, "gateway-turns"))
-    _side_by_side(folder(directory, "gateway-side"), 10 if quick else 50, 200 if quick else 1000)
-    _hang_ups(folder(directory, "gateway-hang-ups"), 500 if quick else 10_000)
+    _overhead(own_folder(directory, "gateway-overhead"), 60 if quick else 300)
+    _streams(own_folder(directory, "gateway-streams"), 50)
+    _turns(own_folder(directory, "gateway-turns"))
+    _side_by_side(own_folder(directory, "gateway-side"), 10 if quick else 50, 200 if quick else 1000)
+    _hang_ups(own_folder(directory, "gateway-hang-ups"), 500 if quick else 10_000)
 
 
 def measure_boards(directory: Path, quick: bool) -> None:
     """Measure what four boards give beside one."""
     seconds = 5 if quick else 20
-    one, four = (boards.answers_per_second(folder(directory, f"gateway-boards-{n}"), n, seconds) for n in (1, 4))
+    one, four = (boards.answers_per_second(own_folder(directory, f"gateway-boards-{n}"), n, seconds) for n in (1, 4))
     line("answers of four boards behind HAProxy, times those of one", f"{four / one:.2f}", ">= 3.8", f"{one:.2f} /s")
 
 

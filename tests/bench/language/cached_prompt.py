@@ -39,7 +39,7 @@ def measure(folder: Path, rounds: int) -> Figures:
     caches = folder / "caches"
     caches.mkdir()
     with Daemon(folder, "--cache-directory", str(caches), runtime="portable") as daemon, daemon.connect() as wire:
-        _result(wire, "rkllm.init", {"model_path": str(DEMO_MODEL), "max_context_len": _CONTEXT, "max_new_tokens": 4})
+        daemon.load(model_path=str(DEMO_MODEL), max_context_len=_CONTEXT, max_new_tokens=4)
         template = {
             "system_prompt": f"<|im_start|>system\n{_SENTENCE * _SENTENCES}<|im_end|>\n",
             "prompt_prefix": "<|im_start|>user\n",

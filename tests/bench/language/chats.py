@@ -72,7 +72,7 @@ def on_the_portable_runtime(folder: Path) -> Figures:
     caches = folder / "caches"
     caches.mkdir()
     with Daemon(folder, "--cache-directory", str(caches), runtime="portable") as daemon, daemon.connect() as wire:
-        wire.ask("rkllm.init", {"model_path": str(DEMO_MODEL), "max_context_len": 2048})
+        daemon.load(model_path=str(DEMO_MODEL), max_context_len=2048)
         alone = _Talk(wire, "alone")
         own = [alone.ask() for _ in range(TURNS)][-_LAST:]
         talks = [_Talk(wire, name) for name in ("first", "second", "third")]

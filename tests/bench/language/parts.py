@@ -9,11 +9,11 @@ from rkllmd.chat.answers.dialect import DIALECTS, Dialect
 from rkllmd.chat.answers.reading import AnswerReader
 from rkllmd.language.texts.transcript import NORMAL, Transcript
 from tests.bench.language import batches, cached_prompt, chats, formats
-from tests.bench.table import folder, line
+from tests.bench.table import line, own_folder
 
 
 def measure_cached_prompt(directory: Path, rounds: int) -> None:
-    found = cached_prompt.measure(folder(directory, "cached-prompt"), rounds)
+    found = cached_prompt.measure(own_folder(directory, "cached-prompt"), rounds)
     what = "first token, portable runtime"
     without, cached = 1000 * found.without, 1000 * found.cached
     line(f"{what}, {found.tokens_without} tokens of prompt, ms", f"{without:,.1f}")
@@ -34,7 +34,7 @@ def measure_batches(directory: Path, rounds: int) -> None:
         ("the portable runtime, chats", batches.chats, 4 * rounds, 2.0),
     )
     for number, (what, measure_one, times, least) in enumerate(measured):
-        found = measure_one(folder(directory, f"batches-{number}"), times)
+        found = measure_one(own_folder(directory, f"batches-{number}"), times)
         line(
             f"four clients in batches, {what}, times the tokens/s",
             f"{found.together / found.alone:.2f}",
@@ -75,12 +75,12 @@ def measure_answers() -> None:
 
 
 def measure_chats(directory: Path) -> None:
-    found = chats.on_the_simulator(folder(directory, "chats-simulator"))
+    found = chats.on_the_simulator(own_folder(directory, "chats-simulator"))
     what = f"turn {chats.TURNS} of messages, first token"
     line(
         f"{what}, 15 ms a token, ms", f"{1000 * found.took:,.0f}", f"<= {1200 * found.own:,.0f}", "1.2 x its own words"
     )
-    found = chats.on_the_portable_runtime(folder(directory, "chats-portable"))
+    found = chats.on_the_portable_runtime(own_folder(directory, "chats-portable"))
     line(
         f"{what}, three taking turns, portable, tokens read",
         f"{found.tokens}",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.bench import measure
 from tests.bench.measure import NO_TRACE
-from tests.bench.table import folder, line
+from tests.bench.table import line, own_folder
 from tests.bench.vision import camera, tensors
 from tests.daemon import Daemon
 
@@ -16,8 +16,8 @@ from tests.daemon import Daemon
 def measure_tensors(directory: Path, quick: bool) -> None:
     rounds = 50 if quick else 200
     with (
-        Daemon(folder(directory, "tensors"), environ=NO_TRACE) as daemon,
-        Daemon(folder(directory, "another"), environ=NO_TRACE) as another,
+        Daemon(own_folder(directory, "tensors"), environ=NO_TRACE) as daemon,
+        Daemon(own_folder(directory, "another"), environ=NO_TRACE) as another,
         tensors.Client(daemon.path) as client,
     ):
         model = directory / "image.rknn"
@@ -64,7 +64,9 @@ def _meanwhile(what: str, latencies: measure.Latencies, limit: measure.Latencies
 def measure_camera(directory: Path, tokens: int) -> None:
     token_ms, frame_ms = 1000 / camera.TOKENS_PER_SECOND, 1000 * camera.FRAME_SECONDS
     for function in ("rkllm_run", "rkllm_run_async"):
-        frames, took = camera.answer_with_camera(folder(directory, f"camera-{function}"), function, "always", tokens)
+        frames, took = camera.answer_with_camera(
+            own_folder(directory, f"camera-{function}"), function, "always", tokens
+        )
         work = (tokens * token_ms + len(frames) * frame_ms) / 1000
         what = f"camera at {camera.FRAMES_PER_SECOND}/s beside {tokens} tokens by {function}"
         line(
@@ -79,7 +81,8 @@ def measure_steps(directory: Path, rounds: int) -> None:
     ways = {"come in": tensors.base64_in, "go out": tensors.base64_out}
     for way, transfer in ways.items():
         # The best of three: where the memory for a page comes from is the machine's affair, and may take long.
-        found = [_steps_of(directory / f"steps-{way.replace(' ', '-')}-{number}", transfer, rounds) for number in "123"]
+        names = [f"steps-{way.replace(' ', '-')}-{number}" for number in "123"]
+        found = [_steps_of(own_folder(directory, name), transfer, rounds) for name in names]
         steps, cpu = min(found, key=lambda run: run[1])
         bare = min(tensors.bare_step(steps) for _ in range(3))
         line(
@@ -94,7 +97,6 @@ def _steps_of(
     folder: Path, transfer: Callable[[Daemon, int, int], measure.Latencies], rounds: int
 ) -> tuple[int, float]:
     """Return how many steps the daemon's loop made meanwhile, and the longest one's CPU milliseconds."""
-    folder.mkdir()
     launcher = (sys.executable, str(Path(__file__).with_name("steps.py")), str(folder / "steps"))
     with Daemon(folder, environ=NO_TRACE, launcher=launcher) as daemon, tensors.Client(daemon.path) as client:
         (folder / "image.rknn").write_text(tensors.IMAGE)
