@@ -9,7 +9,7 @@ import trio
 
 from rkllmd.client import ClientError
 from rkllmd.gateway.failures import Failure
-from rkllmd.gateway.upstream.connection import Connection
+from rkllmd.gateway.upstream.connection import Connection, ended
 from rkllmd.json_types import Json
 
 # The next daemon may take that long to start; then it is not known, which is as if the call had begun.
@@ -25,7 +25,10 @@ class Daemons(Protocol):
 
 
 async def check(daemons: Daemons, daemon: int | None, call_id: int) -> None:
-    """Raise Failure for a call that the process ``daemon`` had not begun with; return where that is not certain."""
+    """Raise Failure for a call that the process ``daemon`` had not begun with; return where that is not certain.
+
+    Where the gateway ends meanwhile, Failure says that the call may have begun.
+    """
     crash = None
     try:
         with trio.move_on_after(_SECONDS):
@@ -33,6 +36,8 @@ async def check(daemons: Daemons, daemon: int | None, call_id: int) -> None:
                 crash = (await connection.status())["last_crash"]
     except ClientError:
         return
+    except Failure:  # the gateway ends: what it says of the question is not true of the call
+        raise ended(is_begun=True) from None
     if is_certain(crash, daemon, call_id):
         raise Failure(503, "Restarting", NOT_BEGUN, again=True)
 

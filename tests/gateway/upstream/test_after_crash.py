@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from rkllmd.gateway.failures import Failure
 from rkllmd.gateway.upstream import after_crash
+from rkllmd.gateway.upstream.connection import Connection
+from rkllmd.gateway.upstream.wire import Wire
 from tests.daemon import Daemon, until
 from tests.gateway.process import gateway
 
@@ -43,6 +48,25 @@ def crash(*requests: int | None, runs: int = 1) -> dict[str, Any]:
 )
 def test_only_what_is_certain_may_be_sent_again(found: Any, daemon: int | None, expected: bool) -> None:
     assert after_crash.is_certain(found, daemon, OURS) is expected
+
+
+class Cut:
+    """A daemon whose connections the gateway has cut, since it ends."""
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Yield one."""
+        ours, theirs = socket.socketpair()
+        wire = Wire(ours)
+        wire.cut()
+        with theirs, closing(Connection(wire)) as connection:
+            yield connection
+
+
+async def test_where_the_gateway_ends_the_call_may_have_begun() -> None:
+    with pytest.raises(Failure) as told:
+        await after_crash.check(Cut(), DAEMON, OURS)
+    assert (told.value.status, told.value.kind) == (502, "ShuttingDown")
 
 
 def test_what_waited_is_a_503_and_what_ran_a_502(start: Callable[..., Daemon], tmp_path: Path) -> None:
